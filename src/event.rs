@@ -1,0 +1,158 @@
+//! What happened beside the decodes: plain values that become `event/<source>` messages, log lines and counters.
+//!
+//! Why it exists: what is survivable must still be seen. Every way a frame can be refused has a [`Reason`] of its own.
+//! What it must never do: hold text that was made at run time; an event is made on the frame path, which may not allocate.
+
+/// Why a message or frame was refused. Each has a counter of its own in the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(usize)]
+pub enum Reason {
+    /// Not 1 to 3 parts.
+    Parts,
+    /// Header longer than 16 KiB.
+    HeaderSize,
+    /// Header is not UTF-8 JSON of the documented form.
+    HeaderSyntax,
+    /// `dtype`/`type` missing, unknown, or contradicting each other.
+    PixelType,
+    /// `shape` missing, of another rank, zero or too large.
+    Shape,
+    /// Byte length is not shape × item size.
+    Length,
+    /// `source`, `series` or a channel name is not a name.
+    Name,
+    /// `clock`, `stamp`, `order` or `endianness` holds an unknown word, or a number is out of range.
+    Field,
+    /// Larger than the slots of the lane.
+    TooLarge,
+    /// Fewer channels, or another plane, than configured.
+    Channel,
+    /// Geometry or pixel type changed within a series.
+    Geometry,
+    /// A frame number that was seen last.
+    Repeated,
+    /// A frame number that went back.
+    Backwards,
+}
+
+impl Reason {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 13] = [
+        Self::Parts,
+        Self::HeaderSize,
+        Self::HeaderSyntax,
+        Self::PixelType,
+        Self::Shape,
+        Self::Length,
+        Self::Name,
+        Self::Field,
+        Self::TooLarge,
+        Self::Channel,
+        Self::Geometry,
+        Self::Repeated,
+        Self::Backwards,
+    ];
+
+    /// The key under `rejected` in the status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Parts => "parts",
+            Self::HeaderSize => "header_size",
+            Self::HeaderSyntax => "header_syntax",
+            Self::PixelType => "pixel_type",
+            Self::Shape => "shape",
+            Self::Length => "length",
+            Self::Name => "name",
+            Self::Field => "field",
+            Self::TooLarge => "too_large",
+            Self::Channel => "channel",
+            Self::Geometry => "geometry",
+            Self::Repeated => "repeated",
+            Self::Backwards => "backwards",
+        }
+    }
+}
+
+/// One thing that happened. `Copy`, so that it crosses threads without memory of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// A message was refused (the first of a run of equal reasons, then every hundredth).
+    Rejected {
+        /// Why.
+        reason: Reason,
+        /// Refused for this reason since start.
+        count: u64,
+    },
+    /// The sender's numbers jumped.
+    Gap {
+        /// First frame after the gap.
+        frame: u64,
+        /// Frames missing.
+        missing: u64,
+    },
+    /// Frames were skipped because computing was slower than the stream.
+    Skipped {
+        /// First frame decoded after them.
+        frame: u64,
+        /// Frames skipped.
+        count: u64,
+    },
+    /// A new acquisition began.
+    SeriesBegan {
+        /// Its first frame.
+        frame: u64,
+    },
+    /// The sender said that the acquisition is over.
+    SeriesEnded,
+    /// The warm-up is over: decodes count from here.
+    Ready {
+        /// First such frame.
+        frame: u64,
+    },
+    /// The stream's rate is more than 10 % off the model's.
+    FrameRateOff {
+        /// Measured, after averaging, Hz.
+        measured_hz: f32,
+        /// The model's, Hz.
+        model_hz: f32,
+    },
+    /// The rate fits again.
+    FrameRateBack {
+        /// Measured, after averaging, Hz.
+        measured_hz: f32,
+    },
+    /// Frames hold NaN or infinite pixels (said when it begins).
+    NonFinitePixels {
+        /// The frame.
+        frame: u64,
+        /// Pixels in it.
+        pixels: u32,
+    },
+    /// The measured shift touches the search bound (said when it begins).
+    ShiftAtBound {
+        /// The frame.
+        frame: u64,
+    },
+    /// No fresh frame within the deadline: the neutral action was published and the heartbeat stopped.
+    Stale {
+        /// Age of the last decode, ms.
+        age_ms: u64,
+    },
+    /// Frames are back: the heartbeat runs again.
+    Recovered {
+        /// First frame after the silence.
+        frame: u64,
+    },
+    /// A request over the control socket was carried out.
+    Request {
+        /// Its name.
+        what: &'static str,
+    },
+    /// A stage failed; the corridor ends. The cause is in the log and the exit code.
+    Fault {
+        /// Which stage.
+        stage: &'static str,
+    },
+    /// The daemon is going down in order.
+    Shutdown,
+}

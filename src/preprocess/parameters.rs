@@ -1,0 +1,303 @@
+//! The parameters of preprocessing, as they stand in a model's manifest under `[preprocess]`.
+//!
+//! Why it exists: a parameter that differs between training and the rig silently changes what a model sees; so none of them
+//! lives in the rig's configuration. What it must never do: hold anything that depends on a rig, a device or a clock.
+//!
+//! Every struct has a `Default` that is the documented default, denies unknown keys, and is checked by
+//! [`Parameters::check`], whose messages name key, value and bound.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything between the frame and the tensor, in the order of execution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Parameters {
+    /// Frame channels that become the model's input channels, in this order (0-based). ΔF/F and statistics are per channel.
+    pub channels: Vec<usize>,
+    /// Counts to light.
+    pub convert: Convert,
+    /// Bidirectional line-phase correction; absent = off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_phase: Option<LinePhase>,
+    /// Rigid registration; absent = off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
+    /// Consecutive frames averaged (after registration) into one model frame; 1 = none. The model's frame rate counts averaged frames.
+    pub average_frames: usize,
+    /// F₀ and ΔF/F; absent = the resampled brightness itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+    /// Normalisation with running statistics; absent = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalise: Option<Normalise>,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            channels: vec![0],
+            convert: Convert::default(),
+            line_phase: None,
+            registration: Some(Registration::default()),
+            average_frames: 1,
+            baseline: Some(Baseline::default()),
+            normalise: Some(Normalise::default()),
+        }
+    }
+}
+
+/// Counts to light: `invert ? top − x : x`, then minus the dark level.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Convert {
+    /// Counts without light, subtracted from every pixel.
+    pub dark_level: f32,
+    /// The sender inverts (Scanbox: 65535 − raw): undo it. Integer pixels only.
+    pub invert: bool,
+}
+
+impl Default for Convert {
+    fn default() -> Self {
+        Self { dark_level: 0.0, invert: false }
+    }
+}
+
+/// Offset between left-going and right-going lines, estimated from the first frames, then constant until a reset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinePhase {
+    /// Largest offset searched, px.
+    pub reach_px: usize,
+    /// Frames whose estimate is pooled before the correction begins.
+    pub frames: usize,
+}
+
+impl Default for LinePhase {
+    fn default() -> Self {
+        Self { reach_px: 8, frames: 30 }
+    }
+}
+
+/// Phase correlation against a template that is built from the stream itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registration {
+    /// Frame channel (0-based) the shift is measured on; it is applied to all channels.
+    pub channel: usize,
+    /// Largest shift searched in each direction, px.
+    pub reach_px: usize,
+    /// Frames collected for the template.
+    pub template_frames: usize,
+    /// Rounds of align-and-average over the collected frames.
+    pub template_rounds: usize,
+    /// Gaussian smoothing of the correlation, σ in px (suite2p: 1.15).
+    pub smooth_px: f32,
+    /// Lowest spatial frequencies kept per axis; 96 of 256 lose nothing (measured).
+    pub frequencies: usize,
+    /// Share of each new aligned frame in the template, 0 = the template stays as built.
+    pub refresh: f32,
+    /// Peaks under this are not believed: the last believed shift is used, and the frame is marked as degraded.
+    pub peak_min: f32,
+    /// Piecewise-rigid refinement; absent = off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub piecewise: Option<Piecewise>,
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Self {
+            channel: 0,
+            reach_px: 16,
+            template_frames: 100,
+            template_rounds: 4,
+            smooth_px: 1.15,
+            frequencies: 96,
+            refresh: 0.0,
+            peak_min: 0.0,
+            piecewise: None,
+        }
+    }
+}
+
+/// A field of local shifts on a grid of overlapping blocks, around the rigid one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Piecewise {
+    /// Blocks per axis.
+    pub blocks: usize,
+    /// Largest deviation from the rigid shift, px.
+    pub reach_px: usize,
+}
+
+impl Default for Piecewise {
+    fn default() -> Self {
+        Self { blocks: 4, reach_px: 4 }
+    }
+}
+
+/// F₀ and ΔF/F = (F − F₀) / max(F₀, floor), per pixel of the model's frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Baseline {
+    /// How F₀ is estimated.
+    pub estimator: Estimator,
+    /// Frames of the causal moving average whose running minimum is F₀ (`running-minimum`).
+    pub average_frames: usize,
+    /// Relative upward leak of the minimum per second, so that F₀ can rise again (`running-minimum`). 0 = never.
+    pub leak_per_s: f32,
+    /// The quantile followed (`running-quantile`).
+    pub quantile: f32,
+    /// Time constant with which the quantile is followed, s (`running-quantile`).
+    pub time_constant_s: f32,
+    /// Smallest denominator, counts above the dark level: keeps dark pixels finite.
+    pub floor_counts: f32,
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        Self {
+            estimator: Estimator::RunningMinimum,
+            average_frames: 15,
+            leak_per_s: 0.002,
+            quantile: 0.1,
+            time_constant_s: 30.0,
+            floor_counts: 20.0,
+        }
+    }
+}
+
+/// How F₀ is estimated, always from the past alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Estimator {
+    /// Running minimum of a moving average (the causal form of the published pipeline's F₀).
+    RunningMinimum,
+    /// A running quantile by stochastic approximation.
+    RunningQuantile,
+}
+
+/// (x − mean) / max(sd, floor) with statistics of this animal so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Normalise {
+    /// Whose mean and standard deviation.
+    pub scope: Scope,
+    /// Model frames before the statistics are believed; until then the decode is marked as warm-up.
+    pub warmup_frames: usize,
+    /// Model frames after which the statistics freeze by themselves; 0 = only on request.
+    pub freeze_after_frames: usize,
+    /// Smallest standard deviation divided by.
+    pub sd_floor: f32,
+}
+
+impl Default for Normalise {
+    fn default() -> Self {
+        Self { scope: Scope::Pixel, warmup_frames: 100, freeze_after_frames: 0, sd_floor: 0.01 }
+    }
+}
+
+/// Over what the normalisation statistics run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// One mean and standard deviation per pixel and channel.
+    Pixel,
+    /// One per channel.
+    Channel,
+}
+
+/// A parameter outside its range.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("preprocess.{key} = {value}: {bound}")]
+pub struct ParameterError {
+    /// Dotted key below `[preprocess]`.
+    pub key: &'static str,
+    /// What was written.
+    pub value: String,
+    /// What is allowed, and why if that is not plain.
+    pub bound: &'static str,
+}
+
+impl Parameters {
+    /// Checks every value against its bound.
+    ///
+    /// # Errors
+    /// The first parameter outside its range, by key, value and bound.
+    pub fn check(&self) -> Result<(), ParameterError> {
+        let checks = [self.check_input(), self.check_line_phase(), self.check_registration(), self.check_baseline()];
+        checks.into_iter().chain([self.check_normalise()]).collect()
+    }
+
+    fn check_input(&self) -> Result<(), ParameterError> {
+        let distinct = self.channels.len() < 2 || self.channels[0] != self.channels[1];
+        let channels = (1..=2).contains(&self.channels.len()) && self.channels.iter().all(|&c| c < 2) && distinct;
+        within(channels, "channels", &self.channels, "one or two different channels, each 0 or 1")?;
+        let dark = self.convert.dark_level;
+        within(dark.abs() <= 65535.0, "convert.dark_level", &dark, "−65535 to 65535 counts")?;
+        let average = self.average_frames;
+        within((1..=64).contains(&average), "average_frames", &average, "1 to 64 frames")
+    }
+
+    fn check_line_phase(&self) -> Result<(), ParameterError> {
+        let Some(p) = &self.line_phase else { return Ok(()) };
+        within((1..=32).contains(&p.reach_px), "line_phase.reach_px", &p.reach_px, "1 to 32 px")?;
+        within((1..=1000).contains(&p.frames), "line_phase.frames", &p.frames, "1 to 1000 frames")
+    }
+
+    fn check_registration(&self) -> Result<(), ParameterError> {
+        let Some(p) = &self.registration else { return Ok(()) };
+        within(p.channel < 2, "registration.channel", &p.channel, "0 or 1")?;
+        within((1..=64).contains(&p.reach_px), "registration.reach_px", &p.reach_px, "1 to 64 px")?;
+        let (frames, rounds) = (p.template_frames, p.template_rounds);
+        within((1..=1000).contains(&frames), "registration.template_frames", &frames, "1 to 1000 frames")?;
+        within((1..=20).contains(&rounds), "registration.template_rounds", &rounds, "1 to 20 rounds")?;
+        within((0.0..=8.0).contains(&p.smooth_px), "registration.smooth_px", &p.smooth_px, "0 to 8 px")?;
+        let kept = p.frequencies;
+        within(
+            (8..=2048).contains(&kept),
+            "registration.frequencies",
+            &kept,
+            "8 to 2048 (more than half the side is cut to it)",
+        )?;
+        within((0.0..=0.5).contains(&p.refresh), "registration.refresh", &p.refresh, "0 to 0.5")?;
+        within((0.0..=1.0).contains(&p.peak_min), "registration.peak_min", &p.peak_min, "0 to 1")?;
+        let Some(p) = &p.piecewise else { return Ok(()) };
+        within((2..=16).contains(&p.blocks), "registration.piecewise.blocks", &p.blocks, "2 to 16 blocks")?;
+        let reach = p.reach_px;
+        within((1..=16).contains(&reach), "registration.piecewise.reach_px", &reach, "1 to 16 px")
+    }
+
+    fn check_baseline(&self) -> Result<(), ParameterError> {
+        let Some(p) = &self.baseline else { return Ok(()) };
+        let (frames, time) = (p.average_frames, p.time_constant_s);
+        within((1..=1000).contains(&frames), "baseline.average_frames", &frames, "1 to 1000 frames")?;
+        within((0.0..=1.0).contains(&p.leak_per_s), "baseline.leak_per_s", &p.leak_per_s, "0 to 1")?;
+        within((0.01..=0.99).contains(&p.quantile), "baseline.quantile", &p.quantile, "0.01 to 0.99")?;
+        within((0.1..=3600.0).contains(&time), "baseline.time_constant_s", &time, "0.1 to 3600 s")?;
+        let floor = p.floor_counts;
+        within(floor > 0.0 && floor <= 65535.0, "baseline.floor_counts", &floor, "above 0, to 65535 counts")
+    }
+
+    fn check_normalise(&self) -> Result<(), ParameterError> {
+        let Some(p) = &self.normalise else { return Ok(()) };
+        let warmup = p.warmup_frames;
+        within((2..=100_000).contains(&warmup), "normalise.warmup_frames", &warmup, "2 to 100000 frames")?;
+        let freeze = p.freeze_after_frames;
+        within(
+            freeze == 0 || freeze >= warmup,
+            "normalise.freeze_after_frames",
+            &freeze,
+            "0, or at least warmup_frames",
+        )?;
+        within(p.sd_floor > 0.0 && p.sd_floor <= 1e6, "normalise.sd_floor", &p.sd_floor, "above 0, to 1e6")
+    }
+}
+
+fn within(
+    good: bool,
+    key: &'static str,
+    value: &dyn std::fmt::Debug,
+    bound: &'static str,
+) -> Result<(), ParameterError> {
+    if good { Ok(()) } else { Err(ParameterError { key, value: format!("{value:?}"), bound }) }
+}

@@ -1,0 +1,50 @@
+//! Where decodes go: the seam of the sinks.
+//!
+//! Why it exists: a stimulus controller, a recorder and a file are the same to the corridor. Sinks run on the publish thread.
+//! What it must never do: wait for a reader. A slow or dead subscriber costs that subscriber its messages, nobody else.
+
+use crate::event::Event;
+use crate::frame::Decode;
+
+/// A receiver of decodes, events and the passing of time.
+pub trait Sink: Send {
+    /// Takes one decode, in order, exactly once.
+    ///
+    /// # Errors
+    /// Only what makes the sink useless from now on.
+    fn publish(&mut self, decode: &Decode) -> Result<(), SinkError>;
+
+    /// Takes one event.
+    ///
+    /// # Errors
+    /// As [`Sink::publish`].
+    fn event(&mut self, _event: &Event) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Called at least every 10 ms with `CLOCK_MONOTONIC`, ns: heartbeats, deadlines, status.
+    ///
+    /// # Errors
+    /// As [`Sink::publish`].
+    fn tick(&mut self, _now_ns: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// The last call: after it nothing comes. `fault` names the stage that failed, `None` is an orderly end.
+    ///
+    /// # Errors
+    /// As [`Sink::publish`].
+    fn finish(&mut self, _fault: Option<&'static str>) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// What ends a sink, and with it the run.
+#[derive(Debug, thiserror::Error)]
+#[error("{sink}: {cause}")]
+pub struct SinkError {
+    /// Endpoint or file.
+    pub sink: String,
+    /// Why, and what to do.
+    pub cause: String,
+}

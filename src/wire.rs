@@ -1,0 +1,1 @@
+//! Bytes to headers and values and back: pure functions over slices, every limit stated.
