@@ -128,6 +128,11 @@ pub enum Event {
         /// Pixels in it.
         pixels: u32,
     },
+    /// The encoder gave NaN or infinite values: nothing was published, the window begins anew.
+    NonFiniteEmbedding {
+        /// The frame.
+        frame: u64,
+    },
     /// The measured shift touches the search bound (said when it begins).
     ShiftAtBound {
         /// The frame.

@@ -354,6 +354,8 @@ pub struct Observation {
     pub shift_peak: f32,
     /// The peak lies on the border of the search range: the true shift may be larger.
     pub shift_at_bound: bool,
+    /// The peak is under `registration.peak_min`: the last believed shift was used instead.
+    pub shift_doubtful: bool,
     /// Offset between odd and even lines in use, px; 0 when line-phase correction is off.
     pub line_phase_px: f32,
     /// NaN or infinite pixels of the frame (replaced by the dark level).

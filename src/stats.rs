@@ -46,14 +46,18 @@ pub struct Intake {
 /// Counters and times of the compute thread.
 #[derive(Debug, Default)]
 pub struct Compute {
-    /// Frames skipped because a newer one was there (`skip-to-latest`).
+    /// Frames that arrived and were not decoded because a newer one was there (`skip-to-latest`), evicted ones included.
     pub skipped: AtomicU64,
     /// Frames preprocessed.
     pub preprocessed: AtomicU64,
     /// Frames encoded.
     pub encoded: AtomicU64,
-    /// Frames that preprocessing refused.
-    pub refused: AtomicU64,
+    /// Frames that preprocessing refused for their shape, or because geometry or type changed.
+    pub refused_geometry: AtomicU64,
+    /// Frames that lacked a channel the model reads.
+    pub refused_channel: AtomicU64,
+    /// Embeddings with NaN or infinite values: never published, the window began anew.
+    pub non_finite_embeddings: AtomicU64,
     /// Decodes that found the lane to the publisher full.
     pub decodes_dropped: AtomicU64,
     /// NaN or infinite pixels since start.

@@ -1,0 +1,262 @@
+//! The compute thread: preprocess, encode, judge, send.
+//!
+//! Why it exists: preprocessing and encoding share a thread because a hand-over costs more than it gains. What it must
+//! never do: read a clock to compute (only to stamp), allocate, or let a decode look better than it is.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::config::{NewSeries, Overload};
+use crate::encode::{EncodeError, Encoder};
+use crate::event::{Event, Reason};
+use crate::frame::{Decode, Embedding, Frame, FrameInfo, Observation, Quality, StageTimes};
+use crate::lane::{Consumer, Producer, Received};
+use crate::preprocess::{Preprocess, PreprocessError, Request};
+use crate::rt::Idle;
+use crate::stats::{count, now_ns};
+
+use super::{Failure, IDLE_MAX, Shared, Slot};
+
+impl Decode {
+    /// A slot of the decode lane; nothing in it is valid yet but the sizes of the embedding.
+    pub fn with_embedding(embedding: Embedding) -> Self {
+        Self {
+            frame: Frame::with_capacity(0).info,
+            observation: Observation::default(),
+            embedding,
+            quality: Quality::Warmup,
+            skipped: 0,
+            action: None,
+            times: StageTimes::default(),
+        }
+    }
+}
+
+/// Decodes frames until the lane of frames is closed or nobody takes the decodes.
+pub(super) fn compute(
+    preprocess: &mut dyn Preprocess,
+    encoder: &mut Encoder,
+    frames: &mut Consumer<Slot>,
+    decodes: &mut Producer<Decode>,
+    idle: &Idle,
+    shared: &Shared<'_>,
+) -> Result<(), Failure> {
+    shared.settle("compute", shared.settings.realtime.compute_core);
+    let mut judge = Judge::new(shared.settings.window_frames);
+    while !decodes.is_closed() {
+        while let Some(request) = shared.line.requests.pop() {
+            carry_out(request, preprocess, encoder, shared);
+        }
+        let received = match shared.settings.lane.overload {
+            Overload::SkipToLatest => frames.latest(),
+            Overload::Wait => frames.oldest(),
+        };
+        match received {
+            Received::Slot(slot, _) => {
+                step(slot, preprocess, encoder, decodes, &mut judge, idle, shared)?;
+            }
+            Received::Empty => idle.idle(IDLE_MAX),
+            Received::Closed => break,
+        }
+    }
+    Ok(())
+}
+
+fn carry_out(request: Request, preprocess: &mut dyn Preprocess, encoder: &mut Encoder, shared: &Shared<'_>) {
+    preprocess.request(request);
+    let what = match request {
+        Request::Reset => {
+            encoder.reset();
+            "reset"
+        }
+        Request::RenewTemplate => "template reset",
+        Request::ResetBaseline => "baseline reset",
+        Request::FreezeNormalisation(true) => "normalisation freeze",
+        Request::FreezeNormalisation(false) => "normalisation resume",
+    };
+    shared.tell(Event::Request { what });
+}
+
+/// One frame: preprocess, encode, judge, send.
+#[allow(clippy::too_many_arguments, reason = "the stage's own parts; a struct of borrows would only rename them")]
+fn step(
+    slot: &Slot,
+    preprocess: &mut dyn Preprocess,
+    encoder: &mut Encoder,
+    decodes: &mut Producer<Decode>,
+    judge: &mut Judge,
+    idle: &Idle,
+    shared: &Shared<'_>,
+) -> Result<(), Failure> {
+    let (frame, stats) = (&slot.frame, &shared.line.stats.compute);
+    let began_ns = now_ns();
+    if frame.info.series_began && shared.settings.new_series == NewSeries::Reset {
+        carry_out(Request::Reset, preprocess, encoder, shared);
+    }
+    let skipped = judge.skipped(slot);
+    if skipped > 0 {
+        count(&stats.skipped, skipped);
+        shared.tell(Event::Skipped { frame: frame.info.number, count: skipped });
+    }
+    let prepared = match preprocess.apply(frame) {
+        Ok(prepared) => prepared,
+        Err(refusal) => {
+            refuse(&refusal, shared);
+            return Ok(());
+        }
+    };
+    let prepared_ns = now_ns();
+    count(&stats.preprocessed, 1);
+    count(&stats.non_finite_pixels, u64::from(prepared.observation.non_finite_pixels));
+    count(&stats.saturated_pixels, u64::from(prepared.observation.saturated_pixels));
+    let times = StageTimes {
+        queue_ns: began_ns.saturating_sub(frame.info.t_received_ns),
+        preprocess_ns: prepared_ns - began_ns,
+        encode_ns: 0,
+    };
+    stats.queue.record(times.queue_ns);
+    stats.preprocess.record(times.preprocess_ns);
+    let observation = prepared.observation;
+    let Some(tensor) = prepared.tensor else {
+        judge.observe(&frame.info, &observation, shared);
+        return Ok(());
+    };
+
+    let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
+    match encoder.encode(&tensor, &mut decode.embedding) {
+        Ok(()) => {}
+        Err(EncodeError::NonFinite { .. }) => {
+            // The state may be poisoned for good: begin a new window, and publish nothing of this one.
+            encoder.reset();
+            count(&stats.non_finite_embeddings, 1);
+            shared.tell(Event::NonFiniteEmbedding { frame: frame.info.number });
+            return Ok(());
+        }
+        Err(cause) => return Err(cause.into()),
+    }
+    let encode_ns = now_ns() - prepared_ns;
+    stats.encode.record(encode_ns);
+    count(&stats.encoded, 1);
+
+    judge.observe(&frame.info, &observation, shared);
+    let quality = judge.quality(&observation, encoder.warming_up(), frame.info.number, shared);
+    decode.frame = frame.info;
+    decode.observation = observation;
+    decode.quality = quality;
+    decode.skipped = skipped;
+    decode.times = StageTimes { encode_ns, ..times };
+    let acts = shared.settings.decodes_actions && quality != Quality::Warmup;
+    decode.action = if acts { strongest(&decode.embedding.probabilities) } else { None };
+    if decodes.send() {
+        count(&stats.decodes_dropped, 1);
+    }
+    Ok(())
+}
+
+/// A slot for a decode. Only offline (`wait`) can there be none for a while.
+fn wait_for_slot<'a>(decodes: &'a mut Producer<Decode>, idle: &Idle, shared: &Shared<'_>) -> Option<&'a mut Decode> {
+    while decodes.slot().is_none() {
+        if decodes.is_closed() || shared.fault.get().is_some() {
+            return None;
+        }
+        idle.idle(IDLE_MAX);
+    }
+    decodes.slot()
+}
+
+fn refuse(refusal: &PreprocessError, shared: &Shared<'_>) {
+    let stats = &shared.line.stats.compute;
+    let (counter, reason) = match refusal {
+        PreprocessError::Channel { .. } => (&stats.refused_channel, Reason::Channel),
+        PreprocessError::Side { .. } => (&stats.refused_geometry, Reason::Shape),
+        PreprocessError::Geometry { .. } => (&stats.refused_geometry, Reason::Geometry),
+    };
+    count(counter, 1);
+    let so_far = counter.load(Relaxed);
+    if so_far % 100 == 1 {
+        shared.tell(Event::Rejected { reason, count: so_far });
+    }
+}
+
+/// Index of the largest probability.
+fn strongest(probabilities: &[f32]) -> Option<usize> {
+    probabilities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(index, _)| index)
+}
+
+/// Share of a window that may be missing before its decode is `degraded`, and relative error of the frame rate alike.
+const MISSING_SHARE_MAX: f64 = 0.1;
+
+/// What was seen before, to tell what begins and what ends, and how far a decode may be trusted.
+struct Judge {
+    arrival: Option<u64>,
+    number: Option<u64>,
+    /// Frames missing before each of the last decodes, one window long.
+    missing: Vec<u64>,
+    next: usize,
+    ready: bool,
+    rate_off: bool,
+    non_finite: bool,
+    at_bound: bool,
+}
+
+impl Judge {
+    fn new(window_frames: usize) -> Self {
+        Self {
+            arrival: None,
+            number: None,
+            missing: vec![0; window_frames.max(1)],
+            next: 0,
+            ready: false,
+            rate_off: false,
+            non_finite: false,
+            at_bound: false,
+        }
+    }
+
+    /// Frames that arrived after the last one decoded and before this one.
+    fn skipped(&mut self, slot: &Slot) -> u64 {
+        let before = self.arrival.replace(slot.arrival);
+        before.map_or(0, |before| slot.arrival.saturating_sub(before + 1))
+    }
+
+    /// Notes what begins and ends with this frame.
+    fn observe(&mut self, frame: &FrameInfo, seen: &Observation, shared: &Shared<'_>) {
+        let expected = if frame.series_began { None } else { self.number };
+        self.number = Some(frame.number);
+        self.missing[self.next] = expected.map_or(0, |n| frame.number.saturating_sub(n + 1));
+        self.next = (self.next + 1) % self.missing.len();
+
+        if began(&mut self.rate_off, seen.frame_rate_off) {
+            let (measured_hz, model_hz) = (seen.frame_rate_hz, shared.settings.model_hz as f32);
+            shared.tell(Event::FrameRateOff { measured_hz, model_hz });
+        } else if !seen.frame_rate_off && std::mem::take(&mut self.rate_off) {
+            shared.tell(Event::FrameRateBack { measured_hz: seen.frame_rate_hz });
+        }
+        if began(&mut self.non_finite, seen.non_finite_pixels > 0) {
+            shared.tell(Event::NonFinitePixels { frame: frame.number, pixels: seen.non_finite_pixels });
+        }
+        self.non_finite = seen.non_finite_pixels > 0;
+        if began(&mut self.at_bound, seen.shift_at_bound) {
+            shared.tell(Event::ShiftAtBound { frame: frame.number });
+        }
+        self.at_bound = seen.shift_at_bound;
+    }
+
+    fn quality(&mut self, seen: &Observation, window_filling: bool, frame: u64, shared: &Shared<'_>) -> Quality {
+        if seen.warming_up || window_filling {
+            self.ready = false;
+            return Quality::Warmup;
+        }
+        if began(&mut self.ready, true) {
+            shared.tell(Event::Ready { frame });
+        }
+        let missing: u64 = self.missing.iter().sum();
+        let torn = missing as f64 > MISSING_SHARE_MAX * self.missing.len() as f64;
+        let off = seen.frame_rate_off || seen.non_finite_pixels > 0 || seen.shift_at_bound || seen.shift_doubtful;
+        if torn || off { Quality::Degraded } else { Quality::Ok }
+    }
+}
+
+/// Sets `flag` if `now`; true when it was not set before.
+fn began(flag: &mut bool, now: bool) -> bool {
+    now && !std::mem::replace(flag, true)
+}

@@ -1,0 +1,128 @@
+//! Real-time rights and the one place that idles.
+//!
+//! Why it exists: pinning, priority, locked memory and waiting are properties of a machine, not of a stage. What it must
+//! never do: fail a run. A right that is denied is a named [`Warning`] that the status repeats.
+
+use std::time::Duration;
+
+use crossbeam::sync::{Parker, Unparker};
+use rustix::mm::{MlockAllFlags, mlockall};
+use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, unix};
+
+use crate::config::{Realtime, Wait};
+
+/// A right or a resource that was asked for and not given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// The core does not exist, or this process may not run on it.
+    #[error("realtime.{stage}_core = {core}: not available ({cores} cores can be used); the thread runs anywhere")]
+    CoreDenied {
+        /// Which thread.
+        stage: &'static str,
+        /// Which core.
+        core: usize,
+        /// How many there are.
+        cores: usize,
+    },
+    /// SCHED_FIFO was refused.
+    #[error(
+        "realtime.priority = {priority}: refused for the {stage} thread ({cause}); run as root, or allow it: `ulimit -r` / LimitRTPRIO={priority}"
+    )]
+    PriorityDenied {
+        /// Which thread.
+        stage: &'static str,
+        /// What was asked for.
+        priority: u8,
+        /// The system's words.
+        cause: String,
+    },
+    /// Memory could not be locked.
+    #[error(
+        "realtime.lock_memory: refused ({cause}); run as root, or allow it: `ulimit -l unlimited` / LimitMEMLOCK=infinity"
+    )]
+    MemoryLockDenied {
+        /// The system's words.
+        cause: String,
+    },
+}
+
+/// Locks all memory, now and later, if the configuration asks for it.
+pub fn lock_memory(realtime: &Realtime) -> Option<Warning> {
+    if !realtime.lock_memory {
+        return None;
+    }
+    let cause = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).err()?.to_string();
+    Some(Warning::MemoryLockDenied { cause })
+}
+
+/// Gives the calling thread its core and its priority; what was denied comes back.
+pub fn settle(stage: &'static str, core: Option<usize>, priority: Option<u8>) -> Vec<Warning> {
+    core.and_then(|core| pin(stage, core)).into_iter().chain(priority.and_then(|p| raise(stage, p))).collect()
+}
+
+fn pin(stage: &'static str, core: usize) -> Option<Warning> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let pinned = cores.iter().find(|id| id.id == core).is_some_and(|&id| core_affinity::set_for_current(id));
+    (!pinned).then_some(Warning::CoreDenied { stage, core, cores: cores.len() })
+}
+
+fn raise(stage: &'static str, priority: u8) -> Option<Warning> {
+    let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let denied = |cause: String| Warning::PriorityDenied { stage, priority, cause };
+    let value = match priority.try_into() {
+        Ok(value) => ThreadPriority::Crossplatform(value),
+        Err(cause) => return Some(denied(cause.to_string())),
+    };
+    let this = unix::thread_native_id();
+    unix::set_thread_priority_and_policy(this, value, fifo).err().map(|cause| denied(format!("{cause:?}")))
+}
+
+/// How a thread idles, and how it is woken.
+pub struct Idle {
+    wait: Wait,
+    parker: Parker,
+}
+
+impl Idle {
+    /// An idler of this policy; it belongs to one thread.
+    pub fn new(wait: Wait) -> Self {
+        Self { wait, parker: Parker::new() }
+    }
+
+    /// What wakes it: nothing is needed for a thread that spins or yields.
+    pub fn bell(&self) -> Option<Unparker> {
+        (self.wait == Wait::Park).then(|| self.parker.unparker().clone())
+    }
+
+    /// Lets time pass: a moment when spinning or yielding, else until woken or for `at_most`.
+    pub fn idle(&self, at_most: Duration) {
+        match self.wait {
+            Wait::Spin => std::hint::spin_loop(),
+            Wait::Yield => std::thread::yield_now(),
+            Wait::Park => self.parker.park_timeout(at_most),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_does_not_exist_is_a_named_warning() {
+        let warnings = settle("compute", Some(100_000), None);
+        assert!(matches!(warnings[..], [Warning::CoreDenied { stage: "compute", core: 100_000, .. }]));
+        assert!(warnings[0].to_string().contains("realtime.compute_core = 100000"));
+    }
+
+    #[test]
+    fn a_parked_thread_is_woken_by_its_bell_and_not_by_time_alone() {
+        let idle = Idle::new(Wait::Park);
+        let bell = idle.bell().expect("parking has a bell");
+        bell.unpark();
+        let began = std::time::Instant::now();
+        idle.idle(Duration::from_secs(60));
+        assert!(began.elapsed() < Duration::from_secs(30));
+        assert!(Idle::new(Wait::Spin).bell().is_none());
+    }
+}
