@@ -1,5 +1,6 @@
 //! haltere: live two-photon frames in, action embeddings out.
 pub mod config;
+pub mod control;
 pub mod encode;
 pub mod event;
 pub mod frame;
