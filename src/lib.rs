@@ -1,4 +1,5 @@
 //! haltere: live two-photon frames in, action embeddings out.
+pub mod bench;
 pub mod config;
 pub mod control;
 pub mod encode;

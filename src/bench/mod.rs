@@ -1,0 +1,2 @@
+//! `haltere bench`: the numbers of this machine, by the same code that decodes.
+pub mod movie;
