@@ -161,3 +161,33 @@ pub enum Event {
     /// The daemon is going down in order.
     Shutdown,
 }
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rejected { reason, count } => write!(f, "message refused: {} ({count} so far)", reason.name()),
+            Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
+            Self::Skipped { frame, count } => write!(f, "{count} frame(s) skipped before frame {frame}: computing is slower than the stream"),
+            Self::SeriesBegan { frame } => write!(f, "a series began with frame {frame}"),
+            Self::SeriesEnded => write!(f, "the sender ended its series"),
+            Self::Ready { frame } => write!(f, "warm-up over: decodes count from frame {frame}"),
+            Self::FrameRateOff { measured_hz, model_hz } => write!(
+                f,
+                "frame rate {measured_hz:.2} Hz, the model was made for {model_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model of that rate"
+            ),
+            Self::FrameRateBack { measured_hz } => write!(f, "frame rate fits again: {measured_hz:.2} Hz"),
+            Self::NonFinitePixels { frame, pixels } => write!(f, "frame {frame} holds {pixels} NaN or infinite pixels"),
+            Self::NonFiniteEmbedding { frame } => {
+                write!(f, "the encoder gave NaN for frame {frame}: nothing was published, the window begins anew")
+            }
+            Self::ShiftAtBound { frame } => {
+                write!(f, "the shift of frame {frame} is at the bound of the search (`registration.reach_px`): it may be larger")
+            }
+            Self::Stale { age_ms } => write!(f, "no fresh decode for {age_ms} ms: neutral action published, heartbeat stopped"),
+            Self::Recovered { frame } => write!(f, "frames are back with frame {frame}: heartbeat runs again"),
+            Self::Request { what } => write!(f, "carried out: {what}"),
+            Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),
+            Self::Shutdown => write!(f, "going down in order"),
+        }
+    }
+}

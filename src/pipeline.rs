@@ -9,7 +9,7 @@ mod compute;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -85,8 +85,6 @@ pub struct Line {
     pub requests: Arc<ArrayQueue<Request>>,
     /// Every event once more, for the log.
     pub log: Arc<ArrayQueue<Event>>,
-    /// Rights that were denied to the threads.
-    pub warnings: Arc<Mutex<Vec<rt::Warning>>>,
 }
 
 impl Default for Line {
@@ -96,7 +94,6 @@ impl Default for Line {
             stop: Arc::default(),
             requests: Arc::new(ArrayQueue::new(REQUESTS_WAITING_MAX)),
             log: Arc::new(ArrayQueue::new(EVENTS_WAITING_MAX)),
-            warnings: Arc::default(),
         }
     }
 }
@@ -149,10 +146,8 @@ impl Shared<'_> {
     }
 
     fn settle(&self, stage: &'static str, core: Option<usize>) {
-        let denied = rt::settle(stage, core, self.settings.realtime.priority);
-        if let Ok(mut warnings) = self.line.warnings.lock() {
-            warnings.extend(denied);
-        }
+        // What is denied here was denied to `rt::try_out` before the start, which told everybody.
+        rt::settle(stage, core, self.settings.realtime.priority);
     }
 
     /// Runs one stage to its end; a failure or a panic is remembered as the cause if it is the first.

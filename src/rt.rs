@@ -47,12 +47,30 @@ pub enum Warning {
 }
 
 /// Locks all memory, now and later, if the configuration asks for it.
-pub fn lock_memory(realtime: &Realtime) -> Option<Warning> {
+fn lock_memory(realtime: &Realtime) -> Option<Warning> {
     if !realtime.lock_memory {
         return None;
     }
     let cause = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).err()?.to_string();
     Some(Warning::MemoryLockDenied { cause })
+}
+
+/// Asks for everything the configuration wants, on threads that end at once, and says what was denied: before the start,
+/// so that the first status already knows.
+pub fn try_out(realtime: &Realtime) -> Vec<Warning> {
+    let stages = [
+        ("ingest", realtime.ingest_core),
+        ("compute", realtime.compute_core),
+        ("publish", realtime.publish_core),
+    ];
+    let mut warnings: Vec<Warning> = lock_memory(realtime).into_iter().collect();
+    std::thread::scope(|threads| {
+        for (stage, core) in stages {
+            let denied = threads.spawn(move || settle(stage, core, realtime.priority)).join();
+            warnings.extend(denied.unwrap_or_default());
+        }
+    });
+    warnings
 }
 
 /// Gives the calling thread its core and its priority; what was denied comes back.

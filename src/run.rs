@@ -1,0 +1,110 @@
+//! `haltere run`: the daemon. Opens everything, says `ready`, supervises until somebody stops it.
+//!
+//! Why it exists: signals, control socket, log and exit code are one thread's work, and that thread never touches a frame.
+//! What it must never do: go on after a stage failed, or say `ready` before the first frame would be decoded at full speed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing::{info, warn};
+
+use crate::config::{Config, Warning};
+use crate::control::Control;
+use crate::decoder::Decoder;
+use crate::event::Event;
+use crate::exit::{ExitCode, Failure};
+use crate::pipeline::{self, Corridor, Line};
+use crate::publish::zmq::ZmqSink;
+use crate::report::Report;
+use crate::rt;
+use crate::source::Source;
+use crate::source::zmq::ZmqSource;
+
+/// Runs the daemon until it is stopped, its sender ends (`once`), or a stage fails.
+///
+/// # Errors
+/// What could not be opened, or the stage that failed.
+pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Path>) -> anyhow::Result<()> {
+    let line = Line::default();
+    stop_on_signals(&line.stop)?;
+    let decoder = Decoder::open(config)?;
+    let denied = rt::try_out(&config.realtime);
+    let warnings: Vec<String> =
+        warnings.iter().map(ToString::to_string).chain(denied.iter().map(ToString::to_string)).collect();
+    warnings.iter().for_each(|warning| warn!("{warning}"));
+
+    let source = ZmqSource::open(&config.source, config.rig, config.realtime.wait)?;
+    let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag(), line.stats.clone(), warnings)?;
+    let mut control = config.control.endpoint.as_deref().map(Control::bind).transpose().map_err(|cause| {
+        let what = format!("control socket: {cause}");
+        anyhow::Error::new(cause).context(Failure { code: ExitCode::Sink, what })
+    })?;
+    let frames_at = source.endpoint().to_owned();
+    let began = std::time::Instant::now();
+    announce(&decoder, &frames_at, &sink.endpoint());
+
+    let settings = pipeline::Settings { end_with_series: once, ..decoder.settings(config) };
+    let model_name = decoder.model.manifest.name.clone();
+    let corridor = Corridor {
+        source: Box::new(source) as Box<dyn Source>,
+        preprocess: decoder.preprocess,
+        encoder: decoder.encoder,
+        sinks: vec![Box::new(sink)],
+        settings,
+        line: line.clone(),
+    };
+    let ended = pipeline::run(corridor, || {
+        while let Some(event) = line.log.pop() {
+            log(&event);
+        }
+        if let Some(control) = &mut control {
+            control.answer(&line, || Report::of(&line.stats, &model_name, began.elapsed()).to_json());
+        }
+    });
+    let summary = Report::of(&line.stats, &model_name, began.elapsed());
+    info!("{summary}");
+    if let Some(path) = report {
+        let written = std::fs::write(path, format!("{:#}\n", summary.to_json()));
+        written.with_context(|| Failure { code: ExitCode::Sink, what: format!("--report {}", path.display()) })?;
+    }
+    let what = "the corridor ended before its source".to_owned();
+    ended.context(Failure { code: ExitCode::Stage, what })
+}
+
+/// First SIGINT or SIGTERM: end in order. Second: leave at once.
+pub fn stop_on_signals(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        // Registered first, so that it looks at the flag before the same signal sets it.
+        let impatient = ExitCode::Interrupted as i32;
+        signal_hook::flag::register_conditional_shutdown(signal, impatient, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .context("signals cannot be handled")?;
+    }
+    Ok(())
+}
+
+fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
+    let manifest = &decoder.model.manifest;
+    let model = format!("model {} ({} Hz, {})", manifest.name, manifest.frame_rate_hz, manifest.input);
+    info!("ready: {model} on {}; frames from {frames_at}, decodes at {decodes_at}", decoder.preprocess.device());
+    if !decoder.model.decodes_actions() {
+        warn!("this model decodes no action: it is untrained or has no labels; only embeddings are published");
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Fault { .. } | Event::Stale { .. } => tracing::error!("{event}"),
+        Event::SeriesBegan { .. }
+        | Event::SeriesEnded
+        | Event::Ready { .. }
+        | Event::Recovered { .. }
+        | Event::FrameRateBack { .. }
+        | Event::Request { .. }
+        | Event::Shutdown => info!("{event}"),
+        _ => warn!("{event}"),
+    }
+}
