@@ -5,7 +5,11 @@
 //! What it must never do: read a clock (time enters only inside the frame), allocate after the first frame of a geometry,
 //! or look at a frame that has not come yet.
 
+mod correlation;
 pub mod parameters;
+pub mod registration;
+mod spectrum;
+pub mod template;
 
 use crate::frame::{Frame, Observation, Tensor};
 
