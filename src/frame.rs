@@ -108,6 +108,24 @@ pub enum NameError {
 }
 
 impl Name {
+    /// A name known when the program is compiled; meant for constants, where an invalid one does not compile.
+    ///
+    /// # Panics
+    /// Outside a constant, when `text` is not a name.
+    pub const fn literal(text: &'static str) -> Self {
+        let from = text.as_bytes();
+        assert!(!from.is_empty() && from.len() <= NAME_BYTES_MAX, "a name has 1 to 64 bytes");
+        let mut bytes = [0; NAME_BYTES_MAX];
+        let mut index = 0;
+        while index < from.len() {
+            let byte = from[index];
+            assert!(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'), "not a name");
+            bytes[index] = byte;
+            index += 1;
+        }
+        Self { bytes, length: from.len() as u8 }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         // Only ASCII ever gets in, so the conversion cannot fail.

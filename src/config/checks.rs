@@ -1,0 +1,173 @@
+//! What can be wrong although every value by itself is right: contradictions, and what a user should know.
+//!
+//! Why it exists: two good values can make one bad rig. What it must never do: touch the machine; that is `haltere check`.
+
+use super::endpoint::Endpoint;
+use super::error::{ConfigError, Place, Problem};
+use super::raw::RawConfig;
+use super::{Attach, Config, Overload, Pattern, Wait};
+
+/// Slots of the lane together above this are worth a word, bytes.
+const LANE_BYTES_NOTED: usize = 1 << 30;
+
+/// Ports that other programs of a rig take by default.
+const TAKEN: [(std::ops::RangeInclusive<u16>, &str); 3] =
+    [(5555..=5557, "Open Ephys"), (4827..=4827, "Micro-Manager"), (65179..=65179, "ScanImage")];
+
+/// Something allowed that may not be meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// A socket that other machines can reach.
+    #[error(
+        "`{key}` = \"{endpoint}\" can be reached from other machines, and nothing is encrypted or authenticated in this \
+         build: use it only on a network of the rig's own, else tcp://127.0.0.1"
+    )]
+    NotLoopback {
+        /// Dotted key.
+        key: &'static str,
+        /// What was written.
+        endpoint: String,
+    },
+    /// A port that another program of a rig takes by default.
+    #[error("`{key}` uses port {port}, which {by} takes by default; haltere's own are 5710 to 5713")]
+    TakenPort {
+        /// Dotted key.
+        key: &'static str,
+        /// The port.
+        port: u16,
+        /// Whose it is.
+        by: &'static str,
+    },
+    /// A lane that takes much memory.
+    #[error(
+        "`lane.depth_frames` × `source.frame_max_mib` makes a lane of {mib} MiB: set `source.frame_max_mib` to what your \
+         microscope sends"
+    )]
+    LaneMemory {
+        /// Its size.
+        mib: usize,
+    },
+    /// Two threads on one core.
+    #[error("`{first}` and `{second}` are both core {core}: the two threads take turns; give each a core of its own")]
+    SharedCore {
+        /// Dotted key.
+        first: &'static str,
+        /// Dotted key.
+        second: &'static str,
+        /// The core.
+        core: usize,
+    },
+    /// Threads that spin with real-time priority wherever they land.
+    #[error(
+        "`realtime.wait` = \"spin\" with `realtime.priority` set and threads not pinned: on a machine with few cores \
+         they can lock everybody else out; set the three `realtime.…_core` keys, or wait by \"park\""
+    )]
+    SpinUnpinned,
+    /// A policy that the pattern cannot keep.
+    #[error(
+        "`lane.overload` = \"wait\" with `source.pattern` = \"sub\": a PUB sender does not wait and drops frames itself; \
+         use PUSH and \"pull\" when every frame must be decoded"
+    )]
+    WaitOnSub,
+}
+
+/// Refuses values that cannot hold together.
+pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), ConfigError> {
+    let publish = &config.publish;
+    if publish.deadline < publish.heartbeat {
+        let (key, other) = ("publish.deadline_ms", "publish.heartbeat_ms");
+        let (value, other_value) = (publish.deadline.as_millis(), publish.heartbeat.as_millis());
+        let why = "a subscriber would take the daemon for dead between two heartbeats; the deadline must be the longer";
+        return Err(refuse(raw, (key, value.to_string()), (other, other_value.to_string()), why));
+    }
+    let endpoints = endpoints(config);
+    for (index, (key, endpoint, _)) in endpoints.iter().enumerate() {
+        for (other, taken, _) in &endpoints[..index] {
+            if endpoint.collides_with(taken) {
+                let why = "two sockets cannot share one endpoint; give each its own";
+                return Err(refuse(raw, (key, format!("\"{endpoint}\"")), (other, format!("\"{taken}\"")), why));
+            }
+        }
+    }
+    for (key, endpoint, bound) in &endpoints {
+        let value = format!("\"{endpoint}\"");
+        if !bound && endpoint.is_wildcard() {
+            let why = "to connect takes the address of one machine; every interface is only for \"bind\"";
+            return Err(refuse(raw, (key, value), ("source.attach", "\"connect\"".to_owned()), why));
+        }
+        if *key == "control.endpoint" && !endpoint.is_local() {
+            let allowed = "whoever reaches this socket can stop the daemon or change its model, and this build has no \
+                           encryption: must be tcp://127.0.0.1:port, ipc:///path, or \"off\"";
+            let problem = Problem::Range { key, value, allowed: allowed.to_owned() };
+            return Err(ConfigError { place: raw.place_of(key), problem });
+        }
+    }
+    Ok(())
+}
+
+/// Key, endpoint, and whether we bind it. All of them were checked when they were read.
+fn endpoints(config: &Config) -> Vec<(&'static str, Endpoint, bool)> {
+    let source = ("source.endpoint", Some(&config.source.endpoint), config.source.attach == Attach::Bind);
+    let publish = ("publish.endpoint", Some(&config.publish.endpoint), true);
+    let control = ("control.endpoint", config.control.endpoint.as_ref(), true);
+    let all = [source, publish, control].into_iter();
+    all.filter_map(|(key, text, bound)| Some((key, text?.parse().ok()?, bound))).collect()
+}
+
+/// The place shown is where the user wrote one of the two; if both, the first named.
+fn refuse(
+    raw: &RawConfig,
+    (key, value): (&'static str, String),
+    (other, other_value): (&'static str, String),
+    why: &'static str,
+) -> ConfigError {
+    let place = match raw.place_of(key) {
+        Place::Default => raw.place_of(other),
+        place => place,
+    };
+    ConfigError { place, problem: Problem::Contradiction { key, value, other, other_value, why } }
+}
+
+/// What is allowed and may not be meant.
+pub(super) fn warnings(config: &Config) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for (key, endpoint, bound) in endpoints(config) {
+        if bound && !endpoint.is_local() {
+            warnings.push(Warning::NotLoopback { key, endpoint: endpoint.to_string() });
+        }
+        // A source that connects to such a port may well mean that very program.
+        if let Endpoint::Tcp { port, .. } = endpoint
+            && bound
+            && let Some((_, by)) = TAKEN.iter().find(|(ports, _)| ports.contains(&port))
+        {
+            warnings.push(Warning::TakenPort { key, port, by });
+        }
+    }
+    let lane_bytes = config.lane.depth_frames.saturating_mul(config.source.frame_bytes_max);
+    if lane_bytes > LANE_BYTES_NOTED {
+        warnings.push(Warning::LaneMemory { mib: lane_bytes / (1024 * 1024) });
+    }
+    realtime_warnings(config, &mut warnings);
+    if config.lane.overload == Overload::Wait && config.source.pattern == Pattern::Sub {
+        warnings.push(Warning::WaitOnSub);
+    }
+    warnings
+}
+
+fn realtime_warnings(config: &Config, warnings: &mut Vec<Warning>) {
+    let realtime = &config.realtime;
+    let cores = [
+        ("realtime.ingest_core", realtime.ingest_core),
+        ("realtime.compute_core", realtime.compute_core),
+        ("realtime.publish_core", realtime.publish_core),
+    ];
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        if let (Some(core), true) = (cores[a].1, cores[a].1 == cores[b].1) {
+            warnings.push(Warning::SharedCore { first: cores[a].0, second: cores[b].0, core });
+        }
+    }
+    let pinned = cores.iter().all(|(_, core)| core.is_some());
+    if realtime.wait == Wait::Spin && realtime.priority.is_some() && !pinned {
+        warnings.push(Warning::SpinUnpinned);
+    }
+}

@@ -1,0 +1,443 @@
+//! The table of keys: name, what is allowed, how it gets into [`Config`] and out again.
+//!
+//! Why it exists: reading, checking, suggesting, printing and the manual must agree on one list; a test holds
+//! `config/default.toml` against it. What it must never do: know about files or places.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+use super::raw::path_of;
+use super::{Attach, Config, Device, NewSeries, Overload, Pattern, Wait};
+use crate::frame::Name;
+
+/// Bytes of one mebibyte.
+pub(super) const MIB: usize = 1024 * 1024;
+/// Largest frame that headers can describe: two channels of 4096×4096 float32.
+const FRAME_MIB_MAX: i64 = 128;
+/// Longest text of a key that takes text, bytes.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// What a key takes. `word` is the word that stands for "none" or "any", where there is such a thing.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A whole number.
+    Integer { min: i64, max: i64, unit: &'static str, word: Option<&'static str> },
+    /// Any text up to [`TEXT_BYTES_MAX`] without control characters; `empty` says whether it may be empty.
+    Text { empty: bool },
+    /// A [`Name`].
+    Name,
+    /// A file.
+    Path { word: Option<&'static str> },
+    /// `tcp://…` or `ipc://…`.
+    Endpoint { word: Option<&'static str> },
+    /// A filter of the `tracing` crate.
+    Filter,
+    /// `true` or `false`.
+    Switch,
+    /// One of these words, in the order of the enum's variants.
+    Choice(&'static [&'static str]),
+}
+
+/// What was written, before anybody checked it.
+#[derive(Debug)]
+pub(super) enum Input {
+    Integer(i64),
+    Text(String),
+    Switch(bool),
+    /// Something no key takes, in words.
+    Other(String),
+}
+
+/// A checked value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Integer(i64),
+    Text(String),
+    Switch(bool),
+    /// The kind's word for "none".
+    Word(&'static str),
+    /// A word of a choice and its place in the list.
+    Choice(usize, &'static str),
+}
+
+/// Why a value is refused.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Type { found: String },
+    Range { value: String, allowed: String },
+}
+
+/// One key.
+pub(super) struct Key {
+    /// Dotted name.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub set: fn(&mut Config, &Value),
+    pub get: fn(&Config) -> Value,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Key {
+    /// What stands in `[…]`; empty for a key at the top of the file.
+    pub fn section(&self) -> &'static str {
+        self.name.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The name within its section.
+    pub fn leaf(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
+    }
+}
+
+impl Kind {
+    /// What the key takes, in words.
+    pub fn describe(&self) -> String {
+        let or = |word: &Option<&str>| word.map(|w| format!(", or \"{w}\"")).unwrap_or_default();
+        match self {
+            Self::Integer { min, max, unit, word } => format!("a whole number, {min} to {max}{unit}{}", or(word)),
+            Self::Text { .. } => "text in quotes".to_owned(),
+            Self::Name => "a name in quotes: 1 to 64 of A-Z a-z 0-9 _ . -".to_owned(),
+            Self::Path { word } => format!("a path in quotes{}", or(word)),
+            Self::Endpoint { word } => format!("an endpoint in quotes, such as \"tcp://127.0.0.1:5710\"{}", or(word)),
+            Self::Filter => "a log level (\"error\", \"warn\", \"info\", \"debug\", \"trace\") or a filter".to_owned(),
+            Self::Switch => "true or false".to_owned(),
+            Self::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
+        }
+    }
+
+    /// Checks one value by itself.
+    pub fn check(&self, input: Input) -> Result<Value, Fault> {
+        match (self, input) {
+            (Self::Integer { min, max, .. }, Input::Integer(n)) => {
+                if (*min..=*max).contains(&n) { Ok(Value::Integer(n)) } else { Err(self.refuse(n)) }
+            }
+            (Self::Switch, Input::Switch(value)) => Ok(Value::Switch(value)),
+            (_, Input::Text(text)) => self.check_text(text),
+            (_, Input::Integer(n)) => Err(Fault::Type { found: format!("the number {n}") }),
+            (_, Input::Switch(value)) => Err(Fault::Type { found: value.to_string() }),
+            (_, Input::Other(found)) => Err(Fault::Type { found }),
+        }
+    }
+
+    fn check_text(&self, text: String) -> Result<Value, Fault> {
+        let word = match self {
+            Self::Integer { word, .. } | Self::Path { word } | Self::Endpoint { word } => *word,
+            _ => None,
+        };
+        if let Some(word) = word.filter(|&w| w == text) {
+            return Ok(Value::Word(word));
+        }
+        let because = |allowed: String| Fault::Range { value: format!("\"{text}\""), allowed };
+        match self {
+            Self::Integer { .. } | Self::Switch => return Err(Fault::Type { found: format!("the text \"{text}\"") }),
+            Self::Choice(words) => {
+                let at = words.iter().position(|&w| w == text).ok_or_else(|| self.refuse(format!("\"{text}\"")))?;
+                return Ok(Value::Choice(at, words[at]));
+            }
+            Self::Name => drop(text.parse::<Name>().map_err(|e| because(e.to_string()))?),
+            Self::Endpoint { .. } => drop(text.parse::<Endpoint>().map_err(|e| because(e.to_string()))?),
+            Self::Filter => check_filter(&text).map_err(because)?,
+            Self::Text { empty } => check_plain(&text, *empty).map_err(because)?,
+            Self::Path { .. } => check_plain(&text, false).map_err(because)?,
+        }
+        Ok(Value::Text(text))
+    }
+
+    fn refuse(&self, value: impl ToString) -> Fault {
+        Fault::Range { value: value.to_string(), allowed: format!("must be {}", self.describe()) }
+    }
+}
+
+fn check_filter(text: &str) -> Result<(), String> {
+    tracing_subscriber::EnvFilter::try_new(text)
+        .map(drop)
+        .map_err(|e| format!("{e}; must be {}", Kind::Filter.describe()))
+}
+
+fn check_plain(text: &str, empty: bool) -> Result<(), String> {
+    let least = usize::from(!empty);
+    if !(least..=TEXT_BYTES_MAX).contains(&text.len()) {
+        return Err(format!("is {} bytes long; must be {least} to {TEXT_BYTES_MAX}", text.len()));
+    }
+    if text.chars().any(char::is_control) { Err("holds control characters".to_owned()) } else { Ok(()) }
+}
+
+impl Value {
+    /// As it stands in a TOML file.
+    pub fn to_toml(&self) -> String {
+        match self {
+            Self::Integer(n) => n.to_string(),
+            Self::Switch(value) => value.to_string(),
+            Self::Text(text) => toml::Value::String(text.clone()).to_string(),
+            Self::Word(word) | Self::Choice(_, word) => format!("\"{word}\""),
+        }
+    }
+
+    fn number(&self) -> Option<i64> {
+        if let Self::Integer(n) = self { Some(*n) } else { None }
+    }
+
+    fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+}
+
+// The setters below get values that `Kind::check` has passed, so each conversion has one case that happens; the other is
+// ruled out by the table itself, which a test goes through from end to end.
+
+fn put_number<T: TryFrom<i64>>(into: &mut T, value: &Value) {
+    if let Some(number) = value.number().and_then(|n| T::try_from(n).ok()) {
+        *into = number;
+    }
+}
+
+fn put_maybe<T: TryFrom<i64>>(into: &mut Option<T>, value: &Value) {
+    *into = value.number().and_then(|n| T::try_from(n).ok());
+}
+
+fn put_ms(into: &mut Duration, value: &Value) {
+    if let Some(ms) = value.number().and_then(|n| u64::try_from(n).ok()) {
+        *into = Duration::from_millis(ms);
+    }
+}
+
+fn put_text(into: &mut String, value: &Value) {
+    value.text().unwrap_or_default().clone_into(into);
+}
+
+fn put_switch(into: &mut bool, value: &Value) {
+    *into = matches!(value, Value::Switch(true));
+}
+
+fn put_choice<T: Copy>(into: &mut T, value: &Value, variants: &[T]) {
+    if let Value::Choice(at, _) = value
+        && let Some(variant) = variants.get(*at)
+    {
+        *into = *variant;
+    }
+}
+
+fn number<T: TryInto<i64>>(n: T) -> Value {
+    Value::Integer(n.try_into().unwrap_or(i64::MAX))
+}
+
+fn number_or<T: TryInto<i64>>(n: Option<T>, word: &'static str) -> Value {
+    n.map_or(Value::Word(word), number)
+}
+
+fn ms(duration: Duration) -> Value {
+    number(duration.as_millis().min(u128::from(u32::MAX)) as i64)
+}
+
+fn path(path: &std::path::Path) -> Value {
+    Value::Text(path.to_string_lossy().into_owned())
+}
+
+fn choice(words: &'static [&'static str], at: usize) -> Value {
+    Value::Choice(at, words[at])
+}
+
+const PATTERNS: &[&str] = &["sub", "pull"];
+const ATTACH: &[&str] = &["bind", "connect"];
+const NEW_SERIES: &[&str] = &["keep", "reset"];
+const OVERLOADS: &[&str] = &["skip-to-latest", "wait"];
+const DEVICES: &[&str] = &["cpu", "auto"];
+const WAITS: &[&str] = &["spin", "yield", "park"];
+/// Cores that a thread may be pinned to; Linux counts to less on any rig.
+const CORE: Kind = Kind::Integer { min: 0, max: 1023, unit: "", word: Some("any") };
+/// Queue lengths; 0 would mean "without bound" to ZeroMQ, which nothing here is.
+const HWM: Kind = Kind::Integer { min: 1, max: 10_000, unit: " messages", word: None };
+
+const fn period(min: i64, max: i64) -> Kind {
+    Kind::Integer { min, max, unit: " ms", word: None }
+}
+
+/// Every key, by section, in the order in which they are printed.
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "rig",
+        kind: Kind::Name,
+        set: |c, v| c.rig = v.text().and_then(|t| t.parse().ok()).unwrap_or(c.rig),
+        get: |c| Value::Text(c.rig.as_str().to_owned()),
+    },
+    Key {
+        name: "model",
+        kind: Kind::Path { word: None },
+        set: |c, v| c.model = path_of(v).unwrap_or_default(),
+        get: |c| path(&c.model),
+    },
+    Key {
+        name: "source.endpoint",
+        kind: Kind::Endpoint { word: None },
+        set: |c, v| put_text(&mut c.source.endpoint, v),
+        get: |c| Value::Text(c.source.endpoint.clone()),
+    },
+    Key {
+        name: "source.pattern",
+        kind: Kind::Choice(PATTERNS),
+        set: |c, v| put_choice(&mut c.source.pattern, v, &[Pattern::Sub, Pattern::Pull]),
+        get: |c| choice(PATTERNS, c.source.pattern as usize),
+    },
+    Key {
+        name: "source.attach",
+        kind: Kind::Choice(ATTACH),
+        set: |c, v| put_choice(&mut c.source.attach, v, &[Attach::Bind, Attach::Connect]),
+        get: |c| choice(ATTACH, c.source.attach as usize),
+    },
+    Key {
+        name: "source.topic",
+        kind: Kind::Text { empty: true },
+        set: |c, v| put_text(&mut c.source.topic, v),
+        get: |c| Value::Text(c.source.topic.clone()),
+    },
+    Key {
+        name: "source.hwm",
+        kind: HWM,
+        set: |c, v| put_number(&mut c.source.hwm, v),
+        get: |c| number(c.source.hwm),
+    },
+    Key {
+        name: "source.frame_max_mib",
+        kind: Kind::Integer { min: 1, max: FRAME_MIB_MAX, unit: " MiB", word: None },
+        set: |c, v| c.source.frame_bytes_max = v.number().unwrap_or(1).clamp(1, FRAME_MIB_MAX) as usize * MIB,
+        get: |c| number(c.source.frame_bytes_max.div_ceil(MIB)),
+    },
+    Key {
+        name: "source.plane",
+        kind: Kind::Integer { min: 0, max: 100_000, unit: "", word: Some("all") },
+        set: |c, v| put_maybe(&mut c.source.plane, v),
+        get: |c| number_or(c.source.plane, "all"),
+    },
+    Key {
+        name: "source.new_series",
+        kind: Kind::Choice(NEW_SERIES),
+        set: |c, v| put_choice(&mut c.source.new_series, v, &[NewSeries::Keep, NewSeries::Reset]),
+        get: |c| choice(NEW_SERIES, c.source.new_series as usize),
+    },
+    Key {
+        name: "lane.depth_frames",
+        kind: Kind::Integer { min: 1, max: 1024, unit: " frames", word: None },
+        set: |c, v| put_number(&mut c.lane.depth_frames, v),
+        get: |c| number(c.lane.depth_frames),
+    },
+    Key {
+        name: "lane.overload",
+        kind: Kind::Choice(OVERLOADS),
+        set: |c, v| put_choice(&mut c.lane.overload, v, &[Overload::SkipToLatest, Overload::Wait]),
+        get: |c| choice(OVERLOADS, c.lane.overload as usize),
+    },
+    Key {
+        name: "compute.device",
+        kind: Kind::Choice(DEVICES),
+        set: |c, v| put_choice(&mut c.compute.device, v, &[Device::Cpu, Device::Auto]),
+        get: |c| choice(DEVICES, c.compute.device as usize),
+    },
+    Key {
+        name: "compute.threads",
+        kind: Kind::Integer { min: 1, max: 64, unit: "", word: None },
+        set: |c, v| put_number(&mut c.compute.threads, v),
+        get: |c| number(c.compute.threads),
+    },
+    Key {
+        name: "compute.onnxruntime",
+        kind: Kind::Path { word: Some("search") },
+        set: |c, v| c.compute.onnxruntime = path_of(v),
+        get: |c| c.compute.onnxruntime.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
+    },
+    Key {
+        name: "realtime.ingest_core",
+        kind: CORE,
+        set: |c, v| put_maybe(&mut c.realtime.ingest_core, v),
+        get: |c| number_or(c.realtime.ingest_core, "any"),
+    },
+    Key {
+        name: "realtime.compute_core",
+        kind: CORE,
+        set: |c, v| put_maybe(&mut c.realtime.compute_core, v),
+        get: |c| number_or(c.realtime.compute_core, "any"),
+    },
+    Key {
+        name: "realtime.publish_core",
+        kind: CORE,
+        set: |c, v| put_maybe(&mut c.realtime.publish_core, v),
+        get: |c| number_or(c.realtime.publish_core, "any"),
+    },
+    Key {
+        name: "realtime.priority",
+        kind: Kind::Integer { min: 1, max: 99, unit: "", word: Some("ordinary") },
+        set: |c, v| put_maybe(&mut c.realtime.priority, v),
+        get: |c| number_or(c.realtime.priority, "ordinary"),
+    },
+    Key {
+        name: "realtime.lock_memory",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.realtime.lock_memory, v),
+        get: |c| Value::Switch(c.realtime.lock_memory),
+    },
+    Key {
+        name: "realtime.wait",
+        kind: Kind::Choice(WAITS),
+        set: |c, v| put_choice(&mut c.realtime.wait, v, &[Wait::Spin, Wait::Yield, Wait::Park]),
+        get: |c| choice(WAITS, c.realtime.wait as usize),
+    },
+    Key {
+        name: "publish.endpoint",
+        kind: Kind::Endpoint { word: None },
+        set: |c, v| put_text(&mut c.publish.endpoint, v),
+        get: |c| Value::Text(c.publish.endpoint.clone()),
+    },
+    Key {
+        name: "publish.hwm",
+        kind: HWM,
+        set: |c, v| put_number(&mut c.publish.hwm, v),
+        get: |c| number(c.publish.hwm),
+    },
+    Key {
+        name: "publish.deadline_ms",
+        kind: period(20, 60_000),
+        set: |c, v| put_ms(&mut c.publish.deadline, v),
+        get: |c| ms(c.publish.deadline),
+    },
+    Key {
+        name: "publish.heartbeat_ms",
+        kind: period(10, 10_000),
+        set: |c, v| put_ms(&mut c.publish.heartbeat, v),
+        get: |c| ms(c.publish.heartbeat),
+    },
+    Key {
+        name: "publish.status_ms",
+        kind: period(100, 60_000),
+        set: |c, v| put_ms(&mut c.publish.status, v),
+        get: |c| ms(c.publish.status),
+    },
+    Key {
+        name: "publish.neutral_action",
+        kind: Kind::Name,
+        set: |c, v| put_text(&mut c.publish.neutral_action, v),
+        get: |c| Value::Text(c.publish.neutral_action.clone()),
+    },
+    Key {
+        name: "control.endpoint",
+        kind: Kind::Endpoint { word: Some("off") },
+        set: |c, v| c.control.endpoint = v.text().map(str::to_owned),
+        get: |c| c.control.endpoint.clone().map_or(Value::Word("off"), Value::Text),
+    },
+    Key {
+        name: "log.filter",
+        kind: Kind::Filter,
+        set: |c, v| put_text(&mut c.log.filter, v),
+        get: |c| Value::Text(c.log.filter.clone()),
+    },
+    Key {
+        name: "log.json",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.log.json, v),
+        get: |c| Value::Switch(c.log.json),
+    },
+];

@@ -1,0 +1,294 @@
+//! What was written ([`RawConfig`]) becomes what was decided ([`Config`]), once, with every message a user may need.
+//!
+//! Why it exists: after start nothing is optional and nothing is looked up by name. Three layers, each over the one before:
+//! the file, the environment (`HALTERE__SECTION__KEY`), the command line (`--set section.key=value`).
+//! What it must never do: hold a parameter that changes what a model sees (those live in the model's manifest), or guess.
+//!
+//! `config/default.toml` is the manual of every key; the table of keys, ranges and setters is `keys.rs`.
+
+mod checks;
+pub mod endpoint;
+mod error;
+mod keys;
+mod raw;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::frame::Name;
+
+pub use checks::Warning;
+pub use error::{ConfigError, Place, Problem};
+pub use raw::RawConfig;
+
+/// The variable that names the configuration file when `--config` does not.
+pub const FILE_VARIABLE: &str = "HALTERE_CONFIG";
+/// What every variable begins with that sets a key.
+pub const VARIABLE_PREFIX: &str = "HALTERE__";
+/// Largest configuration file read, bytes: beyond it the path is surely not a configuration.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Name of a rig that was given none.
+const DEFAULT_RIG: Name = Name::literal("rig1");
+
+/// Everything that was decided for one run of the daemon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Name of the rig, used for frames that do not say their `source`.
+    pub rig: Name,
+    /// The model's manifest.
+    pub model: PathBuf,
+    /// Frames in.
+    pub source: Source,
+    /// Between receipt and compute.
+    pub lane: Lane,
+    /// Who computes.
+    pub compute: Compute,
+    /// Real-time rights and habits.
+    pub realtime: Realtime,
+    /// Decodes out.
+    pub publish: Publish,
+    /// Control socket.
+    pub control: Control,
+    /// Log lines.
+    pub log: Log,
+}
+
+/// Frames in over ZeroMQ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// `tcp://…` or `ipc://…`.
+    pub endpoint: String,
+    /// SUB or PULL.
+    pub pattern: Pattern,
+    /// Connect to the microscope, or let it connect to us.
+    pub attach: Attach,
+    /// SUB: topic prefix subscribed to; empty = everything.
+    pub topic: String,
+    /// Receive queue, messages.
+    pub hwm: i32,
+    /// Largest frame taken, bytes: slots of the lane are made for it.
+    pub frame_bytes_max: usize,
+    /// Only this plane of a volume is decoded; frames that say another `plane` are passed over silently.
+    pub plane: Option<u64>,
+    /// Does a new series begin a new animal (template, baseline, statistics forgotten)?
+    pub new_series: NewSeries,
+}
+
+/// Which ZeroMQ socket receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// SUB: the sender does not wait for us.
+    Sub,
+    /// PULL: the sender is held back when we are slow.
+    Pull,
+}
+
+/// Who binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// The daemon binds.
+    Bind,
+    /// The daemon connects.
+    Connect,
+}
+
+/// What a new series means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewSeries {
+    /// Same animal, next trial.
+    Keep,
+    /// A new animal: everything learnt of the old one is forgotten.
+    Reset,
+}
+
+/// The lane between receipt and compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Frames that may wait.
+    pub depth_frames: usize,
+    /// What happens when they are too many.
+    pub overload: Overload,
+}
+
+/// What happens when compute is slower than the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overload {
+    /// Decode the newest frame; the older ones are skipped and counted.
+    SkipToLatest,
+    /// Decode every frame; the source is read no faster than frames are decoded.
+    Wait,
+}
+
+/// Who computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compute {
+    /// Which device.
+    pub device: Device,
+    /// Threads of ONNX Runtime; 1 is steadiest.
+    pub threads: usize,
+    /// ONNX Runtime's shared library; `None` = `ORT_DYLIB_PATH`, then beside the executable, then `.runtime/`.
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// Which device preprocesses and encodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The CPU.
+    Cpu,
+    /// The best there is; the log says which and why.
+    Auto,
+}
+
+/// Real-time rights and habits. What is denied is a named warning, never a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Realtime {
+    /// Core of the ingest thread.
+    pub ingest_core: Option<usize>,
+    /// Core of the compute thread.
+    pub compute_core: Option<usize>,
+    /// Core of the publish thread.
+    pub publish_core: Option<usize>,
+    /// SCHED_FIFO priority of the three threads, 1 to 99; `None` = ordinary scheduling.
+    pub priority: Option<u8>,
+    /// Lock all memory into RAM.
+    pub lock_memory: bool,
+    /// How an idle thread waits.
+    pub wait: Wait,
+}
+
+/// How an idle thread waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Burn a core: fastest wake-up.
+    Spin,
+    /// Give the core away between looks.
+    Yield,
+    /// Sleep until woken: no cost, some microseconds later.
+    Park,
+}
+
+/// Decodes out over ZeroMQ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publish {
+    /// PUB endpoint, bound.
+    pub endpoint: String,
+    /// Send queue per subscriber, messages; beyond it that subscriber loses messages.
+    pub hwm: i32,
+    /// A decode older than this is stale: neutral action, then silence.
+    pub deadline: Duration,
+    /// Period of the heartbeat.
+    pub heartbeat: Duration,
+    /// Period of the status.
+    pub status: Duration,
+    /// The action that does no harm, published when there is no fresh decode.
+    pub neutral_action: String,
+}
+
+/// The control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// REP endpoint, bound; `None` = no control socket.
+    pub endpoint: Option<String>,
+}
+
+/// Log lines on standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a `tracing` filter.
+    pub filter: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+}
+
+impl Default for Config {
+    /// What `config/default.toml` says; a test compares the two.
+    fn default() -> Self {
+        Self {
+            rig: DEFAULT_RIG,
+            model: PathBuf::from("models/untrained.toml"),
+            source: Source {
+                endpoint: "tcp://127.0.0.1:5710".to_owned(),
+                pattern: Pattern::Sub,
+                attach: Attach::Connect,
+                topic: String::new(),
+                hwm: 8,
+                frame_bytes_max: 4 * keys::MIB,
+                plane: None,
+                new_series: NewSeries::Keep,
+            },
+            lane: Lane { depth_frames: 4, overload: Overload::SkipToLatest },
+            compute: Compute { device: Device::Auto, threads: 1, onnxruntime: None },
+            realtime: Realtime {
+                ingest_core: None,
+                compute_core: None,
+                publish_core: None,
+                priority: None,
+                lock_memory: false,
+                wait: Wait::Park,
+            },
+            publish: Publish {
+                endpoint: "tcp://127.0.0.1:5711".to_owned(),
+                hwm: 64,
+                deadline: Duration::from_millis(250),
+                heartbeat: Duration::from_millis(100),
+                status: Duration::from_millis(1000),
+                neutral_action: "neutral".to_owned(),
+            },
+            control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
+            log: Log { filter: "info".to_owned(), json: false },
+        }
+    }
+}
+
+impl Config {
+    /// Reads the layers and decides. The file is `path`, else what [`FILE_VARIABLE`] names in `environment`, else there
+    /// is none and the defaults hold: nothing is searched. Paths written in the file are relative to the file, those from
+    /// the environment and the command line to the current folder.
+    ///
+    /// `sets` are the texts given to `--set`, `section.key=value`, the last one wins.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn load<I>(path: Option<&Path>, environment: I, sets: &[String]) -> Result<(Self, Vec<Warning>), ConfigError>
+    where
+        I: IntoIterator<Item = (String, String)>,
+    {
+        let environment: Vec<_> = environment.into_iter().collect();
+        let named = environment.iter().find(|(name, text)| name == FILE_VARIABLE && !text.is_empty());
+        let mut raw = RawConfig::default();
+        match (path, named) {
+            (Some(path), _) => raw.read_file(path, "--config")?,
+            (None, Some((_, text))) => raw.read_file(Path::new(text), FILE_VARIABLE)?,
+            (None, None) => {}
+        }
+        raw.read_environment(&environment)?;
+        raw.read_sets(sets)?;
+        let config = raw.decide();
+        checks::contradictions(&config, &raw)?;
+        let warnings = checks::warnings(&config);
+        Ok((config, warnings))
+    }
+
+    /// The effective configuration as a file that [`Config::load`] reads back to the same value.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for key in keys::KEYS {
+            if key.section() != section {
+                section = key.section();
+                text.push_str(&format!("\n[{section}]\n"));
+            }
+            text.push_str(&format!("{} = {}\n", key.leaf(), (key.get)(self).to_toml()));
+        }
+        text
+    }
+}
+
+/// The process's environment as [`Config::load`] takes it: only haltere's variables.
+pub fn environment() -> Vec<(String, String)> {
+    let texts = std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned()));
+    texts.filter(|(name, _)| name == FILE_VARIABLE || name.starts_with(VARIABLE_PREFIX)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! Loading as a user does it: a file in a folder, variables, options; messages are compared as they are shown.
+
+use super::*;
+
+const MANUAL: &str = include_str!("../../config/default.toml");
+const EXAMPLE: &str = include_str!("../../config/rig-example.toml");
+
+/// Loads a file of this content, with these variables and `--set` texts; the file is named `rig.toml`.
+fn load_with(content: &str, environment: &[(&str, &str)], sets: &[&str]) -> Result<(Config, Vec<Warning>), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rig.toml");
+    std::fs::write(&path, content).unwrap();
+    let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let sets: Vec<_> = sets.iter().map(|&s| s.to_owned()).collect();
+    let shorten = |e: ConfigError| e.to_string().replace(&format!("{}/", folder.path().display()), "");
+    let (mut config, warnings) = Config::load(Some(&path), environment, &sets).map_err(shorten)?;
+    let relative = config.model.strip_prefix(folder.path()).map(Path::to_path_buf);
+    config.model = relative.unwrap_or(config.model);
+    Ok((config, warnings))
+}
+
+fn refused(content: &str) -> String {
+    load_with(content, &[], &[]).unwrap_err()
+}
+
+#[test]
+fn the_manual_lists_every_key_and_parses_to_the_defaults() {
+    let (config, warnings) = load_with(MANUAL, &[], &[]).unwrap();
+    assert_eq!((config, warnings), (Config::default(), vec![]));
+    let written: toml::Table = MANUAL.parse().unwrap();
+    for key in keys::KEYS {
+        let table = if key.section().is_empty() { &written } else { written[key.section()].as_table().unwrap() };
+        assert!(table.contains_key(key.leaf()), "config/default.toml does not list {}", key.name);
+    }
+}
+
+#[test]
+fn every_key_of_the_manual_is_explained_above_it() {
+    let lines: Vec<_> = MANUAL.lines().collect();
+    for pair in lines.windows(2).filter(|pair| pair[1].contains(" = ") && !pair[1].starts_with('#')) {
+        let grouped = pair[0].contains("_core = ");
+        assert!(pair[0].starts_with('#') || grouped, "no comment above `{}`", pair[1]);
+    }
+}
+
+#[test]
+fn the_example_rig_loads_and_differs_from_the_defaults() {
+    let (config, warnings) = load_with(EXAMPLE, &[], &[]).unwrap();
+    assert_eq!(config.realtime.priority, Some(50));
+    assert_eq!(config.source.frame_bytes_max, 1024 * 1024);
+    assert_eq!(config.publish.deadline, Duration::from_millis(150));
+    let endpoint = "tcp://10.0.0.1:5710".to_owned();
+    assert_eq!(warnings, [Warning::NotLoopback { key: "source.endpoint", endpoint }]);
+}
+
+#[test]
+fn what_is_printed_loads_to_the_same_configuration() {
+    for content in [MANUAL, EXAMPLE] {
+        let (config, _) = load_with(content, &[], &[]).unwrap();
+        let (again, _) = load_with(&config.to_toml(), &[], &[]).unwrap();
+        assert_eq!(again, config);
+    }
+}
+
+#[test]
+fn every_word_of_every_choice_survives_printing_and_reading() {
+    for key in keys::KEYS {
+        let words = match key.kind {
+            keys::Kind::Choice(words) => words.to_vec(),
+            keys::Kind::Switch => vec!["true", "false"],
+            keys::Kind::Integer { word, .. } | keys::Kind::Path { word } | keys::Kind::Endpoint { word } => {
+                word.into_iter().collect()
+            }
+            _ => vec![],
+        };
+        for word in words {
+            let (config, _) = load_with("", &[], &[&format!("{}={word}", key.name)]).unwrap();
+            let printed = (key.get)(&config).to_toml();
+            assert_eq!(printed.trim_matches('"'), word, "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn every_whole_number_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
+    for key in keys::KEYS {
+        let keys::Kind::Integer { min, max, .. } = key.kind else { continue };
+        let check = |n: i64| key.kind.check(keys::Input::Integer(n));
+        for n in [min, max] {
+            let mut config = Config::default();
+            (key.set)(&mut config, &check(n).unwrap());
+            assert_eq!((key.get)(&config), keys::Value::Integer(n), "{}", key.name);
+        }
+        assert!(check(min - 1).is_err() && check(max + 1).is_err(), "{}", key.name);
+    }
+}
+
+#[test]
+fn an_unknown_key_shows_its_line_the_nearest_key_and_what_is_allowed() {
+    let text = refused("rig = \"a\"\n\n[source]\nendpont = \"tcp://127.0.0.1:5710\"\n");
+    let expected = "rig.toml:4:1: unknown key `source.endpont`\n   |\n 4 | endpont = \"tcp://127.0.0.1:5710\"\n   | ^^^^^^^\n   \
+                    = did you mean `endpoint`? [source] takes: endpoint, pattern, attach, topic, hwm, frame_max_mib, \
+                    plane, new_series";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn an_unknown_section_names_the_nearest_one() {
+    let text = refused("[pubish]\nhwm = 3\n");
+    assert!(text.starts_with("rig.toml:1:2: unknown section `pubish`"), "{text}");
+    assert!(text.contains("did you mean `publish`?"), "{text}");
+}
+
+#[test]
+fn a_key_in_the_wrong_section_is_sent_to_the_right_one() {
+    let text = refused("[lane]\npriority = 50\n");
+    assert!(text.contains("did you mean `priority` in [realtime]?"), "{text}");
+}
+
+#[test]
+fn preprocessing_in_the_configuration_is_sent_to_the_manifest() {
+    let text = refused("[preprocess]\naverage_frames = 2\n");
+    assert!(text.contains("rig.toml:1:2: unknown section `preprocess`") && text.contains("manifest"), "{text}");
+}
+
+#[test]
+fn a_value_out_of_range_shows_the_value_and_the_range_under_a_caret() {
+    let text = refused("[lane]\ndepth_frames = 0\n");
+    let expected = "rig.toml:2:16: `lane.depth_frames` = 0: must be a whole number, 1 to 1024 frames\n   |\n 2 | \
+                    depth_frames = 0\n   |                ^";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_value_of_the_wrong_type_says_what_was_found_and_what_is_needed() {
+    let text = refused("[publish]\ndeadline_ms = \"fast\"\n");
+    assert!(text.contains("`publish.deadline_ms` is the text \"fast\"; it must be a whole number, 20 to 60000 ms"));
+    assert!(refused("[log]\njson = 1\n").contains("`log.json` is the number 1; it must be true or false"));
+    assert!(refused("[lane]\ndepth_frames = 4.5\n").contains("is the number 4.5; it must be a whole number"));
+    assert!(refused("model = [1]\n").contains("`model` is a TOML array; it must be a path in quotes"));
+    assert!(refused("lane = 3\n").contains("`lane` is a section: write [lane]"));
+}
+
+#[test]
+fn words_endpoints_names_and_filters_are_checked_while_the_line_is_known() {
+    let text = refused("[lane]\noverload = \"skip\"\n");
+    assert!(text.contains("`lane.overload` = \"skip\": must be one of \"skip-to-latest\", \"wait\""), "{text}");
+    let text = refused("[source]\nendpoint = \"tcp://127.0.0.1\"\n");
+    assert!(text.contains("rig.toml:2:12") && text.contains("has no port"), "{text}");
+    assert!(refused("rig = \"a/b\"\n").contains("0x2f"));
+    assert!(refused("[log]\nfilter = \"haltere=loud\"\n").contains("`log.filter`"));
+}
+
+#[test]
+fn broken_toml_shows_the_line() {
+    let text = refused("[lane]\ndepth_frames = \n");
+    assert!(text.starts_with("rig.toml:2:") && text.contains("not valid TOML") && text.contains("2 | depth"), "{text}");
+    assert!(refused("rig = \"a\"\nrig = \"b\"\n").contains("rig.toml:2:1: not valid TOML: duplicate key"));
+}
+
+#[test]
+fn the_environment_is_over_the_file_and_the_command_line_over_both() {
+    let file = "[lane]\ndepth_frames = 5\n[publish]\nhwm = 10\n";
+    let (config, _) =
+        load_with(file, &[("HALTERE__LANE__DEPTH_FRAMES", "6"), ("HALTERE__PUBLISH__HWM", "11")], &["publish.hwm=12"])
+            .unwrap();
+    assert_eq!((config.lane.depth_frames, config.publish.hwm), (6, 12));
+}
+
+#[test]
+fn errors_of_the_other_layers_name_the_variable_or_the_option() {
+    let text = load_with("", &[("HALTERE__LANE__DEPTH", "6")], &[]).unwrap_err();
+    assert!(text.starts_with("environment variable HALTERE__LANE__DEPTH: unknown key `lane.depth`"), "{text}");
+    assert!(text.contains("did you mean `depth_frames`?"), "{text}");
+    let text = load_with("", &[], &["compute.threads=many"]).unwrap_err();
+    assert!(text.starts_with("--set compute.threads=many: `compute.threads` is the text \"many\""), "{text}");
+    assert!(load_with("", &[], &["compute.threads"]).unwrap_err().contains("no `=`"));
+}
+
+#[test]
+fn an_option_of_the_command_line_can_take_back_what_the_file_says() {
+    let file = "[realtime]\npriority = 50\n[control]\nendpoint = \"tcp://127.0.0.1:9000\"\n";
+    let (config, _) = load_with(file, &[], &["realtime.priority=ordinary", "control.endpoint=\"off\""]).unwrap();
+    assert_eq!((config.realtime.priority, config.control.endpoint), (None, None));
+}
+
+#[test]
+fn paths_in_the_file_are_relative_to_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rig.toml");
+    std::fs::write(&path, "model = \"m/fly.toml\"\n[compute]\nonnxruntime = \"/opt/libonnxruntime.so\"\n").unwrap();
+    let (config, _) = Config::load(Some(&path), [], &[]).unwrap();
+    assert_eq!(config.model, folder.path().join("m/fly.toml"));
+    assert_eq!(config.compute.onnxruntime, Some(PathBuf::from("/opt/libonnxruntime.so")));
+    let (config, _) = Config::load(Some(&path), [], &["model=here.toml".to_owned()]).unwrap();
+    assert_eq!(config.model, Path::new("here.toml"));
+}
+
+#[test]
+fn the_file_is_named_by_the_option_or_the_variable_and_never_searched() {
+    let none = || [(FILE_VARIABLE.to_owned(), "/nowhere/rig.toml".to_owned())];
+    let text = Config::load(None, none(), &[]).unwrap_err().to_string();
+    assert!(text.starts_with("/nowhere/rig.toml: cannot read the file that HALTERE_CONFIG names"), "{text}");
+    let text = Config::load(Some(Path::new("/nowhere/b.toml")), none(), &[]).unwrap_err().to_string();
+    assert!(text.starts_with("/nowhere/b.toml: cannot read the file that --config names"), "{text}");
+    assert_eq!(Config::load(None, [], &[]).unwrap().0, Config::default());
+}
+
+#[test]
+fn contradictions_are_refused_where_one_of_the_two_was_written() {
+    let text = refused("[publish]\nheartbeat_ms = 500\n");
+    assert!(text.starts_with("rig.toml:2:16: `publish.deadline_ms` = 250 and `publish.heartbeat_ms` = 500"), "{text}");
+    let text = refused("[control]\nendpoint = \"tcp://localhost:5711\"\n");
+    assert!(text.contains("`control.endpoint`") && text.contains("`publish.endpoint`"), "{text}");
+    let text = refused("[source]\nendpoint = \"tcp://*:5710\"\n");
+    assert!(text.contains("`source.attach` = \"connect\""), "{text}");
+    let text = refused("[control]\nendpoint = \"tcp://0.0.0.0:5712\"\n");
+    assert!(text.contains("no encryption"), "{text}");
+}
+
+#[test]
+fn what_is_allowed_but_may_not_be_meant_is_a_warning() {
+    let of = |sets: &[&str]| load_with("", &[], sets).unwrap().1;
+    assert!(matches!(of(&["publish.endpoint=tcp://*:5711"])[..], [Warning::NotLoopback { key: "publish.endpoint", .. }]));
+    assert!(matches!(of(&["publish.endpoint=tcp://127.0.0.1:5556"])[..], [Warning::TakenPort { by: "Open Ephys", .. }]));
+    assert_eq!(of(&["source.frame_max_mib=128", "lane.depth_frames=16"]), [Warning::LaneMemory { mib: 2048 }]);
+    assert!(matches!(
+        of(&["realtime.ingest_core=1", "realtime.publish_core=1"])[..],
+        [Warning::SharedCore { core: 1, .. }]
+    ));
+    assert_eq!(of(&["realtime.wait=spin", "realtime.priority=50"]), [Warning::SpinUnpinned]);
+    assert_eq!(of(&["lane.overload=wait"]), [Warning::WaitOnSub]);
+    assert_eq!(of(&["lane.overload=wait", "source.pattern=pull"]), []);
+}
