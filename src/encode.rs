@@ -255,7 +255,10 @@ pub fn read_signature(onnx: &Path, runtime: Option<&Path>) -> Result<Signature, 
 /// `ort` panics on some shapes of broken models; a user gets a sentence.
 fn guarded<T>(name: &str, open: impl FnOnce() -> Result<T, EncodeError>) -> Result<T, EncodeError> {
     std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
-        Err(EncodeError::Session { model: name.into(), cause: "its inputs or outputs are of a kind `ort` cannot read".into() })
+        Err(EncodeError::Session {
+            model: name.into(),
+            cause: "its inputs or outputs are of a kind `ort` cannot read".into(),
+        })
     })
 }
 

@@ -8,4 +8,6 @@ pub mod preprocess;
 pub mod publish;
 pub mod source;
 pub mod stats;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod wire;

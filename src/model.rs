@@ -213,7 +213,8 @@ impl Manifest {
         self.check(path)?;
         let body = toml::to_string_pretty(self)
             .map_err(|error| ModelError::Syntax { path: path.into(), message: error.to_string() })?;
-        let text = format!("# What {} expects and what it says; `haltere model inspect` explains it.\n{body}", self.name);
+        let text =
+            format!("# What {} expects and what it says; `haltere model inspect` explains it.\n{body}", self.name);
         write_whole(path, text.as_bytes())
     }
 
@@ -282,7 +283,9 @@ impl Manifest {
                 let bound = format!("window_frames × input is at most {VALUES_MAX} values");
                 check.that(values <= VALUES_MAX, "window_frames", &window, &bound)
             }
-            (Kind::Streaming, None) => Err(check.error("state", "absent".into(), "[rows, columns] of a streaming model")),
+            (Kind::Streaming, None) => {
+                Err(check.error("state", "absent".into(), "[rows, columns] of a streaming model"))
+            }
             (Kind::Windowed, Some(state)) => {
                 Err(check.error("state", format!("{state:?}"), "absent: a windowed model keeps no state"))
             }

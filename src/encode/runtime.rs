@@ -59,7 +59,11 @@ fn canonical(path: &Path) -> PathBuf {
 fn existing(path: &Path, origin: &str) -> Result<PathBuf, EncodeError> {
     // Absolute, because the loader takes a bare name for a request to search the system.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    if path.is_file() { Ok(path) } else { Err(failed(format!("there is no library {}{origin}: {REMEDY}", path.display()))) }
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(failed(format!("there is no library {}{origin}: {REMEDY}", path.display())))
+    }
 }
 
 /// `ORT_DYLIB_PATH`, then beside the executable, then `.runtime/`. A variable that names nothing is an error, not a hint.
