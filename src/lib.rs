@@ -13,4 +13,6 @@ pub mod publish;
 pub mod rt;
 pub mod source;
 pub mod stats;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod wire;

@@ -4,15 +4,29 @@
 //! preprocessing parameter, labels, look-ahead, the file's hash and its measured parity, and refuses a mismatch at start.
 //! What it must never do: open an ONNX session (that is `encode`), or fill a gap with a guess.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::Digest;
 
-use crate::frame::Shape;
+use crate::frame::{CHANNELS_MAX, Name, SIDE_PX_MAX, Shape};
 use crate::preprocess::parameters::Parameters;
 
 /// Version of the manifest's layout that this program writes and reads.
 pub const FORMAT: u32 = 1;
+/// Largest manifest read, bytes.
+pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// Most model frames in a window.
+pub const WINDOW_FRAMES_MAX: usize = 1024;
+/// Most values in an embedding, in a row of the state, and most rows of a state.
+pub const WIDTH_MAX: usize = 16384;
+/// Most action labels.
+pub const LABELS_MAX: usize = 256;
+/// Longest action label, bytes.
+pub const LABEL_BYTES_MAX: usize = 64;
+/// Most values in one input of a model (a window of frames, or a state): 1 GiB of f32.
+pub const VALUES_MAX: usize = 1 << 28;
 
 /// `<name>.toml` beside `<name>.onnx`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,7 +165,366 @@ impl Model {
     /// # Errors
     /// Any [`ModelError`].
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let _ = path;
-        unimplemented!()
+        let model = Self::load_unverified(path)?;
+        let found = sha256_of(&model.onnx_path)?;
+        if !found.eq_ignore_ascii_case(&model.manifest.sha256) {
+            let expected = model.manifest.sha256;
+            return Err(ModelError::Hash { path: model.onnx_path, found, expected });
+        }
+        Ok(model)
+    }
+
+    /// As [`Model::load`], without reading the ONNX file. For showing a manifest whose file was exchanged; never for running it.
+    ///
+    /// # Errors
+    /// Any [`ModelError`] but [`ModelError::Hash`].
+    pub fn load_unverified(path: &Path) -> Result<Self, ModelError> {
+        let is_onnx = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
+        let manifest_path = if is_onnx { path.with_extension("toml") } else { path.to_path_buf() };
+        let manifest = Manifest::read(&manifest_path)?;
+        let onnx_path = manifest_path.parent().unwrap_or(Path::new("")).join(&manifest.file);
+        Ok(Self { manifest, onnx_path, manifest_path })
+    }
+
+    /// True when its probabilities may be called actions: it was trained, and its classes have names.
+    pub fn decodes_actions(&self) -> bool {
+        self.manifest.decodes_actions()
+    }
+}
+
+impl Manifest {
+    /// Reads and checks a manifest; does not look at the ONNX file.
+    ///
+    /// # Errors
+    /// [`ModelError::File`], [`ModelError::Syntax`] or [`ModelError::Value`].
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let text = read_text(path)?;
+        let manifest: Self = toml::from_str(&text)
+            .map_err(|error| ModelError::Syntax { path: path.into(), message: describe(&error) })?;
+        manifest.check(path)?;
+        Ok(manifest)
+    }
+
+    /// Checks every value, then writes the manifest; a reader never sees half of it.
+    ///
+    /// # Errors
+    /// [`ModelError::Value`] for a manifest that could not be read back, [`ModelError::File`] when the disk refuses.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        self.check(path)?;
+        let body = toml::to_string_pretty(self)
+            .map_err(|error| ModelError::Syntax { path: path.into(), message: error.to_string() })?;
+        let text =
+            format!("# What {} expects and what it says; `haltere model inspect` explains it.\n{body}", self.name);
+        write_whole(path, text.as_bytes())
+    }
+
+    /// See [`Model::decodes_actions`].
+    pub fn decodes_actions(&self) -> bool {
+        self.provenance.trained && !self.labels.is_empty()
+    }
+
+    /// Checks every value against its bound; `path` is named in the message.
+    ///
+    /// # Errors
+    /// [`ModelError::Value`] for the first value outside its range.
+    pub fn check(&self, path: &Path) -> Result<(), ModelError> {
+        let check = Check { path };
+        self.check_identity(&check)?;
+        self.check_shapes(&check)?;
+        self.check_labels(&check)?;
+        if let Some(p) = &self.parity {
+            check.that(!p.against.is_empty(), "parity.against", &p.against, "what it was compared with")?;
+            check.that(p.frames >= 1, "parity.frames", &p.frames, "at least 1 frame")?;
+            let difference = p.max_abs_difference;
+            let good = difference.is_finite() && difference >= 0.0;
+            check.that(good, "parity.max_abs_difference", &difference, "finite, not negative")?;
+        }
+        self.preprocess.check().map_err(|e| check.error(&format!("preprocess.{}", e.key), e.value, e.bound))?;
+        let (reads, takes) = (self.preprocess.channels.len(), self.input.channels);
+        let bound = format!("as many channels as input.channels, which is {takes}");
+        check.that(reads == takes, "preprocess.channels", &self.preprocess.channels, &bound)
+    }
+
+    fn check_identity(&self, check: &Check) -> Result<(), ModelError> {
+        let bound = format!("{FORMAT}, the only layout this program knows");
+        check.that(self.format == FORMAT, "format", &self.format, &bound)?;
+        if let Err(error) = self.name.parse::<Name>() {
+            return Err(check.error("name", format!("{:?}", self.name), &error.to_string()));
+        }
+        let named = self.file.file_name().is_some() && self.file.is_relative();
+        check.that(named, "file", &self.file, "an ONNX file, relative to the manifest")?;
+        let hash = self.sha256.len() == 64 && self.sha256.bytes().all(|b| b.is_ascii_hexdigit());
+        check.that(hash, "sha256", &self.sha256, "64 hexadecimal digits")?;
+        let rate = self.frame_rate_hz;
+        check.that(rate > 0.0 && rate <= 100_000.0, "frame_rate_hz", &rate, "above 0, to 100000 Hz")
+    }
+
+    fn check_shapes(&self, check: &Check) -> Result<(), ModelError> {
+        let (window, width) = (self.window_frames, self.embedding);
+        let bound = format!("1 to {WINDOW_FRAMES_MAX} frames");
+        check.that((1..=WINDOW_FRAMES_MAX).contains(&window), "window_frames", &window, &bound)?;
+        let late = self.look_ahead_frames;
+        check.that(late < window, "look_ahead_frames", &late, "0, or less than window_frames")?;
+        let Shape { channels, height, width: columns } = self.input;
+        let bound = format!("1 to {CHANNELS_MAX} channels");
+        check.that((1..=CHANNELS_MAX).contains(&channels), "input.channels", &channels, &bound)?;
+        let bound = format!("1 to {SIDE_PX_MAX} px");
+        check.that((1..=SIDE_PX_MAX).contains(&height), "input.height", &height, &bound)?;
+        check.that((1..=SIDE_PX_MAX).contains(&columns), "input.width", &columns, &bound)?;
+        let bound = format!("1 to {WIDTH_MAX} values");
+        check.that((1..=WIDTH_MAX).contains(&width), "embedding", &width, &bound)?;
+        match (self.kind, self.state) {
+            (Kind::Streaming, Some(state)) => {
+                let good = state.iter().all(|side| (1..=WIDTH_MAX).contains(side));
+                check.that(good, "state", &state, &format!("[rows, columns], each 1 to {WIDTH_MAX}"))
+            }
+            (Kind::Windowed, None) => {
+                let values = window * self.input.pixels();
+                let bound = format!("window_frames × input is at most {VALUES_MAX} values");
+                check.that(values <= VALUES_MAX, "window_frames", &window, &bound)
+            }
+            (Kind::Streaming, None) => {
+                Err(check.error("state", "absent".into(), "[rows, columns] of a streaming model"))
+            }
+            (Kind::Windowed, Some(state)) => {
+                Err(check.error("state", format!("{state:?}"), "absent: a windowed model keeps no state"))
+            }
+        }
+    }
+
+    fn check_labels(&self, check: &Check) -> Result<(), ModelError> {
+        let count = self.labels.len();
+        check.that(count <= LABELS_MAX, "labels", &format!("{count} labels"), &format!("at most {LABELS_MAX}"))?;
+        for (index, label) in self.labels.iter().enumerate() {
+            let plain = (1..=LABEL_BYTES_MAX).contains(&label.len()) && !label.chars().any(char::is_control);
+            let key = format!("labels[{index}]");
+            check.that(plain, &key, label, &format!("1 to {LABEL_BYTES_MAX} bytes without control characters"))?;
+            check.that(!self.labels[..index].contains(label), &key, label, "a label that was not there before")?;
+        }
+        Ok(())
+    }
+}
+
+/// Says which manifest a value stands in.
+struct Check<'a> {
+    path: &'a Path,
+}
+
+impl Check<'_> {
+    fn that(&self, good: bool, key: &str, value: &dyn std::fmt::Debug, bound: &str) -> Result<(), ModelError> {
+        if good { Ok(()) } else { Err(self.error(key, format!("{value:?}"), bound)) }
+    }
+
+    fn error(&self, key: &str, value: String, bound: &str) -> ModelError {
+        ModelError::Value { path: self.path.into(), key: key.into(), value, bound: bound.into() }
+    }
+}
+
+/// SHA-256 of a file, 64 lower-case hexadecimal digits. Reads in pieces: the file may be large.
+///
+/// # Errors
+/// [`ModelError::File`].
+pub fn sha256_of(path: &Path) -> Result<String, ModelError> {
+    let failed = |cause| ModelError::File { path: path.into(), cause };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut hash = sha2::Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(length) => hash.update(&piece[..length]),
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(failed(cause)),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes beside the target and renames, so that nobody ever reads half a file.
+///
+/// # Errors
+/// [`ModelError::File`].
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    let failed = |cause| ModelError::File { path: path.into(), cause };
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".partial{}", std::process::id()));
+    let partial = PathBuf::from(partial);
+    std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path)).map_err(|cause| {
+        let _ = std::fs::remove_file(&partial);
+        failed(cause)
+    })
+}
+
+fn read_text(path: &Path) -> Result<String, ModelError> {
+    let failed = |cause| ModelError::File { path: path.into(), cause };
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > MANIFEST_BYTES_MAX {
+        let message = format!("{size} bytes; a manifest has at most {MANIFEST_BYTES_MAX}");
+        return Err(ModelError::Syntax { path: path.into(), message });
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+/// The parser's message (line, key, reason) and, for an unknown word, the nearest known one.
+fn describe(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let text = text.trim_end();
+    // serde says: unknown field `x`, expected one of `a`, `b`
+    let mut words = error.message().split('`').skip(1).step_by(2);
+    let unknown = error.message().starts_with("unknown ").then(|| words.next()).flatten();
+    let Some(unknown) = unknown else { return text.into() };
+    let nearest = words.map(|known| (strsim::jaro_winkler(unknown, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, known)) if likeness > 0.7 => format!("{text}\ndid you mean `{known}`?"),
+        _ => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with `m.onnx` (five bytes) and its manifest, changed by `edit`.
+    fn written(edit: impl FnOnce(&mut Manifest)) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("m.onnx"), b"bytes").unwrap();
+        let mut manifest = sound(&sha256_of(&folder.path().join("m.onnx")).unwrap());
+        edit(&mut manifest);
+        std::fs::write(folder.path().join("m.toml"), toml::to_string_pretty(&manifest).unwrap()).unwrap();
+        folder
+    }
+
+    fn sound(sha256: &str) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            name: "m".into(),
+            file: "m.onnx".into(),
+            sha256: sha256.into(),
+            kind: Kind::Streaming,
+            frame_rate_hz: 16.0,
+            window_frames: 32,
+            look_ahead_frames: 0,
+            input: Shape::new(1, 128, 128),
+            embedding: 128,
+            state: Some([31, 128]),
+            labels: vec!["rest".into(), "walk".into()],
+            provenance: Provenance { trained: true, ..Provenance::default() },
+            parity: Some(Parity { against: "burn".into(), frames: 3, max_abs_difference: 1e-6 }),
+            preprocess: Parameters::default(),
+        }
+    }
+
+    #[test]
+    fn sha256_agrees_with_the_published_test_vector() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"abc").unwrap();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_of(file.path()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_saved_manifest_reads_back_the_same_by_either_of_its_two_names() {
+        let folder = written(|_| {});
+        let saved = sound(&sha256_of(&folder.path().join("m.onnx")).unwrap());
+        saved.save(&folder.path().join("m.toml")).unwrap();
+        for name in ["m.toml", "m.onnx"] {
+            let model = Model::load(&folder.path().join(name)).unwrap();
+            assert_eq!(model.manifest, saved);
+            assert_eq!(model.onnx_path, folder.path().join("m.onnx"));
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no partial file is left");
+    }
+
+    #[test]
+    fn every_value_that_cannot_be_is_refused_by_its_key() {
+        type Edit = fn(&mut Manifest);
+        let cases: [(&str, Edit); 27] = [
+            ("format", |m| m.format = 2),
+            ("name", |m| m.name = "a/b".into()),
+            ("name", |m| m.name.clear()),
+            ("file", |m| m.file = "".into()),
+            ("file", |m| m.file = "/m.onnx".into()),
+            ("sha256", |m| m.sha256 = "12".into()),
+            ("frame_rate_hz", |m| m.frame_rate_hz = 0.0),
+            ("frame_rate_hz", |m| m.frame_rate_hz = f64::NAN),
+            ("window_frames", |m| m.window_frames = 0),
+            ("window_frames", |m| m.window_frames = 1025),
+            ("look_ahead_frames", |m| m.look_ahead_frames = 32),
+            ("input.channels", |m| m.input.channels = 3),
+            ("input.height", |m| m.input.height = 0),
+            ("input.width", |m| m.input.width = 4097),
+            ("embedding", |m| m.embedding = 0),
+            ("state", |m| m.state = None),
+            ("state", |m| m.state = Some([0, 128])),
+            ("state", |m| m.kind = Kind::Windowed),
+            ("labels", |m| m.labels = (0..257).map(|i| i.to_string()).collect()),
+            ("labels[1]", |m| m.labels[1].clear()),
+            ("labels[1]", |m| m.labels[1] = "rest".into()),
+            ("labels[0]", |m| m.labels[0] = "a\nb".into()),
+            ("parity.frames", |m| m.parity.as_mut().unwrap().frames = 0),
+            ("parity.max_abs_difference", |m| m.parity.as_mut().unwrap().max_abs_difference = f32::NAN),
+            ("parity.against", |m| m.parity.as_mut().unwrap().against.clear()),
+            ("preprocess.average_frames", |m| m.preprocess.average_frames = 0),
+            ("preprocess.channels", |m| m.preprocess.channels = vec![0, 1]),
+        ];
+        for (expected, edit) in cases {
+            let folder = written(edit);
+            match Model::load(&folder.path().join("m.toml")) {
+                Err(ModelError::Value { key, .. }) => assert_eq!(key, expected),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_exchanged_onnx_file_is_refused_with_both_hashes() {
+        let folder = written(|_| {});
+        std::fs::write(folder.path().join("m.onnx"), b"other").unwrap();
+        let error = Model::load(&folder.path().join("m.toml")).unwrap_err();
+        assert!(matches!(&error, ModelError::Hash { found, expected, .. } if found != expected), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_shown_with_its_line_and_the_nearest_known_key() {
+        let folder = written(|_| {});
+        let path = folder.path().join("m.toml");
+        let text = std::fs::read_to_string(&path).unwrap().replace("window_frames", "window_frame");
+        std::fs::write(&path, text).unwrap();
+        let message = Model::load(&path).unwrap_err().to_string();
+        assert!(message.contains("line 7"), "{message}");
+        assert!(message.contains("did you mean `window_frames`?"), "{message}");
+    }
+
+    #[test]
+    fn an_unknown_word_is_answered_with_the_nearest_known_word() {
+        let folder = written(|_| {});
+        let path = folder.path().join("m.toml");
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"streaming\"", "\"steaming\"");
+        std::fs::write(&path, text).unwrap();
+        let message = Model::load(&path).unwrap_err().to_string();
+        assert!(message.contains("did you mean `streaming`?"), "{message}");
+    }
+
+    #[test]
+    fn missing_files_and_oversized_manifests_are_named() {
+        let folder = written(|_| {});
+        let missing = Model::load(&folder.path().join("none.toml")).unwrap_err();
+        assert!(missing.to_string().contains("none.toml"), "{missing}");
+        std::fs::remove_file(folder.path().join("m.onnx")).unwrap();
+        let missing = Model::load(&folder.path().join("m.toml")).unwrap_err();
+        assert!(missing.to_string().contains("m.onnx"), "{missing}");
+        std::fs::write(folder.path().join("m.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
+        assert!(matches!(Model::load(&folder.path().join("m.toml")), Err(ModelError::Syntax { .. })));
+    }
+
+    #[test]
+    fn a_model_without_training_or_without_labels_decodes_no_action() {
+        let mut manifest = sound("");
+        assert!(manifest.decodes_actions());
+        manifest.provenance.trained = false;
+        assert!(!manifest.decodes_actions());
+        manifest.provenance.trained = true;
+        manifest.labels.clear();
+        assert!(!manifest.decodes_actions());
     }
 }

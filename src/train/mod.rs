@@ -1,0 +1,12 @@
+//! The network, and the way from its weights to the ONNX file that the daemon runs.
+//!
+//! Why it exists: the network is defined once, so that what is trained, what is written to ONNX and what is compared with the
+//! daemon's own encoder cannot drift apart. What it must never do: run on the frame path, or touch lane, pipeline or publish.
+
+pub mod export;
+pub mod network;
+pub mod onnx;
+pub mod spec;
+
+pub use network::Network;
+pub use spec::NetworkSpec;
