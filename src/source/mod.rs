@@ -6,6 +6,7 @@
 
 pub mod canonical;
 pub mod continuity;
+pub mod zmq;
 
 use crate::event::Reason;
 use crate::frame::Frame;
