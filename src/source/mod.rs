@@ -4,6 +4,10 @@
 //! was decoded live. A source fills a slot of the lane in place and stamps its time; nobody else reads a clock for a frame.
 //! What it must never do: block longer than [`IDLE_MS_MAX`], unpickle, or let a damaged message end the stream.
 
+pub mod canonical;
+pub mod continuity;
+pub mod zmq;
+
 use crate::event::Reason;
 use crate::frame::Frame;
 

@@ -1,0 +1,346 @@
+//! Live frames over ZeroMQ: SUB or PULL, bound or connected, tcp or ipc.
+//!
+//! Why it exists: microscopes send as they can; a frame that is right ends in a slot, everything else in a counter.
+//! What it must never do: end the stream for one bad message, wait longer than [`IDLE_MS_MAX`], or allocate per frame (the
+//! three messages that receive the parts are reused).
+//!
+//! A socket that connects with `ZMQ_MAXMSGSIZE` goes silent for good after one oversized message (libzmq 4.3), so that limit
+//! is set only when binding, where it cuts off a sender of absurd sizes; everything below is measured and counted here.
+
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::config::{Attach, Pattern, Source as Settings, Wait};
+use crate::frame::{Frame, FrameInfo, Name};
+use crate::stats::now_ns;
+use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
+
+use super::canonical::{self, Layout};
+use super::continuity::{Continuity, Place};
+use super::{IDLE_MS_MAX, Next, Source, SourceError};
+
+/// A silent peer is asked for a sign of life this often, ms.
+const HEARTBEAT_MS: i32 = 1000;
+/// And given up after this long, ms.
+const HEARTBEAT_TIMEOUT_MS: i32 = 5000;
+/// Longest wait between attempts to reconnect, ms.
+const RECONNECT_MS_MAX: i32 = 1000;
+/// Longest path of a Unix socket, bytes, without the closing zero.
+const IPC_PATH_BYTES_MAX: usize = 107;
+
+/// Frames from a ZeroMQ socket.
+pub struct ZmqSource {
+    socket: zmq::Socket,
+    parts: [zmq::Message; PARTS_MAX],
+    continuity: Continuity,
+    rig: Name,
+    endpoint: String,
+    frame_bytes_max: usize,
+    plane: Option<u64>,
+    wait: Wait,
+    last_error: Option<HeaderError>,
+}
+
+impl ZmqSource {
+    /// Opens the socket. `rig` names frames that do not say their `source`.
+    ///
+    /// # Errors
+    /// An endpoint that cannot be used, with what to do about it.
+    pub fn open(settings: &Settings, rig: Name, wait: Wait) -> Result<Self, SourceError> {
+        let fail = |cause: String| SourceError::Socket { endpoint: settings.endpoint.clone(), cause };
+        check_endpoint(&settings.endpoint, settings.attach).map_err(fail)?;
+        let socket = make_socket(settings).map_err(|e| fail(format!("the socket cannot be set up: {e}")))?;
+        let attached = match settings.attach {
+            Attach::Bind => socket.bind(&settings.endpoint),
+            Attach::Connect => socket.connect(&settings.endpoint),
+        };
+        attached.map_err(|e| fail(explain(e, &settings.endpoint, "source.endpoint")))?;
+        let bound = socket.get_last_endpoint().ok().and_then(Result::ok);
+        Ok(Self {
+            socket,
+            parts: std::array::from_fn(|_| zmq::Message::new()),
+            continuity: Continuity::default(),
+            rig,
+            endpoint: bound.unwrap_or_else(|| settings.endpoint.clone()),
+            frame_bytes_max: settings.frame_bytes_max,
+            plane: settings.plane,
+            wait,
+            last_error: None,
+        })
+    }
+
+    /// The endpoint in use; a port chosen by the system (`tcp://127.0.0.1:*`) is filled in.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Why the last message whose header was refused was refused, for a log line: key, value, bound.
+    pub fn last_error(&self) -> Option<HeaderError> {
+        self.last_error
+    }
+
+    /// Waits for the first part of a message. `false`: nothing came.
+    fn first_part(&mut self, until: Instant) -> Result<bool, SourceError> {
+        loop {
+            match self.socket.recv(&mut self.parts[0], zmq::DONTWAIT) {
+                Ok(()) => return Ok(true),
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {}
+                Err(error) => return Err(self.died(error)),
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            match self.wait {
+                Wait::Spin => std::hint::spin_loop(),
+                Wait::Yield => std::thread::yield_now(),
+                Wait::Park => match self.socket.poll(zmq::POLLIN, left.as_millis().max(1) as i64) {
+                    Ok(_) | Err(zmq::Error::EINTR) => {}
+                    Err(error) => return Err(self.died(error)),
+                },
+            }
+        }
+    }
+
+    /// Takes the other parts, which have arrived with the first; those beyond the third are drained. Returns how many.
+    fn other_parts(&mut self) -> Result<usize, SourceError> {
+        let mut count = 1;
+        let mut more = self.parts[0].get_more();
+        let mut beyond = zmq::Message::new();
+        while more {
+            let part = self.parts.get_mut(count).unwrap_or(&mut beyond);
+            match self.socket.recv(part, 0) {
+                Ok(()) => {}
+                Err(zmq::Error::EINTR) => continue,
+                Err(error) => return Err(self.died(error)),
+            }
+            more = part.get_more();
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Judges the message that lies in `parts`. `None`: a frame of another plane.
+    fn judge(&mut self, count: usize, t_received_ns: u64, into: &mut Frame) -> Option<Next> {
+        if count > PARTS_MAX {
+            return Some(self.refuse(HeaderError::Parts(count)));
+        }
+        let [a, b, c] = &self.parts;
+        let all: [&[u8]; PARTS_MAX] = [a, b, c];
+        let (header, pixels) = match parse_message(&all[..count]) {
+            Ok((Message::Frame(header), pixels)) => (header, pixels),
+            Ok((Message::SeriesBegins, _)) => return Some(self.announced(Next::SeriesBegan)),
+            Ok((Message::SeriesEnds, _)) => return Some(self.announced(Next::SeriesEnded)),
+            Err(error) => return Some(self.refuse(error)),
+        };
+        if let Err(error) = header.check_payload(pixels.len(), self.frame_bytes_max.min(into.capacity_bytes())) {
+            return Some(self.refuse(error));
+        }
+        if let (Some(wanted), Some(plane)) = (self.plane, header.plane)
+            && wanted != plane
+        {
+            self.continuity.pass_over(header.number);
+            return None;
+        }
+        match self.continuity.judge(place(&header)) {
+            Ok(standing) => {
+                into.info = FrameInfo {
+                    shape: header.shape,
+                    pixel_type: header.pixel_type,
+                    number: standing.number,
+                    gap: standing.gap,
+                    t_device: header.t_device,
+                    t_received_ns,
+                    source: header.source.unwrap_or(self.rig),
+                    series: header.series,
+                    series_began: standing.series_began,
+                };
+                canonical::copy(&layout(&header), pixels, into.bytes_mut());
+                Some(Next::Frame)
+            }
+            Err(reason) => Some(Next::Rejected(reason)),
+        }
+    }
+
+    fn refuse(&mut self, error: HeaderError) -> Next {
+        self.last_error = Some(error);
+        Next::Rejected(error.reason())
+    }
+
+    fn announced(&mut self, next: Next) -> Next {
+        self.continuity.announce();
+        next
+    }
+
+    fn died(&self, error: zmq::Error) -> SourceError {
+        SourceError::Socket { endpoint: self.endpoint.clone(), cause: format!("receiving failed: {error}") }
+    }
+}
+
+impl Source for ZmqSource {
+    fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
+        let until = Instant::now() + Duration::from_millis(IDLE_MS_MAX);
+        loop {
+            if !self.first_part(until)? {
+                return Ok(Next::Idle);
+            }
+            let count = self.other_parts()?;
+            if let Some(next) = self.judge(count, now_ns(), into) {
+                return Ok(next);
+            }
+            // Frames of other planes may come faster than ours: the bound on waiting holds for them too.
+            if Instant::now() >= until {
+                return Ok(Next::Idle);
+            }
+        }
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        self.frame_bytes_max
+    }
+}
+
+fn place(header: &FrameHeader) -> Place {
+    Place {
+        number: header.number,
+        plane: header.plane,
+        series: header.series,
+        shape: header.shape,
+        pixel_type: header.pixel_type,
+    }
+}
+
+fn layout(header: &FrameHeader) -> Layout {
+    Layout {
+        shape: header.shape,
+        pixel_type: header.pixel_type,
+        big_endian: header.big_endian,
+        order: header.order,
+    }
+}
+
+fn make_socket(settings: &Settings) -> Result<zmq::Socket, zmq::Error> {
+    let kind = match settings.pattern {
+        Pattern::Sub => zmq::SUB,
+        Pattern::Pull => zmq::PULL,
+    };
+    let socket = zmq::Context::new().socket(kind)?;
+    socket.set_linger(0)?;
+    socket.set_rcvhwm(settings.hwm)?;
+    socket.set_heartbeat_ivl(HEARTBEAT_MS)?;
+    socket.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
+    socket.set_reconnect_ivl_max(RECONNECT_MS_MAX)?;
+    if settings.pattern == Pattern::Sub {
+        socket.set_subscribe(settings.topic.as_bytes())?;
+    }
+    if settings.attach == Attach::Bind {
+        // Twice a frame: what is merely too large still arrives, to be counted.
+        let limit = settings.frame_bytes_max.saturating_mul(2).max(1 << 20);
+        socket.set_maxmsgsize(i64::try_from(limit).unwrap_or(i64::MAX))?;
+    }
+    Ok(socket)
+}
+
+/// Refuses endpoints whose failure ZeroMQ would report late, badly, or not at all.
+///
+/// # Errors
+/// What is wrong and what to write instead.
+pub fn check_endpoint(endpoint: &str, attach: Attach) -> Result<(), String> {
+    if let Some(path) = endpoint.strip_prefix("ipc://") {
+        return check_ipc(path, attach);
+    }
+    let Some(address) = endpoint.strip_prefix("tcp://") else {
+        return Err("an endpoint begins with tcp:// or ipc://, e.g. tcp://127.0.0.1:5710".to_string());
+    };
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return Err(format!("{address:?} has no port; write e.g. tcp://127.0.0.1:5710"));
+    };
+    if host.is_empty() {
+        return Err("the host is missing; write e.g. tcp://127.0.0.1:5710".to_string());
+    }
+    let wild = attach == Attach::Bind && port == "*";
+    if !wild && !port.parse::<u16>().is_ok_and(|p| p > 0) {
+        return Err(format!("the port {port:?} is not a number from 1 to 65535"));
+    }
+    if attach == Attach::Connect && matches!(host, "*" | "0.0.0.0") {
+        return Err(format!("nobody can connect to {host:?}; give the address of the other machine, or bind"));
+    }
+    Ok(())
+}
+
+fn check_ipc(path: &str, attach: Attach) -> Result<(), String> {
+    if path.is_empty() {
+        return Err("the path is missing; write e.g. ipc:///run/haltere/frames".to_string());
+    }
+    if path.len() > IPC_PATH_BYTES_MAX {
+        return Err(format!("the path has {} bytes; a Unix socket takes at most {IPC_PATH_BYTES_MAX}", path.len()));
+    }
+    let file = Path::new(path);
+    let folder = file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(format!("the folder {} is not there; create it first", folder.display()));
+    }
+    let Ok(found) = std::fs::metadata(file) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err("a file that is not a socket is in the way; move it or choose another path".to_string());
+    }
+    // ZeroMQ would silently take the path away from whoever listens there.
+    if attach == Attach::Bind && UnixStream::connect(file).is_ok() {
+        return Err("another program listens on this path; stop it or choose another path".to_string());
+    }
+    Ok(())
+}
+
+/// ZeroMQ's errors in the words of what to do. `key` is where the endpoint is written.
+pub fn explain(error: zmq::Error, endpoint: &str, key: &str) -> String {
+    let port = endpoint.rsplit_once(':').map_or("?", |(_, port)| port);
+    match error {
+        zmq::Error::EADDRINUSE => {
+            format!("port {port} is in use by another program; stop it (who: `ss -ltnp`) or choose another in {key}")
+        }
+        zmq::Error::EADDRNOTAVAIL | zmq::Error::ENODEV => {
+            format!("this machine has no such address; bind 127.0.0.1, 0.0.0.0 or an address of its own ({key})")
+        }
+        zmq::Error::EACCES => format!("not permitted; ports below 1024 and foreign folders need rights ({key})"),
+        zmq::Error::EINVAL => format!("not an endpoint; write e.g. tcp://127.0.0.1:5710 in {key}"),
+        other => format!("{other} ({key})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_cannot_work_are_refused_with_a_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, b"x").unwrap();
+        let long = format!("ipc:///tmp/{}", "x".repeat(120));
+        let in_the_way = format!("ipc://{}", file.display());
+        for (endpoint, attach, word) in [
+            ("udp://127.0.0.1:1", Attach::Bind, "tcp:// or ipc://"),
+            ("tcp://127.0.0.1", Attach::Bind, "no port"),
+            ("tcp://127.0.0.1:99999", Attach::Bind, "65535"),
+            ("tcp://127.0.0.1:*", Attach::Connect, "65535"),
+            ("tcp://*:5710", Attach::Connect, "nobody can connect"),
+            ("tcp://:5710", Attach::Connect, "host is missing"),
+            ("ipc:///no/such/folder/socket", Attach::Bind, "/no/such/folder"),
+            (long.as_str(), Attach::Bind, "107"),
+            (in_the_way.as_str(), Attach::Bind, "not a socket"),
+        ] {
+            let error = check_endpoint(endpoint, attach).unwrap_err();
+            assert!(error.contains(word), "{endpoint}: {error}");
+        }
+        for (endpoint, attach) in [
+            ("tcp://127.0.0.1:5710", Attach::Connect),
+            ("tcp://*:*", Attach::Bind),
+            ("tcp://[::1]:5710", Attach::Connect),
+            ("ipc:///tmp/haltere-no-such-socket", Attach::Bind),
+        ] {
+            assert_eq!(check_endpoint(endpoint, attach), Ok(()), "{endpoint}");
+        }
+    }
+}
