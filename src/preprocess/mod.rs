@@ -5,7 +5,15 @@
 //! What it must never do: read a clock (time enters only inside the frame), allocate after the first frame of a geometry,
 //! or look at a frame that has not come yet.
 
+pub mod average;
+pub mod baseline;
+pub mod convert;
+pub mod line_phase;
+pub mod normalise;
 pub mod parameters;
+pub mod rate;
+pub mod resample;
+pub mod simd;
 
 use crate::frame::{Frame, Observation, Tensor};
 
