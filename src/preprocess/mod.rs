@@ -5,9 +5,16 @@
 //! What it must never do: read a clock (time enters only inside the frame), allocate after the first frame of a geometry,
 //! or look at a frame that has not come yet.
 
+pub mod average;
+pub mod baseline;
+pub mod convert;
 mod correlation;
+pub mod line_phase;
+pub mod normalise;
 pub mod parameters;
+pub mod rate;
 pub mod registration;
+pub mod resample;
 mod spectrum;
 pub mod template;
 

@@ -1,0 +1,99 @@
+//! k consecutive frames become one model frame: their mean.
+//!
+//! Why it exists: a model made for 15 Hz must see 15 Hz, whatever the microscope's rate, with the photons of all frames.
+//! What it must never do: mix frames that lie far apart in time. A group that would span more than twice its k frame numbers,
+//! and one whose numbers go back or repeat, is thrown away and begun anew. A single lost frame only stretches its group:
+//! throwing groups away at every loss could silence a model under lasting overload.
+
+use super::simd::Simd;
+
+/// The group being filled.
+pub struct Average {
+    simd: Simd,
+    wanted: usize,
+    frames: usize,
+    first_number: u64,
+    last_number: u64,
+    sum: Vec<f32>,
+}
+
+impl Average {
+    /// For `wanted` frames of `pixels` values each.
+    pub fn new(simd: Simd, wanted: usize, pixels: usize) -> Self {
+        Self { simd, wanted, frames: 0, first_number: 0, last_number: 0, sum: vec![0.0; pixels] }
+    }
+
+    /// Throws a half-filled group away.
+    pub fn forget(&mut self) {
+        self.frames = 0;
+    }
+
+    /// Takes a frame; true when `image` now holds the mean of a full group.
+    pub fn add(&mut self, number: u64, image: &mut [f32]) -> bool {
+        if self.wanted == 1 {
+            return true;
+        }
+        let backwards = number <= self.last_number;
+        if self.frames > 0 && (backwards || number - self.first_number >= 2 * self.wanted as u64) {
+            self.forget();
+        }
+        if self.frames == 0 {
+            self.first_number = number;
+            self.sum.copy_from_slice(image);
+        } else {
+            self.simd.run(accumulate, (&mut self.sum[..], &*image));
+        }
+        self.last_number = number;
+        self.frames += 1;
+        if self.frames < self.wanted {
+            return false;
+        }
+        self.simd.run(mean, (&self.sum[..], 1.0 / self.wanted as f32, image));
+        self.frames = 0;
+        true
+    }
+}
+
+#[inline(always)]
+fn accumulate((sum, image): (&mut [f32], &[f32])) {
+    sum.iter_mut().zip(image).for_each(|(s, x)| *s += x);
+}
+
+#[inline(always)]
+fn mean((sum, share, image): (&[f32], f32, &mut [f32])) {
+    image.iter_mut().zip(sum).for_each(|(x, s)| *x = s * share);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(wanted: usize, frames: &[(u64, f32)]) -> Vec<Option<f32>> {
+        let mut average = Average::new(Simd::detect(), wanted, 3);
+        let one = |&(number, light): &(u64, f32)| {
+            let mut image = [light; 3];
+            average.add(number, &mut image).then_some(image[2])
+        };
+        frames.iter().map(one).collect()
+    }
+
+    #[test]
+    fn every_kth_frame_gives_the_mean_of_its_group() {
+        let found = run(2, &[(0, 1.0), (1, 3.0), (2, 5.0), (3, 6.0)]);
+        assert_eq!(found, [None, Some(2.0), None, Some(5.5)]);
+        assert_eq!(run(1, &[(0, 1.0), (0, 3.0)]), [Some(1.0), Some(3.0)]);
+    }
+
+    #[test]
+    fn a_lost_frame_stretches_a_group_and_a_long_gap_throws_it_away() {
+        assert_eq!(run(2, &[(0, 1.0), (3, 3.0)]), [None, Some(2.0)]);
+        assert_eq!(run(2, &[(0, 1.0), (4, 3.0), (5, 5.0)]), [None, None, Some(4.0)]);
+    }
+
+    #[test]
+    fn numbers_that_go_back_begin_a_new_group() {
+        let found = run(3, &[(7, 1.0), (8, 1.0), (0, 2.0), (1, 4.0), (2, 9.0)]);
+        assert_eq!(found, [None, None, None, None, Some(5.0)]);
+        assert_eq!(run(2, &[(7, 1.0), (7, 3.0), (8, 5.0)]), [None, None, Some(4.0)]);
+    }
+}
