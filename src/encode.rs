@@ -80,12 +80,6 @@ pub enum EncodeError {
         /// In the manifest.
         expected: String,
     },
-    /// The embedding holds NaN or infinite values. Survivable: reset, and begin a new window.
-    #[error("{model}: the embedding holds NaN or infinite values")]
-    NonFinite {
-        /// ONNX file.
-        model: String,
-    },
     /// ONNX Runtime refused to load or run the model.
     #[error("{model}: {cause}")]
     Session {

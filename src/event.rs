@@ -128,7 +128,7 @@ pub enum Event {
         /// Pixels in it.
         pixels: u32,
     },
-    /// The encoder gave NaN or infinite values: nothing was published, the window begins anew.
+    /// The encoder gave NaN or infinite values: this frame has no decode.
     NonFiniteEmbedding {
         /// The frame.
         frame: u64,
@@ -178,7 +178,7 @@ impl std::fmt::Display for Event {
             Self::FrameRateBack { measured_hz } => write!(f, "frame rate fits again: {measured_hz:.2} Hz"),
             Self::NonFinitePixels { frame, pixels } => write!(f, "frame {frame} holds {pixels} NaN or infinite pixels"),
             Self::NonFiniteEmbedding { frame } => {
-                write!(f, "the encoder gave NaN for frame {frame}: nothing was published, the window begins anew")
+                write!(f, "the encoder gave NaN for frame {frame}: it has no decode")
             }
             Self::ShiftAtBound { frame } => {
                 write!(f, "the shift of frame {frame} is at the bound of the search (`registration.reach_px`): it may be larger")

@@ -56,7 +56,7 @@ pub struct Compute {
     pub refused_geometry: AtomicU64,
     /// Frames that lacked a channel the model reads.
     pub refused_channel: AtomicU64,
-    /// Embeddings with NaN or infinite values: never published, the window began anew.
+    /// Frames whose embedding was NaN or infinite: never published.
     pub non_finite_embeddings: AtomicU64,
     /// Decodes that found the lane to the publisher full.
     pub decodes_dropped: AtomicU64,

@@ -1,4 +1,5 @@
 //! `haltere bench`: the numbers of this machine, by the same code that decodes.
 pub mod client;
+pub mod corridor;
 pub mod movie;
 pub mod registration;

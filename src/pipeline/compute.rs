@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::config::{NewSeries, Overload};
-use crate::encode::{EncodeError, Encoder};
+use crate::encode::Encoder;
 use crate::event::{Event, Reason};
 use crate::frame::{Decode, Embedding, Frame, FrameInfo, Observation, Quality, StageTimes};
 use crate::lane::{Consumer, Producer, Received};
@@ -124,9 +124,8 @@ fn step(
     let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
     match encoder.encode(&tensor, &mut decode.embedding) {
         Ok(()) => {}
-        Err(EncodeError::NonFinite { .. }) => {
-            // The state may be poisoned for good: begin a new window, and publish nothing of this one.
-            encoder.reset();
+        Err(cause) if cause.is_survivable() => {
+            // The encoder kept the state of the frame before, so the window goes on without this frame.
             count(&stats.non_finite_embeddings, 1);
             shared.tell(Event::NonFiniteEmbedding { frame: frame.info.number });
             return Ok(());

@@ -15,6 +15,7 @@ pub mod parameters;
 pub mod rate;
 pub mod registration;
 pub mod resample;
+pub mod simd;
 mod spectrum;
 pub mod template;
 
