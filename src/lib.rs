@@ -1,7 +1,10 @@
 //! haltere: live two-photon frames in, action embeddings out.
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod encode;
 pub mod event;
+pub mod exit;
 pub mod frame;
 pub mod model;
 pub mod preprocess;
