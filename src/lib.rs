@@ -1,18 +1,42 @@
 //! haltere: live two-photon frames in, action embeddings out.
-pub mod bench;
-pub mod config;
-pub mod control;
-pub mod encode;
+//!
+//! ```text
+//!         thread "ingest"        │          thread "compute"            │        thread "publish"
+//!  source ─▶ wire ─▶ frame ─lane─▶ preprocess ─▶ encode ─▶ decode ─lane─▶ wire ─▶ sinks (ZeroMQ, file, …)
+//!                                │                                      │
+//!  main thread = supervisor: signals, control socket, log, exit code. It never touches a frame.
+//! ```
+//!
+//! Data flows one way, and the modules below stand in its order. `ARCHITECTURE.md` holds the invariants: same in, same
+//! out; nothing allocates on the frame path; nothing waits that must not; stop is end-of-stream; the CPU is the oracle; a
+//! stale decode never looks fresh; every limit is stated.
+
 pub mod event;
 pub mod frame;
-pub mod lane;
-pub mod model;
-pub mod pipeline;
-pub mod preprocess;
-pub mod publish;
-pub mod rt;
-pub mod source;
 pub mod stats;
+
+pub mod config;
+pub mod model;
+pub mod wire;
+
+pub mod source;
+
+pub mod lane;
+pub mod rt;
+
+pub mod preprocess;
+
+pub mod encode;
+
+pub mod publish;
+
+pub mod pipeline;
+
 #[cfg(feature = "train")]
 pub mod train;
-pub mod wire;
+
+pub mod bench;
+pub mod check;
+pub mod cli;
+pub mod control;
+pub mod exit;

@@ -99,7 +99,7 @@ pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), Con
             let allowed = "whoever reaches this socket can stop the daemon or change its model, and this build has no \
                            encryption: must be tcp://127.0.0.1:port, ipc:///path, or \"off\"";
             let problem = Problem::Range { key, value, allowed: allowed.to_owned() };
-            return Err(ConfigError { place: raw.place_of(key), problem });
+            return Err(ConfigError::new(raw.place_of(key), problem));
         }
     }
     Ok(())
@@ -125,7 +125,7 @@ fn refuse(
         Place::Default => raw.place_of(other),
         place => place,
     };
-    ConfigError { place, problem: Problem::Contradiction { key, value, other, other_value, why } }
+    ConfigError::new(place, Problem::Contradiction { key, value, other, other_value, why })
 }
 
 /// What is allowed and may not be meant.

@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn good_endpoints_print_as_they_are_written() {
-        for text in ["tcp://127.0.0.1:5710", "tcp://*:1", "tcp://scope-pc.lab:65535", "tcp://[::1]:5710", "ipc:///run/h/f"]
+        for text in
+            ["tcp://127.0.0.1:5710", "tcp://*:1", "tcp://scope-pc.lab:65535", "tcp://[::1]:5710", "ipc:///run/h/f"]
         {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }

@@ -147,18 +147,24 @@ pub enum Problem {
 pub struct ConfigError {
     /// Where.
     pub place: Place,
-    /// What.
-    pub problem: Problem,
+    /// What; boxed, because results carry it on paths that go well.
+    pub problem: Box<Problem>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(place: Place, problem: Problem) -> Self {
+        Self { place, problem: Box::new(problem) }
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.place, &self.problem) {
+        match (&self.place, self.problem.as_ref()) {
             // A file that cannot be read has no line to show.
             (Place::File { path, .. }, Problem::File { .. }) => write!(f, "{}: {}", path.display(), self.problem)?,
             _ => write!(f, "{}: {}{}", self.place, self.problem, self.place.snippet())?,
         }
-        if let Problem::Unknown { help, .. } = &self.problem {
+        if let Problem::Unknown { help, .. } = self.problem.as_ref() {
             write!(f, "\n   = {help}")?;
         }
         Ok(())

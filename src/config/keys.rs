@@ -115,7 +115,11 @@ impl Kind {
     pub fn check(&self, input: Input) -> Result<Value, Fault> {
         match (self, input) {
             (Self::Integer { min, max, .. }, Input::Integer(n)) => {
-                if (*min..=*max).contains(&n) { Ok(Value::Integer(n)) } else { Err(self.refuse(n)) }
+                if (*min..=*max).contains(&n) {
+                    Ok(Value::Integer(n))
+                } else {
+                    Err(self.refuse(n))
+                }
             }
             (Self::Switch, Input::Switch(value)) => Ok(Value::Switch(value)),
             (_, Input::Text(text)) => self.check_text(text),
@@ -296,12 +300,7 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| put_text(&mut c.source.topic, v),
         get: |c| Value::Text(c.source.topic.clone()),
     },
-    Key {
-        name: "source.hwm",
-        kind: HWM,
-        set: |c, v| put_number(&mut c.source.hwm, v),
-        get: |c| number(c.source.hwm),
-    },
+    Key { name: "source.hwm", kind: HWM, set: |c, v| put_number(&mut c.source.hwm, v), get: |c| number(c.source.hwm) },
     Key {
         name: "source.frame_max_mib",
         kind: Kind::Integer { min: 1, max: FRAME_MIB_MAX, unit: " MiB", word: None },

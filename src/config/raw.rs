@@ -24,19 +24,17 @@ pub struct RawConfig {
 impl RawConfig {
     /// Adds a TOML file; `named_by` says who named it, for the message when it is not there.
     pub(super) fn read_file(&mut self, path: &Path, named_by: &'static str) -> Result<(), ConfigError> {
-        let whole = |problem| ConfigError { place: Place::in_file(path.to_owned(), "", 0..0), problem };
+        let whole = |problem| ConfigError::new(Place::in_file(path.to_owned(), "", 0..0), problem);
         let content = read_text(path).map_err(|cause| whole(Problem::File { named_by, cause }))?;
         let at = |span| Place::in_file(path.to_owned(), &content, span);
-        let table = DeTable::parse(&content).map_err(|e| ConfigError {
-            place: at(e.span().unwrap_or(0..0)),
-            problem: Problem::Syntax(e.message().to_owned()),
-        })?;
+        let table = DeTable::parse(&content)
+            .map_err(|e| ConfigError::new(at(e.span().unwrap_or(0..0)), Problem::Syntax(e.message().to_owned())))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         // By position, so that the first error of the file is the one that is reported.
         let mut entries: Vec<_> = table.get_ref().iter().flat_map(|(name, value)| flatten(name, value)).collect();
         entries.sort_by_key(|entry| entry.key_span.start);
         for entry in entries {
-            let key = find(&entry.name).map_err(|problem| ConfigError { place: at(entry.key_span.clone()), problem })?;
+            let key = find(&entry.name).map_err(|problem| ConfigError::new(at(entry.key_span.clone()), problem))?;
             self.write(key, input_of(entry.value), at(entry.value_span), Some(folder))?;
         }
         Ok(())
@@ -50,7 +48,7 @@ impl RawConfig {
             let name = rest.to_lowercase().replace("__", ".");
             match find(&name) {
                 Ok(key) => self.write(key, input_of_text(&key.kind, text), place, None)?,
-                Err(problem) => return Err(ConfigError { place, problem }),
+                Err(problem) => return Err(ConfigError::new(place, problem)),
             }
         }
         Ok(())
@@ -61,11 +59,11 @@ impl RawConfig {
         for set in sets {
             let place = Place::Set(set.clone());
             let Some((name, text)) = set.split_once('=') else {
-                return Err(ConfigError { place, problem: Problem::NoEquals });
+                return Err(ConfigError::new(place, Problem::NoEquals));
             };
             match find(name.trim()) {
                 Ok(key) => self.write(key, input_of_text(&key.kind, text.trim()), place, None)?,
-                Err(problem) => return Err(ConfigError { place, problem }),
+                Err(problem) => return Err(ConfigError::new(place, problem)),
             }
         }
         Ok(())
@@ -93,7 +91,7 @@ impl RawConfig {
     ) -> Result<(), ConfigError> {
         let value = match key.kind.check(input) {
             Ok(value) => value,
-            Err(fault) => return Err(ConfigError { place, problem: problem_of(key, fault) }),
+            Err(fault) => return Err(ConfigError::new(place, problem_of(key, fault))),
         };
         let value = match (&key.kind, value, folder) {
             (Kind::Path { .. }, Value::Text(text), Some(folder)) => {
@@ -128,7 +126,10 @@ fn flatten<'a>(name: &'a Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<
             })
             .collect(),
         other => {
-            let name_text = name.get_ref().to_string();
+            // A table that is no section keeps its dot, so that it is reported as a section.
+            let known = KEYS.iter().any(|key| key.name == name.get_ref().as_ref());
+            let dot = if matches!(other, DeValue::Table(_)) && !known { "." } else { "" };
+            let name_text = format!("{}{dot}", name.get_ref());
             vec![Entry { name: name_text, key_span: name.span(), value_span: value.span(), value: other }]
         }
     }

@@ -221,8 +221,14 @@ fn contradictions_are_refused_where_one_of_the_two_was_written() {
 #[test]
 fn what_is_allowed_but_may_not_be_meant_is_a_warning() {
     let of = |sets: &[&str]| load_with("", &[], sets).unwrap().1;
-    assert!(matches!(of(&["publish.endpoint=tcp://*:5711"])[..], [Warning::NotLoopback { key: "publish.endpoint", .. }]));
-    assert!(matches!(of(&["publish.endpoint=tcp://127.0.0.1:5556"])[..], [Warning::TakenPort { by: "Open Ephys", .. }]));
+    assert!(matches!(
+        of(&["publish.endpoint=tcp://*:5711"])[..],
+        [Warning::NotLoopback { key: "publish.endpoint", .. }]
+    ));
+    assert!(matches!(
+        of(&["publish.endpoint=tcp://127.0.0.1:5556"])[..],
+        [Warning::TakenPort { by: "Open Ephys", .. }]
+    ));
     assert_eq!(of(&["source.frame_max_mib=128", "lane.depth_frames=16"]), [Warning::LaneMemory { mib: 2048 }]);
     assert!(matches!(
         of(&["realtime.ingest_core=1", "realtime.publish_core=1"])[..],

@@ -1,0 +1,40 @@
+# `make demo` shows it, `make test` proves it; both fetch and build what they need.
+.PHONY: help setup build demo test bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    a recording is played, decoded and watched by three processes for 20 seconds"
+	@echo "make test    format, lints, all tests, benches in their small form, documentation"
+	@echo "make build   target/release/haltere"
+	@echo "make bench   latency and rate on this machine"
+	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/ (the others do it by themselves)"
+	@echo "make clean   remove everything that was fetched or built"
+
+setup: .runtime/libonnxruntime.so .venv/ready
+
+.runtime/libonnxruntime.so: scripts/fetch-onnxruntime.sh
+	scripts/fetch-onnxruntime.sh
+	@touch $@
+
+.venv/ready: tests/requirements.txt scripts/make-venv.sh
+	scripts/make-venv.sh
+
+build: .runtime/libonnxruntime.so
+	cargo build --release --locked
+
+demo: build
+	scripts/demo.sh
+
+# One profile for everything, so that nothing is compiled twice.
+test: setup
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+	cargo test --release --locked --all-targets
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
+
+bench: build
+	target/release/haltere bench
+
+clean:
+	cargo clean
+	rm -rf .runtime .venv

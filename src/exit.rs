@@ -1,0 +1,115 @@
+//! Exit codes by cause, so that a script, a unit file or a supervisor can tell a typing error from a dead socket.
+//!
+//! Why it exists: 1 says nothing. What it must never do: change the meaning of a number; scripts rely on it.
+
+use crate::config::ConfigError;
+use crate::encode::EncodeError;
+use crate::model::ModelError;
+use crate::publish::SinkError;
+use crate::source::SourceError;
+
+/// What the process says when it leaves. The README lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Done.
+    Ok = 0,
+    /// Anything without a number of its own.
+    Other = 1,
+    /// The command line is wrong (clap leaves by itself with this number).
+    Usage = 2,
+    /// The configuration is wrong.
+    Config = 3,
+    /// The model or its manifest is wrong.
+    Model = 4,
+    /// ONNX Runtime is missing, too old, or refuses the model.
+    OnnxRuntime = 5,
+    /// Frames cannot be had: file unreadable, socket not to be opened.
+    Source = 6,
+    /// Decodes cannot be delivered: port taken, file not writable.
+    Sink = 7,
+    /// A stage failed in mid-run.
+    Stage = 8,
+    /// `check` found faults.
+    Faults = 9,
+    /// Interrupted twice: left without finishing.
+    Interrupted = 130,
+}
+
+impl ExitCode {
+    /// The number of a failure, by the first cause in the chain that has one.
+    pub fn of(error: &anyhow::Error) -> Self {
+        error.chain().find_map(Self::of_cause).unwrap_or(Self::Other)
+    }
+
+    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if let Some(code) = cause.downcast_ref::<Failure>() {
+            return Some(code.code);
+        }
+        if let Some(error) = cause.downcast_ref::<EncodeError>() {
+            let wrong_model = matches!(error, EncodeError::Mismatch { .. });
+            return Some(if wrong_model { Self::Model } else { Self::OnnxRuntime });
+        }
+        let is = [
+            (cause.is::<ConfigError>(), Self::Config),
+            (cause.is::<ModelError>(), Self::Model),
+            (cause.is::<SourceError>(), Self::Source),
+            (cause.is::<SinkError>(), Self::Sink),
+        ];
+        is.into_iter().find(|(fits, _)| *fits).map(|(_, code)| code)
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// A failure whose number its type does not tell: put before the cause with `anyhow::Context`.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct Failure {
+    /// The number to leave with.
+    pub code: ExitCode,
+    /// What failed, for people.
+    pub what: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn the_code_is_that_of_the_first_cause_that_has_one() {
+        let sink = SinkError { sink: "tcp://127.0.0.1:5711".to_owned(), cause: "taken".to_owned() };
+        let error = anyhow::Error::new(sink).context("starting");
+        assert_eq!(ExitCode::of(&error), ExitCode::Sink);
+        let failure = Failure { code: ExitCode::Stage, what: "encode failed in mid-run".to_owned() };
+        assert_eq!(ExitCode::of(&Err::<(), _>(error).context(failure).unwrap_err()), ExitCode::Stage);
+        assert_eq!(ExitCode::of(&anyhow::anyhow!("anything")), ExitCode::Other);
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_its_manifest_is_not_blamed_on_onnx_runtime() {
+        let of = |error: EncodeError| ExitCode::of(&error.into());
+        let text = || "x".to_owned();
+        let mismatch = EncodeError::Mismatch { model: text(), what: text(), found: text(), expected: text() };
+        assert_eq!(of(mismatch), ExitCode::Model);
+        assert_eq!(of(EncodeError::Runtime { cause: text() }), ExitCode::OnnxRuntime);
+    }
+
+    #[test]
+    fn the_readme_lists_every_exit_code() {
+        use ExitCode::*;
+        let readme = include_str!("../README.md");
+        for code in [Ok, Other, Usage, Config, Model, OnnxRuntime, Source, Sink, Stage, Faults, Interrupted] {
+            assert!(
+                readme.contains(&format!("| {} |", code as u8)),
+                "README.md does not list exit code {}",
+                code as u8
+            );
+        }
+    }
+}
