@@ -37,15 +37,16 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
-    /// The number of a failure, by the first cause in the chain that has one.
+    /// The number of a failure: that of a [`Failure`] in the chain, else of the first cause that has one.
     pub fn of(error: &anyhow::Error) -> Self {
+        // As a context it is found by anyhow alone, not by going through the chain.
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return failure.code;
+        }
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Other)
     }
 
     fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
-        if let Some(code) = cause.downcast_ref::<Failure>() {
-            return Some(code.code);
-        }
         if let Some(error) = cause.downcast_ref::<EncodeError>() {
             let wrong_model = matches!(error, EncodeError::Mismatch { .. });
             return Some(if wrong_model { Self::Model } else { Self::OnnxRuntime });

@@ -150,7 +150,8 @@ fn unfold(prefix: &str, text: &str, paths: &mut BTreeSet<String>) -> usize {
     let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let length = text.find(|c| !is_path(c)).unwrap_or(text.len());
     let path = format!("{prefix}{}", &text[..length]);
-    if !(path.ends_with("::") && text[length..].starts_with('{')) {
+    let opens_a_tree = (path.is_empty() || path.ends_with("::")) && text[length..].starts_with('{');
+    if !opens_a_tree {
         if !path.is_empty() {
             paths.insert(path.trim_end_matches(':').to_owned());
         }

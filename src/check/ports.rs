@@ -81,7 +81,9 @@ fn bind_ipc(key: &'static str, text: &str, path: &str) -> Line {
 fn connect(key: &'static str, text: &str) -> Line {
     let reached = match text.parse() {
         Ok(Endpoint::Tcp { host, port }) => reach_tcp(&host, port),
-        Ok(Endpoint::Ipc { path }) if path.starts_with('@') => Ok(()),
+        Ok(Endpoint::Ipc { path }) if path.starts_with('@') => {
+            return Line::good(key, format!("{text} (abstract: seen only when a message comes)"));
+        }
         Ok(Endpoint::Ipc { path }) => UnixStream::connect(path).map(drop).map_err(|e| e.to_string()),
         Err(error) => return Line::fault(key, format!("{text} {error}"), ""),
     };

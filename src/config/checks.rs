@@ -77,7 +77,8 @@ pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), Con
     if publish.deadline < publish.heartbeat {
         let (key, other) = ("publish.deadline_ms", "publish.heartbeat_ms");
         let (value, other_value) = (publish.deadline.as_millis(), publish.heartbeat.as_millis());
-        let why = "a subscriber would take the daemon for dead between two heartbeats; the deadline must be the longer";
+        let why =
+            "a subscriber would take the daemon for dead between two heartbeats; the deadline must not be the shorter";
         return Err(refuse(raw, (key, value.to_string()), (other, other_value.to_string()), why));
     }
     let endpoints = endpoints(config);

@@ -238,3 +238,15 @@ fn what_is_allowed_but_may_not_be_meant_is_a_warning() {
     assert_eq!(of(&["lane.overload=wait"]), [Warning::WaitOnSub]);
     assert_eq!(of(&["lane.overload=wait", "source.pattern=pull"]), []);
 }
+
+#[test]
+fn a_file_that_breaks_off_anywhere_is_refused_with_a_message_or_loads_but_never_panics() {
+    let mut refusals = 0;
+    for end in (0..MANUAL.len()).step_by(41).filter(|&end| MANUAL.is_char_boundary(end)) {
+        if let Err(text) = load_with(&MANUAL[..end], &[], &[]) {
+            assert!(text.starts_with("rig.toml:"), "{text}");
+            refusals += 1;
+        }
+    }
+    assert!(refusals > 3, "only {refusals} cuts fell into a value");
+}
