@@ -180,16 +180,22 @@ impl Spectrum {
     pub fn transform(&mut self, image: &[f32], stride: usize, offset: f32) {
         let (arch, stored) = (self.arch, self.y.length + COLUMN_GAP);
         for first in (0..self.y.samples).step_by(2) {
-            arch.dispatch(|| {
-                let [a, b] = &mut self.rows;
-                decimate(a, &self.y, &self.x, first, image, stride, offset);
-                decimate(b, &self.y, &self.x, first + 1, image, stride, offset);
-                for ((z, a), b) in self.packed.iter_mut().zip(&a.narrow).zip(&b.narrow) {
-                    *z = Complex32::new(*a, *b);
-                }
-            });
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    let [a, b] = &mut self.rows;
+                    decimate(a, &self.y, &self.x, first, image, stride, offset);
+                    decimate(b, &self.y, &self.x, first + 1, image, stride, offset);
+                    for ((z, a), b) in self.packed.iter_mut().zip(&a.narrow).zip(&b.narrow) {
+                        *z = Complex32::new(*a, *b);
+                    }
+                },
+            );
             self.row_plan.process_with_scratch(&mut self.packed, &mut self.scratch);
-            arch.dispatch(|| unpack(&self.packed, &mut self.columns[first..], stored, self.x.kept));
+            arch.dispatch(
+                #[inline(always)]
+                || unpack(&self.packed, &mut self.columns[first..], stored, self.x.kept),
+            );
         }
         for column in self.columns.chunks_exact_mut(stored) {
             column[self.y.samples.next_multiple_of(2)..].fill(Complex32::ZERO);
