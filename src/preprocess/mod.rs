@@ -9,6 +9,7 @@ pub mod average;
 pub mod baseline;
 pub mod convert;
 mod correlation;
+mod cpu;
 pub mod line_phase;
 pub mod normalise;
 pub mod parameters;
@@ -18,8 +19,11 @@ pub mod resample;
 pub mod simd;
 mod spectrum;
 pub mod template;
+pub mod tracker;
 
-use crate::frame::{Frame, Observation, Tensor};
+use crate::config::Device;
+use crate::frame::{Frame, Observation, SIDE_PX_MAX, Shape, Tensor};
+use parameters::{Estimator, ParameterError, Parameters};
 
 /// What came of one frame.
 #[derive(Debug)]
@@ -91,4 +95,82 @@ pub trait Preprocess: Send {
 
     /// The name of the device in use, for people.
     fn device(&self) -> &str;
+}
+
+/// Most memory that the frames of the moving average may take, bytes.
+const AVERAGE_BYTES_MAX: usize = 1 << 30;
+
+/// Why preprocessing cannot be built. All of it stands in the model's manifest.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum BuildError {
+    /// A parameter outside its range.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// As many channels must be chosen as the model reads.
+    #[error("input.channels = {input}, but preprocess.channels names {chosen}: make them equal")]
+    Channels {
+        /// Channels of the model's input.
+        input: usize,
+        /// Channels chosen from the frame.
+        chosen: usize,
+    },
+    /// The model's frame is empty or too large.
+    #[error("input = {0}: height and width must be 1 to {SIDE_PX_MAX} px")]
+    Side(Shape),
+    /// Not a frame rate.
+    #[error("frame_rate_hz = {0}: must be above 0, to 100000")]
+    FrameRate(f64),
+    /// The moving average of so large a frame over so many frames would not fit.
+    #[error(
+        "preprocess.baseline.average_frames = {frames}: for an input of {input} the moving average would take {bytes} bytes, at most {AVERAGE_BYTES_MAX} are given: average fewer frames or use `running-quantile`"
+    )]
+    AverageMemory {
+        /// Frames averaged.
+        frames: usize,
+        /// The model's frame.
+        input: Shape,
+        /// What it would take.
+        bytes: usize,
+    },
+}
+
+/// Builds preprocessing for a model: its parameters, the shape of its frame, its frame rate (after averaging).
+///
+/// The one place that chooses a device; `Auto` takes the best that this build has, and [`Preprocess::device`] says why.
+///
+/// # Errors
+/// Any [`BuildError`], before the first frame.
+pub fn build(
+    parameters: &Parameters,
+    input: Shape,
+    frame_rate_hz: f64,
+    device: Device,
+) -> Result<Box<dyn Preprocess>, BuildError> {
+    parameters.check()?;
+    check_input(parameters, input)?;
+    if !(frame_rate_hz > 0.0 && frame_rate_hz <= 1e5) {
+        return Err(BuildError::FrameRate(frame_rate_hz));
+    }
+    let name = match device {
+        Device::Cpu => "CPU",
+        Device::Auto => "CPU: this build has no CUDA preprocessing",
+    };
+    Ok(Box::new(cpu::CpuPreprocess::new(parameters, input, frame_rate_hz, name)))
+}
+
+fn check_input(parameters: &Parameters, input: Shape) -> Result<(), BuildError> {
+    let chosen = parameters.channels.len();
+    if input.channels != chosen {
+        return Err(BuildError::Channels { input: input.channels, chosen });
+    }
+    if [input.height, input.width].iter().any(|side| !(1..=SIDE_PX_MAX).contains(side)) {
+        return Err(BuildError::Side(input));
+    }
+    let averaged = parameters.baseline.as_ref().filter(|b| b.estimator == Estimator::RunningMinimum);
+    let frames = averaged.map_or(0, |b| b.average_frames);
+    let bytes = frames * input.pixels() * size_of::<f32>();
+    if bytes > AVERAGE_BYTES_MAX {
+        return Err(BuildError::AverageMemory { frames, input, bytes });
+    }
+    Ok(())
 }

@@ -1,0 +1,260 @@
+//! Preprocessing on the CPU: the steps in their order. The oracle for every other implementation.
+//!
+//! Why it exists: each step knows its own arithmetic; here stands what follows what, what is learnt when, and what a frame
+//! must be like. What it must never do: choose parameters, or change anything for a frame that it refuses.
+//!
+//! **Warm-up.** Until the line phase is known and the first template is ready, frames are neither straight nor registered.
+//! They still become tensors (marked `warming_up`), but what F₀ and the statistics learn from them is forgotten when the
+//! first registered frame comes. While a template is being *renewed* the old one stays in use and nothing is forgotten.
+
+use super::average::Average;
+use super::baseline::Baseline;
+use super::convert::convert;
+use super::line_phase::{LinePhaseEstimator, correct};
+use super::normalise::Normalise;
+use super::parameters::Parameters;
+use super::rate::RateMeter;
+use super::resample::Resampler;
+use super::simd::Simd;
+use super::tracker::{Tracked, Tracker};
+use super::{Prepared, Preprocess, PreprocessError, Request};
+use crate::frame::{Frame, FrameInfo, Observation, PixelType, SIDE_PX_MAX, Shape, Tensor};
+
+/// Smallest side when no step needs more, px.
+const SIDE_PX_MIN: usize = 8;
+/// Frame pixels that must remain beside the range searched by registration, for the correlation to mean anything.
+const REGISTERED_PX_MIN: usize = 16;
+
+/// The steps with their parameters, and what they learnt of the present animal.
+pub struct CpuPreprocess {
+    parameters: Parameters,
+    input: Shape,
+    frame_rate_hz: f64,
+    simd: Simd,
+    device: &'static str,
+    /// Kept here as well, because it may be asked before the first frame.
+    frozen: bool,
+    /// Made at the first frame of an animal, because the geometry is known only then.
+    animal: Option<Animal>,
+}
+
+impl CpuPreprocess {
+    /// For checked parameters, a model frame of shape `input`, and `frame_rate_hz` model frames per second.
+    pub(super) fn new(parameters: &Parameters, input: Shape, frame_rate_hz: f64, device: &'static str) -> Self {
+        let parameters = parameters.clone();
+        Self { parameters, input, frame_rate_hz, simd: Simd::detect(), device, frozen: false, animal: None }
+    }
+
+    fn check(&self, info: &FrameInfo) -> Result<(), PreprocessError> {
+        let (shape, parameters) = (info.shape, &self.parameters);
+        let registered = parameters.registration.as_ref().map(|r| r.channel);
+        let wanted = parameters.channels.iter().copied().chain(registered).max().unwrap_or(0);
+        if wanted >= shape.channels {
+            return Err(PreprocessError::Channel { found: shape.channels, wanted });
+        }
+        let (height, width, min, max) = (shape.height, shape.width, side_px_min(parameters), SIDE_PX_MAX);
+        if [height, width].iter().any(|side| !(min..=max).contains(side)) {
+            return Err(PreprocessError::Side { height, width, min, max });
+        }
+        match &self.animal {
+            Some(animal) if (animal.shape, animal.pixel_type) != (shape, info.pixel_type) => {
+                let found = format!("{shape} {}", info.pixel_type);
+                Err(PreprocessError::Geometry { found, expected: format!("{} {}", animal.shape, animal.pixel_type) })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Smallest side that every step can work on, px.
+fn side_px_min(parameters: &Parameters) -> usize {
+    let line_phase = parameters.line_phase.as_ref().map_or(0, LinePhaseEstimator::width_px_min);
+    let registration = parameters.registration.as_ref().map_or(0, |r| 2 * r.reach_px + REGISTERED_PX_MIN);
+    SIDE_PX_MIN.max(line_phase).max(registration)
+}
+
+impl Preprocess for CpuPreprocess {
+    fn request(&mut self, request: Request) {
+        match (request, &mut self.animal) {
+            (Request::Reset, animal) => {
+                *animal = None;
+                self.frozen = false;
+            }
+            (Request::FreezeNormalisation(frozen), animal) => {
+                self.frozen = frozen;
+                if let Some(normalise) = animal.as_mut().and_then(|a| a.normalise.as_mut()) {
+                    normalise.freeze(frozen);
+                }
+            }
+            (Request::RenewTemplate, Some(animal)) => animal.tracker.iter_mut().for_each(Tracker::renew),
+            (Request::ResetBaseline, Some(animal)) => animal.baseline.iter_mut().for_each(Baseline::forget),
+            // Before the first frame there is nothing to forget.
+            (Request::RenewTemplate | Request::ResetBaseline, None) => {}
+        }
+    }
+
+    fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
+        self.check(&frame.info)?;
+        let make = || {
+            let mut animal = Animal::new(&self.parameters, self.input, self.frame_rate_hz, self.simd, &frame.info);
+            animal.normalise.iter_mut().for_each(|n| n.freeze(self.frozen));
+            animal
+        };
+        Ok(self.animal.get_or_insert_with(make).take(frame, &self.parameters))
+    }
+
+    fn device(&self) -> &str {
+        self.device
+    }
+}
+
+/// One channel of the frame as light.
+struct Plane {
+    channel: usize,
+    light: Vec<f32>,
+}
+
+/// Memory and everything learnt of one animal.
+struct Animal {
+    simd: Simd,
+    shape: Shape,
+    pixel_type: PixelType,
+    /// Pixels of one channel of the model's frame.
+    model_plane: usize,
+    /// Channels of the model in its order, then the one registration needs if it is none of them.
+    planes: Vec<Plane>,
+    /// Plane on which line phase and shift are measured.
+    guide: usize,
+    rate: RateMeter,
+    line_phase: Option<LinePhaseEstimator>,
+    tracker: Option<Tracker>,
+    resampler: Resampler,
+    average: Average,
+    baseline: Option<Baseline>,
+    normalise: Option<Normalise>,
+    /// The model's frame, all channels.
+    image: Vec<f32>,
+    /// Line phase and template have been ready once: what is learnt now is kept.
+    settled: bool,
+}
+
+impl Animal {
+    fn new(parameters: &Parameters, input: Shape, frame_rate_hz: f64, simd: Simd, info: &FrameInfo) -> Self {
+        let Shape { height, width, .. } = info.shape;
+        let mut channels = parameters.channels.clone();
+        let guide_channel = parameters.registration.as_ref().map_or(channels[0], |r| r.channel);
+        if !channels.contains(&guide_channel) {
+            channels.push(guide_channel);
+        }
+        let guide = channels.iter().position(|&c| c == guide_channel).unwrap_or(0);
+        let plane = |channel| Plane { channel, light: vec![0.0; height * width] };
+        let (from, to) = ((height, width), (input.height, input.width));
+        let baseline = parameters.baseline.as_ref();
+        let normalise = parameters.normalise.as_ref();
+        Self {
+            simd,
+            shape: info.shape,
+            pixel_type: info.pixel_type,
+            model_plane: input.plane(),
+            planes: channels.into_iter().map(plane).collect(),
+            guide,
+            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64),
+            line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
+            tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
+            resampler: Resampler::new(simd, from, to),
+            average: Average::new(simd, parameters.average_frames, input.pixels()),
+            baseline: baseline.map(|p| Baseline::new(p, simd, frame_rate_hz, input.pixels())),
+            normalise: normalise.map(|p| Normalise::new(p, simd, input.channels, input.plane())),
+            image: vec![0.0; input.pixels()],
+            settled: false,
+        }
+    }
+
+    fn take(&mut self, frame: &Frame, parameters: &Parameters) -> Prepared<'_> {
+        let mut observation = Observation::default();
+        self.convert(frame, parameters, &mut observation);
+        self.measure_rate(&frame.info, &mut observation);
+        // As it was before this frame: the frame that completes the template is itself not registered.
+        let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
+        let steady = straight && self.tracker.as_ref().is_none_or(Tracker::is_ready);
+        if steady && !self.settled {
+            self.settle();
+        }
+        self.straighten(&mut observation);
+        if straight {
+            self.track(&mut observation);
+        }
+        self.resample();
+        let full = self.average.add(frame.info.number, &mut self.image);
+        if full {
+            self.relate();
+        }
+        observation.warming_up = !steady
+            || self.baseline.as_ref().is_some_and(|b| !b.is_warm())
+            || self.normalise.as_ref().is_some_and(|n| !n.is_warm());
+        Prepared { observation, tensor: full.then_some(Tensor::Host(&self.image)) }
+    }
+
+    fn convert(&mut self, frame: &Frame, parameters: &Parameters, observation: &mut Observation) {
+        let pixels = frame.pixels();
+        for plane in &mut self.planes {
+            let flaws = convert(self.simd, pixels, plane.channel, &parameters.convert, &mut plane.light);
+            observation.non_finite_pixels += flaws.non_finite;
+            observation.saturated_pixels += flaws.saturated;
+        }
+    }
+
+    fn measure_rate(&mut self, info: &FrameInfo, observation: &mut Observation) {
+        self.rate.add(info);
+        if let Some(hz) = self.rate.hz() {
+            observation.frame_rate_hz = hz as f32;
+            observation.frame_rate_off = self.rate.is_off(hz);
+        }
+    }
+
+    /// The first frame that is straight and registered: what was learnt of those before it is of no use.
+    fn settle(&mut self) {
+        self.settled = true;
+        self.average.forget();
+        self.baseline.iter_mut().for_each(Baseline::forget);
+        self.normalise.iter_mut().for_each(Normalise::forget);
+    }
+
+    fn straighten(&mut self, observation: &mut Observation) {
+        let Some(estimator) = &mut self.line_phase else { return };
+        let Some(offset_px) = estimator.offset_px() else {
+            estimator.add(&self.planes[self.guide].light);
+            return;
+        };
+        observation.line_phase_px = offset_px;
+        self.planes.iter_mut().for_each(|plane| correct(&mut plane.light, self.shape.width, offset_px));
+    }
+
+    fn track(&mut self, observation: &mut Observation) {
+        let Some(tracker) = &mut self.tracker else { return };
+        if let Some(Tracked { shift, doubtful }) = tracker.follow(&self.planes[self.guide].light) {
+            observation.shift_doubtful = doubtful;
+            observation.shift_px = Some([shift.dy, shift.dx]);
+            observation.shift_peak = shift.peak;
+            observation.shift_at_bound = shift.at_bound;
+        }
+    }
+
+    fn resample(&mut self) {
+        let images = self.image.chunks_exact_mut(self.model_plane).zip(&self.planes);
+        self.resampler.aim(self.tracker.as_ref().map_or([0.0; 2], Tracker::shift_px));
+        images.for_each(|(image, plane)| self.resampler.resample(&plane.light, image));
+    }
+
+    /// Light becomes ΔF/F, and that the model's input.
+    fn relate(&mut self) {
+        if let Some(baseline) = &mut self.baseline {
+            baseline.learn(&self.image);
+            baseline.relative_change(&mut self.image);
+        }
+        if let Some(normalise) = &mut self.normalise {
+            normalise.learn(&self.image);
+            normalise.apply(&mut self.image);
+        }
+    }
+}
