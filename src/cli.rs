@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::endpoint::Endpoint;
 use crate::config::{self, Config, ConfigError, Warning};
-use crate::frame::{Name, PixelType, Shape};
+use crate::frame::{Name, Shape};
+use crate::source::raw::RawLayout;
 
 /// Live two-photon frames in, action embeddings out.
 #[derive(Debug, Parser)]
@@ -42,6 +43,8 @@ pub enum Command {
     Embed(EmbedArgs),
     /// Look at configuration, model, ports, ONNX Runtime, device and real-time rights without running.
     Check(CheckArgs),
+    /// Ask a running daemon: status, a new animal, a new template, shutdown …
+    Control(ControlArgs),
     /// Look at a model, make an untrained one, or adopt an ONNX file of your own.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -117,8 +120,8 @@ pub struct RecordingArgs {
     #[arg(long, value_name = "N")]
     pub plane: Option<u64>,
     /// Raw pixels without a header: type, [channels x] height x width, and bytes to skip. Example: uint16:2x512x512:1024
-    #[arg(long, value_name = "TYPE:SHAPE[:OFFSET]")]
-    pub raw: Option<RawSpec>,
+    #[arg(long, value_name = "TYPE:SHAPE[:HEADER_BYTES[:F]]")]
+    pub raw: Option<RawLayout>,
     /// Frames per second; without it what the recording says, else the model's rate (`embed`) or 30 (`play`).
     #[arg(long, value_name = "HZ", value_parser = rate)]
     pub rate: Option<f64>,
@@ -173,6 +176,9 @@ pub struct PlayArgs {
     /// `series` in every header; without it one is made from the time.
     #[arg(long, value_name = "NAME")]
     pub series: Option<Name>,
+    /// As fast as the socket takes them, instead of at a rate.
+    #[arg(long, conflicts_with = "rate")]
+    pub flood: bool,
     /// Begin at once instead of waiting for the first subscriber.
     #[arg(long)]
     pub no_wait: bool,
@@ -269,6 +275,26 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
+/// `haltere control`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  haltere control status
+  haltere control template reset
+  haltere control normalisation freeze
+  haltere control help                        all commands")]
+pub struct ControlArgs {
+    /// The command, in words.
+    #[arg(required = true, value_name = "WORDS")]
+    pub command: Vec<String>,
+    /// Configuration: its `control.endpoint` is asked.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How long to wait for the answer.
+    #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(i32).range(1..=60_000))]
+    pub timeout_ms: i32,
+}
+
 /// `haltere model …`.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
@@ -282,6 +308,7 @@ pub enum ModelCommand {
     },
     /// Make an untrained model: right shapes, random weights. Its decodes carry an embedding and no action.
     #[command(after_long_help = "Example: haltere model init --name untrained --out models --input 1x128x128 --seed 1")]
+    #[cfg(feature = "train")]
     Init(ModelInitArgs),
     /// Write a manifest for an ONNX file of your own, [1,T,C,H,W] → embedding.
     #[command(after_long_help = "\
@@ -293,6 +320,7 @@ The manifest is written beside the file, with the shapes that are in it and the 
 }
 
 /// `haltere model init`.
+#[cfg(feature = "train")]
 #[derive(Debug, Args)]
 pub struct ModelInitArgs {
     /// Of the random weights: the same seed makes the same file.
@@ -307,6 +335,12 @@ pub struct ModelInitArgs {
     /// Channels x height x width of one model frame.
     #[arg(long, value_name = "CxHxW", default_value = "1x128x128", value_parser = shape)]
     pub input: Shape,
+    /// Frame channels it reads, as many as it has input channels; without it the first ones.
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub channels: Option<Vec<usize>>,
+    /// Frames in a window.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub window: usize,
     /// Frames per second that the model is made for.
     #[arg(long, value_name = "HZ", default_value = "30", value_parser = rate)]
     pub frame_rate: f64,
@@ -351,9 +385,9 @@ pub struct ModelAdoptArgs {
     /// Action labels in the order of its probabilities.
     #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
     pub labels: Vec<String>,
-    /// What it was trained on, for the manifest.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub trained_on: String,
+    /// Its weights are random: its decodes shall carry no action.
+    #[arg(long)]
+    pub untrained: bool,
     /// ONNX Runtime's shared library.
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
@@ -406,36 +440,6 @@ pub enum BenchPart {
         #[arg(long, value_name = "SHIFTS.csv")]
         out: PathBuf,
     },
-}
-
-/// How raw pixels lie in a file without a header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawSpec {
-    /// How a pixel is stored, little-endian.
-    pub pixel: PixelType,
-    /// One frame.
-    pub shape: Shape,
-    /// Bytes before the first frame.
-    pub offset_bytes: u64,
-}
-
-impl std::str::FromStr for RawSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = text.split(':');
-        let (Some(name), Some(size), offset, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err("write TYPE:SHAPE or TYPE:SHAPE:OFFSET, such as uint16:512x512:1024".to_owned());
-        };
-        let types = [PixelType::U8, PixelType::U16, PixelType::I16, PixelType::F32];
-        let pixel = types.into_iter().find(|pixel| pixel.name() == name);
-        let pixel = pixel.ok_or_else(|| format!("`{name}` is not one of uint8, uint16, int16, float32"))?;
-        let offset_bytes = match offset {
-            None => 0,
-            Some(text) => text.parse().map_err(|_| format!("the offset `{text}` is not a number of bytes"))?,
-        };
-        Ok(Self { pixel, shape: shape(size)?, offset_bytes })
-    }
 }
 
 /// `HxW` or `CxHxW`, within what a frame can be.
@@ -496,25 +500,6 @@ mod tests {
             command.get_subcommands().for_each(look);
         }
         look(&Cli::command());
-    }
-
-    #[test]
-    fn a_raw_file_is_described_by_type_shape_and_offset() {
-        let spec: RawSpec = "uint16:2x512x256:1024".parse().unwrap();
-        let expected = RawSpec { pixel: PixelType::U16, shape: Shape::new(2, 512, 256), offset_bytes: 1024 };
-        assert_eq!(spec, expected);
-        assert_eq!("float32:8x9".parse::<RawSpec>().unwrap().shape, Shape::new(1, 8, 9));
-        for (bad, says) in [
-            ("uint16", "write TYPE:SHAPE"),
-            ("uint12:8x8", "not one of uint8"),
-            ("uint8:8", "write HEIGHTxWIDTH"),
-            ("uint8:8x8:-1", "not a number of bytes"),
-            ("uint8:3x8x8", "1 to 2 channels"),
-            ("uint8:0x8", "1 to 4096 px"),
-            ("uint8:8x8:1:2", "write TYPE:SHAPE"),
-        ] {
-            assert!(bad.parse::<RawSpec>().unwrap_err().contains(says), "{bad}");
-        }
     }
 
     #[test]

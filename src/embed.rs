@@ -62,7 +62,8 @@ pub fn embed(
     Ok(Report::of(&line.stats, &manifest.name, began.elapsed()))
 }
 
-fn progress_bar(frames: Option<u64>, shown: bool) -> ProgressBar {
+/// A bar of frames, on standard error if `shown`.
+pub fn progress_bar(frames: Option<u64>, shown: bool) -> ProgressBar {
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(frames, target);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} frames, {per_sec}, {eta} left");

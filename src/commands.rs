@@ -1,0 +1,263 @@
+//! From what was typed to what is done: one function per subcommand, each as short as its arguments allow.
+//!
+//! Why it exists: the modules that act take plain values and know nothing of clap. What it must never do: act itself.
+
+use std::io::{IsTerminal, Write, stdout};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::CommandFactory;
+
+use crate::cli::{
+    BenchArgs, BenchPart, Cli, Command, ControlArgs, EmbedArgs, ModelAdoptArgs, ModelCommand, PlayArgs, Progress,
+    RecordingArgs, RunArgs, WatchArgs,
+};
+use crate::config::{Attach, Config, Warning};
+use crate::decoder::Decoder;
+use crate::exit::{ExitCode, Failure};
+use crate::frame::Name;
+use crate::model_command::{self, AdoptArguments, InspectArguments};
+use crate::play::{self, Burst, Pace, Pattern, PlayOptions, PlayProgress};
+use crate::source::limit::Limited;
+use crate::source::open::{RecordingSpec, open_recording};
+use crate::source::{Source, SourceError};
+use crate::watch::{WatchOptions, watch};
+use crate::{bench, check, control, embed, log, run};
+
+/// Does what was asked.
+///
+/// # Errors
+/// Whatever the subcommand could not do; [`ExitCode::of`] says with which number to leave.
+pub fn command(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => daemon(&args)?,
+        Command::Play(args) => microscope(&args)?,
+        Command::Watch(args) => listener(args)?,
+        Command::Embed(args) => offline(&args)?,
+        Command::Check(args) => return check::command(&args),
+        Command::Control(args) => return ask(&args),
+        Command::Model(args) => model(args)?,
+        Command::Bench(args) => measure(&args)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "haltere", &mut stdout());
+        }
+    }
+    Ok(ExitCode::Ok)
+}
+
+fn daemon(args: &RunArgs) -> anyhow::Result<()> {
+    let (config, warnings) = args.config.load()?;
+    log::start(&config.log)?;
+    run::run(&config, &warnings, args.once, args.report.as_deref())
+}
+
+fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    run::stop_on_signals(&stop)?;
+    Ok(stop)
+}
+
+fn recording_spec(args: &RecordingArgs, source: Name) -> RecordingSpec {
+    let second = args.channel_file.iter().map(|file| vec![file.clone()]);
+    RecordingSpec {
+        channels: std::iter::once(args.recording.clone()).chain(second).collect(),
+        raw: args.raw,
+        rate_hz: args.rate,
+        plane: args.plane,
+        source,
+    }
+}
+
+fn microscope(args: &PlayArgs) -> anyhow::Result<()> {
+    let stop = stop_flag()?;
+    let spec = recording_spec(&args.recording, args.source);
+    let options = PlayOptions {
+        endpoint: args.endpoint.to_string(),
+        pattern: if args.push { Pattern::Push } else { Pattern::Pub },
+        attach: if args.connect { Attach::Connect } else { Attach::Bind },
+        series: args.series,
+        pace: if args.flood { Pace::Flood } else { args.recording.rate.map_or(Pace::Recording, Pace::Hz) },
+        loops: (args.repeat > 0).then_some(args.repeat),
+        duration: args.seconds.map(Duration::from_secs_f64),
+        frames: args.recording.frames,
+        jitter_ms: args.jitter_ms,
+        seed: args.seed,
+        skip_every: args.skip_every,
+        repeat_every: args.repeat_every,
+        burst: (args.burst > 1).then_some(Burst { frames: args.burst, every: args.burst }),
+        wait_for_receiver: if args.no_wait { Duration::ZERO } else { PlayOptions::default().wait_for_receiver },
+        ..PlayOptions::default()
+    };
+    let bar = embed::progress_bar(None, std::io::stderr().is_terminal());
+    let mut progress = |so_far: &PlayProgress| {
+        so_far.total.into_iter().for_each(|total| bar.set_length(total));
+        bar.set_position(so_far.sent);
+    };
+    let report = play::play(&options, &mut || open_recording(&spec), &stop, &mut progress)?;
+    bar.finish_and_clear();
+    let us = |ns: u64| ns as f64 / 1e3;
+    let late = report.lateness;
+    eprintln!(
+        "sent {} frames in {:.1} s ({:.1} Hz), left out {}, repeated {}; sent late by p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
+        report.progress.sent,
+        report.elapsed_s,
+        report.rate_hz,
+        report.progress.skipped,
+        report.progress.repeated,
+        us(late.p50_ns),
+        us(late.p99_ns),
+        us(late.max_ns)
+    );
+    if !report.receiver_seen && !args.no_wait {
+        eprintln!("nobody listened on {} when the first frame went out", args.endpoint);
+    }
+    Ok(())
+}
+
+fn listener(args: WatchArgs) -> anyhow::Result<()> {
+    let stop = stop_flag()?;
+    let options = WatchOptions {
+        endpoint: args.endpoint.to_string(),
+        source: args.source,
+        json: args.json,
+        duration: args.seconds.map(Duration::from_secs_f64),
+        frames: args.frames,
+        every_line: args.every_line,
+    };
+    watch(&options, &stop, &mut stdout())?;
+    Ok(())
+}
+
+fn offline(args: &EmbedArgs) -> anyhow::Result<()> {
+    let (config, warnings) = args.config.load()?;
+    log::start(&config.log)?;
+    tell(&warnings);
+    let decoder = Decoder::open(&config)?;
+    let recording = open_limited(&args.recording, config.rig, Some(decoder.model.manifest.frame_rate_hz))?;
+    let shown = match args.progress {
+        Progress::Auto => std::io::stderr().is_terminal(),
+        Progress::Always => true,
+        Progress::Never => false,
+    };
+    let report = embed::embed(&config, decoder, recording, &args.out, args.csv.as_deref(), shown)?;
+    tracing::info!("{report}");
+    Ok(())
+}
+
+/// Opens a recording, at most `--frames` of it; one that knows no rate is taken at `rate_hz`.
+fn open_limited(args: &RecordingArgs, rig: Name, rate_hz: Option<f64>) -> Result<Box<dyn Source>, SourceError> {
+    let mut spec = recording_spec(args, rig);
+    let mut recording = open_recording(&spec)?;
+    if recording.frame_rate_hz().is_none() && rate_hz.is_some() {
+        spec.rate_hz = rate_hz;
+        recording = open_recording(&spec)?;
+    }
+    Ok(match args.frames {
+        Some(frames) => Box::new(Limited::new(recording, frames)),
+        None => recording,
+    })
+}
+
+fn tell(warnings: &[Warning]) {
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+}
+
+fn ask(args: &ControlArgs) -> anyhow::Result<ExitCode> {
+    let config = args.config.load()?.0;
+    let endpoint = config.control.endpoint.context("`control.endpoint` is off in this configuration")?;
+    let answer = control::ask(&endpoint, &args.command.join(" "), args.timeout_ms)?;
+    println!("{answer:#}");
+    Ok(if answer["ok"] == true { ExitCode::Ok } else { ExitCode::Other })
+}
+
+fn model(command: ModelCommand) -> anyhow::Result<()> {
+    let out = &mut stdout();
+    match command {
+        ModelCommand::Inspect { path, json } => {
+            model_command::inspect(&InspectArguments { model: path, json, runtime: None, threads: 1 }, out)?;
+        }
+        ModelCommand::Adopt(args) => adopt(args)?,
+        #[cfg(feature = "train")]
+        ModelCommand::Init(args) => {
+            model_command::init(
+                &model_command::InitArguments {
+                    name: args.name.to_string(),
+                    folder: args.out,
+                    seed: args.seed,
+                    kind: args.kind.into(),
+                    input: args.input,
+                    channels: args.channels.unwrap_or_else(|| (0..args.input.channels).collect()),
+                    frame_rate_hz: args.frame_rate,
+                    window_frames: args.window,
+                    force: args.force,
+                    runtime: None,
+                },
+                out,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn adopt(args: ModelAdoptArgs) -> anyhow::Result<()> {
+    let arguments = AdoptArguments {
+        onnx: args.file,
+        name: args.name.map(|name| name.to_string()),
+        frame_rate_hz: args.frame_rate,
+        window_frames: None,
+        labels: args.labels,
+        trained: !args.untrained,
+        force: args.force,
+        runtime: args.onnxruntime,
+    };
+    model_command::adopt(&arguments, &mut stdout())?;
+    Ok(())
+}
+
+fn measure(args: &BenchArgs) -> anyhow::Result<()> {
+    let config = args.config.load()?.0;
+    if let Some(BenchPart::Registration { movie, template, out }) = &args.part {
+        let open = |path: &Path| open_recording(&RecordingSpec::new(path, config.rig));
+        return bench::register(open(movie)?, open(template)?, out, &mut stdout());
+    }
+    let frames = if args.quick { (args.frames / 10).max(10) } else { args.frames } as usize;
+    let folder = std::env::temp_dir().join(format!("haltere-bench-{}", std::process::id()));
+    let config = if args.config.model.is_some() { config } else { with_untrained_model(config, &folder)? };
+    let out: &mut dyn Write = if args.json { &mut std::io::stderr() } else { &mut stdout() };
+    let results = bench::bench(&config, frames, args.hz, out);
+    // Only there if it was made for this bench.
+    let _ = std::fs::remove_dir_all(&folder);
+    let results = results?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&results)?);
+    }
+    Ok(())
+}
+
+/// The network of the default size, with random weights: its time is that of a trained one.
+#[cfg(feature = "train")]
+fn with_untrained_model(mut config: Config, folder: &Path) -> anyhow::Result<Config> {
+    let arguments = model_command::InitArguments {
+        name: "untrained".to_owned(),
+        folder: folder.to_owned(),
+        seed: 1,
+        kind: crate::model::Kind::Streaming,
+        input: crate::frame::Shape::new(1, 128, 128),
+        channels: vec![0],
+        frame_rate_hz: 30.0,
+        window_frames: 32,
+        force: true,
+        runtime: config.compute.onnxruntime.clone(),
+    };
+    config.model = model_command::init(&arguments, &mut std::io::sink())?;
+    Ok(config)
+}
+
+/// Without the trainer no model can be made: the configuration's is measured.
+#[cfg(not(feature = "train"))]
+fn with_untrained_model(config: Config, _folder: &Path) -> anyhow::Result<Config> {
+    Ok(config)
+}

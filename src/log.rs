@@ -1,0 +1,21 @@
+//! Log lines on standard error, as text or JSON.
+//!
+//! Why it exists: one place decides what a log line looks like. What it must never do: be called from a thread of the
+//! corridor; a terminal that does not read must not delay a decode.
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use crate::config;
+
+/// Starts the log of this process.
+///
+/// # Errors
+/// When `log.filter` is not a filter.
+pub fn start(log: &config::Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.filter).with_context(|| format!("log.filter = {:?} is not a filter", log.filter))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second start in the same process (tests) keeps the first log.
+    let _ = if log.json { lines.json().try_init() } else { lines.try_init() };
+    Ok(())
+}

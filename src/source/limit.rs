@@ -1,0 +1,44 @@
+//! The first frames of a recording.
+//!
+//! Why it exists: `embed --frames` and tests want a beginning. What it must never do: change a frame.
+
+use crate::frame::Frame;
+
+use super::{Next, Source, SourceError};
+
+/// A source that ends after so many frames.
+pub struct Limited {
+    source: Box<dyn Source>,
+    total: u64,
+    left: u64,
+}
+
+impl Limited {
+    /// At most `frames` frames of `source`.
+    pub fn new(source: Box<dyn Source>, frames: u64) -> Self {
+        Self { source, total: frames, left: frames }
+    }
+}
+
+impl Source for Limited {
+    fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
+        if self.left == 0 {
+            return Ok(Next::End);
+        }
+        let next = self.source.next(into)?;
+        self.left -= u64::from(next == Next::Frame);
+        Ok(next)
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        self.source.frame_bytes_max()
+    }
+
+    fn frames_total(&self) -> Option<u64> {
+        Some(self.source.frames_total().map_or(self.total, |frames| frames.min(self.total)))
+    }
+
+    fn frame_rate_hz(&self) -> Option<f64> {
+        self.source.frame_rate_hz()
+    }
+}
