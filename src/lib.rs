@@ -4,6 +4,7 @@ pub mod encode;
 pub mod event;
 pub mod frame;
 pub mod model;
+pub mod play;
 pub mod preprocess;
 pub mod publish;
 pub mod source;
