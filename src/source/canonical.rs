@@ -101,7 +101,8 @@ mod tests {
     fn naive(layout: &Layout, payload: &[u8]) -> Vec<u8> {
         let (s, n) = (layout.shape, layout.pixel_type.bytes());
         let mut slot = Vec::new();
-        for (c, y, x) in (0..s.channels).flat_map(|c| (0..s.height).flat_map(move |y| (0..s.width).map(move |x| (c, y, x))))
+        for (c, y, x) in
+            (0..s.channels).flat_map(|c| (0..s.height).flat_map(move |y| (0..s.width).map(move |x| (c, y, x))))
         {
             let index = match layout.order {
                 Order::C => (c * s.height + y) * s.width + x,
@@ -133,12 +134,8 @@ mod tests {
     #[test]
     fn a_matlab_array_of_2_by_3_arrives_with_its_rows() {
         // MATLAB: [1 2 3; 4 5 6](:)' is 1 4 2 5 3 6.
-        let layout = Layout {
-            shape: Shape::new(1, 2, 3),
-            pixel_type: PixelType::U16,
-            big_endian: true,
-            order: Order::F,
-        };
+        let layout =
+            Layout { shape: Shape::new(1, 2, 3), pixel_type: PixelType::U16, big_endian: true, order: Order::F };
         let payload: Vec<u8> = [1u16, 4, 2, 5, 3, 6].iter().flat_map(|v| v.to_be_bytes()).collect();
         let mut slot = vec![0; 12];
         copy(&layout, &payload, &mut slot);

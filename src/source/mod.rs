@@ -6,10 +6,19 @@
 
 pub mod canonical;
 pub mod continuity;
+pub mod open;
+pub mod raw;
+mod recording;
+pub mod thorimage;
+pub mod tiff;
+mod tiff_order;
 pub mod zmq;
 
 use crate::event::Reason;
 use crate::frame::Frame;
+
+pub use self::open::{RecordingSpec, open_recording};
+pub use self::zmq::ZmqSource;
 
 /// Longest time one call of [`Source::next`] may wait for a frame, ms.
 pub const IDLE_MS_MAX: u64 = 50;

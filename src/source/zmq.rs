@@ -213,12 +213,7 @@ fn place(header: &FrameHeader) -> Place {
 }
 
 fn layout(header: &FrameHeader) -> Layout {
-    Layout {
-        shape: header.shape,
-        pixel_type: header.pixel_type,
-        big_endian: header.big_endian,
-        order: header.order,
-    }
+    Layout { shape: header.shape, pixel_type: header.pixel_type, big_endian: header.big_endian, order: header.order }
 }
 
 fn make_socket(settings: &Settings) -> Result<zmq::Socket, zmq::Error> {

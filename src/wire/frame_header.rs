@@ -574,8 +574,8 @@ impl Written {
         }
         let mut axes = [0u64; 3];
         for (axis, &leaf) in axes.iter_mut().zip(&self.sides.items[..rank]) {
-            *axis = whole("shape", leaf, 0, u64::MAX.into())?.ok_or(HeaderError::Kind { key: "shape", wanted: WANTED })?
-                as u64;
+            *axis = whole("shape", leaf, 0, u64::MAX.into())?
+                .ok_or(HeaderError::Kind { key: "shape", wanted: WANTED })? as u64;
         }
         if self.from_area_detector {
             axes[..rank].reverse();

@@ -205,7 +205,8 @@ fn random_and_mutated_bytes_never_panic_and_what_is_accepted_is_within_bounds() 
         r#"{"dtype":"u1","shape":[1,4,4],"source":"r\u0031","series":"s","channels":["green"],"plane":0,"order":"F"}"#,
         r#"{"htype":"end"}"#,
     ];
-    let tokens = ["\"", "{", "}", "[", "]", ",", ":", "\\u00e9", "-", "1e999", "18446744073709551615", "null", "é", "\0"];
+    let tokens =
+        ["\"", "{", "}", "[", "]", ",", ":", "\\u00e9", "-", "1e999", "18446744073709551615", "null", "é", "\0"];
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     for round in 0..40_000 {
         let mut bytes = seeds[round % seeds.len()].as_bytes().to_vec();

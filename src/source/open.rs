@@ -1,0 +1,182 @@
+//! Opens a recording by what its path is.
+//!
+//! Why it exists: one place knows which reader takes which file. What it must never do: try readers until one does not fail.
+
+use std::path::{Path, PathBuf};
+
+use crate::frame::Name;
+
+use super::raw::{RawLayout, RawSource};
+use super::recording::{file_error, natural_order};
+use super::tiff::TiffSource;
+use super::{Source, SourceError, thorimage};
+
+/// What can be read, for messages.
+const READABLE: &str = "readable are: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a ThorImage \
+    folder (with Experiment.xml) or a .raw file in it; any raw file when its layout is told (--raw uint16:512x512)";
+
+/// Which recording, and what is known of it beside the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordingSpec {
+    /// For each channel its files, which follow each other in time; a folder or a `*` pattern stands for its files in
+    /// natural order. One entry for a recording whose files hold all their channels; two for one channel a file.
+    pub channels: Vec<Vec<PathBuf>>,
+    /// Layout of a raw file without metadata.
+    pub raw: Option<RawLayout>,
+    /// Frames per second; wins over the file's metadata.
+    pub rate_hz: Option<f64>,
+    /// Which plane of a volume.
+    pub plane: Option<u64>,
+    /// Name of the rig in the frames.
+    pub source: Name,
+}
+
+impl RecordingSpec {
+    /// A recording of one path, everything else by its metadata.
+    pub fn new(path: impl Into<PathBuf>, source: Name) -> Self {
+        Self { channels: vec![vec![path.into()]], raw: None, rate_hz: None, plane: None, source }
+    }
+}
+
+/// Opens a recording.
+///
+/// # Errors
+/// What is wrong with the path or the file, and what can be read.
+pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
+    if let Some(rate) = spec.rate_hz.filter(|r| !(r.is_finite() && *r > 0.0)) {
+        return Err(file_error(first_path(spec), format!("a frame rate of {rate} Hz was told; it must be positive")));
+    }
+    if let Some(path) = single_path(spec) {
+        if let Some(layout) = spec.raw {
+            return open_raw(path, layout, spec);
+        }
+        if is_thorimage(path) {
+            return thorimage::open(path, spec.rate_hz, spec.plane, spec.source);
+        }
+    } else if spec.raw.is_some() {
+        return Err(file_error(first_path(spec), "a raw layout describes one file; several were given"));
+    }
+    let channels: Result<Vec<_>, _> = spec.channels.iter().map(|paths| tiff_files(paths)).collect();
+    Ok(Box::new(TiffSource::open(channels?, spec.rate_hz, spec.plane, spec.source)?))
+}
+
+fn open_raw(path: &Path, layout: RawLayout, spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
+    if spec.plane.is_some() {
+        return Err(file_error(path, "a raw layout has no planes; leave the plane out"));
+    }
+    Ok(Box::new(RawSource::open(path, layout, spec.rate_hz, spec.source)?))
+}
+
+fn single_path(spec: &RecordingSpec) -> Option<&Path> {
+    match spec.channels.as_slice() {
+        [one] if one.len() == 1 => Some(&one[0]),
+        _ => None,
+    }
+}
+
+fn first_path(spec: &RecordingSpec) -> &Path {
+    spec.channels.iter().flatten().next().map_or(Path::new("recording"), PathBuf::as_path)
+}
+
+fn is_thorimage(path: &Path) -> bool {
+    let folder = if path.is_dir() { Some(path) } else { path.parent() };
+    let beside = folder.is_some_and(|f| f.join("Experiment.xml").is_file());
+    let name = path.file_name().unwrap_or_default();
+    beside && (path.is_dir() || name == "Experiment.xml" || extension(path) == "raw")
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+fn is_tiff(path: &Path) -> bool {
+    matches!(extension(path).as_str(), "tif" | "tiff" | "btf" | "tf8")
+}
+
+/// Replaces folders and patterns by their files.
+fn tiff_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            files.extend(listed(path, is_tiff)?);
+        } else if path.is_file() && is_tiff(path) {
+            files.push(path.clone());
+        } else if path.is_file() {
+            return Err(file_error(path, format!("no reader for this kind of file; {READABLE}")));
+        } else {
+            files.extend(matching(path)?);
+        }
+    }
+    Ok(files)
+}
+
+/// Files of a folder that are wanted, in natural order; at least one.
+fn listed(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, SourceError> {
+    let entries = std::fs::read_dir(folder).map_err(|e| file_error(folder, e.to_string()))?;
+    let mut files: Vec<PathBuf> =
+        entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_file() && wanted(p)).collect();
+    files.sort_by(|a, b| natural_order(a, b));
+    if files.is_empty() {
+        return Err(file_error(folder, format!("holds nothing that can be read; {READABLE}")));
+    }
+    Ok(files)
+}
+
+/// Files whose name fits the last part of `path`, if that is a pattern.
+fn matching(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    let pattern = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !pattern.contains(['*', '?']) {
+        return Err(file_error(path, "no such file or folder"));
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let fits = |p: &Path| is_tiff(p) && p.file_name().is_some_and(|n| like(&pattern, &n.to_string_lossy()));
+    listed(folder, fits).map_err(|_| file_error(path, format!("no file fits this pattern; {READABLE}")))
+}
+
+/// `*` stands for any text, `?` for one byte.
+fn like(pattern: &str, name: &str) -> bool {
+    fn fits(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern, name) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) => (0..=name.len()).any(|n| fits(rest, &name[n..])),
+            ([b'?', p @ ..], [_, n @ ..]) => fits(p, n),
+            ([a, p @ ..], [b, n @ ..]) if a == b => fits(p, n),
+            _ => false,
+        }
+    }
+    fits(pattern.as_bytes(), name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_as_in_a_shell() {
+        for (pattern, name, fits) in [
+            ("run_*.tif", "run_001.tif", true),
+            ("run_*.tif", "run_.tif", true),
+            ("run_?.tif", "run_10.tif", false),
+            ("*", "a.tif", true),
+            ("a*b*c", "aXbYbc", true),
+            ("a*b", "a", false),
+        ] {
+            assert_eq!(like(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_what_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("movie.avi");
+        std::fs::write(&file, b"RIFF").unwrap();
+        let source: Name = "rig".parse().unwrap();
+        let error = |spec: &RecordingSpec| open_recording(spec).err().unwrap().to_string();
+        assert!(error(&RecordingSpec::new(&file, source)).contains(".tif"));
+        assert!(error(&RecordingSpec::new(dir.path(), source)).contains("Experiment.xml"));
+        assert!(error(&RecordingSpec::new(dir.path().join("*.tif"), source)).contains("pattern"));
+        assert!(error(&RecordingSpec::new(dir.path().join("no.tif"), source)).contains("no such file"));
+        let told = RecordingSpec { rate_hz: Some(-1.0), ..RecordingSpec::new(&file, source) };
+        assert!(error(&told).contains("-1 Hz"));
+    }
+}

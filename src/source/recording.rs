@@ -1,0 +1,146 @@
+//! What every recorded source shares: the stamps of its frames, the choice of a plane, the words of its errors.
+//!
+//! Why it exists: a TIFF, a ThorImage folder and a raw file must look alike to everything behind them.
+//! What it must never do: know a file format.
+
+use std::path::{Path, PathBuf};
+
+use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Name, PixelType, Shape, Stamp};
+use crate::stats::now_ns;
+
+use super::SourceError;
+
+/// An error that names the file.
+pub(super) fn file_error(path: &Path, cause: impl Into<String>) -> SourceError {
+    SourceError::File { path: PathBuf::from(path), cause: cause.into() }
+}
+
+/// Writes what is known of a recorded frame into its slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamper {
+    /// Name of the rig.
+    pub source: Name,
+    /// Frames per second, if known; then frame n is said to have begun at n / rate.
+    pub rate_hz: Option<f64>,
+    /// Channels × height × width of every frame.
+    pub shape: Shape,
+    /// How pixels are stored.
+    pub pixel_type: PixelType,
+}
+
+impl Stamper {
+    /// Bytes of one frame.
+    pub(super) fn frame_bytes(&self) -> usize {
+        self.shape.pixels() * self.pixel_type.bytes()
+    }
+
+    /// Describes frame `index` in `into`, before its pixels are written.
+    ///
+    /// # Errors
+    /// A slot that is too small, naming `path`.
+    pub(super) fn stamp(&self, index: u64, path: &Path, into: &mut Frame) -> Result<(), SourceError> {
+        if self.frame_bytes() > into.capacity_bytes() {
+            let (bytes, held) = (self.frame_bytes(), into.capacity_bytes());
+            return Err(file_error(path, format!("a frame is {bytes} bytes, a slot holds {held}")));
+        }
+        let time = |rate: f64| DeviceTime {
+            ns: (index as f64 / rate * 1e9).round() as i64,
+            clock: Clock::Device,
+            stamp: Some(Stamp::Start),
+        };
+        into.info = FrameInfo {
+            shape: self.shape,
+            pixel_type: self.pixel_type,
+            number: index,
+            gap: 0,
+            t_device: self.rate_hz.map(time),
+            t_received_ns: now_ns(),
+            source: self.source,
+            series: None,
+            series_began: index == 0,
+        };
+        Ok(())
+    }
+}
+
+/// Which positions of a stack of slices × times are the frames: `first + n × step`, `count` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Walk {
+    pub first: usize,
+    pub step: usize,
+    pub count: usize,
+}
+
+/// Chooses the frames of one plane; strides are in positions.
+///
+/// A stack with slices but a single time point is taken for a movie, because that is how movies without metadata are
+/// saved. A volume over time needs `plane`.
+///
+/// # Errors
+/// A volume without `plane`, or a plane it does not have.
+pub(super) fn choose_plane(
+    (slices, slice_step): (usize, usize),
+    (times, time_step): (usize, usize),
+    plane: Option<u64>,
+) -> Result<Walk, String> {
+    match plane {
+        Some(plane) if plane < slices as u64 => {
+            Ok(Walk { first: plane as usize * slice_step, step: time_step, count: times })
+        }
+        Some(plane) => Err(format!("has {slices} plane(s); plane {plane} is not one of 0 to {}", slices - 1)),
+        None if slices == 1 => Ok(Walk { first: 0, step: time_step, count: times }),
+        None if times == 1 => Ok(Walk { first: 0, step: slice_step, count: slices }),
+        None => Err(format!("is a volume of {slices} planes × {times} times; choose one: plane 0 to {}", slices - 1)),
+    }
+}
+
+/// Compares names as a person does: `img2` before `img10`.
+pub(super) fn natural_order(a: &Path, b: &Path) -> std::cmp::Ordering {
+    let (a, b) = (a.to_string_lossy(), b.to_string_lossy());
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    while let (Some(x), Some(y)) = (a.first(), b.first()) {
+        if x.is_ascii_digit() && y.is_ascii_digit() {
+            let (left, right) = (digits(&mut a), digits(&mut b));
+            let order = left.len().cmp(&right.len()).then_with(|| left.cmp(right));
+            if order.is_ne() {
+                return order;
+            }
+        } else if x != y {
+            return x.cmp(y);
+        } else {
+            (a, b) = (&a[1..], &b[1..]);
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+/// Takes a run of digits off the front; leading zeros do not count.
+fn digits<'t>(text: &mut &'t [u8]) -> &'t [u8] {
+    let length = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (run, rest) = text.split_at(length);
+    *text = rest;
+    &run[run.iter().take_while(|&&b| b == b'0').count()..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_as_a_person_would() {
+        let mut names =
+            ["a10.tif", "a2.tif", "a1.tif", "a02b.tif", "b.tif", "a.tif", "a1_10", "a1_9"].map(PathBuf::from);
+        names.sort_by(|a, b| natural_order(a, b));
+        let found = names.map(|n| n.display().to_string());
+        assert_eq!(found, ["a.tif", "a1.tif", "a1_9", "a1_10", "a2.tif", "a02b.tif", "a10.tif", "b.tif"]);
+    }
+
+    #[test]
+    fn a_plane_is_chosen_and_a_volume_over_time_asks_for_one() {
+        assert_eq!(choose_plane((3, 2), (5, 6), Some(1)), Ok(Walk { first: 2, step: 6, count: 5 }));
+        assert_eq!(choose_plane((1, 2), (5, 2), None), Ok(Walk { first: 0, step: 2, count: 5 }));
+        assert_eq!(choose_plane((9, 1), (1, 9), None), Ok(Walk { first: 0, step: 1, count: 9 }));
+        assert!(choose_plane((3, 2), (5, 6), None).unwrap_err().contains("0 to 2"));
+        assert!(choose_plane((3, 2), (5, 6), Some(3)).unwrap_err().contains("3 plane(s)"));
+    }
+}
