@@ -7,6 +7,7 @@
 
 mod correlation;
 pub mod parameters;
+pub mod piecewise;
 pub mod registration;
 mod spectrum;
 pub mod template;
