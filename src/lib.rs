@@ -4,6 +4,7 @@ pub mod encode;
 pub mod event;
 pub mod frame;
 pub mod model;
+pub mod model_command;
 pub mod preprocess;
 pub mod publish;
 pub mod source;
