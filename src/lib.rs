@@ -8,4 +8,5 @@ pub mod preprocess;
 pub mod publish;
 pub mod source;
 pub mod stats;
+
 pub mod wire;

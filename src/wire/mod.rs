@@ -1,1 +1,3 @@
 //! Bytes to headers and values and back: pure functions over slices, every limit stated.
+pub mod decode;
+pub mod report;
