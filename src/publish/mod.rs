@@ -3,6 +3,11 @@
 //! Why it exists: a stimulus controller, a recorder and a file are the same to the corridor. Sinks run on the publish thread.
 //! What it must never do: wait for a reader. A slow or dead subscriber costs that subscriber its messages, nobody else.
 
+pub mod failsafe;
+pub mod npy;
+pub mod status;
+pub mod zmq;
+
 use crate::event::Event;
 use crate::frame::Decode;
 
@@ -47,4 +52,28 @@ pub struct SinkError {
     pub sink: String,
     /// Why, and what to do.
     pub cause: String,
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Decodes for the tests of sinks.
+
+    use crate::frame::{Decode, Embedding, Frame, Observation, Quality, StageTimes};
+
+    /// A decode of quality `ok` of a frame received just now.
+    pub(crate) fn decode(number: u64, values: &[f32]) -> Decode {
+        let mut frame = Frame::with_capacity(0).info;
+        frame.number = number;
+        frame.source = "rig1".parse().unwrap();
+        frame.t_received_ns = crate::stats::now_ns();
+        Decode {
+            frame,
+            observation: Observation::default(),
+            embedding: Embedding { values: values.to_vec(), probabilities: Vec::new() },
+            quality: Quality::Ok,
+            skipped: 0,
+            action: None,
+            times: StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 },
+        }
+    }
 }

@@ -1,3 +1,5 @@
 //! Bytes to headers and values and back: pure functions over slices, every limit stated.
 
+pub mod decode;
 pub mod frame_header;
+pub mod report;

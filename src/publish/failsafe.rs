@@ -1,0 +1,159 @@
+//! When a decode may be believed: the fail-safe as a state machine without clock, socket or file.
+//!
+//! Why it exists: a stimulus or a laser follows the decodes, so a stale one must never look fresh, and that must be provable
+//! without waiting for real time. What it must never do: read a clock (times are handed in), or forget that it has spoken.
+//!
+//! ```text
+//! waiting ──fresh decode──▶ fresh ──deadline passed / decode too old──▶ stale
+//!                             ▲──────────────fresh decode────────────────┘
+//! any ──finish──▶ ended
+//! ```
+//! The age of a decode counts from the receipt of its frame, so that an old frame decoded late is itself stale. The heartbeat
+//! runs while waiting (alive, nothing seen yet) and while fresh; in the other states there is silence.
+
+use crate::event::Event;
+
+/// Where the fail-safe stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Alive; no decode yet.
+    Waiting,
+    /// The last decode is younger than the deadline.
+    Fresh,
+    /// It is not; the neutral action was published.
+    Stale,
+    /// After the end nothing is said.
+    Ended,
+}
+
+/// What to do with one decode.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// False: publish it with quality `stale`, the neutral action and no embedding.
+    pub fresh: bool,
+    /// To be published with it: the silence begins or is over.
+    pub event: Option<Event>,
+}
+
+/// The fail-safe of one sink.
+#[derive(Clone, Copy, Debug)]
+pub struct FailSafe {
+    deadline_ns: u64,
+    state: State,
+    fresh_received_ns: u64,
+}
+
+impl FailSafe {
+    /// Decodes older than `deadline_ns` are stale.
+    pub const fn new(deadline_ns: u64) -> Self {
+        Self { deadline_ns, state: State::Waiting, fresh_received_ns: 0 }
+    }
+
+    /// Where it stands.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// True while a heartbeat may be sent.
+    pub const fn alive(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Fresh)
+    }
+
+    /// Judges a decode whose frame number `frame` had arrived at `received_ns`; both times on the same clock, ns.
+    pub fn decode(&mut self, frame: u64, received_ns: u64, now_ns: u64) -> Verdict {
+        let age_ns = now_ns.saturating_sub(received_ns);
+        let before = self.state;
+        if before == State::Ended {
+            return Verdict { fresh: false, event: None };
+        }
+        if age_ns > self.deadline_ns {
+            self.state = State::Stale;
+            let event = (before != State::Stale).then_some(Event::Stale { age_ms: age_ns / 1_000_000 });
+            return Verdict { fresh: false, event };
+        }
+        self.state = State::Fresh;
+        self.fresh_received_ns = received_ns;
+        Verdict { fresh: true, event: (before == State::Stale).then_some(Event::Recovered { frame }) }
+    }
+
+    /// Time passes. `Some` exactly once per silence: publish one neutral decode and this event, then nothing.
+    pub fn tick(&mut self, now_ns: u64) -> Option<Event> {
+        let age_ns = now_ns.saturating_sub(self.fresh_received_ns);
+        if self.state != State::Fresh || age_ns <= self.deadline_ns {
+            return None;
+        }
+        self.state = State::Stale;
+        Some(Event::Stale { age_ms: age_ns / 1_000_000 })
+    }
+
+    /// The corridor ends. True the first time: publish one neutral decode with quality `fail`.
+    pub fn finish(&mut self) -> bool {
+        std::mem::replace(&mut self.state, State::Ended) != State::Ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn waiting_for_the_first_frame_is_alive_for_ever() {
+        let mut failsafe = FailSafe::new(100 * MS);
+        assert_eq!(failsafe.tick(u64::MAX), None);
+        assert!(failsafe.alive());
+        assert_eq!(failsafe.state(), State::Waiting);
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_receipt_of_the_frame() {
+        let mut failsafe = FailSafe::new(100 * MS);
+        assert_eq!(failsafe.decode(1, 1000 * MS, 1060 * MS), Verdict { fresh: true, event: None });
+        assert_eq!(failsafe.tick(1100 * MS), None, "exactly at the deadline is not yet late");
+        assert_eq!(failsafe.tick(1101 * MS), Some(Event::Stale { age_ms: 101 }), "though decoded 41 ms ago");
+        assert!(!failsafe.alive());
+    }
+
+    #[test]
+    fn a_silence_is_announced_once() {
+        let mut failsafe = FailSafe::new(100 * MS);
+        failsafe.decode(1, 0, 0);
+        assert!(failsafe.tick(101 * MS).is_some());
+        assert!((102..1000).all(|ms| failsafe.tick(ms * MS).is_none()));
+    }
+
+    #[test]
+    fn an_old_frame_decoded_late_is_stale_and_does_not_end_a_silence() {
+        let mut failsafe = FailSafe::new(100 * MS);
+        failsafe.decode(1, 0, 0);
+        let late = failsafe.decode(2, 10 * MS, 111 * MS);
+        assert_eq!(late, Verdict { fresh: false, event: Some(Event::Stale { age_ms: 101 }) });
+        assert_eq!(failsafe.decode(3, 20 * MS, 130 * MS), Verdict { fresh: false, event: None });
+        assert_eq!(failsafe.tick(140 * MS), None, "the late decode has already said it");
+        assert!(!failsafe.alive());
+    }
+
+    #[test]
+    fn a_fresh_frame_ends_the_silence_and_says_so() {
+        let mut failsafe = FailSafe::new(100 * MS);
+        failsafe.decode(1, 0, 0);
+        failsafe.tick(200 * MS);
+        let back = failsafe.decode(7, 300 * MS, 301 * MS);
+        assert_eq!(back, Verdict { fresh: true, event: Some(Event::Recovered { frame: 7 }) });
+        assert!(failsafe.alive());
+        assert_eq!(failsafe.decode(8, 330 * MS, 331 * MS).event, None);
+        assert!(failsafe.tick(431 * MS).is_some(), "and the next silence is announced again");
+    }
+
+    #[test]
+    fn after_the_end_nothing_is_fresh() {
+        let mut failsafe = FailSafe::new(100 * MS);
+        failsafe.decode(1, 0, 0);
+        assert!(failsafe.finish());
+        assert!(!failsafe.finish());
+        assert_eq!(failsafe.decode(2, 10 * MS, 11 * MS), Verdict { fresh: false, event: None });
+        assert_eq!(failsafe.tick(1000 * MS), None);
+        assert!(!failsafe.alive());
+    }
+}

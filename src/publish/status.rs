@@ -1,0 +1,153 @@
+//! The status message: the counters of all threads, and what the sink knows besides, as one header.
+//!
+//! Why it exists: an instrument says what it did with every frame it was given. What it must never do: wait for a writer of
+//! a counter, allocate, or count anything itself.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::frame::{Name, Quality};
+use crate::stats::{Histogram, Stats};
+use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
+use crate::wire::report::{Dropped, LatencySummary, Queues, Rejected, StageLatencies, StatusHeader};
+
+/// Depths of the two lanes, written by whoever owns them, read once per status. Relaxed: each is a number of its own.
+#[derive(Debug, Default)]
+pub struct QueueDepths {
+    /// Frames between receipt and compute.
+    pub frames: AtomicU64,
+    /// Decodes between compute and publishing.
+    pub decodes: AtomicU64,
+}
+
+/// Everything of a status that does not change from one to the next.
+pub(super) struct Reporter {
+    started_ns: u64,
+    stats: Arc<Stats>,
+    warnings: Vec<String>,
+    queues: Option<Arc<QueueDepths>>,
+    /// Kept open: reading it at an offset of zero is a fresh measurement and needs no memory.
+    memory: Option<File>,
+}
+
+impl Reporter {
+    pub(super) fn new(stats: Arc<Stats>, warnings: Vec<String>, started_ns: u64) -> Self {
+        Self { started_ns, stats, warnings, queues: None, memory: File::open("/proc/self/status").ok() }
+    }
+
+    pub(super) fn watch_queues(&mut self, queues: Arc<QueueDepths>) {
+        self.queues = Some(queues);
+    }
+
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The status of this moment. `frame_rate_hz` is 0 until it is known.
+    pub(super) fn status<'a>(
+        &'a self,
+        (source, model, trained): (Name, ModelHeader<'a>, bool),
+        (quality, frame_rate_hz): (Quality, f32),
+        now_ns: u64,
+    ) -> StatusHeader<'a> {
+        let Stats { intake, compute, publish } = &*self.stats;
+        let latency_us = StageLatencies {
+            queue: summary(&compute.queue),
+            preprocess: summary(&compute.preprocess),
+            encode: summary(&compute.encode),
+            total: summary(&publish.total),
+        };
+        let dropped = Dropped {
+            skip_to_latest: compute.skipped.load(Relaxed),
+            evicted: intake.evicted.load(Relaxed),
+            refused: compute.refused.load(Relaxed),
+            decodes: compute.decodes_dropped.load(Relaxed),
+        };
+        StatusHeader {
+            htype: "status-1.0",
+            source,
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: (now_ns.saturating_sub(self.started_ns) / 1_000_000) as f64 / 1000.0,
+            t_pub_ns: now_ns,
+            clock: CLOCK,
+            received: intake.received.load(Relaxed),
+            accepted: intake.accepted.load(Relaxed),
+            rejected: Rejected(std::array::from_fn(|i| intake.rejected[i].load(Relaxed))),
+            gaps: intake.gaps.load(Relaxed),
+            missing: intake.missing.load(Relaxed),
+            dropped,
+            published: publish.published.load(Relaxed),
+            stale: publish.stale.load(Relaxed),
+            non_finite_pixels: compute.non_finite_pixels.load(Relaxed),
+            saturated_pixels: compute.saturated_pixels.load(Relaxed),
+            latency_us,
+            queue_depth: self
+                .queues
+                .as_deref()
+                .map(|q| Queues { frames: q.frames.load(Relaxed), decodes: q.decodes.load(Relaxed) }),
+            model,
+            trained,
+            quality,
+            warnings: &self.warnings,
+            memory_bytes: self.memory.as_ref().and_then(resident_bytes),
+            frame_rate_hz: (frame_rate_hz > 0.0).then_some(frame_rate_hz),
+        }
+    }
+}
+
+fn summary(histogram: &Histogram) -> LatencySummary {
+    let q = histogram.quantiles();
+    let [p50, p99, p999, max] = [q.p50_ns, q.p99_ns, q.p999_ns, q.max_ns].map(tenths_us);
+    LatencySummary { p50, p99, p999, max, count: q.count }
+}
+
+/// Resident memory of this process. `/proc/self/status` tells it in kB; `statm` would need the page size of the machine.
+fn resident_bytes(status: &File) -> Option<u64> {
+    let mut text = [0; 4096];
+    let length = status.read_at(&mut text, 0).ok()?;
+    let after = text[..length].windows(6).position(|w| w == b"VmRSS:")? + 6;
+    let digits = text[after..length].iter().skip_while(|b| !b.is_ascii_digit()).take_while(|b| b.is_ascii_digit());
+    let kilobytes = digits.fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    (kilobytes > 0).then_some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read_again_every_time() {
+        let file = File::open("/proc/self/status").unwrap();
+        let before = resident_bytes(&file).unwrap();
+        assert!(before > 100_000, "{before} bytes");
+        let block = std::hint::black_box(vec![1u8; 64 << 20]);
+        let after = resident_bytes(&file).unwrap();
+        assert!(after >= before + (60 << 20), "{before} then {after} with {} bytes more", block.len());
+    }
+
+    #[test]
+    fn a_status_holds_the_counters_and_leaves_out_what_nobody_knows() {
+        let stats = Arc::new(Stats::default());
+        stats.intake.received.store(10, Relaxed);
+        stats.intake.rejected[4].store(3, Relaxed);
+        stats.compute.encode.record(2_000_000);
+        let mut reporter = Reporter::new(stats, vec!["realtime: denied".into()], 5_000_000_000);
+        let model = ModelHeader { name: "m", sha256: "ab", generation: 1 };
+        let parts = ("rig".parse().unwrap(), model, false);
+        let json = |r: &Reporter| serde_json::to_value(r.status(parts, (Quality::Ok, 0.0), 7_500_000_000)).unwrap();
+        let first = json(&reporter);
+        assert_eq!(first["htype"], "status-1.0");
+        assert_eq!((&first["received"], &first["rejected"]["shape"]), (&10.into(), &3.into()));
+        assert_eq!(first["rejected"].as_object().unwrap().len(), 13);
+        assert_eq!(first["latency_us"]["encode"]["max"], 2000.0);
+        assert_eq!((&first["uptime_s"], &first["warnings"][0]), (&2.5.into(), &"realtime: denied".into()));
+        assert!(first.get("queue_depth").is_none() && first.get("frame_rate_hz").is_none());
+        let queues = Arc::new(QueueDepths::default());
+        queues.frames.store(2, Relaxed);
+        reporter.watch_queues(queues);
+        assert_eq!(json(&reporter)["queue_depth"]["frames"], 2);
+    }
+}

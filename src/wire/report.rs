@@ -1,0 +1,232 @@
+//! What leaves the daemon beside the decodes: heartbeat, event, status.
+//!
+//! Why it exists: a controller must know that the daemon lives, and a person what it did with every frame it was given.
+//! What it must never do: allocate once its buffer has grown, or report a number that nobody measured.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::decode::{CLOCK, ModelHeader};
+use crate::event::{Event, Reason};
+use crate::frame::{Name, Quality};
+
+/// `heartbeat/<source>`: sent while decodes may be trusted to come; its absence says that they may not.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct HeartbeatHeader {
+    htype: &'static str,
+    source: Name,
+    /// Number of the last decode; left out before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    /// Silence after which a subscriber must assume the daemon dead, ms.
+    deadline_ms: u64,
+    /// Time between two heartbeats, ms.
+    period_ms: u64,
+    t_pub_ns: u64,
+    clock: &'static str,
+    /// Of the last decode; `warmup` before the first.
+    quality: Quality,
+}
+
+impl HeartbeatHeader {
+    /// A heartbeat; `last` is number and quality of the last decode.
+    pub fn new(source: Name, last: Option<(u64, Quality)>, deadline_ms: u64, period_ms: u64, t_pub_ns: u64) -> Self {
+        let quality = last.map_or(Quality::Warmup, |(_, quality)| quality);
+        let seq = last.map(|(seq, _)| seq);
+        Self { htype: "heartbeat-1.0", source, seq, deadline_ms, period_ms, t_pub_ns, clock: CLOCK, quality }
+    }
+}
+
+/// `event/<source>`: one thing that happened.
+#[derive(Clone, Copy, Debug)]
+pub struct EventHeader<'a> {
+    /// What happened.
+    pub event: &'a Event,
+    /// Which rig.
+    pub source: Name,
+    /// Time of publishing, `CLOCK_MONOTONIC`, ns.
+    pub t_pub_ns: u64,
+}
+
+impl Serialize for EventHeader<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("htype", "event-1.0")?;
+        map.serialize_entry("event", event_name(self.event))?;
+        map.serialize_entry("source", &self.source)?;
+        serialize_details(self.event, &mut map)?;
+        map.serialize_entry("t_pub_ns", &self.t_pub_ns)?;
+        map.serialize_entry("clock", CLOCK)?;
+        map.end()
+    }
+}
+
+/// The word under `event`.
+pub const fn event_name(event: &Event) -> &'static str {
+    match event {
+        Event::Rejected { .. } => "rejected",
+        Event::Gap { .. } => "gap",
+        Event::Skipped { .. } => "skipped",
+        Event::SeriesBegan { .. } => "series_began",
+        Event::SeriesEnded => "series_ended",
+        Event::Ready { .. } => "ready",
+        Event::FrameRateOff { .. } => "frame_rate_off",
+        Event::FrameRateBack { .. } => "frame_rate_back",
+        Event::NonFinitePixels { .. } => "non_finite_pixels",
+        Event::ShiftAtBound { .. } => "shift_at_bound",
+        Event::Stale { .. } => "stale",
+        Event::Recovered { .. } => "recovered",
+        Event::Request { .. } => "request",
+        Event::Fault { .. } => "fault",
+        Event::Shutdown => "shutdown",
+    }
+}
+
+fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    match event {
+        Event::Rejected { reason, count } => {
+            map.serialize_entry("reason", reason.name())?;
+            map.serialize_entry("count", count)
+        }
+        Event::Gap { frame, missing } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("missing", missing)
+        }
+        Event::Skipped { frame, count } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("count", count)
+        }
+        Event::SeriesBegan { frame }
+        | Event::Ready { frame }
+        | Event::ShiftAtBound { frame }
+        | Event::Recovered { frame } => map.serialize_entry("frame", frame),
+        Event::FrameRateOff { measured_hz, model_hz } => {
+            map.serialize_entry("measured_hz", measured_hz)?;
+            map.serialize_entry("model_hz", model_hz)
+        }
+        Event::FrameRateBack { measured_hz } => map.serialize_entry("measured_hz", measured_hz),
+        Event::NonFinitePixels { frame, pixels } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("pixels", pixels)
+        }
+        Event::Stale { age_ms } => map.serialize_entry("age_ms", age_ms),
+        Event::Request { what } => map.serialize_entry("what", what),
+        Event::Fault { stage } => map.serialize_entry("stage", stage),
+        Event::SeriesEnded | Event::Shutdown => Ok(()),
+    }
+}
+
+/// Quantiles of one stage, µs, to a tenth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct LatencySummary {
+    /// Median.
+    pub p50: f64,
+    /// 99 %.
+    pub p99: f64,
+    /// 99.9 %.
+    pub p999: f64,
+    /// Largest.
+    pub max: f64,
+    /// Values.
+    pub count: u64,
+}
+
+/// Quantiles of all stages since start.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct StageLatencies {
+    /// Waiting in the lane.
+    pub queue: LatencySummary,
+    /// Preprocessing.
+    pub preprocess: LatencySummary,
+    /// Encoding.
+    pub encode: LatencySummary,
+    /// From receipt of the frame to publishing.
+    pub total: LatencySummary,
+}
+
+/// Frames and decodes that were lost to overload since start, by policy.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Dropped {
+    /// Frames passed over because a newer one was there.
+    pub skip_to_latest: u64,
+    /// Frames evicted from a full lane.
+    pub evicted: u64,
+    /// Frames that preprocessing refused.
+    pub refused: u64,
+    /// Decodes that found the lane to the publisher full.
+    pub decodes: u64,
+}
+
+/// What waits at this moment.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Queues {
+    /// Frames between receipt and compute.
+    pub frames: u64,
+    /// Decodes between compute and publishing.
+    pub decodes: u64,
+}
+
+/// Refused messages by reason; every reason is there, also at zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Rejected(pub [u64; Reason::ALL.len()]);
+
+impl Serialize for Rejected {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Reason::ALL.iter().map(|r| r.name()).zip(&self.0))
+    }
+}
+
+/// `status/<source>`: everything since start.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct StatusHeader<'a> {
+    /// `status-1.0`.
+    pub htype: &'static str,
+    /// Which rig.
+    pub source: Name,
+    /// haltere's version.
+    pub version: &'static str,
+    /// Seconds since the sink was opened.
+    pub uptime_s: f64,
+    /// Time of publishing, `CLOCK_MONOTONIC`, ns.
+    pub t_pub_ns: u64,
+    /// Whose nanoseconds.
+    pub clock: &'static str,
+    /// Messages that came.
+    pub received: u64,
+    /// Frames taken.
+    pub accepted: u64,
+    /// Messages refused.
+    pub rejected: Rejected,
+    /// Jumps in the sender's numbers.
+    pub gaps: u64,
+    /// Frames missing in them.
+    pub missing: u64,
+    /// Lost to overload.
+    pub dropped: Dropped,
+    /// Decodes of frames published.
+    pub published: u64,
+    /// Times the fail-safe spoke.
+    pub stale: u64,
+    /// NaN or infinite pixels.
+    pub non_finite_pixels: u64,
+    /// Saturated pixels.
+    pub saturated_pixels: u64,
+    /// Quantiles by stage.
+    pub latency_us: StageLatencies,
+    /// What waits now; left out when nobody tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_depth: Option<Queues>,
+    /// The model in use.
+    pub model: ModelHeader<'a>,
+    /// False for random weights.
+    pub trained: bool,
+    /// Of the last decode; `warmup` before the first.
+    pub quality: Quality,
+    /// What could not be had at start (real-time rights, say).
+    pub warnings: &'a [String],
+    /// Resident memory; left out where the system does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Frame rate measured from the frames' own times; left out until it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame_rate_hz: Option<f32>,
+}
