@@ -17,7 +17,7 @@ use crate::cli::{
 };
 use crate::config::{Attach, Config, Warning};
 use crate::decoder::Decoder;
-use crate::exit::{ExitCode, Failure};
+use crate::exit::ExitCode;
 use crate::frame::Name;
 use crate::model_command::{self, AdoptArguments, InspectArguments};
 use crate::play::{self, Burst, Pace, Pattern, PlayOptions, PlayProgress};

@@ -28,12 +28,8 @@ impl Decoder {
         let model = Model::load(&config.model)?;
         let manifest = &model.manifest;
         let encoder = Encoder::open(&model, config.compute.onnxruntime.as_deref(), config.compute.threads)?;
-        let preprocess = preprocess::build(
-            &manifest.preprocess,
-            manifest.input,
-            manifest.frame_rate_hz,
-            config.compute.device,
-        )?;
+        let preprocess =
+            preprocess::build(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, config.compute.device)?;
         Ok(Self { model, preprocess, encoder })
     }
 

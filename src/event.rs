@@ -167,7 +167,9 @@ impl std::fmt::Display for Event {
         match self {
             Self::Rejected { reason, count } => write!(f, "message refused: {} ({count} so far)", reason.name()),
             Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
-            Self::Skipped { frame, count } => write!(f, "{count} frame(s) skipped before frame {frame}: computing is slower than the stream"),
+            Self::Skipped { frame, count } => {
+                write!(f, "{count} frame(s) skipped before frame {frame}: computing is slower than the stream")
+            }
             Self::SeriesBegan { frame } => write!(f, "a series began with frame {frame}"),
             Self::SeriesEnded => write!(f, "the sender ended its series"),
             Self::Ready { frame } => write!(f, "warm-up over: decodes count from frame {frame}"),
@@ -181,9 +183,14 @@ impl std::fmt::Display for Event {
                 write!(f, "the encoder gave NaN for frame {frame}: it has no decode")
             }
             Self::ShiftAtBound { frame } => {
-                write!(f, "the shift of frame {frame} is at the bound of the search (`registration.reach_px`): it may be larger")
+                write!(
+                    f,
+                    "the shift of frame {frame} is at the bound of the search (`registration.reach_px`): it may be larger"
+                )
             }
-            Self::Stale { age_ms } => write!(f, "no fresh decode for {age_ms} ms: neutral action published, heartbeat stopped"),
+            Self::Stale { age_ms } => {
+                write!(f, "no fresh decode for {age_ms} ms: neutral action published, heartbeat stopped")
+            }
             Self::Recovered { frame } => write!(f, "frames are back with frame {frame}: heartbeat runs again"),
             Self::Request { what } => write!(f, "carried out: {what}"),
             Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),

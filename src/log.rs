@@ -13,7 +13,8 @@ use crate::config;
 /// # Errors
 /// When `log.filter` is not a filter.
 pub fn start(log: &config::Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter).with_context(|| format!("log.filter = {:?} is not a filter", log.filter))?;
+    let filter =
+        EnvFilter::try_new(&log.filter).with_context(|| format!("log.filter = {:?} is not a filter", log.filter))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second start in the same process (tests) keeps the first log.
     let _ = if log.json { lines.json().try_init() } else { lines.try_init() };

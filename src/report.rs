@@ -26,15 +26,7 @@ impl Report {
     pub fn of(stats: &Stats, model: &str, uptime: Duration) -> Self {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         let (intake, compute, publish) = (&stats.intake, &stats.compute, &stats.publish);
-        let mut rejected: Vec<_> =
-            Reason::ALL.iter().map(|&reason| (reason.name(), read(&intake.rejected[reason as usize]))).collect();
-        for (name, count) in &mut rejected {
-            *count += match *name {
-                "geometry" => read(&compute.refused_geometry),
-                "channel" => read(&compute.refused_channel),
-                _ => 0,
-            };
-        }
+        let rejected = Reason::ALL.iter().map(|reason| reason.name()).zip(stats.rejected());
         Self {
             model: model.to_owned(),
             uptime,
@@ -44,7 +36,6 @@ impl Report {
                 ("gaps", read(&intake.gaps)),
                 ("missing", read(&intake.missing)),
                 ("skipped", read(&compute.skipped)),
-                ("evicted", read(&intake.evicted)),
                 ("preprocessed", read(&compute.preprocessed)),
                 ("encoded", read(&compute.encoded)),
                 ("non_finite_embeddings", read(&compute.non_finite_embeddings)),
@@ -54,7 +45,7 @@ impl Report {
                 ("published", read(&publish.published)),
                 ("stale", read(&publish.stale)),
             ],
-            rejected: rejected.into_iter().filter(|(_, count)| *count > 0).collect(),
+            rejected: rejected.filter(|(_, count)| *count > 0).collect(),
             stages: vec![
                 ("queue", compute.queue.quantiles()),
                 ("preprocess", compute.preprocess.quantiles()),
@@ -67,9 +58,7 @@ impl Report {
     /// As one JSON object: counters flat, `rejected` by reason, `latency_us` by stage.
     pub fn to_json(&self) -> Value {
         let us = |ns: u64| ns as f64 / 1e3;
-        let stage = |q: &Quantiles| {
-            json!({ "count": q.count, "p50": us(q.p50_ns), "p99": us(q.p99_ns), "p999": us(q.p999_ns), "max": us(q.max_ns) })
-        };
+        let stage = |q: &Quantiles| json!({ "count": q.count, "p50": us(q.p50_ns), "p99": us(q.p99_ns), "p999": us(q.p999_ns), "max": us(q.max_ns) });
         let pairs = |pairs: &[(&str, u64)]| -> Map<String, Value> {
             pairs.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect()
         };

@@ -58,11 +58,8 @@ fn lock_memory(realtime: &Realtime) -> Option<Warning> {
 /// Asks for everything the configuration wants, on threads that end at once, and says what was denied: before the start,
 /// so that the first status already knows.
 pub fn try_out(realtime: &Realtime) -> Vec<Warning> {
-    let stages = [
-        ("ingest", realtime.ingest_core),
-        ("compute", realtime.compute_core),
-        ("publish", realtime.publish_core),
-    ];
+    let stages =
+        [("ingest", realtime.ingest_core), ("compute", realtime.compute_core), ("publish", realtime.publish_core)];
     let mut warnings: Vec<Warning> = lock_memory(realtime).into_iter().collect();
     std::thread::scope(|threads| {
         for (stage, core) in stages {

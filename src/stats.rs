@@ -26,6 +26,16 @@ pub struct Stats {
     pub publish: CachePadded<Publish>,
 }
 
+impl Stats {
+    /// Refused messages and frames by reason, in the order of [`Reason::ALL`]: by the source and by preprocessing.
+    pub fn rejected(&self) -> [u64; Reason::ALL.len()] {
+        let mut rejected = std::array::from_fn(|reason| self.intake.rejected[reason].load(Relaxed));
+        rejected[Reason::Geometry as usize] += self.compute.refused_geometry.load(Relaxed);
+        rejected[Reason::Channel as usize] += self.compute.refused_channel.load(Relaxed);
+        rejected
+    }
+}
+
 /// Counters of the ingest thread.
 #[derive(Debug, Default)]
 pub struct Intake {

@@ -139,7 +139,8 @@ impl Client {
         let pairs = intended.iter().zip(received).filter(|(_, received)| **received > 0);
         let mut latency_ns: Vec<u64> = pairs.map(|(intended, received)| received - intended).collect();
         latency_ns.sort_unstable();
-        let mut lag: Vec<u64> = intended.iter().zip(sent).map(|(intended, sent)| sent.saturating_sub(*intended)).collect();
+        let mut lag: Vec<u64> =
+            intended.iter().zip(sent).map(|(intended, sent)| sent.saturating_sub(*intended)).collect();
         lag.sort_unstable();
         let last = received.iter().copied().max().unwrap_or(began).max(began + 1);
         let fps = latency_ns.len() as f64 / Duration::from_nanos(last - began).as_secs_f64();

@@ -114,8 +114,14 @@ fn bench_corridor(
 ///
 /// # Errors
 /// When a file cannot be read or written, or the geometries differ.
-pub fn register(mut recording: Box<dyn Source>, mut template: Box<dyn Source>, path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (first, height, width) = next_image(template.as_mut())?.ok_or_else(|| anyhow::anyhow!("the template is empty"))?;
+pub fn register(
+    mut recording: Box<dyn Source>,
+    mut template: Box<dyn Source>,
+    path: &Path,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let (first, height, width) =
+        next_image(template.as_mut())?.ok_or_else(|| anyhow::anyhow!("the template is empty"))?;
     let mut registrar = Registrar::new(&parameters::Registration::default(), height, width);
     registrar.set_template(&first);
     let mut file = BufWriter::new(File::create(path)?);
@@ -133,7 +139,13 @@ pub fn register(mut recording: Box<dyn Source>, mut template: Box<dyn Source>, p
     file.flush()?;
     times_ns.sort_unstable();
     let us = |share| quantile(&times_ns, share) as f64 / 1e3;
-    writeln!(out, "{number} frames {height}×{width}: estimate p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs", us(0.5), us(0.99), us(1.0))?;
+    writeln!(
+        out,
+        "{number} frames {height}×{width}: estimate p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
+        us(0.5),
+        us(0.99),
+        us(1.0)
+    )?;
     Ok(())
 }
 

@@ -14,32 +14,18 @@ use crate::stats::{Histogram, Stats};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
 use crate::wire::report::{Dropped, LatencySummary, Queues, Rejected, StageLatencies, StatusHeader};
 
-/// Depths of the two lanes, written by whoever owns them, read once per status. Relaxed: each is a number of its own.
-#[derive(Debug, Default)]
-pub struct QueueDepths {
-    /// Frames between receipt and compute.
-    pub frames: AtomicU64,
-    /// Decodes between compute and publishing.
-    pub decodes: AtomicU64,
-}
-
 /// Everything of a status that does not change from one to the next.
 pub(super) struct Reporter {
     started_ns: u64,
     stats: Arc<Stats>,
     warnings: Vec<String>,
-    queues: Option<Arc<QueueDepths>>,
     /// Kept open: reading it at an offset of zero is a fresh measurement and needs no memory.
     memory: Option<File>,
 }
 
 impl Reporter {
     pub(super) fn new(stats: Arc<Stats>, warnings: Vec<String>, started_ns: u64) -> Self {
-        Self { started_ns, stats, warnings, queues: None, memory: File::open("/proc/self/status").ok() }
-    }
-
-    pub(super) fn watch_queues(&mut self, queues: Arc<QueueDepths>) {
-        self.queues = Some(queues);
+        Self { started_ns, stats, warnings, memory: File::open("/proc/self/status").ok() }
     }
 
     pub(super) fn stats(&self) -> &Stats {
@@ -60,12 +46,8 @@ impl Reporter {
             encode: summary(&compute.encode),
             total: summary(&publish.total),
         };
-        let dropped = Dropped {
-            skip_to_latest: compute.skipped.load(Relaxed),
-            evicted: intake.evicted.load(Relaxed),
-            refused: compute.refused.load(Relaxed),
-            decodes: compute.decodes_dropped.load(Relaxed),
-        };
+        let dropped =
+            Dropped { skip_to_latest: compute.skipped.load(Relaxed), decodes: compute.decodes_dropped.load(Relaxed) };
         StatusHeader {
             htype: "status-1.0",
             source,
@@ -75,7 +57,7 @@ impl Reporter {
             clock: CLOCK,
             received: intake.received.load(Relaxed),
             accepted: intake.accepted.load(Relaxed),
-            rejected: Rejected(std::array::from_fn(|i| intake.rejected[i].load(Relaxed))),
+            rejected: Rejected(self.stats.rejected()),
             gaps: intake.gaps.load(Relaxed),
             missing: intake.missing.load(Relaxed),
             dropped,
@@ -84,10 +66,8 @@ impl Reporter {
             non_finite_pixels: compute.non_finite_pixels.load(Relaxed),
             saturated_pixels: compute.saturated_pixels.load(Relaxed),
             latency_us,
-            queue_depth: self
-                .queues
-                .as_deref()
-                .map(|q| Queues { frames: q.frames.load(Relaxed), decodes: q.decodes.load(Relaxed) }),
+            queue_depth: waiting(&self.stats),
+            non_finite_embeddings: compute.non_finite_embeddings.load(Relaxed),
             model,
             trained,
             quality,
@@ -95,6 +75,19 @@ impl Reporter {
             memory_bytes: self.memory.as_ref().and_then(resident_bytes),
             frame_rate_hz: (frame_rate_hz > 0.0).then_some(frame_rate_hz),
         }
+    }
+}
+
+/// What has gone in and not come out yet. The counters are read one after the other, so a frame on its way may be missed.
+fn waiting(stats: &Stats) -> Queues {
+    let Stats { intake, compute, publish } = stats;
+    let read = |counter: &AtomicU64| counter.load(Relaxed);
+    let refused = read(&compute.refused_geometry) + read(&compute.refused_channel);
+    let taken = read(&compute.preprocessed) + read(&compute.skipped) + refused;
+    let sent = read(&publish.published) + read(&compute.decodes_dropped);
+    Queues {
+        frames: read(&intake.accepted).saturating_sub(taken),
+        decodes: read(&compute.encoded).saturating_sub(sent),
     }
 }
 
@@ -134,7 +127,7 @@ mod tests {
         stats.intake.received.store(10, Relaxed);
         stats.intake.rejected[4].store(3, Relaxed);
         stats.compute.encode.record(2_000_000);
-        let mut reporter = Reporter::new(stats, vec!["realtime: denied".into()], 5_000_000_000);
+        let reporter = Reporter::new(stats.clone(), vec!["realtime: denied".into()], 5_000_000_000);
         let model = ModelHeader { name: "m", sha256: "ab", generation: 1 };
         let parts = ("rig".parse().unwrap(), model, false);
         let json = |r: &Reporter| serde_json::to_value(r.status(parts, (Quality::Ok, 0.0), 7_500_000_000)).unwrap();
@@ -144,10 +137,13 @@ mod tests {
         assert_eq!(first["rejected"].as_object().unwrap().len(), 13);
         assert_eq!(first["latency_us"]["encode"]["max"], 2000.0);
         assert_eq!((&first["uptime_s"], &first["warnings"][0]), (&2.5.into(), &"realtime: denied".into()));
-        assert!(first.get("queue_depth").is_none() && first.get("frame_rate_hz").is_none());
-        let queues = Arc::new(QueueDepths::default());
-        queues.frames.store(2, Relaxed);
-        reporter.watch_queues(queues);
+        assert!(first.get("frame_rate_hz").is_none());
+        assert_eq!(first["queue_depth"], serde_json::json!({ "frames": 0, "decodes": 0 }));
+        stats.intake.accepted.store(9, Relaxed);
+        stats.compute.preprocessed.store(4, Relaxed);
+        stats.compute.skipped.store(2, Relaxed);
+        stats.compute.refused_geometry.store(1, Relaxed);
         assert_eq!(json(&reporter)["queue_depth"]["frames"], 2);
+        assert_eq!(json(&reporter)["rejected"]["geometry"], 1);
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use zmq::{Context, DONTWAIT, SNDMORE, Socket};
 
 use super::failsafe::{FailSafe, Verdict};
-use super::status::{QueueDepths, Reporter};
+use super::status::Reporter;
 use super::{Sink, SinkError};
 use crate::config;
 use crate::event::Event;
@@ -123,11 +123,6 @@ impl ZmqSink {
             heartbeat: Period::starting(config.heartbeat.as_nanos() as u64, now_ns),
             status: Period::starting(config.status.as_nanos() as u64, now_ns),
         })
-    }
-
-    /// Puts the depths of the lanes into the status from now on.
-    pub fn watch_queues(&mut self, queues: Arc<QueueDepths>) {
-        self.reporter.watch_queues(queues);
     }
 
     /// The endpoint really bound: with `tcp://127.0.0.1:*` it says which port was free.

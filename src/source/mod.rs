@@ -6,6 +6,7 @@
 
 pub mod canonical;
 pub mod continuity;
+pub mod limit;
 pub mod open;
 pub mod raw;
 mod recording;

@@ -72,6 +72,7 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::FrameRateOff { .. } => "frame_rate_off",
         Event::FrameRateBack { .. } => "frame_rate_back",
         Event::NonFinitePixels { .. } => "non_finite_pixels",
+        Event::NonFiniteEmbedding { .. } => "non_finite_embedding",
         Event::ShiftAtBound { .. } => "shift_at_bound",
         Event::Stale { .. } => "stale",
         Event::Recovered { .. } => "recovered",
@@ -97,6 +98,7 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         }
         Event::SeriesBegan { frame }
         | Event::Ready { frame }
+        | Event::NonFiniteEmbedding { frame }
         | Event::ShiftAtBound { frame }
         | Event::Recovered { frame } => map.serialize_entry("frame", frame),
         Event::FrameRateOff { measured_hz, model_hz } => {
@@ -146,12 +148,8 @@ pub struct StageLatencies {
 /// Frames and decodes that were lost to overload since start, by policy.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Dropped {
-    /// Frames passed over because a newer one was there.
+    /// Frames that arrived and were not decoded because a newer one was there.
     pub skip_to_latest: u64,
-    /// Frames evicted from a full lane.
-    pub evicted: u64,
-    /// Frames that preprocessing refused.
-    pub refused: u64,
     /// Decodes that found the lane to the publisher full.
     pub decodes: u64,
 }
@@ -212,9 +210,10 @@ pub struct StatusHeader<'a> {
     pub saturated_pixels: u64,
     /// Quantiles by stage.
     pub latency_us: StageLatencies,
-    /// What waits now; left out when nobody tells.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue_depth: Option<Queues>,
+    /// What waits now.
+    pub queue_depth: Queues,
+    /// Frames whose embedding was NaN or infinite, and which therefore have no decode.
+    pub non_finite_embeddings: u64,
     /// The model in use.
     pub model: ModelHeader<'a>,
     /// False for random weights.
