@@ -283,7 +283,7 @@ pub enum ModelCommand {
     /// Make an untrained model: right shapes, random weights. Its decodes carry an embedding and no action.
     #[command(after_long_help = "Example: haltere model init --name untrained --out models --input 1x128x128 --seed 1")]
     Init(ModelInitArgs),
-    /// Write a manifest for an ONNX file of your own, [1,T,C,H,W] → embedding.
+    /// Write a manifest for an ONNX file of your own, `[1,T,C,H,W]` → embedding.
     #[command(after_long_help = "\
 Example: haltere model adopt mine.onnx --frame-rate 30
 
