@@ -310,7 +310,7 @@ pub enum ModelCommand {
     #[command(after_long_help = "Example: haltere model init --name untrained --out models --input 1x128x128 --seed 1")]
     #[cfg(feature = "train")]
     Init(ModelInitArgs),
-    /// Write a manifest for an ONNX file of your own, [1,T,C,H,W] → embedding.
+    /// Write a manifest for an ONNX file of your own, `[1,T,C,H,W]` → embedding.
     #[command(after_long_help = "\
 Example: haltere model adopt mine.onnx --frame-rate 30
 
