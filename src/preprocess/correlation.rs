@@ -343,7 +343,7 @@ impl Correlator {
         }
     }
 
-    /// Correlation at a whole-pixel lag; |lag| may reach one beyond nothing: callers stay within the table.
+    /// Correlation at a whole-pixel lag within reach.
     fn at(&self, [dy, dx]: [isize; 2]) -> f32 {
         let blocks = self.summed[0].len() / self.grid.columns;
         let middle = (self.surface.len() / blocks / 2) as isize;
@@ -412,9 +412,8 @@ impl Correlator {
     }
 
     fn set_waves(&mut self, shift: [f32; 2]) {
-        for axis in 0..2 {
-            let angle = self.grid.radians[axis] * shift[axis];
-            let [cos, sin] = &mut self.waves[axis];
+        for (([cos, sin], radians), shift) in self.waves.iter_mut().zip(self.grid.radians).zip(shift) {
+            let angle = radians * shift;
             for (k, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
                 (*sin, *cos) = (angle * k as f32).sin_cos();
             }
@@ -516,8 +515,8 @@ fn moments(folded: &[f32], waves: &[[Vec<f32>; 2]; 2], grid: &Grid) -> [f32; 6] 
     let (cos, sin) = (&lanes(&waves[0][0])[..count], &lanes(&waves[0][1])[..count]);
     let step = [LANES as f32 * grid.radians[0]; LANES];
     let mut first = [0.0; LANES];
-    for l in 0..LANES {
-        first[l] = l as f32 * grid.radians[0];
+    for (l, first) in first.iter_mut().enumerate() {
+        *first = l as f32 * grid.radians[0];
     }
     let mut result = [0.0; 6];
     for (kx, column) in folded.chunks_exact(4 * rows).enumerate() {
