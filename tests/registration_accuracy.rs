@@ -125,6 +125,15 @@ fn every_geometry_is_registered_odd_and_decimated_ones_too() {
 }
 
 #[test]
+fn a_search_wider_than_the_frame_is_cut_to_where_lags_are_unique() {
+    let image = Scene::new(5).image(16, 20, [0.0; 2]);
+    let mut registrar = Registrar::new(&Registration { reach_px: 64, ..Registration::default() }, 16, 20);
+    registrar.set_template(&image);
+    let shift = registrar.estimate(&image);
+    assert!(shift.peak > 0.999 && shift.dy.abs() < 1e-2 && shift.dx.abs() < 1e-2 && !shift.at_bound, "{shift:?}");
+}
+
+#[test]
 fn blank_and_constant_frames_have_no_shift_and_no_peak() {
     let mut registrar = Registrar::new(&Registration::default(), 64, 512);
     assert_eq!(registrar.estimate(&vec![1.0; 64 * 512]), Shift::default(), "no template yet");

@@ -6,6 +6,7 @@
 //! or look at a frame that has not come yet.
 
 mod correlation;
+mod kernels;
 pub mod parameters;
 pub mod piecewise;
 pub mod registration;

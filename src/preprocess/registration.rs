@@ -50,15 +50,16 @@ impl Registrar {
     pub fn new(parameters: &parameters::Registration, height: usize, width: usize) -> Self {
         let spectrum = Spectrum::new(height, width, parameters.frequencies, parameters.smooth_px);
         let grid = Grid::new(&spectrum);
+        let correlator = Correlator::new(&grid, parameters.reach_px);
         Self {
             height,
             width,
             frame: grid.planes(),
             reference: None,
             spare: Some(Reference::new(&grid, parameters.smooth_px)),
-            correlator: Correlator::new(&grid, parameters.reach_px),
+            reach: correlator.reach as f32,
+            correlator,
             offset: 0.0,
-            reach: parameters.reach_px as f32,
             correction: IDENTITY,
             copy: vec![0.0; height * width],
             spectrum,
