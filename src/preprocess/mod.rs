@@ -10,6 +10,7 @@ pub mod baseline;
 pub mod convert;
 mod correlation;
 mod cpu;
+mod kernels;
 pub mod line_phase;
 pub mod normalise;
 pub mod parameters;

@@ -8,6 +8,12 @@ use super::correlation::{Correlator, Grid, Planes, Reference};
 use super::parameters;
 use super::spectrum::Spectrum;
 
+/// Displacement of the copies of a template by which a registrar calibrates itself, px.
+const CALIBRATION_PX: isize = 2;
+/// Determinants of the measured gain that are believed.
+const GAIN: std::ops::Range<f32> = 0.25..1.5;
+const IDENTITY: [[f32; 2]; 2] = [[1.0, 0.0], [0.0, 1.0]];
+
 /// Displacement of a frame's content relative to the template.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Shift {
@@ -32,6 +38,11 @@ pub struct Registrar {
     spare: Option<Reference>,
     correlator: Correlator,
     offset: f32,
+    reach: f32,
+    /// From measured to true shift. The window stands still while the content moves, which pulls shifts towards zero by a few
+    /// tenths of a per cent, more on small frames; how much depends on the scene, so it is measured on the template itself.
+    correction: [[f32; 2]; 2],
+    copy: Vec<f32>,
 }
 
 impl Registrar {
@@ -39,14 +50,18 @@ impl Registrar {
     pub fn new(parameters: &parameters::Registration, height: usize, width: usize) -> Self {
         let spectrum = Spectrum::new(height, width, parameters.frequencies, parameters.smooth_px);
         let grid = Grid::new(&spectrum);
+        let correlator = Correlator::new(&grid, parameters.reach_px);
         Self {
             height,
             width,
             frame: grid.planes(),
             reference: None,
             spare: Some(Reference::new(&grid, parameters.smooth_px)),
-            correlator: Correlator::new(&grid, parameters.reach_px),
+            reach: correlator.reach as f32,
+            correlator,
             offset: 0.0,
+            correction: IDENTITY,
+            copy: vec![0.0; height * width],
             spectrum,
             grid,
         }
@@ -59,6 +74,28 @@ impl Registrar {
         if let Some(mut reference) = self.reference.take().or_else(|| self.spare.take()) {
             reference.set(&self.grid, &self.frame);
             self.reference = Some(reference);
+        }
+        self.calibrate(image);
+    }
+
+    /// Measures displaced copies of the template, and inverts what it finds.
+    fn calibrate(&mut self, image: &[f32]) {
+        self.correction = IDENTITY;
+        let mut copy = std::mem::take(&mut self.copy);
+        let mut measure = |dy: isize, dx: isize| {
+            displace(&mut copy, image, self.width, dy, dx);
+            let shift = self.estimate(&copy);
+            [shift.dy, shift.dx]
+        };
+        let step = CALIBRATION_PX;
+        let (down, up) = (measure(step, 0), measure(-step, 0));
+        let (right, left) = (measure(0, step), measure(0, -step));
+        self.copy = copy;
+        let slope = |a: [f32; 2], b: [f32; 2]| [0, 1].map(|i| (a[i] - b[i]) / (2 * step) as f32);
+        let ([a, c], [b, d]) = (slope(down, up), slope(right, left));
+        let determinant = a * d - b * c;
+        if GAIN.contains(&determinant) {
+            self.correction = [[d / determinant, -b / determinant], [-c / determinant, a / determinant]];
         }
     }
 
@@ -82,7 +119,9 @@ impl Registrar {
         self.transform(image);
         let Some(reference) = &self.reference else { return Shift::default() };
         let peak = self.correlator.peak(&self.frame, reference);
-        Shift { dy: peak.shift[0], dx: peak.shift[1], peak: peak.height, at_bound: peak.at_bound }
+        let [y, x] = peak.shift;
+        let [dy, dx] = self.correction.map(|row| (row[0] * y + row[1] * x).clamp(-self.reach, self.reach));
+        Shift { dy, dx, peak: peak.height, at_bound: peak.at_bound }
     }
 
     /// The kept spectrum of `image`, without its mean.
@@ -103,4 +142,16 @@ impl Registrar {
 /// Mean in f64: a large image of bright pixels does not fit f32.
 fn mean(image: &[f32]) -> f32 {
     (image.iter().map(|&v| f64::from(v)).sum::<f64>() / image.len().max(1) as f64) as f32
+}
+
+/// Copies `image` with its content moved by whole pixels; the edge is repeated, where the window is almost zero.
+fn displace(copy: &mut [f32], image: &[f32], width: usize, dy: isize, dx: isize) {
+    let source = |to: usize, by: isize, side: usize| (to as isize - by).clamp(0, side as isize - 1) as usize;
+    let height = image.len() / width;
+    for (y, row) in copy.chunks_exact_mut(width).enumerate() {
+        let line = &image[source(y, dy, height) * width..][..width];
+        for (x, value) in row.iter_mut().enumerate() {
+            *value = line[source(x, dx, width)];
+        }
+    }
 }

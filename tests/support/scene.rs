@@ -34,11 +34,11 @@ impl Scene {
     pub fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let wave = |_| {
-            let (radius, angle) = (0.004 + 0.17 * random.next().powi(2), TAU * random.next());
+            let (radius, angle) = (0.012 + 0.17 * random.next(), TAU * random.next());
             let phase = TAU * random.next();
-            [radius * angle.sin(), radius * angle.cos(), phase, 0.06 / (1.0 + 12.0 * radius)]
+            [radius * angle.sin(), radius * angle.cos(), phase, 0.04 / (0.3 + 10.0 * radius)]
         };
-        Self { waves: (0..150).map(wave).collect() }
+        Self { waves: (0..400).map(wave).collect() }
     }
 
     /// The scene with its content moved down by `dy` and right by `dx`.
