@@ -24,6 +24,38 @@ const TINY: f32 = 1e-20;
 
 type Lane = [f32; LANES];
 
+/// Element by element; written as a loop of fixed length so that it becomes one instruction.
+macro_rules! lane_operation {
+    ($name:ident, $operator:tt) => {
+        #[inline(always)]
+        fn $name(a: Lane, b: Lane) -> Lane {
+            let mut result = [0.0; LANES];
+            for l in 0..LANES {
+                result[l] = a[l] $operator b[l];
+            }
+            result
+        }
+    };
+}
+lane_operation!(add, +);
+lane_operation!(sub, -);
+lane_operation!(mul, *);
+lane_operation!(div, /);
+
+#[inline(always)]
+fn root(a: Lane) -> Lane {
+    let mut result = [0.0; LANES];
+    for l in 0..LANES {
+        result[l] = a[l].sqrt();
+    }
+    result
+}
+
+#[inline(always)]
+fn total(a: Lane) -> f32 {
+    ((a[0] + a[4]) + (a[1] + a[5])) + ((a[2] + a[6]) + (a[3] + a[7]))
+}
+
 /// A kept spectrum without its mean: per column four rows of `rows` values, real and imaginary for ky ≥ 0, then for −ky.
 #[derive(Clone, Default)]
 pub(super) struct Planes {
@@ -68,21 +100,24 @@ impl Planes {
         let sum = spectrum.column(0).0[0].re;
         let mean = sum / ones;
         self.light = sum.abs() + offset.abs() * ones;
-        Arch::new().dispatch(|| {
-            for (kx, column) in self.values.chunks_exact_mut(4 * grid.rows).take(x.len()).enumerate() {
-                let (up, down) = spectrum.column(kx);
-                let [a, b, c, d] = quarters_mut(column, grid.rows);
-                let factor = x[kx] * mean;
-                for (((a, b), f), y) in a.iter_mut().zip(b).zip(up).zip(y) {
-                    let v = minus(*f, *y, factor);
-                    (*a, *b) = (v.re, v.im);
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (kx, column) in self.values.chunks_exact_mut(4 * grid.rows).take(x.len()).enumerate() {
+                    let (up, down) = spectrum.column(kx);
+                    let [a, b, c, d] = quarters_mut(column, grid.rows);
+                    let factor = x[kx] * mean;
+                    for (((a, b), f), y) in a.iter_mut().zip(b).zip(up).zip(y) {
+                        let v = minus(*f, *y, factor);
+                        (*a, *b) = (v.re, v.im);
+                    }
+                    for (((c, d), f), y) in c[1..].iter_mut().zip(&mut d[1..]).zip(down.iter().rev()).zip(&y[1..]) {
+                        let v = minus(*f, y.conj(), factor);
+                        (*c, *d) = (v.re, v.im);
+                    }
                 }
-                for (((c, d), f), y) in c[1..].iter_mut().zip(&mut d[1..]).zip(down.iter().rev()).zip(&y[1..]) {
-                    let v = minus(*f, y.conj(), factor);
-                    (*c, *d) = (v.re, v.im);
-                }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -146,17 +181,20 @@ impl Reference {
     /// Makes `template` the reference.
     pub fn set(&mut self, grid: &Grid, template: &Planes) {
         let rows = grid.rows;
-        self.energy = Arch::new().dispatch(|| {
-            let mut energy = 0.0;
-            let columns = self.values.chunks_exact_mut(4 * rows).zip(template.values.chunks_exact(4 * rows));
-            for ((to, from), &gx) in columns.zip(&self.weights[1]) {
-                let (up, down) = (to.split_at_mut(2 * rows), from.split_at(2 * rows));
-                let sum = conjugate(up.0, down.0, &self.weights[0]) + conjugate(up.1, down.1, &self.weights[0]);
-                to.iter_mut().for_each(|v| *v *= gx);
-                energy += gx * sum;
-            }
-            energy
-        });
+        self.energy = Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let mut energy = 0.0;
+                let columns = self.values.chunks_exact_mut(4 * rows).zip(template.values.chunks_exact(4 * rows));
+                for ((to, from), &gx) in columns.zip(&self.weights[1]) {
+                    let (up, down) = (to.split_at_mut(2 * rows), from.split_at(2 * rows));
+                    let sum = conjugate(up.0, down.0, &self.weights[0]) + conjugate(up.1, down.1, &self.weights[0]);
+                    to.iter_mut().for_each(|v| *v *= gx);
+                    energy += gx * sum;
+                }
+                energy
+            },
+        );
         self.blank = is_blank(self.energy, template.light, &self.weights);
     }
 }
@@ -238,12 +276,21 @@ impl Correlator {
 
     /// The displacement of `frame` relative to `reference`; nothing where either is blank.
     pub fn peak(&mut self, frame: &Planes, reference: &Reference) -> Peak {
-        let energy = Arch::new().dispatch(|| product(&mut self.folded, &frame.values, reference, self.grid.rows));
+        let energy = Arch::new().dispatch(
+            #[inline(always)]
+            || product(&mut self.folded, &frame.values, reference, self.grid.rows),
+        );
         if reference.blank || is_blank(energy, frame.light, &reference.weights) {
             return Peak::default();
         }
-        Arch::new().dispatch(|| self.sum_vertical());
-        Arch::new().dispatch(|| self.sum_horizontal());
+        Arch::new().dispatch(
+            #[inline(always)]
+            || self.sum_vertical(),
+        );
+        Arch::new().dispatch(
+            #[inline(always)]
+            || self.sum_horizontal(),
+        );
         let lag = self.highest();
         let reach = self.reach as isize;
         let start = [self.parabola(lag, 0), self.parabola(lag, 1)];
@@ -261,18 +308,16 @@ impl Correlator {
         for (pair, folded) in self.folded.chunks_exact(8 * rows).enumerate() {
             let (left, right) = folded.split_at(4 * rows);
             for b in 0..blocks {
-                let [cos, sin] = [0, 1].map(|i| &self.vertical[i][b * rows..][..rows]);
+                let (cos, sin) = (&self.vertical[0][b * rows..][..rows], &self.vertical[1][b * rows..][..rows]);
                 let sums = lag_sums(quarters(left, rows), quarters(right, rows), cos, sin);
                 for (i, sums) in sums.iter().enumerate() {
                     let [even_re, even_im, odd_re, odd_im] = sums;
                     let up = b * columns + 2 * pair + i;
                     let down = up + blocks * columns;
-                    for l in 0..LANES {
-                        self.summed[0][up][l] = even_re[l] - odd_im[l];
-                        self.summed[1][up][l] = even_im[l] + odd_re[l];
-                        self.summed[0][down][l] = even_re[l] + odd_im[l];
-                        self.summed[1][down][l] = even_im[l] - odd_re[l];
-                    }
+                    self.summed[0][up] = sub(*even_re, *odd_im);
+                    self.summed[1][up] = add(*even_im, *odd_re);
+                    self.summed[0][down] = add(*even_re, *odd_im);
+                    self.summed[1][down] = sub(*even_im, *odd_re);
                 }
             }
         }
@@ -284,16 +329,15 @@ impl Correlator {
         let (blocks, groups) = (self.summed[0].len() / columns, self.horizontal[0].len() / columns);
         let middle = groups * LAGS_FUSED;
         for b in 0..blocks {
-            let [re, im] = [0, 1].map(|i| &self.summed[i][b * columns..][..columns]);
+            let (re, im) = (&self.summed[0][b * columns..][..columns], &self.summed[1][b * columns..][..columns]);
             for g in 0..groups {
-                let [cos, sin] = [0, 1].map(|i| &self.horizontal[i][g * columns..][..columns]);
+                let span = g * columns..(g + 1) * columns;
+                let (cos, sin) = (&self.horizontal[0][span.clone()], &self.horizontal[1][span]);
                 let (even, odd) = horizontal_sums(re, im, cos, sin);
                 for l in 0..LAGS_FUSED {
                     let lag = g * LAGS_FUSED + l;
-                    for i in 0..LANES {
-                        self.surface[(middle + lag) * blocks + b][i] = even[l][i] - odd[l][i];
-                        self.surface[(middle - lag) * blocks + b][i] = even[l][i] + odd[l][i];
-                    }
+                    self.surface[(middle + lag) * blocks + b] = sub(even[l], odd[l]);
+                    self.surface[(middle - lag) * blocks + b] = add(even[l], odd[l]);
                 }
             }
         }
@@ -344,7 +388,10 @@ impl Correlator {
         let mut first = 0.0;
         for step in 0..=STEPS {
             self.set_waves(shift);
-            let [value, y, x, yy, yx, xx] = Arch::new().dispatch(|| moments(&self.folded, &self.waves, &self.grid));
+            let [value, y, x, yy, yx, xx] = Arch::new().dispatch(
+                #[inline(always)]
+                || moments(&self.folded, &self.waves, &self.grid),
+            );
             if step == 0 {
                 first = value;
             }
@@ -379,56 +426,65 @@ impl Correlator {
 #[inline(always)]
 fn product(folded: &mut [f32], frame: &[f32], reference: &Reference, rows: usize) -> f32 {
     let mut energy = 0.0;
+    let count = rows / LANES;
+    let weights = &lanes(&reference.weights[0])[..count];
     let columns = folded.chunks_exact_mut(4 * rows).zip(frame.chunks_exact(4 * rows));
     for ((to, f), (r, gx)) in columns.zip(reference.values.chunks_exact(4 * rows).zip(&reference.weights[1])) {
-        let [f, r] = [quarters(f, rows).map(lanes), quarters(r, rows).map(lanes)];
-        let to = quarters_mut(to, rows);
+        let ([f0, f1, f2, f3], [r0, r1, r2, r3]) = (lane_rows(f, rows), lane_rows(r, rows));
+        let [t0, t1, t2, t3] = quarters_mut(to, rows);
+        let (t0, t1) = (&mut t0.as_chunks_mut().0[..count], &mut t1.as_chunks_mut().0[..count]);
+        let (t2, t3) = (&mut t2.as_chunks_mut().0[..count], &mut t3.as_chunks_mut().0[..count]);
         let mut sum = [0.0; LANES];
-        for (k, g) in lanes(&reference.weights[0]).iter().enumerate() {
-            let (up, a) = rooted(&f[0][k], &f[1][k], &r[0][k], &r[1][k]);
-            let (down, b) = rooted(&f[2][k], &f[3][k], &r[2][k], &r[3][k]);
-            for l in 0..LANES {
-                sum[l] += g[l] * (a[l] + b[l]);
-                to[0][k * LANES + l] = up[0][l] + down[0][l];
-                to[1][k * LANES + l] = up[1][l] + down[1][l];
-                to[2][k * LANES + l] = up[0][l] - down[0][l];
-                to[3][k * LANES + l] = up[1][l] - down[1][l];
-            }
+        for k in 0..count {
+            let (up_re, up_im, a) = rooted(f0[k], f1[k], r0[k], r1[k]);
+            let (down_re, down_im, b) = rooted(f2[k], f3[k], r2[k], r3[k]);
+            sum = add(sum, mul(weights[k], add(a, b)));
+            (t0[k], t1[k]) = (add(up_re, down_re), add(up_im, down_im));
+            (t2[k], t3[k]) = (sub(up_re, down_re), sub(up_im, down_im));
         }
-        energy += gx * sum.iter().sum::<f32>();
+        energy += gx * total(sum);
     }
     energy
 }
 
+/// The four rows of a column as lanes, all of one length that the compiler sees.
+#[inline(always)]
+fn lane_rows(column: &[f32], rows: usize) -> [&[Lane]; 4] {
+    let count = rows / LANES;
+    let [a, b, c, d] = quarters(column, rows);
+    [&lanes(a)[..count], &lanes(b)[..count], &lanes(c)[..count], &lanes(d)[..count]]
+}
+
 /// `f r / √|f|` (real, imaginary) and `|f|`.
 #[inline(always)]
-fn rooted(f_re: &Lane, f_im: &Lane, r_re: &Lane, r_im: &Lane) -> ([Lane; 2], Lane) {
-    let (mut p, mut magnitude) = ([[0.0; LANES]; 2], [0.0; LANES]);
-    for l in 0..LANES {
-        magnitude[l] = (f_re[l] * f_re[l] + f_im[l] * f_im[l]).sqrt();
-        let scale = 1.0 / (magnitude[l] + TINY).sqrt();
-        p[0][l] = (f_re[l] * r_re[l] - f_im[l] * r_im[l]) * scale;
-        p[1][l] = (f_re[l] * r_im[l] + f_im[l] * r_re[l]) * scale;
-    }
-    (p, magnitude)
+fn rooted(f_re: Lane, f_im: Lane, r_re: Lane, r_im: Lane) -> (Lane, Lane, Lane) {
+    let magnitude = root(add(mul(f_re, f_re), mul(f_im, f_im)));
+    let scale = div([1.0; LANES], root(add(magnitude, [TINY; LANES])));
+    let re = mul(sub(mul(f_re, r_re), mul(f_im, r_im)), scale);
+    let im = mul(add(mul(f_re, r_im), mul(f_im, r_re)), scale);
+    (re, im, magnitude)
 }
 
 /// Σ over ky for eight vertical lags of two columns: cos·even (re, im) and sin·odd (re, im).
 #[inline(always)]
 fn lag_sums(left: [&[f32]; 4], right: [&[f32]; 4], cos: &[Lane], sin: &[Lane]) -> [[Lane; 4]; 2] {
-    let mut sums = [[[0.0; LANES]; 4]; 2];
-    let columns = [left, right].map(|rows| rows.map(|row| &row[..cos.len()]));
-    for (k, (cos, sin)) in cos.iter().zip(sin).enumerate() {
-        for (sums, column) in sums.iter_mut().zip(&columns) {
-            for l in 0..LANES {
-                sums[0][l] += column[0][k] * cos[l];
-                sums[1][l] += column[1][k] * cos[l];
-                sums[2][l] += column[2][k] * sin[l];
-                sums[3][l] += column[3][k] * sin[l];
-            }
-        }
+    let n = cos.len();
+    let (l0, l1, l2, l3) = (&left[0][..n], &left[1][..n], &left[2][..n], &left[3][..n]);
+    let (r0, r1, r2, r3) = (&right[0][..n], &right[1][..n], &right[2][..n], &right[3][..n]);
+    let sin = &sin[..n];
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = [[0.0; LANES]; 8];
+    for k in 0..n {
+        let (cos, sin) = (cos[k], sin[k]);
+        a = add(a, mul([l0[k]; LANES], cos));
+        b = add(b, mul([l1[k]; LANES], cos));
+        c = add(c, mul([l2[k]; LANES], sin));
+        d = add(d, mul([l3[k]; LANES], sin));
+        e = add(e, mul([r0[k]; LANES], cos));
+        f = add(f, mul([r1[k]; LANES], cos));
+        g = add(g, mul([r2[k]; LANES], sin));
+        h = add(h, mul([r3[k]; LANES], sin));
     }
-    sums
+    [[a, b, c, d], [e, f, g, h]]
 }
 
 /// Σ over kx for a group of horizontal lags: cos·re and sin·im.
@@ -439,46 +495,55 @@ fn horizontal_sums(
     cos: &[[f32; LAGS_FUSED]],
     sin: &[[f32; LAGS_FUSED]],
 ) -> ([Lane; LAGS_FUSED], [Lane; LAGS_FUSED]) {
-    let (mut even, mut odd) = ([[0.0; LANES]; LAGS_FUSED], [[0.0; LANES]; LAGS_FUSED]);
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = [[0.0; LANES]; 8];
     for ((re, im), (cos, sin)) in re.iter().zip(im).zip(cos.iter().zip(sin)) {
-        for l in 0..LAGS_FUSED {
-            for i in 0..LANES {
-                even[l][i] += re[i] * cos[l];
-                odd[l][i] += im[i] * sin[l];
-            }
-        }
+        a = add(a, mul(*re, [cos[0]; LANES]));
+        b = add(b, mul(*re, [cos[1]; LANES]));
+        c = add(c, mul(*re, [cos[2]; LANES]));
+        d = add(d, mul(*re, [cos[3]; LANES]));
+        e = add(e, mul(*im, [sin[0]; LANES]));
+        f = add(f, mul(*im, [sin[1]; LANES]));
+        g = add(g, mul(*im, [sin[2]; LANES]));
+        h = add(h, mul(*im, [sin[3]; LANES]));
     }
-    (even, odd)
+    ([a, b, c, d], [e, f, g, h])
 }
 
 /// Value, gradient (y, x) and second derivatives (yy, yx, xx) of the continuous correlation at the point of `waves`.
 #[inline(always)]
 fn moments(folded: &[f32], waves: &[[Vec<f32>; 2]; 2], grid: &Grid) -> [f32; 6] {
-    let rows = grid.rows;
-    let [cos, sin] = [lanes(&waves[0][0]), lanes(&waves[0][1])];
-    let mut total = [0.0; 6];
-    for (kx, column) in folded.chunks_exact(4 * rows).enumerate() {
-        let part = quarters(column, rows).map(lanes);
-        let mut sums = [[0.0; LANES]; 6];
-        for (k, (c, s)) in cos.iter().zip(sin).enumerate() {
-            for l in 0..LANES {
-                let [even_re, even_im, odd_re, odd_im] = [part[0][k][l], part[1][k][l], part[2][k][l], part[3][k][l]];
-                let u = (k * LANES + l) as f32 * grid.radians[0];
-                let (re, im) = (c[l] * even_re - s[l] * odd_im, c[l] * even_im + s[l] * odd_re);
-                sums[0][l] += re;
-                sums[1][l] += im;
-                sums[2][l] -= u * (s[l] * even_re + c[l] * odd_im);
-                sums[3][l] += u * (c[l] * odd_re - s[l] * even_im);
-                sums[4][l] -= u * u * re;
-                sums[5][l] -= u * u * im;
-            }
-        }
-        let sums = sums.map(|lane| lane.iter().sum::<f32>());
-        let (c, s, v) = (waves[1][0][kx], waves[1][1][kx], kx as f32 * grid.radians[1]);
-        let turn = |i: usize| (sums[i] * c - sums[i + 1] * s, sums[i] * s + sums[i + 1] * c);
-        let ((f, f_im), (y, y_im), (yy, _)) = (turn(0), turn(2), turn(4));
-        let terms = [f, y, -v * f_im, yy, -v * y_im, -v * v * f];
-        total.iter_mut().zip(terms).for_each(|(t, term)| *t += term);
+    let (rows, count) = (grid.rows, grid.rows / LANES);
+    let (cos, sin) = (&lanes(&waves[0][0])[..count], &lanes(&waves[0][1])[..count]);
+    let step = [LANES as f32 * grid.radians[0]; LANES];
+    let mut first = [0.0; LANES];
+    for l in 0..LANES {
+        first[l] = l as f32 * grid.radians[0];
     }
-    total
+    let mut result = [0.0; 6];
+    for (kx, column) in folded.chunks_exact(4 * rows).enumerate() {
+        let [even_re, even_im, odd_re, odd_im] = lane_rows(column, rows);
+        let [mut f_re, mut f_im, mut y_re, mut y_im, mut yy_re, mut yy_im] = [[0.0; LANES]; 6];
+        let mut u = first;
+        for k in 0..count {
+            let (c, s) = (cos[k], sin[k]);
+            let re = sub(mul(c, even_re[k]), mul(s, odd_im[k]));
+            let im = add(mul(c, even_im[k]), mul(s, odd_re[k]));
+            (f_re, f_im) = (add(f_re, re), add(f_im, im));
+            y_re = sub(y_re, mul(u, add(mul(s, even_re[k]), mul(c, odd_im[k]))));
+            y_im = add(y_im, mul(u, sub(mul(c, odd_re[k]), mul(s, even_im[k]))));
+            let uu = mul(u, u);
+            (yy_re, yy_im) = (sub(yy_re, mul(uu, re)), sub(yy_im, mul(uu, im)));
+            u = add(u, step);
+        }
+        let (c, s, v) = (waves[1][0][kx], waves[1][1][kx], kx as f32 * grid.radians[1]);
+        let (f_re, f_im, y_re, y_im) = (total(f_re), total(f_im), total(y_re), total(y_im));
+        let (f, f_turned) = (f_re * c - f_im * s, f_re * s + f_im * c);
+        let (y, y_turned) = (y_re * c - y_im * s, y_re * s + y_im * c);
+        let yy = total(yy_re) * c - total(yy_im) * s;
+        let terms = [f, y, -v * f_turned, yy, -v * y_turned, -v * v * f];
+        for i in 0..6 {
+            result[i] += terms[i];
+        }
+    }
+    result
 }

@@ -13,6 +13,7 @@ mod cpu;
 pub mod line_phase;
 pub mod normalise;
 pub mod parameters;
+pub mod piecewise;
 pub mod rate;
 pub mod registration;
 pub mod resample;

@@ -4,7 +4,7 @@
 //! low-passed and decimated first, two real rows share one complex transform, and only kept columns are transformed at all.
 //! What it must never do: allocate after it was made, or move the content: every filter is the same for frame and template.
 
-use std::f64::consts::TAU;
+use std::f64::consts::{PI, TAU};
 use std::sync::Arc;
 
 use pulp::Arch;
@@ -15,6 +15,8 @@ use rustfft::{Fft, FftPlanner};
 const TAPS_FUSED: usize = 3;
 /// Columns are stored this much apart beyond their length, so that they do not share cache sets.
 const COLUMN_GAP: usize = 8;
+/// Width of the taper at an edge, in units of the smoothing: 24 px for σ = 1.15 px.
+const TAPER_SMOOTHINGS: f64 = 21.0;
 /// ln of twice the suppression of what decimation would fold over the kept frequencies (46 dB).
 const STOPBAND_LN: f64 = 5.96;
 
@@ -33,7 +35,7 @@ pub(super) struct Axis {
     pub kept: usize,
     /// Low pass, centred between `taps.len() / 2 − 1` and `taps.len() / 2` or so: the same for every image.
     taps: Vec<f32>,
-    /// One almost everywhere, falling over some `12 × smooth` px at the edges, as in suite2p.
+    /// One almost everywhere, falling to zero at the edges.
     window: Vec<f32>,
 }
 
@@ -93,12 +95,12 @@ fn smooth_length(n: usize) -> usize {
     (n.max(2)..).find(|&m| m.is_multiple_of(2) && smooth(m)).unwrap_or(n)
 }
 
-/// Sigmoid edges (suite2p's taper).
+/// One almost everywhere, falling to zero at the edges as half a cosine. A jump left at the edge (as of suite2p's sigmoid) does
+/// not move with the content: it would pull every shift towards zero.
 fn edge_taper(length: usize, smooth_px: f32) -> Vec<f32> {
-    let slope = 3.0 * f64::from(smooth_px).max(0.5).min(length as f64 / 40.0);
-    let middle = (length as f64 - 1.0) / 2.0;
-    let inside = |x: usize| length as f64 / 2.0 - 2.0 * slope - (x as f64 - middle).abs();
-    (0..length).map(|x| (1.0 / (1.0 + (-inside(x) / slope).exp())) as f32).collect()
+    let ramp = (TAPER_SMOOTHINGS * f64::from(smooth_px).max(0.5)).min(length as f64 / 5.0);
+    let inside = |x: usize| (x.min(length - 1 - x) as f64 + 0.5) / ramp;
+    (0..length).map(|x| (0.5 - 0.5 * (PI * inside(x).min(1.0)).cos()) as f32).collect()
 }
 
 /// Dolph–Chebyshev low pass for decimation by `factor`: what folds onto the kept band (to `band` cycles/px) is suppressed.
@@ -107,13 +109,13 @@ fn low_pass(factor: usize, band: f64) -> Vec<f32> {
     if factor == 1 {
         return vec![1.0];
     }
-    let edge = 1.0 / (std::f64::consts::PI * (1.0 / factor as f64 - band)).cos();
+    let edge = 1.0 / (PI * (1.0 / factor as f64 - band)).cos();
     let count = ((STOPBAND_LN / edge.acosh()).ceil() as usize + 1).next_multiple_of(TAPS_FUSED);
     let chebyshev = |x: f64| {
         let order = (count - 1) as f64;
         if x.abs() <= 1.0 { (order * x.acos()).cos() } else { (order * x.acosh()).cosh() }
     };
-    let gain = |k: usize| chebyshev(edge * (std::f64::consts::PI * k as f64 / count as f64).cos());
+    let gain = |k: usize| chebyshev(edge * (PI * k as f64 / count as f64).cos());
     let angle = |k: usize, n: usize| TAU * k as f64 * (n as f64 - (count as f64 - 1.0) / 2.0) / count as f64;
     let tap = |n: usize| gain(0) + 2.0 * (1..=(count - 1) / 2).map(|k| gain(k) * angle(k, n).cos()).sum::<f64>();
     let taps: Vec<f64> = (0..count).map(tap).collect();
@@ -180,16 +182,22 @@ impl Spectrum {
     pub fn transform(&mut self, image: &[f32], stride: usize, offset: f32) {
         let (arch, stored) = (self.arch, self.y.length + COLUMN_GAP);
         for first in (0..self.y.samples).step_by(2) {
-            arch.dispatch(|| {
-                let [a, b] = &mut self.rows;
-                decimate(a, &self.y, &self.x, first, image, stride, offset);
-                decimate(b, &self.y, &self.x, first + 1, image, stride, offset);
-                for ((z, a), b) in self.packed.iter_mut().zip(&a.narrow).zip(&b.narrow) {
-                    *z = Complex32::new(*a, *b);
-                }
-            });
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    let [a, b] = &mut self.rows;
+                    decimate(a, &self.y, &self.x, first, image, stride, offset);
+                    decimate(b, &self.y, &self.x, first + 1, image, stride, offset);
+                    for ((z, a), b) in self.packed.iter_mut().zip(&a.narrow).zip(&b.narrow) {
+                        *z = Complex32::new(*a, *b);
+                    }
+                },
+            );
             self.row_plan.process_with_scratch(&mut self.packed, &mut self.scratch);
-            arch.dispatch(|| unpack(&self.packed, &mut self.columns[first..], stored, self.x.kept));
+            arch.dispatch(
+                #[inline(always)]
+                || unpack(&self.packed, &mut self.columns[first..], stored, self.x.kept),
+            );
         }
         for column in self.columns.chunks_exact_mut(stored) {
             column[self.y.samples.next_multiple_of(2)..].fill(Complex32::ZERO);

@@ -172,7 +172,10 @@ impl TemplateBuilder {
     /// Adds the aligned spectrum of frame `i` to the sum, `sign` times.
     fn turn_into_sum(&mut self, i: usize, sign: f32) {
         set_waves(&mut self.waves, &self.grid, self.shifts[i], sign);
-        Arch::new().dispatch(|| turn(&mut self.sum.values, &self.spectra[i].values, &self.waves, 1.0));
+        Arch::new().dispatch(
+            #[inline(always)]
+            || turn(&mut self.sum.values, &self.spectra[i].values, &self.waves, 1.0),
+        );
     }
 
     /// Makes the mean shift zero, so that the template lies where the brain mostly is.
