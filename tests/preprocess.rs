@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use haltere::config::Device;
 use haltere::frame::{Frame, Observation, PixelType, Shape, Tensor};
-use haltere::preprocess::parameters::{Convert, LinePhase, Parameters, Registration};
+use haltere::preprocess::parameters::{Convert, LinePhase, Parameters, Piecewise, Registration};
 use haltere::preprocess::{BuildError, Preprocess, PreprocessError, Request, build};
 
 const SIDE: usize = 96;
@@ -164,7 +164,8 @@ fn the_clock_never_reaches_a_pixel() {
 #[test]
 fn every_pixel_type_gives_the_same_tensor() {
     let planes: Vec<Vec<u16>> = (0..12).map(|t| plane([t as f32 % 3.0, 0.0], 0.0, 0.9)).collect();
-    let convert: [(PixelType, fn(u16) -> Vec<u8>); 4] = [
+    type Encode = fn(u16) -> Vec<u8>;
+    let convert: [(PixelType, Encode); 4] = [
         (PixelType::U16, |v| v.to_ne_bytes().to_vec()),
         (PixelType::U8, |v| vec![v as u8]),
         (PixelType::I16, |v| (v as i16).to_ne_bytes().to_vec()),
@@ -204,6 +205,27 @@ fn what_moved_is_put_back_and_every_channel_moves_with_the_guide() {
         let ratio = (tensor[300] + 10.0) / (tensor[MODEL * MODEL + 300] + 10.0);
         assert!((ratio - 2.0).abs() < 0.1, "the model's first channel is the frame's second: {ratio}");
     }
+}
+
+#[test]
+fn what_bent_is_straightened_by_a_field_of_shifts() {
+    // The lower half moves to the right, the upper to the left, with a smooth passage.
+    let bent: Vec<u16> = (0..SIDE * SIDE)
+        .map(|i| {
+            let (y, x) = ((i / SIDE) as f32, (i % SIDE) as f32);
+            scene(y, x - 2.0 * ((y - 48.0) / 24.0).clamp(-1.0, 1.0)) as u16
+        })
+        .collect();
+    let still = plane([0.0; 2], 0.0, 1.0);
+    let remaining = |piecewise: Option<Piecewise>| {
+        let registration = Registration { piecewise, ..registration() };
+        let mut preprocess = make(&Parameters { registration: Some(registration), ..light_only() });
+        let (next, reference) = settle(&mut *preprocess, &[&still]);
+        let (_, tensor) = apply(&mut *preprocess, &frame(next, &[&bent]));
+        inner_difference(&tensor.expect("no averaging"), &reference)
+    };
+    let (rigid, field) = (remaining(None), remaining(Some(Piecewise { blocks: 4, reach_px: 4 })));
+    assert!(field < 0.5 * rigid, "{field} counts remain, {rigid} with a rigid shift");
 }
 
 #[test]

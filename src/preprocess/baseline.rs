@@ -74,11 +74,6 @@ impl Baseline {
         self.frames = 0;
     }
 
-    /// Has nothing been learnt yet?
-    pub fn is_empty(&self) -> bool {
-        self.frames == 0
-    }
-
     /// Has F₀ seen enough frames to be believed?
     pub fn is_warm(&self) -> bool {
         match &self.method {

@@ -14,7 +14,7 @@ use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::Normalise;
 use super::parameters::Parameters;
 use super::rate::RateMeter;
-use super::resample::Resampler;
+use super::resample::{FieldResampler, Resampler};
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
 use super::{Prepared, Preprocess, PreprocessError, Request};
@@ -129,6 +129,7 @@ struct Animal {
     line_phase: Option<LinePhaseEstimator>,
     tracker: Option<Tracker>,
     resampler: Resampler,
+    field_resampler: Option<FieldResampler>,
     average: Average,
     baseline: Option<Baseline>,
     normalise: Option<Normalise>,
@@ -149,6 +150,7 @@ impl Animal {
         let guide = channels.iter().position(|&c| c == guide_channel).unwrap_or(0);
         let plane = |channel| Plane { channel, light: vec![0.0; height * width] };
         let (from, to) = ((height, width), (input.height, input.width));
+        let is_piecewise = parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some());
         let baseline = parameters.baseline.as_ref();
         let normalise = parameters.normalise.as_ref();
         Self {
@@ -162,6 +164,7 @@ impl Animal {
             line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
             tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
             resampler: Resampler::new(simd, from, to),
+            field_resampler: is_piecewise.then(|| FieldResampler::new(from, to)),
             average: Average::new(simd, parameters.average_frames, input.pixels()),
             baseline: baseline.map(|p| Baseline::new(p, simd, frame_rate_hz, input.pixels())),
             normalise: normalise.map(|p| Normalise::new(p, simd, input.channels, input.plane())),
@@ -242,6 +245,12 @@ impl Animal {
 
     fn resample(&mut self) {
         let images = self.image.chunks_exact_mut(self.model_plane).zip(&self.planes);
+        let field = self.tracker.as_ref().and_then(Tracker::field);
+        if let (Some(field), Some(resampler)) = (field, &mut self.field_resampler) {
+            resampler.aim(field);
+            images.for_each(|(image, plane)| resampler.resample(&plane.light, image));
+            return;
+        }
         self.resampler.aim(self.tracker.as_ref().map_or([0.0; 2], Tracker::shift_px));
         images.for_each(|(image, plane)| self.resampler.resample(&plane.light, image));
     }

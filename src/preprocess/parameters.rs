@@ -22,7 +22,8 @@ pub struct Parameters {
     /// Rigid registration; absent = off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
-    /// Consecutive frames averaged (after registration) into one model frame; 1 = none. The model's frame rate counts averaged frames.
+    /// Consecutive frames averaged (after registration) into one model frame; 1 = none. The model's frame rate counts averaged
+    /// frames. A lost frame stretches its group; one that would span twice as many frame numbers is begun anew.
     pub average_frames: usize,
     /// F₀ and ΔF/F; absent = the resampled brightness itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +144,8 @@ pub struct Baseline {
     pub estimator: Estimator,
     /// Frames of the causal moving average whose running minimum is F₀ (`running-minimum`).
     pub average_frames: usize,
-    /// Relative upward leak of the minimum per second, so that F₀ can rise again (`running-minimum`). 0 = never.
+    /// Upward leak of the minimum per second, as a share of max(F₀, floor), so that F₀ can rise again
+    /// (`running-minimum`): a baseline that stays too low decays by so much ΔF/F per second. 0 = never.
     pub leak_per_s: f32,
     /// The quantile followed (`running-quantile`).
     pub quantile: f32,

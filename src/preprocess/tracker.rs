@@ -6,13 +6,16 @@
 //! the first one; how far is measured when it takes over, and undone besides each frame's own shift.
 
 use super::parameters::Registration as Parameters;
+use super::piecewise::PiecewiseRegistrar;
 use super::registration::{Registrar, Shift};
+use super::resample::Field;
 use super::template::TemplateBuilder;
 
 /// Registration of one stream.
 pub struct Tracker {
     registrar: Registrar,
     builder: TemplateBuilder,
+    piecewise: Option<Blocks>,
     /// The template that was in use when a new one was asked for.
     former: Vec<f32>,
     peak_min: f32,
@@ -21,6 +24,15 @@ pub struct Tracker {
     believed_px: [f32; 2],
     /// Where the template lies relative to the animal's first one.
     origin_px: [f32; 2],
+}
+
+struct Blocks {
+    registrar: PiecewiseRegistrar,
+    /// Centres of the blocks in the coordinates of the first template, px.
+    centres_y: Vec<f32>,
+    centres_x: Vec<f32>,
+    /// Displacement per block including the origin.
+    shifts_px: Vec<[f32; 2]>,
 }
 
 /// One frame against the template.
@@ -35,9 +47,20 @@ pub struct Tracked {
 impl Tracker {
     /// For frames of `height` × `width` px.
     pub fn new(parameters: &Parameters, height: usize, width: usize) -> Self {
+        let blocks = parameters.piecewise.as_ref().map(|piecewise| {
+            let registrar = PiecewiseRegistrar::new(parameters, piecewise, height, width);
+            let per_axis = piecewise.blocks;
+            Blocks {
+                centres_y: registrar.block_centres().step_by(per_axis).map(|[y, _]| y).collect(),
+                centres_x: registrar.block_centres().take(per_axis).map(|[_, x]| x).collect(),
+                registrar,
+                shifts_px: vec![[0.0; 2]; per_axis * per_axis],
+            }
+        });
         Self {
             registrar: Registrar::new(parameters, height, width),
             builder: TemplateBuilder::new(parameters, height, width),
+            piecewise: blocks,
             former: vec![0.0; height * width],
             peak_min: parameters.peak_min,
             refreshes: parameters.refresh > 0.0,
@@ -64,6 +87,13 @@ impl Tracker {
         [self.origin_px[0] + self.believed_px[0], self.origin_px[1] + self.believed_px[1]]
     }
 
+    /// The field to undo instead, when registration is piecewise and there is a template.
+    pub fn field(&self) -> Option<Field<'_>> {
+        let blocks = self.piecewise.as_ref().filter(|_| self.is_ready())?;
+        let (centres_y, centres_x) = (&blocks.centres_y, &blocks.centres_x);
+        Some(Field { shifts_px: &blocks.shifts_px, centres_y, centres_x })
+    }
+
     /// Takes one frame: against the template, if there is one, and into the template that is being built, if one is.
     pub fn follow(&mut self, image: &[f32]) -> Option<Tracked> {
         let tracked = self.is_ready().then(|| self.measure(image));
@@ -75,6 +105,7 @@ impl Tracker {
         } else if let Some(Tracked { shift, doubtful: false }) = tracked.filter(|t| self.refreshes && !t.shift.at_bound)
         {
             self.builder.refresh(image, &shift, &mut self.registrar);
+            self.hand_template_to_blocks();
         }
         tracked
     }
@@ -86,6 +117,12 @@ impl Tracker {
             self.believed_px = [measured.dy, measured.dx];
         }
         let shift = Shift { dy: self.believed_px[0], dx: self.believed_px[1], ..measured };
+        if let Some(blocks) = self.piecewise.as_mut().filter(|_| !doubtful) {
+            let shifts = blocks.registrar.estimate(image, &shift);
+            for (total, shift) in blocks.shifts_px.iter_mut().zip(shifts) {
+                *total = [shift[0] + self.origin_px[0], shift[1] + self.origin_px[1]];
+            }
+        }
         Tracked { shift, doubtful }
     }
 
@@ -96,10 +133,19 @@ impl Tracker {
             let found = former.peak >= self.peak_min && !former.at_bound;
             // Too unlike the former one to tell: take it to lie where the last frame lay.
             let step = if found { [former.dy, former.dx] } else { self.believed_px.map(|px| -px) };
-            for axis in 0..2 {
-                self.origin_px[axis] -= step[axis];
-                self.believed_px[axis] += step[axis];
+            self.origin_px = [self.origin_px[0] - step[0], self.origin_px[1] - step[1]];
+            self.believed_px = [self.believed_px[0] + step[0], self.believed_px[1] + step[1]];
+            if let Some(blocks) = &mut self.piecewise {
+                blocks.centres_y.iter_mut().for_each(|y| *y += step[0]);
+                blocks.centres_x.iter_mut().for_each(|x| *x += step[1]);
             }
+        }
+        self.hand_template_to_blocks();
+    }
+
+    fn hand_template_to_blocks(&mut self) {
+        if let (Some(blocks), Some(template)) = (&mut self.piecewise, self.builder.template()) {
+            blocks.registrar.set_template(template);
         }
     }
 }
