@@ -1,6 +1,7 @@
 //! Method: every source is read against an oracle that does not share its code: arrays of other programs beside the real
 //! recordings, sums taken with numpy, files written by another crate or byte by byte, and numbers told by hand. Real
 //! recordings are looked for in `../shared/data` (or `$HALTERE_SHARED/data`); without them those tests say SKIPPED.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -27,6 +27,7 @@ const LIST_MAX: usize = 4;
 const WORD_BYTES_MAX: usize = 64;
 
 /// What a message says.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the frame path")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Message {
     /// Pixels follow.
