@@ -1,6 +1,7 @@
 //! Method: every file of `tests/data/bad_messages` is one message that is wrong in one way, with the reason under which it
 //! must be counted. Each is sent over a real socket, between two frames that are right: the bad one must be refused under
 //! its own reason, and the stream must go on with the next number.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::path::Path;
 use std::time::{Duration, Instant};

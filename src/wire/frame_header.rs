@@ -14,8 +14,10 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::event::Reason;
 use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Name, NameError, PixelType, SIDE_PX_MAX, Shape, Stamp};
+
+mod error;
+pub use self::error::HeaderError;
 
 /// Longest header taken, bytes.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -27,6 +29,7 @@ const LIST_MAX: usize = 4;
 const WORD_BYTES_MAX: usize = 64;
 
 /// What a message says.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the frame path")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Message {
     /// Pixels follow.
@@ -92,136 +95,6 @@ impl FrameHeader {
             return Err(HeaderError::Length { bytes, expected, shape: self.shape, pixel_type: self.pixel_type });
         }
         Ok(())
-    }
-}
-
-/// Why a message is refused.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-pub enum HeaderError {
-    /// Too many or too few parts.
-    #[error("message has {0} part(s); a frame has 2 or 3 ([topic] header pixels), a lifecycle message 1 or 2")]
-    Parts(usize),
-    /// Header too long.
-    #[error("header is {0} bytes long; at most {HEADER_BYTES_MAX} are taken")]
-    Size(usize),
-    /// Not a JSON object.
-    #[error("header is not a JSON object in UTF-8 (line {line}, column {column})")]
-    Syntax {
-        /// Line of the first mistake.
-        line: usize,
-        /// Column of the first mistake.
-        column: usize,
-    },
-    /// A key that must be there is not.
-    #[error("header has no {key:?}; it must give {wanted}")]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// What it would hold.
-        wanted: &'static str,
-    },
-    /// A value of another kind.
-    #[error("{key:?} must be {wanted}")]
-    Kind {
-        /// The key.
-        key: &'static str,
-        /// What it must be.
-        wanted: &'static str,
-    },
-    /// A word nobody knows.
-    #[error("{key:?} is {word:?}; it must be {wanted}")]
-    Unknown {
-        /// The key.
-        key: &'static str,
-        /// The word, cut after 64 bytes.
-        word: Word,
-        /// Words that are known.
-        wanted: &'static str,
-    },
-    /// Two keys that contradict each other.
-    #[error("{0:?} and {1:?} contradict each other; leave one out")]
-    Contradiction(&'static str, &'static str),
-    /// A number out of range.
-    #[error("{key:?} is {value}; it must be a whole number from {min} to {max}")]
-    Range {
-        /// The key.
-        key: &'static str,
-        /// The number.
-        value: f64,
-        /// Smallest taken.
-        min: i128,
-        /// Largest taken.
-        max: i128,
-    },
-    /// Neither `[h, w]` nor `[c, h, w]`.
-    #[error("\"shape\" has {0} axes; it must be [height, width] or [channels, height, width]")]
-    Rank(usize),
-    /// More channels than the corridor has.
-    #[error("\"shape\" has {0} channels; 1 to {CHANNELS_MAX} are taken, and channels are the first axis")]
-    Channels(u64),
-    /// Channel names do not fit the shape.
-    #[error("\"channels\" names {names} channel(s), the frame has {channels}")]
-    ChannelNames {
-        /// Names given.
-        names: usize,
-        /// Channels by the shape.
-        channels: usize,
-    },
-    /// Not a name.
-    #[error("{key:?} {cause}")]
-    Name {
-        /// The key.
-        key: &'static str,
-        /// What is wrong with it.
-        cause: NameError,
-    },
-    /// Another number of bytes than the header says.
-    #[error("{bytes} bytes of pixels came; {shape} {pixel_type} is {expected}")]
-    Length {
-        /// Bytes that came.
-        bytes: usize,
-        /// Bytes there should be.
-        expected: usize,
-        /// By this shape.
-        shape: Shape,
-        /// And this type.
-        pixel_type: PixelType,
-    },
-    /// A frame that no slot can hold.
-    #[error("frame is {bytes} bytes; at most {bytes_max} are taken: raise source.frame_bytes_max")]
-    TooLarge {
-        /// Bytes by the header.
-        bytes: usize,
-        /// Bytes of a slot.
-        bytes_max: usize,
-    },
-}
-
-impl HeaderError {
-    /// Under which counter it goes.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::Parts(_) => Reason::Parts,
-            Self::Size(_) => Reason::HeaderSize,
-            Self::Syntax { .. } => Reason::HeaderSyntax,
-            Self::Missing { key, .. } | Self::Kind { key, .. } | Self::Unknown { key, .. } => reason_of(key),
-            Self::Contradiction(..) => Reason::PixelType,
-            Self::Range { key, .. } => reason_of(key),
-            Self::Rank(_) => Reason::Shape,
-            Self::Channels(_) | Self::ChannelNames { .. } => Reason::Channel,
-            Self::Name { .. } => Reason::Name,
-            Self::Length { .. } => Reason::Length,
-            Self::TooLarge { .. } => Reason::TooLarge,
-        }
-    }
-}
-
-fn reason_of(key: &str) -> Reason {
-    match key {
-        "shape" => Reason::Shape,
-        "dtype" | "type" => Reason::PixelType,
-        "source" | "series" | "channels" => Reason::Name,
-        _ => Reason::Field,
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::Reason;
 
 fn frame(json: &str) -> Result<FrameHeader, HeaderError> {
     match parse(json.as_bytes())? {
