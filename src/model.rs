@@ -73,9 +73,9 @@ pub struct Manifest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// (`frame` [1,C,H,W], `state` [1,R,D]) → (`embedding` [1,E], optional `probabilities` [1,L], `next_state` [1,R,D]).
+    /// (`frame` `[1,C,H,W]`, `state` `[1,R,D]`) → (`embedding` `[1,E]`, optional `probabilities` `[1,L]`, `next_state` `[1,R,D]`).
     Streaming,
-    /// one input [1,T,C,H,W] → `embedding` [1,E] (or the only output), optional `probabilities` [1,L].
+    /// one input `[1,T,C,H,W]` → `embedding` `[1,E]` (or the only output), optional `probabilities` `[1,L]`.
     Windowed,
 }
 

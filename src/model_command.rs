@@ -7,7 +7,7 @@
 mod init;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 #[cfg(feature = "train")]
@@ -242,7 +242,7 @@ pub struct AdoptArguments {
 
 /// Writes a manifest beside somebody's own ONNX file and runs the file once to prove it; returns the manifest's path.
 ///
-/// Streaming: inputs `frame` [1,C,H,W] and `state` [1,R,D]. Windowed: one input [1,T,C,H,W]. Preprocessing is the default
+/// Streaming: inputs `frame` `[1,C,H,W]` and `state` `[1,R,D]`. Windowed: one input `[1,T,C,H,W]`. Preprocessing is the default
 /// and must be set to what the model was trained with.
 ///
 /// # Errors
@@ -331,10 +331,4 @@ fn fixed(tensor: &TensorInfo, rank: usize, wanted: &str) -> Result<Vec<usize>, S
     });
     let sides: Option<Vec<usize>> = sides.collect();
     sides.filter(|s| s.len() == rank && tensor.dtype == "float32").ok_or_else(wrong)
-}
-
-/// Refuses to write over what is there.
-#[cfg(feature = "train")]
-fn unless_there(path: &Path, force: bool) -> Result<(), CommandError> {
-    if path.exists() && !force { Err(CommandError::Exists(path.into())) } else { Ok(()) }
 }

@@ -137,3 +137,59 @@ impl Side<'_> {
         EncodeError::Mismatch { model: self.model.into(), what: what.into(), found, expected }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Shape;
+    use crate::model::{FORMAT, Provenance};
+    use crate::preprocess::parameters::Parameters;
+
+    fn tensor(name: &str, shape: &[i64]) -> TensorInfo {
+        TensorInfo { name: name.into(), dtype: "float32".into(), shape: shape.into() }
+    }
+
+    fn windowed() -> Manifest {
+        Manifest {
+            format: FORMAT,
+            name: "m".into(),
+            file: "m.onnx".into(),
+            sha256: String::new(),
+            kind: Kind::Windowed,
+            frame_rate_hz: 16.0,
+            window_frames: 32,
+            look_ahead_frames: 0,
+            input: Shape::new(2, 64, 96),
+            embedding: 7,
+            state: None,
+            labels: Vec::new(),
+            provenance: Provenance::default(),
+            parity: None,
+            preprocess: Parameters::default(),
+        }
+    }
+
+    fn plan(inputs: &[TensorInfo], outputs: &[TensorInfo]) -> Result<Plan, EncodeError> {
+        Plan::new("m.onnx", &Signature { inputs: inputs.into(), outputs: outputs.into() }, &windowed())
+    }
+
+    #[test]
+    fn free_dimensions_take_the_value_of_the_manifest() {
+        let plan = plan(&[tensor("x", &[-1, -1, 2, -1, 96])], &[tensor("y", &[-1, 7])]).unwrap();
+        assert_eq!(plan.frames, Bound { name: "x".into(), shape: vec![1, 32, 2, 64, 96] });
+        assert_eq!(plan.embedding, Bound { name: "y".into(), shape: vec![1, 7] });
+    }
+
+    #[test]
+    fn other_ranks_types_and_batches_are_refused() {
+        let (x, y) = (tensor("x", &[1, 32, 2, 64, 96]), tensor("y", &[1, 7]));
+        assert!(plan(std::slice::from_ref(&x), std::slice::from_ref(&y)).is_ok());
+        let double = TensorInfo { dtype: "float64".into(), ..x.clone() };
+        for bad in [double, tensor("x", &[32, 2, 64, 96]), tensor("x", &[2, 32, 2, 64, 96]), tensor("x", &[])] {
+            assert!(matches!(plan(&[bad], std::slice::from_ref(&y)), Err(EncodeError::Mismatch { .. })));
+        }
+        for bad in [vec![], vec![tensor("y", &[7])], vec![tensor("a", &[1, 7]), tensor("b", &[1, 7])]] {
+            assert!(matches!(plan(std::slice::from_ref(&x), &bad), Err(EncodeError::Mismatch { .. })));
+        }
+    }
+}

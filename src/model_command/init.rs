@@ -2,11 +2,11 @@
 //! before anything was trained. What it must never do: let anybody take its output for an action.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use super::{CommandError, unless_there};
+use super::CommandError;
 use crate::encode::Encoder;
 use crate::frame::Shape;
 use crate::model::{Kind, Model, Provenance};
@@ -89,4 +89,9 @@ pub fn init(arguments: &InitArguments, out: &mut impl Write) -> Result<PathBuf, 
     model.manifest.save(&path)?;
     writeln!(out, "Its weights are random: its decodes carry no action.")?;
     Ok(path)
+}
+
+/// Refuses to write over what is there.
+fn unless_there(path: &Path, force: bool) -> Result<(), CommandError> {
+    if path.exists() && !force { Err(CommandError::Exists(path.into())) } else { Ok(()) }
 }

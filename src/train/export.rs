@@ -87,8 +87,8 @@ pub fn write(network: &Network, spec: &NetworkSpec, details: &Details, folder: &
 
 /// The ONNX file of a network: same weights, same bytes.
 ///
-/// Streaming: (`frame` [1,C,H,W], `state` [1,T−1,D]) → (`embedding` [1,E], `probabilities` [1,L] if there are labels,
-/// `next_state` [1,T−1,D]). Windowed: `frames` [1,T,C,H,W] → the same without state.
+/// Streaming: (`frame` `[1,C,H,W]`, `state` `[1,T−1,D]`) → (`embedding` `[1,E]`, `probabilities` `[1,L]` if there are labels,
+/// `next_state` `[1,T−1,D]`). Windowed: `frames` `[1,T,C,H,W]` → the same without state.
 ///
 /// # Errors
 /// [`ExportError::NonFinite`] or [`ExportError::Values`].
@@ -142,7 +142,7 @@ impl Writer {
         self.graph.node("Reshape", &[from, &constant], to, &[]);
     }
 
-    /// `from` [N,C,H,W] → `features` [N,D].
+    /// `from` `[N,C,H,W]` → `features` `[N,D]`.
     fn frame_net(&mut self, network: &Network, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
         let mut before = String::from(from);
         for (index, block) in network.frame.blocks.iter().enumerate() {
@@ -167,7 +167,7 @@ impl Writer {
         self.linear("map", "features", linear, [spec.flattened(), spec.features])
     }
 
-    /// `features` [1,D] and `state` [1,T−1,D] → `window` [1,T,D] and `next_state`, which is the window without its oldest row.
+    /// `features` `[1,D]` and `state` `[1,T−1,D]` → `window` `[1,T,D]` and `next_state`, which is the window without its oldest row.
     fn state(&mut self, spec: &NetworkSpec) {
         self.reshape("features", "newest", &[1, 1, spec.features]);
         self.graph.node("Concat", &["state", "newest"], "window", &[("axis", Attribute::Int(1))]);
@@ -176,7 +176,7 @@ impl Writer {
         self.graph.node("Slice", &["window", "second", "end", "second"], "next_state", &[]);
     }
 
-    /// T rows of features → `embedding` [1,E]. A convolution whose kernel is its stride is a matrix product on k rows laid
+    /// T rows of features → `embedding` `[1,E]`. A convolution whose kernel is its stride is a matrix product on k rows laid
     /// side by side: the same sums without rearranging anything.
     fn head(&mut self, network: &Network, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
         let (mut before, mut length) = (String::from(from), spec.window_frames);

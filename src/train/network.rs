@@ -26,7 +26,7 @@ pub struct Block {
     pub norm: BatchNorm,
 }
 
-/// One frame [B,C,H,W] → features [B,D].
+/// One frame `[B,C,H,W]` → features `[B,D]`.
 #[derive(Module, Debug)]
 pub struct FrameNet {
     /// The patch layer, then the halvings.
@@ -35,7 +35,7 @@ pub struct FrameNet {
     pub linear: Linear,
 }
 
-/// The features of a window [B,T,D] → embedding of length 1 [B,E].
+/// The features of a window `[B,T,D]` → embedding of length 1 `[B,E]`.
 #[derive(Module, Debug)]
 pub struct StreamingHead {
     /// Convolutions over time, kernel = stride, ReLU between them.
@@ -81,7 +81,7 @@ impl Network {
         Ok(Self { frame, head, classifier })
     }
 
-    /// Frames [B,C,H,W] → features [B,D]. Batch statistics are used, and learnt, on an autodiff device only.
+    /// Frames `[B,C,H,W]` → features `[B,D]`. Batch statistics are used, and learnt, on an autodiff device only.
     pub fn forward_frame(&self, frames: Tensor<4>) -> Tensor<2> {
         let mut map = frames;
         for block in &self.frame.blocks {
@@ -90,7 +90,7 @@ impl Network {
         self.frame.linear.forward(map.flatten::<2>(1, 3))
     }
 
-    /// Features of windows [B,T,D], oldest first → embeddings [B,E] of length 1.
+    /// Features of windows `[B,T,D]`, oldest first → embeddings `[B,E]` of length 1.
     pub fn forward_features(&self, features: Tensor<3>) -> Tensor<2> {
         let mut rows = features.swap_dims(1, 2);
         for (index, convolution) in self.head.convolutions.iter().enumerate() {
@@ -102,7 +102,7 @@ impl Network {
         unit_length(rows.flatten::<2>(1, 2))
     }
 
-    /// Windows [B,T,C,H,W], oldest frame first → embeddings [B,E] of length 1.
+    /// Windows `[B,T,C,H,W]`, oldest frame first → embeddings `[B,E]` of length 1.
     pub fn forward_window(&self, windows: Tensor<5>) -> Tensor<2> {
         let [batch, frames, channels, height, width] = windows.dims();
         let features = self.forward_frame(windows.reshape([batch * frames, channels, height, width]));
@@ -110,12 +110,12 @@ impl Network {
         self.forward_features(features.reshape([batch, frames, columns]))
     }
 
-    /// Embeddings [B,E] → logits [B,L]; `None` without labels.
+    /// Embeddings `[B,E]` → logits `[B,L]`; `None` without labels.
     pub fn logits(&self, embeddings: Tensor<2>) -> Option<Tensor<2>> {
         self.classifier.as_ref().map(|classifier| classifier.forward(embeddings))
     }
 
-    /// Embeddings [B,E] → probabilities [B,L]; `None` without labels.
+    /// Embeddings `[B,E]` → probabilities `[B,L]`; `None` without labels.
     pub fn probabilities(&self, embeddings: Tensor<2>) -> Option<Tensor<2>> {
         self.logits(embeddings).map(|logits| softmax(logits, 1))
     }
