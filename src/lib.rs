@@ -8,5 +8,5 @@ pub mod preprocess;
 pub mod publish;
 pub mod source;
 pub mod stats;
-
+pub mod watch;
 pub mod wire;

@@ -1,3 +1,4 @@
 //! Bytes to headers and values and back: pure functions over slices, every limit stated.
 pub mod decode;
+pub mod heard;
 pub mod report;
