@@ -2,4 +2,5 @@
 
 pub mod decode;
 pub mod frame_header;
+pub mod heard;
 pub mod report;

@@ -1,0 +1,150 @@
+//! The watcher against messages as the daemon writes them, with time handed in, and once against a real sink.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::publish::Sink;
+use crate::publish::testing::decode;
+use crate::publish::zmq::{ModelTag, ZmqSink};
+
+fn options(json: bool) -> WatchOptions {
+    WatchOptions {
+        endpoint: "tcp://127.0.0.1:5711".into(),
+        source: None,
+        duration: None,
+        frames: None,
+        json,
+        lines_per_s: 5.0,
+    }
+}
+
+const MS: u64 = 1_000_000;
+const HEARTBEAT: &str = r#"{"htype":"heartbeat-1.0","deadline_ms":300,"quality":"ok"}"#;
+
+fn message(topic: &str, header: &str) -> Vec<Vec<u8>> {
+    let mut parts = vec![topic.as_bytes().to_vec(), header.as_bytes().to_vec()];
+    parts.extend(topic.starts_with("decode/").then(|| vec![0; 4]));
+    parts
+}
+
+fn decode_message(seq: u64, quality: &str) -> Vec<Vec<u8>> {
+    let header = format!(
+        r#"{{"seq":{seq},"shape":[1],"frame":{},"t_pub_ns":1,"quality":"{quality}","shift_px":[0.5,-1.25],
+        "latency_us":{{"queue":1,"preprocess":2,"encode":3,"total":1500}}}}"#,
+        seq + 100
+    );
+    message("decode/rig1", &header)
+}
+
+fn said(watcher: &mut Watcher<'_>, messages: &[(Vec<Vec<u8>>, u64)]) -> String {
+    let mut out = Vec::new();
+    for (parts, now_ns) in messages {
+        watcher.hear(parts, *now_ns, &mut out).unwrap();
+        watcher.listen_for_silence(*now_ns, &mut out).unwrap();
+    }
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_person_reads_five_lines_a_second_and_sees_what_must_be_seen_at_once() {
+    let options = options(false);
+    let mut watcher = Watcher::new(&options, 0);
+    let stream: Vec<_> = (0..100).map(|i| (decode_message(i, "ok"), i * 10 * MS)).collect();
+    let lines = said(&mut watcher, &stream);
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+    let line = lines.lines().last().unwrap();
+    for part in ["180", "—", "shift  +0.50  -1.25 px", "ok", "daemon    1.50 ms"] {
+        assert!(line.contains(part), "{part:?} in {line:?}");
+    }
+    let lines = said(
+        &mut watcher,
+        &[(decode_message(100, "stale"), 1000 * MS + 1), (decode_message(103, "ok"), 1000 * MS + 2)],
+    );
+    assert!(lines.contains("stale") && lines.contains("!! 2 decode(s) lost"), "{lines}");
+    let gap = r#"{"htype":"event-1.0","event":"series_began","frame":9,"clock":"monotonic"}"#;
+    assert_eq!(said(&mut watcher, &[(message("event/rig1", gap), 1001 * MS)]), "!! series began, frame 9\n");
+}
+
+#[test]
+fn a_lost_heartbeat_is_loud_once_and_its_return_is_told() {
+    let options = options(false);
+    let mut watcher = Watcher::new(&options, 0);
+    let mut out = Vec::new();
+    said(&mut watcher, &[(message("heartbeat/rig1", HEARTBEAT), 1000 * MS)]);
+    (1000..=1300).for_each(|ms| watcher.listen_for_silence(ms * MS, &mut out).unwrap());
+    assert!(out.is_empty(), "exactly at the deadline is not yet silent");
+    (1301..3000).for_each(|ms| watcher.listen_for_silence(ms * MS, &mut out).unwrap());
+    assert_eq!(String::from_utf8(out).unwrap(), "!! DAEMON SILENT for 301 ms: assume neutral\n");
+    let back = said(&mut watcher, &[(message("heartbeat/rig1", HEARTBEAT), 3000 * MS)]);
+    assert_eq!((back.as_str(), watcher.tally.report.silences), ("!! the daemon is back\n", 1));
+}
+
+#[test]
+fn a_stale_decode_is_no_sign_of_life() {
+    let options = options(false);
+    let mut watcher = Watcher::new(&options, 0);
+    said(&mut watcher, &[(message("heartbeat/rig1", HEARTBEAT), 0), (decode_message(0, "stale"), 299 * MS)]);
+    let mut out = Vec::new();
+    watcher.listen_for_silence(301 * MS, &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains("assume neutral"));
+}
+
+#[test]
+fn for_scripts_every_message_is_one_json_object_on_one_line() {
+    let options = options(true);
+    let mut watcher = Watcher::new(&options, 0);
+    let messages =
+        [(decode_message(0, "ok"), 5), (message("heartbeat/rig1", HEARTBEAT), 6), (vec![b"junk".to_vec()], 7)];
+    let text = said(&mut watcher, &messages);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!((&lines[0]["topic"], &lines[0]["header"]["frame"]), (&"decode/rig1".into(), &100.into()));
+    assert_eq!((&lines[0]["embedding"], &lines[0]["t_seen_ns"]), (&serde_json::json!([0.0]), &5.into()));
+    assert_eq!(watcher.tally.report.damaged, 1);
+}
+
+#[test]
+fn other_sources_are_not_shown_but_their_numbers_are_counted() {
+    let options = WatchOptions { source: Some("rig10".into()), ..options(false) };
+    let mut watcher = Watcher::new(&options, 0);
+    let shown = said(&mut watcher, &[(decode_message(0, "ok"), 0), (decode_message(1, "ok"), 1)]);
+    assert_eq!((shown.as_str(), watcher.tally.report.lost, watcher.tally.report.decodes), ("", 0, 2));
+}
+
+#[test]
+fn a_real_sink_is_watched_to_the_last_table() {
+    let config = crate::config::Publish {
+        endpoint: "tcp://127.0.0.1:*".into(),
+        hwm: 1000,
+        deadline: Duration::from_secs(60),
+        heartbeat: Duration::from_millis(100),
+        status: Duration::from_millis(500),
+        neutral_action: "resting".into(),
+    };
+    let model =
+        ModelTag { name: "m".into(), sha256: "ab".into(), generation: 1, labels: vec![], embedding: 3, trained: false };
+    let mut sink = ZmqSink::bind(&config, "rig1".parse().unwrap(), model, Arc::default(), vec![]).unwrap();
+    let options = WatchOptions { endpoint: sink.endpoint(), frames: Some(50), ..options(false) };
+    let (stop, mut out) = (AtomicBool::new(false), Vec::new());
+    let report = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(&options, &stop, &mut out).unwrap());
+        let mut number = 0;
+        while !watcher.is_finished() {
+            let mut decode = decode(number, &[1.0, number as f32, (number % 7) as f32]);
+            decode.frame.t_device = Some(crate::frame::DeviceTime {
+                ns: decode.frame.t_received_ns as i64,
+                clock: crate::frame::Clock::Monotonic,
+                stamp: None,
+            });
+            sink.publish(&decode).unwrap();
+            sink.tick(now_ns()).unwrap();
+            number += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        watcher.join().unwrap()
+    });
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!((report.decodes, report.lost, report.qualities), (50, 0, [50, 0, 0, 0, 0]), "{text}");
+    assert_eq!(report.latency_us.iter().filter(|s| s.count == 50).count(), 6, "{text}");
+    assert!(text.contains("closed loop ") && text.contains("p99.9"), "{text}");
+}

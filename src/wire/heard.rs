@@ -1,0 +1,209 @@
+//! What a subscriber hears: the daemon's messages back into values.
+//!
+//! Why it exists: `haltere watch` and the tests read with other code than the daemon writes with, as any client does.
+//! What it must never do: believe a length, or stop at a message it does not know. It may allocate: subscribers are people.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::decode::Kind;
+use crate::frame::{Clock, Quality};
+
+/// Longest header taken, bytes: a status with many warnings is far below.
+pub const HEADER_BYTES_MAX: usize = 256 << 10;
+/// Largest embedding taken, values.
+pub const EMBEDDING_MAX: usize = 1 << 20;
+
+/// Why a message was not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum HeardError {
+    /// Not `<kind>/<source>`.
+    #[error("the topic {0:?} is none of decode/, status/, event/, heartbeat/: does another program publish there?")]
+    Topic(String),
+    /// Two parts, or three for a decode.
+    #[error("a {kind} message has {found} parts, {expected} belong to it")]
+    Parts {
+        /// Which kind.
+        kind: &'static str,
+        /// What came.
+        found: usize,
+        /// What belongs to it.
+        expected: usize,
+    },
+    /// A header beyond [`HEADER_BYTES_MAX`].
+    #[error("a header of {0} bytes; at most {HEADER_BYTES_MAX} are taken")]
+    HeaderSize(usize),
+    /// Not JSON of the documented form.
+    #[error("a {kind} header that is not of the documented form: {cause}")]
+    Header {
+        /// Which kind.
+        kind: &'static str,
+        /// The parser's words.
+        cause: serde_json::Error,
+    },
+    /// The third part is not what `shape` says.
+    #[error("an embedding of {found} bytes; shape {shape:?} needs four a value, at most {EMBEDDING_MAX} values")]
+    Embedding {
+        /// Bytes of the part.
+        found: usize,
+        /// In the header.
+        shape: Vec<usize>,
+    },
+}
+
+/// The fields of a decode header that a person or a controller looks at; unknown ones are ignored.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HeardDecode {
+    /// Gapless since the daemon's start.
+    pub seq: u64,
+    /// Dimensions of the embedding.
+    pub shape: Vec<usize>,
+    /// The frame; absent in a neutral decode before any frame.
+    pub frame: Option<u64>,
+    /// Frames missing before it.
+    #[serde(default)]
+    pub frame_gap: u64,
+    /// Frames skipped before it by overload.
+    #[serde(default)]
+    pub skipped: u64,
+    /// The microscope's time, ns.
+    pub t_device_ns: Option<i64>,
+    /// On which clock.
+    pub t_device_clock: Option<Clock>,
+    /// Time of publishing, ns.
+    pub t_pub_ns: u64,
+    /// Where the time went; absent when no frame stands behind the decode.
+    pub latency_us: Option<HeardLatency>,
+    /// [dy, dx], px; a value that was not finite is `None`.
+    pub shift_px: Option<[Option<f32>; 2]>,
+    /// How far to trust it.
+    pub quality: Quality,
+    /// Why, when not `ok`.
+    pub reason: Option<String>,
+    /// The action, decoded or neutral.
+    pub action: Option<String>,
+    /// Its probability, when it was decoded.
+    pub confidence: Option<f32>,
+}
+
+/// Latency of one decode within the daemon, µs.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct HeardLatency {
+    /// Waiting in the lane.
+    pub queue: f64,
+    /// Preprocessing.
+    pub preprocess: f64,
+    /// Encoding.
+    pub encode: f64,
+    /// From receipt of the frame to publishing.
+    pub total: f64,
+}
+
+/// A heartbeat.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct HeardHeartbeat {
+    /// Silence after which the daemon must be assumed dead, ms.
+    pub deadline_ms: u64,
+    /// Of the last decode.
+    pub quality: Quality,
+}
+
+/// What a message said, by kind.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// A decode and its embedding.
+    Decode(Box<HeardDecode>, Vec<f32>),
+    /// Counters since start.
+    Status,
+    /// Something happened.
+    Event,
+    /// The daemon lives.
+    Heartbeat(HeardHeartbeat),
+}
+
+/// One message.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// Who published: the topic behind the slash.
+    pub source: String,
+    /// The whole header.
+    pub header: Value,
+    /// Its meaning.
+    pub said: Said,
+}
+
+/// Reads one multipart message.
+///
+/// # Errors
+/// Any [`HeardError`]; the next message may well be good.
+pub fn parse(parts: &[Vec<u8>]) -> Result<Heard, HeardError> {
+    let topic = String::from_utf8_lossy(parts.first().map_or(&[][..], |p| p));
+    let split = topic.split_once('/').and_then(|(word, source)| {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == word)?;
+        Some((kind, source.to_string()))
+    });
+    let (kind, source) = split.ok_or_else(|| HeardError::Topic(topic.chars().take(80).collect()))?;
+    let expected = if kind == Kind::Decode { 3 } else { 2 };
+    if parts.len() != expected {
+        return Err(HeardError::Parts { kind: kind.name(), found: parts.len(), expected });
+    }
+    if parts[1].len() > HEADER_BYTES_MAX {
+        return Err(HeardError::HeaderSize(parts[1].len()));
+    }
+    let fault = |cause| HeardError::Header { kind: kind.name(), cause };
+    let header: Value = serde_json::from_slice(&parts[1]).map_err(fault)?;
+    let said = match kind {
+        Kind::Decode => {
+            let decode = HeardDecode::deserialize(&header).map_err(fault)?;
+            let embedding = parse_embedding(&parts[2], &decode.shape)?;
+            Said::Decode(Box::new(decode), embedding)
+        }
+        Kind::Heartbeat => Said::Heartbeat(HeardHeartbeat::deserialize(&header).map_err(fault)?),
+        Kind::Status => Said::Status,
+        Kind::Event => Said::Event,
+    };
+    Ok(Heard { source, header, said })
+}
+
+fn parse_embedding(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, HeardError> {
+    let values = shape.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
+    let (chunks, rest) = bytes.as_chunks::<4>();
+    if values != Some(chunks.len()) || !rest.is_empty() || chunks.len() > EMBEDDING_MAX {
+        return Err(HeardError::Embedding { found: bytes.len(), shape: shape.to_vec() });
+    }
+    Ok(chunks.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = r#"{"seq":3,"shape":[2],"t_pub_ns":9,"quality":"ok","action":null,"unknown":[1]}"#;
+
+    fn message(topic: &str, header: &str, body: Option<&[u8]>) -> Vec<Vec<u8>> {
+        [Some(topic.as_bytes()), Some(header.as_bytes()), body].into_iter().flatten().map(<[u8]>::to_vec).collect()
+    }
+
+    #[test]
+    fn a_decode_is_read_back_with_its_embedding() {
+        let body = [0.5f32.to_le_bytes(), (-2.0f32).to_le_bytes()].concat();
+        let heard = parse(&message("decode/rig.1", HEADER, Some(&body))).unwrap();
+        let Said::Decode(decode, embedding) = heard.said else { panic!("not a decode") };
+        assert_eq!((heard.source.as_str(), decode.seq, decode.quality), ("rig.1", 3, Quality::Ok));
+        assert_eq!((embedding.as_slice(), decode.frame, decode.action), (&[0.5, -2.0][..], None, None));
+    }
+
+    #[test]
+    fn every_kind_of_damage_is_named() {
+        let said = |parts: &[Vec<u8>]| parse(parts).unwrap_err().to_string();
+        assert!(said(&[]).contains("topic"));
+        assert!(said(&message("frames/rig1", HEADER, None)).contains("frames/rig1"));
+        assert!(said(&message("decode/rig1", HEADER, None)).contains("has 2 parts, 3 belong"));
+        assert!(said(&message("event/rig1", "{", None)).contains("event header"));
+        assert!(said(&message("heartbeat/rig1", "{}", None)).contains("deadline_ms"));
+        assert!(said(&message("event/rig1", &" ".repeat(HEADER_BYTES_MAX + 1), None)).contains("at most 262144"));
+        assert!(said(&message("decode/rig1", HEADER, Some(&[0; 7]))).contains("7 bytes"));
+        let huge = HEADER.replace("[2]", "[4294967296,4294967296]");
+        assert!(said(&message("decode/rig1", &huge, Some(&[0; 8]))).contains("8 bytes"));
+    }
+}
