@@ -191,7 +191,7 @@ pub struct PlayArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere watch                                one line that renews itself; a table of latencies at the end
+  haltere watch                                five lines a second; a table of latencies at the end
   haltere watch --json --frames 100 | jq .     every message's header as one JSON object a line
   haltere watch --source rig2 --endpoint tcp://10.0.0.1:5711")]
 pub struct WatchArgs {
@@ -210,7 +210,7 @@ pub struct WatchArgs {
     /// Leave after this many decodes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
-    /// A new line for every decode instead of one that renews itself.
+    /// A line for every decode instead of five a second.
     #[arg(long)]
     pub every_line: bool,
 }

@@ -27,6 +27,9 @@ use crate::source::{Source, SourceError};
 use crate::watch::{WatchOptions, watch};
 use crate::{bench, check, control, embed, log, run};
 
+/// What a person can read, lines per second.
+const LINES_PER_S: f64 = 5.0;
+
 /// Does what was asked.
 ///
 /// # Errors
@@ -121,11 +124,11 @@ fn listener(args: WatchArgs) -> anyhow::Result<()> {
     let stop = stop_flag()?;
     let options = WatchOptions {
         endpoint: args.endpoint.to_string(),
-        source: args.source,
+        source: args.source.map(|name| name.to_string()),
         json: args.json,
         duration: args.seconds.map(Duration::from_secs_f64),
         frames: args.frames,
-        every_line: args.every_line,
+        lines_per_s: if args.every_line { f64::INFINITY } else { LINES_PER_S },
     };
     watch(&options, &stop, &mut stdout())?;
     Ok(())
