@@ -176,6 +176,16 @@ impl Encoder {
         Ok(())
     }
 
+    /// Runs a streaming model once more over what is bound and forgets the result: code and weights are then in the
+    /// caches when the next frame comes. Costs one step; changes nothing. Windowed models are left alone: their step is
+    /// too long to be in the way.
+    pub fn keep_warm(&mut self) {
+        if self.tensors.state.is_some() {
+            // A failure here will be met again, and told, when it matters.
+            let _ = self.run();
+        }
+    }
+
     /// True until the window is full: embeddings before that saw zeros for frames that never were.
     pub fn warming_up(&self) -> bool {
         self.frames_seen < self.window_frames

@@ -118,10 +118,15 @@ impl<T> Producer<T> {
             FilledIn::Ring(ring) => self.hand = ring.try_push(slot).err(),
             FilledIn::Evicting(queue) => self.hand = queue.force_push(slot),
         }
+        self.ring();
+        self.hand.is_some()
+    }
+
+    /// Wakes the consumer before there is anything to read, so that it is awake when there is.
+    pub fn ring(&self) {
         if let Some(bell) = &self.bell {
             bell.unpark();
         }
-        self.hand.is_some()
     }
 
     /// The consumer is gone: nothing sent will ever be read.
@@ -135,9 +140,7 @@ impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
         // Pairs with the Acquire in Consumer::take: everything sent before is seen before the end is.
         self.closed.store(true, Ordering::Release);
-        if let Some(bell) = &self.bell {
-            bell.unpark();
-        }
+        self.ring();
     }
 }
 

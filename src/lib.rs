@@ -22,6 +22,7 @@ pub mod wire;
 pub mod source;
 
 pub mod lane;
+pub mod rhythm;
 pub mod rt;
 
 pub mod preprocess;

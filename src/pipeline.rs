@@ -133,6 +133,8 @@ struct Shared<'a> {
     line: &'a Line,
     events: ArrayQueue<Event>,
     fault: OnceLock<&'static str>,
+    /// A decode is on its way: with `anticipate` the publish thread stays awake for it.
+    decoding: AtomicBool,
 }
 
 impl Shared<'_> {
@@ -185,6 +187,7 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
         line: &line,
         events: ArrayQueue::new(EVENTS_WAITING_MAX),
         fault: OnceLock::new(),
+        decoding: AtomicBool::new(false),
     };
     let realtime = &settings.realtime;
     let (ingest_idle, compute_idle, publish_idle) =
@@ -321,6 +324,7 @@ fn publish(
                     sink.publish(decode)?;
                 }
             }
+            Received::Empty if shared.decoding.load(Ordering::Relaxed) => std::thread::yield_now(),
             Received::Empty => idle.idle(IDLE_MAX),
             Received::Closed => break,
         }

@@ -106,7 +106,7 @@ impl Idle {
 
     /// What wakes it: nothing is needed for a thread that spins or yields.
     pub fn bell(&self) -> Option<Unparker> {
-        (self.wait == Wait::Park).then(|| self.parker.unparker().clone())
+        matches!(self.wait, Wait::Park | Wait::Anticipate).then(|| self.parker.unparker().clone())
     }
 
     /// Lets time pass: a moment when spinning or yielding, else until woken or for `at_most`.
@@ -114,7 +114,7 @@ impl Idle {
         match self.wait {
             Wait::Spin => std::hint::spin_loop(),
             Wait::Yield => std::thread::yield_now(),
-            Wait::Park => self.parker.park_timeout(at_most),
+            Wait::Park | Wait::Anticipate => self.parker.park_timeout(at_most),
         }
     }
 }

@@ -252,7 +252,7 @@ const ATTACH: &[&str] = &["bind", "connect"];
 const NEW_SERIES: &[&str] = &["keep", "reset"];
 const OVERLOADS: &[&str] = &["skip-to-latest", "wait"];
 const DEVICES: &[&str] = &["cpu", "auto"];
-const WAITS: &[&str] = &["spin", "yield", "park"];
+const WAITS: &[&str] = &["spin", "yield", "park", "anticipate"];
 /// Cores that a thread may be pinned to; Linux counts to less on any rig.
 const CORE: Kind = Kind::Integer { min: 0, max: 1023, unit: "", word: Some("any") };
 /// Queue lengths; 0 would mean "without bound" to ZeroMQ, which nothing here is.
@@ -382,7 +382,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "realtime.wait",
         kind: Kind::Choice(WAITS),
-        set: |c, v| put_choice(&mut c.realtime.wait, v, &[Wait::Spin, Wait::Yield, Wait::Park]),
+        set: |c, v| put_choice(&mut c.realtime.wait, v, &[Wait::Spin, Wait::Yield, Wait::Park, Wait::Anticipate]),
         get: |c| choice(WAITS, c.realtime.wait as usize),
     },
     Key {

@@ -165,6 +165,8 @@ pub enum Wait {
     Yield,
     /// Sleep until woken: no cost, some microseconds later.
     Park,
+    /// Sleep through most of a period, warm up, and be awake when the next frame is due.
+    Anticipate,
 }
 
 /// Decodes out over ZeroMQ.
@@ -224,7 +226,7 @@ impl Default for Config {
                 publish_core: None,
                 priority: None,
                 lock_memory: false,
-                wait: Wait::Park,
+                wait: Wait::Anticipate,
             },
             publish: Publish {
                 endpoint: "tcp://127.0.0.1:5711".to_owned(),

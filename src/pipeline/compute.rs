@@ -4,13 +4,15 @@
 //! never do: read a clock to compute (only to stamp), allocate, or let a decode look better than it is.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use crate::config::{NewSeries, Overload};
+use crate::config::{NewSeries, Overload, Wait};
 use crate::encode::Encoder;
 use crate::event::{Event, Reason};
 use crate::frame::{Decode, Embedding, Frame, FrameInfo, Observation, Quality, StageTimes};
 use crate::lane::{Consumer, Producer, Received};
 use crate::preprocess::{Preprocess, PreprocessError, Request};
+use crate::rhythm::{Advice, Rhythm};
 use crate::rt::Idle;
 use crate::stats::{count, now_ns};
 
@@ -42,6 +44,8 @@ pub(super) fn compute(
 ) -> Result<(), Failure> {
     shared.settle("compute", shared.settings.realtime.compute_core);
     let mut judge = Judge::new(shared.settings.window_frames);
+    let mut rhythm = Rhythm::default();
+    let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     while !decodes.is_closed() {
         while let Some(request) = shared.line.requests.pop() {
             carry_out(request, preprocess, encoder, shared);
@@ -52,13 +56,33 @@ pub(super) fn compute(
         };
         match received {
             Received::Slot(slot, _) => {
-                step(slot, preprocess, encoder, decodes, &mut judge, idle, shared)?;
+                rhythm.note(slot.frame.info.t_received_ns);
+                if anticipates {
+                    shared.decoding.store(true, Relaxed);
+                    decodes.ring();
+                }
+                let stepped = step(slot, preprocess, encoder, decodes, &mut judge, idle, shared);
+                shared.decoding.store(false, Relaxed);
+                stepped?;
             }
+            Received::Empty if anticipates => prepare(&mut rhythm, preprocess, encoder, idle),
             Received::Empty => idle.idle(IDLE_MAX),
             Received::Closed => break,
         }
     }
     Ok(())
+}
+
+/// Idles towards the next frame: asleep, then once through code and data, then awake.
+fn prepare(rhythm: &mut Rhythm, preprocess: &mut dyn Preprocess, encoder: &mut Encoder, idle: &Idle) {
+    match rhythm.advise(now_ns()) {
+        Advice::Sleep(ns) => idle.idle(IDLE_MAX.min(Duration::from_nanos(ns))),
+        Advice::Warm => {
+            preprocess.keep_warm();
+            encoder.keep_warm();
+        }
+        Advice::Awake => std::thread::yield_now(),
+    }
 }
 
 fn carry_out(request: Request, preprocess: &mut dyn Preprocess, encoder: &mut Encoder, shared: &Shared<'_>) {

@@ -103,6 +103,14 @@ impl Preprocess for CpuPreprocess {
         Ok(self.animal.get_or_insert_with(make).take(frame, &self.parameters))
     }
 
+    fn keep_warm(&mut self) {
+        if let Some(animal) = &mut self.animal
+            && let Some(tracker) = &mut animal.tracker
+        {
+            tracker.rehearse(&animal.planes[animal.guide].light);
+        }
+    }
+
     fn device(&self) -> &str {
         self.device
     }

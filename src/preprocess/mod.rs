@@ -95,6 +95,10 @@ pub trait Preprocess: Send {
     /// When the frame does not fit the parameters; the state is then unchanged.
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError>;
 
+    /// Runs once through the code and data of a frame and forgets the result, so that they are in the caches when the next
+    /// one comes. Changes nothing.
+    fn keep_warm(&mut self) {}
+
     /// The name of the device in use, for people.
     fn device(&self) -> &str;
 }

@@ -93,7 +93,7 @@ pub struct Registration {
     pub template_rounds: usize,
     /// Gaussian smoothing of the correlation, σ in px (suite2p: 1.15).
     pub smooth_px: f32,
-    /// Lowest spatial frequencies kept per axis; 96 of 256 lose nothing (measured).
+    /// Lowest spatial frequencies kept per axis. Of 256, 96 lose nothing; 80 lose 5 % of the precision and a seventh of the time.
     pub frequencies: usize,
     /// Share of each new aligned frame in the template, 0 = the template stays as built.
     pub refresh: f32,
@@ -112,7 +112,7 @@ impl Default for Registration {
             template_frames: 100,
             template_rounds: 4,
             smooth_px: 1.15,
-            frequencies: 96,
+            frequencies: 80,
             refresh: 0.0,
             peak_min: 0.0,
             piecewise: None,

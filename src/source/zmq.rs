@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Attach, Pattern, Source as Settings, Wait};
 use crate::frame::{Frame, FrameInfo, Name};
+use crate::rhythm::{Advice, Rhythm};
 use crate::stats::now_ns;
 use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
 
@@ -40,6 +41,7 @@ pub struct ZmqSource {
     frame_bytes_max: usize,
     plane: Option<u64>,
     wait: Wait,
+    rhythm: Rhythm,
     last_error: Option<HeaderError>,
 }
 
@@ -67,6 +69,7 @@ impl ZmqSource {
             frame_bytes_max: settings.frame_bytes_max,
             plane: settings.plane,
             wait,
+            rhythm: Rhythm::default(),
             last_error: None,
         })
     }
@@ -96,11 +99,20 @@ impl ZmqSource {
             match self.wait {
                 Wait::Spin => std::hint::spin_loop(),
                 Wait::Yield => std::thread::yield_now(),
-                Wait::Park => match self.socket.poll(zmq::POLLIN, left.as_millis().max(1) as i64) {
-                    Ok(_) | Err(zmq::Error::EINTR) => {}
-                    Err(error) => return Err(self.died(error)),
+                Wait::Park => self.poll(left)?,
+                Wait::Anticipate => match self.rhythm.advise(now_ns()) {
+                    Advice::Sleep(ns) => self.poll(left.min(Duration::from_nanos(ns)))?,
+                    Advice::Warm | Advice::Awake => std::thread::yield_now(),
                 },
             }
+        }
+    }
+
+    /// Sleeps until a message is there, or for `at_most` (to the millisecond).
+    fn poll(&self, at_most: Duration) -> Result<(), SourceError> {
+        match self.socket.poll(zmq::POLLIN, at_most.as_millis().max(1) as i64) {
+            Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
+            Err(error) => Err(self.died(error)),
         }
     }
 
@@ -146,6 +158,7 @@ impl ZmqSource {
         }
         match self.continuity.judge(place(&header)) {
             Ok(standing) => {
+                self.rhythm.note(t_received_ns);
                 into.info = FrameInfo {
                     shape: header.shape,
                     pixel_type: header.pixel_type,
