@@ -242,8 +242,8 @@ impl<'a> DecodeHeader<'a> {
     }
 }
 
-/// Why a decode of the corridor is not `ok`, by what preprocessing saw. `degraded` without a frame rate that is off and
-/// without damaged pixels can only be registration: a peak under its minimum or a shift at its bound.
+/// Why a decode of the corridor is not `ok`, by what preprocessing saw. `degraded` without a frame rate that is off, without
+/// damaged pixels and with a good shift can only be a torn window: more than a tenth of its frames are missing.
 pub fn reason_of(decode: &Decode) -> Option<&'static str> {
     let seen = &decode.observation;
     match decode.quality {
@@ -251,7 +251,8 @@ pub fn reason_of(decode: &Decode) -> Option<&'static str> {
         Quality::Warmup => Some("warming_up"),
         Quality::Degraded if seen.frame_rate_off => Some("frame_rate"),
         Quality::Degraded if seen.non_finite_pixels > 0 => Some("non_finite_pixels"),
-        Quality::Degraded => Some("registration"),
+        Quality::Degraded if seen.shift_at_bound || seen.shift_doubtful => Some("registration"),
+        Quality::Degraded => Some("missing_frames"),
         Quality::Stale => Some("late"),
         Quality::Fail => Some("stage"),
     }
