@@ -205,7 +205,7 @@ impl Canvas {
     fn add_cell(&self, rng: &mut Pcg64, scene: &mut [f64]) {
         let side = self.side as f64;
         let [cy, cx] = [(); 2].map(|()| 14.0 + rng.random::<f64>() * (side - 28.0));
-        let (radius, light) = (5.0 + 3.0 * rng.random::<f64>(), 0.4 + 0.7 * rng.random::<f64>());
+        let (radius, light) = (5.0 + 3.0 * rng.random::<f64>(), 0.8 + 1.4 * rng.random::<f64>());
         for y in (cy - 13.0) as usize..(cy + 14.0) as usize {
             for x in (cx - 13.0) as usize..(cx + 14.0) as usize {
                 let distance = (y as f64 - cy).hypot(x as f64 - cx);
