@@ -10,7 +10,7 @@
 mod support;
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use haltere::config::{Overload, Wait};
@@ -34,8 +34,9 @@ impl Preprocess for Gated {
 
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
         self.taken.send(frame.info.number).unwrap();
-        // A source that is gone has opened the gate for good.
-        let _ = self.go_on.recv();
+        // A source that is gone has opened the gate for good; one that is held up itself never opens it.
+        let opened = self.go_on.recv_timeout(Duration::from_secs(GIVE_UP_S));
+        assert!(opened != Err(RecvTimeoutError::Timeout), "the source is blocked");
         self.inner.apply(frame)
     }
 
