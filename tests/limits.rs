@@ -72,7 +72,8 @@ fn no_number_of_the_configuration_was_forgotten() {
 fn every_text_of_the_configuration_has_a_length() {
     let path = |bytes: usize| format!("ipc:///{}", "x".repeat(bytes - 1));
     let text = |bytes: usize| "x".repeat(bytes);
-    let cases: [(&str, usize, &dyn Fn(usize) -> String); 6] = [
+    type Make<'a> = &'a dyn Fn(usize) -> String;
+    let cases: [(&str, usize, Make<'_>); 6] = [
         ("rig", 64, &text),
         ("model", 256, &text),
         ("source.topic", 256, &text),
