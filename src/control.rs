@@ -137,15 +137,21 @@ fn carry_out(command: &str, line: &Line, status: &mut dyn FnMut() -> serde_json:
 /// Asks a running daemon and gives its answer, waiting at most `timeout_ms`.
 ///
 /// # Errors
-/// When nobody answers, or not JSON.
+/// When the request is too long, when nobody answers, or not JSON.
 pub fn ask(endpoint: &str, command: &str, timeout_ms: i32) -> Result<serde_json::Value, ControlError> {
+    let request = serde_json::json!({ "command": command }).to_string();
+    if request.len() > REQUEST_BYTES_MAX {
+        // The daemon's socket would hang up without a word.
+        let cause = format!("a request of {} bytes; at most {REQUEST_BYTES_MAX} are taken", request.len());
+        return Err(ControlError { endpoint: endpoint.to_owned(), cause });
+    }
     let open = || {
         let socket = zmq::Context::new().socket(zmq::REQ)?;
         socket.set_linger(0)?;
         socket.set_rcvtimeo(timeout_ms)?;
         socket.set_sndtimeo(timeout_ms)?;
         socket.connect(endpoint)?;
-        socket.send(serde_json::json!({ "command": command }).to_string().as_bytes(), 0)?;
+        socket.send(request.as_bytes(), 0)?;
         socket.recv_bytes(0)
     };
     let answer = open().map_err(|cause| match cause {

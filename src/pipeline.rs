@@ -257,6 +257,7 @@ fn first_cause(results: Vec<Result<(), Failure>>, first: Option<&'static str>) -
 fn ingest(source: &mut dyn Source, lane: &mut Producer<Slot>, idle: &Idle, shared: &Shared<'_>) -> Result<(), Failure> {
     shared.settle("ingest", shared.settings.realtime.ingest_core);
     let intake = &shared.line.stats.intake;
+    let mut arrivals = 0;
     while !lane.is_closed() && !shared.stopping() {
         let Some(slot) = lane.slot() else {
             idle.idle(IDLE_MAX);
@@ -265,7 +266,8 @@ fn ingest(source: &mut dyn Source, lane: &mut Producer<Slot>, idle: &Idle, share
         match source.next(&mut slot.frame)? {
             Next::Frame => {
                 let info = slot.frame.info;
-                slot.arrival = intake.accepted.load(Ordering::Relaxed);
+                slot.arrival = arrivals;
+                arrivals += 1;
                 count(&intake.received, 1);
                 if info.series_began {
                     shared.tell(Event::SeriesBegan { frame: info.number });
@@ -307,7 +309,8 @@ fn reject(counters: &[std::sync::atomic::AtomicU64; Reason::ALL.len()], reason: 
     }
 }
 
-/// Hands decodes and events to the sinks until the compute thread is gone, and tells them the end.
+/// Hands decodes and events to the sinks until the compute thread is gone, and tells every sink the end: one that failed
+/// does not keep the others from saying so to whoever listens to them.
 fn publish(
     sinks: &mut [Box<dyn Sink>],
     lane: &mut Consumer<Decode>,
@@ -315,6 +318,24 @@ fn publish(
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
     shared.settle("publish", shared.settings.realtime.publish_core);
+    let mut ended = hand_on(sinks, lane, idle, shared);
+    let fault = shared.fault.get().copied().or(ended.is_err().then_some("publish"));
+    shared.tell(fault.map_or(Event::Shutdown, |stage| Event::Fault { stage }));
+    ended = ended.and(tell_events(sinks, shared));
+    for sink in sinks {
+        // The first failure is the cause; the other sinks are told the end all the same.
+        ended = ended.and(sink.finish(fault).map_err(Failure::from));
+    }
+    ended
+}
+
+/// The work of the publish thread until there is nothing more to come.
+fn hand_on(
+    sinks: &mut [Box<dyn Sink>],
+    lane: &mut Consumer<Decode>,
+    idle: &Idle,
+    shared: &Shared<'_>,
+) -> Result<(), Failure> {
     let mut ticked_ns = 0;
     loop {
         tell_events(sinks, shared)?;
@@ -326,7 +347,7 @@ fn publish(
             }
             Received::Empty if shared.decoding.load(Ordering::Relaxed) => std::thread::yield_now(),
             Received::Empty => idle.idle(IDLE_MAX),
-            Received::Closed => break,
+            Received::Closed => return tell_events(sinks, shared),
         }
         let now = now_ns();
         if now - ticked_ns >= IDLE_MAX.as_nanos() as u64 {
@@ -336,15 +357,6 @@ fn publish(
             }
         }
     }
-    tell_events(sinks, shared)?;
-    let fault = shared.fault.get().copied();
-    let last = fault.map_or(Event::Shutdown, |stage| Event::Fault { stage });
-    shared.tell(last);
-    tell_events(sinks, shared)?;
-    for sink in sinks.iter_mut() {
-        sink.finish(fault)?;
-    }
-    Ok(())
 }
 
 fn tell_events(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<(), Failure> {

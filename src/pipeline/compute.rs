@@ -210,7 +210,8 @@ const MISSING_SHARE_MAX: f64 = 0.1;
 
 /// What was seen before, to tell what begins and what ends, and how far a decode may be trusted.
 struct Judge {
-    arrival: Option<u64>,
+    /// Frames that have arrived up to and including the last one seen.
+    arrived: u64,
     number: Option<u64>,
     /// Frames missing before each of the last decodes, one window long.
     missing: Vec<u64>,
@@ -224,7 +225,7 @@ struct Judge {
 impl Judge {
     fn new(window_frames: usize) -> Self {
         Self {
-            arrival: None,
+            arrived: 0,
             number: None,
             missing: vec![0; window_frames.max(1)],
             next: 0,
@@ -235,10 +236,10 @@ impl Judge {
         }
     }
 
-    /// Frames that arrived after the last one decoded and before this one.
+    /// Frames that arrived after the last one taken, or since the start, and before this one.
     fn skipped(&mut self, slot: &Slot) -> u64 {
-        let before = self.arrival.replace(slot.arrival);
-        before.map_or(0, |before| slot.arrival.saturating_sub(before + 1))
+        let arrived = std::mem::replace(&mut self.arrived, slot.arrival + 1);
+        slot.arrival.saturating_sub(arrived)
     }
 
     /// Notes what begins and ends with this frame.

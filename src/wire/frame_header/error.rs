@@ -100,7 +100,7 @@ pub enum HeaderError {
         pixel_type: PixelType,
     },
     /// A frame that no slot can hold.
-    #[error("frame is {bytes} bytes; at most {bytes_max} are taken: raise source.frame_bytes_max")]
+    #[error("frame is {bytes} bytes; at most {bytes_max} are taken: raise `source.frame_max_mib`")]
     TooLarge {
         /// Bytes by the header.
         bytes: usize,

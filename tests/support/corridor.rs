@@ -1,0 +1,247 @@
+//! A small corridor for tests: an untrained model whose warm-up lasts a few frames, a movie with known motion, a source that
+//! does what the test says, and a sink that keeps what it is given.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use burn::tensor::Device;
+use haltere::bench::movie::Movie;
+use haltere::config::{self, Config, NewSeries, Overload, Wait};
+use haltere::decoder::Decoder;
+use haltere::event::Event;
+use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, PixelType, Shape};
+use haltere::model::{Kind, Provenance};
+use haltere::pipeline::{Corridor, Line, Settings, no_realtime};
+use haltere::preprocess::parameters::{Baseline, Normalise, Parameters, Registration};
+use haltere::publish::{Sink, SinkError};
+use haltere::source::{Next, Source, SourceError};
+use haltere::train::export::{Details, write};
+use haltere::train::{Network, NetworkSpec};
+
+/// Side of the frames and of the model's input, px.
+pub const SIDE: usize = 64;
+/// Frames per second of the model and of every source here.
+pub const RATE_HZ: f64 = 30.0;
+/// Longest time that anything here is waited for, s; reaching it is a failure.
+pub const GIVE_UP_S: u64 = 60;
+
+/// Path of the daemon under test.
+pub const HALTERE: &str = env!("CARGO_BIN_EXE_haltere");
+
+/// A model of 64×64 px in a folder of its own, ready after about a dozen frames.
+pub struct Small {
+    pub folder: tempfile::TempDir,
+    pub manifest: PathBuf,
+}
+
+impl Small {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = NetworkSpec::for_input(Shape::new(1, SIDE, SIDE));
+        spec.window_frames = 4;
+        let network = Network::new(&spec, 3, &Device::flex()).unwrap();
+        let details = Details {
+            name: "small".into(),
+            kind: Kind::Streaming,
+            frame_rate_hz: RATE_HZ,
+            look_ahead_frames: 0,
+            provenance: Provenance::default(),
+            preprocess: Parameters {
+                registration: Some(Registration {
+                    template_frames: 6,
+                    template_rounds: 2,
+                    reach_px: 8,
+                    ..Registration::default()
+                }),
+                baseline: Some(Baseline { average_frames: 3, ..Baseline::default() }),
+                normalise: Some(Normalise { warmup_frames: 4, ..Normalise::default() }),
+                ..Parameters::default()
+            },
+        };
+        let manifest = write(&network, &spec, &details, folder.path()).unwrap();
+        Self { folder, manifest }
+    }
+
+    pub fn config(&self) -> Config {
+        Config { model: self.manifest.clone(), ..Config::default() }
+    }
+
+    pub fn decoder(&self) -> Decoder {
+        Decoder::open(&self.config()).unwrap()
+    }
+
+    /// `ipc://` in this model's folder: no two tests ever want the same.
+    pub fn endpoint(&self, name: &str) -> String {
+        format!("ipc://{}", self.folder.path().join(name).display())
+    }
+}
+
+/// The movie of all tests: 60 noisy, moving frames of 64×64 px, the same every time.
+pub fn movie() -> &'static [Vec<u16>] {
+    static MOVIE: OnceLock<Vec<Vec<u16>>> = OnceLock::new();
+    MOVIE.get_or_init(|| {
+        let movie = Movie::new(SIDE, 60, 11);
+        (0..movie.frames()).map(|frame| movie.expose(frame, 2.0, 5)).collect()
+    })
+}
+
+/// Writes the first `frames` frames of the endless movie as a raw file `uint16:64x64`.
+pub fn write_raw(path: &Path, frames: usize) {
+    let pixels = (0..frames).flat_map(|n| &movie()[n % movie().len()]);
+    std::fs::write(path, pixels.flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+}
+
+/// Layout of [`write_raw`] for `--raw`.
+pub const RAW: &str = "uint16:64x64";
+
+/// What a scripted source does at its `n`-th call.
+pub enum Step {
+    /// The movie's frame of this number.
+    Frame(u64),
+    /// The frame of this number with its first rows only: another geometry.
+    Cropped(u64),
+    /// Nothing yet.
+    Idle,
+    /// The end of the recording.
+    End,
+    /// The end of the world.
+    Fail,
+}
+
+/// A source that does what a function of its calls says.
+pub struct Scripted<F>(pub u64, pub F);
+
+impl<F> Scripted<F> {
+    pub fn new(script: F) -> Self {
+        Self(0, script)
+    }
+}
+
+/// Frames 0 to `frames` and then the end.
+pub fn recording(frames: u64) -> Box<dyn Source> {
+    Box::new(Scripted::new(move |n| if n < frames { Step::Frame(n) } else { Step::End }))
+}
+
+impl<F: FnMut(u64) -> Step + Send> Source for Scripted<F> {
+    fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
+        let step = (self.1)(self.0);
+        self.0 += 1;
+        let (number, height) = match step {
+            Step::Frame(number) => (number, SIDE),
+            Step::Cropped(number) => (number, SIDE - 8),
+            Step::Idle => {
+                std::thread::yield_now();
+                return Ok(Next::Idle);
+            }
+            Step::End => return Ok(Next::End),
+            Step::Fail => {
+                return Err(SourceError::Socket { endpoint: "scripted".into(), cause: "the cable was pulled".into() });
+            }
+        };
+        into.info = FrameInfo {
+            shape: Shape::new(1, height, SIDE),
+            pixel_type: PixelType::U16,
+            number,
+            gap: 0,
+            t_device: Some(DeviceTime {
+                ns: (number as f64 * 1e9 / RATE_HZ) as i64,
+                clock: Clock::Device,
+                stamp: None,
+            }),
+            t_received_ns: haltere::stats::now_ns(),
+            source: "scripted".parse().unwrap(),
+            series: None,
+            series_began: number == 0,
+        };
+        let pixels = &movie()[number as usize % movie().len()][..height * SIDE];
+        into.bytes_mut().copy_from_slice(bytemuck::cast_slice(pixels));
+        Ok(Next::Frame)
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        2 * SIDE * SIDE
+    }
+}
+
+/// What a sink was given.
+#[derive(Default)]
+pub struct Kept {
+    pub decodes: Vec<Decode>,
+    pub events: Vec<Event>,
+    pub finished: Vec<Option<&'static str>>,
+}
+
+impl Kept {
+    pub fn numbers(&self) -> Vec<u64> {
+        self.decodes.iter().map(|decode| decode.frame.number).collect()
+    }
+
+    /// Everything of each decode that must not depend on time, to the last bit.
+    pub fn bits(&self) -> Vec<(u64, Vec<u32>, String)> {
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect();
+        let told = |d: &Decode| format!("{:?} {:?} {:?}", d.observation, d.quality, d.action);
+        self.decodes.iter().map(|d| (d.frame.number, bits(&d.embedding.values), told(d))).collect()
+    }
+}
+
+/// A sink that keeps everything.
+#[derive(Clone, Default)]
+pub struct Keeper(pub Arc<Mutex<Kept>>);
+
+impl Sink for Keeper {
+    fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
+        self.0.lock().unwrap().decodes.push(decode.clone());
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event) -> Result<(), SinkError> {
+        self.0.lock().unwrap().events.push(*event);
+        Ok(())
+    }
+
+    fn finish(&mut self, fault: Option<&'static str>) -> Result<(), SinkError> {
+        self.0.lock().unwrap().finished.push(fault);
+        Ok(())
+    }
+}
+
+/// How a corridor of a test runs.
+pub fn settings(decoder: &Decoder, overload: Overload, depth_frames: usize, wait: Wait) -> Settings {
+    Settings {
+        lane: config::Lane { depth_frames, overload },
+        realtime: no_realtime(wait),
+        new_series: NewSeries::Keep,
+        ..decoder.settings(&Config::default())
+    }
+}
+
+/// A corridor from `source` to `sinks`, every frame decoded, parked while idle.
+pub fn corridor(decoder: Decoder, source: Box<dyn Source>, sinks: Vec<Box<dyn Sink>>, line: &Line) -> Corridor {
+    let settings = settings(&decoder, Overload::Wait, 4, Wait::Park);
+    Corridor { source, preprocess: decoder.preprocess, encoder: decoder.encoder, sinks, settings, line: line.clone() }
+}
+
+/// A child process that does not outlive its test.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn start(args: &[&str]) -> Self {
+        let child = Command::new(HALTERE).args(args).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        Self(child.unwrap())
+    }
+
+    /// Waits for the end; the process must succeed.
+    pub fn join(mut self) {
+        let status = self.0.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
