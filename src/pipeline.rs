@@ -334,9 +334,8 @@ fn publish(
     }
     tell_events(sinks, shared)?;
     let fault = shared.fault.get().copied();
-    let last = fault.map_or(Event::Shutdown, |stage| Event::Fault { stage });
-    shared.tell(last);
-    tell_events(sinks, shared)?;
+    // For the log only: each sink says it itself, after its last decode.
+    let _ = shared.line.log.force_push(fault.map_or(Event::Shutdown, |stage| Event::Fault { stage }));
     for sink in sinks.iter_mut() {
         sink.finish(fault)?;
     }
