@@ -320,8 +320,8 @@ fn publish(
     shared.settle("publish", shared.settings.realtime.publish_core);
     let mut ended = hand_on(sinks, lane, idle, shared);
     let fault = shared.fault.get().copied().or(ended.is_err().then_some("publish"));
-    shared.tell(fault.map_or(Event::Shutdown, |stage| Event::Fault { stage }));
-    ended = ended.and(tell_events(sinks, shared));
+    // For the log only: each sink says it itself, after its last decode.
+    let _ = shared.line.log.force_push(fault.map_or(Event::Shutdown, |stage| Event::Fault { stage }));
     for sink in sinks {
         // The first failure is the cause; the other sinks are told the end all the same.
         ended = ended.and(sink.finish(fault).map_err(Failure::from));
