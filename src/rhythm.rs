@@ -17,6 +17,9 @@ const WARM_NS: u64 = 1_500_000;
 /// Weight of a new interval in the smoothed period, as a divisor.
 const SMOOTHING: u64 = 8;
 
+/// Intervals in a row that do not fit before the period is taken anew.
+const STRANGE_MAX: u32 = 4;
+
 /// What an idle thread should do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
@@ -33,6 +36,8 @@ pub enum Advice {
 pub struct Rhythm {
     last_ns: u64,
     period_ns: u64,
+    /// Intervals in a row that do not fit the period.
+    strange: u32,
     warmed: bool,
 }
 
@@ -40,15 +45,25 @@ impl Rhythm {
     /// A frame arrived.
     pub fn note(&mut self, arrived_ns: u64) {
         let interval = arrived_ns.saturating_sub(self.last_ns);
-        let usual = self.period_ns > 0 && interval < 2 * self.period_ns;
-        self.period_ns = match (self.last_ns, usual) {
-            (0, _) => 0,
-            (_, true) => self.period_ns - self.period_ns / SMOOTHING + interval / SMOOTHING,
-            // The first interval, or a gap: the stream may go on at another rate, which the next intervals will tell.
-            (_, false) => interval,
-        };
+        if self.last_ns > 0 {
+            self.learn(interval);
+        }
         self.last_ns = arrived_ns;
         self.warmed = false;
+    }
+
+    fn learn(&mut self, interval: u64) {
+        if (self.period_ns / 2..2 * self.period_ns).contains(&interval) {
+            self.period_ns = self.period_ns - self.period_ns / SMOOTHING + interval / SMOOTHING;
+            self.strange = 0;
+            return;
+        }
+        // One strange interval is a gap or a burst; several are another rate.
+        self.strange += 1;
+        if self.period_ns == 0 || self.strange == STRANGE_MAX {
+            self.period_ns = interval;
+            self.strange = 0;
+        }
     }
 
     /// What to do at this time. [`Advice::Warm`] is given once per frame.

@@ -55,7 +55,9 @@ fn a_port_in_use_is_named_with_its_key() {
         ("source.endpoint", Some("source.attach=bind"), 6),
     ] {
         let mut command = rig.command(&["--set", &format!("{key}=tcp://{address}")]);
-        more.iter().for_each(|setting| drop(command.args(["--set", setting])));
+        for setting in more {
+            command.args(["--set", setting]);
+        }
         finish(&mut command).code(code).says(&[&port, "in use", key]);
     }
 }
