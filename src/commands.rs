@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write, stdout};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -81,7 +81,7 @@ fn microscope(args: &PlayArgs) -> anyhow::Result<()> {
         endpoint: args.endpoint.to_string(),
         pattern: if args.push { Pattern::Push } else { Pattern::Pub },
         attach: if args.connect { Attach::Connect } else { Attach::Bind },
-        series: args.series,
+        series: args.series.or_else(series_of_now),
         pace: if args.flood { Pace::Flood } else { args.recording.rate.map_or(Pace::Recording, Pace::Hz) },
         loops: (args.repeat > 0).then_some(args.repeat),
         duration: args.seconds.map(Duration::from_secs_f64),
@@ -118,6 +118,12 @@ fn microscope(args: &PlayArgs) -> anyhow::Result<()> {
         eprintln!("nobody listened on {} when the first frame went out", args.endpoint);
     }
     Ok(())
+}
+
+/// A series of this start's own: a microscope that was started anew is then never taken for the one before.
+fn series_of_now() -> Option<Name> {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    format!("play-{}", since_1970.as_millis()).parse().ok()
 }
 
 fn listener(args: WatchArgs) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@
 //! A request is one message, `{"command":"template reset"}` or the bare words; so is the answer: `{"ok":true,…}` or
 //! `{"ok":false,"error":"…"}`.
 
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 
 use crate::pipeline::Line;
@@ -57,6 +58,10 @@ impl Control {
     /// # Errors
     /// When the endpoint is taken or not an endpoint.
     pub fn bind(endpoint: &str) -> Result<Self, ControlError> {
+        // libzmq would silently take the path of a living daemon away from it.
+        if endpoint.strip_prefix("ipc://").is_some_and(|path| UnixStream::connect(path).is_ok()) {
+            return Err(failed(endpoint, zmq::Error::EADDRINUSE));
+        }
         let open = || {
             let socket = zmq::Context::new().socket(zmq::REP)?;
             socket.set_linger(0)?;

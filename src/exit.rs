@@ -5,6 +5,8 @@
 use crate::config::ConfigError;
 use crate::encode::EncodeError;
 use crate::model::ModelError;
+use crate::model_command::CommandError;
+use crate::play::PlayError;
 use crate::publish::SinkError;
 use crate::source::SourceError;
 
@@ -51,6 +53,19 @@ impl ExitCode {
             let wrong_model = matches!(error, EncodeError::Mismatch { .. });
             return Some(if wrong_model { Self::Model } else { Self::OnnxRuntime });
         }
+        // Errors that only pass another one on do not show it in the chain.
+        match cause.downcast_ref::<CommandError>() {
+            Some(CommandError::Model(inner)) => return Self::of_cause(inner),
+            Some(CommandError::Encode(inner)) => return Self::of_cause(inner),
+            Some(CommandError::Unfit { .. }) => return Some(Self::Model),
+            _ => {}
+        }
+        match cause.downcast_ref::<PlayError>() {
+            Some(PlayError::Source(_) | PlayError::Empty) => return Some(Self::Source),
+            Some(PlayError::Socket { .. }) => return Some(Self::Sink),
+            Some(PlayError::Option { .. }) => return Some(Self::Usage),
+            None => {}
+        }
         let is = [
             (cause.is::<ConfigError>(), Self::Config),
             (cause.is::<ModelError>(), Self::Model),
@@ -90,6 +105,18 @@ mod tests {
         let failure = Failure { code: ExitCode::Stage, what: "encode failed in mid-run".to_owned() };
         assert_eq!(ExitCode::of(&Err::<(), _>(error).context(failure).unwrap_err()), ExitCode::Stage);
         assert_eq!(ExitCode::of(&anyhow::anyhow!("anything")), ExitCode::Other);
+    }
+
+    #[test]
+    fn a_cause_that_is_only_passed_on_keeps_its_code() {
+        let file = || SourceError::File { path: "a.tif".into(), cause: "not there".to_owned() };
+        assert_eq!(ExitCode::of(&PlayError::from(file()).into()), ExitCode::Source);
+        let socket = PlayError::Socket { endpoint: "tcp://127.0.0.1:1".to_owned(), cause: "taken".to_owned() };
+        assert_eq!(ExitCode::of(&socket.into()), ExitCode::Sink);
+        let runtime = EncodeError::Runtime { cause: "missing".to_owned() };
+        assert_eq!(ExitCode::of(&CommandError::from(runtime).into()), ExitCode::OnnxRuntime);
+        let model = ModelError::Missing { path: "a.toml".into() };
+        assert_eq!(ExitCode::of(&CommandError::from(model).into()), ExitCode::Model);
     }
 
     #[test]

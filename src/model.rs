@@ -127,6 +127,15 @@ pub enum ModelError {
         /// Why.
         cause: std::io::Error,
     },
+    /// There is no such file.
+    #[error(
+        "{}: there is no such file; --model (or `model` in the configuration) names a manifest, `haltere model init` makes \
+         an untrained model, `haltere model adopt` a manifest for an ONNX file", path.display()
+    )]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Not a manifest: syntax, unknown or missing keys, with the line.
     #[error("{}: {message}", path.display())]
     Syntax {
@@ -196,7 +205,7 @@ impl Manifest {
     /// Reads and checks a manifest; does not look at the ONNX file.
     ///
     /// # Errors
-    /// [`ModelError::File`], [`ModelError::Syntax`] or [`ModelError::Value`].
+    /// [`ModelError::Missing`], [`ModelError::File`], [`ModelError::Syntax`] or [`ModelError::Value`].
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         let text = read_text(path)?;
         let manifest: Self = toml::from_str(&text)
@@ -323,9 +332,9 @@ impl Check<'_> {
 /// SHA-256 of a file, 64 lower-case hexadecimal digits. Reads in pieces: the file may be large.
 ///
 /// # Errors
-/// [`ModelError::File`].
+/// [`ModelError::Missing`] or [`ModelError::File`].
 pub fn sha256_of(path: &Path) -> Result<String, ModelError> {
-    let failed = |cause| ModelError::File { path: path.into(), cause };
+    let failed = |cause| unreadable(path, cause);
     let mut file = std::fs::File::open(path).map_err(failed)?;
     let mut hash = sha2::Sha256::new();
     let mut piece = vec![0; 1 << 16];
@@ -355,8 +364,15 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     })
 }
 
+fn unreadable(path: &Path, cause: std::io::Error) -> ModelError {
+    match cause.kind() {
+        std::io::ErrorKind::NotFound => ModelError::Missing { path: path.into() },
+        _ => ModelError::File { path: path.into(), cause },
+    }
+}
+
 fn read_text(path: &Path) -> Result<String, ModelError> {
-    let failed = |cause| ModelError::File { path: path.into(), cause };
+    let failed = |cause| unreadable(path, cause);
     let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > MANIFEST_BYTES_MAX {
         let message = format!("{size} bytes; a manifest has at most {MANIFEST_BYTES_MAX}");

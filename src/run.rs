@@ -28,6 +28,7 @@ use crate::source::zmq::ZmqSource;
 /// # Errors
 /// What could not be opened, or the stage that failed.
 pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Path>) -> anyhow::Result<()> {
+    report.map_or(Ok(()), expect_folder)?;
     let line = Line::default();
     stop_on_signals(&line.stop)?;
     let decoder = Decoder::open(config)?;
@@ -72,6 +73,16 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
     }
     let what = "the corridor ended before its source".to_owned();
     ended.context(Failure { code: ExitCode::Stage, what })
+}
+
+/// What cannot be written at the end is better known before the experiment.
+fn expect_folder(report: &Path) -> anyhow::Result<()> {
+    let folder = report.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let what = format!("--report {}: the folder {} is not there; create it first", report.display(), folder.display());
+    Err(Failure { code: ExitCode::Sink, what }.into())
 }
 
 /// First SIGINT or SIGTERM: end in order. Second: leave at once.

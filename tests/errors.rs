@@ -55,7 +55,7 @@ fn a_port_in_use_is_named_with_its_key() {
         ("source.endpoint", Some("source.attach=bind"), 6),
     ] {
         let mut command = rig.command(&["--set", &format!("{key}=tcp://{address}")]);
-        for setting in more {
+        if let Some(setting) = more {
             command.args(["--set", setting]);
         }
         finish(&mut command).code(code).says(&[&port, "in use", key]);
@@ -99,14 +99,12 @@ fn a_model_that_is_missing_changed_or_no_model_is_named_with_what_to_do() {
 
 #[test]
 fn a_missing_onnx_runtime_is_named_with_the_command_that_fetches_it() {
-    let nowhere = |command: &mut Command| drop(command.env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so"));
+    let nowhere = ("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so");
     let rig = Rig::new(small());
-    let mut run = rig.command(&[]);
-    nowhere(&mut run);
-    finish(&mut run).code(5).says(&["/nowhere/libonnxruntime.so", "make setup"]);
+    finish(rig.command(&[]).env(nowhere.0, nowhere.1)).code(5).says(&["/nowhere/libonnxruntime.so", "make setup"]);
     let out = rig.path("out.npy");
     let mut embed = haltere(["embed", "--model"]);
-    nowhere(embed.arg(&rig.model).arg("--out").arg(&out).arg(fly("GC6s.tif")));
+    embed.arg(&rig.model).arg("--out").arg(&out).arg(fly("GC6s.tif")).env(nowhere.0, nowhere.1);
     finish(&mut embed).code(5).says(&["make setup"]);
     assert!(!out.exists());
 }

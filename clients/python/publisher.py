@@ -50,6 +50,8 @@ def main():
         time.sleep(max(0.0, start + number / options.hz - time.monotonic()))
         send_frame(socket, frames[number % len(frames)], number, options.source)
         number += 1
+    socket.close()
+    zmq.Context.instance().term()       # waits until the last frames are out; a program that just ends may lose them
 
 
 if __name__ == "__main__":

@@ -157,7 +157,16 @@ fn model(config: &Config) -> Vec<Line> {
 fn manifest_lines(path: &Path, loaded: &Result<Model, ModelError>) -> Vec<Line> {
     let model = match loaded {
         Ok(model) => &model.manifest,
-        Err(error) => return vec![Line::fault("model", error.to_string(), advice_for(path, error))],
+        // Elsewhere the message ends with this advice; here it has a place of its own.
+        Err(ModelError::Missing { path }) => {
+            let advice = "name a model with --model or the key `model`; `haltere model init` makes an untrained one, `haltere \
+                          model adopt` a manifest for an ONNX file of yours";
+            return vec![Line::fault("model", format!("{} is not there", path.display()), advice)];
+        }
+        Err(error) => {
+            let advice = format!("`haltere model inspect {}` shows it", path.display());
+            return vec![Line::fault("model", error.to_string(), advice)];
+        }
     };
     let kind = match model.kind {
         Kind::Streaming => "streaming",
@@ -188,17 +197,6 @@ fn manifest_lines(path: &Path, loaded: &Result<Model, ModelError>) -> Vec<Line> 
         }
     });
     lines
-}
-
-fn advice_for(path: &Path, error: &ModelError) -> String {
-    match error {
-        ModelError::File { .. } if !path.exists() => {
-            "name a model with --model or the key `model`; `haltere model init` makes an untrained one, `haltere model \
-             adopt` a manifest for an ONNX file of yours"
-                .to_owned()
-        }
-        _ => format!("`haltere model inspect {}` shows it", path.display()),
-    }
 }
 
 fn runtime_lines(refused: Option<&EncodeError>) -> Vec<Line> {
@@ -246,8 +244,7 @@ mod tests {
     #[test]
     fn a_model_that_is_not_there_is_told_how_to_be_made() {
         let path = Path::new("/nowhere/m.toml");
-        let cause = std::io::Error::from(std::io::ErrorKind::NotFound);
-        let lines = manifest_lines(path, &Err(ModelError::File { path: path.to_owned(), cause }));
+        let lines = manifest_lines(path, &Err(ModelError::Missing { path: path.to_owned() }));
         assert_eq!(lines[0].level, Level::Fault);
         assert!(lines[0].advice.contains("haltere model init"), "{}", lines[0].advice);
     }

@@ -411,8 +411,11 @@ impl Microscope {
     }
 }
 
-/// Settings with which no frame is lost on a machine however busy.
-pub const LOSSLESS: [&str; 8] = [
+/// Settings with which no frame is lost on a machine however busy. The long queue is for senders that leave at once: libzmq
+/// forgets what it has not read of a connection that was closed while the queue was full.
+pub const LOSSLESS: [&str; 10] = [
+    "--set",
+    "source.hwm=10000",
     "--set",
     "source.pattern=pull",
     "--set",
