@@ -92,10 +92,10 @@ fn a_reset_begins_anew_as_if_nothing_had_been_before() {
     let requests = line.requests.clone();
     let done = line.stats.clone();
     // 70 frames of another part of the movie; when all of them are decoded the reset, and then the movie from its begin.
-    let mut next = 0;
+    let (mut next, until) = (0, Instant::now() + Duration::from_secs(GIVE_UP_S));
     let source = Scripted::new(move |_| {
-        let waiting = next == 70 && done.compute.encoded.load(Relaxed) < 70;
-        if waiting {
+        if next == 70 && done.compute.encoded.load(Relaxed) < 70 {
+            assert!(Instant::now() < until, "70 frames are never decoded");
             return Step::Idle;
         }
         if next == 70 {
