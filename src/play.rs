@@ -24,6 +24,8 @@ pub const RATE_HZ_DEFAULT: f64 = 30.0;
 const STOP_MS: u64 = 50;
 /// How long the socket may go on sending after the last frame, ms.
 const LINGER_MS: i32 = 3000;
+/// How long the connection is held after the end message.
+const HOLD: Duration = Duration::from_millis(500);
 /// Between two calls of `progress`, ns.
 const PROGRESS_NS: u64 = 100_000_000;
 /// Before an intended time, a spinning sender wakes up this early.
@@ -415,7 +417,13 @@ impl<'a> Sender<'a> {
     fn send_end(&mut self, stop: &AtomicBool) -> Result<(), PlayError> {
         self.header.clear();
         self.header.push_str(r#"{"htype":"end"}"#);
-        self.send_head(0, stop).map(|_| ())
+        self.send_head(0, stop)?;
+        // A receiver whose queue is full when we hang up loses what it has not read yet: let it read.
+        let until = Instant::now() + HOLD;
+        while Instant::now() < until && !stop.load(Relaxed) {
+            std::thread::sleep(Duration::from_millis(STOP_MS));
+        }
+        Ok(())
     }
 
     fn write_header(&mut self, shape: Shape, pixel_type: PixelType, source: Name, number: u64, ns: u64) {
