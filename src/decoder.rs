@@ -42,8 +42,8 @@ impl Decoder {
             new_series: config.source.new_series,
             end_with_series: false,
             decodes_actions: self.model.decodes_actions(),
-            window_frames: manifest.window_frames,
-            model_hz: manifest.frame_rate_hz,
+            window_frames: manifest.window_frames * manifest.preprocess.average_frames,
+            needed_hz: manifest.frame_rate_hz * manifest.preprocess.average_frames as f64,
         }
     }
 

@@ -111,14 +111,14 @@ pub enum Event {
     },
     /// The stream's rate is more than 10 % off the model's.
     FrameRateOff {
-        /// Measured, after averaging, Hz.
+        /// Frames per second that come.
         measured_hz: f32,
-        /// The model's, Hz.
-        model_hz: f32,
+        /// Frames per second that the model needs: its own rate times the frames it averages.
+        needed_hz: f32,
     },
     /// The rate fits again.
     FrameRateBack {
-        /// Measured, after averaging, Hz.
+        /// Frames per second that come.
         measured_hz: f32,
     },
     /// Frames hold NaN or infinite pixels (said when it begins).
@@ -173,9 +173,9 @@ impl std::fmt::Display for Event {
             Self::SeriesBegan { frame } => write!(f, "a series began with frame {frame}"),
             Self::SeriesEnded => write!(f, "the sender ended its series"),
             Self::Ready { frame } => write!(f, "warm-up over: decodes count from frame {frame}"),
-            Self::FrameRateOff { measured_hz, model_hz } => write!(
+            Self::FrameRateOff { measured_hz, needed_hz } => write!(
                 f,
-                "frame rate {measured_hz:.2} Hz, the model was made for {model_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model of that rate"
+                "frame rate {measured_hz:.2} Hz, the model needs {needed_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model of that rate"
             ),
             Self::FrameRateBack { measured_hz } => write!(f, "frame rate fits again: {measured_hz:.2} Hz"),
             Self::NonFinitePixels { frame, pixels } => write!(f, "frame {frame} holds {pixels} NaN or infinite pixels"),

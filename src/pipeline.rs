@@ -68,10 +68,10 @@ pub struct Settings {
     pub end_with_series: bool,
     /// Does the model decode actions (trained, with labels)?
     pub decodes_actions: bool,
-    /// Model frames per window, for judging gaps within it.
+    /// Frames of the stream per window, for judging gaps within it.
     pub window_frames: usize,
-    /// The model's frame rate, Hz, for the events.
-    pub model_hz: f64,
+    /// Frames per second that the model needs of the stream, before averaging, for the events.
+    pub needed_hz: f64,
 }
 
 /// What the supervisor and the corridor share. Cloning gives another handle to the same line.

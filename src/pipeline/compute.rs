@@ -250,8 +250,8 @@ impl Judge {
         self.next = (self.next + 1) % self.missing.len();
 
         if began(&mut self.rate_off, seen.frame_rate_off) {
-            let (measured_hz, model_hz) = (seen.frame_rate_hz, shared.settings.model_hz as f32);
-            shared.tell(Event::FrameRateOff { measured_hz, model_hz });
+            let (measured_hz, needed_hz) = (seen.frame_rate_hz, shared.settings.needed_hz as f32);
+            shared.tell(Event::FrameRateOff { measured_hz, needed_hz });
         } else if !seen.frame_rate_off && std::mem::take(&mut self.rate_off) {
             shared.tell(Event::FrameRateBack { measured_hz: seen.frame_rate_hz });
         }

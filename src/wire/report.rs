@@ -101,9 +101,9 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         | Event::NonFiniteEmbedding { frame }
         | Event::ShiftAtBound { frame }
         | Event::Recovered { frame } => map.serialize_entry("frame", frame),
-        Event::FrameRateOff { measured_hz, model_hz } => {
+        Event::FrameRateOff { measured_hz, needed_hz } => {
             map.serialize_entry("measured_hz", measured_hz)?;
-            map.serialize_entry("model_hz", model_hz)
+            map.serialize_entry("needed_hz", needed_hz)
         }
         Event::FrameRateBack { measured_hz } => map.serialize_entry("measured_hz", measured_hz),
         Event::NonFinitePixels { frame, pixels } => {

@@ -1,3 +1,5 @@
+//! Headers that must be read, and headers that must be refused, each with its reason.
+
 use super::*;
 use crate::event::Reason;
 
