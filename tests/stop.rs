@@ -81,12 +81,14 @@ fn run(source: Box<dyn Source>, mut sinks: Vec<Box<dyn Sink>>, change: impl FnOn
 }
 
 impl Ended {
-    /// The keeper was told this end, once, and as the last event.
+    /// The keeper was told this end, once, by `finish` (which says it in its own words), and the log as its last event.
     fn assert_told(&self, fault: Option<&'static str>) {
         let kept = self.keeper.0.lock().unwrap();
         assert_eq!(kept.finished, [fault]);
         let last = fault.map_or(Event::Shutdown, |stage| Event::Fault { stage });
-        assert_eq!(kept.events.last(), Some(&last));
+        let logged: Vec<Event> = std::iter::from_fn(|| self.line.log.pop()).collect();
+        assert_eq!(logged.last(), Some(&last));
+        assert!(!kept.events.contains(&last), "said twice");
     }
 
     fn decoded(&self) -> Vec<u64> {
