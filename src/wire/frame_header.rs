@@ -4,7 +4,7 @@
 //! and make every mistake; behind this module there is one kind of header and it is right.
 //! What it must never do: allocate for a header that is right, guess what a sender meant, or trust a number.
 //!
-//! Values are first taken as they stand ([`Leaf`], [`List`]: inline, no memory of their own), then judged. serde_json takes
+//! Values are first taken as they stand (`Leaf`, `List`: inline, no memory of their own), then judged. serde_json takes
 //! memory only for escapes in keys and values known here, for unknown values nested two deep, and for syntax errors.
 //!
 //! areaDetector's ZeroMQ plugin gives `shape` with the fastest axis *first* (`[width, height]`), while the `array-1.0` note
