@@ -9,7 +9,7 @@
 //! stays too low decays in ΔF/F by `leak_per_s` per second, however bright the pixel. Until the ring is full F₀ is the
 //! average of what there is: the minimum of half-filled averages would be the minimum of noise.
 //!
-//! `running-quantile`: F₀ += g · D · (q − 1 if F < F₀, else q), where D is the running mean of |F − F₀|. At the fixed point a share q of
+//! `running-quantile`: F₀ += g · D · (q − 1{F < F₀}), where D is the running mean of |F − F₀|. At the fixed point a share q of
 //! frames lies below F₀. The gain g = 4·α, α = 1 − exp(−1 / (τ · rate)), brings a step back within about τ for
 //! quantiles from 0.1 to 0.9 of noise near normal (density · D is about ¼ there). α begins as 1/n, so that the first
 //! seconds converge fast; the estimate counts as warm after τ.
