@@ -33,6 +33,8 @@ pub mod publish;
 
 pub mod pipeline;
 
+pub mod simulate;
+
 #[cfg(feature = "train")]
 pub mod train;
 

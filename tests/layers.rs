@@ -41,7 +41,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "rt",
         ],
     ),
-    ("train", &["frame", "source", "preprocess", "encode", "model", "config"]),
+    ("simulate", &["frame", "source", "config", "stats::now_ns"]),
+    ("train", &["frame", "source", "preprocess", "encode", "model", "config", "simulate"]),
 ];
 
 #[test]

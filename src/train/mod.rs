@@ -3,9 +3,13 @@
 //! Why it exists: the network is defined once, so that what is trained, what is written to ONNX and what is compared with the
 //! daemon's own encoder cannot drift apart. What it must never do: run on the frame path, or touch lane, pipeline or publish.
 
+pub mod data;
+pub mod dataset;
+pub mod evaluate;
 pub mod export;
 pub mod network;
 pub mod onnx;
+pub mod report;
 pub mod spec;
 
 pub use network::Network;

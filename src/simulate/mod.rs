@@ -1,0 +1,1 @@
+//! Synthetic flies with known truth.

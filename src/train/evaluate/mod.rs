@@ -1,0 +1,1 @@
+//! What a representation is worth: probes, scores, chance, calibration, domain gap. Plain arithmetic on plain arrays.
