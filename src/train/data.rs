@@ -186,3 +186,13 @@ impl Dataset {
         found
     }
 }
+
+/// What makes an embedding strange: how far it lies from those of training, ranked among moments of held-out animals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoveltyReference {
+    /// Typical embeddings of training, `[prototypes, dimensions]`, rows of length 1.
+    pub prototypes: Array2<f32>,
+    /// Ascending quantiles of the distance 1 − max cosine over held-out moments, equally spaced in rank. The novelty of an
+    /// embedding is the share of them below its own distance: 0.99 = stranger than 99 % of held-out moments.
+    pub thresholds: Vec<f32>,
+}
