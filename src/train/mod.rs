@@ -3,13 +3,21 @@
 //! Why it exists: the network is defined once, so that what is trained, what is written to ONNX and what is compared with the
 //! daemon's own encoder cannot drift apart. What it must never do: run on the frame path, or touch lane, pipeline or publish.
 
+pub mod augment;
+pub mod batch;
+pub mod behaviour;
+pub mod behaviour_net;
 pub mod data;
 pub mod dataset;
 pub mod evaluate;
 pub mod export;
+pub mod learner;
+pub mod loss;
 pub mod network;
 pub mod onnx;
 pub mod report;
+pub mod represent;
+pub mod settings;
 pub mod spec;
 
 pub use network::Network;

@@ -122,7 +122,7 @@ impl Network {
 }
 
 /// x / max(|x|, 1e-12), row by row. The bound lies under the root, where the gradient stays finite.
-fn unit_length(rows: Tensor<2>) -> Tensor<2> {
+pub(super) fn unit_length(rows: Tensor<2>) -> Tensor<2> {
     let norm = rows.clone().square().sum_dim(1).clamp_min(NORM_MIN * NORM_MIN).sqrt();
     rows / norm
 }
@@ -145,14 +145,15 @@ impl SplitMix {
     }
 }
 
-struct Maker<'a> {
-    random: SplitMix,
-    device: &'a Device,
+/// Makes layers with seeded weights.
+pub(super) struct Maker<'a> {
+    pub(super) random: SplitMix,
+    pub(super) device: &'a Device,
 }
 
 impl Maker<'_> {
     /// Uniform with the variance 2 / fan-in that keeps ReLU layers at one scale (He et al. 2015).
-    fn weights<const D: usize>(&mut self, shape: [usize; D], fan_in: usize) -> Param<Tensor<D>> {
+    pub(super) fn weights<const D: usize>(&mut self, shape: [usize; D], fan_in: usize) -> Param<Tensor<D>> {
         let bound = (6.0 / fan_in as f32).sqrt();
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| bound * self.random.signed()).collect();
         Param::from_data(TensorData::new(values, shape), self.device)
@@ -170,7 +171,8 @@ impl Maker<'_> {
         Block { convolution, norm: BatchNormConfig::new(width).init(self.device) }
     }
 
-    fn linear(&mut self, before: usize, after: usize) -> Linear {
+    /// Weights as above, a bias of zero.
+    pub(super) fn linear(&mut self, before: usize, after: usize) -> Linear {
         let mut linear = LinearConfig::new(before, after).with_initializer(Initializer::Zeros).init(self.device);
         linear.weight = self.weights([before, after], before);
         linear

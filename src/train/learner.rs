@@ -1,0 +1,217 @@
+//! Everything that learns, and what each method minimises.
+//!
+//! Why it exists: the exported network is the same for all methods; what stands beside it while it learns is not. What it must
+//! never do: read data, or touch the network's own definition.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::nn::gru::{Gru, GruConfig};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::batch::Batch;
+use super::behaviour_net::{BehaviourNet, ProjectionHead};
+use super::loss;
+use super::network::{Maker, Network, SplitMix};
+use super::settings::{Method, TrainSettings};
+use super::spec::{NetworkSpec, SpecError};
+
+/// σ² of the middle kernel of the maximum mean discrepancy: embeddings have length 1, so that strangers are √2 apart.
+pub const MMD_VARIANCE: f64 = 0.5;
+
+/// The network and what stands beside it in training.
+#[derive(Module, Debug)]
+pub struct Learner {
+    /// What is exported.
+    pub network: Network,
+    /// The other view.
+    pub behaviour: Option<BehaviourNet>,
+    /// Neural embedding → space of the contrast.
+    pub neural_head: Option<ProjectionHead>,
+    /// Behavioural embedding → space of the contrast.
+    pub behaviour_head: Option<ProjectionHead>,
+    /// Neural embedding → animal, behind a gradient reversal.
+    pub neural_domain: Option<ProjectionHead>,
+    /// Behavioural embedding → animal, behind a gradient reversal.
+    pub behaviour_domain: Option<ProjectionHead>,
+    /// Features of a window → its last hidden state.
+    pub recurrent: Option<Gru>,
+    /// Embedding → behaviour window.
+    pub pose: Option<Linear>,
+}
+
+/// What one step shows of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Shown {
+    /// The whole loss.
+    pub loss: f32,
+    /// Mean cosine of the two views of a moment; NaN where nothing is contrasted.
+    pub similarity_paired: f32,
+    /// Mean cosine of views of different moments; NaN where nothing is contrasted.
+    pub similarity_others: f32,
+}
+
+/// The loss and what goes with it, still as tensors.
+pub struct Loss {
+    /// To be minimised.
+    pub total: Tensor<1>,
+    similarities: Option<(Tensor<1>, Tensor<1>)>,
+}
+
+impl Loss {
+    fn plain(total: Tensor<1>) -> Self {
+        Self { total, similarities: None }
+    }
+
+    /// As numbers.
+    pub fn shown(&self) -> Shown {
+        let similarities = self.similarities.as_ref();
+        Shown {
+            loss: scalar(&self.total),
+            similarity_paired: similarities.map_or(f32::NAN, |(paired, _)| scalar(paired)),
+            similarity_others: similarities.map_or(f32::NAN, |(_, others)| scalar(others)),
+        }
+    }
+}
+
+/// The one value of a tensor; NaN if it cannot be had.
+pub fn scalar(tensor: &Tensor<1>) -> f32 {
+    let data = tensor.clone().into_data();
+    data.try_to_vec::<f32>().ok().and_then(|v| v.first().copied()).unwrap_or(f32::NAN)
+}
+
+impl Learner {
+    /// A learner with seeded random weights for data with so many animals and behaviour columns.
+    ///
+    /// # Errors
+    /// [`SpecError`] for a network that cannot be made.
+    pub fn new(
+        spec: &NetworkSpec,
+        settings: &TrainSettings,
+        animals: usize,
+        columns: usize,
+        device: &Device,
+    ) -> Result<Self, SpecError> {
+        let (method, seed) = (settings.method, settings.seed);
+        let network = Network::new(spec, seed, device)?;
+        let embedding = spec.embedding;
+        let head = |n: u64, before: usize, after: usize| ProjectionHead::new(before, after, seed ^ (n << 32), device);
+        let contrast = |n| method.contrasts().then(|| head(n, embedding, settings.projection));
+        let domain = |n| (method == Method::SimclrGrl).then(|| head(n, embedding, animals));
+        let recurrent = (method == Method::RegressionRecurrent).then(|| gru(spec.features, embedding, seed, device));
+        let regresses = matches!(method, Method::Regression | Method::RegressionRecurrent);
+        let mut make = Maker { random: SplitMix(seed ^ (6 << 32)), device };
+        Ok(Self {
+            network,
+            behaviour: method.contrasts().then(|| BehaviourNet::new(columns, embedding, seed ^ (1 << 32), device)),
+            neural_head: contrast(2),
+            behaviour_head: contrast(3),
+            neural_domain: domain(4),
+            behaviour_domain: domain(5),
+            recurrent,
+            pose: regresses.then(|| make.linear(embedding, columns * settings.behaviour.frames)),
+        })
+    }
+
+    /// Features of a batch's frames `[frames, D]` → its loss.
+    pub fn loss(&self, features: Tensor<2>, batch: &Batch, settings: &TrainSettings) -> Loss {
+        let windows = gather_windows(features, batch, settings.network.window_frames);
+        let embedding = self.embed_windows(windows);
+        match settings.method {
+            Method::Linear => Loss::plain(embedding.sum() * 0.0),
+            Method::Supervised => Loss::plain(self.supervised(embedding, batch)),
+            Method::Regression | Method::RegressionRecurrent => Loss::plain(self.regression(embedding, batch)),
+            _ => self.contrast(embedding, batch, settings),
+        }
+    }
+
+    /// Windows of features `[B,T,D]` → representation `[B,E]`.
+    pub fn embed_windows(&self, windows: Tensor<3>) -> Tensor<2> {
+        let Some(recurrent) = &self.recurrent else { return self.network.forward_features(windows) };
+        let [batch, length, _] = windows.dims();
+        let hidden = recurrent.forward(windows, None);
+        let [_, _, width] = hidden.dims();
+        hidden.slice([0..batch, length - 1..length, 0..width]).reshape([batch, width])
+    }
+
+    fn supervised(&self, embedding: Tensor<2>, batch: &Batch) -> Tensor<1> {
+        let classes: Vec<usize> = batch.labels.iter().map(|l| l.map_or(0, usize::from)).collect();
+        match self.network.logits(embedding.clone()) {
+            Some(logits) => loss::cross_entropy(logits * LOGIT_SCALE, &classes, &batch.label_weights),
+            None => embedding.sum() * 0.0,
+        }
+    }
+
+    fn regression(&self, embedding: Tensor<2>, batch: &Batch) -> Tensor<1> {
+        let Some(pose) = &self.pose else { return embedding.sum() * 0.0 };
+        let predicted = pose.forward(embedding);
+        let wanted = behaviour_of(batch, &predicted.device());
+        let dims = predicted.dims();
+        (predicted - wanted.reshape(dims)).square().mean()
+    }
+
+    fn contrast(&self, embedding: Tensor<2>, batch: &Batch, settings: &TrainSettings) -> Loss {
+        let heads = (&self.behaviour, &self.neural_head, &self.behaviour_head);
+        let (Some(behaviour), Some(neural_head), Some(behaviour_head)) = heads else {
+            return Loss::plain(embedding.sum() * 0.0);
+        };
+        let other = behaviour.forward(behaviour_of(batch, &embedding.device()));
+        let (a, b) = (neural_head.forward(embedding.clone()), behaviour_head.forward(other.clone()));
+        let mut total = loss::info_nce(a.clone(), b.clone(), settings.temperature);
+        let views = [(embedding, &self.neural_domain), (other, &self.behaviour_domain)];
+        for (view, domain) in views {
+            let extra = match settings.method {
+                Method::SimclrGrl => domain.as_ref().map(|domain| {
+                    let logits = domain.raw(loss::reverse_gradient(view, settings.alignment));
+                    loss::cross_entropy(logits, &batch.animals, &vec![1.0; batch.animals.len()])
+                }),
+                Method::SimclrMmd => Some(loss::mmd(view, &batch.animals, MMD_VARIANCE) * settings.alignment),
+                Method::SimclrCoral => {
+                    // Of unit vectors of E dimensions a covariance is of the size 1/E: brought to the size of the contrast.
+                    let [_, columns] = view.dims();
+                    let scale = settings.alignment * 4.0 * (columns * columns) as f64;
+                    Some(loss::coral(view, &batch.animals) * scale)
+                }
+                _ => None,
+            };
+            total = extra.into_iter().fold(total, |total, extra| total + extra);
+        }
+        Loss { total, similarities: Some(loss::similarities(a.detach(), b.detach())) }
+    }
+}
+
+/// Logits of embeddings of length 1 are too small to be sure of anything; the exported classifier is fitted anew.
+const LOGIT_SCALE: f64 = 10.0;
+
+/// A gated recurrent unit whose weights come from the seed.
+fn gru(before: usize, after: usize, seed: u64, device: &Device) -> Gru {
+    let mut gru = GruConfig::new(before, after, true).init(device);
+    let mut make = Maker { random: SplitMix(seed ^ (7 << 32)), device };
+    for gate in [&mut gru.update_gate, &mut gru.reset_gate, &mut gru.new_gate] {
+        gate.input_transform = make.linear(before, after);
+        gate.hidden_transform = make.linear(after, after);
+    }
+    gru
+}
+
+fn behaviour_of(batch: &Batch, device: &Device) -> Tensor<3> {
+    let shape = [batch.moments.len(), batch.behaviour_columns, batch.behaviour_frames];
+    Tensor::from_data(TensorData::new(batch.behaviour.clone(), shape), device)
+}
+
+/// Features of frames `[frames, D]` → windows `[B,T,D]`, mixed with those of other animals where the batch says so.
+fn gather_windows(features: Tensor<2>, batch: &Batch, window_frames: usize) -> Tensor<3> {
+    let [_, columns] = features.dims();
+    let device = features.device();
+    let rows: Vec<i32> =
+        batch.first_frames.iter().flat_map(|&first| (first..first + window_frames).map(|row| row as i32)).collect();
+    let count = rows.len();
+    let index = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device);
+    let windows = features.select(0, index).reshape([batch.first_frames.len(), window_frames, columns]);
+    let Some(mix) = &batch.mix else { return windows };
+    let partners: Vec<i32> = mix.iter().map(|&(partner, _)| partner as i32).collect();
+    let shares: Vec<f32> = mix.iter().map(|&(_, share)| share).collect();
+    let index = Tensor::<1, Int>::from_data(TensorData::new(partners, [mix.len()]), &device);
+    let share = Tensor::<3>::from_data(TensorData::new(shares, [mix.len(), 1, 1]), &device);
+    let others = windows.clone().select(0, index);
+    windows.clone() + (others - windows) * share
+}

@@ -1,0 +1,77 @@
+//! What a network makes of every moment of a data set: the input of every probe and measure.
+//!
+//! Why it exists: each frame is encoded once and each window is then a matter of its features, as in the daemon. What it must
+//! never do: learn; it takes a network on a plain device.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::Array2;
+
+use super::data::{Dataset, Moment, Representation};
+use super::learner::Learner;
+use super::spec::NetworkSpec;
+
+/// Frames encoded at once.
+const FRAMES_AT_ONCE: usize = 256;
+/// Windows embedded at once.
+const WINDOWS_AT_ONCE: usize = 512;
+
+/// Embeds `moments` (in order of trial and frame) with a learner on a plain device.
+pub fn represent(
+    learner: &Learner,
+    spec: &NetworkSpec,
+    look_ahead_frames: usize,
+    data: &Dataset,
+    moments: &[Moment],
+    device: &Device,
+) -> Representation {
+    let mut values = Vec::with_capacity(moments.len() * spec.embedding);
+    let mut features = (usize::MAX, Vec::new());
+    for chunk in moments.chunk_by(|a, b| a.trial == b.trial) {
+        let trial = chunk[0].trial;
+        if features.0 != trial {
+            features = (trial, features_of_trial(learner, data, trial, device));
+        }
+        for moments in chunk.chunks(WINDOWS_AT_ONCE) {
+            let mut windows = Vec::with_capacity(moments.len() * spec.window_frames * spec.features);
+            for moment in moments {
+                let end = (moment.frame + look_ahead_frames + 1) * spec.features;
+                windows.extend_from_slice(&features.1[end - spec.window_frames * spec.features..end]);
+            }
+            let shape = [moments.len(), spec.window_frames, spec.features];
+            let windows = Tensor::from_data(TensorData::new(windows, shape), device);
+            values.extend(floats(learner.embed_windows(windows)));
+        }
+    }
+    of_moments(data, moments, values)
+}
+
+/// Values `[moments, dimensions]` with the animal, trial and action of each moment.
+pub fn of_moments(data: &Dataset, moments: &[Moment], values: Vec<f32>) -> Representation {
+    let columns = values.len() / moments.len().max(1);
+    Representation {
+        animals: data.animals.clone(),
+        labels: data.labels.clone(),
+        values: Array2::from_shape_vec((moments.len(), columns), values).unwrap_or_default(),
+        animal: moments.iter().map(|m| data.trials[m.trial].animal).collect(),
+        trial: moments.iter().map(|m| m.trial).collect(),
+        label: moments.iter().map(|m| data.trials[m.trial].label[m.frame]).collect(),
+    }
+}
+
+/// `[frames, features]` of a whole trial.
+fn features_of_trial(learner: &Learner, data: &Dataset, trial: usize, device: &Device) -> Vec<f32> {
+    let (frames, shape) = (&data.trials[trial].frames, data.input);
+    let mut features = Vec::new();
+    for first in (0..frames.len()).step_by(FRAMES_AT_ONCE) {
+        let last = (first + FRAMES_AT_ONCE).min(frames.len());
+        let pixels: Vec<f32> = (first..last).flat_map(|index| frames.frame(index)).copied().collect();
+        let shape = [last - first, shape.channels, shape.height, shape.width];
+        let frames = Tensor::from_data(TensorData::new(pixels, shape), device);
+        features.extend(floats(learner.network.forward_frame(frames)));
+    }
+    features
+}
+
+fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().unwrap_or_default()
+}
