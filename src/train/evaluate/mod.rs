@@ -9,6 +9,8 @@ pub mod lbfgs;
 pub mod metrics;
 pub mod probe;
 mod rows;
+pub mod settings;
 
 pub use metrics::{Confusion, Reliability};
 pub use probe::{ClassWeight, Probe, ProbeError, ProbeOptions};
+pub use settings::{Evaluation, Options, Score, Setting, evaluate};

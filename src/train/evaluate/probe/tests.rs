@@ -110,7 +110,8 @@ fn one_class_alone_is_always_said() {
 fn bad_input_is_named() {
     let options = ProbeOptions::default();
     let good = array![[1.0f32, 2.0], [3.0, 4.0]];
-    let fit = |values: &Array2<f32>, labels: &[usize]| Probe::fit(values.view(), labels, 2, None, &options).unwrap_err();
+    let fit =
+        |values: &Array2<f32>, labels: &[usize]| Probe::fit(values.view(), labels, 2, None, &options).unwrap_err();
     assert_eq!(fit(&Array2::zeros((0, 2)), &[]), ProbeError::Empty { rows: 0, features: 2 });
     assert_eq!(fit(&good, &[0]), ProbeError::Length { what: "labels", rows: 2, found: 1 });
     assert_eq!(fit(&good, &[0, 2]), ProbeError::Label { row: 1, label: 2, classes: 2 });
