@@ -92,6 +92,11 @@ impl Network {
 
     /// Features of windows `[B,T,D]`, oldest first → embeddings `[B,E]` of length 1.
     pub fn forward_features(&self, features: Tensor<3>) -> Tensor<2> {
+        unit_length(self.forward_raw(features))
+    }
+
+    /// The same before they are brought to length 1.
+    pub fn forward_raw(&self, features: Tensor<3>) -> Tensor<2> {
         let mut rows = features.swap_dims(1, 2);
         for (index, convolution) in self.head.convolutions.iter().enumerate() {
             if index > 0 {
@@ -99,7 +104,7 @@ impl Network {
             }
             rows = convolution.forward(rows);
         }
-        unit_length(rows.flatten::<2>(1, 2))
+        rows.flatten::<2>(1, 2)
     }
 
     /// Windows `[B,T,C,H,W]`, oldest frame first → embeddings `[B,E]` of length 1.

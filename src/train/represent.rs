@@ -24,25 +24,51 @@ pub fn represent(
     moments: &[Moment],
     device: &Device,
 ) -> Representation {
-    let mut values = Vec::with_capacity(moments.len() * spec.embedding);
-    let mut features = (usize::MAX, Vec::new());
-    for chunk in moments.chunk_by(|a, b| a.trial == b.trial) {
-        let trial = chunk[0].trial;
-        if features.0 != trial {
-            features = (trial, features_of_trial(learner, data, trial, device));
-        }
-        for moments in chunk.chunks(WINDOWS_AT_ONCE) {
-            let mut windows = Vec::with_capacity(moments.len() * spec.window_frames * spec.features);
-            for moment in moments {
-                let end = (moment.frame + look_ahead_frames + 1) * spec.features;
-                windows.extend_from_slice(&features.1[end - spec.window_frames * spec.features..end]);
+    let walk = Walk { learner, spec, look_ahead_frames, data, device };
+    of_moments(data, moments, walk.over(moments, |windows| learner.embed_windows(windows)))
+}
+
+/// The same before it is brought to length 1, `[moments, dimensions]`.
+pub fn represent_raw(
+    learner: &Learner,
+    spec: &NetworkSpec,
+    look_ahead_frames: usize,
+    data: &Dataset,
+    moments: &[Moment],
+    device: &Device,
+) -> Array2<f32> {
+    let walk = Walk { learner, spec, look_ahead_frames, data, device };
+    let values = walk.over(moments, |windows| learner.network.forward_raw(windows));
+    Array2::from_shape_vec((moments.len(), spec.embedding), values).unwrap_or_default()
+}
+
+/// A walk over the windows of a data set.
+struct Walk<'a> {
+    learner: &'a Learner,
+    spec: &'a NetworkSpec,
+    look_ahead_frames: usize,
+    data: &'a Dataset,
+    device: &'a Device,
+}
+
+impl Walk<'_> {
+    fn over(&self, moments: &[Moment], embed: impl Fn(Tensor<3>) -> Tensor<2>) -> Vec<f32> {
+        let spec = self.spec;
+        let mut values = Vec::with_capacity(moments.len() * spec.embedding);
+        for of_trial in moments.chunk_by(|a, b| a.trial == b.trial) {
+            let features = features_of_trial(self.learner, self.data, of_trial[0].trial, self.device);
+            for moments in of_trial.chunks(WINDOWS_AT_ONCE) {
+                let mut windows = Vec::with_capacity(moments.len() * spec.window_frames * spec.features);
+                for moment in moments {
+                    let end = (moment.frame + self.look_ahead_frames + 1) * spec.features;
+                    windows.extend_from_slice(&features[end - spec.window_frames * spec.features..end]);
+                }
+                let shape = [moments.len(), spec.window_frames, spec.features];
+                values.extend(floats(embed(Tensor::from_data(TensorData::new(windows, shape), self.device))));
             }
-            let shape = [moments.len(), spec.window_frames, spec.features];
-            let windows = Tensor::from_data(TensorData::new(windows, shape), device);
-            values.extend(floats(learner.embed_windows(windows)));
         }
+        values
     }
-    of_moments(data, moments, values)
 }
 
 /// Values `[moments, dimensions]` with the animal, trial and action of each moment.

@@ -1,0 +1,271 @@
+//! The comparison: every method on every population, seen and unseen, one result file each, so that a killed comparison goes
+//! on where it was.
+//!
+//! Why it exists: a claim about methods is a table over animals and seeds, with chance beside it, and not one lucky run. What it
+//! must never do: let an encoder see an animal that is called unseen, or a label of an animal that its score is about.
+//!
+//! What each method is scored on:
+//!
+//! | | encoder trained on | settings |
+//! |---|---|---|
+//! | seen | all animals, without labels | single-animal, across-animal, identity |
+//! | unseen | all but the unseen animals | unseen |
+//!
+//! `supervised` learns from labels: its across-animal score is therefore its unseen one, and it has no single-animal score.
+//! `linear` learns nothing, so one pass serves both.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::augment::Augmentations;
+use super::behaviour::Behaviour;
+use super::data::{Dataset, Representation};
+use super::evaluate::baseline;
+use super::evaluate::domain_gap::{DomainGap, GapOptions, domain_gap};
+use super::evaluate::settings::{EvaluateError, Evaluation, Options, Setting, evaluate_setting};
+use super::finish::moments_of;
+use super::fit::{Ended, Fit, FitError, Progress};
+use super::represent::{of_moments, represent};
+use super::settings::{Method, TrainSettings};
+
+/// One row of the comparison: a method, perhaps without one of its augmentations.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Contender {
+    /// How.
+    pub method: Method,
+    /// The augmentation that is switched off, by its name.
+    pub without: Option<String>,
+}
+
+impl Contender {
+    /// As tables name it.
+    pub fn name(&self) -> String {
+        match &self.without {
+            Some(switch) => format!("{} without {switch}", self.method.name()),
+            None => self.method.name().to_owned(),
+        }
+    }
+
+    /// The rows of an ablation of `haltere`.
+    pub fn ablation() -> Vec<Self> {
+        let without = |(name, _): &(&str, fn(&mut Augmentations))| Self {
+            method: Method::Haltere,
+            without: Some((*name).to_owned()),
+        };
+        Augmentations::switches().iter().map(without).collect()
+    }
+
+    /// Its settings.
+    pub fn settings(&self, base: impl Fn(Method) -> TrainSettings) -> TrainSettings {
+        let mut settings = base(self.method);
+        let switches = Augmentations::switches();
+        let off = switches.iter().find(|(name, _)| Some(*name) == self.without.as_deref());
+        if let Some((_, off)) = off {
+            off(&mut settings.augment);
+        }
+        settings
+    }
+}
+
+/// What the encoder may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fold {
+    /// All animals, without labels.
+    Seen,
+    /// All but the unseen ones.
+    Unseen,
+}
+
+impl Fold {
+    /// As files name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Unseen => "unseen",
+        }
+    }
+
+    fn settings(self) -> &'static [Setting] {
+        match self {
+            Self::Seen => &[Setting::SingleAnimal, Setting::AcrossAnimal, Setting::Identity],
+            Self::Unseen => &[Setting::Unseen],
+        }
+    }
+}
+
+/// One training and its scores, as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which row.
+    pub contender: Contender,
+    /// Which population, by its folder.
+    pub population: String,
+    /// Hash of the data that was scored.
+    pub data_sha256: String,
+    /// Of weights, batches, draws.
+    pub seed: u64,
+    /// What the encoder saw.
+    pub fold: Fold,
+    /// The settings it was trained by.
+    pub settings: TrainSettings,
+    /// Names of the actions.
+    pub labels: Vec<String>,
+    /// The scores.
+    pub evaluation: Evaluation,
+    /// Distance between animals in the representation; `None` when it could not be measured.
+    pub domain_gap: Option<DomainGap>,
+    /// Wall time of the training, s.
+    pub training_s: f64,
+}
+
+/// One piece of work.
+pub struct Job<'a> {
+    /// Which row.
+    pub contender: Contender,
+    /// What the encoder sees.
+    pub fold: Fold,
+    /// How it is trained.
+    pub settings: TrainSettings,
+    /// Name of the population.
+    pub population: String,
+    /// Everything, for the scores.
+    pub all: &'a Dataset,
+    /// What training sees: `all`, or all without the unseen animals.
+    pub training: &'a Dataset,
+    /// Indices into `all.animals` that training does not see; empty for [`Fold::Seen`].
+    pub unseen: Vec<usize>,
+}
+
+/// What a job could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// Training.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// Scoring.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// A result that cannot be read or written.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// Stopped by the user; finished results are kept.
+    #[error("stopped; finished results are kept, and the same command goes on from here")]
+    Stopped,
+}
+
+impl Job<'_> {
+    /// Name of the result's file.
+    pub fn file(&self) -> String {
+        let row = self.contender.name().replace(' ', "_");
+        format!("{}__seed{}__{row}__{}.json", self.population, self.settings.seed, self.fold.name())
+    }
+
+    /// The result that is there already, if it is of the same data and settings.
+    pub fn finished(&self, folder: &Path) -> Option<Outcome> {
+        let text = std::fs::read_to_string(folder.join(self.file())).ok()?;
+        let outcome: Outcome = serde_json::from_str(&text).ok()?;
+        let same = outcome.settings == self.settings && outcome.data_sha256 == self.all.sha256;
+        same.then_some(outcome)
+    }
+
+    /// Trains, scores, and writes the result. A training that was stopped goes on from its checkpoint.
+    ///
+    /// # Errors
+    /// Any [`CompareError`].
+    pub fn run(
+        &self,
+        folder: &Path,
+        options: &Options,
+        device: &Device,
+        stop: &AtomicBool,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<Outcome, CompareError> {
+        let began = Instant::now();
+        let checkpoints = folder.join("checkpoints").join(self.file());
+        let representation = match self.contender.method {
+            Method::Linear => self.linear(),
+            _ => self.trained(&checkpoints, device, stop, tell)?,
+        };
+        let training_s = began.elapsed().as_secs_f64();
+        let mut evaluation = Evaluation::default();
+        for &setting in self.settings_to_score() {
+            let one = evaluate_setting(&representation, setting, &self.unseen, options)?;
+            evaluation.scores.extend(one.scores);
+            evaluation.warnings.extend(one.warnings);
+        }
+        let gap = domain_gap(representation.values.view(), &representation.animal, &GapOptions::default()).ok();
+        let outcome = Outcome {
+            contender: self.contender.clone(),
+            population: self.population.clone(),
+            data_sha256: self.all.sha256.clone(),
+            seed: self.settings.seed,
+            fold: self.fold,
+            settings: self.settings.clone(),
+            labels: self.all.labels.clone(),
+            evaluation,
+            domain_gap: gap,
+            training_s,
+        };
+        let path = folder.join(self.file());
+        let failed = |cause: String| CompareError::File { path: path.clone(), cause };
+        let text = serde_json::to_string_pretty(&outcome).map_err(|e| failed(e.to_string()))?;
+        crate::model::write_whole(&path, text.as_bytes()).map_err(|e| failed(e.to_string()))?;
+        // The result is there; what is left of its checkpoint costs room and nothing else.
+        let _ = std::fs::remove_dir_all(&checkpoints);
+        Ok(outcome)
+    }
+
+    fn settings_to_score(&self) -> &'static [Setting] {
+        match (self.contender.method, self.fold) {
+            // It learnt from the labels of every animal that it saw.
+            (Method::Supervised, Fold::Seen) => &[Setting::Identity],
+            (_, fold) => fold.settings(),
+        }
+    }
+
+    fn linear(&self) -> Representation {
+        let (moments, _) = moments_of(self.all, &self.settings);
+        let window = self.settings.network.window_frames;
+        let mut values = Vec::new();
+        for moment in &moments {
+            let newest = moment.frame + self.settings.look_ahead_frames;
+            let frames = &self.all.trials[moment.trial].frames;
+            let window: Vec<&[f32]> = (newest + 1 - window..=newest).map(|frame| frames.frame(frame)).collect();
+            values.extend(baseline::window_features(&window, self.all.input));
+        }
+        of_moments(self.all, &moments, values)
+    }
+
+    fn trained(
+        &self,
+        checkpoints: &Path,
+        device: &Device,
+        stop: &AtomicBool,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<Representation, CompareError> {
+        let behaviour = Behaviour::standardised(self.training, self.settings.augment.standardise_behaviour);
+        let mut fit = Fit::new(self.training, &behaviour, &self.settings, device)?;
+        let (best, last) = (checkpoints.join("best"), checkpoints.join("last"));
+        std::fs::create_dir_all(checkpoints)
+            .map_err(|e| CompareError::File { path: checkpoints.into(), cause: e.to_string() })?;
+        if let Some(whole) = super::report::replace::newest_whole(&last) {
+            fit = fit.resume(&whole)?;
+        }
+        if fit.run(Some((&best, &last)), stop, tell)? == Ended::Stopped {
+            return Err(CompareError::Stopped);
+        }
+        let (moments, _) = moments_of(self.all, &self.settings);
+        let look_ahead = self.settings.look_ahead_frames;
+        Ok(represent(&fit.learner(), fit.spec(), look_ahead, self.all, &moments, device))
+    }
+}

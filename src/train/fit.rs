@@ -1,0 +1,331 @@
+//! The loop: batches in, weights out; a look at the held-out part now and then; a checkpoint that a kill cannot lose.
+//!
+//! Why it exists: one loop for all methods, so that they differ in what they minimise and in nothing else. A run that was
+//! stopped goes on as if it had not been: a batch depends on its step alone, and weights, optimiser and running statistics are
+//! in the checkpoint. What it must never do: print, or decide where a run's folder is.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use burn::module::Module;
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Sampler, TooShort};
+use super::behaviour::Behaviour;
+use super::data::Dataset;
+use super::frame_pass::{FramePass, FrameWeights, PassError, update_running};
+use super::learner::{Learner, Shown, scalar};
+use super::report::replace::{ReplaceError, replace_folder};
+use super::settings::{SettingError, TrainSettings};
+use super::spec::{NetworkSpec, SpecError};
+
+/// Batches of a look at the held-out part.
+const HELD_OUT_BATCHES: usize = 4;
+/// Files of a checkpoint.
+const FILES: [&str; 3] = ["learner.bpk", "optimiser.bpk", "state.toml"];
+
+/// What training could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// A setting outside its range.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// A network that cannot be made.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// Too little data in a row.
+    #[error(transparent)]
+    TooShort(#[from] TooShort),
+    /// The fast frame pass.
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    /// The method learns from labels, and there are none.
+    #[error("method `supervised` learns from labels, and no usable moment has one: add labels or take another method")]
+    NoLabels,
+    /// The loss is not a number any more.
+    #[error(
+        "the loss became {loss} at step {step}: training diverged. The last checkpoint is still good; lower \
+         `optimiser.learning_rate` (now {rate:.2e}) or look for damaged frames"
+    )]
+    Diverged {
+        /// Which step.
+        step: usize,
+        /// NaN or infinite.
+        loss: f32,
+        /// Step size there.
+        rate: f64,
+    },
+    /// A checkpoint cannot be written. The older one is still whole.
+    #[error(transparent)]
+    Save(#[from] ReplaceError),
+    /// A checkpoint cannot be read.
+    #[error("checkpoint {path}: {cause}: take the other one, or start anew without --resume")]
+    Load {
+        /// Which folder.
+        path: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// Where a run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Steps done.
+    pub step: usize,
+    /// Lowest held-out loss so far.
+    pub best_loss: Option<f32>,
+    /// The step it was measured after.
+    pub best_step: usize,
+    /// Looks since then.
+    pub looks_without_better: usize,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// A step was done.
+    Step {
+        /// Steps done.
+        step: usize,
+        /// What it showed.
+        shown: Shown,
+        /// Step size.
+        learning_rate: f64,
+    },
+    /// A look at the held-out part.
+    Look {
+        /// Steps done.
+        step: usize,
+        /// Means over the batches looked at.
+        shown: Shown,
+        /// The lowest so far.
+        best: bool,
+    },
+}
+
+/// Why training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All steps are done.
+    Done,
+    /// The held-out loss has not fallen for `patience` looks.
+    Early,
+    /// Somebody asked for it; the checkpoint is written.
+    Stopped,
+}
+
+/// A run in progress.
+pub struct Fit<'a> {
+    data: &'a Dataset,
+    settings: &'a TrainSettings,
+    spec: NetworkSpec,
+    sampler: Sampler<'a>,
+    learner: Learner,
+    optimiser: ModuleOptimizer,
+    device: Device,
+    /// On the CPU the frame network runs on kernels of our own.
+    pass: Option<FramePass>,
+    state: State,
+}
+
+impl<'a> Fit<'a> {
+    /// A run from the beginning. `device` is a plain one; gradients are taken care of here.
+    ///
+    /// # Errors
+    /// Any [`FitError`] about settings or data.
+    pub fn new(
+        data: &'a Dataset,
+        behaviour: &'a Behaviour,
+        settings: &'a TrainSettings,
+        device: &Device,
+    ) -> Result<Self, FitError> {
+        settings.check()?;
+        let spec = settings.network.spec(data.input, &data.labels)?;
+        let labelled = data.trials.iter().flat_map(|t| &t.label).any(Option::is_some);
+        if settings.method.needs_labels() && !labelled {
+            return Err(FitError::NoLabels);
+        }
+        let sampler = Sampler::new(data, behaviour, settings)?;
+        let own_kernels = *device == Device::flex();
+        let device = device.clone().autodiff();
+        let learner = Learner::new(&spec, settings, data.animals.len(), behaviour.columns, &device)?;
+        let optimiser = AdamWConfig::new().with_weight_decay(settings.optimiser.weight_decay).init();
+        let pass = own_kernels.then(|| FramePass::new(&spec)).transpose()?;
+        let state = State { step: 0, best_loss: None, best_step: 0, looks_without_better: 0 };
+        Ok(Self { data, settings, spec, sampler, learner, optimiser, device, pass, state })
+    }
+
+    /// Goes on from a checkpoint.
+    ///
+    /// # Errors
+    /// [`FitError::Load`].
+    pub fn resume(mut self, checkpoint: &Path) -> Result<Self, FitError> {
+        let failed = |cause: String| FitError::Load { path: checkpoint.display().to_string(), cause };
+        let [learner, optimiser, state] = FILES.map(|file| checkpoint.join(file));
+        let text = std::fs::read_to_string(&state).map_err(|e| failed(format!("{}: {e}", state.display())))?;
+        self.state = toml::from_str(&text).map_err(|e| failed(e.to_string()))?;
+        self.learner = self.learner.try_load_file(&learner).map_err(|e| failed(e.to_string()))?;
+        self.optimiser = self.optimiser.load(&optimiser).map_err(|e| failed(e.to_string()))?;
+        Ok(self)
+    }
+
+    /// Writes a checkpoint in the place of an older one.
+    ///
+    /// # Errors
+    /// [`FitError::Save`].
+    pub fn save(&self, checkpoint: &Path) -> Result<(), FitError> {
+        let other = |e: &dyn std::fmt::Display| std::io::Error::other(e.to_string());
+        replace_folder(checkpoint, |folder| {
+            self.learner.clone().save_file(folder.join(FILES[0])).map_err(|e| other(&e))?;
+            self.optimiser.save(folder.join(FILES[1])).map_err(|e| other(&e))?;
+            std::fs::write(folder.join(FILES[2]), toml::to_string(&self.state).map_err(|e| other(&e))?)
+        })?;
+        Ok(())
+    }
+
+    /// Trains until the end, or until `stop`. Checkpoints are written to `last` after every look and at the end, and to `best`
+    /// when the held-out loss is the lowest so far.
+    ///
+    /// # Errors
+    /// Any [`FitError`]; the last checkpoint is then still good.
+    pub fn run(
+        &mut self,
+        checkpoints: Option<(&Path, &Path)>,
+        stop: &AtomicBool,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<Ended, FitError> {
+        let mut ended = Ended::Done;
+        while self.state.step < self.settings.steps {
+            if stop.load(Relaxed) {
+                ended = Ended::Stopped;
+                break;
+            }
+            tell(self.step()?);
+            let last = self.state.step == self.settings.steps;
+            if !last && !self.state.step.is_multiple_of(self.settings.validate_every) {
+                continue;
+            }
+            let look = self.look()?;
+            let best = matches!(look, Progress::Look { best: true, .. });
+            tell(look);
+            if let Some((best_folder, last_folder)) = checkpoints {
+                self.save(last_folder)?;
+                if best {
+                    self.save(best_folder)?;
+                }
+            }
+            let patience = self.settings.patience;
+            if patience > 0 && self.state.looks_without_better >= patience {
+                ended = Ended::Early;
+                break;
+            }
+        }
+        if let (Some((best, last)), Ended::Stopped) = (checkpoints, ended) {
+            self.save(last)?;
+            if !best.exists() {
+                self.save(best)?;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// One optimiser step.
+    ///
+    /// # Errors
+    /// [`FitError::Diverged`], [`FitError::Pass`].
+    pub fn step(&mut self) -> Result<Progress, FitError> {
+        let batch = self.sampler.training_batch(self.state.step);
+        let (shown, gradients) = self.gradients(&batch)?;
+        let learning_rate = self.settings.optimiser.rate(self.state.step, self.settings.steps);
+        if !shown.loss.is_finite() {
+            return Err(FitError::Diverged { step: self.state.step, loss: shown.loss, rate: learning_rate });
+        }
+        self.learner = self.optimiser.step(learning_rate, self.learner.clone(), gradients);
+        self.state.step += 1;
+        Ok(Progress::Step { step: self.state.step, shown, learning_rate })
+    }
+
+    fn gradients(&mut self, batch: &Batch) -> Result<(Shown, GradientsParams), FitError> {
+        let columns = self.spec.features;
+        let shape = [batch.frame_count, columns];
+        let Some(pass) = &mut self.pass else {
+            let features = self.learner.network.forward_frame(self.frames(batch, &self.device));
+            let loss = self.learner.loss(features, batch, self.settings);
+            let shown = loss.shown();
+            return Ok((shown, GradientsParams::from_grads(loss.total.backward(), &self.learner)));
+        };
+        let weights = FrameWeights::of(&self.learner.network.frame)?;
+        let values = pass.forward_train(&weights, &batch.frames)?;
+        update_running(&self.learner.network.frame, &pass.batch_statistics());
+        // A leaf of burn's graph: its gradient is what our kernels go on from.
+        let features = Tensor::<2>::from_data(TensorData::new(values, shape), &self.device).require_grad();
+        let loss = self.learner.loss(features.clone(), batch, self.settings);
+        let shown = loss.shown();
+        let mut graph = loss.total.backward();
+        let backwards = features.grad_remove(&mut graph).map(|g| g.into_data().try_to_vec::<f32>().unwrap_or_default());
+        let mut gradients = GradientsParams::from_grads(graph, &self.learner);
+        if let Some(backwards) = backwards {
+            pass.backward(&weights, &backwards)?.register(&self.learner.network.frame, &mut gradients);
+        }
+        Ok((shown, gradients))
+    }
+
+    fn frames(&self, batch: &Batch, device: &Device) -> Tensor<4> {
+        let shape = self.data.input;
+        let sides = [batch.frame_count, shape.channels, shape.height, shape.width];
+        Tensor::from_data(TensorData::new(batch.frames.clone(), sides), device)
+    }
+
+    /// The mean loss over the held-out batches, with running statistics and the augmentations of training.
+    fn look(&mut self) -> Result<Progress, FitError> {
+        let step = self.state.step;
+        if !self.sampler.has_held_out() {
+            (self.state.best_loss, self.state.best_step) = (None, step);
+            return Ok(Progress::Look { step, shown: Shown { loss: f32::NAN, ..Shown::default() }, best: true });
+        }
+        let learner = self.learner.clone().valid();
+        let plain = self.device.clone().without_autodiff();
+        let mut all = Shown::default();
+        for number in 0..HELD_OUT_BATCHES {
+            let batch = self.sampler.held_out_batch(number);
+            let features = match &mut self.pass {
+                Some(pass) => {
+                    let weights = FrameWeights::of(&learner.network.frame)?;
+                    let values = pass.forward_eval(&weights, &batch.frames)?;
+                    Tensor::from_data(TensorData::new(values, [batch.frame_count, self.spec.features]), &plain)
+                }
+                None => learner.network.forward_frame(self.frames(&batch, &plain)),
+            };
+            let loss = learner.loss(features, &batch, self.settings);
+            let (shown, share) = (loss.shown(), 1.0 / HELD_OUT_BATCHES as f32);
+            all.loss += share * scalar(&loss.total);
+            all.similarity_paired += share * shown.similarity_paired;
+            all.similarity_others += share * shown.similarity_others;
+        }
+        let best = self.state.best_loss.is_none_or(|lowest| all.loss < lowest);
+        if best {
+            (self.state.best_loss, self.state.best_step) = (Some(all.loss), step);
+        }
+        self.state.looks_without_better = if best { 0 } else { self.state.looks_without_better + 1 };
+        Ok(Progress::Look { step, shown: all, best })
+    }
+
+    /// Where the run is.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What is learnt, on a plain device.
+    pub fn learner(&self) -> Learner {
+        self.learner.clone().valid()
+    }
+
+    /// The sizes of the network.
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+}
