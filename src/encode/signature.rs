@@ -142,7 +142,7 @@ impl Side<'_> {
 mod tests {
     use super::*;
     use crate::frame::Shape;
-    use crate::model::{FORMAT, Provenance};
+    use crate::model::{FORMAT, InputOrigin, Provenance};
     use crate::preprocess::parameters::Parameters;
 
     fn tensor(name: &str, shape: &[i64]) -> TensorInfo {
@@ -165,6 +165,10 @@ mod tests {
             labels: Vec::new(),
             provenance: Provenance::default(),
             parity: None,
+            input_origin: InputOrigin::Live,
+            calibration: None,
+            novelty: None,
+            drift: None,
             preprocess: Parameters::default(),
         }
     }

@@ -7,8 +7,11 @@ pub mod data;
 pub mod dataset;
 pub mod evaluate;
 pub mod export;
+pub mod head;
+pub mod learnt;
 pub mod network;
 pub mod onnx;
+pub mod onnx_read;
 pub mod report;
 pub mod spec;
 
