@@ -223,7 +223,7 @@ Examples:
   haltere embed thorimage_folder/ --model models/fly.toml --out fly.npy --csv fly.csv
 
 The embeddings are those that `run` publishes for the same frames, bit for bit on the same device: [frames, dimensions],
-float32. The CSV holds frame, time, shift, peak, quality, action and confidence of each row.")]
+float32. The CSV holds frame, quality, shift, peak, action, confidence and novelty of each row.")]
 pub struct EmbedArgs {
     /// The recording.
     #[command(flatten)]

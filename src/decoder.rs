@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::encode::Encoder;
 use crate::model::Model;
-use crate::pipeline::Settings;
+use crate::pipeline::{DriftSettings, Settings};
 use crate::preprocess::{self, Preprocess};
 use crate::publish::zmq::ModelTag;
 
@@ -26,6 +26,7 @@ impl Decoder {
     /// Whatever is wrong with the model, ONNX Runtime or the device.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         let model = Model::load(&config.model)?;
+        model.refuse_ready_made(config.accept_ready_made_input)?;
         let manifest = &model.manifest;
         let encoder = Encoder::open(&model, config.compute.onnxruntime.as_deref(), config.compute.threads)?;
         let preprocess =
@@ -43,6 +44,10 @@ impl Decoder {
             end_with_series: false,
             decodes_actions: self.model.decodes_actions(),
             window_frames: manifest.window_frames * manifest.preprocess.average_frames,
+            drift: manifest.drift.map(|drift| DriftSettings {
+                time_constant_frames: drift.time_constant_s * manifest.frame_rate_hz,
+                limit: drift.limit,
+            }),
             needed_hz: manifest.frame_rate_hz * manifest.preprocess.average_frames as f64,
         }
     }

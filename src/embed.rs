@@ -35,7 +35,8 @@ pub fn embed(
     let line = Line::default();
     crate::run::stop_on_signals(&line.stop)?;
     let manifest = decoder.model.manifest.clone();
-    let sink = NpySink::create(out, table, manifest.embedding, &manifest.labels)?;
+    let said = (manifest.labels.as_slice(), manifest.provenance.trained);
+    let sink = NpySink::create(out, table, manifest.embedding, said)?;
     let settings = Settings {
         lane: crate::config::Lane { depth_frames: DEPTH_FRAMES, overload: Overload::Wait },
         realtime: pipeline::no_realtime(Wait::Park),

@@ -55,6 +55,7 @@ struct Tensors {
     frames: Value<f32>,
     embedding: Value<f32>,
     probabilities: Option<Value<f32>>,
+    novelty: Option<Value<f32>>,
     /// What the session reads, what it wrote.
     state: Option<(Value<f32>, Value<f32>)>,
 }
@@ -92,7 +93,7 @@ pub enum EncodeError {
     /// the corridor counts it and goes on, but this frame has no decode.
     #[error("{what} holds NaN or infinity: this frame has no embedding")]
     NonFinite {
-        /// `the frame`, `the embedding`, `the probabilities` or `the state`.
+        /// `the frame`, `the embedding`, `the probabilities`, `the novelty` or `the state`.
         what: &'static str,
     },
     /// The frame is not of the model's size.
@@ -156,7 +157,8 @@ impl Encoder {
     pub fn new_embedding(&self) -> Embedding {
         let probabilities = self.tensors.probabilities.as_ref().map_or(0, |p| p.extract_tensor().1.len());
         let values = self.tensors.embedding.extract_tensor().1.len();
-        Embedding { values: vec![0.0; values], probabilities: vec![0.0; probabilities] }
+        let novelty = self.tensors.novelty.as_ref().map(|_| 0.0);
+        Embedding { values: vec![0.0; values], probabilities: vec![0.0; probabilities], novelty }
     }
 
     /// Encodes one model frame: one step of a streaming model, or the window that ends with this frame.
@@ -235,6 +237,8 @@ impl Tensors {
         finite(embedding, "the embedding")?;
         let probabilities = self.probabilities.as_ref().map_or(&[][..], |p| p.extract_tensor().1);
         finite(probabilities, "the probabilities")?;
+        let novelty = self.novelty.as_ref().map_or(&[][..], |n| n.extract_tensor().1);
+        finite(novelty, "the novelty")?;
         if let Some((before, after)) = &mut self.state {
             let after = after.extract_tensor().1;
             finite(after, "the state")?;
@@ -245,6 +249,7 @@ impl Tensors {
         into.values.extend_from_slice(embedding);
         into.probabilities.clear();
         into.probabilities.extend_from_slice(probabilities);
+        into.novelty = novelty.first().copied();
         Ok(())
     }
 }
@@ -298,6 +303,10 @@ fn bind_tensors(session: &Session, plan: &Plan) -> ort::Result<(IoBinding, Tenso
     if let (Some(tensor), Some(bound)) = (&mut probabilities, &plan.probabilities) {
         binding.bind_output(bound.name.as_str(), tensor)?;
     }
+    let mut novelty = plan.novelty.as_ref().map(make).transpose()?;
+    if let (Some(tensor), Some(bound)) = (&mut novelty, &plan.novelty) {
+        binding.bind_output(bound.name.as_str(), tensor)?;
+    }
     let mut state = None;
     if let Some((read, written)) = &plan.state {
         let (before, mut after) = (make(read)?, make(written)?);
@@ -305,7 +314,7 @@ fn bind_tensors(session: &Session, plan: &Plan) -> ort::Result<(IoBinding, Tenso
         binding.bind_output(written.name.as_str(), &mut after)?;
         state = Some((before, after));
     }
-    Ok((binding, Tensors { frames, embedding, probabilities, state }))
+    Ok((binding, Tensors { frames, embedding, probabilities, novelty, state }))
 }
 
 fn finite(values: &[f32], what: &'static str) -> Result<(), EncodeError> {

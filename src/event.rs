@@ -133,6 +133,22 @@ pub enum Event {
         /// The frame.
         frame: u64,
     },
+    /// The running mean of the novelty exceeded the model's limit: this animal is not like those of training.
+    Drift {
+        /// The frame.
+        frame: u64,
+        /// The mean, 0 to 1; 0.5 is expected.
+        novelty_mean: f32,
+        /// The model's limit.
+        limit: f32,
+    },
+    /// The mean fell back.
+    DriftBack {
+        /// The frame.
+        frame: u64,
+        /// The mean.
+        novelty_mean: f32,
+    },
     /// The measured shift touches the search bound (said when it begins).
     ShiftAtBound {
         /// The frame.
@@ -181,6 +197,13 @@ impl std::fmt::Display for Event {
             Self::NonFinitePixels { frame, pixels } => write!(f, "frame {frame} holds {pixels} NaN or infinite pixels"),
             Self::NonFiniteEmbedding { frame } => {
                 write!(f, "the encoder gave NaN for frame {frame}: it has no decode")
+            }
+            Self::Drift { frame, novelty_mean, limit } => write!(
+                f,
+                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}, so this animal or rig is not like those of training; look at the image, then `haltere calibrate`"
+            ),
+            Self::DriftBack { frame, novelty_mean } => {
+                write!(f, "drift is over at frame {frame}: mean novelty {novelty_mean:.2}")
             }
             Self::ShiftAtBound { frame } => {
                 write!(

@@ -330,6 +330,8 @@ pub struct Embedding {
     pub values: Vec<f32>,
     /// Probability of each label of the model; empty for a model without labels.
     pub probabilities: Vec<f32>,
+    /// How strange it is, 0 to 1: a rank among held-out moments of training; `None` when the model cannot tell.
+    pub novelty: Option<f32>,
 }
 
 /// How far a decode may be trusted.

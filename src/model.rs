@@ -4,6 +4,8 @@
 //! preprocessing parameter, labels, look-ahead, the file's hash and its measured parity, and refuses a mismatch at start.
 //! What it must never do: open an ONNX session (that is `encode`), or fill a gap with a guess.
 
+mod trained;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,10 @@ use sha2::Digest;
 
 use crate::frame::{CHANNELS_MAX, Name, SIDE_PX_MAX, Shape};
 use crate::preprocess::parameters::Parameters;
+
+pub use trained::{
+    Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, PROTOTYPES_MAX, TEMPERATURE, THRESHOLDS_MAX,
+};
 
 /// Version of the manifest's layout that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -64,6 +70,18 @@ pub struct Manifest {
     /// How exactly the daemon's own encoder reproduced it when it was exported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parity: Option<Parity>,
+    /// Where the input of training came from; absent = live.
+    #[serde(default, skip_serializing_if = "InputOrigin::is_live")]
+    pub input_origin: InputOrigin,
+    /// How the probabilities were calibrated; absent = nobody measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// What the file's output `novelty` is measured against; absent = it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub novelty: Option<Novelty>,
+    /// When the novelty says that the animal has drifted away; absent = never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
     /// What happens to a frame before it reaches the model.
     #[serde(default)]
     pub preprocess: Parameters,
@@ -166,6 +184,16 @@ pub enum ModelError {
         /// In the manifest.
         expected: String,
     },
+    /// A model of input that no running daemon can make.
+    #[error(
+        "{}: this model was trained on ready-made ΔF/F (input_origin = \"ready-made\": F0 of whole trials, perhaps denoised with \
+         future frames), which no running daemon can make from raw frames; its decodes would mean nothing. Train on the raw \
+         channels, or set `accept_ready_made_input = true` if the frames you send are such ΔF/F", path.display()
+    )]
+    ReadyMade {
+        /// The manifest.
+        path: PathBuf,
+    },
 }
 
 impl Model {
@@ -241,6 +269,7 @@ impl Manifest {
         self.check_identity(&check)?;
         self.check_shapes(&check)?;
         self.check_labels(&check)?;
+        self.check_trained(&check)?;
         if let Some(p) = &self.parity {
             check.that(!p.against.is_empty(), "parity.against", &p.against, "what it was compared with")?;
             check.that(p.frames >= 1, "parity.frames", &p.frames, "at least 1 frame")?;
@@ -426,6 +455,16 @@ mod tests {
             labels: vec!["rest".into(), "walk".into()],
             provenance: Provenance { trained: true, ..Provenance::default() },
             parity: Some(Parity { against: "burn".into(), frames: 3, max_abs_difference: 1e-6 }),
+            input_origin: InputOrigin::ReadyMade,
+            calibration: Some(Calibration {
+                temperature: 1.5,
+                measured_on: "fly7".into(),
+                moments: 300,
+                ece_before: 0.1,
+                ece_after: 0.02,
+            }),
+            novelty: Some(Novelty { prototypes: 64, thresholds: 101, measured_on: "fly7".into() }),
+            drift: Some(Drift { time_constant_s: 60.0, limit: 0.8 }),
             preprocess: Parameters::default(),
         }
     }
@@ -454,7 +493,7 @@ mod tests {
     #[test]
     fn every_value_that_cannot_be_is_refused_by_its_key() {
         type Edit = fn(&mut Manifest);
-        let cases: [(&str, Edit); 27] = [
+        let cases: [(&str, Edit); 39] = [
             ("format", |m| m.format = 2),
             ("name", |m| m.name = "a/b".into()),
             ("name", |m| m.name.clear()),
@@ -480,6 +519,18 @@ mod tests {
             ("parity.frames", |m| m.parity.as_mut().unwrap().frames = 0),
             ("parity.max_abs_difference", |m| m.parity.as_mut().unwrap().max_abs_difference = f32::NAN),
             ("parity.against", |m| m.parity.as_mut().unwrap().against.clear()),
+            ("calibration.temperature", |m| m.calibration.as_mut().unwrap().temperature = 0.0),
+            ("calibration.measured_on", |m| m.calibration.as_mut().unwrap().measured_on.clear()),
+            ("calibration.moments", |m| m.calibration.as_mut().unwrap().moments = 0),
+            ("calibration.ece_after", |m| m.calibration.as_mut().unwrap().ece_after = f64::NAN),
+            ("calibration", |m| m.labels.clear()),
+            ("novelty.prototypes", |m| m.novelty.as_mut().unwrap().prototypes = 0),
+            ("novelty.thresholds", |m| m.novelty.as_mut().unwrap().thresholds = 1),
+            ("novelty.measured_on", |m| m.novelty.as_mut().unwrap().measured_on = "a\nb".into()),
+            ("drift.time_constant_s", |m| m.drift.as_mut().unwrap().time_constant_s = 0.0),
+            ("drift.limit", |m| m.drift.as_mut().unwrap().limit = 0.5),
+            ("drift.limit", |m| m.drift.as_mut().unwrap().limit = f64::NAN),
+            ("drift", |m| m.novelty = None),
             ("preprocess.average_frames", |m| m.preprocess.average_frames = 0),
             ("preprocess.channels", |m| m.preprocess.channels = vec![0, 1]),
         ];
@@ -531,6 +582,34 @@ mod tests {
         assert!(missing.to_string().contains("m.onnx"), "{missing}");
         std::fs::write(folder.path().join("m.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
         assert!(matches!(Model::load(&folder.path().join("m.toml")), Err(ModelError::Syntax { .. })));
+    }
+
+    #[test]
+    fn a_manifest_of_an_earlier_version_is_read_as_live_and_as_having_measured_nothing() {
+        let folder = written(|_| {});
+        let path = folder.path().join("m.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut table: toml::Table = text.parse().unwrap();
+        for key in ["input_origin", "calibration", "novelty", "drift"] {
+            assert!(table.remove(key).is_some(), "{key} is written");
+        }
+        std::fs::write(&path, toml::to_string(&table).unwrap()).unwrap();
+        let model = Model::load(&path).unwrap();
+        let m = &model.manifest;
+        assert!(m.calibration.is_none() && m.novelty.is_none() && m.drift.is_none());
+        assert_eq!(m.input_origin, InputOrigin::Live);
+        model.refuse_ready_made(false).unwrap();
+    }
+
+    #[test]
+    fn a_model_of_ready_made_input_is_refused_with_the_reason_and_the_key_that_accepts_it() {
+        let folder = written(|_| {});
+        let model = Model::load(&folder.path().join("m.toml")).unwrap();
+        let message = model.refuse_ready_made(false).unwrap_err().to_string();
+        for words in ["m.toml", "ready-made", "no running daemon", "accept_ready_made_input = true"] {
+            assert!(message.contains(words), "{words:?} is not in {message}");
+        }
+        model.refuse_ready_made(true).unwrap();
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use init::{InitArguments, init};
 
 use crate::encode::{EncodeError, EncodeInfo, Encoder, Signature, TensorInfo, read_signature};
 use crate::frame::{Name, Shape, Tensor};
-use crate::model::{FORMAT, Kind, Manifest, Model, ModelError, Provenance, sha256_of};
+use crate::model::{Calibration, FORMAT, InputOrigin, Kind, Manifest, Model, ModelError, Novelty, Provenance, sha256_of};
 use crate::preprocess::parameters::Parameters;
 
 /// Timed steps of `inspect`.
@@ -195,10 +195,32 @@ fn print(found: &Inspection, out: &mut impl Write) -> std::io::Result<()> {
         }
         None => writeln!(out, "parity      not measured")?,
     }
+    print_trained(m, out)?;
     if let Some(run) = &found.run {
         print_run(run, out)?;
     }
     found.problem.iter().try_for_each(|problem| writeln!(out, "PROBLEM     {problem}"))
+}
+
+/// What training measured, as far as it did.
+fn print_trained(m: &Manifest, out: &mut impl Write) -> std::io::Result<()> {
+    if m.input_origin == InputOrigin::ReadyMade {
+        writeln!(out, "origin      ready-made ΔF/F: no running daemon can make this input")?;
+    }
+    if let Some(c) = &m.calibration {
+        let Calibration { temperature, measured_on, moments, ece_before, ece_after } = c;
+        writeln!(
+            out,
+            "calibration temperature {temperature:.3}, expected error {ece_before:.3} → {ece_after:.3} over {moments} moments of {measured_on}"
+        )?;
+    }
+    if let Some(n) = &m.novelty {
+        let Novelty { prototypes, thresholds, measured_on } = n;
+        writeln!(out, "novelty     {prototypes} prototypes, {thresholds} thresholds from {measured_on}")?;
+    }
+    m.drift.iter().try_for_each(|d| {
+        writeln!(out, "drift       told when the mean novelty over {} s exceeds {}", d.time_constant_s, d.limit)
+    })
 }
 
 fn or_unknown(text: &str) -> &str {
@@ -317,6 +339,10 @@ fn derive(signature: &Signature, arguments: &AdoptArguments) -> Result<Manifest,
         labels: arguments.labels.clone(),
         provenance: Provenance { trained: arguments.trained, note: "adopted".into(), ..Provenance::default() },
         parity: None,
+        input_origin: InputOrigin::Live,
+        calibration: None,
+        novelty: None,
+        drift: None,
         preprocess: Parameters { channels: channels_read, ..Parameters::default() },
     })
 }

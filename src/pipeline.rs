@@ -6,6 +6,7 @@
 //! says `wait`.
 
 mod compute;
+mod drift;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,8 @@ use crate::publish::{Sink, SinkError};
 use crate::rt::{self, Idle};
 use crate::source::{Next, Source, SourceError};
 use crate::stats::{Stats, count, now_ns};
+
+pub use drift::DriftSettings;
 
 /// Decodes that may wait for the publish thread; it takes microseconds for each.
 pub const DECODES_WAITING_MAX: usize = 64;
@@ -72,6 +75,8 @@ pub struct Settings {
     pub window_frames: usize,
     /// Frames per second that the model needs of the stream, before averaging, for the events.
     pub needed_hz: f64,
+    /// When the mean novelty is told as an event; `None` = the model does not say.
+    pub drift: Option<DriftSettings>,
 }
 
 /// What the supervisor and the corridor share. Cloning gives another handle to the same line.

@@ -18,6 +18,7 @@ pub struct Report {
     uptime: Duration,
     counters: Vec<(&'static str, u64)>,
     rejected: Vec<(&'static str, u64)>,
+    novelty_mean: Option<f32>,
     stages: Vec<(&'static str, Quantiles)>,
 }
 
@@ -46,6 +47,7 @@ impl Report {
                 ("stale", read(&publish.stale)),
             ],
             rejected: rejected.filter(|(_, count)| *count > 0).collect(),
+            novelty_mean: compute.novelty_mean.get(),
             stages: vec![
                 ("queue", compute.queue.quantiles()),
                 ("preprocess", compute.preprocess.quantiles()),
@@ -66,6 +68,7 @@ impl Report {
         object.insert("rejected".to_owned(), Value::Object(pairs(&self.rejected)));
         let stages = self.stages.iter().map(|(name, q)| ((*name).to_owned(), stage(q))).collect();
         object.insert("latency_us".to_owned(), Value::Object(stages));
+        object.extend(self.novelty_mean.map(|mean| ("novelty_mean".to_owned(), json!(mean))));
         object.insert("model".to_owned(), json!(self.model));
         object.insert("uptime_s".to_owned(), json!(self.uptime.as_secs_f64()));
         Value::Object(object)
@@ -81,6 +84,7 @@ impl fmt::Display for Report {
         for (name, count) in &self.rejected {
             write!(f, ", rejected for {name} {count}")?;
         }
+        self.novelty_mean.iter().try_for_each(|mean| write!(f, ", mean novelty {mean:.2} (0.5 is expected)"))?;
         write!(f, "\n{:>12} {:>10} {:>10} {:>10} {:>10} {:>9}", "latency, µs", "p50", "p99", "p99.9", "max", "count")?;
         for (name, q) in &self.stages {
             let us = |ns: u64| ns as f64 / 1e3;

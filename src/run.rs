@@ -114,6 +114,7 @@ fn log(event: &Event) {
         | Event::Ready { .. }
         | Event::Recovered { .. }
         | Event::FrameRateBack { .. }
+        | Event::DriftBack { .. }
         | Event::Request { .. }
         | Event::Shutdown => info!("{event}"),
         _ => warn!("{event}"),

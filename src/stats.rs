@@ -3,7 +3,7 @@
 //! Why it exists: an instrument says what it did with every frame it was given. What it must never do: lock, allocate
 //! after it is made, or make a stage wait.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crossbeam::utils::CachePadded;
 
@@ -74,6 +74,8 @@ pub struct Compute {
     pub non_finite_pixels: AtomicU64,
     /// Saturated pixels since start.
     pub saturated_pixels: AtomicU64,
+    /// Running mean of the novelty.
+    pub novelty_mean: Gauge,
     /// Time in the lane, ns.
     pub queue: Histogram,
     /// Time in preprocessing, ns.
@@ -91,6 +93,29 @@ pub struct Publish {
     pub stale: AtomicU64,
     /// From receipt of the frame to the hand-over of the decode to the socket, ns.
     pub total: Histogram,
+}
+
+/// A value that goes up and down, or is not known. Single writer, any readers.
+#[derive(Debug)]
+pub struct Gauge(AtomicU32);
+
+impl Default for Gauge {
+    /// Not known.
+    fn default() -> Self {
+        Self(AtomicU32::new(f32::NAN.to_bits()))
+    }
+}
+
+impl Gauge {
+    /// Sets it; `None` = not known.
+    pub fn set(&self, value: Option<f32>) {
+        self.0.store(value.unwrap_or(f32::NAN).to_bits(), Relaxed);
+    }
+
+    /// What was set last.
+    pub fn get(&self) -> Option<f32> {
+        Some(f32::from_bits(self.0.load(Relaxed))).filter(|value| !value.is_nan())
+    }
 }
 
 /// Adds one to a counter that only this thread writes.
@@ -196,6 +221,16 @@ mod tests {
             assert!((found as f64 / truth - 1.0).abs() <= 1.0 / 32.0, "{found} for {truth}");
         }
         assert_eq!((q.count, q.max_ns), (100_000, 1_000_000));
+    }
+
+    #[test]
+    fn a_gauge_is_unknown_until_it_is_set_and_can_be_unknown_again() {
+        let gauge = Gauge::default();
+        assert_eq!(gauge.get(), None);
+        gauge.set(Some(0.0));
+        assert_eq!(gauge.get(), Some(0.0));
+        gauge.set(None);
+        assert_eq!(gauge.get(), None);
     }
 
     #[test]

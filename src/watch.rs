@@ -236,8 +236,12 @@ impl<'a> Watcher<'a> {
         };
         let quality = decode.quality.name();
         let latency = latency_text(decode, now_ns);
+        let novelty = decode.novelty.map_or(String::new(), |n| format!("  novelty {n:.2}"));
         let reason = decode.reason.as_deref().map_or(String::new(), |r| format!("  ({r})"));
-        writeln!(out, "{frame:>8}  {action:<12}{confidence:>5}  {motion}  {shift}  {quality:<8}  {latency}{reason}")?;
+        writeln!(
+            out,
+            "{frame:>8}  {action:<12}{confidence:>5}  {motion}  {shift}  {quality:<8}  {latency}{novelty}{reason}"
+        )?;
         out.flush()
     }
 }

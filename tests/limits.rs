@@ -12,7 +12,7 @@ use haltere::config::Config;
 use haltere::control::{Control, ask};
 use haltere::event::{Event, Reason};
 use haltere::frame::Shape;
-use haltere::model::{FORMAT, Kind, Manifest, Provenance};
+use haltere::model::{Calibration, Drift, FORMAT, InputOrigin, Kind, Manifest, Novelty, Provenance};
 use haltere::pipeline::Line;
 use haltere::preprocess::parameters::{Baseline, LinePhase, Normalise, Parameters, Piecewise, Registration};
 use haltere::preprocess::{self, Request};
@@ -205,18 +205,36 @@ fn manifest() -> Manifest {
         labels: vec!["rest".into(), "walk".into()],
         provenance: Provenance::default(),
         parity: None,
+        input_origin: InputOrigin::Live,
+        calibration: None,
+        novelty: None,
+        drift: None,
         preprocess: Parameters::default(),
     }
 }
 
 type Put = fn(&mut Manifest, f64);
 
+fn calibration(manifest: &mut Manifest) -> &mut Calibration {
+    let measured_on = "fly7".to_owned();
+    manifest.calibration.insert(Calibration { temperature: 1.0, measured_on, moments: 1, ece_before: 0.0, ece_after: 0.0 })
+}
+
+fn novelty(manifest: &mut Manifest) -> &mut Novelty {
+    manifest.novelty.insert(Novelty { prototypes: 1, thresholds: 2, measured_on: "fly7".into() })
+}
+
+fn drift(manifest: &mut Manifest) -> &mut Drift {
+    novelty(manifest);
+    manifest.drift.insert(Drift { time_constant_s: 60.0, limit: 0.8 })
+}
+
 fn labels(manifest: &mut Manifest, count: f64) {
     manifest.labels = (0..count as usize).map(|label| label.to_string()).collect();
 }
 
 /// Key, a value at the bound, one beyond, what the message must say of the bound, and how to put it.
-const MANIFEST: [(&str, f64, f64, &str, Put); 19] = [
+const MANIFEST: [(&str, f64, f64, &str, Put); 30] = [
     ("frame_rate_hz", 100_000.0, 100_001.0, "100000 Hz", |m, v| m.frame_rate_hz = v),
     ("frame_rate_hz", 1e-6, 0.0, "above 0", |m, v| m.frame_rate_hz = v),
     ("window_frames", 1.0, 0.0, "1 to 1024", |m, v| m.window_frames = v as usize),
@@ -240,6 +258,17 @@ const MANIFEST: [(&str, f64, f64, &str, Put); 19] = [
     ("window_frames", 512.0, 516.0, "268435456", |m, v| {
         (m.kind, m.state, m.window_frames, m.input) = (Kind::Windowed, None, 1024, Shape::new(1, 512, v as usize));
     }),
+    ("calibration.temperature", 0.01, 0.009, "0.01 to 100", |m, v| calibration(m).temperature = v),
+    ("calibration.temperature", 100.0, 101.0, "0.01 to 100", |m, v| calibration(m).temperature = v),
+    ("calibration.moments", 1.0, 0.0, "at least 1", |m, v| calibration(m).moments = v as usize),
+    ("calibration.ece_before", 1.0, 1.5, "0 to 1", |m, v| calibration(m).ece_before = v),
+    ("calibration.ece_after", 0.0, -0.5, "0 to 1", |m, v| calibration(m).ece_after = v),
+    ("novelty.prototypes", 4096.0, 4097.0, "1 to 4096", |m, v| novelty(m).prototypes = v as usize),
+    ("novelty.thresholds", 2.0, 1.0, "2 to 4096", |m, v| novelty(m).thresholds = v as usize),
+    ("novelty.thresholds", 4096.0, 4097.0, "2 to 4096", |m, v| novelty(m).thresholds = v as usize),
+    ("drift.time_constant_s", 1.0, 0.5, "1 to 86400 s", |m, v| drift(m).time_constant_s = v),
+    ("drift.time_constant_s", 86400.0, 86401.0, "1 to 86400 s", |m, v| drift(m).time_constant_s = v),
+    ("drift.limit", 0.51, 0.5, "above 0.5, below 1", |m, v| drift(m).limit = v),
     ("preprocess.channels", 1.0, 2.0, "0 or 1", |m, v| m.preprocess.channels = vec![v as usize]),
     ("preprocess.average_frames", 64.0, 65.0, "1 to 64", |m, v| m.preprocess.average_frames = v as usize),
 ];

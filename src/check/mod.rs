@@ -13,7 +13,7 @@ use crate::cli::CheckArgs;
 use crate::config::{Config, ConfigError, Device, Warning};
 use crate::encode::{EncodeError, Encoder};
 use crate::exit::ExitCode;
-use crate::model::{Kind, Model, ModelError};
+use crate::model::{InputOrigin, Kind, Manifest, Model, ModelError};
 
 /// How good one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -142,6 +142,7 @@ fn configuration(config: &Config, warnings: &[Warning]) -> Vec<Line> {
 fn model(config: &Config) -> Vec<Line> {
     let runtime = config.compute.onnxruntime.as_deref();
     let loaded = Model::load(&config.model);
+    let loaded = loaded.and_then(|model| model.refuse_ready_made(config.accept_ready_made_input).map(|()| model));
     let mut lines = manifest_lines(&config.model, &loaded);
     if let Ok(model) = &loaded {
         let opened = Encoder::open(model, runtime, config.compute.threads);
@@ -162,6 +163,10 @@ fn manifest_lines(path: &Path, loaded: &Result<Model, ModelError>) -> Vec<Line> 
             let advice = "name a model with --model or the key `model`; `haltere model init` makes an untrained one, `haltere \
                           model adopt` a manifest for an ONNX file of yours";
             return vec![Line::fault("model", format!("{} is not there", path.display()), advice)];
+        }
+        Err(error @ ModelError::ReadyMade { .. }) => {
+            let advice = "use a model that was trained on raw channels, or set the key `accept_ready_made_input`";
+            return vec![Line::fault("model", error.to_string(), advice)];
         }
         Err(error) => {
             let advice = format!("`haltere model inspect {}` shows it", path.display());
@@ -195,6 +200,34 @@ fn manifest_lines(path: &Path, loaded: &Result<Model, ModelError>) -> Vec<Line> 
         None => {
             Line::warning("parity", "never measured", "compare its embeddings with those of the program that made it")
         }
+    });
+    lines.extend(trained_lines(model));
+    lines
+}
+
+/// What a trained model says of its probabilities and of strange animals; an untrained one says nothing.
+fn trained_lines(model: &Manifest) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if model.input_origin == InputOrigin::ReadyMade {
+        let found = "trained on ready-made ΔF/F, accepted by `accept_ready_made_input`";
+        lines.push(Line::warning("input", found, "send such ΔF/F, not raw frames: no daemon can make it"));
+    }
+    if !model.provenance.trained {
+        return lines;
+    }
+    if model.decodes_actions() {
+        lines.push(match &model.calibration {
+            Some(c) => Line::good("confidence", format!("calibrated on {}, expected error {:.3}", c.measured_on, c.ece_after)),
+            None => Line::warning("confidence", "not calibrated", "take the order of the probabilities, not their values"),
+        });
+    }
+    lines.push(match (&model.novelty, &model.drift) {
+        (Some(n), Some(d)) => {
+            let found = format!("measured on {}; drift told above {} over {} s", n.measured_on, d.limit, d.time_constant_s);
+            Line::good("novelty", found)
+        }
+        (Some(n), None) => Line::good("novelty", format!("measured on {}; no drift is told", n.measured_on)),
+        (None, _) => Line::warning("novelty", "the model cannot tell it", "a strange animal will not be noticed"),
     });
     lines
 }

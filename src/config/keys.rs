@@ -277,6 +277,12 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| path(&c.model),
     },
     Key {
+        name: "accept_ready_made_input",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.accept_ready_made_input, v),
+        get: |c| Value::Switch(c.accept_ready_made_input),
+    },
+    Key {
         name: "source.endpoint",
         kind: Kind::Endpoint { word: None },
         set: |c, v| put_text(&mut c.source.endpoint, v),

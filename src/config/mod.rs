@@ -37,6 +37,8 @@ pub struct Config {
     pub rig: Name,
     /// The model's manifest.
     pub model: PathBuf,
+    /// Run a model that was trained on input no daemon can make?
+    pub accept_ready_made_input: bool,
     /// Frames in.
     pub source: Source,
     /// Between receipt and compute.
@@ -208,6 +210,7 @@ impl Default for Config {
         Self {
             rig: DEFAULT_RIG,
             model: PathBuf::from("models/untrained.toml"),
+            accept_ready_made_input: false,
             source: Source {
                 endpoint: "tcp://127.0.0.1:5710".to_owned(),
                 pattern: Pattern::Sub,

@@ -73,6 +73,7 @@ pub(super) struct Plan {
     pub(super) frames: Bound,
     pub(super) embedding: Bound,
     pub(super) probabilities: Option<Bound>,
+    pub(super) novelty: Option<Bound>,
     /// `state` and `next_state`.
     pub(super) state: Option<(Bound, Bound)>,
 }
@@ -106,7 +107,10 @@ impl Plan {
         let labels = manifest.labels.len();
         let probabilities =
             (labels > 0).then(|| side.named("output", &file.outputs, "probabilities", &[1, labels])).transpose()?;
-        Ok(Self { frames, embedding, probabilities, state })
+        // A file that tells a novelty is asked for it, also when its manifest was written by hand and does not say so.
+        let tells = manifest.novelty.is_some() || file.outputs.iter().any(|tensor| tensor.name == "novelty");
+        let novelty = tells.then(|| side.named("output", &file.outputs, "novelty", &[1, 1])).transpose()?;
+        Ok(Self { frames, embedding, probabilities, novelty, state })
     }
 }
 
@@ -142,7 +146,7 @@ impl Side<'_> {
 mod tests {
     use super::*;
     use crate::frame::Shape;
-    use crate::model::{FORMAT, Provenance};
+    use crate::model::{FORMAT, InputOrigin, Novelty, Provenance};
     use crate::preprocess::parameters::Parameters;
 
     fn tensor(name: &str, shape: &[i64]) -> TensorInfo {
@@ -165,6 +169,10 @@ mod tests {
             labels: Vec::new(),
             provenance: Provenance::default(),
             parity: None,
+            input_origin: InputOrigin::Live,
+            calibration: None,
+            novelty: None,
+            drift: None,
             preprocess: Parameters::default(),
         }
     }
@@ -178,6 +186,23 @@ mod tests {
         let plan = plan(&[tensor("x", &[-1, -1, 2, -1, 96])], &[tensor("y", &[-1, 7])]).unwrap();
         assert_eq!(plan.frames, Bound { name: "x".into(), shape: vec![1, 32, 2, 64, 96] });
         assert_eq!(plan.embedding, Bound { name: "y".into(), shape: vec![1, 7] });
+    }
+
+    #[test]
+    fn a_novelty_is_one_value_and_is_there_when_the_manifest_says_so() {
+        let x = [tensor("x", &[1, 32, 2, 64, 96])];
+        let embedding = tensor("embedding", &[1, 7]);
+        let with = |novelty: &[i64]| plan(&x, &[embedding.clone(), tensor("novelty", novelty)]);
+        assert_eq!(with(&[1, 1]).unwrap().novelty, Some(Bound { name: "novelty".into(), shape: vec![1, 1] }));
+        for bad in [&[1][..], &[1, 2], &[]] {
+            assert!(matches!(with(bad), Err(EncodeError::Mismatch { what, .. }) if what == "output `novelty`"));
+        }
+        assert_eq!(plan(&x, std::slice::from_ref(&embedding)).unwrap().novelty, None);
+        let mut manifest = windowed();
+        manifest.novelty = Some(Novelty { prototypes: 3, thresholds: 2, measured_on: "fly7".into() });
+        let file = Signature { inputs: x.to_vec(), outputs: vec![embedding] };
+        let error = Plan::new("m.onnx", &file, &manifest).unwrap_err().to_string();
+        assert!(error.contains("output `novelty` is not there"), "{error}");
     }
 
     #[test]

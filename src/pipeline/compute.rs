@@ -16,6 +16,7 @@ use crate::rhythm::{Advice, Rhythm};
 use crate::rt::Idle;
 use crate::stats::{count, now_ns};
 
+use super::drift::{Change, Drift, DriftSettings};
 use super::{Failure, IDLE_MAX, Shared, Slot};
 
 impl Decode {
@@ -43,12 +44,12 @@ pub(super) fn compute(
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
     shared.settle("compute", shared.settings.realtime.compute_core);
-    let mut judge = Judge::new(shared.settings.window_frames);
+    let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
     let mut rhythm = Rhythm::default();
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     while !decodes.is_closed() {
         while let Some(request) = shared.line.requests.pop() {
-            carry_out(request, preprocess, encoder, shared);
+            carry_out(request, preprocess, encoder, &mut judge, shared);
         }
         let received = match shared.settings.lane.overload {
             Overload::SkipToLatest => frames.latest(),
@@ -85,11 +86,18 @@ fn prepare(rhythm: &mut Rhythm, preprocess: &mut dyn Preprocess, encoder: &mut E
     }
 }
 
-fn carry_out(request: Request, preprocess: &mut dyn Preprocess, encoder: &mut Encoder, shared: &Shared<'_>) {
+fn carry_out(
+    request: Request,
+    preprocess: &mut dyn Preprocess,
+    encoder: &mut Encoder,
+    judge: &mut Judge,
+    shared: &Shared<'_>,
+) {
     preprocess.request(request);
     let what = match request {
         Request::Reset => {
             encoder.reset();
+            judge.forget_drift(shared);
             "reset"
         }
         Request::RenewTemplate => "template reset",
@@ -114,7 +122,7 @@ fn step(
     let (frame, stats) = (&slot.frame, &shared.line.stats.compute);
     let began_ns = now_ns();
     if frame.info.series_began && shared.settings.new_series == NewSeries::Reset {
-        carry_out(Request::Reset, preprocess, encoder, shared);
+        carry_out(Request::Reset, preprocess, encoder, judge, shared);
     }
     let skipped = judge.skipped(slot);
     if skipped > 0 {
@@ -162,6 +170,9 @@ fn step(
 
     judge.observe(&frame.info, &observation, shared);
     let quality = judge.quality(&observation, encoder.warming_up(), frame.info.number, shared);
+    if let Some(novelty) = decode.embedding.novelty.filter(|_| quality == Quality::Ok) {
+        judge.drift(novelty, frame.info.number, shared);
+    }
     decode.frame = frame.info;
     decode.observation = observation;
     decode.quality = quality;
@@ -220,10 +231,11 @@ struct Judge {
     rate_off: bool,
     non_finite: bool,
     at_bound: bool,
+    drift: Option<Drift>,
 }
 
 impl Judge {
-    fn new(window_frames: usize) -> Self {
+    fn new(window_frames: usize, drift: Option<DriftSettings>) -> Self {
         Self {
             arrived: 0,
             number: None,
@@ -233,7 +245,27 @@ impl Judge {
             rate_off: false,
             non_finite: false,
             at_bound: false,
+            drift: drift.map(Drift::new),
         }
+    }
+
+    /// One more novelty. Only decodes of quality `ok` count: whatever else is off is told by its own name.
+    fn drift(&mut self, novelty: f32, frame: u64, shared: &Shared<'_>) {
+        let Some(drift) = &mut self.drift else { return };
+        let change = drift.push(novelty);
+        shared.line.stats.compute.novelty_mean.set(drift.mean());
+        let novelty_mean = drift.mean().unwrap_or_default();
+        match change {
+            Change::None => {}
+            Change::Began => shared.tell(Event::Drift { frame, novelty_mean, limit: drift.limit() }),
+            Change::Ended => shared.tell(Event::DriftBack { frame, novelty_mean }),
+        }
+    }
+
+    /// A new animal: what was strange about the old one says nothing of it.
+    fn forget_drift(&mut self, shared: &Shared<'_>) {
+        self.drift.iter_mut().for_each(Drift::reset);
+        shared.line.stats.compute.novelty_mean.set(None);
     }
 
     /// Frames that arrived after the last one taken, or since the start, and before this one.

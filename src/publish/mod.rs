@@ -69,7 +69,7 @@ pub(crate) mod testing {
         Decode {
             frame,
             observation: Observation::default(),
-            embedding: Embedding { values: values.to_vec(), probabilities: Vec::new() },
+            embedding: Embedding { values: values.to_vec(), probabilities: Vec::new(), novelty: None },
             quality: Quality::Ok,
             skipped: 0,
             action: None,

@@ -11,7 +11,7 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Sink, SinkError};
-use crate::frame::Decode;
+use crate::frame::{Decode, Quality};
 use crate::wire::decode::largest;
 
 /// Rows between two updates of the header.
@@ -19,7 +19,7 @@ pub const ROWS_PER_PATCH: u64 = 256;
 /// Bytes before the first value; numpy asks for a multiple of 64.
 const HEADER_BYTES: usize = 128;
 /// Head of the table.
-const COLUMNS: &str = "frame,quality,shift_dy_px,shift_dx_px,shift_peak,action,confidence";
+const COLUMNS: &str = "frame,quality,shift_dy_px,shift_dx_px,shift_peak,action,confidence,novelty";
 
 /// Writes every decode as one row of a float32 array of shape (rows, embedding).
 pub struct NpySink {
@@ -27,17 +27,24 @@ pub struct NpySink {
     table: Option<Part>,
     embedding: usize,
     labels: Vec<String>,
+    trained: bool,
     rows: u64,
     row: Vec<u8>,
     done: bool,
 }
 
 impl NpySink {
-    /// Opens `<path>.part`, and `<table>.part` when a table is asked for. `labels` are the model's, unquoted.
+    /// Opens `<path>.part`, and `<table>.part` when a table is asked for. `labels` are the model's, unquoted; only of a
+    /// trained model is the novelty written.
     ///
     /// # Errors
     /// When a file cannot be created; the message names it.
-    pub fn create(path: &Path, table: Option<&Path>, embedding: usize, labels: &[String]) -> Result<Self, SinkError> {
+    pub fn create(
+        path: &Path,
+        table: Option<&Path>,
+        embedding: usize,
+        (labels, trained): (&[String], bool),
+    ) -> Result<Self, SinkError> {
         let mut array = Part::create(path)?;
         array.write(&header(0, embedding))?;
         let mut table = table.map(Part::create).transpose()?;
@@ -46,7 +53,7 @@ impl NpySink {
             table.write(b"\n")?;
         }
         let labels = labels.iter().map(|label| csv_field(label)).collect();
-        Ok(Self { array, table, embedding, labels, rows: 0, row: Vec::with_capacity(4 * embedding), done: false })
+        Ok(Self { array, table, embedding, labels, trained, rows: 0, row: Vec::with_capacity(4 * embedding), done: false })
     }
 
     /// Rows written so far.
@@ -67,8 +74,13 @@ impl NpySink {
             let label = decode.action.and_then(|id| self.labels.get(id));
             let confidence = label.and_then(|_| largest(&decode.embedding.probabilities));
             match (label, confidence) {
-                (Some(label), Some(confidence)) => writeln!(file, "{label},{confidence}"),
-                (label, _) => writeln!(file, "{},", label.map_or("", |l| l)),
+                (Some(label), Some(confidence)) => write!(file, "{label},{confidence},")?,
+                (label, _) => write!(file, "{},,", label.map_or("", |l| l))?,
+            }
+            // As published: during the warm-up a novelty says nothing.
+            match decode.embedding.novelty.filter(|_| self.trained && decode.quality != Quality::Warmup) {
+                Some(novelty) => writeln!(file, "{novelty}"),
+                None => writeln!(file),
             }
         };
         line().map_err(|e| sink_error(path, &e))
@@ -185,11 +197,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, table) = (folder.path().join("e.npy"), folder.path().join("e.csv"));
         let labels = ["rest".to_string(), "walk, fast".to_string()];
-        let mut sink = NpySink::create(&path, Some(&table), 3, &labels).unwrap();
+        let mut sink = NpySink::create(&path, Some(&table), 3, (&labels, true)).unwrap();
         for number in 0..1000u32 {
             let mut decode = decode(u64::from(number), &[number as f32, 0.5, -1.0]);
             decode.action = (number > 0).then_some(1);
             decode.embedding.probabilities = vec![0.25, 0.75];
+            decode.embedding.novelty = (number > 1).then_some(0.125);
             decode.observation.shift_px = (number > 0).then_some([0.25, -1.5]);
             decode.observation.shift_peak = 0.5;
             sink.publish(&decode).unwrap();
@@ -201,15 +214,16 @@ mod tests {
         assert!((0..1000).all(|i| array.row(i).to_vec() == [i as f32, 0.5, -1.0]));
         let text = std::fs::read_to_string(&table).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!((lines.len(), lines[0], lines[1]), (1001, COLUMNS, "0,ok,,,,,"));
-        assert_eq!(lines[2], "1,ok,0.25,-1.5,0.5,\"walk, fast\",0.75");
+        assert_eq!((lines.len(), lines[0], lines[1]), (1001, COLUMNS, "0,ok,,,,,,"));
+        assert_eq!(lines[2], "1,ok,0.25,-1.5,0.5,\"walk, fast\",0.75,");
+        assert_eq!(lines[3], "2,ok,0.25,-1.5,0.5,\"walk, fast\",0.75,0.125");
     }
 
     #[test]
     fn a_killed_run_leaves_a_part_that_can_be_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.npy");
-        let mut sink = NpySink::create(&path, None, 2, &[]).unwrap();
+        let mut sink = NpySink::create(&path, None, 2, (&[], false)).unwrap();
         (0..ROWS_PER_PATCH + 50).for_each(|i| sink.publish(&decode(i, &[i as f32, 1.0])).unwrap());
         std::mem::forget(sink);
         let array = rows(&folder.path().join("e.npy.part"));
@@ -222,7 +236,7 @@ mod tests {
     fn a_fault_keeps_every_row_under_the_name_of_a_part() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.npy");
-        let mut sink = NpySink::create(&path, None, 1, &[]).unwrap();
+        let mut sink = NpySink::create(&path, None, 1, (&[], false)).unwrap();
         (0..3).for_each(|i| sink.publish(&decode(i, &[i as f32])).unwrap());
         sink.finish(Some("encode")).unwrap();
         assert_eq!(rows(&folder.path().join("e.npy.part")).dim(), (3, 1));
@@ -231,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = NpySink::create(Path::new("/nowhere/at/all/e.npy"), None, 1, &[]).err().unwrap().to_string();
+        let error = NpySink::create(Path::new("/nowhere/at/all/e.npy"), None, 1, (&[], false)).err().unwrap().to_string();
         assert!(error.contains("/nowhere/at/all/e.npy.part"), "{error}");
     }
 

@@ -74,6 +74,7 @@ impl Reporter {
             warnings: &self.warnings,
             memory_bytes: self.memory.as_ref().and_then(resident_bytes),
             frame_rate_hz: (frame_rate_hz > 0.0).then_some(frame_rate_hz),
+            novelty_mean: compute.novelty_mean.get(),
         }
     }
 }
@@ -137,7 +138,9 @@ mod tests {
         assert_eq!(first["rejected"].as_object().unwrap().len(), 13);
         assert_eq!(first["latency_us"]["encode"]["max"], 2000.0);
         assert_eq!((&first["uptime_s"], &first["warnings"][0]), (&2.5.into(), &"realtime: denied".into()));
-        assert!(first.get("frame_rate_hz").is_none());
+        assert!(first.get("frame_rate_hz").is_none() && first.get("novelty_mean").is_none());
+        stats.compute.novelty_mean.set(Some(0.25));
+        assert_eq!(json(&reporter)["novelty_mean"], 0.25);
         assert_eq!(first["queue_depth"], serde_json::json!({ "frames": 0, "decodes": 0 }));
         stats.intake.accepted.store(9, Relaxed);
         stats.compute.preprocessed.store(4, Relaxed);

@@ -6,11 +6,11 @@
 //!
 //! What stands in a decode, by quality:
 //!
-//! | quality | action | probs | embedding |
-//! |---|---|---|---|
-//! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | yes |
-//! | `warmup` | the neutral one, if the model decodes actions | no | yes |
-//! | `stale`, `fail` | the neutral one, always | no | zeros, same shape |
+//! | quality | action | probs | novelty | embedding |
+//! |---|---|---|---|---|
+//! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and tells it | yes |
+//! | `warmup` | the neutral one, if the model decodes actions | no | no | yes |
+//! | `stale`, `fail` | the neutral one, always | no | no | zeros, same shape |
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -134,7 +134,8 @@ impl ZmqSink {
     fn publish_neutral(&mut self, quality: Quality, reason: &str, now_ns: u64) -> Result<(), SinkError> {
         let action = neutral_action(&self.neutral);
         let model = self.model.header();
-        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason: Some(reason), action };
+        let reason = Some(reason);
+        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty: None };
         let header = DecodeHeader::neutral(self.source, self.model.embedding, self.last, stamped);
         self.out.send(Kind::Decode, &self.source, &header, Some(&self.zeros))?;
         self.seq += 1;
@@ -184,7 +185,10 @@ impl Sink for ZmqSink {
             Quality::Stale | Quality::Fail => (neutral_action(&self.neutral), &self.zeros),
         };
         let reason = if fresh { reason_of(decode) } else { Some("late") };
-        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model: self.model.header(), quality, reason, action };
+        let believed = matches!(quality, Quality::Ok | Quality::Degraded);
+        let novelty = decode.embedding.novelty.filter(|_| believed && self.model.trained);
+        let model = self.model.header();
+        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
         let header = DecodeHeader::of(decode, stamped);
         self.out.send(Kind::Decode, &self.source, &header, Some(values))?;
         self.seq += 1;

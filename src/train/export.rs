@@ -8,13 +8,21 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::learnt::{Learnt, LearntNovelty, form_and_labels};
 use super::network::{NORM_MIN, Network, SplitMix};
-use super::onnx::{Attribute, Graph};
+use super::onnx::{Attribute, FLOAT, Graph};
 use super::spec::{NetworkSpec, PATCH_PX};
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::{Shape, Tensor as Input};
 use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance, sha256_of, write_whole};
 use crate::preprocess::parameters::Parameters;
+
+/// Names of tensors in the file that others look for.
+pub(super) const RAW: &str = "embedding.raw";
+pub(super) const EMBEDDING: &str = "embedding";
+pub(super) const LOGITS: &str = "logits";
+pub(super) const PROBABILITIES: &str = "probabilities";
+pub(super) const NOVELTY: &str = "novelty";
 
 /// What a manifest says beside the shapes.
 #[derive(Clone, Debug)]
@@ -42,6 +50,16 @@ pub enum ExportError {
         /// Which tensor.
         weight: String,
     },
+    /// A piece that was learnt beside the network does not fit it.
+    #[error("{what} is {found}; it must be {expected}")]
+    Unfit {
+        /// Which piece.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What the network needs.
+        expected: String,
+    },
     /// burn could not hand its values over.
     #[error("burn: {0}")]
     Values(String),
@@ -58,6 +76,20 @@ pub enum ExportError {
 /// # Errors
 /// Any [`ExportError`] but [`ExportError::Encode`].
 pub fn write(network: &Network, spec: &NetworkSpec, details: &Details, folder: &Path) -> Result<PathBuf, ExportError> {
+    write_learnt(network, spec, details, &Learnt::default(), folder)
+}
+
+/// As [`write`], with what training learnt beside the network.
+///
+/// # Errors
+/// Any [`ExportError`] but [`ExportError::Encode`].
+pub fn write_learnt(
+    network: &Network,
+    spec: &NetworkSpec,
+    details: &Details,
+    learnt: &Learnt,
+    folder: &Path,
+) -> Result<PathBuf, ExportError> {
     let file = PathBuf::from(format!("{}.onnx", details.name));
     let (onnx_path, manifest_path) = (folder.join(&file), folder.join(format!("{}.toml", details.name)));
     let mut manifest = Manifest {
@@ -75,11 +107,15 @@ pub fn write(network: &Network, spec: &NetworkSpec, details: &Details, folder: &
         labels: spec.labels.clone(),
         provenance: details.provenance.clone(),
         parity: None,
+        input_origin: learnt.input_origin,
+        calibration: learnt.calibration.clone(),
+        novelty: learnt.novelty.as_ref().map(LearntNovelty::manifest),
+        drift: learnt.drift,
         preprocess: details.preprocess.clone(),
     };
     // Before anything is written: a name that cannot be must not become a file.
     manifest.check(&manifest_path)?;
-    write_whole(&onnx_path, &to_onnx(network, spec, details.kind)?)?;
+    write_whole(&onnx_path, &to_onnx_learnt(network, spec, details, learnt)?)?;
     manifest.sha256 = sha256_of(&onnx_path)?;
     manifest.save(&manifest_path)?;
     Ok(manifest_path)
@@ -93,6 +129,30 @@ pub fn write(network: &Network, spec: &NetworkSpec, details: &Details, folder: &
 /// # Errors
 /// [`ExportError::NonFinite`] or [`ExportError::Values`].
 pub fn to_onnx(network: &Network, spec: &NetworkSpec, kind: Kind) -> Result<Vec<u8>, ExportError> {
+    Ok(finish(graph_of(network, spec, kind, &Learnt::default())?, &form_and_labels(spec, kind)))
+}
+
+/// As [`to_onnx`], with what training learnt beside the network, and with metadata that say what the file is. A novelty's
+/// reference adds the output `novelty` `[1,1]`.
+///
+/// # Errors
+/// [`ExportError::NonFinite`], [`ExportError::Values`] or [`ExportError::Unfit`].
+pub fn to_onnx_learnt(
+    network: &Network,
+    spec: &NetworkSpec,
+    details: &Details,
+    learnt: &Learnt,
+) -> Result<Vec<u8>, ExportError> {
+    learnt.check(spec)?;
+    Ok(finish(graph_of(network, spec, details.kind, learnt)?, &learnt.metadata(spec, details)))
+}
+
+fn finish(graph: Graph, metadata: &[(&'static str, String)]) -> Vec<u8> {
+    let metadata: Vec<(&str, &str)> = metadata.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    graph.finish("haltere", &metadata)
+}
+
+fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, learnt: &Learnt) -> Result<Graph, ExportError> {
     let Shape { channels, height, width } = spec.input;
     let (window, features) = (spec.window_frames, spec.features);
     let mut writer = Writer { graph: Graph::default() };
@@ -112,12 +172,12 @@ pub fn to_onnx(network: &Network, spec: &NetworkSpec, kind: Kind) -> Result<Vec<
         }
     };
     writer.head(network, spec, rows)?;
-    writer.classifier(network, spec)?;
+    writer.classifier(network, spec, learnt)?;
+    writer.novelty(learnt)?;
     if kind == Kind::Streaming {
         writer.graph.output("next_state", &[1, window - 1, features]);
     }
-    let form = if kind == Kind::Streaming { "streaming" } else { "windowed" };
-    Ok(writer.graph.finish("haltere", &[("form", form), ("labels", &spec.labels.join(","))]))
+    Ok(writer.graph)
 }
 
 struct Writer {
@@ -182,7 +242,7 @@ impl Writer {
         let (mut before, mut length) = (String::from(from), spec.window_frames);
         let last = network.head.convolutions.len() - 1;
         for (index, convolution) in network.head.convolutions.iter().enumerate() {
-            let name = format!("head.{index}");
+            let name = if index == last { RAW.into() } else { format!("head.{index}") };
             let [out, columns, kernel] = convolution.weight.val().dims();
             length /= kernel;
             let wide = format!("{name}.rows");
@@ -204,17 +264,48 @@ impl Writer {
         self.graph.node("ReduceL2", &[&before], "length", &axes);
         self.weight("length.min", &[1, 1], &[NORM_MIN as f32])?;
         self.graph.node("Max", &["length", "length.min"], "divisor", &[]);
-        self.graph.node("Div", &[&before, "divisor"], "embedding", &[]);
-        self.graph.output("embedding", &[1, spec.embedding]);
+        self.graph.node("Div", &[&before, "divisor"], EMBEDDING, &[]);
+        self.graph.output(EMBEDDING, &[1, spec.embedding]);
         Ok(())
     }
 
-    fn classifier(&mut self, network: &Network, spec: &NetworkSpec) -> Result<(), ExportError> {
-        let Some(classifier) = &network.classifier else { return Ok(()) };
+    /// `embedding` → `probabilities` `[1,L]`; the temperature goes into weights and biases, divided in f64.
+    fn classifier(&mut self, network: &Network, spec: &NetworkSpec, learnt: &Learnt) -> Result<(), ExportError> {
         let labels = spec.labels.len();
-        self.linear("embedding", "logits", classifier, [spec.embedding, labels])?;
-        self.graph.node("Softmax", &["logits"], "probabilities", &[("axis", Attribute::Int(1))]);
-        self.graph.output("probabilities", &[1, labels]);
+        let (mut weight, mut bias) = match (&learnt.classifier, &network.classifier) {
+            (Some(probe), _) => (probe.weight.iter().copied().collect(), probe.bias.clone()),
+            (None, Some(own)) => {
+                let bias = own.bias.as_ref().map(|b| values_of(b.val())).transpose()?;
+                (values_of(own.weight.val())?, bias.unwrap_or_else(|| vec![0.0; labels]))
+            }
+            (None, None) => return Ok(()),
+        };
+        let temperature = learnt.temperature();
+        weight.iter_mut().chain(&mut bias).for_each(|v| *v = (f64::from(*v) / temperature) as f32);
+        self.gemm(EMBEDDING, LOGITS, [spec.embedding, labels], &weight, &bias)?;
+        self.graph.node("Softmax", &[LOGITS], PROBABILITIES, &[("axis", Attribute::Int(1))]);
+        self.graph.output(PROBABILITIES, &[1, labels]);
+        Ok(())
+    }
+
+    /// `embedding` → `novelty` `[1,1]`: the share of thresholds strictly below 1 − max cosine with the prototypes.
+    fn novelty(&mut self, learnt: &Learnt) -> Result<(), ExportError> {
+        let Some(LearntNovelty { reference, .. }) = &learnt.novelty else { return Ok(()) };
+        let (rows, columns) = reference.prototypes.dim();
+        let prototypes: Vec<f32> = reference.prototypes.iter().copied().collect();
+        self.weight("novelty.prototypes", &[rows, columns], &prototypes)?;
+        self.weight("novelty.thresholds", &[1, reference.thresholds.len()], &reference.thresholds)?;
+        self.weight("novelty.one", &[1, 1], &[1.0])?;
+        let along = [("axes", Attribute::Ints(&[1])), ("keepdims", Attribute::Int(1))];
+        let transposed = [("transB", Attribute::Int(1))];
+        let graph = &mut self.graph;
+        graph.node("Gemm", &[EMBEDDING, "novelty.prototypes"], "novelty.cosines", &transposed);
+        graph.node("ReduceMax", &["novelty.cosines"], "novelty.cosine", &along);
+        graph.node("Sub", &["novelty.one", "novelty.cosine"], "novelty.distance", &[]);
+        graph.node("Greater", &["novelty.distance", "novelty.thresholds"], "novelty.above", &[]);
+        graph.node("Cast", &["novelty.above"], "novelty.counts", &[("to", Attribute::Int(FLOAT as i64))]);
+        graph.node("ReduceMean", &["novelty.counts"], NOVELTY, &along);
+        graph.output(NOVELTY, &[1, 1]);
         Ok(())
     }
 

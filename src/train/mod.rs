@@ -1,20 +1,32 @@
-//! The network, and the way from its weights to the ONNX file that the daemon runs.
+//! From recordings of several animals to a model that decodes the next one: data, network, methods, evaluation, export.
 //!
-//! Why it exists: the network is defined once, so that what is trained, what is written to ONNX and what is compared with the
-//! daemon's own encoder cannot drift apart. What it must never do: run on the frame path, or touch lane, pipeline or publish.
+//! Why it exists: what is trained, what is written to ONNX and what the daemon runs are one definition and one preprocessing,
+//! so that they cannot drift apart. What it must never do: run on the frame path, or touch lane, pipeline or publish.
+//!
+//! ```text
+//!  dataset ─▶ data ─▶ batch (augment, behaviour) ─▶ learner (network, frame_pass, loss) ─▶ fit ─▶ represent ─▶ evaluate
+//!                                                                                         └─▶ finish ─▶ export ─▶ models/
+//! ```
 
 pub mod augment;
 pub mod batch;
 pub mod behaviour;
 pub mod behaviour_net;
+pub mod compare;
 pub mod data;
 pub mod dataset;
 pub mod evaluate;
 pub mod export;
+pub mod finish;
+pub mod fit;
+pub mod frame_pass;
+pub mod head;
 pub mod learner;
+pub mod learnt;
 pub mod loss;
 pub mod network;
 pub mod onnx;
+pub mod onnx_read;
 pub mod report;
 pub mod represent;
 pub mod settings;

@@ -7,16 +7,18 @@
 //! Field numbers are those of `onnx.proto`; IR version 8, operator set 17.
 
 /// Version of the file layout.
-const IR_VERSION: u64 = 8;
+pub(super) const IR_VERSION: u64 = 8;
 /// Version of the operators.
-const OPSET: u64 = 17;
+pub(super) const OPSET: u64 = 17;
+/// Name of this program in the files it writes.
+pub(super) const PRODUCER: &str = "haltere";
 /// `TensorProto.DataType`.
-const FLOAT: u64 = 1;
+pub(super) const FLOAT: u64 = 1;
 const INT64: u64 = 7;
 
 /// A protobuf message under construction.
-#[derive(Default)]
-struct Message(Vec<u8>);
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Message(pub(super) Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut value: u64) {
@@ -61,12 +63,12 @@ pub enum Attribute<'a> {
 }
 
 /// A graph under construction. Order of calls is order in the file: nodes must come after what they read.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
-    nodes: Vec<Message>,
-    constants: Vec<Message>,
-    inputs: Vec<Message>,
-    outputs: Vec<Message>,
+    pub(super) nodes: Vec<Message>,
+    pub(super) constants: Vec<Message>,
+    pub(super) inputs: Vec<Message>,
+    pub(super) outputs: Vec<Message>,
 }
 
 impl Graph {
@@ -108,10 +110,15 @@ impl Graph {
 
     /// The finished file: the bytes depend on nothing but the calls made.
     pub fn finish(self, name: &str, metadata: &[(&str, &str)]) -> Vec<u8> {
+        self.encode(name, env!("CARGO_PKG_VERSION"), metadata)
+    }
+
+    /// As [`Graph::finish`], as the program of this version would have written it.
+    pub(super) fn encode(&self, name: &str, version: &str, metadata: &[(&str, &str)]) -> Vec<u8> {
         let mut model = Message::default();
         model.integer(1, IR_VERSION);
-        model.text(2, "haltere");
-        model.text(3, env!("CARGO_PKG_VERSION"));
+        model.text(2, PRODUCER);
+        model.text(3, version);
         model.message(7, |graph| {
             self.nodes.iter().for_each(|node| graph.bytes(1, &node.0));
             graph.text(2, name);

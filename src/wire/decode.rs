@@ -142,6 +142,8 @@ pub struct DecodeHeader<'a> {
     probs: &'a [f32],
     #[serde(skip_serializing_if = "Option::is_none")]
     confidence: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    novelty: Option<f32>,
 }
 
 /// What all decode headers of one moment share.
@@ -159,6 +161,8 @@ pub struct Stamped<'a> {
     pub reason: Option<&'a str>,
     /// The action, decoded or neutral.
     pub action: Action<'a>,
+    /// How strange the embedding is, 0 to 1; `None` is left out.
+    pub novelty: Option<f32>,
 }
 
 /// The last frame that was decoded, as a neutral decode remembers it.
@@ -210,7 +214,7 @@ impl<'a> DecodeHeader<'a> {
     }
 
     fn bare(source: Name, embedding: usize, stamped: Stamped<'a>) -> Self {
-        let Stamped { seq, t_pub_ns, model, quality, reason, action } = stamped;
+        let Stamped { seq, t_pub_ns, model, quality, reason, action, novelty } = stamped;
         Self {
             htype: "decode-1.0",
             dtype: "float32",
@@ -238,6 +242,7 @@ impl<'a> DecodeHeader<'a> {
             action_id: action.id,
             probs: action.probabilities,
             confidence: largest(action.probabilities),
+            novelty,
         }
     }
 }

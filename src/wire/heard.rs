@@ -84,6 +84,8 @@ pub struct HeardDecode {
     pub action: Option<String>,
     /// Its probability, when it was decoded.
     pub confidence: Option<f32>,
+    /// How strange the embedding is, 0 to 1, when the model can tell.
+    pub novelty: Option<f32>,
 }
 
 /// Latency of one decode within the daemon, µs.

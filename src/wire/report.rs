@@ -73,6 +73,8 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::FrameRateBack { .. } => "frame_rate_back",
         Event::NonFinitePixels { .. } => "non_finite_pixels",
         Event::NonFiniteEmbedding { .. } => "non_finite_embedding",
+        Event::Drift { .. } => "drift",
+        Event::DriftBack { .. } => "drift_back",
         Event::ShiftAtBound { .. } => "shift_at_bound",
         Event::Stale { .. } => "stale",
         Event::Recovered { .. } => "recovered",
@@ -106,6 +108,15 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("needed_hz", needed_hz)
         }
         Event::FrameRateBack { measured_hz } => map.serialize_entry("measured_hz", measured_hz),
+        Event::Drift { frame, novelty_mean, limit } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("novelty_mean", novelty_mean)?;
+            map.serialize_entry("limit", limit)
+        }
+        Event::DriftBack { frame, novelty_mean } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("novelty_mean", novelty_mean)
+        }
         Event::NonFinitePixels { frame, pixels } => {
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("pixels", pixels)
@@ -228,4 +239,8 @@ pub struct StatusHeader<'a> {
     /// Frame rate measured from the frames' own times; left out until it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_rate_hz: Option<f32>,
+    /// Running mean of the novelty over the model's time constant, 0.5 is expected; left out when the model tells no drift, and
+    /// before the first decode of quality `ok`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub novelty_mean: Option<f32>,
 }
