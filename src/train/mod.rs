@@ -7,6 +7,7 @@ pub mod data;
 pub mod dataset;
 pub mod evaluate;
 pub mod export;
+pub mod frame_pass;
 pub mod network;
 pub mod onnx;
 pub mod report;
