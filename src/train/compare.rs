@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::augment::Augmentations;
 use super::behaviour::Behaviour;
 use super::data::{Dataset, Representation};
-use super::evaluate::baseline;
+use super::evaluate::pixels;
 use super::evaluate::domain_gap::{DomainGap, GapOptions, domain_gap};
 use super::evaluate::settings::{EvaluateError, Evaluation, Options, Setting, evaluate_setting};
 use super::finish::moments_of;
@@ -233,15 +233,20 @@ impl Job<'_> {
         }
     }
 
+    /// No network: each frame made small once, windows of them as features.
     fn linear(&self) -> Representation {
         let (moments, _) = moments_of(self.all, &self.settings);
         let window = self.settings.network.window_frames;
         let mut values = Vec::new();
-        for moment in &moments {
-            let newest = moment.frame + self.settings.look_ahead_frames;
-            let frames = &self.all.trials[moment.trial].frames;
-            let window: Vec<&[f32]> = (newest + 1 - window..=newest).map(|frame| frames.frame(frame)).collect();
-            values.extend(baseline::window_features(&window, self.all.input));
+        for of_trial in moments.chunk_by(|a, b| a.trial == b.trial) {
+            let frames = &self.all.trials[of_trial[0].trial].frames;
+            let small = |frame| pixels::downsample(frames.frame(frame), self.all.input, pixels::LINEAR_SIDE);
+            let small: Vec<Vec<f32>> = (0..frames.len()).map(small).collect();
+            for moment in of_trial {
+                let newest = moment.frame + self.settings.look_ahead_frames;
+                let window: Vec<&[f32]> = small[newest + 1 - window..=newest].iter().map(Vec::as_slice).collect();
+                values.extend(pixels::features_of_small(&window, pixels::LINEAR_BINS));
+            }
         }
         of_moments(self.all, &moments, values)
     }
