@@ -30,23 +30,35 @@ impl Message {
     }
 
     /// Field of wire type 0. A negative integer is its two's complement, as protobuf wants it.
-    fn integer(&mut self, field: u64, value: u64) {
+    pub(super) fn integer(&mut self, field: u64, value: u64) {
         self.varint(field << 3);
         self.varint(value);
     }
 
+    /// Field of wire type 1.
+    pub(super) fn double(&mut self, field: u64, value: f64) {
+        self.varint(field << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Field of wire type 5.
+    pub(super) fn float(&mut self, field: u64, value: f32) {
+        self.varint(field << 3 | 5);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
     /// Field of wire type 2: a string, raw bytes, or a message.
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, field: u64, bytes: &[u8]) {
         self.varint(field << 3 | 2);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
-    fn text(&mut self, field: u64, text: &str) {
+    pub(super) fn text(&mut self, field: u64, text: &str) {
         self.bytes(field, text.as_bytes());
     }
 
-    fn message(&mut self, field: u64, build: impl FnOnce(&mut Self)) {
+    pub(super) fn message(&mut self, field: u64, build: impl FnOnce(&mut Self)) {
         let mut inner = Self::default();
         build(&mut inner);
         self.bytes(field, &inner.0);
