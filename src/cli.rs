@@ -3,6 +3,8 @@
 //!
 //! Why it exists: `--help` is the first thing a user reads; it must teach. What it must never do: act on it.
 
+pub mod simulate;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -48,6 +50,8 @@ pub enum Command {
     /// Look at a model, make an untrained one, or adopt an ONNX file of your own.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Make recordings of simulated flies with known truth: MC2P folders, raw TIFFs.
+    Simulate(simulate::SimulateArgs),
     /// Measure this machine: latency per stage, sustained rate, registration.
     Bench(BenchArgs),
     /// Print completions for a shell.
@@ -110,7 +114,8 @@ pub struct RunArgs {
 /// Which recording, and how to read it. Shared by `play` and `embed`.
 #[derive(Clone, Debug, Args)]
 pub struct RecordingArgs {
-    /// TIFF files in order, a ThorImage folder, or a raw file (with --raw).
+    /// TIFF files in order, a ThorImage folder, a raw file (with --raw), or a simulated fly: sim:seed=7,animal=9,trial=1
+    /// (also seconds=, recipe=FILE, and any key of a recipe).
     #[arg(required = true, value_name = "RECORDING")]
     pub recording: Vec<PathBuf>,
     /// Take the second channel from this file, frame by frame.
@@ -137,6 +142,7 @@ Examples:
   haltere play fly_00001.tif fly_00002.tif           at the recording's own rate, once
   haltere play green.tif --channel-file red.tif      two channels from two files
   haltere play fly.tif --rate 60 --loop 0            twice as fast as usual, until Ctrl-C
+  haltere play sim:seed=7,animal=9,seconds=60        a simulated fly, whose truth is known
   haltere play fly.tif --jitter-ms 5 --skip-every 50 --burst 3     a bad microscope, the same one for the same --seed
   haltere play movie.raw --raw uint16:512x512 --push --connect --endpoint tcp://10.0.0.1:5710")]
 pub struct PlayArgs {

@@ -21,11 +21,12 @@ use crate::exit::ExitCode;
 use crate::frame::Name;
 use crate::model_command::{self, AdoptArguments, InspectArguments};
 use crate::play::{self, Burst, Pace, Pattern, PlayOptions, PlayProgress};
+use crate::simulate_command::open as open_recording;
+use crate::source::RecordingSpec;
 use crate::source::limit::Limited;
-use crate::source::open::{RecordingSpec, open_recording};
 use crate::source::{Source, SourceError};
 use crate::watch::{WatchOptions, watch};
-use crate::{bench, check, control, embed, log, run};
+use crate::{bench, check, control, embed, log, run, simulate_command};
 
 /// What a person can read, lines per second.
 const LINES_PER_S: f64 = 5.0;
@@ -43,6 +44,7 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => return check::command(&args),
         Command::Control(args) => return ask(&args),
         Command::Model(args) => model(args)?,
+        Command::Simulate(args) => simulate_command::simulate(&args, &mut stdout())?,
         Command::Bench(args) => measure(&args)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "haltere", &mut stdout());

@@ -8,6 +8,8 @@ use crate::model::ModelError;
 use crate::model_command::CommandError;
 use crate::play::PlayError;
 use crate::publish::SinkError;
+use crate::simulate::RecipeError;
+use crate::simulate::write::WriteError;
 use crate::source::SourceError;
 
 /// What the process says when it leaves. The README lists them.
@@ -66,8 +68,13 @@ impl ExitCode {
             Some(PlayError::Option { .. }) => return Some(Self::Usage),
             None => {}
         }
+        match cause.downcast_ref::<WriteError>() {
+            Some(WriteError::Recipe(_)) => return Some(Self::Config),
+            Some(_) => return Some(Self::Sink),
+            None => {}
+        }
         let is = [
-            (cause.is::<ConfigError>(), Self::Config),
+            (cause.is::<ConfigError>() || cause.is::<RecipeError>(), Self::Config),
             (cause.is::<ModelError>(), Self::Model),
             (cause.is::<SourceError>(), Self::Source),
             (cause.is::<SinkError>(), Self::Sink),

@@ -51,4 +51,5 @@ pub mod model_command;
 pub mod play;
 pub mod report;
 pub mod run;
+pub mod simulate_command;
 pub mod watch;

@@ -1,0 +1,83 @@
+//! `haltere simulate`: what can be typed.
+//!
+//! Why it exists: the options of one subcommand, apart from the others. What it must never do: act on them.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::simulate::write::Format;
+
+use super::Progress;
+
+/// `haltere simulate`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  haltere simulate flies --animals 8 --trials 2 --seconds 240 --seed 1
+  haltere simulate alike --set optics.rotation_deg_sd=0 --set optics.shift_px_sd=0     the same placement in every animal
+  haltere simulate again --recipe flies/recipe.toml --seed 2 --format both             other animals, raw TIFFs too
+  haltere simulate --show-recipe > recipe.toml                                         every knob with its default
+
+Each trial is a folder OUT/fly_01/001 of the MC2P layout: green.mm, red.mm (float32 counts), 2p_dff.mm, pose_3d.mm, indices.npy,
+rest.npy, and the truth: labels.csv by behaviour frame, truth.csv by two-photon frame. The same seed, recipe and numbers make
+the same bytes; the same fly is played live by `haltere play sim:seed=1,animal=1,trial=1`.")]
+pub struct SimulateArgs {
+    /// Folder for the animals; must be empty or new.
+    #[arg(value_name = "OUT", required_unless_present = "show_recipe")]
+    pub out: Option<PathBuf>,
+    /// How many animals.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub animals: u64,
+    /// Number of the first animal.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub first_animal: u64,
+    /// How many trials of each animal.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub trials: u64,
+    /// Length of a trial.
+    #[arg(long, value_name = "S", default_value_t = crate::simulate::SECONDS_DEFAULT, value_parser = super::seconds)]
+    pub seconds: f64,
+    /// Other seed, other animals of the same species.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// What animals are made of, TOML; also the recipe.toml of an earlier simulation.
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Set one key of the recipe; may be given many times. Example: --set neurons.missing=0
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Which files.
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = SimulateFormat::Mc2p)]
+    pub format: SimulateFormat,
+    /// Write into a folder that holds something, over trials of the same name.
+    #[arg(long)]
+    pub force: bool,
+    /// Print the recipe and do nothing else.
+    #[arg(long)]
+    pub show_recipe: bool,
+    /// Show progress: by default on a terminal only.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
+    pub progress: Progress,
+}
+
+/// Which files a trial gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SimulateFormat {
+    /// Memory maps of the MC2P layout.
+    Mc2p,
+    /// raw.tif, both channels.
+    Tiff,
+    /// Both.
+    Both,
+}
+
+impl From<SimulateFormat> for Format {
+    fn from(format: SimulateFormat) -> Self {
+        match format {
+            SimulateFormat::Mc2p => Self::Mc2p,
+            SimulateFormat::Tiff => Self::Tiff,
+            SimulateFormat::Both => Self::Both,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Which recording: seed, animal, trial, length, recipe; and how that is written in one word.
+//!
+//! Why it exists: `play sim:…`, `embed sim:…` and `watch --truth sim:…` must mean the same recording by the same word.
+//! What it must never do: mean another recording when only the length differs; a longer one begins the same.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::behaviour::ACTIONS;
+use super::recipe::{Recipe, RecipeError};
+use super::trial::Trial;
+
+/// Begins every word that means a simulated recording.
+const PREFIX: &str = "sim:";
+/// Longest recording, s: a day.
+pub const SECONDS_MAX: f64 = 86_400.0;
+/// Length when nobody says one, s: as in the published recordings.
+pub const SECONDS_DEFAULT: f64 = 240.0;
+
+/// One recording of one simulated animal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Other seed, other animals of the same species.
+    pub seed: u64,
+    /// Number of the animal, from 1.
+    pub animal: u64,
+    /// Number of the trial, from 1.
+    pub trial: u64,
+    /// Length, s.
+    pub seconds: f64,
+    /// What animals are made of.
+    pub recipe: Recipe,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self { seed: 1, animal: 1, trial: 1, seconds: SECONDS_DEFAULT, recipe: Recipe::default() }
+    }
+}
+
+/// True for a path that is no path but the word of a simulated recording.
+pub fn is_simulated(path: &std::path::Path) -> bool {
+    path.to_str().is_some_and(|text| text.starts_with(PREFIX))
+}
+
+impl FromStr for Spec {
+    type Err = RecipeError;
+
+    /// `sim:` and then `key=value`, separated by commas: `seed`, `animal`, `trial`, `seconds`, `recipe` (a file), and any key of
+    /// a recipe (`optics.motion_px=0`). Nothing behind the colon is the first animal of seed 1.
+    fn from_str(text: &str) -> Result<Self, RecipeError> {
+        let failed = |cause: &str| RecipeError::Text { text: text.to_owned(), cause: cause.to_owned() };
+        let list = text.strip_prefix(PREFIX).ok_or_else(|| failed("does not begin with sim:"))?;
+        let mut spec = Self::default();
+        let (mut file, mut set) = (None, Vec::new());
+        for assignment in list.split(',').filter(|a| !a.trim().is_empty()) {
+            let (key, value) = assignment.trim().split_once('=').ok_or_else(|| {
+                failed("write key=value, separated by commas, as in sim:seed=7,animal=9,trial=1,seconds=60")
+            })?;
+            match key {
+                "seed" => spec.seed = whole(key, value)?,
+                "animal" => spec.animal = whole(key, value)?,
+                "trial" => spec.trial = whole(key, value)?,
+                "seconds" => spec.seconds = value.parse().map_err(|_| no_number(key, value))?,
+                "recipe" => file = Some(PathBuf::from(value)),
+                _ if key.contains('.') => set.push(format!("{key}={value}")),
+                _ => return Err(unknown(key)),
+            }
+        }
+        spec.recipe = Recipe::load(file.as_deref(), &set)?;
+        spec.check()?;
+        Ok(spec)
+    }
+}
+
+fn unknown(key: &str) -> RecipeError {
+    let keys = ["seed", "animal", "trial", "seconds", "recipe"];
+    let like = |k: &&&str| (strsim::jaro_winkler(k, key) * 1e6) as i64;
+    let near = (*keys.iter().max_by_key(like).unwrap_or(&"seed")).to_owned();
+    RecipeError::Unknown { key: key.to_owned(), near }
+}
+
+fn no_number(key: &str, value: &str) -> RecipeError {
+    RecipeError::Text { text: format!("{key}={value}"), cause: "is not a number".to_owned() }
+}
+
+fn whole(key: &str, value: &str) -> Result<u64, RecipeError> {
+    value
+        .parse()
+        .map_err(|_| RecipeError::Text { text: format!("{key}={value}"), cause: "is not a whole number".to_owned() })
+}
+
+impl Spec {
+    /// Checks the length and the recipe.
+    ///
+    /// # Errors
+    /// The first value that is out of its bounds.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        if !(1.0..=SECONDS_MAX).contains(&self.seconds) {
+            let (key, value) = ("seconds".to_owned(), self.seconds);
+            return Err(RecipeError::Bound { key, value, low: 1.0, high: SECONDS_MAX });
+        }
+        self.recipe.check()
+    }
+
+    /// A name for the recording, as it stands in frames.
+    pub fn series(&self) -> String {
+        format!("sim-{}-{}-{}", self.seed, self.animal, self.trial)
+    }
+}
+
+/// What the animal truly does, two-photon frame by frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Truth {
+    /// Names of the actions.
+    pub labels: Vec<String>,
+    /// For each two-photon frame, the action at its end: index into `labels`.
+    pub action_of_frame: Vec<u8>,
+}
+
+/// The truth of a recording, for whoever wants to score a decoder.
+pub fn truth(spec: &Spec) -> Truth {
+    Truth {
+        labels: ACTIONS.iter().map(|&name| name.to_owned()).collect(),
+        action_of_frame: Trial::new(spec).action_of_frame(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_says_which_recording_and_mistakes_are_named() {
+        let spec: Spec = "sim:seed=7,animal=9, trial=2,seconds=60,neurons.missing=0".parse().unwrap();
+        assert_eq!((spec.seed, spec.animal, spec.trial, spec.seconds), (7, 9, 2, 60.0));
+        assert_eq!(spec.recipe.neurons.missing, 0.0);
+        assert_eq!("sim:".parse::<Spec>().unwrap(), Spec::default());
+        let error = |text: &str| text.parse::<Spec>().unwrap_err().to_string();
+        assert!(error("sim:sead=7").contains("did you mean `seed`"));
+        assert!(error("sim:seed=x").contains("seed=x"));
+        assert!(error("sim:7").contains("key=value"));
+        assert!(error("sim:seconds=0").contains("`seconds` is 0; it must be 1 to 86400"));
+        assert!(error("sim:neurons.mising=0").contains("neurons.missing"));
+        assert!(error("sim:recipe=nowhere.toml").contains("nowhere.toml"));
+    }
+}

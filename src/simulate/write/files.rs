@@ -1,0 +1,93 @@
+//! Plain files: headerless float32, `.npy`, text; every error names the file.
+//!
+//! Why it exists: a full disk must be told with the name of the file that did not fit. What it must never do: lose an error in
+//! a `Drop`; a file is whole only after `finish`.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::{WriteError, failed};
+
+/// A file that is being written.
+pub(super) struct Output {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Output {
+    pub(super) fn create(path: &Path) -> Result<Self, WriteError> {
+        let file = File::create(path).map_err(|e| failed(path, e))?;
+        Ok(Self { path: path.into(), file: BufWriter::with_capacity(1 << 18, file) })
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.file.write_all(bytes).map_err(|e| failed(&self.path, e))
+    }
+
+    /// Little-endian float32.
+    pub(super) fn write_f32(&mut self, values: impl Iterator<Item = f32>) -> Result<(), WriteError> {
+        let mut values = values;
+        values.try_for_each(|value| self.file.write_all(&value.to_le_bytes())).map_err(|e| failed(&self.path, e))
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), WriteError> {
+        self.file.flush().map_err(|e| failed(&self.path, e))
+    }
+}
+
+/// Frames of a headerless float32 file, one after the other.
+pub(super) struct Input {
+    path: PathBuf,
+    file: BufReader<File>,
+    bytes: Vec<u8>,
+    values: Vec<f32>,
+}
+
+impl Input {
+    pub(super) fn open(path: &Path, pixels: usize) -> Result<Self, WriteError> {
+        let file = File::open(path).map_err(|e| failed(path, e))?;
+        let (bytes, values) = (vec![0; 4 * pixels], vec![0.0; pixels]);
+        Ok(Self { path: path.into(), file: BufReader::with_capacity(1 << 18, file), bytes, values })
+    }
+
+    pub(super) fn next(&mut self) -> Result<&[f32], WriteError> {
+        self.file.read_exact(&mut self.bytes).map_err(|e| failed(&self.path, e))?;
+        let words = self.bytes.as_chunks::<4>().0;
+        self.values.iter_mut().zip(words).for_each(|(value, word)| *value = f32::from_le_bytes(*word));
+        Ok(&self.values)
+    }
+}
+
+/// A vector of int64.
+pub(super) fn npy_i64(path: &Path, values: impl ExactSizeIterator<Item = i64>) -> Result<(), WriteError> {
+    let mut file = Output::create(path)?;
+    file.write(&npy_header("<i8", values.len()))?;
+    for value in values {
+        file.write(&value.to_le_bytes())?;
+    }
+    file.finish()
+}
+
+/// A vector of bool.
+pub(super) fn npy_bool(path: &Path, values: impl ExactSizeIterator<Item = bool>) -> Result<(), WriteError> {
+    let mut file = Output::create(path)?;
+    file.write(&npy_header("|b1", values.len()))?;
+    for value in values {
+        file.write(&[u8::from(value)])?;
+    }
+    file.finish()
+}
+
+/// Head of a `.npy` file, format 1.0: magic, version, length of the text, text padded to a multiple of 64 bytes.
+fn npy_header(kind: &str, length: usize) -> Vec<u8> {
+    let mut text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({length},), }}");
+    while (10 + text.len() + 1) % 64 != 0 {
+        text.push(' ');
+    }
+    text.push('\n');
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend((text.len() as u16).to_le_bytes());
+    header.extend(text.as_bytes());
+    header
+}
