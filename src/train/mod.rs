@@ -20,6 +20,7 @@ pub mod export;
 pub mod finish;
 pub mod fit;
 pub mod frame_pass;
+pub mod gaps;
 pub mod head;
 pub mod learner;
 pub mod learnt;

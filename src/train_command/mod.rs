@@ -21,6 +21,8 @@ pub use train::train;
 
 use crate::cli::Progress;
 use crate::cli::train::{DataArgs, LearnArgs, TrainDevice};
+use crate::frame::Shape;
+use crate::preprocess::parameters::Parameters;
 use crate::train::data::Dataset;
 use crate::train::dataset::{self, DataSpec, LoadOptions, Mc2pOptions};
 use crate::train::settings::{Method, TrainSettings};
@@ -29,6 +31,10 @@ use crate::train::settings::{Method, TrainSettings};
 pub(crate) struct Loader<'a> {
     spec: DataSpec,
     args: &'a DataArgs,
+    /// Preprocessing of a model, instead of the default.
+    parameters: Option<Parameters>,
+    /// Input of a model, instead of the default.
+    input: Option<Shape>,
     shown: bool,
 }
 
@@ -40,7 +46,7 @@ impl<'a> Loader<'a> {
         let options = mc2p_options(args);
         let folders = args.mc2p.iter().map(|folder| Ok((name(folder), DataSpec::mc2p(folder, &options)?)));
         let files = args.data.iter().map(|file| Ok((name(file), DataSpec::from_toml(file)?)));
-        let loader = |(name, spec)| (name, Self { spec, args, shown });
+        let loader = |(name, spec)| (name, Self { spec, args, parameters: None, input: args.input, shown });
         let loaders: anyhow::Result<Vec<_>> = folders.chain(files).map(|found| found.map(loader)).collect();
         loaders
     }
@@ -61,7 +67,8 @@ impl<'a> Loader<'a> {
     /// Loads some animals, with the labels of `like` if there is one.
     fn load(&self, only: &[String], window_frames: usize, whole: bool) -> anyhow::Result<Dataset> {
         let options = LoadOptions {
-            input: self.args.input,
+            input: self.input,
+            parameters: self.parameters.clone(),
             animals: only.to_vec(),
             cache: self.args.cache.clone(),
             accept_missing_classes: !whole,
