@@ -1,7 +1,8 @@
 //! L-BFGS: the minimum of a smooth convex function of many variables, from its gradients alone.
 //!
 //! Why it exists: a linear probe has a thousand weights and one best answer, and many probes stand behind one table. What it
-//! must never do: return a point that is worse than its start. Source: Nocedal & Wright, *Numerical Optimization*, 2006,
+//! must never do: return a point that is worse than its start by
+//! more than rounding. Source: Nocedal & Wright, *Numerical Optimization*, 2006,
 //! algorithms 7.4 and 7.5; the line search brackets and bisects until the weak Wolfe conditions hold.
 
 use std::collections::VecDeque;
@@ -12,6 +13,9 @@ const MEMORY: usize = 10;
 const DECREASE: f64 = 1e-4;
 /// Share of the slope that may be left after a step.
 const CURVATURE: f64 = 0.9;
+/// Relative change of the value that may be rounding (products in f32): below it the slopes alone decide, as in Hager & Zhang
+/// 2005, section 3.
+const ROUNDING: f64 = 1e-7;
 /// Trials of one line search; the bracket is then 2⁻³⁰ of its start.
 const TRIALS: usize = 30;
 
@@ -112,12 +116,13 @@ fn search(
         let at: Vec<f64> = from.at.iter().zip(direction).map(|(x, d)| x + step * d).collect();
         let mut gradient = vec![0.0; at.len()];
         let value = function(&at, &mut gradient);
+        let left = dot(&gradient, direction);
         // A value that is not finite is not smaller either.
         let falls = value < from.value && value <= from.value + DECREASE * step * slope;
-        if !falls {
+        let level = (value - from.value).abs() <= ROUNDING * from.value.abs();
+        if !(falls || level && left <= (2.0 * DECREASE - 1.0) * slope) {
             high = step;
         } else {
-            let left = dot(&gradient, direction);
             let point = Point { at, value, gradient };
             if left >= CURVATURE * slope {
                 return Some(point);

@@ -159,9 +159,9 @@ impl Probe {
         Ok(Self::from_parameters(&found, &present, &problem, outcome))
     }
 
-    /// Fits a probe that stays near `prior`: minimises ½ `strength` (Σ (w − w₀)² + Σ (b − b₀)²) + C Σ loss, in standardised
-    /// features when the options say so. For a few labelled bouts of a new animal: classes without a bout keep what the
-    /// prior says of them.
+    /// Fits a probe that stays near `prior`: minimises ½ `strength` (Σ (w − w₀)² + Σ (b − b₀)²) + C Σ loss, in features of mean 0
+    /// (and deviation 1 when the options say so). For a few labelled bouts of a new animal: classes without a bout stay near
+    /// what the prior says of them.
     ///
     /// # Errors
     /// As [`Probe::fit`], and [`ProbeError::Prior`] when the prior has other dimensions.

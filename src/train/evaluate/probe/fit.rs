@@ -155,17 +155,17 @@ fn residual(logits: &mut [f64], target: usize, weight: f64) -> f64 {
     weight * (sum.ln() - of_target)
 }
 
-/// Mean and standard deviation (of the rows, not estimated for more) of each column; 0 and 1 when not asked for, and 1 for a
-/// column that does not vary.
+/// Mean and standard deviation (of the rows, not estimated for more) of each column. The deviation is 1 when not `wanted`, and
+/// for a column that does not vary. The mean is always taken out: the free intercept absorbs it, and f32 keeps more digits.
 fn moments(values: ArrayView2<f32>, wanted: bool) -> (Array1<f64>, Array1<f64>) {
     let columns = values.ncols();
     let (mut mean, mut square) = (Array1::<f64>::zeros(columns), Array1::<f64>::zeros(columns));
-    if !wanted {
-        return (mean, Array1::ones(columns));
-    }
     let rows = values.nrows() as f64;
     values.rows().into_iter().for_each(|row| mean.zip_mut_with(&row, |m, v| *m += f64::from(*v)));
     mean /= rows;
+    if !wanted {
+        return (mean, Array1::ones(columns));
+    }
     for row in values.rows() {
         Zip::from(&mut square).and(&row).and(&mean).for_each(|s, v, m| *s += (f64::from(*v) - m).powi(2));
     }
