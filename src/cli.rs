@@ -193,6 +193,7 @@ pub struct PlayArgs {
 Examples:
   haltere watch                                five lines a second; a table of latencies at the end
   haltere watch --json --frames 100 | jq .     every message's header as one JSON object a line
+  haltere watch --truth labels.csv             the true action beside the decoded one, and the score
   haltere watch --source rig2 --endpoint tcp://10.0.0.1:5711")]
 pub struct WatchArgs {
     /// The daemon's `publish.endpoint`.
@@ -213,6 +214,13 @@ pub struct WatchArgs {
     /// A line for every decode instead of five a second.
     #[arg(long)]
     pub every_line: bool,
+    /// What the animal really did, by the microscope's frame numbers: a CSV with the columns frame,label. Shows the true action
+    /// beside the decoded one, and accuracy and balanced accuracy over the decodes of quality ok.
+    #[arg(long, value_name = "FILE.csv|sim:SPEC")]
+    pub truth: Option<String>,
+    /// With --truth: a decode speaks of the frame so many frames before its own (the model's look-ahead).
+    #[arg(long, value_name = "FRAMES", default_value_t = 0, requires = "truth")]
+    pub look_ahead: u64,
 }
 
 /// `haltere embed`.

@@ -24,7 +24,7 @@ use crate::play::{self, Burst, Pace, Pattern, PlayOptions, PlayProgress};
 use crate::source::limit::Limited;
 use crate::source::open::{RecordingSpec, open_recording};
 use crate::source::{Source, SourceError};
-use crate::watch::{WatchOptions, watch};
+use crate::watch::{WatchOptions, truth_of, watch};
 use crate::{bench, check, control, embed, log, run};
 
 /// What a person can read, lines per second.
@@ -135,6 +135,8 @@ fn listener(args: WatchArgs) -> anyhow::Result<()> {
         duration: args.seconds.map(Duration::from_secs_f64),
         frames: args.frames,
         lines_per_s: if args.every_line { f64::INFINITY } else { LINES_PER_S },
+        truth: args.truth.as_deref().map(truth_of).transpose()?,
+        look_ahead: args.look_ahead,
     };
     watch(&options, &stop, &mut stdout())?;
     Ok(())

@@ -4,6 +4,7 @@
 
 use crate::config::ConfigError;
 use crate::encode::EncodeError;
+use crate::labels::LabelsError;
 use crate::model::ModelError;
 use crate::model_command::CommandError;
 use crate::play::PlayError;
@@ -69,7 +70,7 @@ impl ExitCode {
         let is = [
             (cause.is::<ConfigError>(), Self::Config),
             (cause.is::<ModelError>(), Self::Model),
-            (cause.is::<SourceError>(), Self::Source),
+            (cause.is::<SourceError>() || cause.is::<LabelsError>(), Self::Source),
             (cause.is::<SinkError>(), Self::Sink),
         ];
         is.into_iter().find(|(fits, _)| *fits).map(|(_, code)| code)

@@ -46,6 +46,7 @@ pub mod control;
 pub mod decoder;
 pub mod embed;
 pub mod exit;
+pub mod labels;
 pub mod log;
 pub mod model_command;
 pub mod play;
