@@ -3,6 +3,7 @@
 //! Why it exists: the network is defined once, so that what is trained, what is written to ONNX and what is compared with the
 //! daemon's own encoder cannot drift apart. What it must never do: run on the frame path, or touch lane, pipeline or publish.
 
+pub mod calibrate;
 pub mod data;
 pub mod dataset;
 pub mod evaluate;

@@ -409,7 +409,10 @@ mod tests {
     fn a_file_cut_anywhere_or_with_any_byte_changed_is_refused_or_means_what_it_says_and_never_panics() {
         let whole = bytes();
         for end in 0..whole.len() {
-            assert!(OnnxFile::parse(&whole[..end]).is_err(), "cut at {end}");
+            // Between two entries of the metadata a file may end.
+            if let Ok(file) = OnnxFile::parse(&whole[..end]) {
+                assert!(file.graph == small() && file.bytes() == whole[..end], "cut at {end}");
+            }
         }
         for at in 0..whole.len() {
             let mut changed = whole.clone();
