@@ -4,6 +4,8 @@
 //! Why it exists: `--help` is the first thing a user reads; it must teach. What it must never do: act on it.
 
 pub mod simulate;
+#[cfg(feature = "train")]
+pub mod train;
 
 use std::path::PathBuf;
 
@@ -50,6 +52,15 @@ pub enum Command {
     /// Look at a model, make an untrained one, or adopt an ONNX file of your own.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Train a model on recordings of several animals.
+    #[cfg(feature = "train")]
+    Train(train::TrainArgs),
+    /// Score a model: within an animal, across animals, which animal it is, animals never seen.
+    #[cfg(feature = "train")]
+    Eval(train::EvalArgs),
+    /// Train and score all methods on all populations; the table of the project.
+    #[cfg(feature = "train")]
+    Compare(train::CompareArgs),
     /// Make recordings of simulated flies with known truth: MC2P folders, raw TIFFs.
     Simulate(simulate::SimulateArgs),
     /// Measure this machine: latency per stage, sustained rate, registration.
@@ -199,6 +210,7 @@ pub struct PlayArgs {
 Examples:
   haltere watch                                five lines a second; a table of latencies at the end
   haltere watch --json --frames 100 | jq .     every message's header as one JSON object a line
+  haltere watch --truth labels.csv             the true action beside the decoded one, and the score
   haltere watch --source rig2 --endpoint tcp://10.0.0.1:5711")]
 pub struct WatchArgs {
     /// The daemon's `publish.endpoint`.
@@ -219,6 +231,13 @@ pub struct WatchArgs {
     /// A line for every decode instead of five a second.
     #[arg(long)]
     pub every_line: bool,
+    /// What the animal really did, by the microscope's frame numbers: a CSV with the columns frame,label. Shows the true action
+    /// beside the decoded one, and accuracy and balanced accuracy over the decodes of quality ok.
+    #[arg(long, value_name = "FILE.csv|sim:SPEC")]
+    pub truth: Option<String>,
+    /// With --truth: a decode speaks of the frame so many frames before its own (the model's look-ahead).
+    #[arg(long, value_name = "FRAMES", default_value_t = 0, requires = "truth")]
+    pub look_ahead: u64,
 }
 
 /// `haltere embed`.

@@ -25,7 +25,9 @@ use crate::simulate_command::open as open_recording;
 use crate::source::RecordingSpec;
 use crate::source::limit::Limited;
 use crate::source::{Source, SourceError};
-use crate::watch::{WatchOptions, watch};
+use crate::watch::{WatchOptions, truth_of, watch};
+#[cfg(feature = "train")]
+use crate::train_command;
 use crate::{bench, check, control, embed, log, run, simulate_command};
 
 /// What a person can read, lines per second.
@@ -44,6 +46,12 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => return check::command(&args),
         Command::Control(args) => return ask(&args),
         Command::Model(args) => model(args)?,
+        #[cfg(feature = "train")]
+        Command::Train(args) => learn(|stop| train_command::train(&args, stop))?,
+        #[cfg(feature = "train")]
+        Command::Eval(args) => learn(|_| train_command::eval(&args))?,
+        #[cfg(feature = "train")]
+        Command::Compare(args) => learn(|stop| train_command::compare(&args, stop))?,
         Command::Simulate(args) => simulate_command::simulate(&args, &mut stdout())?,
         Command::Bench(args) => measure(&args)?,
         Command::Completions { shell } => {
@@ -57,6 +65,13 @@ fn daemon(args: &RunArgs) -> anyhow::Result<()> {
     let (config, warnings) = args.config.load()?;
     log::start(&config.log)?;
     run::run(&config, &warnings, args.once, args.report.as_deref())
+}
+
+/// Training tells what it does on standard error; a first Ctrl-C ends it in order.
+#[cfg(feature = "train")]
+fn learn(work: impl FnOnce(&Arc<AtomicBool>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    log::start(&Config::default().log)?;
+    work(&stop_flag()?)
 }
 
 fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
@@ -137,6 +152,8 @@ fn listener(args: WatchArgs) -> anyhow::Result<()> {
         duration: args.seconds.map(Duration::from_secs_f64),
         frames: args.frames,
         lines_per_s: if args.every_line { f64::INFINITY } else { LINES_PER_S },
+        truth: args.truth.as_deref().map(truth_of).transpose()?,
+        look_ahead: args.look_ahead,
     };
     watch(&options, &stop, &mut stdout())?;
     Ok(())

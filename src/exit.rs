@@ -4,6 +4,7 @@
 
 use crate::config::ConfigError;
 use crate::encode::EncodeError;
+use crate::labels::LabelsError;
 use crate::model::ModelError;
 use crate::model_command::CommandError;
 use crate::play::PlayError;
@@ -76,7 +77,7 @@ impl ExitCode {
         let is = [
             (cause.is::<ConfigError>() || cause.is::<RecipeError>(), Self::Config),
             (cause.is::<ModelError>(), Self::Model),
-            (cause.is::<SourceError>(), Self::Source),
+            (cause.is::<SourceError>() || cause.is::<LabelsError>(), Self::Source),
             (cause.is::<SinkError>(), Self::Sink),
         ];
         is.into_iter().find(|(fits, _)| *fits).map(|(_, code)| code)

@@ -46,10 +46,13 @@ pub mod control;
 pub mod decoder;
 pub mod embed;
 pub mod exit;
+pub mod labels;
 pub mod log;
 pub mod model_command;
 pub mod play;
 pub mod report;
 pub mod run;
 pub mod simulate_command;
+#[cfg(feature = "train")]
+pub mod train_command;
 pub mod watch;

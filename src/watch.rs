@@ -5,6 +5,7 @@
 
 mod plane;
 mod tally;
+mod truth;
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,6 +19,7 @@ use crate::wire::heard::{Heard, HeardDecode, HeardHeartbeat, Said, parse};
 use plane::Plane;
 pub use tally::{StageReport, WatchReport};
 use tally::{Tally, closed_loop_ns};
+pub use truth::{ActionScore, Truth, TruthReport, truth_of};
 
 /// Longest wait for a message before stop and silence are looked at, ms.
 const WAIT_MS: i32 = 20;
@@ -25,7 +27,7 @@ const WAIT_MS: i32 = 20;
 const NOTHING_NS: u64 = 2_000_000_000;
 
 /// What to watch and for how long.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct WatchOptions {
     /// The daemon's PUB endpoint.
     pub endpoint: String,
@@ -39,6 +41,10 @@ pub struct WatchOptions {
     pub json: bool,
     /// Lines per second for people; events come at once.
     pub lines_per_s: f64,
+    /// What the animal really did, to be shown and counted beside the decodes.
+    pub truth: Option<Truth>,
+    /// A decode speaks of the frame so many frames before its own: the model's look-ahead, in frames of the stream.
+    pub look_ahead: u64,
 }
 
 /// Why watching could not begin or go on.
@@ -88,7 +94,7 @@ pub fn watch(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> 
             break Err(error);
         }
     };
-    let report = watcher.tally.finish((now_ns() - began_ns) as f64 / 1e9);
+    let report = watcher.tally.finish((now_ns() - began_ns) as f64 / 1e9, options.truth.is_some());
     let shown = shown.and_then(|()| write_report(&report, options.json, out));
     match shown {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -112,6 +118,9 @@ struct Line<'a> {
     header: &'a Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     embedding: Option<&'a [f32]>,
+    /// The true action of the frame that a decode speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truth: Option<&'a str>,
 }
 
 /// The state between two messages.
@@ -163,11 +172,16 @@ impl<'a> Watcher<'a> {
         if let Some(line) = lost {
             self.tell(&line, out)?;
         }
+        let truth = match &heard.said {
+            Said::Decode(decode, _) => self.truth_of(decode),
+            _ => None,
+        };
         if self.options.json {
-            write_json(parts, &heard, now_ns, out)?;
+            write_json(parts, &heard, truth.as_deref(), now_ns, out)?;
         }
         match &heard.said {
             Said::Decode(decode, embedding) => {
+                self.tally.score.count(decode, truth.as_deref());
                 let believed = matches!(decode.quality, Quality::Ok | Quality::Degraded);
                 if believed || decode.quality == Quality::Warmup {
                     self.sign_of_life(now_ns, out)?;
@@ -175,7 +189,7 @@ impl<'a> Watcher<'a> {
                 if believed {
                     self.plane.push(embedding);
                 }
-                self.show(decode, now_ns, out)
+                self.show(decode, truth.as_deref(), now_ns, out)
             }
             Said::Heartbeat(HeardHeartbeat { deadline_ms, .. }) => {
                 self.deadline_ns = deadline_ms.saturating_mul(1_000_000);
@@ -187,6 +201,23 @@ impl<'a> Watcher<'a> {
             }
             Said::Event => self.tell(&event_line(&heard.header), out),
         }
+    }
+
+    fn truth_of(&self, decode: &HeardDecode) -> Option<String> {
+        let frame = decode.frame?.checked_sub(self.options.look_ahead)?;
+        self.options.truth.as_ref()?.of(frame)
+    }
+
+    /// What is shown of the truth: the true action, whether it was met, and the accuracies so far.
+    fn truth_text(&self, decode: &HeardDecode, truth: Option<&str>) -> String {
+        if self.options.truth.is_none() {
+            return String::new();
+        }
+        let met = if decode.action.as_deref() == truth { '=' } else { '≠' };
+        let truth = truth.map_or_else(|| "? ".to_owned(), |truth| format!("{met} {truth}"));
+        let so_far = self.tally.score.accuracies();
+        let so_far = so_far.map(|(a, b)| format!("accuracy {:5.1} %, balanced {:5.1} %", a * 100.0, b * 100.0));
+        format!("{truth:<14}  {:<34}  ", so_far.unwrap_or_default())
     }
 
     fn sign_of_life(&mut self, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
@@ -217,7 +248,13 @@ impl<'a> Watcher<'a> {
         if self.options.json { Ok(()) } else { writeln!(out, "!! {text}").and_then(|()| out.flush()) }
     }
 
-    fn show(&mut self, decode: &HeardDecode, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+    fn show(
+        &mut self,
+        decode: &HeardDecode,
+        truth: Option<&str>,
+        now_ns: u64,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let untrusted = matches!(decode.quality, Quality::Stale | Quality::Fail);
         if self.options.json || (now_ns < self.line_due_ns && !untrusted) {
             return Ok(());
@@ -236,11 +273,12 @@ impl<'a> Watcher<'a> {
         };
         let quality = decode.quality.name();
         let latency = latency_text(decode, now_ns);
+        let truth = self.truth_text(decode, truth);
         let novelty = decode.novelty.map_or(String::new(), |n| format!("  novelty {n:.2}"));
         let reason = decode.reason.as_deref().map_or(String::new(), |r| format!("  ({r})"));
         writeln!(
             out,
-            "{frame:>8}  {action:<12}{confidence:>5}  {motion}  {shift}  {quality:<8}  {latency}{novelty}{reason}"
+            "{frame:>8}  {action:<12}{confidence:>5}  {truth}{motion}  {shift}  {quality:<8}  {latency}{novelty}{reason}"
         )?;
         out.flush()
     }
@@ -255,13 +293,19 @@ fn latency_text(decode: &HeardDecode, now_ns: u64) -> String {
     }
 }
 
-fn write_json(parts: &[Vec<u8>], heard: &Heard, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+fn write_json(
+    parts: &[Vec<u8>],
+    heard: &Heard,
+    truth: Option<&str>,
+    now_ns: u64,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let embedding = match &heard.said {
         Said::Decode(_, embedding) => Some(embedding.as_slice()),
         _ => None,
     };
     let topic = String::from_utf8_lossy(&parts[0]);
-    let line = Line { topic: &topic, t_seen_ns: now_ns, header: &heard.header, embedding };
+    let line = Line { topic: &topic, t_seen_ns: now_ns, header: &heard.header, embedding, truth };
     serde_json::to_writer(&mut *out, &line)?;
     writeln!(out)?;
     out.flush()

@@ -13,7 +13,9 @@ use haltere::encode::Encoder;
 use haltere::frame::{Shape, Tensor};
 use haltere::model::{Kind, Model, Provenance};
 use haltere::preprocess::parameters::Parameters;
-use haltere::train::export::{Details, seeded_frames, write};
+use haltere::train::data::NoveltyReference;
+use haltere::train::export::{Details, seeded_frames, write_learnt};
+use haltere::train::learnt::{Learnt, LearntNovelty};
 use haltere::train::{Network, NetworkSpec};
 
 struct Counting;
@@ -45,6 +47,11 @@ fn a_step_of_either_kind_of_model_allocates_and_frees_nothing() {
     let mut spec = NetworkSpec::for_input(Shape::new(1, 32, 32));
     (spec.window_frames, spec.labels) = (4, vec!["rest".into(), "walk".into()]);
     let network = Network::new(&spec, 1, &Device::flex()).unwrap();
+    let mut prototypes = ndarray::Array2::zeros((1, spec.embedding));
+    prototypes[[0, 0]] = 1.0;
+    let reference = NoveltyReference { prototypes, thresholds: vec![0.1, 0.2] };
+    let novelty = Some(LearntNovelty { reference, measured_on: "nobody".into() });
+    let learnt = Learnt { novelty, ..Learnt::default() };
     for (kind, name) in [(Kind::Streaming, "streaming"), (Kind::Windowed, "windowed")] {
         let folder = tempfile::tempdir().unwrap();
         let details = Details {
@@ -55,7 +62,7 @@ fn a_step_of_either_kind_of_model_allocates_and_frees_nothing() {
             provenance: Provenance::default(),
             preprocess: Parameters::default(),
         };
-        let model = Model::load(&write(&network, &spec, &details, folder.path()).unwrap()).unwrap();
+        let model = Model::load(&write_learnt(&network, &spec, &details, &learnt, folder.path()).unwrap()).unwrap();
         let mut encoder = Encoder::open(&model, None, 1).unwrap();
         let mut embedding = encoder.new_embedding();
         let frames = seeded_frames(spec.input, 3, 5);

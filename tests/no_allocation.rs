@@ -85,7 +85,8 @@ fn ten_frames_allocate_as_much_as_ten_thousand_and_that_is_nothing() {
 }
 
 fn measure(overload: Overload) {
-    let small = Small::new();
+    // With novelty and drift: what a trained model adds to the frame path.
+    let small = Small::strange();
     let movie = small.folder.path().join("movie.raw");
     support::write_raw(&movie, 600);
     let (frames_at, decodes_at) = (small.endpoint("frames"), small.endpoint("decodes"));

@@ -16,9 +16,14 @@ use burn::module::{Param, RunningState};
 use burn::tensor::{Device, Tensor, TensorData};
 use haltere::encode::{EncodeError, Encoder};
 use haltere::frame::{Shape, Tensor as Input};
-use haltere::model::{Kind, Manifest, Model, ModelError, Provenance, sha256_of};
+use haltere::model::{Calibration, InputOrigin, Kind, Manifest, Model, ModelError, Provenance, sha256_of};
 use haltere::preprocess::parameters::Parameters;
-use haltere::train::export::{Details, ExportError, measure_parity, to_onnx, write};
+use haltere::train::data::{AlignmentReference, Classifier, NoveltyReference};
+use haltere::train::export::{Details, ExportError, measure_parity, to_onnx, write, write_learnt};
+use haltere::train::head::{Head, raw_only, set_classifier, shift_raw};
+use haltere::train::learnt::{Learnt, LearntNovelty};
+use haltere::train::onnx::Graph;
+use haltere::train::onnx_read::{OnnxFile, OnnxReadError};
 use haltere::train::{Network, NetworkSpec};
 
 /// Streaming against windowed, and either against burn: different orders of the same f32 sums.
@@ -48,16 +53,50 @@ fn network(spec: &NetworkSpec) -> Network {
 }
 
 fn exported(network: &Network, spec: &NetworkSpec, kind: Kind, folder: &Path) -> Model {
+    Model::load(&write(network, spec, &details(spec, kind), folder).unwrap()).unwrap()
+}
+
+fn details(spec: &NetworkSpec, kind: Kind) -> Details {
     let name = if kind == Kind::Streaming { "streaming" } else { "windowed" };
-    let details = Details {
+    Details {
         name: name.into(),
         kind,
         frame_rate_hz: 16.0,
         look_ahead_frames: 0,
         provenance: Provenance { trained: true, ..Provenance::default() },
         preprocess: Parameters { channels: (0..spec.input.channels).collect(), ..Parameters::default() },
-    };
-    Model::load(&write(network, spec, &details, folder).unwrap()).unwrap()
+    }
+}
+
+/// A probe, a temperature, and prototypes that are embeddings of `frames`, so that novelties lie between 0 and 1.
+fn learnt(network: &Network, spec: &NetworkSpec, frames: &[f32]) -> Learnt {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plain = open(&exported(network, spec, Kind::Streaming, folder.path()));
+    let seen = run(&mut plain, frames, spec.input.pixels());
+    let (rows, columns) = (3, spec.embedding);
+    let values: Vec<f32> = [8, 9, 10].iter().flat_map(|&at| seen[at].0.clone()).collect();
+    let prototypes = ndarray::Array2::from_shape_vec((rows, columns), values).unwrap();
+    let mut reference = NoveltyReference { prototypes, thresholds: Vec::new() };
+    let mut distances: Vec<f32> = seen.iter().map(|(embedding, _)| reference.distance(embedding)).collect();
+    distances.sort_by(f32::total_cmp);
+    // Between the distances, so that another order of the same sums changes no rank.
+    reference.thresholds = distances.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
+    let weight = ndarray::Array2::from_shape_fn((columns, spec.labels.len()), |(i, j)| ((i * 3 + j) as f32).sin());
+    Learnt {
+        classifier: Some(Classifier { weight, bias: vec![0.3, -0.2, 0.1] }),
+        calibration: Some(Calibration {
+            temperature: 2.5,
+            measured_on: "fly7".into(),
+            moments: 40,
+            ece_before: 0.2,
+            ece_after: 0.05,
+        }),
+        novelty: Some(LearntNovelty { reference, measured_on: "fly7".into() }),
+        drift: None,
+        alignment: Some(AlignmentReference { mean: vec![0.1; columns], sd: vec![1.0 / 3.0; columns] }),
+        input_origin: InputOrigin::ReadyMade,
+        data_sha256: "ab".repeat(32),
+    }
 }
 
 /// A small streaming model and its folder.
@@ -279,6 +318,135 @@ fn a_file_that_is_no_onnx_and_a_truncated_one_are_refused_by_onnx_runtime() {
     assert!(matches!(refused(&model), EncodeError::Session { .. }));
 }
 
+#[test]
+fn novelty_and_tempered_probabilities_come_out_of_the_file_as_plain_arithmetic_says() {
+    let spec = NetworkSpec { window_frames: 8, ..spec(32) };
+    let (network, frames) = (network(&spec), fly::frames(1, 32, 24));
+    let learnt = learnt(&network, &spec, &frames);
+    let (classifier, novelty) = (learnt.classifier.clone().unwrap(), learnt.novelty.clone().unwrap().reference);
+    for kind in [Kind::Streaming, Kind::Windowed] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_learnt(&network, &spec, &details(&spec, kind), &learnt, folder.path()).unwrap();
+        let mut encoder = open(&Model::load(&path).unwrap());
+        let mut embedding = encoder.new_embedding();
+        let mut ranks = std::collections::BTreeSet::new();
+        for frame in frames.chunks_exact(1024) {
+            encoder.encode(&Input::Host(frame), &mut embedding).unwrap();
+            let logits: Vec<f32> = classifier.logits(&embedding.values).iter().map(|l| (l / 2.5).exp()).collect();
+            let probabilities: Vec<f32> = logits.iter().map(|l| l / logits.iter().sum::<f32>()).collect();
+            assert!(worst(&probabilities, &embedding.probabilities) <= SUMMATION_ORDER);
+            let rank = novelty.rank(novelty.distance(&embedding.values));
+            assert!((embedding.novelty.unwrap() - rank).abs() < 1e-6, "{:?} for {rank}", embedding.novelty);
+            ranks.insert((rank * 23.0).round() as usize);
+        }
+        assert!(ranks.len() > 15, "the novelties must differ, or the comparison says nothing: {ranks:?}");
+    }
+}
+
+#[test]
+fn pieces_that_do_not_fit_the_network_are_refused_by_name_before_anything_is_written() {
+    type Edit = fn(&mut Learnt);
+    let cases: [(&str, Edit); 8] = [
+        ("classifier", |l| l.classifier.as_mut().unwrap().bias.push(0.0)),
+        ("classifier", |l| l.classifier.as_mut().unwrap().weight = ndarray::Array2::zeros((127, 3))),
+        ("prototypes", |l| novelty(l).prototypes = ndarray::Array2::zeros((0, 128))),
+        ("prototypes", |l| novelty(l).prototypes = ndarray::Array2::ones((2, 127))),
+        ("length of a prototype", |l| novelty(l).prototypes[[0, 0]] += 0.5),
+        ("thresholds", |l| novelty(l).thresholds.truncate(1)),
+        ("thresholds", |l| novelty(l).thresholds.reverse()),
+        ("alignment", |l| l.alignment.as_mut().unwrap().sd.truncate(5)),
+    ];
+    fn novelty(learnt: &mut Learnt) -> &mut NoveltyReference {
+        &mut learnt.novelty.as_mut().unwrap().reference
+    }
+    let spec = NetworkSpec { window_frames: 8, ..spec(32) };
+    let network = network(&spec);
+    let sound = learnt(&network, &spec, &fly::frames(1, 32, 24));
+    let folder = tempfile::tempdir().unwrap();
+    for (what, edit) in cases {
+        let mut learnt = sound.clone();
+        edit(&mut learnt);
+        let error = write_learnt(&network, &spec, &details(&spec, Kind::Streaming), &learnt, folder.path()).unwrap_err();
+        assert!(matches!(&error, ExportError::Unfit { what: found, .. } if found.contains(what)), "{what}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let mut diverged = sound;
+    novelty(&mut diverged).thresholds[0] = f32::NEG_INFINITY;
+    let error = write_learnt(&network, &spec, &details(&spec, Kind::Streaming), &diverged, folder.path()).unwrap_err();
+    assert!(matches!(&error, ExportError::NonFinite { weight } if weight == "novelty.thresholds"), "{error}");
+}
+
+#[test]
+fn an_exported_file_is_taken_apart_put_together_to_the_same_bytes_and_runs_with_exchanged_pieces() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = NetworkSpec { window_frames: 8, ..spec(32) };
+    let (network, frames) = (network(&spec), fly::frames(1, 32, 24));
+    let learnt = learnt(&network, &spec, &frames);
+    let path = write_learnt(&network, &spec, &details(&spec, Kind::Streaming), &learnt, folder.path()).unwrap();
+    let model = Model::load(&path).unwrap();
+    let bytes = std::fs::read(&model.onnx_path).unwrap();
+    let file = OnnxFile::parse(&bytes).unwrap();
+    assert!(file.bytes() == bytes);
+    let said = ["name", "trained", "frame_rate_hz", "window_frames", "look_ahead_frames", "input_origin", "temperature"];
+    let said = said.map(|key| file.metadata(key).unwrap());
+    assert_eq!(said, ["streaming", "true", "16", "8", "0", "ready-made", "2.5"]);
+    assert_eq!(file.metadata("data_sha256"), Some(&*"ab".repeat(32)));
+    let head = Head::of(&file).unwrap();
+    assert_eq!(head.novelty.unwrap(), learnt.novelty.unwrap().reference);
+    assert_eq!(head.alignment, learnt.alignment);
+
+    // Raw embeddings, shifted and brought to length 1 by hand, are what the shifted file gives.
+    let before = run(&mut open(&model), &frames, 1024);
+    let raw = rewritten(&model, &raw_only(&file).unwrap(), true);
+    let raw = run(&mut open(&raw), &frames, 1024);
+    let shift: Vec<f32> = (0..spec.embedding).map(|i| 0.4 * (i as f32).cos()).collect();
+    let mut shifted = file.clone();
+    shift_raw(&mut shifted, &shift).unwrap();
+    let after = run(&mut open(&rewritten(&model, &shifted, false)), &frames, 1024);
+    for ((raw, before), after) in raw.iter().zip(&before).zip(&after) {
+        let unit = |values: Vec<f32>| {
+            let length = values.iter().map(|v| v * v).sum::<f32>().sqrt();
+            values.iter().map(|v| v / length).collect::<Vec<f32>>()
+        };
+        assert!(worst(&unit(raw.0.clone()), &before.0) <= SUMMATION_ORDER);
+        let moved: Vec<f32> = raw.0.iter().zip(&shift).map(|(r, s)| r + s).collect();
+        assert!(worst(&unit(moved), &after.0) <= SUMMATION_ORDER);
+    }
+    assert!(worst(&before[20].0, &after[20].0) > 0.01, "the shift moves");
+
+    // Another classifier.
+    let mut other = head.classifier.unwrap();
+    other.weight.mapv_inplace(|w| -w);
+    let mut exchanged = file.clone();
+    set_classifier(&mut exchanged, &other).unwrap();
+    assert_eq!(Head::of(&OnnxFile::parse(&exchanged.bytes()).unwrap()).unwrap().classifier, Some(other));
+    let changed = run(&mut open(&rewritten(&model, &exchanged, false)), &frames, 1024);
+    assert!(changed[20].0 == before[20].0 && changed[20].1 != before[20].1);
+}
+
+/// The model with another file under a name of its own.
+fn rewritten(model: &Model, file: &OnnxFile, raw: bool) -> Model {
+    let mut model = model.clone();
+    model.onnx_path = model.onnx_path.with_file_name(if raw { "raw.onnx" } else { "changed.onnx" });
+    std::fs::write(&model.onnx_path, file.bytes()).unwrap();
+    if raw {
+        (model.manifest.labels, model.manifest.novelty, model.manifest.calibration) = (Vec::new(), None, None);
+    }
+    model
+}
+
+#[test]
+fn a_file_of_an_earlier_version_has_no_raw_embedding_and_says_so() {
+    let mut graph = Graph::default();
+    graph.input("frame", &[1, 2]);
+    graph.node("Relu", &["frame"], "embedding", &[]);
+    graph.output("embedding", &[1, 2]);
+    let file = OnnxFile::parse(&graph.finish("haltere", &[])).unwrap();
+    let error = raw_only(&file).unwrap_err();
+    assert!(matches!(&error, OnnxReadError::Piece { name, .. } if name == "embedding.raw.bias"), "{error}");
+    assert!(error.to_string().contains("export it anew"), "{error}");
+}
+
 /// A Python with onnx and onnxruntime: `HALTERE_PYTHON`, else `.venv/bin/python`. Without one: loud, and in CI a failure.
 fn python() -> Option<PathBuf> {
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
@@ -299,7 +467,8 @@ path, frames, window = sys.argv[1], sys.argv[2], int(sys.argv[3])
 model = onnx.load(path)
 onnx.checker.check_model(model, full_check=True)
 assert model.ir_version == 8 and model.opset_import[0].version == 17
-assert {p.key: p.value for p in model.metadata_props}["labels"] == "rest,walk,groom"
+said = {p.key: p.value for p in model.metadata_props}
+assert said["labels"] == "rest,walk,groom" and said["form"] in ("streaming", "windowed"), said
 session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
 frames = np.fromfile(frames, "<f4").reshape(-1, 1, 64, 64)
 names = [o.name for o in session.get_outputs()]
@@ -310,7 +479,8 @@ if "state" in [i.name for i in session.get_inputs()]:
         state = out["next_state"]
 else:
     out = dict(zip(names, session.run(names, {"frames": frames[None, -window:]})))
-print(json.dumps([out["embedding"][0].tolist(), out["probabilities"][0].tolist()]))
+novelty = out["novelty"][0].tolist() if "novelty" in names else []
+print(json.dumps([out["embedding"][0].tolist(), out["probabilities"][0].tolist(), novelty]))
 "#;
 
 #[test]
@@ -322,13 +492,26 @@ fn onnx_checker_accepts_what_is_written_and_onnxruntime_in_python_computes_the_s
     let frames = fly::frames(1, 64, 12);
     let raw = folder.path().join("frames.raw");
     std::fs::write(&raw, frames.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
-    for kind in [Kind::Streaming, Kind::Windowed] {
-        let model = exported(&network, &spec, kind, folder.path());
-        let ours = run(&mut open(&model), &frames, 64 * 64).pop().unwrap();
+    let learnt = learnt(&network, &spec, &frames);
+    for (kind, learnt) in [
+        (Kind::Streaming, &Learnt::default()),
+        (Kind::Windowed, &Learnt::default()),
+        (Kind::Streaming, &learnt),
+        (Kind::Windowed, &learnt),
+    ] {
+        let path = write_learnt(&network, &spec, &details(&spec, kind), learnt, folder.path()).unwrap();
+        let model = Model::load(&path).unwrap();
+        let mut encoder = open(&model);
+        let ours = run(&mut encoder, &frames, 64 * 64).pop().unwrap();
+        encoder.reset();
+        let mut embedding = encoder.new_embedding();
+        frames.chunks_exact(64 * 64).for_each(|f| encoder.encode(&Input::Host(f), &mut embedding).unwrap());
         let output =
             Command::new(&python).args(["-c", CHECK]).arg(&model.onnx_path).arg(&raw).arg("8").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let theirs: (Vec<f32>, Vec<f32>) = serde_json::from_slice(&output.stdout).unwrap();
+        let theirs: (Vec<f32>, Vec<f32>, Vec<f32>) = serde_json::from_slice(&output.stdout).unwrap();
         assert!(worst(&ours.0, &theirs.0) <= 1e-6 && worst(&ours.1, &theirs.1) <= 1e-6, "{kind:?}");
+        assert_eq!(embedding.novelty.into_iter().collect::<Vec<f32>>(), theirs.2, "{kind:?}");
+        assert_eq!(embedding.novelty.is_some(), learnt.novelty.is_some());
     }
 }

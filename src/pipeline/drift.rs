@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn it_is_over_half_of_the_way_back_and_not_before() {
         let mut drift = drift();
-        (0..500).for_each(|_| drop(drift.push(1.0)));
+        let _ = (0..500).map(|_| drift.push(1.0)).collect::<Vec<_>>();
         // Just under the limit is not yet over.
         (0..2000).for_each(|_| assert_eq!(drift.push(0.7), Change::None));
         let changes: Vec<Change> = (0..200).map(|_| drift.push(0.5)).collect();
@@ -112,7 +112,7 @@ mod tests {
             assert_eq!(drift.push((state >> 40) as f32 / (1 << 24) as f32), Change::None);
         }
         assert!((drift.mean().unwrap() - 0.5).abs() < 0.15, "{:?}", drift.mean());
-        (0..500).for_each(|_| drop(drift.push(1.0)));
+        let _ = (0..500).map(|_| drift.push(1.0)).collect::<Vec<_>>();
         drift.reset();
         assert_eq!((drift.mean(), drift.push(0.5)), (None, Change::None));
     }

@@ -12,6 +12,7 @@ pub mod augment;
 pub mod batch;
 pub mod behaviour;
 pub mod behaviour_net;
+pub mod calibrate;
 pub mod compare;
 pub mod data;
 pub mod dataset;

@@ -12,6 +12,8 @@ use crate::stats::{Histogram, Quantiles};
 use crate::wire::decode::tenths_us;
 use crate::wire::heard::HeardDecode;
 
+use super::truth::{Score, TruthReport};
+
 /// A closed loop longer than this is taken for the clock of another machine, ns.
 const CLOSED_LOOP_NS_MAX: i64 = 60_000_000_000;
 /// Stages in the order of the table.
@@ -43,6 +45,9 @@ pub struct WatchReport {
     pub latency_us: Vec<StageReport>,
     /// The last status heard.
     pub status: Option<Value>,
+    /// How the decodes fared against the truth, if one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truth: Option<TruthReport>,
 }
 
 /// Quantiles of one stage, µs.
@@ -67,6 +72,7 @@ pub struct StageReport {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) report: WatchReport,
+    pub(super) score: Score,
     seq: Option<u64>,
     stages: [Histogram; STAGES.len()],
 }
@@ -105,7 +111,9 @@ impl Tally {
         (lost > 0).then(|| format!("{lost} decode(s) lost on the way before seq {}", decode.seq))
     }
 
-    pub(super) fn finish(mut self, duration_s: f64) -> WatchReport {
+    /// `compared`: was there a truth to compare with?
+    pub(super) fn finish(mut self, duration_s: f64, compared: bool) -> WatchReport {
+        self.report.truth = compared.then(|| self.score.report());
         self.report.duration_s = duration_s;
         let measured = STAGES.iter().zip(&self.stages).map(|(stage, histogram)| (*stage, histogram.quantiles()));
         self.report.latency_us = measured.filter(|(_, q)| q.count > 0).map(stage_report).collect();
@@ -140,6 +148,7 @@ impl WatchReport {
             self.silences, self.restarts, self.damaged
         )?;
         self.status.as_ref().map_or(Ok(()), |status| write_status(status, out))?;
+        self.truth.as_ref().map_or(Ok(()), |truth| truth.write(out))?;
         if self.latency_us.is_empty() {
             return writeln!(out, "no latency was measured");
         }
@@ -217,7 +226,7 @@ mod tests {
         tally.decode(&decode, 0);
         tally.report.status = Some(serde_json::json!({"received": 7, "rejected": {"shape": 3, "parts": 0}}));
         let mut text = Vec::new();
-        tally.finish(2.0).write(&mut text).unwrap();
+        tally.finish(2.0, false).write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let publish = text.lines().find(|l| l.starts_with("publish")).unwrap();
         assert!(publish.contains("0.090"), "1800 − 10 − 700 − 1000 µs: {publish}");

@@ -15,6 +15,8 @@ fn options(json: bool) -> WatchOptions {
         frames: None,
         json,
         lines_per_s: 5.0,
+        truth: None,
+        look_ahead: 0,
     }
 }
 
@@ -63,6 +65,49 @@ fn a_person_reads_five_lines_a_second_and_sees_what_must_be_seen_at_once() {
     assert!(lines.contains("stale") && lines.contains("!! 2 decode(s) lost"), "{lines}");
     let gap = r#"{"htype":"event-1.0","event":"series_began","frame":9,"clock":"monotonic"}"#;
     assert_eq!(said(&mut watcher, &[(message("event/rig1", gap), 1001 * MS)]), "!! series began, frame 9\n");
+}
+
+#[test]
+fn novelty_is_shown_where_a_model_tells_it() {
+    let options = options(false);
+    let mut watcher = Watcher::new(&options, 0);
+    let header = r#"{"seq":0,"shape":[1],"frame":7,"t_pub_ns":1,"quality":"ok","novelty":0.973}"#;
+    let line = said(&mut watcher, &[(message("decode/rig1", header), 0)]);
+    assert!(line.contains("novelty 0.97"), "{line}");
+    let without = said(&mut watcher, &[(decode_message(1, "ok"), 1000 * MS)]);
+    assert!(!without.contains("novelty"), "{without}");
+}
+
+#[test]
+fn the_true_action_stands_beside_the_decoded_one_and_the_score_at_the_end() {
+    let truth = || Some(Truth::new(|frame| (frame < 8).then(|| if frame < 5 { "rest" } else { "walk" }.to_owned())));
+    let decodes = |look_ahead: u64, json: bool| {
+        let options = WatchOptions { truth: truth(), look_ahead, lines_per_s: f64::INFINITY, ..options(json) };
+        let mut watcher = Watcher::new(&options, 0);
+        let header = |n: u64| {
+            let header = r#"{"seq":N,"shape":[1],"frame":N,"t_pub_ns":1,"quality":"ok","action":"rest"}"#;
+            (message("decode/rig1", &header.replace('N', &n.to_string())), n * MS)
+        };
+        let text = said(&mut watcher, &(0..10).map(header).collect::<Vec<_>>());
+        (text, watcher.tally.finish(1.0, true))
+    };
+    let (text, report) = decodes(0, false);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[4].contains("= rest") && lines[4].contains("accuracy 100.0 %, balanced 100.0 %"), "{}", lines[4]);
+    assert!(lines[7].contains("≠ walk") && lines[7].contains("accuracy  62.5 %, balanced  50.0 %"), "{}", lines[7]);
+    assert!(lines[9].contains("? "), "nobody knows frame 9: {}", lines[9]);
+    let score = report.truth.clone().unwrap();
+    assert_eq!((score.frames, score.accuracy, score.balanced_accuracy), (8, Some(0.625), Some(0.5)));
+    let mut table = Vec::new();
+    report.write(&mut table).unwrap();
+    let table = String::from_utf8(table).unwrap();
+    assert!(table.contains("accuracy 62.5 %, balanced 50.0 % over 8 decodes"), "{table}");
+    // A decode that looked two frames ahead speaks of the frame before the last.
+    assert_eq!(decodes(2, false).1.truth.unwrap().frames, 8);
+    assert_eq!(decodes(4, false).1.truth.unwrap().accuracy, Some(5.0 / 6.0));
+    let (json, _) = decodes(0, true);
+    let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[6]["truth"], lines[9].get("truth")), (&"walk".into(), None));
 }
 
 #[test]

@@ -12,12 +12,14 @@ use haltere::config::{self, Config, NewSeries, Overload, Wait};
 use haltere::decoder::Decoder;
 use haltere::event::Event;
 use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, PixelType, Shape};
-use haltere::model::{Kind, Provenance};
+use haltere::model::{Drift, Kind, Provenance};
 use haltere::pipeline::{Corridor, Line, Settings, no_realtime};
 use haltere::preprocess::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
-use haltere::train::export::{Details, write};
+use haltere::train::data::NoveltyReference;
+use haltere::train::export::{Details, write_learnt};
+use haltere::train::learnt::{Learnt, LearntNovelty};
 use haltere::train::{Network, NetworkSpec};
 
 /// Side of the frames and of the model's input, px.
@@ -37,17 +39,37 @@ pub struct Small {
 }
 
 impl Small {
+    /// Untrained, without labels.
     pub fn new() -> Self {
+        Self::with(&[], false, &Learnt::default())
+    }
+
+    /// It has labels, says that it is trained, and finds every embedding as strange as can be; drift is told after about 28
+    /// decodes of quality `ok`.
+    pub fn strange() -> Self {
+        let mut prototypes = ndarray::Array2::zeros((2, 128));
+        (prototypes[[0, 0]], prototypes[[1, 1]]) = (1.0, -1.0);
+        let reference = NoveltyReference { prototypes, thresholds: vec![0.0; 10] };
+        let learnt = Learnt {
+            novelty: Some(LearntNovelty { reference, measured_on: "nobody".into() }),
+            drift: Some(Drift { time_constant_s: 1.0, limit: 0.8 }),
+            ..Learnt::default()
+        };
+        Self::with(&["rest", "walk"], true, &learnt)
+    }
+
+    pub fn with(labels: &[&str], trained: bool, learnt: &Learnt) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut spec = NetworkSpec::for_input(Shape::new(1, SIDE, SIDE));
         spec.window_frames = 4;
+        spec.labels = labels.iter().map(|label| (*label).to_owned()).collect();
         let network = Network::new(&spec, 3, &Device::flex()).unwrap();
         let details = Details {
             name: "small".into(),
             kind: Kind::Streaming,
             frame_rate_hz: RATE_HZ,
             look_ahead_frames: 0,
-            provenance: Provenance::default(),
+            provenance: Provenance { trained, ..Provenance::default() },
             preprocess: Parameters {
                 registration: Some(Registration {
                     template_frames: 6,
@@ -60,7 +82,7 @@ impl Small {
                 ..Parameters::default()
             },
         };
-        let manifest = write(&network, &spec, &details, folder.path()).unwrap();
+        let manifest = write_learnt(&network, &spec, &details, learnt, folder.path()).unwrap();
         Self { folder, manifest }
     }
 

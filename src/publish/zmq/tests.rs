@@ -103,6 +103,24 @@ fn decodes_arrive_in_order_and_numbered_without_gap_over_every_transport() {
 }
 
 #[test]
+fn novelty_is_told_by_trained_models_while_it_means_something() {
+    for trained in [true, false] {
+        let mut rig = rig(&config("inproc://novelty", 100), trained);
+        let socket = rig.subscriber();
+        for (number, quality) in [Quality::Ok, Quality::Degraded, Quality::Warmup].into_iter().enumerate() {
+            let mut decode = walking(number as u64);
+            (decode.quality, decode.embedding.novelty) = (quality, Some(0.125));
+            rig.publish(&decode);
+            let (_, header, _) = hear(&socket);
+            let told = trained && quality != Quality::Warmup;
+            assert_eq!(header.get("novelty"), told.then_some(&0.125.into()), "{trained}, {quality:?}");
+        }
+        rig.publish(&walking(3));
+        assert!(hear(&socket).1.get("novelty").is_none(), "a model that cannot tell it");
+    }
+}
+
+#[test]
 fn a_header_holds_every_documented_field() {
     let mut rig = rig(&config("inproc://fields", 100), true);
     let socket = rig.subscriber();

@@ -1,0 +1,382 @@
+//! The classifier learns from a few labelled bouts of the new animal, held to what it was.
+//!
+//! Why it exists: two minutes of labels are too few for a classifier of a hundred dimensions, and enough to correct one. What
+//! it must never do: keep a classifier that is worse than the present one on bouts it did not see.
+//!
+//! Neighbouring frames share most of their window, so frames cannot be left out one by one. Whole bouts are gathered into pieces
+//! of some windows, pieces are dealt into folds, and frames nearer than a window to a piece that is left out are not learnt
+//! from. The strength of the hold is chosen inside each fold, so that the reported score saw neither the bouts nor the choice.
+
+use ndarray::{Array2, ArrayView2, Axis};
+
+use super::CalibrateError;
+use crate::train::data::Classifier;
+
+/// A piece of whole bouts is at least so many windows long.
+pub const PIECE_WINDOWS: usize = 2;
+/// Fewest pieces.
+pub const PIECES_MIN: usize = 4;
+/// Most folds.
+const FOLDS_MAX: usize = 5;
+/// Folds inside a fold, for the choice of the strength.
+const INNER_FOLDS: usize = 3;
+/// Strengths of the hold that are tried, weakest first.
+const STRENGTHS: [f64; 6] = [0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0];
+/// Least probability that the loss sees.
+const PROBABILITY_MIN: f64 = 1e-9;
+
+/// Fits a classifier to embeddings `[moments, dimensions]` and labels, penalised towards the present one with this strength.
+pub type Fit<'a> = dyn Fn(&Classifier, f64, ArrayView2<f32>, &[usize]) -> Result<Classifier, String> + 'a;
+
+/// Labelled moments of one recording, in order of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Labelled<'a> {
+    /// Embeddings of length 1, `[moments, dimensions]`.
+    pub values: ArrayView2<'a, f32>,
+    /// Which decode of the recording each one is; neighbours in time differ by 1.
+    pub at: &'a [usize],
+    /// Index into the model's labels.
+    pub label: &'a [usize],
+}
+
+/// How well a classifier does.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Scores {
+    /// Share of moments.
+    pub accuracy: f64,
+    /// Mean recall of the actions that there are.
+    pub balanced_accuracy: f64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Refit {
+    /// Fitted to all labelled moments.
+    #[serde(skip)]
+    pub classifier: Classifier,
+    /// Of the hold, chosen on all pieces.
+    pub strength: f64,
+    /// Labelled moments.
+    pub moments: usize,
+    /// Pieces of whole bouts.
+    pub pieces: usize,
+    /// The present classifier on every bout.
+    pub before: Scores,
+    /// On every bout, the classifier that was fitted without it.
+    pub after: Scores,
+    /// Why it is not to be used; `None` = it is.
+    pub refused: Option<String>,
+}
+
+/// Accuracy and balanced accuracy of decoded labels.
+pub fn scores(truth: &[usize], decoded: &[usize], labels: usize) -> Scores {
+    let mut counts = vec![(0_u64, 0_u64); labels];
+    for (truth, decoded) in truth.iter().zip(decoded) {
+        counts[*truth].0 += 1;
+        counts[*truth].1 += u64::from(truth == decoded);
+    }
+    let hits: u64 = counts.iter().map(|(_, hits)| hits).sum();
+    let there: Vec<f64> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, hits)| *hits as f64 / *n as f64).collect();
+    Scores {
+        accuracy: hits as f64 / truth.len().max(1) as f64,
+        balanced_accuracy: there.iter().sum::<f64>() / there.len().max(1) as f64,
+    }
+}
+
+/// Fits the classifier anew and judges it on bouts that were left out. `names` are the model's labels.
+///
+/// # Errors
+/// [`CalibrateError::OneAction`], [`CalibrateError::FewBouts`] or [`CalibrateError::Fit`].
+pub fn refit(
+    present: &Classifier,
+    labelled: Labelled<'_>,
+    window_frames: usize,
+    names: &[String],
+    fit: &Fit<'_>,
+) -> Result<Refit, CalibrateError> {
+    let truth = labelled.label;
+    if let Some(&first) = truth.first().filter(|first| truth.iter().all(|label| label == *first)) {
+        return Err(CalibrateError::OneAction { action: names.get(first).cloned().unwrap_or_default() });
+    }
+    let pieces = pieces_of(labelled, PIECE_WINDOWS * window_frames);
+    let found = pieces.iter().max().map_or(0, |last| last + 1);
+    if found < PIECES_MIN {
+        return Err(CalibrateError::FewBouts { found, frames: PIECE_WINDOWS * window_frames });
+    }
+    let judge = Judge { present, labelled, window_frames, labels: names.len(), fit };
+    let folds = deal(labelled, &pieces, FOLDS_MAX.min(found));
+    let all: Vec<usize> = (0..truth.len()).collect();
+    let mut decoded = vec![0; truth.len()];
+    for fold in 0..=folds.iter().copied().max().unwrap_or(0) {
+        let (learnt, left_out) = judge.split(&all, &folds, fold);
+        let strength = judge.choose(&learnt, &pieces)?;
+        let classifier = judge.fitted(&learnt, strength)?;
+        left_out.iter().for_each(|&row| decoded[row] = classifier.strongest(&judge.row(row)));
+    }
+    let before: Vec<usize> = all.iter().map(|&row| present.strongest(&judge.row(row))).collect();
+    let (before, after) = (scores(truth, &before, names.len()), scores(truth, &decoded, names.len()));
+    let strength = judge.choose(&all, &pieces)?;
+    let refused = (after.balanced_accuracy <= before.balanced_accuracy).then(|| {
+        let percent = |s: Scores| s.balanced_accuracy * 100.0;
+        format!(
+            "on bouts that were left out it is no better (balanced accuracy {:.1} → {:.1} %)",
+            percent(before),
+            percent(after)
+        )
+    });
+    let classifier = judge.fitted(&all, strength)?;
+    Ok(Refit { classifier, strength, moments: truth.len(), pieces: found, before, after, refused })
+}
+
+struct Judge<'a> {
+    present: &'a Classifier,
+    labelled: Labelled<'a>,
+    window_frames: usize,
+    labels: usize,
+    fit: &'a Fit<'a>,
+}
+
+impl Judge<'_> {
+    fn row(&self, row: usize) -> Vec<f32> {
+        self.labelled.values.row(row).to_vec()
+    }
+
+    /// Of `rows`, those to learn from when this fold is left out, and those that are left out. What shares a window with
+    /// the second is in neither.
+    fn split(&self, rows: &[usize], folds: &[usize], fold: usize) -> (Vec<usize>, Vec<usize>) {
+        let left_out: Vec<usize> = rows.iter().copied().filter(|&row| folds[row] == fold).collect();
+        let at = self.labelled.at;
+        let out_at: Vec<usize> = left_out.iter().map(|&row| at[row]).collect();
+        let near = |row: usize| {
+            let next = out_at.partition_point(|&other| other < at[row]);
+            let gaps = [next.checked_sub(1), Some(next)].into_iter().flatten().filter_map(|i| out_at.get(i));
+            gaps.map(|other| other.abs_diff(at[row])).min().is_some_and(|gap| gap < self.window_frames)
+        };
+        (rows.iter().copied().filter(|&row| folds[row] != fold && !near(row)).collect(), left_out)
+    }
+
+    /// The strength with the least loss on left-out pieces of `rows`; the strongest where there is nothing to choose by.
+    fn choose(&self, rows: &[usize], pieces: &[usize]) -> Result<f64, CalibrateError> {
+        let strongest = STRENGTHS[STRENGTHS.len() - 1];
+        let mut there: Vec<usize> = rows.iter().map(|&row| pieces[row]).collect();
+        there.dedup();
+        if there.len() < INNER_FOLDS {
+            return Ok(strongest);
+        }
+        let order = |row: usize| there.iter().position(|piece| *piece == pieces[row]).unwrap_or(0) % INNER_FOLDS;
+        let folds: Vec<usize> = (0..pieces.len()).map(order).collect();
+        let mut best = (f64::INFINITY, strongest);
+        for strength in STRENGTHS.into_iter().rev() {
+            let mut losses = vec![(0.0, 0_u64); self.labels];
+            for fold in 0..INNER_FOLDS {
+                let (learnt, left_out) = self.split(rows, &folds, fold);
+                let classifier = self.fitted(&learnt, strength)?;
+                for row in left_out {
+                    let label = self.labelled.label[row];
+                    losses[label].0 += loss(&classifier.logits(&self.row(row)), label);
+                    losses[label].1 += 1;
+                }
+            }
+            // Every action that is there weighs the same.
+            let loss: f64 = losses.iter().filter(|(_, n)| *n > 0).map(|(sum, n)| sum / *n as f64).sum();
+            if loss < best.0 {
+                best = (loss, strength);
+            }
+        }
+        Ok(best.1)
+    }
+
+    /// Fitted to these rows; the present one where they say nothing.
+    fn fitted(&self, rows: &[usize], strength: f64) -> Result<Classifier, CalibrateError> {
+        if rows.is_empty() {
+            return Ok(self.present.clone());
+        }
+        let values: Array2<f32> = self.labelled.values.select(Axis(0), rows);
+        let labels: Vec<usize> = rows.iter().map(|&row| self.labelled.label[row]).collect();
+        (self.fit)(self.present, strength, values.view(), &labels).map_err(CalibrateError::Fit)
+    }
+}
+
+fn loss(logits: &[f32], label: usize) -> f64 {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let parts: Vec<f64> = logits.iter().map(|l| f64::from(l - top).exp()).collect();
+    -(parts[label] / parts.iter().sum::<f64>()).max(PROBABILITY_MIN).ln()
+}
+
+/// The piece of each moment: whole bouts one after the other, at least `frames` long together. What is left at the end is
+/// added to the last piece.
+fn pieces_of(labelled: Labelled<'_>, frames: usize) -> Vec<usize> {
+    let Labelled { at, label, .. } = labelled;
+    let (mut pieces, mut piece, mut began) = (Vec::with_capacity(at.len()), 0, 0);
+    for row in 0..at.len() {
+        let bout_began = row > 0 && (label[row] != label[row - 1] || at[row] != at[row - 1] + 1);
+        if bout_began && row - began >= frames {
+            (piece, began) = (piece + 1, row);
+        }
+        pieces.push(piece);
+    }
+    if at.len() - began < frames && piece > 0 {
+        pieces[began..].iter_mut().for_each(|p| *p -= 1);
+    }
+    pieces
+}
+
+/// Deals pieces into folds: by their rarest action, so that each fold gets some of each, then round about.
+fn deal(labelled: Labelled<'_>, pieces: &[usize], folds: usize) -> Vec<usize> {
+    let labels = labelled.label.iter().max().map_or(0, |m| m + 1);
+    let mut frames = vec![0_usize; labels];
+    labelled.label.iter().for_each(|&label| frames[label] += 1);
+    let count = pieces.iter().max().map_or(0, |m| m + 1);
+    let mut rarest = vec![0_usize; count];
+    let mut fewest = vec![usize::MAX; count];
+    for (&piece, &label) in pieces.iter().zip(labelled.label) {
+        if frames[label] < fewest[piece] {
+            (rarest[piece], fewest[piece]) = (label, frames[label]);
+        }
+    }
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by_key(|&piece| (frames[rarest[piece]], rarest[piece], piece));
+    let mut fold_of = vec![0; count];
+    order.iter().enumerate().for_each(|(place, &piece)| fold_of[piece] = place % folds);
+    pieces.iter().map(|&piece| fold_of[piece]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::network::SplitMix;
+
+    const WIDTH: usize = 6;
+    const LABELS: usize = 3;
+
+    /// Full-batch descent on the balanced logistic loss plus ½·strength·|w − w₀|²: slow, short, and its own oracle.
+    fn descend(prior: &Classifier, strength: f64, x: ArrayView2<f32>, y: &[usize]) -> Result<Classifier, String> {
+        let mut counts = vec![0.0_f64; prior.bias.len()];
+        y.iter().for_each(|&label| counts[label] += 1.0);
+        let weigh = |label: usize| y.len() as f64 / (counts.len() as f64 * counts[label]);
+        let mut now = prior.clone();
+        let rate = 1.0 / (strength + y.len() as f64);
+        for _ in 0..300 {
+            let mut gradient = Array2::<f64>::zeros((WIDTH, LABELS));
+            for (row, &label) in x.rows().into_iter().zip(y) {
+                let logits = now.logits(&row.to_vec());
+                let sum: f64 = logits.iter().map(|l| f64::from(*l).exp()).sum();
+                for class in 0..LABELS {
+                    let miss = f64::from(logits[class]).exp() / sum - f64::from(u8::from(class == label));
+                    (0..WIDTH).for_each(|d| gradient[[d, class]] += weigh(label) * miss * f64::from(row[d]));
+                }
+            }
+            for ((at, weight), gradient) in now.weight.indexed_iter_mut().zip(&gradient) {
+                let pull = strength * f64::from(*weight - prior.weight[at]);
+                *weight -= (rate * (gradient + pull)) as f32;
+            }
+        }
+        Ok(now)
+    }
+
+    fn names() -> Vec<String> {
+        ["rest", "walk", "groom"].map(String::from).to_vec()
+    }
+
+    fn prior() -> Classifier {
+        let weight = Array2::from_shape_fn((WIDTH, LABELS), |(d, l)| if d == l { 4.0 } else { 0.0 });
+        Classifier { weight, bias: vec![0.0; LABELS] }
+    }
+
+    /// Bouts of 12 frames of each action in turn; action `l` lies along axis `axis[l]`, with noise.
+    fn animal(frames: usize, axis: [usize; LABELS], noise: f32) -> (Array2<f32>, Vec<usize>, Vec<usize>) {
+        let mut random = SplitMix(3);
+        let mut values = Array2::zeros((frames, WIDTH));
+        let label: Vec<usize> = (0..frames).map(|frame| frame / 12 % LABELS).collect();
+        for (mut row, label) in values.rows_mut().into_iter().zip(&label) {
+            row.iter_mut().for_each(|v| *v = noise * random.signed());
+            row[axis[*label]] += 1.0;
+            let length = row.dot(&row).sqrt();
+            row.mapv_inplace(|v: f32| v / length);
+        }
+        (values, (0..frames).collect(), label)
+    }
+
+    #[test]
+    fn an_animal_that_speaks_another_dialect_is_learnt() {
+        // What the model takes for walking and grooming lies elsewhere in this animal.
+        let (values, at, label) = animal(360, [0, 3, 4], 0.4);
+        let labelled = Labelled { values: values.view(), at: &at, label: &label };
+        let found = refit(&prior(), labelled, 4, &names(), &descend).unwrap();
+        println!("{found:?}");
+        assert_eq!(found.refused, None);
+        assert!(found.before.balanced_accuracy < 0.75 && found.after.balanced_accuracy > 0.9, "{found:?}");
+        assert!(found.strength < 1000.0, "{}", found.strength);
+    }
+
+    #[test]
+    fn an_animal_that_the_model_knows_changes_nothing() {
+        let (values, at, label) = animal(360, [0, 1, 2], 0.4);
+        let labelled = Labelled { values: values.view(), at: &at, label: &label };
+        let found = refit(&prior(), labelled, 4, &names(), &descend).unwrap();
+        assert!(found.before.balanced_accuracy > 0.95, "{found:?}");
+        assert!(found.refused.is_some() || found.after.balanced_accuracy > found.before.balanced_accuracy, "{found:?}");
+    }
+
+    #[test]
+    fn labels_that_say_nothing_are_refused_on_the_bouts_that_were_left_out() {
+        // Each bout has an embedding of its own, so that what is learnt of one says nothing of another.
+        let (mut values, at, label) = animal(360, [0, 1, 2], 0.0);
+        let mut random = SplitMix(9);
+        for bout in 0..30 {
+            let direction: Vec<f32> = (0..WIDTH).map(|_| random.signed()).collect();
+            (bout * 12..(bout + 1) * 12)
+                .for_each(|row| values.row_mut(row).iter_mut().zip(&direction).for_each(|(v, d)| *v = *d));
+        }
+        let labelled = Labelled { values: values.view(), at: &at, label: &label };
+        let found = refit(&prior(), labelled, 4, &names(), &descend).unwrap();
+        assert!(found.after.balanced_accuracy < 0.7, "nothing can be learnt: {found:?}");
+        // On the bouts themselves it would look good.
+        let own: Vec<usize> = values.rows().into_iter().map(|r| found.classifier.strongest(&r.to_vec())).collect();
+        let own = scores(&label, &own, LABELS);
+        assert!(own.balanced_accuracy >= found.after.balanced_accuracy, "{own:?} {found:?}");
+    }
+
+    #[test]
+    fn too_few_bouts_and_one_action_alone_are_said() {
+        let (values, at, label) = animal(360, [0, 1, 2], 0.1);
+        let cut = |rows: usize, window: usize| {
+            let labelled = Labelled {
+                values: values.slice(ndarray::s![..rows, ..]),
+                at: &at[..rows],
+                label: &label[..rows],
+            };
+            refit(&prior(), labelled, window, &names(), &descend).unwrap_err()
+        };
+        assert_eq!(cut(12, 4), CalibrateError::OneAction { action: "rest".into() });
+        assert_eq!(cut(36, 6), CalibrateError::FewBouts { found: 3, frames: 12 });
+        assert!(cut(36, 6).to_string().contains("make 3 pieces"), "{}", cut(36, 6));
+    }
+
+    #[test]
+    fn what_shares_a_window_with_a_left_out_bout_is_not_learnt_from() {
+        let (values, at, label) = animal(120, [0, 1, 2], 0.1);
+        let labelled = Labelled { values: values.view(), at: &at, label: &label };
+        let present = prior();
+        let judge = Judge { present: &present, labelled, window_frames: 5, labels: LABELS, fit: &descend };
+        let pieces = pieces_of(labelled, 10);
+        assert_eq!((pieces[11], pieces[12], pieces[119]), (0, 1, 9));
+        let folds = deal(labelled, &pieces, 5);
+        let all: Vec<usize> = (0..120).collect();
+        for fold in 0..5 {
+            let (learnt, left_out) = judge.split(&all, &folds, fold);
+            assert_eq!(left_out.len(), 24);
+            assert!(learnt.iter().all(|a| left_out.iter().all(|b| a.abs_diff(*b) >= 5)));
+            assert!(learnt.len() >= 120 - 24 - 4 * 4, "{}", learnt.len());
+        }
+        // A gap in time ends a bout as well.
+        let gapped: Vec<usize> = (0..120).map(|row| if row < 6 { row } else { row + 50 }).collect();
+        assert_eq!(pieces_of(Labelled { at: &gapped, ..labelled }, 6)[6], 1);
+    }
+
+    #[test]
+    fn scores_are_those_of_hand() {
+        let found = scores(&[0, 0, 0, 1], &[0, 0, 1, 1], 3);
+        assert_eq!((found.accuracy, found.balanced_accuracy), (0.75, (2.0 / 3.0 + 1.0) / 2.0));
+    }
+}
