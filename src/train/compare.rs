@@ -59,9 +59,8 @@ impl Contender {
         Augmentations::switches().iter().map(without).collect()
     }
 
-    /// Its settings.
-    pub fn settings(&self, base: impl Fn(Method) -> TrainSettings) -> TrainSettings {
-        let mut settings = base(self.method);
+    /// Its settings, from those of its method.
+    pub fn settings(&self, mut settings: TrainSettings) -> TrainSettings {
         let switches = Augmentations::switches();
         let off = switches.iter().find(|(name, _)| Some(*name) == self.without.as_deref());
         if let Some((_, off)) = off {

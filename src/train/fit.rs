@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::batch::{Batch, Sampler, TooShort};
 use super::behaviour::Behaviour;
 use super::data::Dataset;
-use super::frame_pass::{FramePass, FrameWeights, PassError, update_running};
-use super::learner::{Learner, Shown, scalar};
+use super::frame_pass::burn_side::update_running;
+use super::frame_pass::{FramePass, FrameWeights, PassError};
+use super::learner::{Learner, Shown};
 use super::report::replace::{ReplaceError, replace_folder};
 use super::settings::{SettingError, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
@@ -302,7 +303,7 @@ impl<'a> Fit<'a> {
             };
             let loss = learner.loss(features, &batch, self.settings);
             let (shown, share) = (loss.shown(), 1.0 / HELD_OUT_BATCHES as f32);
-            all.loss += share * scalar(&loss.total);
+            all.loss += share * shown.loss;
             all.similarity_paired += share * shown.similarity_paired;
             all.similarity_others += share * shown.similarity_others;
         }

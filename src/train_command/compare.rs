@@ -22,7 +22,7 @@ use crate::train::gaps::{GapRow, augmentation_gaps};
 use crate::train::report::data as report;
 use crate::train::report::html;
 use crate::train::report::provenance::Provenance;
-use crate::train::settings::{Method, TrainSettings};
+use crate::train::settings::Method;
 
 /// Seeds behind each chance level: one permutation of each run, for every animal and repetition, is many together.
 const PERMUTATIONS: usize = 2;
@@ -96,16 +96,7 @@ fn jobs<'a>(
                 if fold == Fold::Unseen && population.unseen.is_empty() {
                     continue;
                 }
-                let mut failed = None;
-                let settings = contender.settings(|method| {
-                    settings(method, population.seed, &args.learn).unwrap_or_else(|error| {
-                        failed = Some(error);
-                        TrainSettings::preset(args.learn.preset, method, population.seed)
-                    })
-                });
-                if let Some(error) = failed {
-                    return Err(error);
-                }
+                let settings = contender.settings(settings(contender.method, population.seed, &args.learn)?);
                 let training = if fold == Fold::Seen { &population.all } else { &population.seen };
                 let unseen = if fold == Fold::Seen { Vec::new() } else { population.unseen.clone() };
                 jobs.push_back(Job {
