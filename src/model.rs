@@ -382,7 +382,7 @@ fn read_text(path: &Path) -> Result<String, ModelError> {
 }
 
 /// The parser's message (line, key, reason) and, for an unknown word, the nearest known one.
-fn describe(error: &toml::de::Error) -> String {
+pub fn describe(error: &toml::de::Error) -> String {
     let text = error.to_string();
     let text = text.trim_end();
     // serde says: unknown field `x`, expected one of `a`, `b`

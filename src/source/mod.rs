@@ -18,7 +18,7 @@ pub mod zmq;
 use crate::event::Reason;
 use crate::frame::Frame;
 
-pub use self::open::{RecordingSpec, open_recording};
+pub use self::open::{RecordingSpec, files_of, open_recording};
 pub use self::zmq::ZmqSource;
 
 /// Longest time one call of [`Source::next`] may wait for a frame, ms.

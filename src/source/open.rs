@@ -60,6 +60,23 @@ pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceErr
     Ok(Box::new(TiffSource::open(channels?, spec.rate_hz, spec.plane, spec.source)?))
 }
 
+/// The files that a recording is read from, in their order: for those who must know whether it is still the same.
+///
+/// # Errors
+/// As [`open_recording`], for what can be told without opening a file.
+pub fn files_of(spec: &RecordingSpec) -> Result<Vec<PathBuf>, SourceError> {
+    if let Some(path) = single_path(spec) {
+        if spec.raw.is_some() {
+            return Ok(vec![path.into()]);
+        }
+        if is_thorimage(path) {
+            let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+            return listed(folder, |p| is_tiff(p) || matches!(extension(p).as_str(), "xml" | "raw"));
+        }
+    }
+    spec.channels.iter().map(|paths| tiff_files(paths)).collect::<Result<Vec<_>, _>>().map(|files| files.concat())
+}
+
 fn open_raw(path: &Path, layout: RawLayout, spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
     if spec.plane.is_some() {
         return Err(file_error(path, "a raw layout has no planes; leave the plane out"));
