@@ -1,0 +1,488 @@
+//! What is wrong with data, in words: which trial, which file, which frame, which value, and what to do.
+//!
+//! Why it exists: a data set of many animals is never clean, and a message that names no place costs an afternoon. Errors end
+//! the loading; warnings are handed to the caller together with the data. What it must never do: read anything.
+
+use std::path::PathBuf;
+
+use crate::preprocess::BuildError;
+
+/// Why a data set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// A file that cannot be read, or does not hold what it should.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why, and what to do.
+        cause: String,
+    },
+    /// `dataset.toml` does not parse: syntax, unknown or missing keys, with the line.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Line, key, reason and the nearest known key.
+        message: String,
+    },
+    /// A value that cannot be.
+    #[error("{}: {key} = {value}: {bound}", path.display())]
+    Value {
+        /// Which file (or folder, for options of an MC2P folder).
+        path: PathBuf,
+        /// Dotted key.
+        key: String,
+        /// What was written.
+        value: String,
+        /// What is allowed.
+        bound: String,
+    },
+    /// No trial in a folder.
+    #[error(
+        "{}: no trial in it: a trial is a folder that holds `indices.npy` (or `sync_indices.*`) beside its frames \
+         (`green.mm`, `red.mm` or `*dff*.mm`) and its behaviour (`*pose*`, `*angles*`); {hint}", folder.display()
+    )]
+    Empty {
+        /// The folder that was walked.
+        folder: PathBuf,
+        /// What was found instead.
+        hint: String,
+    },
+    /// A trial folder that lacks a file.
+    #[error("trial {trial}: {} has no {what}; found are: {found}", folder.display())]
+    Lacks {
+        /// Which trial.
+        trial: String,
+        /// Its folder.
+        folder: PathBuf,
+        /// What is missing, with the names it may have.
+        what: &'static str,
+        /// Files in the folder.
+        found: String,
+    },
+    /// Nobody can tell which animal a trial belongs to.
+    #[error(
+        "trial {trial}: which animal? Either nest the folders (ANIMAL/TRIAL), or let the folder's name hold `Fly<N>` \
+         (210830_Fly1_003 is animal 210830_Fly1), or write a dataset.toml"
+    )]
+    AnimalOf {
+        /// Which trial.
+        trial: String,
+    },
+    /// An animal was asked for that the data do not have.
+    #[error("there is no animal {asked:?}; the data have: {known}")]
+    AnimalUnknown {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
+    /// Nothing left after choosing animals.
+    #[error("no animal is left of {known}: take more, or leave fewer out")]
+    NoAnimalLeft {
+        /// What there was.
+        known: String,
+    },
+    /// A Python pickle, which is a program and is never run.
+    #[error(
+        "{}: is a Python pickle; reading one runs whatever code it holds, so it is not read. Convert it once where you \
+         trust it: python -c \"import numpy as np, pickle; np.save('{stem}.npy', np.asarray(pickle.load(open('{name}', 'rb'))))\"",
+        path.display()
+    )]
+    Pickle {
+        /// Which file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// Its name without extension.
+        stem: String,
+    },
+    /// Two files of a trial do not fit together.
+    #[error("trial {trial}: {}: {found} {unit}, but {expected} {unit} by {by}: {advice}", path.display())]
+    Lengths {
+        /// Which trial.
+        trial: String,
+        /// The file that does not fit.
+        path: PathBuf,
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: String,
+        /// Of what.
+        unit: &'static str,
+        /// Who says so.
+        by: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A behaviour frame points to a two-photon frame that does not exist.
+    #[error(
+        "trial {trial}: {}: behaviour frame {row} points to two-photon frame {value}, but the recording has {frames} \
+         (0 to {last}): the index belongs to another recording, or counts from 1, or the frames were cut off", path.display()
+    )]
+    IndexPastEnd {
+        /// Which trial.
+        trial: String,
+        /// The index file.
+        path: PathBuf,
+        /// Behaviour frame.
+        row: usize,
+        /// Where it points.
+        value: i64,
+        /// Frames of the recording.
+        frames: usize,
+        /// The last of them.
+        last: usize,
+    },
+    /// An index or a time stamp smaller than the one before it.
+    #[error(
+        "trial {trial}: {}: entry {row} is {value} after {before}: it must never go back; a recording that was restarted \
+         is two trials", path.display()
+    )]
+    Backwards {
+        /// Which trial.
+        trial: String,
+        /// Which file.
+        path: PathBuf,
+        /// Which entry.
+        row: usize,
+        /// Its value.
+        value: String,
+        /// The value before it.
+        before: String,
+    },
+    /// More than half of something is NaN or infinite.
+    #[error(
+        "trial {trial}: {}: {count} of {of} frames are NaN or infinite (the first is frame {first}); at most half may be: \
+         repair the file, or leave the trial out", path.display()
+    )]
+    NonFinite {
+        /// Which trial.
+        trial: String,
+        /// Which file.
+        path: PathBuf,
+        /// Damaged frames.
+        count: usize,
+        /// All frames.
+        of: usize,
+        /// The first damaged one.
+        first: usize,
+    },
+    /// No two-photon frame has behaviour.
+    #[error(
+        "trial {trial}: no two-photon frame has behaviour: the synchrony ({by}) puts all {rows} behaviour frames outside \
+         the recording of {frames} frames"
+    )]
+    NoBehaviour {
+        /// Which trial.
+        trial: String,
+        /// How they were synchronised.
+        by: &'static str,
+        /// Behaviour frames.
+        rows: usize,
+        /// Two-photon frames.
+        frames: usize,
+    },
+    /// A label that cannot be placed.
+    #[error("trial {trial}: {}: line {line}: {value}: {cause}", path.display())]
+    Label {
+        /// Which trial.
+        trial: String,
+        /// The label file.
+        path: PathBuf,
+        /// Its line (an entry of an array counts as a line, from 1).
+        line: usize,
+        /// What stands there.
+        value: String,
+        /// What is wrong.
+        cause: LabelFault,
+    },
+    /// Trials with different behaviour.
+    #[error(
+        "trial {trial}: {}: {found} behaviour columns, but {expected} in trial {other}: all trials need the same columns in \
+         the same order", path.display()
+    )]
+    Columns {
+        /// Which trial.
+        trial: String,
+        /// Its behaviour file.
+        path: PathBuf,
+        /// What it has.
+        found: String,
+        /// What the first trial has.
+        expected: String,
+        /// The first trial.
+        other: String,
+    },
+    /// Raw frames in one trial, ready ΔF/F in another.
+    #[error(
+        "trial {ready} has only ready ΔF/F, trial {raw} has raw frames: a model sees one kind of input; leave one out"
+    )]
+    MixedOrigin {
+        /// A trial with ready ΔF/F.
+        ready: String,
+        /// A trial with raw frames.
+        raw: String,
+    },
+    /// A recording at another rate.
+    #[error(
+        "trial {trial}: its recording runs at {found_hz} Hz, the data set at {expected_hz} Hz: all trials need one rate \
+         (within 10 %); leave it out, or correct `rate_hz`"
+    )]
+    Rate {
+        /// Which trial.
+        trial: String,
+        /// Of the recording.
+        found_hz: f64,
+        /// Of the data set.
+        expected_hz: f64,
+    },
+    /// Frames that cannot become the model's input.
+    #[error("trial {trial}: frames of {found} cannot become an input of {input}: {advice}")]
+    Input {
+        /// Which trial.
+        trial: String,
+        /// Channels × height × width of its frames.
+        found: String,
+        /// Of the model.
+        input: String,
+        /// What to do.
+        advice: String,
+    },
+    /// Preprocessing refuses its parameters.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// Preprocessing refuses a frame, or the recording breaks off.
+    #[error("trial {trial}: frame {frame}: {cause}")]
+    Frame {
+        /// Which trial.
+        trial: String,
+        /// Which frame.
+        frame: u64,
+        /// Why, and what to do.
+        cause: String,
+    },
+    /// The cache folder cannot be used.
+    #[error("cache folder {}: {cause}; name another one with --cache", folder.display())]
+    Cache {
+        /// Which folder.
+        folder: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// No room for the cache.
+    #[error(
+        "cache folder {}: the disk is full; the frames of trial {trial} take {mib} MiB: make room, or name another folder \
+         with --cache. What was finished is kept.", folder.display()
+    )]
+    DiskFull {
+        /// Which folder.
+        folder: PathBuf,
+        /// Whose frames did not fit.
+        trial: String,
+        /// What they take.
+        mib: u64,
+    },
+    /// Not one moment of any trial can be learnt from.
+    #[error(
+        "not one window of {window} frames is usable: the longest trial, {trial}, has {usable} usable frames of {frames} \
+         ({warmup} of them warm-up): record longer trials, or shorten `registration.template_frames` and \
+         `normalise.warmup_frames`"
+    )]
+    NothingUsable {
+        /// Frames of a window.
+        window: usize,
+        /// The trial with most usable frames.
+        trial: String,
+        /// Its usable frames.
+        usable: usize,
+        /// All its frames.
+        frames: usize,
+        /// Its frames before preprocessing was warm.
+        warmup: usize,
+    },
+    /// More than one thing is wrong.
+    #[error("{} things are wrong with the data:{}", .0.len(), listed(.0))]
+    Several(Vec<DatasetError>),
+}
+
+/// What is wrong with a label.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LabelFault {
+    /// A frame or a time that was not recorded.
+    #[error("lies outside the recording, which ends at {end}")]
+    Outside {
+        /// End of the recording, frames or seconds.
+        end: String,
+    },
+    /// Two intervals at once.
+    #[error("overlaps the interval of line {other}: one action at a time; cut one of them short")]
+    Overlap {
+        /// The other line.
+        other: usize,
+    },
+    /// A frame with two labels.
+    #[error("this frame already has the label {other:?}")]
+    Twice {
+        /// The first label.
+        other: String,
+    },
+    /// A label that the list does not have.
+    #[error("is not in the list of labels ({known}){hint}")]
+    Unknown {
+        /// The list.
+        known: String,
+        /// The nearest known label, if one is near.
+        hint: String,
+    },
+    /// Not a number, an end before a start, an impossible name.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// What is odd about data that can be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DataWarning {
+    /// Behaviour with NaN.
+    #[error(
+        "trial {trial}: {file}: {count} of {of} behaviour frames are NaN or infinite (the first is {first}): frames that \
+         point there are left out"
+    )]
+    NonFiniteBehaviour {
+        /// Which trial.
+        trial: String,
+        /// Which file.
+        file: String,
+        /// Damaged frames.
+        count: usize,
+        /// All frames.
+        of: usize,
+        /// The first damaged one.
+        first: usize,
+    },
+    /// Two-photon frames with NaN.
+    #[error("trial {trial}: {count} of {of} two-photon frames hold NaN or infinite pixels: left out")]
+    NonFiniteFrames {
+        /// Which trial.
+        trial: String,
+        /// Damaged frames.
+        count: usize,
+        /// All frames.
+        of: usize,
+    },
+    /// Registration was at its limit.
+    #[error(
+        "trial {trial}: in {count} of {of} frames the shift lies at the end of the search range: raise \
+         registration.reach_px, or the animal moved too much"
+    )]
+    AtBound {
+        /// Which trial.
+        trial: String,
+        /// Frames at the bound.
+        count: usize,
+        /// All frames.
+        of: usize,
+    },
+    /// Two-photon frames without behaviour.
+    #[error("trial {trial}: {count} of {of} two-photon frames have no behaviour: they are not learnt from")]
+    FramesWithoutBehaviour {
+        /// Which trial.
+        trial: String,
+        /// Frames without.
+        count: usize,
+        /// All frames.
+        of: usize,
+    },
+    /// A trial that gives nothing.
+    #[error(
+        "trial {trial}: only {usable} of {frames} frames are usable in a row ({warmup} were warm-up), a window takes \
+         {window}: nothing can be learnt from it"
+    )]
+    TooShort {
+        /// Which trial.
+        trial: String,
+        /// Longest run of usable frames.
+        usable: usize,
+        /// All frames.
+        frames: usize,
+        /// Frames before preprocessing was warm.
+        warmup: usize,
+        /// Frames of a window.
+        window: usize,
+    },
+    /// An animal that never shows some actions.
+    #[error("animal {animal} never shows: {labels}; scores over it count the other classes only")]
+    MissingClasses {
+        /// Which animal.
+        animal: String,
+        /// Which actions.
+        labels: String,
+    },
+    /// A class of the list that nobody shows.
+    #[error("no animal shows {label:?}, which the list of labels names")]
+    EmptyClass {
+        /// Which action.
+        label: String,
+    },
+    /// Only one animal.
+    #[error(
+        "there is one animal only ({animal}): across-animal scores, swaps between animals, `simclr+grl`, `simclr+mmd` and \
+         `simclr+coral` are impossible"
+    )]
+    OneAnimal {
+        /// Which one.
+        animal: String,
+    },
+    /// Nobody said what the animals do.
+    #[error("no trial has labels: the encoder can be trained, but nothing can be decoded or evaluated")]
+    NoLabels,
+    /// More than one file fitted.
+    #[error("trial {trial}: {chosen} is taken for the {what}; not read: {others}")]
+    Chosen {
+        /// Which trial.
+        trial: String,
+        /// For what.
+        what: &'static str,
+        /// The one taken.
+        chosen: String,
+        /// The others.
+        others: String,
+    },
+    /// Ready ΔF/F is trained on.
+    #[error(
+        "the frames are ready-made ΔF/F: no live daemon can make this input, and `haltere run` refuses such a model unless \
+         told to accept it"
+    )]
+    ReadyMade,
+    /// The cache does not lie beside the data.
+    #[error("{} cannot be written ({cause}): the cache lies in {} instead", wanted.display(), used.display())]
+    CacheElsewhere {
+        /// Where it should be.
+        wanted: PathBuf,
+        /// Why it is not.
+        cause: String,
+        /// Where it is.
+        used: PathBuf,
+    },
+}
+
+fn listed(errors: &[DatasetError]) -> String {
+    errors.iter().map(|error| format!("\n  - {error}")).collect()
+}
+
+impl DatasetError {
+    /// A file and what is wrong with it.
+    pub(super) fn file(path: &std::path::Path, cause: impl ToString) -> Self {
+        Self::File { path: path.into(), cause: cause.to_string() }
+    }
+
+    /// One error as itself, several as a list.
+    pub(super) fn gathered(mut errors: Vec<Self>) -> Result<(), Self> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+}

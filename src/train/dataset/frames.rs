@@ -1,0 +1,162 @@
+//! The frames of a trial: how many, how large, which files, and a source that hands them out.
+//!
+//! Why it exists: raw channels in one file each and every recording that the corridor reads look alike to preprocessing.
+//! What it must never do: touch a pixel.
+
+use std::path::{Path, PathBuf};
+
+use super::error::DatasetError;
+use super::spec::{Neural, TrialSpec};
+use crate::frame::{Frame, Name, Shape};
+use crate::source::raw::{RawLayout, RawSource};
+use crate::source::{Next, Source, SourceError, files_of, open_recording};
+
+/// Name of the rig in frames that are trained on.
+pub(super) const RIG: Name = Name::literal("train");
+
+/// What is known of the frames before they are read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Probe {
+    pub frames: usize,
+    pub shape: Shape,
+    pub rate_hz: Option<f64>,
+}
+
+/// Opens the frames of a trial, reads at most one, and tells what they are like.
+pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
+    if let Neural::Ready { frames, height, width, .. } = trial.neural {
+        return Ok(Probe { frames, shape: Shape::new(1, height, width), rate_hz: None });
+    }
+    let mut source = open(trial, None)?;
+    let mut frame = Frame::with_capacity(source.frame_bytes_max());
+    let (total, rate_hz) = (source.frames_total(), source.frame_rate_hz());
+    if !pull(trial, source.as_mut(), &mut frame, 0)? {
+        return Err(broken(trial, 0, "the recording holds no frame"));
+    }
+    let shape = frame.info.shape;
+    let mut frames = total.unwrap_or(1);
+    while total.is_none() && pull(trial, source.as_mut(), &mut frame, frames)? {
+        frames += 1;
+    }
+    Ok(Probe { frames: frames as usize, shape, rate_hz })
+}
+
+/// Opens the frames of a trial. `rate_hz` is used where the recording does not tell its own.
+pub(super) fn open(trial: &TrialSpec, rate_hz: Option<f64>) -> Result<Box<dyn Source>, DatasetError> {
+    let failed = |e: SourceError| broken(trial, 0, e);
+    match &trial.neural {
+        Neural::Recording(spec) => open_recording(spec).map_err(failed),
+        Neural::Planar { channels, layout } => {
+            let source = Planar::open(channels, *layout, rate_hz).map_err(failed)?;
+            let lengths = source.lengths();
+            if let Some(other) = lengths.iter().position(|n| *n != lengths[0]) {
+                return Err(DatasetError::Lengths {
+                    trial: trial.name.clone(),
+                    path: channels[other].clone(),
+                    found: lengths[other].to_string(),
+                    expected: lengths[0].to_string(),
+                    unit: "frames",
+                    by: channels[0].display().to_string(),
+                    advice: "the channels of one recording have the same frames",
+                });
+            }
+            Ok(Box::new(source))
+        }
+        Neural::Ready { path, .. } => Err(DatasetError::file(path, "holds ready ΔF/F and no raw frames")),
+    }
+}
+
+/// The next frame; false at the end.
+pub(super) fn pull(
+    trial: &TrialSpec,
+    source: &mut dyn Source,
+    frame: &mut Frame,
+    number: u64,
+) -> Result<bool, DatasetError> {
+    loop {
+        match source.next(frame) {
+            Ok(Next::Frame) => return Ok(true),
+            Ok(Next::End) => return Ok(false),
+            Ok(Next::Idle | Next::SeriesBegan | Next::SeriesEnded) => {}
+            Ok(Next::Rejected(reason)) => {
+                return Err(broken(trial, number, format!("is damaged ({reason:?}): repair or cut the recording")));
+            }
+            Err(error) => return Err(broken(trial, number, error)),
+        }
+    }
+}
+
+pub(super) fn broken(trial: &TrialSpec, frame: u64, cause: impl ToString) -> DatasetError {
+    DatasetError::Frame { trial: trial.name.clone(), frame, cause: cause.to_string() }
+}
+
+/// The files that the frames come from, and in words how they are read: what the key of the cache is made of.
+pub(super) fn files(trial: &TrialSpec) -> Result<(Vec<PathBuf>, String), DatasetError> {
+    match &trial.neural {
+        Neural::Recording(spec) => {
+            let files = files_of(spec).map_err(|e| broken(trial, 0, e))?;
+            Ok((files, format!("{} channel(s), {:?}, plane {:?}", spec.channels.len(), spec.raw, spec.plane)))
+        }
+        Neural::Planar { channels, layout } => Ok((channels.clone(), format!("planar {layout:?}"))),
+        Neural::Ready { path, height, width, data_at, .. } => {
+            Ok((vec![path.clone()], format!("ready {height}×{width} from {data_at}")))
+        }
+    }
+}
+
+/// Raw files of one channel each, read side by side.
+struct Planar {
+    channels: Vec<RawSource>,
+    one: Frame,
+}
+
+impl Planar {
+    fn open(paths: &[PathBuf], layout: RawLayout, rate_hz: Option<f64>) -> Result<Self, SourceError> {
+        let open = |path: &PathBuf| RawSource::open(path, layout, rate_hz, RIG);
+        let channels = paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { channels, one: Frame::with_capacity(layout.frame.bytes()) })
+    }
+
+    fn lengths(&self) -> Vec<u64> {
+        self.channels.iter().map(|channel| channel.frames_total().unwrap_or(0)).collect()
+    }
+}
+
+impl Source for Planar {
+    fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
+        let count = self.channels.len();
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            let next = channel.next(&mut self.one)?;
+            if next != Next::Frame {
+                return Ok(next);
+            }
+            let bytes = self.one.len_bytes();
+            into.info = self.one.info;
+            into.info.shape.channels = count;
+            into.bytes_mut()[index * bytes..(index + 1) * bytes].copy_from_slice(self.one.bytes());
+        }
+        Ok(Next::Frame)
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        self.channels.iter().map(RawSource::frame_bytes_max).sum()
+    }
+
+    fn frames_total(&self) -> Option<u64> {
+        self.lengths().into_iter().min()
+    }
+
+    fn frame_rate_hz(&self) -> Option<f64> {
+        self.channels.first().and_then(RawSource::frame_rate_hz)
+    }
+}
+
+/// One float32 channel without a header, as MC2P folders have them.
+pub(super) fn is_planar(layout: &RawLayout) -> bool {
+    layout.frame.shape.channels == 1
+}
+
+/// Name of a file, for messages that name its folder elsewhere.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
