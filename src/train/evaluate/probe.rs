@@ -23,7 +23,7 @@ pub const ABSENT_LOGIT: f32 = -50.0;
 pub enum ClassWeight {
     /// Each row counts 1.
     None,
-    /// Each class counts the same: a row of class c counts rows / (classes × rows of c).
+    /// Each class counts the same: a row of class c counts rows / (classes × rows of c), rows by their sample weights.
     #[default]
     Balanced,
 }
@@ -82,6 +82,14 @@ pub enum ProbeError {
         rows: usize,
         /// Entries of the list.
         found: usize,
+    },
+    /// A weight that is none.
+    #[error("moment {row} has sample weight {value}; weights must be finite and not below 0")]
+    SampleWeight {
+        /// Which row.
+        row: usize,
+        /// Its weight.
+        value: f64,
     },
     /// A label outside the list of classes.
     #[error("moment {row} has label {label}; there are {classes} classes, counted from 0")]
