@@ -8,6 +8,7 @@
 //! is what is done here.
 
 mod fit;
+mod precondition;
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 

@@ -5,6 +5,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, Zip, s};
 
+use super::precondition::Precondition;
 use super::{ClassWeight, Probe, ProbeError, ProbeOptions};
 use crate::train::evaluate::lbfgs::{Outcome, minimise};
 use crate::train::evaluate::rows::stratified;
@@ -109,11 +110,14 @@ impl Problem {
         let total: f64 = self.row_weights.iter().sum();
         let scale = if total > 0.0 { 1.0 / total } else { 1.0 };
         let mut flat = start.to_flat();
-        let outcome = minimise(&mut flat, options.tolerance, options.iterations_max, |flat, gradient| {
+        let strength = strength * scale;
+        let guess = Precondition::new(self.values.view(), &self.row_weights, classes.len(), strength, anchor.is_some());
+        let value = |flat: &[f64], gradient: &mut [f64]| {
             let loss = self.loss(flat, &targets, classes.len(), gradient);
             gradient.iter_mut().for_each(|g| *g *= scale);
-            loss * scale + penalty(flat, weights, anchor, strength * scale, gradient)
-        });
+            loss * scale + penalty(flat, weights, anchor, strength, gradient)
+        };
+        let outcome = minimise(&mut flat, options.tolerance, options.iterations_max, |v| guess.apply(v), value);
         (Parameters::from_flat(&flat, self.values.ncols(), classes.len()), outcome)
     }
 
