@@ -8,6 +8,7 @@
 //! is what is done here.
 
 mod fit;
+mod precondition;
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
@@ -23,7 +24,7 @@ pub const ABSENT_LOGIT: f32 = -50.0;
 pub enum ClassWeight {
     /// Each row counts 1.
     None,
-    /// Each class counts the same: a row of class c counts rows / (classes × rows of c).
+    /// Each class counts the same: a row of class c counts rows / (classes × rows of c), rows by their sample weights.
     #[default]
     Balanced,
 }
@@ -82,6 +83,14 @@ pub enum ProbeError {
         rows: usize,
         /// Entries of the list.
         found: usize,
+    },
+    /// A weight that is none.
+    #[error("moment {row} has sample weight {value}; weights must be finite and not below 0")]
+    SampleWeight {
+        /// Which row.
+        row: usize,
+        /// Its weight.
+        value: f64,
     },
     /// A label outside the list of classes.
     #[error("moment {row} has label {label}; there are {classes} classes, counted from 0")]

@@ -5,6 +5,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, Zip, s};
 
+use super::precondition::Precondition;
 use super::{ClassWeight, Probe, ProbeError, ProbeOptions};
 use crate::train::evaluate::lbfgs::{Outcome, minimise};
 use crate::train::evaluate::rows::stratified;
@@ -65,7 +66,7 @@ impl Problem {
     ) -> Result<Self, ProbeError> {
         checked(values, labels, classes, sample_weights, options)?;
         let (rows, stands_for) = stratified(labels, classes, options.rows_max.max(1), options.seed);
-        let of_class = class_weights(labels, classes, options.class_weight);
+        let of_class = class_weights(labels, classes, sample_weights, options.class_weight);
         let row_weights = rows.iter().zip(&stands_for).map(|(&row, stands_for)| {
             stands_for * of_class[labels[row]] * sample_weights.map_or(1.0, |weights| weights[row])
         });
@@ -109,11 +110,14 @@ impl Problem {
         let total: f64 = self.row_weights.iter().sum();
         let scale = if total > 0.0 { 1.0 / total } else { 1.0 };
         let mut flat = start.to_flat();
-        let outcome = minimise(&mut flat, options.tolerance, options.iterations_max, |flat, gradient| {
+        let strength = strength * scale;
+        let guess = Precondition::new(self.values.view(), &self.row_weights, classes.len(), strength, anchor.is_some());
+        let value = |flat: &[f64], gradient: &mut [f64]| {
             let loss = self.loss(flat, &targets, classes.len(), gradient);
             gradient.iter_mut().for_each(|g| *g *= scale);
-            loss * scale + penalty(flat, weights, anchor, strength * scale, gradient)
-        });
+            loss * scale + penalty(flat, weights, anchor, strength, gradient)
+        };
+        let outcome = minimise(&mut flat, options.tolerance, options.iterations_max, |v| guess.apply(v), value);
         (Parameters::from_flat(&flat, self.values.ncols(), classes.len()), outcome)
     }
 
@@ -177,15 +181,19 @@ fn moments(values: ArrayView2<f32>, wanted: bool) -> (Array1<f64>, Array1<f64>) 
     (mean, deviation)
 }
 
-fn class_weights(labels: &[usize], classes: usize, how: ClassWeight) -> Vec<f64> {
-    let mut count = vec![0usize; classes];
-    labels.iter().for_each(|&class| count[class] += 1);
-    let present = count.iter().filter(|&&n| n > 0).count();
-    let weight = |&n: &usize| match how {
-        ClassWeight::Balanced if n > 0 => labels.len() as f64 / (present * n) as f64,
+/// As scikit-learn's `compute_class_weight`: sample weights count.
+fn class_weights(labels: &[usize], classes: usize, sample_weights: Option<&[f64]>, how: ClassWeight) -> Vec<f64> {
+    let (mut sums, mut occurs) = (vec![0.0; classes], vec![false; classes]);
+    for (row, &class) in labels.iter().enumerate() {
+        sums[class] += sample_weights.map_or(1.0, |weights| weights[row]);
+        occurs[class] = true;
+    }
+    let (all, present) = (sums.iter().sum::<f64>(), occurs.iter().filter(|&&occurs| occurs).count());
+    let weight = |&sum: &f64| match how {
+        ClassWeight::Balanced if sum > 0.0 => all / (present as f64 * sum),
         _ => 1.0,
     };
-    count.iter().map(weight).collect()
+    sums.iter().map(weight).collect()
 }
 
 fn checked(
@@ -205,6 +213,10 @@ fn checked(
         if found != rows {
             return Err(ProbeError::Length { what, rows, found });
         }
+    }
+    let wrong = |&(_, weight): &(usize, &f64)| !(weight.is_finite() && *weight >= 0.0);
+    if let Some((row, &value)) = sample_weights.and_then(|weights| weights.iter().enumerate().find(wrong)) {
+        return Err(ProbeError::SampleWeight { row, value });
     }
     if let Some((row, &label)) = labels.iter().enumerate().find(|&(_, &label)| label >= classes) {
         return Err(ProbeError::Label { row, label, classes });

@@ -12,6 +12,9 @@ use super::{Options, Setting};
 /// Share of a single trial that is trained on.
 const TRAINED_SHARE: f64 = 0.7;
 
+/// Moments to learn from, and to test on.
+type Fold = (Vec<usize>, Vec<usize>);
+
 /// The moments that a setting uses, thinned, with what a probe is to say of each.
 pub(super) struct Moments {
     /// Row of the representation.
@@ -61,7 +64,7 @@ impl Moments {
                 Setting::Identity => Some(r.animal[row]),
                 _ => r.label[row].map(usize::from),
             };
-            let Some(target) = target.filter(|_| time % stride.max(1) == 0) else { continue };
+            let Some(target) = target.filter(|_| time.is_multiple_of(stride.max(1))) else { continue };
             moments.row.push(row);
             moments.target.push(target);
             moments.animal.push(r.animal[row]);
@@ -117,7 +120,7 @@ impl Moments {
         }
         let of_each: Vec<_> = animals.iter().map(|&animal| self.folds(animal, options)).collect();
         let folds = of_each.iter().map(Vec::len).min().unwrap_or(0);
-        let joined = |fold: usize, part: fn(&(Vec<usize>, Vec<usize>)) -> &Vec<usize>| {
+        let joined = |fold: usize, part: fn(&Fold) -> &Vec<usize>| {
             let mut all: Vec<usize> = of_each.iter().flat_map(|folds| part(&folds[fold])).copied().collect();
             all.sort_unstable();
             all
@@ -127,7 +130,7 @@ impl Moments {
     }
 
     /// Training and test moments of one animal, fold by fold.
-    fn folds(&self, animal: usize, options: &Options) -> Vec<(Vec<usize>, Vec<usize>)> {
+    fn folds(&self, animal: usize, options: &Options) -> Vec<Fold> {
         let own = self.of(|at| self.animal[at] == animal);
         let mut trials: Vec<usize> = own.iter().map(|&at| self.trial[at]).collect();
         trials.sort_unstable();
@@ -141,7 +144,7 @@ impl Moments {
     }
 
     /// First 70 % of one trial's time, a gap, the rest.
-    fn cut_in_time(&self, own: &[usize], gap_moments: usize) -> (Vec<usize>, Vec<usize>) {
+    fn cut_in_time(&self, own: &[usize], gap_moments: usize) -> Fold {
         let (Some(&first), Some(&last)) = (own.first(), own.last()) else { return (Vec::new(), Vec::new()) };
         let (first, last) = (self.time[first], self.time[last]);
         let cut = first + ((last + 1 - first) as f64 * TRAINED_SHARE) as usize;
