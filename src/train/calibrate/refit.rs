@@ -87,12 +87,12 @@ pub fn scores(truth: &[usize], decoded: &[usize], labels: usize) -> Scores {
 ///
 /// # Errors
 /// [`CalibrateError::OneAction`], [`CalibrateError::FewBouts`] or [`CalibrateError::Fit`].
-pub fn refit(
-    present: &Classifier,
-    labelled: Labelled<'_>,
+pub fn refit<'a>(
+    present: &'a Classifier,
+    labelled: Labelled<'a>,
     window_frames: usize,
     names: &[String],
-    fit: &Fit<'_>,
+    fit: &'a Fit<'_>,
 ) -> Result<Refit, CalibrateError> {
     let truth = labelled.label;
     if let Some(&first) = truth.first().filter(|first| truth.iter().all(|label| label == *first)) {
@@ -128,15 +128,15 @@ pub fn refit(
     Ok(Refit { classifier, strength, moments: truth.len(), pieces: found, before, after, refused })
 }
 
-struct Judge<'a> {
+struct Judge<'a, 'f> {
     present: &'a Classifier,
     labelled: Labelled<'a>,
     window_frames: usize,
     labels: usize,
-    fit: &'a Fit<'a>,
+    fit: &'a Fit<'f>,
 }
 
-impl Judge<'_> {
+impl Judge<'_, '_> {
     fn row(&self, row: usize) -> Vec<f32> {
         self.labelled.values.row(row).to_vec()
     }
@@ -341,11 +341,8 @@ mod tests {
     fn too_few_bouts_and_one_action_alone_are_said() {
         let (values, at, label) = animal(360, [0, 1, 2], 0.1);
         let cut = |rows: usize, window: usize| {
-            let labelled = Labelled {
-                values: values.slice(ndarray::s![..rows, ..]),
-                at: &at[..rows],
-                label: &label[..rows],
-            };
+            let labelled =
+                Labelled { values: values.slice(ndarray::s![..rows, ..]), at: &at[..rows], label: &label[..rows] };
             refit(&prior(), labelled, window, &names(), &descend).unwrap_err()
         };
         assert_eq!(cut(12, 4), CalibrateError::OneAction { action: "rest".into() });
