@@ -401,7 +401,8 @@ fn an_exported_file_is_taken_apart_put_together_to_the_same_bytes_and_runs_with_
     let before = run(&mut open(&model), &frames, 1024);
     let raw = rewritten(&model, &raw_only(&file).unwrap(), true);
     let raw = run(&mut open(&raw), &frames, 1024);
-    let shift: Vec<f32> = (0..spec.embedding).map(|i| 0.4 * (i as f32).cos()).collect();
+    let size = raw[20].0.iter().map(|v| v.abs()).sum::<f32>() / spec.embedding as f32;
+    let shift: Vec<f32> = (0..spec.embedding).map(|i| 0.5 * size * (i as f32).cos()).collect();
     let mut shifted = file.clone();
     shift_raw(&mut shifted, &shift).unwrap();
     let after = run(&mut open(&rewritten(&model, &shifted, false)), &frames, 1024);
