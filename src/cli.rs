@@ -3,6 +3,8 @@
 //!
 //! Why it exists: `--help` is the first thing a user reads; it must teach. What it must never do: act on it.
 
+#[cfg(feature = "train")]
+mod calibrate;
 pub mod simulate;
 #[cfg(feature = "train")]
 pub mod train;
@@ -15,6 +17,9 @@ use crate::config::endpoint::Endpoint;
 use crate::config::{self, Config, ConfigError, Warning};
 use crate::frame::{Name, Shape};
 use crate::source::raw::RawLayout;
+
+#[cfg(feature = "train")]
+pub use calibrate::CalibrateArgs;
 
 /// Live two-photon frames in, action embeddings out.
 #[derive(Debug, Parser)]
@@ -45,6 +50,9 @@ pub enum Command {
     Watch(WatchArgs),
     /// Run a recording through the same corridor, as fast as it goes, into a file.
     Embed(EmbedArgs),
+    /// Fit a trained model to a new animal, from a few minutes of it, with or without labels.
+    #[cfg(feature = "train")]
+    Calibrate(CalibrateArgs),
     /// Look at configuration, model, ports, ONNX Runtime, device and real-time rights without running.
     Check(CheckArgs),
     /// Ask a running daemon: status, a new animal, a new template, shutdown …

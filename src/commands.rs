@@ -43,6 +43,8 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Play(args) => microscope(&args)?,
         Command::Watch(args) => listener(args)?,
         Command::Embed(args) => offline(&args)?,
+        #[cfg(feature = "train")]
+        Command::Calibrate(args) => adapt(args)?,
         Command::Check(args) => return check::command(&args),
         Command::Control(args) => return ask(&args),
         Command::Model(args) => model(args)?,
@@ -165,13 +167,43 @@ fn offline(args: &EmbedArgs) -> anyhow::Result<()> {
     tell(&warnings);
     let decoder = Decoder::open(&config)?;
     let recording = open_limited(&args.recording, config.rig, Some(decoder.model.manifest.frame_rate_hz))?;
-    let shown = match args.progress {
+    let shown = is_shown(args.progress);
+    let report = embed::embed(&config, decoder, recording, &args.out, args.csv.as_deref(), shown)?;
+    tracing::info!("{report}");
+    Ok(())
+}
+
+fn is_shown(progress: Progress) -> bool {
+    match progress {
         Progress::Auto => std::io::stderr().is_terminal(),
         Progress::Always => true,
         Progress::Never => false,
+    }
+}
+
+#[cfg(feature = "train")]
+fn adapt(mut args: crate::cli::CalibrateArgs) -> anyhow::Result<()> {
+    args.config.model = Some(args.base);
+    let (config, warnings) = args.config.load()?;
+    log::start(&config.log)?;
+    tell(&warnings);
+    let rate_hz = crate::model::Model::load(&config.model)?.manifest.frame_rate_hz;
+    let named: Vec<String> = args.recording.recording.iter().map(|path| path.display().to_string()).collect();
+    let arguments = crate::calibrate::CalibrateArguments {
+        out: args.out,
+        recording: named.join(", "),
+        labels: args.labels,
+        align: !args.no_align,
+        force: args.force,
+        progress: is_shown(args.progress),
     };
-    let report = embed::embed(&config, decoder, recording, &args.out, args.csv.as_deref(), shown)?;
-    tracing::info!("{report}");
+    let mut open = || open_limited(&args.recording, config.rig, Some(rate_hz));
+    let report = crate::calibrate::calibrate(&config, &arguments, &mut open)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
     Ok(())
 }
 

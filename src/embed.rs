@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::config::{Config, Overload, Wait};
 use crate::decoder::Decoder;
 use crate::pipeline::{self, Corridor, Line, Settings};
+use crate::publish::Sink;
 use crate::publish::npy::NpySink;
 use crate::report::Report;
 use crate::source::Source;
@@ -37,6 +38,22 @@ pub fn embed(
     let manifest = decoder.model.manifest.clone();
     let said = (manifest.labels.as_slice(), manifest.provenance.trained);
     let sink = NpySink::create(out, table, manifest.embedding, said)?;
+    through(config, decoder, recording, Box::new(sink), &line, progress)
+}
+
+/// Every frame of a recording through the corridor, as fast as it goes, into one sink: what `embed` and `calibrate` are made of.
+///
+/// # Errors
+/// The stage that failed.
+pub fn through(
+    config: &Config,
+    decoder: Decoder,
+    recording: Box<dyn Source>,
+    sink: Box<dyn Sink>,
+    line: &Line,
+    progress: bool,
+) -> anyhow::Result<Report> {
+    let name = decoder.model.manifest.name.clone();
     let settings = Settings {
         lane: crate::config::Lane { depth_frames: DEPTH_FRAMES, overload: Overload::Wait },
         realtime: pipeline::no_realtime(Wait::Park),
@@ -48,7 +65,7 @@ pub fn embed(
         source: recording,
         preprocess: decoder.preprocess,
         encoder: decoder.encoder,
-        sinks: vec![Box::new(sink)],
+        sinks: vec![sink],
         settings,
         line: line.clone(),
     };
@@ -60,7 +77,7 @@ pub fn embed(
     });
     bar.finish_and_clear();
     ended?;
-    Ok(Report::of(&line.stats, &manifest.name, began.elapsed()))
+    Ok(Report::of(&line.stats, &name, began.elapsed()))
 }
 
 /// A bar of frames, on standard error if `shown`.

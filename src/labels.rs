@@ -85,10 +85,12 @@ impl Labels {
     ) -> Result<BTreeMap<u64, usize>, LabelsError> {
         let mut at = BTreeMap::new();
         for Entry { line, span, label } in &self.entries {
-            let failed = |cause: String| LabelsError { path: self.path.clone(), cause: format!("line {line}: {cause}") };
-            let class = known.iter().position(|name| name == label).ok_or_else(|| {
-                failed(format!("{label:?} is no label of the model; it knows {}", known.join(", ")))
-            })?;
+            let failed =
+                |cause: String| LabelsError { path: self.path.clone(), cause: format!("line {line}: {cause}") };
+            let class = known
+                .iter()
+                .position(|name| name == label)
+                .ok_or_else(|| failed(format!("{label:?} is no label of the model; it knows {}", known.join(", "))))?;
             let (from, to) = match *span {
                 Span::Frame(frame) => (frame, frame + 1),
                 Span::Seconds(start, stop) => ((start * rate_hz).ceil() as u64, (stop * rate_hz).ceil() as u64),
@@ -96,7 +98,9 @@ impl Labels {
             if from < first || to > last + 1 {
                 let (begin, end) = (first as f64 / rate_hz, (last + 1) as f64 / rate_hz);
                 return Err(failed(match span {
-                    Span::Frame(frame) => format!("frame {frame} is outside the recording, which has {first} to {last}"),
+                    Span::Frame(frame) => {
+                        format!("frame {frame} is outside the recording, which has {first} to {last}")
+                    }
                     Span::Seconds(start, stop) => format!(
                         "{start} to {stop} s is outside the recording, which lasts from {begin} to {end} s at {rate_hz} Hz"
                     ),
@@ -119,7 +123,8 @@ impl Labels {
     pub fn texts_by_frame(self) -> Result<BTreeMap<u64, String>, LabelsError> {
         let mut at: BTreeMap<u64, String> = BTreeMap::new();
         for Entry { line, span, label } in self.entries {
-            let failed = |cause: String| LabelsError { path: self.path.clone(), cause: format!("line {line}: {cause}") };
+            let failed =
+                |cause: String| LabelsError { path: self.path.clone(), cause: format!("line {line}: {cause}") };
             let Span::Frame(frame) = span else {
                 return Err(failed("is in seconds; a truth is by frame, with the columns `frame,label`".into()));
             };

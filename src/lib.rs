@@ -39,6 +39,8 @@ pub mod simulate;
 pub mod train;
 
 pub mod bench;
+#[cfg(feature = "train")]
+pub mod calibrate;
 pub mod check;
 pub mod cli;
 pub mod commands;

@@ -16,7 +16,8 @@ use crate::frame::{CHANNELS_MAX, Name, SIDE_PX_MAX, Shape};
 use crate::preprocess::parameters::Parameters;
 
 pub use trained::{
-    Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, PROTOTYPES_MAX, TEMPERATURE, THRESHOLDS_MAX,
+    Adapted, Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, PROTOTYPES_MAX, TEMPERATURE,
+    THRESHOLDS_MAX,
 };
 
 /// Version of the manifest's layout that this program writes and reads.
@@ -82,6 +83,9 @@ pub struct Manifest {
     /// When the novelty says that the animal has drifted away; absent = never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
+    /// What `calibrate` made it from; absent = it is as it was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted: Option<Adapted>,
     /// What happens to a frame before it reaches the model.
     #[serde(default)]
     pub preprocess: Parameters,
@@ -465,6 +469,14 @@ mod tests {
             }),
             novelty: Some(Novelty { prototypes: 64, thresholds: 101, measured_on: "fly7".into() }),
             drift: Some(Drift { time_constant_s: 60.0, limit: 0.8 }),
+            adapted: Some(Adapted {
+                from_name: "fly".into(),
+                from_sha256: "0a".repeat(32),
+                recording: "fly8.tif".into(),
+                frames: 4000,
+                aligned: true,
+                refitted_on: 0,
+            }),
             preprocess: Parameters::default(),
         }
     }
@@ -493,7 +505,7 @@ mod tests {
     #[test]
     fn every_value_that_cannot_be_is_refused_by_its_key() {
         type Edit = fn(&mut Manifest);
-        let cases: [(&str, Edit); 39] = [
+        let cases: [(&str, Edit); 43] = [
             ("format", |m| m.format = 2),
             ("name", |m| m.name = "a/b".into()),
             ("name", |m| m.name.clear()),
@@ -531,6 +543,10 @@ mod tests {
             ("drift.limit", |m| m.drift.as_mut().unwrap().limit = 0.5),
             ("drift.limit", |m| m.drift.as_mut().unwrap().limit = f64::NAN),
             ("drift", |m| m.novelty = None),
+            ("adapted.from_name", |m| m.adapted.as_mut().unwrap().from_name.clear()),
+            ("adapted.from_sha256", |m| m.adapted.as_mut().unwrap().from_sha256 = "0g".repeat(32)),
+            ("adapted.recording", |m| m.adapted.as_mut().unwrap().recording = "x".repeat(1025)),
+            ("adapted.frames", |m| m.adapted.as_mut().unwrap().frames = 0),
             ("preprocess.average_frames", |m| m.preprocess.average_frames = 0),
             ("preprocess.channels", |m| m.preprocess.channels = vec![0, 1]),
         ];
@@ -590,13 +606,13 @@ mod tests {
         let path = folder.path().join("m.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         let mut table: toml::Table = text.parse().unwrap();
-        for key in ["input_origin", "calibration", "novelty", "drift"] {
+        for key in ["input_origin", "calibration", "novelty", "drift", "adapted"] {
             assert!(table.remove(key).is_some(), "{key} is written");
         }
         std::fs::write(&path, toml::to_string(&table).unwrap()).unwrap();
         let model = Model::load(&path).unwrap();
         let m = &model.manifest;
-        assert!(m.calibration.is_none() && m.novelty.is_none() && m.drift.is_none());
+        assert!(m.calibration.is_none() && m.novelty.is_none() && m.drift.is_none() && m.adapted.is_none());
         assert_eq!(m.input_origin, InputOrigin::Live);
         model.refuse_ready_made(false).unwrap();
     }

@@ -15,7 +15,9 @@ pub use init::{InitArguments, init};
 
 use crate::encode::{EncodeError, EncodeInfo, Encoder, Signature, TensorInfo, read_signature};
 use crate::frame::{Name, Shape, Tensor};
-use crate::model::{Calibration, FORMAT, InputOrigin, Kind, Manifest, Model, ModelError, Novelty, Provenance, sha256_of};
+use crate::model::{
+    Calibration, FORMAT, InputOrigin, Kind, Manifest, Model, ModelError, Novelty, Provenance, sha256_of,
+};
 use crate::preprocess::parameters::Parameters;
 
 /// Timed steps of `inspect`.
@@ -218,8 +220,18 @@ fn print_trained(m: &Manifest, out: &mut impl Write) -> std::io::Result<()> {
         let Novelty { prototypes, thresholds, measured_on } = n;
         writeln!(out, "novelty     {prototypes} prototypes, {thresholds} thresholds from {measured_on}")?;
     }
-    m.drift.iter().try_for_each(|d| {
-        writeln!(out, "drift       told when the mean novelty over {} s exceeds {}", d.time_constant_s, d.limit)
+    if let Some(d) = &m.drift {
+        writeln!(out, "drift       told when the mean novelty over {} s exceeds {}", d.time_constant_s, d.limit)?;
+    }
+    m.adapted.iter().try_for_each(|a| {
+        let aligned = if a.aligned { "aligned" } else { "not aligned" };
+        let (from, hash) = (&a.from_name, a.from_sha256.get(..12).unwrap_or_default());
+        let refitted = a.refitted_on;
+        writeln!(
+            out,
+            "adapted     from {from} ({hash}…) on {}, {} frames: {aligned}, classifier refitted on {refitted} labelled frames",
+            a.recording, a.frames
+        )
     })
 }
 
@@ -343,6 +355,7 @@ fn derive(signature: &Signature, arguments: &AdoptArguments) -> Result<Manifest,
         calibration: None,
         novelty: None,
         drift: None,
+        adapted: None,
         preprocess: Parameters { channels: channels_read, ..Parameters::default() },
     })
 }

@@ -248,13 +248,7 @@ impl<'a> Watcher<'a> {
         if self.options.json { Ok(()) } else { writeln!(out, "!! {text}").and_then(|()| out.flush()) }
     }
 
-    fn show(
-        &mut self,
-        decode: &HeardDecode,
-        truth: Option<&str>,
-        now_ns: u64,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
+    fn show(&mut self, decode: &HeardDecode, truth: Option<&str>, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
         let untrusted = matches!(decode.quality, Quality::Stale | Quality::Fail);
         if self.options.json || (now_ns < self.line_due_ns && !untrusted) {
             return Ok(());

@@ -79,8 +79,10 @@ fn a_new_animal_is_judged_anew() {
     let corridor = support::corridor(small.decoder(), Box::new(source), vec![Box::new(keeper.clone())], &line);
     pipeline::run(corridor, || {}).unwrap();
     let kept = keeper.0.lock().unwrap();
-    let told: Vec<u64> =
-        drifts(&kept).iter().filter_map(|e| if let Event::Drift { frame, .. } = e { Some(*frame) } else { None }).collect();
+    let told: Vec<u64> = drifts(&kept)
+        .iter()
+        .filter_map(|e| if let Event::Drift { frame, .. } = e { Some(*frame) } else { None })
+        .collect();
     assert!(matches!(told[..], [first, second] if first < 100 && second >= 128), "{told:?}");
     assert_eq!(drifts(&kept).len(), 2, "forgetting is no recovery");
 }

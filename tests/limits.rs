@@ -209,6 +209,7 @@ fn manifest() -> Manifest {
         calibration: None,
         novelty: None,
         drift: None,
+        adapted: None,
         preprocess: Parameters::default(),
     }
 }
@@ -217,7 +218,13 @@ type Put = fn(&mut Manifest, f64);
 
 fn calibration(manifest: &mut Manifest) -> &mut Calibration {
     let measured_on = "fly7".to_owned();
-    manifest.calibration.insert(Calibration { temperature: 1.0, measured_on, moments: 1, ece_before: 0.0, ece_after: 0.0 })
+    manifest.calibration.insert(Calibration {
+        temperature: 1.0,
+        measured_on,
+        moments: 1,
+        ece_before: 0.0,
+        ece_after: 0.0,
+    })
 }
 
 fn novelty(manifest: &mut Manifest) -> &mut Novelty {

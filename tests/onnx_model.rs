@@ -366,7 +366,8 @@ fn pieces_that_do_not_fit_the_network_are_refused_by_name_before_anything_is_wri
     for (what, edit) in cases {
         let mut learnt = sound.clone();
         edit(&mut learnt);
-        let error = write_learnt(&network, &spec, &details(&spec, Kind::Streaming), &learnt, folder.path()).unwrap_err();
+        let error =
+            write_learnt(&network, &spec, &details(&spec, Kind::Streaming), &learnt, folder.path()).unwrap_err();
         assert!(matches!(&error, ExportError::Unfit { what: found, .. } if found.contains(what)), "{what}: {error}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -387,7 +388,8 @@ fn an_exported_file_is_taken_apart_put_together_to_the_same_bytes_and_runs_with_
     let bytes = std::fs::read(&model.onnx_path).unwrap();
     let file = OnnxFile::parse(&bytes).unwrap();
     assert!(file.bytes() == bytes);
-    let said = ["name", "trained", "frame_rate_hz", "window_frames", "look_ahead_frames", "input_origin", "temperature"];
+    let said =
+        ["name", "trained", "frame_rate_hz", "window_frames", "look_ahead_frames", "input_origin", "temperature"];
     let said = said.map(|key| file.metadata(key).unwrap());
     assert_eq!(said, ["streaming", "true", "16", "8", "0", "ready-made", "2.5"]);
     assert_eq!(file.metadata("data_sha256"), Some(&*"ab".repeat(32)));
@@ -399,7 +401,8 @@ fn an_exported_file_is_taken_apart_put_together_to_the_same_bytes_and_runs_with_
     let before = run(&mut open(&model), &frames, 1024);
     let raw = rewritten(&model, &raw_only(&file).unwrap(), true);
     let raw = run(&mut open(&raw), &frames, 1024);
-    let shift: Vec<f32> = (0..spec.embedding).map(|i| 0.4 * (i as f32).cos()).collect();
+    let size = raw[20].0.iter().map(|v| v.abs()).sum::<f32>() / spec.embedding as f32;
+    let shift: Vec<f32> = (0..spec.embedding).map(|i| 0.5 * size * (i as f32).cos()).collect();
     let mut shifted = file.clone();
     shift_raw(&mut shifted, &shift).unwrap();
     let after = run(&mut open(&rewritten(&model, &shifted, false)), &frames, 1024);

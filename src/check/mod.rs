@@ -217,13 +217,18 @@ fn trained_lines(model: &Manifest) -> Vec<Line> {
     }
     if model.decodes_actions() {
         lines.push(match &model.calibration {
-            Some(c) => Line::good("confidence", format!("calibrated on {}, expected error {:.3}", c.measured_on, c.ece_after)),
-            None => Line::warning("confidence", "not calibrated", "take the order of the probabilities, not their values"),
+            Some(c) => {
+                Line::good("confidence", format!("calibrated on {}, expected error {:.3}", c.measured_on, c.ece_after))
+            }
+            None => {
+                Line::warning("confidence", "not calibrated", "take the order of the probabilities, not their values")
+            }
         });
     }
     lines.push(match (&model.novelty, &model.drift) {
         (Some(n), Some(d)) => {
-            let found = format!("measured on {}; drift told above {} over {} s", n.measured_on, d.limit, d.time_constant_s);
+            let found =
+                format!("measured on {}; drift told above {} over {} s", n.measured_on, d.limit, d.time_constant_s);
             Line::good("novelty", found)
         }
         (Some(n), None) => Line::good("novelty", format!("measured on {}; no drift is told", n.measured_on)),

@@ -173,6 +173,7 @@ mod tests {
             calibration: None,
             novelty: None,
             drift: None,
+            adapted: None,
             preprocess: Parameters::default(),
         }
     }

@@ -84,6 +84,24 @@ pub struct Drift {
     pub limit: f64,
 }
 
+/// What `calibrate` made of another model for one animal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adapted {
+    /// Name of the model it was made from.
+    pub from_name: String,
+    /// SHA-256 of that model's ONNX file, hexadecimal.
+    pub from_sha256: String,
+    /// The recording of the animal.
+    pub recording: String,
+    /// Embeddings of quality ok that it gave.
+    pub frames: usize,
+    /// Was the embedding shifted?
+    pub aligned: bool,
+    /// Labelled frames that the classifier was fitted anew to; 0 = it was not.
+    pub refitted_on: usize,
+}
+
 impl Model {
     /// Refuses a model whose input no running daemon can make, unless `accepted` (`accept_ready_made_input`).
     ///
@@ -118,12 +136,24 @@ impl Manifest {
             check.that((2..=THRESHOLDS_MAX).contains(&n.thresholds), "novelty.thresholds", &n.thresholds, &bound)?;
             check.text("novelty.measured_on", &n.measured_on)?;
         }
+        if let Some(a) = &self.adapted {
+            check.text("adapted.from_name", &a.from_name)?;
+            let hash = a.from_sha256.len() == 64 && a.from_sha256.bytes().all(|b| b.is_ascii_hexdigit());
+            check.that(hash, "adapted.from_sha256", &a.from_sha256, "64 hexadecimal digits")?;
+            check.text("adapted.recording", &a.recording)?;
+            check.that(a.frames >= 1, "adapted.frames", &a.frames, "at least 1 frame")?;
+        }
         let Some(d) = &self.drift else { return Ok(()) };
         let bound = format!("{} to {} s", DRIFT_S.start(), DRIFT_S.end());
         check.that(DRIFT_S.contains(&d.time_constant_s), "drift.time_constant_s", &d.time_constant_s, &bound)?;
         let good = d.limit > NOVELTY_EXPECTED && d.limit < 1.0;
         check.that(good, "drift.limit", &d.limit, &format!("above {NOVELTY_EXPECTED}, below 1"))?;
-        check.that(self.novelty.is_some(), "drift", &"present", "absent: drift is the mean of a novelty, and [novelty] is absent")
+        check.that(
+            self.novelty.is_some(),
+            "drift",
+            &"present",
+            "absent: drift is the mean of a novelty, and [novelty] is absent",
+        )
     }
 }
 

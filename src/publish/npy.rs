@@ -53,7 +53,16 @@ impl NpySink {
             table.write(b"\n")?;
         }
         let labels = labels.iter().map(|label| csv_field(label)).collect();
-        Ok(Self { array, table, embedding, labels, trained, rows: 0, row: Vec::with_capacity(4 * embedding), done: false })
+        Ok(Self {
+            array,
+            table,
+            embedding,
+            labels,
+            trained,
+            rows: 0,
+            row: Vec::with_capacity(4 * embedding),
+            done: false,
+        })
     }
 
     /// Rows written so far.
@@ -245,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = NpySink::create(Path::new("/nowhere/at/all/e.npy"), None, 1, (&[], false)).err().unwrap().to_string();
+        let error =
+            NpySink::create(Path::new("/nowhere/at/all/e.npy"), None, 1, (&[], false)).err().unwrap().to_string();
         assert!(error.contains("/nowhere/at/all/e.npy.part"), "{error}");
     }
 

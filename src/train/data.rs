@@ -249,9 +249,11 @@ impl AlignmentReference {
     /// Of raw embeddings `[moments, dimensions]`; sums in f64 and in order.
     pub fn of(raw: ndarray::ArrayView2<f32>) -> Self {
         let count = raw.nrows().max(1) as f64;
-        let mean: Vec<f64> = raw.columns().into_iter().map(|c| c.iter().map(|&v| f64::from(v)).sum::<f64>() / count).collect();
+        let mean: Vec<f64> =
+            raw.columns().into_iter().map(|c| c.iter().map(|&v| f64::from(v)).sum::<f64>() / count).collect();
         let spread = raw.columns().into_iter().zip(&mean);
-        let sd = spread.map(|(c, m)| (c.iter().map(|&v| (f64::from(v) - m).powi(2)).sum::<f64>() / count).sqrt() as f32);
+        let sd =
+            spread.map(|(c, m)| (c.iter().map(|&v| (f64::from(v) - m).powi(2)).sum::<f64>() / count).sqrt() as f32);
         Self { sd: sd.collect(), mean: mean.iter().map(|&m| m as f32).collect() }
     }
 }

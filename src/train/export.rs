@@ -91,6 +91,7 @@ pub fn write_learnt(
     folder: &Path,
 ) -> Result<PathBuf, ExportError> {
     let file = PathBuf::from(format!("{}.onnx", details.name));
+    learnt.check(spec)?;
     let (onnx_path, manifest_path) = (folder.join(&file), folder.join(format!("{}.toml", details.name)));
     let mut manifest = Manifest {
         format: FORMAT,
@@ -111,6 +112,7 @@ pub fn write_learnt(
         calibration: learnt.calibration.clone(),
         novelty: learnt.novelty.as_ref().map(LearntNovelty::manifest),
         drift: learnt.drift,
+        adapted: None,
         preprocess: details.preprocess.clone(),
     };
     // Before anything is written: a name that cannot be must not become a file.

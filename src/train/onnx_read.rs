@@ -143,6 +143,11 @@ impl OnnxFile {
         }
     }
 
+    /// Takes the text under a key away.
+    pub fn remove_metadata(&mut self, key: &str) {
+        self.metadata.retain(|(k, _)| k != key);
+    }
+
     /// Shape and values of a float constant; `None` when there is none of that name.
     ///
     /// # Errors

@@ -75,7 +75,9 @@ pub(super) struct Score(BTreeMap<String, (u64, u64)>);
 
 impl Score {
     pub(super) fn count(&mut self, decode: &HeardDecode, truth: Option<&str>) {
-        let (Quality::Ok, Some(action), Some(truth)) = (decode.quality, decode.action.as_deref(), truth) else { return };
+        let (Quality::Ok, Some(action), Some(truth)) = (decode.quality, decode.action.as_deref(), truth) else {
+            return;
+        };
         let (frames, hits) = self.0.entry(truth.to_owned()).or_default();
         *frames += 1;
         *hits += u64::from(action == truth);

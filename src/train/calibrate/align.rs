@@ -237,7 +237,13 @@ mod tests {
             for mut row in raw.rows_mut() {
                 if truth.len() % 40 == 0 {
                     let mut at = (self.random.signed() + 1.0) / 2.0 * weights.iter().sum::<f32>();
-                    action = weights.iter().position(|w| { at -= w; at < 0.0 }).unwrap_or(ACTIONS - 1);
+                    action = weights
+                        .iter()
+                        .position(|w| {
+                            at -= w;
+                            at < 0.0
+                        })
+                        .unwrap_or(ACTIONS - 1);
                 }
                 let length = 3.0 + self.random.signed();
                 let noise = Array1::from_shape_fn(WIDTH, |_| 0.25 * self.random.signed());
@@ -301,10 +307,15 @@ mod tests {
             let found = align(raw.view(), WINDOW, &reference, None).unwrap();
             // Matching means would move it by the distance of this mixture's mean from that of training.
             let naive = raw.mean_axis(Axis(0)).unwrap() - world.actions.mean_axis(Axis(0)).unwrap() * 3.0;
-            println!("{weights:?}: moved {:.3}, naively {:.3}, {found:?}", length(&found.shift), length(&naive.to_vec()));
+            println!(
+                "{weights:?}: moved {:.3}, naively {:.3}, {found:?}",
+                length(&found.shift),
+                length(&naive.to_vec())
+            );
             assert!(length(&found.shift) < 0.15, "{found:?}");
             assert!(found.turned_degrees < 3.0, "{found:?}");
-            let (before, after) = (world.correct(&raw, &truth, &[0.0; WIDTH]), world.correct(&raw, &truth, &found.shift));
+            let (before, after) =
+                (world.correct(&raw, &truth, &[0.0; WIDTH]), world.correct(&raw, &truth, &found.shift));
             assert!(after >= before - 0.005, "{before} → {after}");
         }
     }
