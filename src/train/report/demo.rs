@@ -200,7 +200,7 @@ fn per_animal(dice: &mut Dice) -> PerAnimal {
 
 fn calibration() -> Calibration {
     let bins = |bend: f64, peak: f64| {
-        (0..10).map(|i| {
+        (0..10).map(move |i| {
             let (low, high) = (f64::from(i) / 10.0, f64::from(i + 1) / 10.0);
             let middle = (low + high) / 2.0;
             let count = (9000.0 * (-((middle - peak) / 0.2_f64).powi(2)).exp()) as u64;

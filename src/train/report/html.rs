@@ -192,7 +192,7 @@ impl Page {
             self.figure("confusion", "Confusion matrix", &[plot::confusion(confusion)], &confusion_text(confusion));
         }
         if let Some(per_animal) = &report.per_animal {
-            let caption = format!("{}.", per_animal.measure);
+            let caption = format!("Measured: {}. One dot for each seed.", per_animal.measure);
             self.figure("animals", "Per-animal accuracy", &[plot::per_animal(per_animal)], &caption);
         }
         if let Some(calibration) = &report.calibration {
@@ -214,7 +214,7 @@ impl Page {
         }
         if let Some(comparison) = &report.comparison {
             let caption = format!(
-                "{}, all methods on the same animals and seeds. ↑ higher is better, ↓ lower is better.",
+                "Measured: {}. All methods on the same animals and seeds. ↑ higher is better, ↓ lower is better.",
                 comparison.measure
             );
             self.figure("comparison", "Comparison of methods", &[plot::comparison(comparison)], &caption);
@@ -248,12 +248,12 @@ impl Page {
 }
 
 fn confusion_text(confusion: &Confusion) -> String {
-    let note = if confusion.note.is_empty() { String::new() } else { format!(" {}.", confusion.note) };
+    let note = if confusion.note.is_empty() { String::new() } else { format!(" Moments: {}.", confusion.note) };
     format!("Rows: what the animal did; columns: what was decoded. A row sums to 100 %.{note}")
 }
 
 fn calibration_text(calibration: &Calibration) -> String {
-    let note = if calibration.note.is_empty() { String::new() } else { format!(" {}.", calibration.note) };
+    let note = if calibration.note.is_empty() { String::new() } else { format!(" Moments: {}.", calibration.note) };
     format!(
         "ECE is the expected calibration error: the mean distance between confidence and share of right decodes.{note}"
     )
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn every_section_is_there_and_every_entry_of_the_contents_leads_to_one() {
         let html = render(&demo::report());
-        assert_eq!(html.matches("<section id=").count(), 13);
+        assert_eq!(html.matches("<section id=").count(), 14);
         for link in html.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
             assert!(html.contains(&format!("<section id=\"{link}\">")), "{link}");
         }

@@ -146,7 +146,7 @@ fn cut(text: &str, step: u64) -> (String, f64) {
         if index > 0 && (torn || at.is_none_or(|at| at > step)) {
             break;
         }
-        elapsed_s = cells.next().and_then(|cell| cell.parse().ok()).unwrap_or(elapsed_s);
+        elapsed_s = cells.next().and_then(|cell| cell.trim_end().parse().ok()).unwrap_or(elapsed_s);
         kept.push_str(line);
     }
     (kept, elapsed_s)

@@ -71,7 +71,7 @@ pub fn ablation(ablation: &Ablation) -> String {
         for (row, variant) in ablation.bars.iter().enumerate() {
             let y = panel.at(0.0, -(row as f64) - 0.5).1;
             let score = Spread { mean: variant.score.mean * 100.0, sd: variant.score.sd * 100.0, ..variant.score };
-            let text = if score.count > 1 {
+            let text = if score.count > 1 && score.sd.is_finite() {
                 format!("{:.1} ± {:.1}", score.mean, score.sd)
             } else {
                 format!("{:.1}", score.mean)
@@ -82,6 +82,9 @@ pub fn ablation(ablation: &Ablation) -> String {
         if full.score.mean.is_finite() {
             let x = panel.at(full.score.mean * 100.0, 0.0).0;
             canvas.line((x, panel.top), (x, panel.bottom()), 1.0, FIRST);
+            let (x, y) = (panel.left + 90.0, panel.bottom() + 54.0);
+            canvas.line((x, y), (x + 16.0, y), 1.0, FIRST);
+            canvas.text(&full.name, (x + 23.0, y), Align::Left, TEXT_PX, INK);
         }
         if let Some(chance) = ablation.chance.filter(|c| (0.0..=1.0).contains(c)) {
             let x = panel.at(chance * 100.0, 0.0).0;
@@ -152,6 +155,6 @@ mod tests {
     fn a_range_of_bars_holds_zero_and_all_error_bars() {
         let spread = |mean, sd| Spread { mean, sd, count: 3 };
         let range = from_zero([spread(1.0, 0.5), spread(0.1, 0.3)].into_iter());
-        assert!(range.low <= -0.2 && range.high >= 1.5, "{range:?}");
+        assert!(range.low <= -0.199 && range.high >= 1.5, "{range:?}");
     }
 }

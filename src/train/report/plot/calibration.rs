@@ -1,6 +1,6 @@
 //! Whether a confidence of 80 % means 8 of 10: the reliability diagram and how often each confidence comes.
 
-use plotters::style::{Color, RGBColor};
+use plotters::style::RGBColor;
 
 use super::super::data::{Calibration, Reliability};
 use super::canvas::{Align, Canvas, FIRST, GREY, INK, SECOND, TEXT_PX, nothing, svg, text_width};
@@ -85,7 +85,8 @@ fn histogram(canvas: &mut Canvas, both: &[(&Reliability, RGBColor); 2]) {
             let half = (high - low) / 2.0;
             let left = low + half * index as f64;
             let (a, b) = (panel.at(left * 100.0, 0.0), panel.at((left + half) * 100.0, share));
-            canvas.rect((a.0 + 1.0, a.1), (b.0 - 0.5, b.1), colour.mix(0.85));
+            let (inset_left, inset_right) = if index == 0 { (3.0, 0.0) } else { (0.0, 3.0) };
+            canvas.rect((a.0 + inset_left, a.1), (b.0 - inset_right, b.1), *colour);
         }
     }
     panel.outline(canvas);

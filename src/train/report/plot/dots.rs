@@ -9,6 +9,8 @@ use super::panel::{Panel, Range};
 const ROW_PX: f64 = 26.0;
 const TOP_PX: f64 = 46.0;
 const NAME_PX_MAX: f64 = 190.0;
+/// Between two panels.
+const GAP_PX: f64 = 34.0;
 /// Below the panel: numbers, the axis' name, the key.
 const BELOW_PX: f64 = 70.0;
 
@@ -60,11 +62,11 @@ pub fn comparison(comparison: &Comparison) -> String {
     };
     let name_px = names_px(&first.methods);
     let height = first.methods.len() as f64 * ROW_PX;
-    let width = (880.0 / panels.len() as f64 - 24.0).clamp(150.0, 560.0);
-    let total = name_px + 36.0 + panels.len() as f64 * (width + 24.0);
+    let width = (890.0 / panels.len() as f64 - GAP_PX).clamp(150.0, 560.0);
+    let total = name_px + 36.0 + panels.len() as f64 * (width + GAP_PX);
     svg(total, TOP_PX + height + BELOW_PX, "comparison of methods", |canvas| {
         for (index, protocol) in panels.iter().enumerate() {
-            let left = name_px + 20.0 + index as f64 * (width + 24.0);
+            let left = name_px + 20.0 + index as f64 * (width + GAP_PX);
             let (x, y) = (Range::new(0.0, 100.0), rows(&protocol.methods));
             let panel = Panel { left, top: TOP_PX, width, height, x, y };
             let arrow = if protocol.lower_is_better { "↓" } else { "↑" };

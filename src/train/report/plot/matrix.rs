@@ -82,7 +82,8 @@ fn scale(canvas: &mut super::canvas::Canvas, (x, top): (f64, f64), height: f64) 
     for step in 0..steps {
         let share = (step as f64 + 0.5) / steps as f64;
         let y = |edge: usize| top + height * (1.0 - edge as f64 / steps as f64);
-        canvas.rect((x, y(step)), (x + 14.0, y(step + 1)), heat(share));
+        // Half a pixel over the next one, so that no seam shows.
+        canvas.rect((x, y(step)), (x + 14.0, (y(step + 1) - 0.5).max(top)), heat(share));
     }
     canvas.frame((x, top), (x + 14.0, top + height), INK);
     for value in [0, 50, 100] {

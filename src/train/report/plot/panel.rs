@@ -97,7 +97,7 @@ impl Panel {
 
     /// Grid, numbers and name of the horizontal axis; takes 40 pixels below the panel.
     pub fn x_axis(&self, canvas: &mut Canvas, name: &str) {
-        let ticks = self.x.ticks((self.width / 75.0).max(2.0) as usize);
+        let ticks = self.x.ticks((self.width / 60.0).max(2.0) as usize);
         for &tick in &ticks {
             let x = self.at(tick, self.y.low).0;
             canvas.line((x, self.top), (x, self.bottom()), 0.75, GRID);

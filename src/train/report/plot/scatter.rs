@@ -3,11 +3,11 @@
 use plotters::style::{Color, RGBColor};
 
 use super::super::pca::{COMPONENTS, EmbeddingPoint, EmbeddingView};
-use super::canvas::{Align, Canvas, GREY, GRID, HEADING_PX, INK, LEGEND_ROW_PX, TEXT_PX, colour, fitted, nothing, svg};
+use super::canvas::{Align, Canvas, GREY, GRID, HEADING_PX, INK, LEGEND_ROW_PX, TEXT_PX, colour, nothing, svg};
 use super::panel::{Panel, Range};
 
-const SIDE_PX: f64 = 330.0;
-const LEGEND_PX: f64 = 128.0;
+const SIDE_PX: f64 = 312.0;
+const LEGEND_PX: f64 = 150.0;
 const TOP_PX: f64 = 36.0;
 const POINT_PX: f64 = 2.25;
 /// Point of view of the 3-D plot: turned about the vertical axis, and looked at from above.
@@ -103,7 +103,7 @@ pub fn embedding_3d(view: &EmbeddingView) -> String {
     let panel_px = SIDE_PX + 60.0 + LEGEND_PX;
     svg(2.0 * panel_px, TOP_PX + SIDE_PX + 44.0, "embedding in three principal components", |canvas| {
         for (index, colouring) in colourings(view).iter().enumerate() {
-            let left = index as f64 * panel_px + 20.0;
+            let left = index as f64 * panel_px + 30.0;
             canvas.text(colouring.heading, (left, TOP_PX - 14.0), Align::Left, HEADING_PX, INK);
             let origin = (left, TOP_PX);
             cube.draw(canvas, origin, view);
@@ -168,17 +168,17 @@ impl Cube {
         let at = |corner: usize| shifted(self.project(self.corner(corner)).0, origin);
         for axis in 0..COMPONENTS {
             for from in (0..8).filter(|corner| corner >> axis & 1 == 0) {
-                // Edges along y = low and z = low, and the left upright, carry the axes.
-                let strong = matches!((axis, from), (0, 0) | (1, 0 | 1) | (2, 0));
-                let (width, ink) = if strong && (axis, from) != (1, 0) { (1.25, INK) } else { (0.75, GRID) };
+                // The two lower edges that are nearest and the leftmost upright carry the axes.
+                let strong = matches!((axis, from), (0 | 1, 0) | (2, 2));
+                let (width, ink) = if strong { (1.25, INK) } else { (0.75, GRID) };
                 canvas.line(at(from), at(from | 1 << axis), width, ink);
             }
         }
         let middle = |a: (f64, f64), b: (f64, f64)| ((a.0 + b.0) / 2.0, (a.1 + b.1) / 2.0);
         let share = |c: usize| format!("PC{} ({:.0} %)", c + 1, view.explained[c] * 100.0);
-        let (x, y, z) = (middle(at(0), at(1)), middle(at(1), at(3)), middle(at(0), at(4)));
-        canvas.text(&fitted(&share(0), TEXT_PX, 120.0), (x.0 - 8.0, x.1 + 16.0), Align::Middle, TEXT_PX, INK);
-        canvas.text(&share(1), (y.0 + 10.0, y.1 + 14.0), Align::Left, TEXT_PX, INK);
+        let (x, y, z) = (middle(at(0), at(1)), middle(at(0), at(2)), middle(at(2), at(6)));
+        canvas.text(&share(0), (x.0 + 8.0, x.1 + 12.0), Align::Left, TEXT_PX, INK);
+        canvas.text(&share(1), (y.0 - 8.0, y.1 + 12.0), Align::Right, TEXT_PX, INK);
         canvas.text_upwards(&share(2), (z.0 - 12.0, z.1), Align::Middle, TEXT_PX, INK);
     }
 }
