@@ -256,11 +256,11 @@ impl<'a> Motion<'a> {
 
     fn advance(&mut self, doing: &Doing) {
         let tempo = (0.08 * self.tempo.next(&mut self.movement)).exp();
-        for action in 0..N {
+        for (action, (hz, _)) in MOVES.iter().enumerate() {
             let on = f64::from(u8::from(usize::from(doing.action) == action));
             self.blend[action] += (on - self.blend[action]) / (BLEND_S * RATE_HZ);
             let speed = if action == 1 { 0.6 + 0.4 * f64::from(doing.speed) } else { 1.0 };
-            self.phase[action] += MOVES[action].0 * self.body.frequency[action] * tempo * speed / RATE_HZ;
+            self.phase[action] += hz * self.body.frequency[action] * tempo * speed / RATE_HZ;
         }
         let (rate_hz, size, length_s) = TWITCH;
         self.twitch.1 -= 1.0;
@@ -289,9 +289,9 @@ impl<'a> Motion<'a> {
             let side = if right { 1.0 } else { -1.0 };
             let reach = if action == 1 { 1.0 + 0.2 * side * f64::from(doing.turn) } else { 1.0 };
             yaw += blend * m.yaw + width * reach * m.yaw_swing * cos;
-            for s in 0..SEGMENTS {
+            for (angle, (offset, swing)) in pitch.iter_mut().zip(m.pitch.iter().zip(&m.pitch_swing)) {
                 // Lifted in one half of the cycle only, as in a step.
-                pitch[s] += blend * m.pitch[s] + width * m.pitch_swing[s] * sin.max(-0.3);
+                *angle += blend * offset + width * swing * sin.max(-0.3);
             }
         }
         self.chain(leg, yaw, &pitch)

@@ -23,3 +23,6 @@ pub use self::recipe::{Recipe, RecipeError};
 pub use self::source::SimulatedSource;
 pub use self::spec::{SECONDS_DEFAULT, Spec, Truth, is_simulated, truth};
 pub use self::trial::{Animal, Trial};
+
+#[cfg(test)]
+mod tests;

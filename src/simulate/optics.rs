@@ -186,6 +186,12 @@ impl Scene {
         self.motion_px[frame]
     }
 
+    /// ΔF/F of every axon in one frame.
+    pub(super) fn activity(&self, frame: usize) -> &[f32] {
+        let axons = self.blobs.len();
+        &self.activity[frame * axons..(frame + 1) * axons]
+    }
+
     /// Counts per photon in green.
     pub(super) fn gain(&self) -> f64 {
         self.gain[0]

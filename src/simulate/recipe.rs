@@ -132,14 +132,16 @@ section! {
     extra: f64 = 6.0, 0 to 100;
     /// Between animals: how much earlier or later an axon fires than its type, s.
     lead_s_sd: f64 = 0.05, 0 to 1;
-    /// Decay of the indicator, s: GCaMP6s in fly axons is slow (Chen et al. 2013: half a second and more to half).
-    decay_s: f64 = 0.8, 0.05 to 10;
+    /// Decay of the indicator, s. GCaMP6s falls to half in half a second and more (Chen et al. 2013), which is 0.6 to 1 s here;
+    /// the low end, because most grooming bouts are over in that time: with 0.8 s a causal linear decoder of one animal gets
+    /// little above a third (balanced) even without noise.
+    decay_s: f64 = 0.6, 0.05 to 10;
     /// Between animals: that decay, sd of the logarithm (expression level, temperature).
     decay_sd: f64 = 0.15, 0 to 1;
     /// Rise of the indicator, s.
     rise_s: f64 = 0.12, 0.01 to 5;
-    /// ΔF/F of an axon at full drive for long. Saturates above.
-    peak: f64 = 1.2, 0 to 20;
+    /// ΔF/F of an axon at full drive for long. Saturates above. Descending axons reach one to three in such recordings.
+    peak: f64 = 1.8, 0 to 20;
     /// Strength of the slow input that many axons share (arousal); it is no action.
     arousal: f64 = 0.5, 0 to 5;
     /// How differently strong the bouts of one action are, sd of the logarithm.
@@ -150,8 +152,8 @@ section! {
     private: f64 = 0.12, 0 to 5;
     /// Noise of spiking: 1 = Poisson, 0 = none.
     spiking: f64 = 1.0, 0 to 1;
-    /// Firing at full drive, Hz.
-    firing_hz: f64 = 25.0, 0.1 to 500;
+    /// Firing at full drive, Hz: tens of spikes per second in descending neurons.
+    firing_hz: f64 = 40.0, 0.1 to 500;
 }
 
 section! {

@@ -133,6 +133,14 @@ impl Trial {
         self.scene.motion_px(frame)
     }
 
+    /// ΔF/F of every axon of the animal during one two-photon frame, before optics.
+    ///
+    /// # Panics
+    /// When there is no such frame.
+    pub fn activity(&self, frame: usize) -> &[f32] {
+        self.scene.activity(frame)
+    }
+
     /// Counts per photon of the green channel.
     pub(super) fn gain(&self) -> f64 {
         self.scene.gain()

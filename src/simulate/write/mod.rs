@@ -212,7 +212,7 @@ fn registered(trial: &Trial, frame: usize, green: &[u16]) -> Vec<f32> {
     let dark = trial.dark_level() as f32;
     let light: Vec<f32> = green.iter().map(|&count| f32::from(count) - dark).collect();
     let at = |index: usize| [(index / side) as f64 + dy, (index % side) as f64 + dx];
-    (0..light.len()).map(|index| at(index)).map(|[y, x]| bilinear(&light, side, y, x)).collect()
+    (0..light.len()).map(at).map(|[y, x]| bilinear(&light, side, y, x)).collect()
 }
 
 /// ΔF/F of the whole trial, from the frames that were just written. F₀ is at least one photon: dark pixels stay finite.
