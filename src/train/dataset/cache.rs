@@ -146,7 +146,7 @@ impl Cache {
         self.folder.join(format!("{key}.{extension}"))
     }
 
-    fn failed(&self, error: &std::io::Error, trial: &str, bytes: u64) -> DatasetError {
+    pub(super) fn failed(&self, error: &std::io::Error, trial: &str, bytes: u64) -> DatasetError {
         let folder = self.folder.clone();
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
