@@ -60,7 +60,8 @@ pub struct Trial {
     pub frames: FrameStore,
     /// False while preprocessing warmed up, where a mask says so, and where the frame was damaged.
     pub usable: Vec<bool>,
-    /// What the animal did, `[behaviour frames, columns]`, as recorded. Finite wherever a usable frame points.
+    /// What the animal did, `[behaviour frames, columns]`, as recorded. Where that was not finite, the last finite row stands
+    /// there instead, and no usable frame points to it.
     pub behaviour: Array2<f32>,
     /// For each model frame the newest behaviour frame of its moment; [`NO_BEHAVIOUR`] where there is none.
     pub behaviour_at: Vec<u32>,

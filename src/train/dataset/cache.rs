@@ -18,7 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::error::{DataWarning, DatasetError};
+use super::error::DatasetError;
+use super::warning::DataWarning;
 use crate::model::{sha256_of, write_whole};
 use crate::train::data::FrameStore;
 

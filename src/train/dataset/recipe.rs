@@ -97,7 +97,7 @@ fn fits(trial: &TrialSpec, probe: &Probe, recipe: &Recipe) -> Result<(), Dataset
     };
     let Some(parameters) = &recipe.parameters else {
         let Shape { channels, height, width } = recipe.input;
-        let whole = height > 0 && width > 0 && probe.shape.height % height == 0 && probe.shape.width % width == 0;
+        let whole = probe.shape.height.is_multiple_of(height) && probe.shape.width.is_multiple_of(width);
         let square = whole && probe.shape.height / height == probe.shape.width / width;
         if channels == 1 && square {
             return Ok(());

@@ -60,7 +60,8 @@ impl Lab {
     /// Writes `dataset.toml` and loads it.
     fn toml(&self, text: &str) -> Result<(Dataset, Vec<DataWarning>), DatasetError> {
         self.write("dataset.toml", text);
-        load(&DataSpec::from_toml(&self.path("dataset.toml"))?, &options(), &|_| ())
+        let options = LoadOptions { parameters: None, ..options() };
+        load(&DataSpec::from_toml(&self.path("dataset.toml"))?, &options, &|_| ())
     }
 
     fn fault(&self, options: &LoadOptions) -> String {

@@ -231,7 +231,7 @@ fn recordings_of_the_corridor_and_ready_dff_are_read() {
 fn unknown_and_contradictory_keys_are_told_with_line_and_nearest_key() {
     let lab = Lab::new();
     for (keys, words) in [
-        ("behavior_times = \"x\"\n", vec!["line 13", "behavior_times", "did you mean `behaviour_times_s`?"]),
+        ("behavior_times = \"x\"\n", vec!["line 14", "behavior_times", "did you mean `behaviour_times_s`?"]),
         ("index = \"i.npy\"\noffset_s = 1\n", vec!["trial[0].index", "one of `index`"]),
         ("dff = \"x.mm\"\n", vec!["trial[0].frames", "either `frames` or `dff`"]),
         ("frame_times_s = \"x\"\n", vec!["trial[0].behaviour_times_s"]),

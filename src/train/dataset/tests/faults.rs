@@ -1,6 +1,7 @@
 //! Each fault in an otherwise sound folder, and the words in which it is told.
 
 use super::*;
+use crate::train::data::NO_BEHAVIOUR;
 
 /// Spoils the first trial and loads.
 fn spoilt(spoil: impl FnOnce(&Lab)) -> String {
@@ -154,7 +155,7 @@ fn frames_without_behaviour_and_short_trials_are_told() {
     let late: Vec<i64> = index().iter().map(|f| if *f < 40 { -1 } else { *f }).collect();
     lab.write("fly_01/001/indices.npy", npy("<i8", &[ROWS], &i64s(&late)));
     let (data, warnings) = lab.load(&options()).unwrap();
-    assert_eq!(data.trials[0].behaviour_at.iter().position(|b| *b != crate::train::data::NO_BEHAVIOUR), Some(40));
+    assert_eq!(data.trials[0].behaviour_at.iter().position(|b| *b != NO_BEHAVIOUR), Some(40));
     assert_eq!(warnings, [DataWarning::FramesWithoutBehaviour { trial: "fly_01/001".into(), count: 40, of: 60 }]);
     let long = LoadOptions { window_frames: 58, ..options() };
     says(&lab.fault(&long), &["not one window of 58 frames", "60", "warm-up"]);
