@@ -98,7 +98,7 @@ impl FrameStore {
         let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
         let bytes = file.metadata().map_err(|e| failed(e.to_string()))?.len() as usize;
         let each = pixels * size_of::<f32>();
-        if each == 0 || bytes % each != 0 {
+        if each == 0 || !bytes.is_multiple_of(each) {
             return Err(failed(format!("{bytes} bytes are no whole number of frames of {pixels} float32 values")));
         }
         // SAFETY: the map is only read. The files are this program's own cache, or a data set that nobody writes while it is

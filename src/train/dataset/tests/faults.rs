@@ -221,7 +221,7 @@ fn a_cache_that_cannot_be_written_is_told_and_another_one_can_be_named() {
 #[test]
 fn a_full_disk_says_whose_frames_did_not_fit_and_leaves_nothing_half() {
     let folder = tempfile::tempdir().unwrap();
-    let (cache, _) = cache::Cache::open(folder.path(), None).unwrap();
+    let (cache, _) = Cache::open(folder.path(), None).unwrap();
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
     let text = cache.failed(&full, "fly_01/001", 5 << 20).to_string();
     says(&text, &["disk is full", "fly_01/001", "5 MiB", "--cache"]);
