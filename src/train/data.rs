@@ -60,7 +60,8 @@ pub struct Trial {
     pub frames: FrameStore,
     /// False while preprocessing warmed up, where a mask says so, and where the frame was damaged.
     pub usable: Vec<bool>,
-    /// What the animal did, `[behaviour frames, columns]`, as recorded. Finite wherever a usable frame points.
+    /// What the animal did, `[behaviour frames, columns]`, as recorded. Where that was not finite, the last finite row stands
+    /// there instead, and no usable frame points to it.
     pub behaviour: Array2<f32>,
     /// For each model frame the newest behaviour frame of its moment; [`NO_BEHAVIOUR`] where there is none.
     pub behaviour_at: Vec<u32>,
@@ -97,7 +98,7 @@ impl FrameStore {
         let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
         let bytes = file.metadata().map_err(|e| failed(e.to_string()))?.len() as usize;
         let each = pixels * size_of::<f32>();
-        if each == 0 || bytes % each != 0 {
+        if each == 0 || !bytes.is_multiple_of(each) {
             return Err(failed(format!("{bytes} bytes are no whole number of frames of {pixels} float32 values")));
         }
         // SAFETY: the map is only read. The files are this program's own cache, or a data set that nobody writes while it is

@@ -9,12 +9,13 @@ use sha2::{Digest, Sha256};
 use super::arrays::{self, Table};
 use super::cache::hex;
 use super::checks;
-use super::error::{DataWarning, DatasetError};
+use super::error::DatasetError;
 use super::frames::file_name;
 use super::labels;
 use super::prepare::{Prepared, Recipe};
 use super::spec::{DataSpec, Neural, Per, TrialSpec};
 use super::synchrony::{Axis, Synchronised, synchronise};
+use super::warning::DataWarning;
 use crate::train::data::{Dataset, NO_BEHAVIOUR, Origin, Trial};
 
 /// Everything of a trial but its frames.
@@ -74,8 +75,8 @@ pub(super) fn read(
 fn hold_last(values: &mut Array2<f32>, damaged: &[bool]) {
     let Some(first) = damaged.iter().position(|bad| !bad) else { return };
     let mut good = first;
-    for row in 0..values.nrows() {
-        if damaged[row] {
+    for (row, &bad) in damaged.iter().enumerate() {
+        if bad {
             let copy = values.row(good).to_owned();
             values.row_mut(row).assign(&copy);
         } else {

@@ -18,7 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::error::{DataWarning, DatasetError};
+use super::error::DatasetError;
+use super::warning::DataWarning;
 use crate::model::{sha256_of, write_whole};
 use crate::train::data::FrameStore;
 
@@ -146,7 +147,7 @@ impl Cache {
         self.folder.join(format!("{key}.{extension}"))
     }
 
-    fn failed(&self, error: &std::io::Error, trial: &str, bytes: u64) -> DatasetError {
+    pub(super) fn failed(&self, error: &std::io::Error, trial: &str, bytes: u64) -> DatasetError {
         let folder = self.folder.clone();
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {

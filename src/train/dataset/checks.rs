@@ -8,11 +8,12 @@ use ndarray::Array2;
 
 use super::LoadOptions;
 use super::assemble::{Assembled, Read};
-use super::error::{DataWarning, DatasetError, LabelFault};
+use super::error::{DatasetError, LabelFault};
 use super::frames::file_name;
 use super::labels::{self, Labels};
 use super::prepare::Prepared;
 use super::spec::{DataSpec, LabelFile, TrialSpec};
+use super::warning::DataWarning;
 use crate::model::LABELS_MAX;
 use crate::train::data::{NO_BEHAVIOUR, Origin, Trial};
 

@@ -220,7 +220,7 @@ impl<'a> Placing<'a> {
                 return Err(self.fault(*line, said, LabelFault::Malformed("the end is not after the start".into())));
             }
             if *start < begin - 1e-6 || *stop > end + 1e-6 {
-                return Err(self.fault(*line, said, LabelFault::Outside { end: format!("{end} s") }));
+                return Err(self.fault(*line, said, LabelFault::Outside { end: format!("{end:.3} s") }));
             }
             if let Some((other, _)) = before.filter(|&(_, ended)| *start < ended - 1e-9) {
                 return Err(self.fault(*line, said, LabelFault::Overlap { other }));

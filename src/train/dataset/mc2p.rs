@@ -15,8 +15,9 @@
 use std::path::{Path, PathBuf};
 
 use super::arrays::{self, Columns};
-use super::error::{DataWarning, DatasetError};
+use super::error::DatasetError;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
+use super::warning::DataWarning;
 
 /// What the folders do not say of themselves.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,8 +98,8 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Dat
     if entries.iter().any(|path| path.is_file() && is_index(&lower(path))) {
         found.push(folder.into());
     }
-    let inner = entries.iter().filter(|path| path.is_dir() && !lower(path).starts_with('.'));
-    if depth < DEPTH_MAX { inner.map(|path| walk(path, depth + 1, found)).collect() } else { Ok(()) }
+    let mut inner = entries.iter().filter(|path| path.is_dir() && !lower(path).starts_with('.'));
+    if depth < DEPTH_MAX { inner.try_for_each(|path| walk(path, depth + 1, found)) } else { Ok(()) }
 }
 
 fn listed(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
@@ -272,7 +273,7 @@ fn side(
     let bytes = std::fs::metadata(path).map_err(|e| DatasetError::file(path, e))?.len() as usize;
     let values = bytes / 4;
     let off = |side: usize| (values / (side * side)).abs_diff(frames);
-    let whole = |side: &usize| bytes % 4 == 0 && values > 0 && values % (side * side) == 0;
+    let whole = |side: &usize| bytes.is_multiple_of(4) && values > 0 && values.is_multiple_of(side * side);
     let usual = [128, 64].into_iter().filter(whole).find(|&side| off(side) * 10 <= frames);
     let side = match options.side_px {
         Some(side) => Some(side).filter(|side| *side > 0 && whole(side)),

@@ -7,6 +7,8 @@
 //! [`DataSpec`] says which files, by a `dataset.toml` ([`DataSpec::from_toml`]) or by walking MC2P folders ([`DataSpec::mc2p`]);
 //! [`load`] reads and checks the small files of all trials, then prepares the frames, two trials at a time, into a cache.
 
+#![allow(clippy::result_large_err, reason = "loading fails once, on a cold path, and its errors name many things")]
+
 mod arrays;
 mod assemble;
 mod cache;
@@ -24,6 +26,7 @@ mod synchrony;
 mod tests;
 mod thorsync;
 mod toml_spec;
+mod warning;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,10 +41,11 @@ use super::data::Dataset;
 use crate::frame::Shape;
 use crate::preprocess::parameters::Parameters;
 
-pub use self::error::{DataWarning, DatasetError, LabelFault};
+pub use self::error::{DatasetError, LabelFault};
 pub use self::mc2p::Mc2pOptions;
 pub use self::recipe::training_parameters;
 pub use self::spec::DataSpec;
+pub use self::warning::DataWarning;
 
 /// How to load.
 #[derive(Clone, Debug)]

@@ -70,7 +70,7 @@ pub(super) fn prepare(
             let movie = Movie { path, frames: *frames, height: *height, width: *width, data_at: *data_at };
             movie.standardise(recipe.input, &mut writer, tick)?
         }
-        (Some(parameters), _) => preprocessed(trial, parameters, recipe, &mut writer, tick)?,
+        (Some(parameters), _) => preprocessed(trial, parameters, recipe, frames, &mut writer, tick)?,
         (None, _) => return Err(broken(trial, 0, "raw frames need preprocessing parameters")),
     };
     Ok(Prepared { store: writer.finish(&notes)?, notes, key })
@@ -92,6 +92,7 @@ fn preprocessed(
     trial: &TrialSpec,
     parameters: &Parameters,
     recipe: &Recipe,
+    frames: usize,
     writer: &mut Writer<'_>,
     tick: &dyn Fn(u64, bool),
 ) -> Result<Notes, DatasetError> {
@@ -100,7 +101,7 @@ fn preprocessed(
     let mut frame = Frame::with_capacity(source.frame_bytes_max());
     let mut notes = Notes { pixels: recipe.input.pixels(), ..Notes::default() };
     let (mut number, mut damaged) = (0, false);
-    while frames::pull(trial, source.as_mut(), &mut frame, number)? {
+    while number <= frames as u64 && frames::pull(trial, source.as_mut(), &mut frame, number)? {
         let prepared = steps.apply(&frame).map_err(|e| broken(trial, number, e))?;
         let seen = prepared.observation;
         damaged |= seen.non_finite_pixels > 0;
@@ -114,6 +115,13 @@ fn preprocessed(
         }
         number += 1;
         tick(1, false);
+    }
+    if number != frames as u64 {
+        return Err(broken(
+            trial,
+            number,
+            format!("the recording ends here, but announced {frames} frames: it was cut off"),
+        ));
     }
     Ok(notes)
 }

@@ -43,8 +43,12 @@ pub(super) fn settle(
         }
     }
     DatasetError::gathered(errors)?;
-    let channels = probes.iter().map(|p| p.shape.channels).min().unwrap_or(1);
-    let side_px = probes.iter().map(|p| p.shape.height.min(p.shape.width)).min().unwrap_or(SIDE_PX);
+    // Over the animals that are left out as well, so that leaving one out changes nothing for the others.
+    let taken = |one: &TrialSpec| trials.iter().any(|trial| trial.name == one.name);
+    let others = spec.trials.iter().filter(|one| !taken(one)).filter_map(|one| probe(one).ok());
+    let shapes: Vec<Shape> = probes.iter().copied().chain(others).map(|p| p.shape).collect();
+    let channels = shapes.iter().map(|shape| shape.channels).min().unwrap_or(1);
+    let side_px = shapes.iter().map(|shape| shape.height.min(shape.width)).min().unwrap_or(SIDE_PX);
     let told = options.parameters.clone().or_else(|| spec.parameters.clone());
     let parameters = (!ready).then(|| told.unwrap_or_else(|| training_parameters(channels, side_px)));
     let read = parameters.as_ref().map_or(1, |p| p.channels.len());
@@ -93,7 +97,7 @@ fn fits(trial: &TrialSpec, probe: &Probe, recipe: &Recipe) -> Result<(), Dataset
     };
     let Some(parameters) = &recipe.parameters else {
         let Shape { channels, height, width } = recipe.input;
-        let whole = height > 0 && width > 0 && probe.shape.height % height == 0 && probe.shape.width % width == 0;
+        let whole = probe.shape.height.is_multiple_of(height) && probe.shape.width.is_multiple_of(width);
         let square = whole && probe.shape.height / height == probe.shape.width / width;
         if channels == 1 && square {
             return Ok(());

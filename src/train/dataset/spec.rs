@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::arrays::Columns;
-use super::error::DataWarning;
+use super::warning::DataWarning;
 use crate::preprocess::parameters::Parameters;
 use crate::source::RecordingSpec;
 use crate::source::raw::RawLayout;

@@ -1,14 +1,17 @@
 //! Method: small folders are written with known content, loaded, and held against what was written, or against the daemon's
 //! preprocessing driven by hand. Every fault is put into an otherwise sound folder, and must be named.
 
-use std::path::{Path, PathBuf};
+mod described;
+mod faults;
+
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use super::*;
 use crate::config::Device;
 use crate::frame::{Frame, Name, PixelType, Tensor};
 use crate::preprocess::parameters::{Baseline, Normalise, Registration};
-use crate::train::data::{NO_BEHAVIOUR, Origin};
+use crate::train::data::Origin;
 
 const SIDE: usize = 32;
 const FRAMES: usize = 60;
@@ -57,7 +60,8 @@ impl Lab {
     /// Writes `dataset.toml` and loads it.
     fn toml(&self, text: &str) -> Result<(Dataset, Vec<DataWarning>), DatasetError> {
         self.write("dataset.toml", text);
-        load(&DataSpec::from_toml(&self.path("dataset.toml"))?, &options(), &|_| ())
+        let options = LoadOptions { parameters: None, ..options() };
+        load(&DataSpec::from_toml(&self.path("dataset.toml"))?, &options, &|_| ())
     }
 
     fn fault(&self, options: &LoadOptions) -> String {
@@ -168,8 +172,158 @@ fn a_folder_of_raw_channels_becomes_what_the_daemon_would_feed_to_the_encoder() 
             let walks = (frame * 6 + 5) % 120 >= 60;
             assert_eq!(trial.label[k], Some(u8::from(walks)));
         }
-        assert_eq!(trial.usable.iter().filter(|u| **u).count(), FRAMES - 17, "10 for the template, 8 to be warm");
+        assert!(trial.usable.iter().any(|u| *u) && !trial.usable[10 + 8 - 1], "the template, then the statistics");
         assert_eq!(trial.behaviour.as_slice().unwrap(), pose(seed));
         assert_eq!(trial.behaviour.dim(), (ROWS, COLUMNS));
     }
+}
+
+/// Name, size and time of change of everything in the cache, and its bytes.
+fn cached(lab: &Lab) -> Vec<(PathBuf, std::time::SystemTime, Vec<u8>)> {
+    let entries = std::fs::read_dir(lab.path(".haltere-cache")).unwrap().map(|e| e.unwrap().path());
+    let frames = entries.filter(|p| p.extension().is_some_and(|e| e == "frames"));
+    let read = |p: PathBuf| (p.clone(), p.metadata().unwrap().modified().unwrap(), std::fs::read(p).unwrap());
+    let mut all: Vec<_> = frames.map(read).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn the_second_time_everything_comes_from_the_cache_and_is_the_same() {
+    let lab = Lab::new();
+    let seen = Mutex::new(Vec::new());
+    let tell = |p: Progress<'_>| seen.lock().unwrap().push((p.cached, p.frames_done, p.frames_total));
+    let spec = lab.spec().unwrap();
+    let (first, _) = load(&spec, &options(), &tell).unwrap();
+    let told = std::mem::take(&mut *seen.lock().unwrap());
+    assert_eq!(told.len(), 2 * FRAMES);
+    assert!(told.iter().all(|(cached, _, total)| !cached && *total == 2 * FRAMES as u64));
+    let before = cached(&lab);
+    assert_eq!(before.len(), 2);
+    let (second, _) = load(&spec, &options(), &tell).unwrap();
+    let mut told = std::mem::take(&mut *seen.lock().unwrap());
+    told.sort();
+    assert_eq!(told, [(true, FRAMES as u64, 2 * FRAMES as u64), (true, 2 * FRAMES as u64, 2 * FRAMES as u64)]);
+    assert_eq!(cached(&lab), before);
+    assert_eq!(first.sha256, second.sha256);
+    for (a, b) in first.trials.iter().zip(&second.trials) {
+        assert_eq!((&a.usable, &a.behaviour_at, &a.label), (&b.usable, &b.behaviour_at, &b.label));
+    }
+    let left = std::fs::read_dir(lab.path(".haltere-cache")).unwrap().map(|e| e.unwrap().path());
+    assert!(left.into_iter().all(|p| !p.display().to_string().contains(".partial")));
+}
+
+#[test]
+fn a_damaged_cache_and_changed_frames_or_parameters_are_made_anew() {
+    let lab = Lab::new();
+    let (data, _) = lab.load(&options()).unwrap();
+    let whole = cached(&lab);
+    std::fs::write(&whole[0].0, &whole[0].2[..whole[0].2.len() - 4096]).unwrap();
+    drop(data);
+    let (again, _) = lab.load(&options()).unwrap();
+    assert_eq!(cached(&lab)[0].2, whole[0].2, "cut short, made anew");
+    let other = Parameters { average_frames: 2, ..parameters() };
+    let (averaged, _) = lab.load(&LoadOptions { parameters: Some(other), ..options() }).unwrap();
+    assert_ne!(averaged.sha256, again.sha256);
+    assert_eq!(cached(&lab).len(), 4);
+    lab.write("fly_01/001/green.mm", f32s(&movie(7, 0)));
+    let (changed, _) = lab.load(&options()).unwrap();
+    assert_ne!(changed.sha256, again.sha256);
+    assert_eq!(cached(&lab).len(), 5);
+    assert_ne!(changed.trials[0].frames.frame(30), again.trials[0].frames.frame(30));
+}
+
+#[test]
+fn averaged_frames_take_behaviour_and_label_of_the_last_of_their_group() {
+    let lab = Lab::new();
+    let averaging = Parameters { average_frames: 2, ..parameters() };
+    let options = LoadOptions { parameters: Some(averaging.clone()), window_frames: 4, ..options() };
+    let (data, _) = lab.load(&options).unwrap();
+    assert_eq!(data.frame_rate_hz, 8.0);
+    let (trial, hand) = (&data.trials[0], by_hand(1, &averaging, data.input));
+    assert!(hand.len() < FRAMES / 2 + 1 && trial.frames.len() == hand.len());
+    for (k, (values, last, warm)) in hand.iter().enumerate() {
+        assert_eq!(trial.frames.frame(k), values);
+        assert_eq!((trial.usable[k], trial.behaviour_at[k]), (*warm, last * 6 + 5));
+        assert_eq!(trial.label[k], Some(u8::from((last * 6 + 5) % 120 >= 60)));
+    }
+}
+
+#[test]
+fn animals_are_chosen_and_left_out_without_renumbering_the_labels() {
+    let lab = Lab::new();
+    lab.write("fly_02/001/labels.csv", labels().replace("rest", "grooming"));
+    let chosen = |animals: &[&str], leave_out: &[&str]| {
+        let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+        LoadOptions { animals: own(animals), leave_out: own(leave_out), ..options() }
+    };
+    let (data, warnings) = lab.load(&chosen(&["fly_01"], &[])).unwrap();
+    assert_eq!(
+        (data.animals.as_slice(), data.labels.as_slice()),
+        (&["fly_01".to_owned()][..], &["grooming", "rest", "walk"].map(String::from)[..])
+    );
+    assert!(warnings.contains(&DataWarning::OneAnimal { animal: "fly_01".into() }), "{warnings:?}");
+    assert!(warnings.contains(&DataWarning::EmptyClass { label: "grooming".into() }), "{warnings:?}");
+    let (data, _) = lab.load(&chosen(&[], &["fly_01"])).unwrap();
+    assert_eq!(data.animals, ["fly_02"]);
+    assert_eq!(data.trials[0].label[0], Some(0));
+    assert!(lab.fault(&chosen(&["fly_9"], &[])).contains("fly_01, fly_02"));
+    assert!(lab.fault(&chosen(&["fly_01"], &["fly_01"])).contains("no animal is left"));
+}
+
+#[test]
+fn a_released_folder_of_ready_dff_is_standardised_per_pixel_and_says_so() {
+    let lab = Lab { folder: tempfile::tempdir().unwrap() };
+    for fly in ["210830_PR_Fly1_001", "210830_PR_Fly2_001"] {
+        let dff = movie(3, 0);
+        lab.write(&format!("{fly}/2p_dff_tif_padded.mm"), f32s(&dff));
+        lab.write(&format!("{fly}/angles_resized.pkl"), f32s(&pose(1)));
+        lab.write(&format!("{fly}/sync_indices.pkl"), i64s(&index()));
+    }
+    let options = LoadOptions { input: Some(Shape::new(1, 16, 16)), ..options() };
+    let (data, warnings) = lab.load(&options).unwrap();
+    assert_eq!(data.animals, ["210830_PR_Fly1", "210830_PR_Fly2"]);
+    assert!(matches!(&data.origin, Origin::ReadyMade { note } if note.contains("2p_dff_tif_padded.mm")));
+    assert!(warnings.contains(&DataWarning::ReadyMade) && warnings.contains(&DataWarning::NoLabels), "{warnings:?}");
+    let trial = &data.trials[0];
+    assert!(trial.usable.iter().all(|u| *u) && trial.frames.len() == FRAMES);
+    let source = movie(3, 0);
+    let area = |t: usize, y: usize, x: usize| {
+        let at = |dy, dx| f64::from(source[t * SIDE * SIDE + (2 * y + dy) * SIDE + 2 * x + dx]);
+        (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4.0
+    };
+    for (y, x) in [(0, 0), (5, 10), (15, 3)] {
+        let series: Vec<f64> = (0..FRAMES).map(|t| area(t, y, x)).collect();
+        let mean = series.iter().sum::<f64>() / FRAMES as f64;
+        let sd = (series.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / FRAMES as f64).sqrt();
+        for t in [0, 17, 59] {
+            let found = f64::from(trial.frames.frame(t)[y * 16 + x]);
+            assert!((found - (series[t] - mean) / sd).abs() < 1e-3, "{t} {y} {x}: {found}");
+        }
+    }
+}
+
+#[test]
+fn resting_frames_are_left_out_only_when_asked_for() {
+    let lab = Lab::new();
+    for fly in ["fly_01", "fly_02"] {
+        let rest: Vec<u8> = (0..ROWS).map(|row| u8::from(row >= 330)).collect();
+        lab.write(&format!("{fly}/001/rest.npy"), npy("|b1", &[ROWS], &rest));
+    }
+    let (data, _) = lab.load(&options()).unwrap();
+    assert!(data.trials[0].usable[FRAMES - 1]);
+    let masked = Mc2pOptions { mask_rest: true, ..Mc2pOptions::default() };
+    let (data, _) = load(&DataSpec::mc2p(lab.folder.path(), &masked).unwrap(), &options(), &|_| ()).unwrap();
+    assert_eq!(data.trials[0].usable[54..], [true, false, false, false, false, false]);
+}
+
+#[test]
+fn the_default_parameters_fit_the_frames_and_register_on_the_anatomical_channel() {
+    for (channels, side, reach, channel) in [(2, 128, 16, 1), (2, 64, 16, 1), (1, 40, 10, 0), (1, 24, 4, 0)] {
+        let parameters = training_parameters(channels, side);
+        let registration = parameters.registration.as_ref().unwrap();
+        assert_eq!((registration.reach_px, registration.channel), (reach, channel), "{side}");
+        assert!(parameters.check().is_ok());
+    }
+    assert_eq!(training_parameters(1, 17).registration, None);
 }

@@ -245,7 +245,7 @@ impl Reader<'_> {
         };
         let bytes = std::fs::metadata(&path).map_err(|e| DatasetError::file(&path, e))?.len() as usize;
         let each = 4 * height * width;
-        if bytes == 0 || bytes % each != 0 {
+        if bytes == 0 || !bytes.is_multiple_of(each) {
             let cause = format!("{bytes} bytes are no whole number of float32 frames of {height}×{width}");
             return Err(DatasetError::file(&path, cause));
         }
