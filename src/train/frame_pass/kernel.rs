@@ -89,7 +89,7 @@ impl WithSimd for Multiply<'_> {
         // Twelve sums fill the registers of AVX2 and leave room for a row of the panel.
         match (S::F32_LANES, self.panels.width) {
             (8, 16) => self.tiles::<S, 6, 2>(simd),
-            (8, 24) => self.tiles::<S, 4, 3>(simd),
+            (8, 24) => self.tiles::<S, 3, 3>(simd),
             (4, 16) => self.tiles::<S, 4, 4>(simd),
             (4, 24) => self.tiles::<S, 2, 6>(simd),
             (1, 16) => self.tiles::<S, 1, 16>(simd),
@@ -129,7 +129,10 @@ fn product<S: Simd, const ROWS: usize, const VECTORS: usize>(
 ) -> [[S::f32s; VECTORS]; ROWS] {
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
     for run in gather.runs {
-        let rows: [&[f32]; ROWS] = tile.map(|start| &gather.values[start + run.offset..][..run.length]);
+        let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
+        for (row, start) in rows.iter_mut().zip(tile) {
+            *row = &gather.values[start + run.offset..][..run.length];
+        }
         let (part, rest) = panel.split_at(run.length * VECTORS);
         panel = rest;
         for (right, k) in part.chunks_exact(VECTORS).zip(0..run.length) {

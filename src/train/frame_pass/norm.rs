@@ -2,6 +2,10 @@
 //!
 //! Why it exists: both are one multiply-add and a comparison for each value, done while a value is written or read anyway.
 //! What it must never do: sum in single precision; a channel's statistics run over 10⁵ values and more.
+//!
+//! The loops are plain; a structure each, because a closure would not surely be compiled for the vector unit of the machine.
+
+use pulp::{Simd, WithSimd};
 
 use super::weights::LayerWeights;
 
@@ -75,60 +79,102 @@ impl Slope {
 }
 
 /// Adds values and squares to the channels' sums: first all of the one, then all of the other.
-#[inline(always)]
-pub(super) fn add_values(rows: &[f32], sums: &mut [f64]) {
-    let channels = sums.len() / 2;
-    let (values, squares) = sums.split_at_mut(channels);
-    let squares = &mut squares[..channels];
-    for row in rows.chunks_exact(channels) {
-        for c in 0..channels {
-            let value = f64::from(row[c]);
-            values[c] += value;
-            squares[c] += value * value;
+pub(super) struct AddValues<'a> {
+    pub rows: &'a [f32],
+    pub sums: &'a mut [f64],
+}
+
+impl WithSimd for AddValues<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let channels = self.sums.len() / 2;
+        let (values, squares) = self.sums.split_at_mut(channels);
+        let squares = &mut squares[..channels];
+        for row in self.rows.chunks_exact(channels) {
+            for c in 0..channels {
+                let value = f64::from(row[c]);
+                values[c] += value;
+                squares[c] += value * value;
+            }
         }
     }
 }
 
 /// relu(scale·v + shift). NaN stays NaN.
-#[inline(always)]
-pub(super) fn activate(from: &[f32], to: &mut [f32], norm: &Norm) {
-    let channels = norm.scale.len();
-    let (scale, shift) = (&norm.scale[..channels], &norm.shift[..channels]);
-    for (from, to) in from.chunks_exact(channels).zip(to.chunks_exact_mut(channels)) {
-        for c in 0..channels {
-            let value = from[c] * scale[c] + shift[c];
-            to[c] = if value < 0.0 { 0.0 } else { value };
+pub(super) struct Activate<'a> {
+    pub from: &'a [f32],
+    pub to: &'a mut [f32],
+    pub norm: &'a Norm,
+}
+
+impl WithSimd for Activate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let channels = self.norm.scale.len();
+        let (scale, shift) = (&self.norm.scale[..channels], &self.norm.shift[..channels]);
+        for (from, to) in self.from.chunks_exact(channels).zip(self.to.chunks_exact_mut(channels)) {
+            for c in 0..channels {
+                let value = from[c] * scale[c] + shift[c];
+                to[c] = if value < 0.0 { 0.0 } else { value };
+            }
         }
     }
 }
 
 /// Sets the gradient to zero where ReLU cut, and adds it, and it times (v − mean), to the channels' sums.
-#[inline(always)]
-pub(super) fn mask(map: &[f32], gradient: &mut [f32], norm: &Norm, sums: &mut [f64]) {
-    let channels = sums.len() / 2;
-    let (plain, centred) = sums.split_at_mut(channels);
-    let centred = &mut centred[..channels];
-    let (scale, shift, centre) = (&norm.scale[..channels], &norm.shift[..channels], &norm.centre[..channels]);
-    for (map, gradient) in map.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
-        for c in 0..channels {
-            let kept = if map[c] * scale[c] + shift[c] > 0.0 { gradient[c] } else { 0.0 };
-            gradient[c] = kept;
-            plain[c] += f64::from(kept);
-            centred[c] += f64::from(kept) * f64::from(map[c] - centre[c]);
+pub(super) struct Mask<'a> {
+    pub map: &'a [f32],
+    pub gradient: &'a mut [f32],
+    pub norm: &'a Norm,
+    pub sums: &'a mut [f64],
+}
+
+impl WithSimd for Mask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let channels = self.sums.len() / 2;
+        let (plain, centred) = self.sums.split_at_mut(channels);
+        let centred = &mut centred[..channels];
+        let Norm { scale, shift, centre, .. } = self.norm;
+        let (scale, shift, centre) = (&scale[..channels], &shift[..channels], &centre[..channels]);
+        for (map, gradient) in self.map.chunks_exact(channels).zip(self.gradient.chunks_exact_mut(channels)) {
+            for c in 0..channels {
+                let kept = if map[c] * scale[c] + shift[c] > 0.0 { gradient[c] } else { 0.0 };
+                gradient[c] = kept;
+                plain[c] += f64::from(kept);
+                centred[c] += f64::from(kept) * f64::from(map[c] - centre[c]);
+            }
         }
     }
 }
 
 /// The gradient before normalisation.
-#[inline(always)]
-pub(super) fn before(map: &[f32], gradient: &[f32], to: &mut [f32], slope: &Slope) {
-    let [a, b, c, centre] = &slope.terms;
-    let channels = a.len();
-    let (b, c, centre) = (&b[..channels], &c[..channels], &centre[..channels]);
-    let rows = map.chunks_exact(channels).zip(gradient.chunks_exact(channels));
-    for ((map, gradient), to) in rows.zip(to.chunks_exact_mut(channels)) {
-        for i in 0..channels {
-            to[i] = a[i] * gradient[i] + b[i] * (map[i] - centre[i]) + c[i];
+pub(super) struct Before<'a> {
+    pub map: &'a [f32],
+    pub gradient: &'a [f32],
+    pub to: &'a mut [f32],
+    pub slope: &'a Slope,
+}
+
+impl WithSimd for Before<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [a, b, c, centre] = &self.slope.terms;
+        let channels = a.len();
+        let (b, c, centre) = (&b[..channels], &c[..channels], &centre[..channels]);
+        let rows = self.map.chunks_exact(channels).zip(self.gradient.chunks_exact(channels));
+        for ((map, gradient), to) in rows.zip(self.to.chunks_exact_mut(channels)) {
+            for i in 0..channels {
+                to[i] = a[i] * gradient[i] + b[i] * (map[i] - centre[i]) + c[i];
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 use pulp::Arch;
 
 use super::kernel::{Gather, accumulate, multiply};
-use super::norm::{self, Norm, Slope};
+use super::norm::{Activate, AddValues, Before, Mask, Norm, Slope};
 use super::packed::Packed;
 use super::plan::{LINEAR_FRAMES, Plan};
 use crate::train::spec::PATCH_PX;
@@ -83,7 +83,7 @@ impl Slice {
             let gather = Gather { values: input, rows: &layer.rows[..rows], runs: &layer.runs };
             let map = &mut map[start * layer.each()..(start + count) * layer.each()];
             multiply(gather, &packed.forward[index], map, &layer.map_rows[..rows]);
-            Arch::new().dispatch(|| norm::add_values(map, &mut self.sums));
+            Arch::new().dispatch(AddValues { rows: map, sums: &mut self.sums });
         }
     }
 
@@ -97,7 +97,7 @@ impl Slice {
             let pixels = layer.channels[0] * height * width;
             for (frame, patches) in (start..start + count).zip(input.chunks_exact_mut(layer.input_each())) {
                 let frame = &frames[(self.first + frame) * pixels..][..pixels];
-                Arch::new().dispatch(|| cut(frame, layer.input, patches));
+                cut(frame, layer.input, patches);
             }
             return;
         };
@@ -106,11 +106,9 @@ impl Slice {
             let map = &before.map[frame * each..(frame + 1) * each];
             let (line, columns) = ((layer.input[1] + 2) * layer.channels[1], layer.channels[1]);
             let rows = bordered.chunks_exact_mut(line).skip(1);
-            Arch::new().dispatch(|| {
-                for (from, to) in map.chunks_exact(layer.input[1] * columns).zip(rows) {
-                    norm::activate(from, &mut to[columns..line - columns], norm);
-                }
-            });
+            for (from, to) in map.chunks_exact(layer.input[1] * columns).zip(rows) {
+                Arch::new().dispatch(Activate { from, to: &mut to[columns..line - columns], norm });
+            }
         }
     }
 
@@ -119,7 +117,7 @@ impl Slice {
         let (map, norm) = (&self.kept[plan.layers.len() - 1].map, &norms[plan.layers.len() - 1]);
         let maps = map[start * plan.flattened..].chunks_exact(plan.flattened);
         for (map, row) in maps.zip(self.flat.chunks_exact_mut(plan.stride)).take(count) {
-            Arch::new().dispatch(|| norm::activate(map, &mut row[..plan.flattened], norm));
+            Arch::new().dispatch(Activate { from: map, to: &mut row[..plan.flattened], norm });
         }
     }
 
@@ -159,7 +157,7 @@ impl Slice {
             let Kept { map, gradient, .. } = &mut self.kept[last];
             multiply(gather, &packed.linear_back, &mut gradient[part.clone()], &plan.rows[1][..count]);
             let (map, gradient) = (&map[part.clone()], &mut gradient[part]);
-            Arch::new().dispatch(|| norm::mask(map, gradient, &norms[last], &mut self.sums));
+            Arch::new().dispatch(Mask { map, gradient, norm: &norms[last], sums: &mut self.sums });
         }
     }
 
@@ -213,11 +211,9 @@ impl Slice {
             let part = frame * each..(frame + 1) * each;
             let row = layer.map[1] * layer.columns;
             let rows = map[part.clone()].chunks_exact(row).zip(gradient[part].chunks_exact(row));
-            Arch::new().dispatch(|| {
-                for ((map, gradient), to) in rows.zip(bordered.chunks_exact_mut(line)) {
-                    norm::before(map, gradient, &mut to[..row], slope);
-                }
-            });
+            for ((map, gradient), to) in rows.zip(bordered.chunks_exact_mut(line)) {
+                Arch::new().dispatch(Before { map, gradient, to: &mut to[..row], slope });
+            }
         }
     }
 
@@ -241,12 +237,11 @@ impl Slice {
             let gather = Gather { values: &rest[0].bordered, rows: &parity.rows[..rows], runs: &parity.runs };
             multiply(gather, panels, gradient, &parity.out_rows[..rows]);
         }
-        Arch::new().dispatch(|| norm::mask(map, gradient, &norms[index - 1], &mut self.sums));
+        Arch::new().dispatch(Mask { map, gradient, norm: &norms[index - 1], sums: &mut self.sums });
     }
 }
 
 /// A frame `[C,H,W]` → its 4×4 patches, one after the other, each in the order channel, row, column.
-#[inline(always)]
 fn cut(frame: &[f32], [height, width]: [usize; 2], patches: &mut [f32]) {
     let channels = frame.len() / (height * width);
     let depth = channels * PATCH_PX * PATCH_PX;

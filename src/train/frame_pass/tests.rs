@@ -1,5 +1,6 @@
 //! Method: burn's own network is the oracle for values and gradients, finite differences for the derivation itself.
 
+use burn::module::{Module, Param};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -31,7 +32,7 @@ fn cases() -> Vec<(NetworkSpec, usize)> {
         (spec(1, 64, 64, &[24, 48, 64], 64), 35),
         (spec(2, 36, 44, &[6, 10, 16], 7), 53),
         (spec(1, 32, 64, &[16, 40, 12], 20), 3),
-        (spec(2, 128, 128, &[8, 8, 8, 8], 8), 17),
+        (spec(2, 128, 32, &[8, 24, 8, 8], 8), 17),
     ]
 }
 
@@ -59,10 +60,10 @@ fn assert_close(own: &[f32], burn: &[f32], what: &str) {
 fn network(spec: &NetworkSpec, device: &Device) -> Network {
     let mut network = Network::new(spec, 3, device).unwrap();
     for (index, block) in network.frame.blocks.iter_mut().enumerate() {
-        let gamma = noise(spec.widths[index], 11).iter().map(|v| 1.0 + 0.3 * v).collect::<Vec<_>>();
+        let gamma: Vec<f32> = noise(spec.widths[index], 11).iter().map(|v| 1.0 + 0.3 * v).collect();
         let beta = noise(spec.widths[index], 12);
-        block.norm.gamma = block.norm.gamma.clone().map(|t| tensor(&gamma, t.dims(), &t.device()).require_grad());
-        block.norm.beta = block.norm.beta.clone().map(|t| tensor(&beta, t.dims(), &t.device()).require_grad());
+        block.norm.gamma = Param::from_data(TensorData::new(gamma, [spec.widths[index]]), device);
+        block.norm.beta = Param::from_data(TensorData::new(beta, [spec.widths[index]]), device);
     }
     network
 }
@@ -157,7 +158,7 @@ fn evaluation_of_many_frames_equals_that_of_each_frame() {
 fn gradients_equal_finite_differences() {
     let spec = spec(1, 32, 32, &[3, 2], 2);
     let weights = FrameWeights::of(&network(&spec, &Device::flex()).frame).unwrap();
-    let (count, mut pass) = (5, FramePass::new(&spec).unwrap());
+    let (count, mut pass) = (40, FramePass::new(&spec).unwrap());
     let (frames, target) = (noise(count * spec.input.pixels(), 5), noise(count * 2, 6));
     pass.forward_train(&weights, &frames).unwrap();
     let gradients = pass.backward(&weights, &target).unwrap();
@@ -182,10 +183,10 @@ fn gradients_equal_finite_differences() {
                 part(&mut weights)[index] += step;
                 loss(&weights)
             };
-            // Kinks of ReLU inside the step and single precision: a per cent of the largest.
-            let difference = (moved(1e-3) - moved(-1e-3)) / 2e-3;
+            // Kinks of ReLU inside the step and single precision: some per cent of the largest.
+            let difference = (moved(3e-4) - moved(-3e-4)) / 6e-4;
             let error = (difference as f32 - gradient[index]).abs();
-            assert!(error < 0.02 * scale, "{name} {index}: {difference} by difference, {} by kernel", gradient[index]);
+            assert!(error < 0.03 * scale, "{name} {index}: {difference} by difference, {} by kernel", gradient[index]);
         }
     }
 }
