@@ -22,7 +22,7 @@ use haltere::frame::Quality;
 use haltere::model::{InputOrigin, Manifest, Model, sha256_of};
 use haltere::pipeline::{self, Line};
 use haltere::source::{RecordingSpec, open_recording};
-use haltere::train::data::NoveltyReference;
+use haltere::train::evaluate::fit_novelty;
 use haltere::train::head::{raw_only, shift_raw};
 use haltere::train::learnt::{Learnt, LearntNovelty};
 use haltere::train::onnx_read::OnnxFile;
@@ -44,12 +44,11 @@ fn embeddings(decoder: Decoder, frames: u64) -> Vec<(u64, Vec<f32>, Option<usize
 /// A trained model whose prototypes are its own embeddings of the movie.
 fn trained(learnt: impl FnOnce(&mut Learnt)) -> Small {
     let plain = Small::with(&LABELS, true, &Learnt::default());
-    let seen = embeddings(plain.decoder(), 200);
-    let prototypes: Vec<f32> = seen.iter().step_by(7).take(20).flat_map(|(_, values, _)| values.clone()).collect();
-    let prototypes = ndarray::Array2::from_shape_vec((20, 128), prototypes).unwrap();
-    let mut reference = NoveltyReference { prototypes, thresholds: Vec::new() };
-    reference.thresholds = seen.iter().map(|(_, values, _)| reference.distance(values)).collect();
-    reference.thresholds.sort_by(f32::total_cmp);
+    let seen = embeddings(plain.decoder(), 900);
+    let values: Vec<f32> = seen.iter().flat_map(|(_, values, _)| values.clone()).collect();
+    let values = ndarray::Array2::from_shape_vec((seen.len(), 128), values).unwrap();
+    let (training, held_out) = values.view().split_at(ndarray::Axis(0), 600);
+    let reference = fit_novelty(training, held_out, 8, 50, 1).unwrap();
     let novelty = Some(LearntNovelty { reference, measured_on: "the movie itself".into() });
     let mut all = Learnt { novelty, ..Learnt::default() };
     learnt(&mut all);

@@ -5,7 +5,7 @@
 //!
 //! A few minutes of an animal are mostly rest, so the mean of its embeddings is not the mean of training, gap or no gap. So
 //! means are never compared. Each moment is compared with the prototype of training that it is nearest to, and what counts is
-//! the mean difference within each prototype's cell; the cells then weigh nearly the same, however many moments they got
+//! the mean turn within each prototype's cell; the cells then weigh nearly the same, however many moments they got
 //! (n / (n + window)). An animal that only rests is compared with resting, and one without a gap is moved by nothing. As in
 //! iterative closest points (Besl & McKay 1992), moments are assigned anew after each step.
 //!
@@ -18,8 +18,14 @@ use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use super::CalibrateError;
 use crate::train::data::{AlignmentReference, NoveltyReference};
 
-/// Rounds of assigning and moving.
+/// Most rounds of assigning and moving.
 const ROUNDS: usize = 20;
+/// Least length of a raw embedding: the network's own bound.
+const LENGTH_MIN: f64 = 1e-12;
+/// It has settled when a step is so much shorter than the shift.
+const SETTLED: f64 = 1e-3;
+/// Most moments that a shift is found from, evenly spread: neighbours share most of their window.
+const ROWS_MAX: usize = 4000;
 /// Windows at which the shift is shrunk to half.
 const HALF_WINDOWS: f64 = 10.0;
 /// A half is made of alternating blocks of so many windows.
@@ -155,34 +161,46 @@ struct Fit {
 impl Fit {
     /// The shift that these rows give, shrunk and bounded.
     fn shift(&self, raw: ArrayView2<f32>, rows: &[usize]) -> Vec<f64> {
+        let stride = rows.len().div_ceil(ROWS_MAX).max(1);
+        let spread: Vec<usize> = rows.iter().copied().step_by(stride).collect();
         let mut shift = vec![0.0; raw.ncols()];
         for _ in 0..ROUNDS {
-            let step = self.step(raw, rows, &shift);
-            shift.iter_mut().zip(step).for_each(|(s, more)| *s += more);
+            let step = self.step(raw, &spread, self.window / stride as f64, &shift);
+            shift.iter_mut().zip(&step).for_each(|(s, more)| *s += more);
+            let length = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
+            if length(&step) <= SETTLED * length(&shift) {
+                break;
+            }
         }
         let windows = rows.len() as f64 / self.window;
         let kept = windows / (windows + HALF_WINDOWS);
         shift.iter().zip(&self.bound).map(|(s, bound)| (s * kept).clamp(-bound, *bound)).collect()
     }
 
-    /// The mean over the cells of what their moments still lack, across their prototype.
-    fn step(&self, raw: ArrayView2<f32>, rows: &[usize], shift: &[f64]) -> Vec<f64> {
+    /// The mean over the cells of the shift that each of them still lacks: the one that would make the directions of its
+    /// moments sum to nothing across the prototype, as they did in training, where prototypes are the mean directions of
+    /// their cells. A shift turns a moment by itself over the moment's length. A cell of `half` moments weighs half.
+    fn step(&self, raw: ArrayView2<f32>, rows: &[usize], half: f64, shift: &[f64]) -> Vec<f64> {
         let (cells, width) = self.prototypes.dim();
-        let (mut sums, mut counts) = (Array2::<f64>::zeros((cells, width)), vec![0.0_f64; cells]);
+        let mut sums = Array2::<f64>::zeros((cells, width));
+        let (mut counts, mut turns) = (vec![0.0_f64; cells], vec![0.0_f64; cells]);
         for &row in rows {
-            let moved: Vec<f64> = raw.row(row).iter().zip(shift).map(|(&r, s)| f64::from(r) + s).collect();
+            let mut moved: Vec<f64> = raw.row(row).iter().zip(shift).map(|(&r, s)| f64::from(r) + s).collect();
+            let length = moved.iter().map(|v| v * v).sum::<f64>().sqrt().max(LENGTH_MIN);
+            moved.iter_mut().for_each(|v| *v /= length);
             let along = |cell: usize| self.prototypes.row(cell).iter().zip(&moved).map(|(p, v)| p * v).sum::<f64>();
             let dots: Vec<f64> = (0..cells).map(along).collect();
             let nearest = (0..cells).fold(0, |best, cell| if dots[cell] > dots[best] { cell } else { best });
             counts[nearest] += 1.0;
+            turns[nearest] += 1.0 / length;
             let prototype = self.prototypes.row(nearest);
             let lacks = prototype.iter().zip(&moved).map(|(p, v)| dots[nearest] * p - v);
             sums.row_mut(nearest).iter_mut().zip(lacks).for_each(|(sum, lack)| *sum += lack);
         }
         let mut step = vec![0.0; width];
-        let total: f64 = counts.iter().map(|n| n / (n + self.window)).sum();
-        for (sum, n) in sums.rows().into_iter().zip(&counts).filter(|(_, n)| **n > 0.0) {
-            let weight = 1.0 / (n + self.window) / total;
+        let total: f64 = counts.iter().map(|n| n / (n + half)).sum();
+        for ((sum, n), turn) in sums.rows().into_iter().zip(&counts).zip(&turns).filter(|((_, n), _)| **n > 0.0) {
+            let weight = n / (n + half) / total / turn;
             step.iter_mut().zip(sum).for_each(|(s, lack)| *s += weight * lack);
         }
         step

@@ -104,7 +104,7 @@ pub fn refit<'a>(
         return Err(CalibrateError::FewBouts { found, frames: PIECE_WINDOWS * window_frames });
     }
     let judge = Judge { present, labelled, window_frames, labels: names.len(), fit };
-    let folds = deal(labelled, &pieces, FOLDS_MAX.min(found));
+    let folds = deal(truth, &pieces, FOLDS_MAX.min(found));
     let all: Vec<usize> = (0..truth.len()).collect();
     let mut decoded = vec![0; truth.len()];
     for fold in 0..=folds.iter().copied().max().unwrap_or(0) {
@@ -159,12 +159,15 @@ impl Judge<'_, '_> {
     fn choose(&self, rows: &[usize], pieces: &[usize]) -> Result<f64, CalibrateError> {
         let strongest = STRENGTHS[STRENGTHS.len() - 1];
         let mut there: Vec<usize> = rows.iter().map(|&row| pieces[row]).collect();
+        let labels: Vec<usize> = rows.iter().map(|&row| self.labelled.label[row]).collect();
+        let dealt = deal(&labels, &there, INNER_FOLDS);
         there.dedup();
         if there.len() < INNER_FOLDS {
             return Ok(strongest);
         }
-        let order = |row: usize| there.iter().position(|piece| *piece == pieces[row]).unwrap_or(0) % INNER_FOLDS;
-        let folds: Vec<usize> = (0..pieces.len()).map(order).collect();
+        // Rows that are not looked at are in no fold.
+        let mut folds = vec![usize::MAX; pieces.len()];
+        rows.iter().zip(dealt).for_each(|(&row, fold)| folds[row] = fold);
         let mut best = (f64::INFINITY, strongest);
         for strength in STRENGTHS.into_iter().rev() {
             let mut losses = vec![(0.0, 0_u64); self.labels];
@@ -221,20 +224,21 @@ fn pieces_of(labelled: Labelled<'_>, frames: usize) -> Vec<usize> {
     pieces
 }
 
-/// Deals pieces into folds: by their rarest action, so that each fold gets some of each, then round about.
-fn deal(labelled: Labelled<'_>, pieces: &[usize], folds: usize) -> Vec<usize> {
-    let labels = labelled.label.iter().max().map_or(0, |m| m + 1);
+/// Deals the pieces of moments into folds: by their rarest action, so that each fold gets some of each, then round about.
+fn deal(label: &[usize], pieces: &[usize], folds: usize) -> Vec<usize> {
+    let labels = label.iter().max().map_or(0, |m| m + 1);
     let mut frames = vec![0_usize; labels];
-    labelled.label.iter().for_each(|&label| frames[label] += 1);
+    label.iter().for_each(|&label| frames[label] += 1);
     let count = pieces.iter().max().map_or(0, |m| m + 1);
     let mut rarest = vec![0_usize; count];
     let mut fewest = vec![usize::MAX; count];
-    for (&piece, &label) in pieces.iter().zip(labelled.label) {
+    for (&piece, &label) in pieces.iter().zip(label) {
         if frames[label] < fewest[piece] {
             (rarest[piece], fewest[piece]) = (label, frames[label]);
         }
     }
-    let mut order: Vec<usize> = (0..count).collect();
+    // Numbers that no moment has are no pieces.
+    let mut order: Vec<usize> = (0..count).filter(|&piece| fewest[piece] < usize::MAX).collect();
     order.sort_by_key(|&piece| (frames[rarest[piece]], rarest[piece], piece));
     let mut fold_of = vec![0; count];
     order.iter().enumerate().for_each(|(place, &piece)| fold_of[piece] = place % folds);
@@ -358,7 +362,11 @@ mod tests {
         let judge = Judge { present: &present, labelled, window_frames: 5, labels: LABELS, fit: &descend };
         let pieces = pieces_of(labelled, 10);
         assert_eq!((pieces[11], pieces[12], pieces[119]), (0, 1, 9));
-        let folds = deal(labelled, &pieces, 5);
+        let folds = deal(&label, &pieces, 5);
+        for fold in 0..5 {
+            let there = |wanted| folds.iter().zip(&label).any(|(f, l)| (*f, *l) == (fold, wanted));
+            assert!((0..LABELS).filter(|l| there(*l)).count() == 2, "ten bouts of three actions in five folds");
+        }
         let all: Vec<usize> = (0..120).collect();
         for fold in 0..5 {
             let (learnt, left_out) = judge.split(&all, &folds, fold);
