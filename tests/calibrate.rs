@@ -31,8 +31,11 @@ use support::{HALTERE, Keeper, RAW, Small};
 const LABELS: [&str; 2] = ["rest", "walk"];
 const FRAMES: u64 = 600;
 
+/// Frame number, embedding, action.
+type Seen = (u64, Vec<f32>, Option<usize>);
+
 /// Good embeddings of the first frames of the movie: frame number and values.
-fn embeddings(decoder: Decoder, frames: u64) -> Vec<(u64, Vec<f32>, Option<usize>)> {
+fn embeddings(decoder: Decoder, frames: u64) -> Vec<Seen> {
     let (keeper, line) = (Keeper::default(), Line::default());
     let sinks = vec![Box::new(keeper.clone()) as _];
     pipeline::run(support::corridor(decoder, support::recording(frames), sinks, &line), || {}).unwrap();
@@ -123,10 +126,9 @@ fn decoder(manifest: &Path) -> Decoder {
     Decoder::open(&Config { model: manifest.to_path_buf(), ..Config::default() }).unwrap()
 }
 
-fn mean_cosine(a: &[(u64, Vec<f32>, Option<usize>)], b: &[(u64, Vec<f32>, Option<usize>)]) -> f32 {
+fn mean_cosine(a: &[Seen], b: &[Seen]) -> f32 {
     assert_eq!(a.len(), b.len());
-    let cosine =
-        |(a, b): (&(u64, Vec<f32>, _), &(u64, Vec<f32>, _))| a.1.iter().zip(&b.1).map(|(a, b)| a * b).sum::<f32>();
+    let cosine = |(a, b): (&Seen, &Seen)| a.1.iter().zip(&b.1).map(|(a, b)| a * b).sum::<f32>();
     a.iter().zip(b).map(cosine).sum::<f32>() / a.len() as f32
 }
 

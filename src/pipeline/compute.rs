@@ -170,9 +170,7 @@ fn step(
 
     judge.observe(&frame.info, &observation, shared);
     let quality = judge.quality(&observation, encoder.warming_up(), frame.info.number, shared);
-    if let Some(novelty) = decode.embedding.novelty.filter(|_| quality == Quality::Ok) {
-        judge.drift(novelty, frame.info.number, shared);
-    }
+    judge.drift(decode.embedding.novelty.filter(|_| quality == Quality::Ok), frame.info.number, shared);
     decode.frame = frame.info;
     decode.observation = observation;
     decode.quality = quality;
@@ -250,8 +248,8 @@ impl Judge {
     }
 
     /// One more novelty. Only decodes of quality `ok` count: whatever else is off is told by its own name.
-    fn drift(&mut self, novelty: f32, frame: u64, shared: &Shared<'_>) {
-        let Some(drift) = &mut self.drift else { return };
+    fn drift(&mut self, novelty: Option<f32>, frame: u64, shared: &Shared<'_>) {
+        let (Some(drift), Some(novelty)) = (&mut self.drift, novelty) else { return };
         let change = drift.push(novelty);
         shared.line.stats.compute.novelty_mean.set(drift.mean());
         let novelty_mean = drift.mean().unwrap_or_default();

@@ -127,7 +127,7 @@ fn check_novelty(reference: &NoveltyReference, embedding: usize) -> Result<(), E
     let rising = thresholds.is_sorted_by(|a, b| a <= b);
     fits(rising, "the novelty's thresholds", "not in order, or NaN".into(), || "ascending".into())?;
     let length = |row: ndarray::ArrayView1<f32>| row.iter().map(|v| v * v).sum::<f32>().sqrt();
-    let worst = prototypes.rows().into_iter().map(length).find(|l| !((l - 1.0).abs() <= LENGTH_TOLERANCE));
+    let worst = prototypes.rows().into_iter().map(length).find(|l| l.is_nan() || (l - 1.0).abs() > LENGTH_TOLERANCE);
     fits(worst.is_none(), "the length of a prototype", format!("{worst:?}"), || "1".into())
 }
 

@@ -19,6 +19,9 @@ pub struct OnnxFile {
     metadata: Vec<(String, String)>,
 }
 
+/// Shape and values, C order.
+pub type Floats = (Vec<usize>, Vec<f32>);
+
 /// A node, as far as it is needed to follow the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeView {
@@ -152,7 +155,7 @@ impl OnnxFile {
     ///
     /// # Errors
     /// [`OnnxReadError::Piece`] when it is not float, or its values are not as many as its shape says.
-    pub fn floats(&self, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>, OnnxReadError> {
+    pub fn floats(&self, name: &str) -> Result<Option<Floats>, OnnxReadError> {
         let mut found = None;
         for constant in &self.graph.constants {
             let tensor = TensorView::of(&constant.0)?;
