@@ -64,3 +64,52 @@ pub fn simulate(args: &SimulateArgs, out: &mut dyn Write) -> anyhow::Result<()> 
     writeln!(out, "{}: {animals} animals, {trials} trials of {} s each", order.out.display(), order.seconds)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Frame, Name};
+    use crate::simulate::write::Format;
+    use crate::source::Next;
+
+    fn frames(path: &Path) -> Vec<Vec<u8>> {
+        let mut source = open(&RecordingSpec::new(path, Name::literal("rig"))).unwrap();
+        assert_eq!(source.frame_rate_hz(), Some(16.0));
+        let mut frame = Frame::with_capacity(source.frame_bytes_max());
+        let mut all = Vec::new();
+        while source.next(&mut frame).unwrap() == Next::Frame {
+            assert_eq!(frame.info.shape.channels, 2);
+            all.push(frame.bytes().to_vec());
+        }
+        all
+    }
+
+    #[test]
+    fn a_written_tiff_and_the_live_source_are_the_same_recording_to_every_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let order = Order {
+            out: dir.path().into(),
+            animals: 1,
+            first_animal: 3,
+            trials: 1,
+            seconds: 2.0,
+            seed: 5,
+            recipe: Recipe::default(),
+            format: Format::Tiff,
+            force: false,
+        };
+        dataset(&order, &|_| ()).unwrap();
+        let written = frames(&dir.path().join("fly_03/001/raw.tif"));
+        assert_eq!(written.len(), 32);
+        assert_eq!(written, frames(Path::new("sim:seed=5,animal=3,seconds=2")));
+    }
+
+    #[test]
+    fn a_simulated_recording_stands_alone() {
+        let mut spec = RecordingSpec::new("sim:animal=2", Name::literal("rig"));
+        spec.plane = Some(1);
+        assert!(open(&spec).err().unwrap().to_string().contains("--plane"));
+        let spec = RecordingSpec::new("sim:animel=2", Name::literal("rig"));
+        assert!(open(&spec).err().unwrap().to_string().contains("did you mean `animal`"));
+    }
+}

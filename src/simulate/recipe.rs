@@ -22,7 +22,7 @@ pub enum RecipeError {
         high: f64,
     },
     /// A key that does not exist.
-    #[error("there is no `{key}` in a recipe; did you mean `{near}`?")]
+    #[error("there is no key `{key}`; did you mean `{near}`?")]
     Unknown {
         /// What was given.
         key: String,
