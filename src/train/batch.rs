@@ -12,6 +12,7 @@ use super::augment::{Augmentations, NoiseTable, augment_frames};
 use super::behaviour::{self, Behaviour, SwapIndex};
 use super::data::{Dataset, Moment};
 use super::settings::TrainSettings;
+use super::variety;
 
 /// Pieces of recordings with their other views.
 #[derive(Debug)]
@@ -49,9 +50,12 @@ pub struct Sampler<'a> {
     swap: Option<SwapIndex>,
     noise: NoiseTable,
     label_weights: Vec<f32>,
-    training: Vec<Vec<Moment>>,
-    held_out: Vec<Vec<Moment>>,
+    training: Vec<Kinds>,
+    held_out: Vec<Kinds>,
 }
+
+/// The moments of an animal at which a piece may end, by kind of behaviour.
+type Kinds = Vec<Vec<Moment>>;
 
 /// No piece can be cut from the data.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +90,13 @@ impl<'a> Sampler<'a> {
         let swap = swaps.then(|| {
             SwapIndex::new(data, behaviour, &early, &settings.augment.behavioural_swap, &mut random)
         });
+        let basis = behaviour::principal_components(data, behaviour, &early, &mut random);
+        let mut by_kind = |moments: &[Moment]| -> Vec<Kinds> {
+            let ends = piece_ends(data, moments, settings);
+            let kinds = settings.batch.kinds;
+            ends.iter().map(|own| variety::sorted(data, behaviour, &basis, own, kinds, &mut random)).collect()
+        };
+        let (training, held_out) = (by_kind(&early), by_kind(&late));
         let noise = NoiseTable::new(&mut random);
         let sampler = Self {
             data,
@@ -94,8 +105,8 @@ impl<'a> Sampler<'a> {
             swap,
             noise,
             label_weights: label_weights(data, &early),
-            training: piece_ends(data, &early, settings),
-            held_out: piece_ends(data, &late, settings),
+            training,
+            held_out,
         };
         match sampler.training.iter().position(Vec::is_empty) {
             Some(animal) => Err(sampler.too_short(animal)),
@@ -132,14 +143,13 @@ impl<'a> Sampler<'a> {
         self.batch(&self.held_out, &mut Pcg64::seed_from_u64(seed))
     }
 
-    fn batch(&self, ends: &[Vec<Moment>], random: &mut Pcg64) -> Batch {
+    fn batch(&self, ends: &[Kinds], random: &mut Pcg64) -> Batch {
         let batch = &self.settings.batch;
         let peopled: Vec<usize> = (0..ends.len()).filter(|&animal| !ends[animal].is_empty()).collect();
         let first = random.random_range(0..peopled.len());
         let pieces: Vec<Moment> = (0..batch.segments)
             .map(|piece| {
-                let own = &ends[peopled[(first + piece) % peopled.len()]];
-                own[random.random_range(0..own.len())]
+                drawn(&ends[peopled[(first + piece) % peopled.len()]], random)
             })
             .collect();
         let (window, length) = {
@@ -199,7 +209,7 @@ impl<'a> Sampler<'a> {
             .iter()
             .map(|&piece| {
                 let own = &self.training[self.data.trials[piece.trial].animal];
-                let tail = if own.is_empty() { piece } else { own[random.random_range(0..own.len())] };
+                let tail = if own.is_empty() { piece } else { drawn(own, random) };
                 (piece, tail, random.random())
             })
             .collect();
@@ -242,6 +252,12 @@ impl<'a> Sampler<'a> {
             })
             .collect()
     }
+}
+
+/// A moment of any kind, all kinds alike. There is at least one.
+fn drawn(kinds: &Kinds, random: &mut Pcg64) -> Moment {
+    let kind = &kinds[random.random_range(0..kinds.len())];
+    kind[random.random_range(0..kind.len())]
 }
 
 /// 1 / frequency of each action, so that all of them weigh the same; 0 for one that never occurs.

@@ -33,6 +33,7 @@ pub mod report;
 pub mod represent;
 pub mod settings;
 pub mod spec;
+pub mod variety;
 
 pub use network::Network;
 pub use spec::NetworkSpec;

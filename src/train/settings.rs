@@ -201,6 +201,8 @@ pub struct Batch {
     pub windows: usize,
     /// Model frames between two windows of a piece.
     pub stride_frames: usize,
+    /// Kinds of behaviour of each animal that pieces are drawn from alike; 1 = as often as they occur.
+    pub kinds: usize,
 }
 
 impl Batch {
@@ -263,7 +265,7 @@ impl TrainSettings {
             look_ahead_frames: 0,
             network: NetworkSizes { widths, features, embedding, window_frames: 32 },
             behaviour: BehaviourWindow { frames: 8, stride: 3, lead: 0 },
-            batch: Batch { segments, windows: 4, stride_frames: 8 },
+            batch: Batch { segments, windows: 4, stride_frames: 8, kinds: 16 },
             optimiser: Optimiser { learning_rate: 2e-3, weight_decay: 1e-4, warmup_steps: (steps / 20).max(1) },
             temperature: 0.1,
             projection: 64,
@@ -292,6 +294,7 @@ impl TrainSettings {
         within((1..=256).contains(&self.batch.windows), "batch.windows", &self.batch.windows, "1 to 256")?;
         let stride = self.batch.stride_frames;
         within((1..=1024).contains(&stride), "batch.stride_frames", &stride, "1 to 1024 frames")?;
+        within((1..=1000).contains(&self.batch.kinds), "batch.kinds", &self.batch.kinds, "1 to 1000")?;
         let rate = self.optimiser.learning_rate;
         within(rate > 0.0 && rate <= 1.0, "optimiser.learning_rate", &rate, "above 0, to 1")?;
         let decay = self.optimiser.weight_decay;
@@ -364,7 +367,7 @@ mod tests {
         settings.set("method=simclr").unwrap();
         assert_eq!(settings.method, Method::Simclr);
         let unknown = settings.set("batch.segment=3").unwrap_err().to_string();
-        assert!(unknown.contains("segments, stride_frames, windows"), "{unknown}");
+        assert!(unknown.contains("kinds, segments, stride_frames, windows"), "{unknown}");
         let outside = settings.set("temperature=0").unwrap_err();
         assert_eq!((outside.key.as_str(), outside.value.as_str()), ("temperature", "0.0"));
     }
