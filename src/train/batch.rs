@@ -83,9 +83,8 @@ impl<'a> Sampler<'a> {
         let late: Vec<Moment> =
             late.into_iter().filter(|m| m.frame + settings.look_ahead_frames >= cuts[m.trial] + window).collect();
         let swaps = settings.method.contrasts() && settings.augment.behavioural_swap.probability > 0.0;
-        let swap = swaps.then(|| {
-            SwapIndex::new(data, behaviour, &early, &settings.augment.behavioural_swap, &mut random)
-        });
+        let swap =
+            swaps.then(|| SwapIndex::new(data, behaviour, &early, &settings.augment.behavioural_swap, &mut random));
         let noise = NoiseTable::new(&mut random);
         let sampler = Self {
             data,
