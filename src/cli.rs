@@ -15,7 +15,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::endpoint::Endpoint;
 use crate::config::{self, Config, ConfigError, Warning};
-use crate::frame::{Name, Shape};
+use crate::frame::Name;
+#[cfg(feature = "train")]
+use crate::frame::Shape;
 use crate::source::raw::RawLayout;
 
 #[cfg(feature = "train")]
@@ -476,6 +478,7 @@ pub enum BenchPart {
 }
 
 /// `HxW` or `CxHxW`, within what a frame can be.
+#[cfg(feature = "train")]
 fn shape(text: &str) -> Result<Shape, String> {
     use crate::frame::{CHANNELS_MAX, SIDE_PX_MAX};
     let sides: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();

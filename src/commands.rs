@@ -25,9 +25,9 @@ use crate::simulate_command::open as open_recording;
 use crate::source::RecordingSpec;
 use crate::source::limit::Limited;
 use crate::source::{Source, SourceError};
-use crate::watch::{WatchOptions, truth_of, watch};
 #[cfg(feature = "train")]
 use crate::train_command;
+use crate::watch::{WatchOptions, truth_of, watch};
 use crate::{bench, check, control, embed, log, run, simulate_command};
 
 /// What a person can read, lines per second.

@@ -290,9 +290,9 @@ mod tests {
     fn no_action_stays_away_from_a_trial_of_four_minutes() {
         for animal in 1..=12 {
             let doings = run(&Recipe::default(), animal, 24_000);
-            for action in 0..N {
+            for (action, name) in ACTIONS.iter().enumerate() {
                 let starts = doings.iter().filter(|d| usize::from(d.action) == action && d.since_s == 0.0).count();
-                assert!(starts >= 1, "animal {animal} has no {}", ACTIONS[action]);
+                assert!(starts >= 1, "animal {animal} has no {name}");
             }
         }
     }

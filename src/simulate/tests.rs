@@ -68,9 +68,10 @@ fn files_have_the_sizes_of_the_layout_and_agree_with_each_other() {
     let expected: Vec<i64> = (0..m as i64).map(|frame| frame * 16 / 100).collect();
     assert_eq!(written, expected);
     let (actions, of_frame) = (trial.actions(), trial.action_of_frame());
-    for frame in 0..n {
+    assert_eq!(of_frame.len(), n);
+    for (frame, action) in of_frame.iter().enumerate() {
         let newest = (0..m).rev().find(|&at| expected[at] == frame as i64).unwrap();
-        assert_eq!(of_frame[frame], actions[newest]);
+        assert_eq!(*action, actions[newest]);
     }
     assert_eq!(of_frame, truth(&Spec { seed: 5, seconds: SECONDS, ..Spec::default() }).action_of_frame);
 }

@@ -91,7 +91,10 @@ impl Augmentations {
     /// What every contrastive method gets.
     pub fn standard() -> Self {
         let mut standard = Self::all();
-        Self::switches().into_iter().filter(|(name, _)| !name.starts_with("standard")).for_each(|(_, off)| off(&mut standard));
+        Self::switches()
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with("standard"))
+            .for_each(|(_, off)| off(&mut standard));
         standard
     }
 
@@ -399,7 +402,10 @@ mod tests {
         let standard = Augmentations::standard();
         assert_eq!(standard.check(), Ok(()));
         assert!(!standard.standardise_behaviour && standard.behavioural_swap.probability == 0.0);
-        assert_eq!(standard.placement.probability + standard.calcium.probability + standard.neural_mix.probability, 0.0);
+        assert_eq!(
+            standard.placement.probability + standard.calcium.probability + standard.neural_mix.probability,
+            0.0
+        );
         assert_eq!(standard.noise, Augmentations::all().noise);
     }
 

@@ -173,7 +173,8 @@ fn of_left_out(own: &Representation) -> Result<(Array2<f32>, Vec<usize>), Finish
     let mut truth = Vec::new();
     for animal in 0..own.animals.len() {
         let part = |keep: &dyn Fn(usize) -> bool| {
-            let rows: Vec<usize> = (0..own.label.len()).filter(|&r| keep(own.animal[r]) && own.label[r].is_some()).collect();
+            let rows: Vec<usize> =
+                (0..own.label.len()).filter(|&r| keep(own.animal[r]) && own.label[r].is_some()).collect();
             let classes: Vec<usize> = rows.iter().filter_map(|&r| own.label[r]).map(usize::from).collect();
             (own.values.select(Axis(0), &rows), classes)
         };
@@ -241,10 +242,12 @@ fn accept(
     let trial = judge.trials.iter().max_by_key(|t| t.frames.len());
     let last = trial.map_or(0, |t| t.frames.len());
     let first = last.saturating_sub(spec.window_frames - 1 + PARITY_FRAMES);
-    let frames: Vec<f32> = trial.into_iter().flat_map(|t| (first..last).flat_map(|f| t.frames.frame(f))).copied().collect();
+    let frames: Vec<f32> =
+        trial.into_iter().flat_map(|t| (first..last).flat_map(|f| t.frames.frame(f))).copied().collect();
     let parity = measure_parity(&learner.network, spec, &mut encoder, &frames, &Device::flex())?;
     // Not `>`: a difference that is no number is refused as well.
-    if !(parity.max_abs_difference <= PARITY_MAX) || parity.frames == 0 {
+    let reproduced = parity.max_abs_difference <= PARITY_MAX && parity.frames > 0;
+    if !reproduced {
         return Err(FinishError::Parity { difference: parity.max_abs_difference, frames: parity.frames });
     }
     model.manifest.parity = Some(parity.clone());

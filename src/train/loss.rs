@@ -60,8 +60,7 @@ fn membership(group_of: &[usize], device: &Device) -> Option<Tensor<2>> {
         .flat_map(|&g| group_of.iter().map(move |&o| (g, o)))
         .map(|(g, o)| if g == o { 1.0 / sizes[g] as f32 } else { 0.0 })
         .collect();
-    (kept.len() > 1)
-        .then(|| Tensor::from_data(TensorData::new(values, [kept.len(), group_of.len()]), device))
+    (kept.len() > 1).then(|| Tensor::from_data(TensorData::new(values, [kept.len(), group_of.len()]), device))
 }
 
 /// Squared maximum mean discrepancy between groups of rows (biased, Gaussian kernels of widths 0.5, 1 and 2 times √2·σ with

@@ -66,15 +66,19 @@ impl Method {
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Linear => "logistic regression on down-sampled frames of the window",
-            Self::Supervised => "the encoder and a linear layer, trained on the labels (cross-entropy, classes balanced)",
+            Self::Supervised => {
+                "the encoder and a linear layer, trained on the labels (cross-entropy, classes balanced)"
+            }
             Self::Regression => "the encoder and a linear layer, trained to predict the pose",
             Self::RegressionRecurrent => "the frame network and a gated recurrent unit, trained to predict the pose",
             Self::Simclr => "symmetric InfoNCE between neural and behavioural windows, standard augmentations",
             Self::SimclrGrl => "InfoNCE and a domain classifier behind a gradient reversal on each modality",
             Self::SimclrMmd => "InfoNCE and the maximum mean discrepancy between animals on each modality",
             Self::SimclrCoral => "InfoNCE and correlation alignment between animals on each modality",
-            Self::Haltere => "symmetric InfoNCE with behavioural swap, neural mix, calcium and placement augmentation, \
-                behaviour standardised per animal",
+            Self::Haltere => {
+                "symmetric InfoNCE with behavioural swap, neural mix, calcium and placement augmentation, \
+                behaviour standardised per animal"
+            }
         }
     }
 
@@ -336,11 +340,7 @@ impl TrainSettings {
 
 /// For this module and the augmentations.
 pub(super) fn within(good: bool, key: &str, value: &dyn std::fmt::Debug, bound: &str) -> Result<(), SettingError> {
-    if good {
-        Ok(())
-    } else {
-        Err(SettingError { key: key.into(), value: format!("{value:?}"), bound: bound.into() })
-    }
+    if good { Ok(()) } else { Err(SettingError { key: key.into(), value: format!("{value:?}"), bound: bound.into() }) }
 }
 
 #[cfg(test)]

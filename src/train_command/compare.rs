@@ -205,14 +205,11 @@ fn gaps_of(args: &CompareArgs, populations: &[Population]) -> anyhow::Result<Vec
     Ok(augmentation_gaps(&first.all, &settings(Method::Haltere, first.seed, &args.learn)?)?)
 }
 
-fn finish(
-    args: &CompareArgs,
-    populations: &[Population],
-    outcomes: &[Outcome],
-    gaps: &[GapRow],
-) -> anyhow::Result<()> {
+fn finish(args: &CompareArgs, populations: &[Population], outcomes: &[Outcome], gaps: &[GapRow]) -> anyhow::Result<()> {
     let mut ordered: Vec<Outcome> = outcomes.to_vec();
-    ordered.sort_by(|a, b| (&a.contender, &a.population, a.seed, a.fold).cmp(&(&b.contender, &b.population, b.seed, b.fold)));
+    ordered.sort_by(|a, b| {
+        (&a.contender, &a.population, a.seed, a.fold).cmp(&(&b.contender, &b.population, b.seed, b.fold))
+    });
     let summaries = summarise(&honest(runs_of(&ordered)));
     let text = show::tables(&summaries, Table::to_text);
     println!("{text}");
@@ -240,7 +237,8 @@ fn verdict(summaries: &[Summary]) -> String {
     let Some(gap) = gap(summaries, metric) else {
         return "The gap was not measured: it needs `simclr`, single-animal and across-animal.".into();
     };
-    let mut text = format!("simclr loses {:.1} points of balanced accuracy from single-animal to across-animal.", 100.0 * gap);
+    let mut text =
+        format!("simclr loses {:.1} points of balanced accuracy from single-animal to across-animal.", 100.0 * gap);
     if let Some(closed) = gap_closed(summaries, Method::Haltere.name(), metric) {
         text += &format!(" haltere closes {:.0} % of that gap.", 100.0 * closed);
     }

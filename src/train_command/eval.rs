@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Loader, bar, shown, show};
+use super::{Loader, bar, show, shown};
 use crate::cli::train::EvalArgs;
 use crate::encode::Encoder;
 use crate::frame::Tensor;
@@ -14,9 +14,9 @@ use crate::train::data::{Dataset, Representation};
 use crate::train::evaluate::table::to_csv;
 use crate::train::evaluate::{Options, Run, Setting, Table, evaluate, summarise};
 use crate::train::report::data::{LookAhead, ReportData};
+use crate::train::report::html;
 use crate::train::report::pca::EmbeddingView;
 use crate::train::report::provenance::Provenance;
-use crate::train::report::html;
 use crate::train::represent::of_moments;
 
 /// Points of the embedding's picture.

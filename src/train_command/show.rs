@@ -186,9 +186,11 @@ pub fn data_summary(data: &Dataset, split: String) -> shown::DataSummary {
         behaviour_rate_hz: data.behaviour_rate_hz,
         input: data.input.to_string(),
         preprocessing: match &data.origin {
-            Origin::Preprocessed(_) => "raw frames through the daemon's own preprocessing, in order, every step causal; \
+            Origin::Preprocessed(_) => {
+                "raw frames through the daemon's own preprocessing, in order, every step causal; \
                 its parameters are in the model's manifest"
-                .into(),
+                    .into()
+            }
             Origin::ReadyMade { note } => format!("ready-made ΔF/F, not by the daemon: {note}"),
         },
         split,
@@ -222,7 +224,12 @@ pub fn method(settings: &TrainSettings) -> shown::Method {
 }
 
 /// The confusions of one setting, all labels, all its animals added.
-pub fn confusion(evaluation: &[&Evaluation], setting: Setting, labels: &[String], note: &str) -> Option<shown::Confusion> {
+pub fn confusion(
+    evaluation: &[&Evaluation],
+    setting: Setting,
+    labels: &[String],
+    note: &str,
+) -> Option<shown::Confusion> {
     let mut sum = scores::Confusion::new(labels.len());
     let all = evaluation.iter().flat_map(|e| &e.scores).filter(|s| s.setting == setting && s.label_share == 1.0);
     let mut any = false;
@@ -312,7 +319,9 @@ pub fn of_run(run: &RunShown<'_>) -> anyhow::Result<(shown::ReportData, String)>
         [Run { method: settings.method.name().into(), seed: settings.seed, scores: run.evaluation.scores.clone() }];
     let rows = score_rows(&summarise(&runs));
     let split = match run.held_out {
-        Some(held_out) => format!("trained on {}; never seen: {}", data.animals.join(", "), held_out.animals.join(", ")),
+        Some(held_out) => {
+            format!("trained on {}; never seen: {}", data.animals.join(", "), held_out.animals.join(", "))
+        }
         None => format!("trained on {}; no animal was held out", data.animals.join(", ")),
     };
     let setting = if run.held_out.is_some() { Setting::Unseen } else { Setting::AcrossAnimal };

@@ -154,7 +154,7 @@ fn representation(dice: &mut Dice) -> Representation {
     let centres: Vec<Vec<f64>> = (0..8).map(|_| (0..dimensions).map(|_| 1.4 * dice.normal()).collect()).collect();
     let shifts: Vec<Vec<f64>> = (0..8).map(|_| (0..dimensions).map(|_| 0.3 * dice.normal()).collect()).collect();
     let (mut values, mut animal, mut label) = (Vec::new(), Vec::new(), Vec::new());
-    for fly in 0..8 {
+    for (fly, shift) in shifts.iter().enumerate() {
         for moment in 0..per_animal {
             let at = (f64::from(moment) + 0.5) / f64::from(per_animal);
             let mut sum = 0.0;
@@ -167,7 +167,7 @@ fn representation(dice: &mut Dice) -> Representation {
                 .count()
                 .min(7);
             for d in 0..dimensions {
-                values.push((centres[action][d] + shifts[fly][d] + 0.45 * dice.normal()) as f32);
+                values.push((centres[action][d] + shift[d] + 0.45 * dice.normal()) as f32);
             }
             animal.push(fly);
             label.push((moment % 25 != 0).then_some(action as u8));
