@@ -25,9 +25,9 @@ use crate::simulate_command::open as open_recording;
 use crate::source::RecordingSpec;
 use crate::source::limit::Limited;
 use crate::source::{Source, SourceError};
-use crate::watch::{WatchOptions, truth_of, watch};
 #[cfg(feature = "train")]
 use crate::train_command;
+use crate::watch::{WatchOptions, truth_of, watch};
 use crate::{bench, check, control, embed, log, run, simulate_command};
 
 /// What a person can read, lines per second.
@@ -54,6 +54,8 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => learn(|_| train_command::eval(&args))?,
         #[cfg(feature = "train")]
         Command::Compare(args) => learn(|stop| train_command::compare(&args, stop))?,
+        #[cfg(feature = "train")]
+        Command::Report(args) => crate::report_command::report(&args, &mut stdout())?,
         Command::Simulate(args) => simulate_command::simulate(&args, &mut stdout())?,
         Command::Bench(args) => measure(&args)?,
         Command::Completions { shell } => {
