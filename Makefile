@@ -1,9 +1,10 @@
 # `make demo` shows it, `make test` proves it; both fetch and build what they need.
-.PHONY: help setup build demo test bench clean
+.PHONY: help setup build demo demo-recording test bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    a recording is played, decoded and watched by three processes for 20 seconds"
+	@echo "make demo    a simulated fly is played, decoded and watched beside its truth, by three processes for 20 seconds"
+	@echo "make demo-recording   the same with a recorded fly and an untrained model: two channels, real motion, no action"
 	@echo "make test    format, lints, all tests, benches in their small form, documentation"
 	@echo "make build   target/release/haltere"
 	@echo "make bench   latency and rate on this machine"
@@ -24,6 +25,9 @@ build: .runtime/libonnxruntime.so
 
 demo: build
 	scripts/demo.sh
+
+demo-recording: build
+	scripts/demo.sh --recording
 
 # One profile for everything, so that nothing is compiled twice.
 test: setup

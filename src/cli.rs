@@ -5,6 +5,8 @@
 
 #[cfg(feature = "train")]
 mod calibrate;
+#[cfg(feature = "train")]
+pub mod report;
 pub mod simulate;
 #[cfg(feature = "train")]
 pub mod train;
@@ -71,6 +73,9 @@ pub enum Command {
     /// Train and score all methods on all populations; the table of the project.
     #[cfg(feature = "train")]
     Compare(train::CompareArgs),
+    /// Draw the page of an earlier run, evaluation or comparison anew from its report.json.
+    #[cfg(feature = "train")]
+    Report(report::ReportArgs),
     /// Make recordings of simulated flies with known truth: MC2P folders, raw TIFFs.
     Simulate(simulate::SimulateArgs),
     /// Measure this machine: latency per stage, sustained rate, registration.
@@ -221,6 +226,7 @@ Examples:
   haltere watch                                five lines a second; a table of latencies at the end
   haltere watch --json --frames 100 | jq .     every message's header as one JSON object a line
   haltere watch --truth labels.csv             the true action beside the decoded one, and the score
+  haltere watch --truth sim:seed=7,animal=9    the same of a simulated fly that is played by the same word
   haltere watch --source rig2 --endpoint tcp://10.0.0.1:5711")]
 pub struct WatchArgs {
     /// The daemon's `publish.endpoint`.
@@ -241,8 +247,9 @@ pub struct WatchArgs {
     /// A line for every decode instead of five a second.
     #[arg(long)]
     pub every_line: bool,
-    /// What the animal really did, by the microscope's frame numbers: a CSV with the columns frame,label. Shows the true action
-    /// beside the decoded one, and accuracy and balanced accuracy over the decodes of quality ok.
+    /// What the animal really did, by the microscope's frame numbers: a CSV with the columns frame,label, or the word that a
+    /// simulated fly is played by (with its `seconds`; rounds of `play --loop` are known from it). Shows the true action beside the
+    /// decoded one, and accuracy and balanced accuracy over the decodes of quality ok.
     #[arg(long, value_name = "FILE.csv|sim:SPEC")]
     pub truth: Option<String>,
     /// With --truth: a decode speaks of the frame so many frames before its own (the model's look-ahead).

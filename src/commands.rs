@@ -54,6 +54,8 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => learn(|_| train_command::eval(&args))?,
         #[cfg(feature = "train")]
         Command::Compare(args) => learn(|stop| train_command::compare(&args, stop))?,
+        #[cfg(feature = "train")]
+        Command::Report(args) => crate::report_command::report(&args, &mut stdout())?,
         Command::Simulate(args) => simulate_command::simulate(&args, &mut stdout())?,
         Command::Bench(args) => measure(&args)?,
         Command::Completions { shell } => {

@@ -53,6 +53,8 @@ pub mod log;
 pub mod model_command;
 pub mod play;
 pub mod report;
+#[cfg(feature = "train")]
+pub mod report_command;
 pub mod run;
 pub mod simulate_command;
 #[cfg(feature = "train")]

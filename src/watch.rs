@@ -208,16 +208,13 @@ impl<'a> Watcher<'a> {
         self.options.truth.as_ref()?.of(frame)
     }
 
-    /// What is shown of the truth: the true action, whether it was met, and the accuracies so far.
+    /// What is shown of the truth: whether it was met, the true action, and the accuracies so far.
     fn truth_text(&self, decode: &HeardDecode, truth: Option<&str>) -> String {
-        if self.options.truth.is_none() {
-            return String::new();
-        }
-        let met = if decode.action.as_deref() == truth { '=' } else { '≠' };
+        let met = if decode.action.as_deref() == truth { '✓' } else { '✗' };
         let truth = truth.map_or_else(|| "? ".to_owned(), |truth| format!("{met} {truth}"));
         let so_far = self.tally.score.accuracies();
         let so_far = so_far.map(|(a, b)| format!("accuracy {:5.1} %, balanced {:5.1} %", a * 100.0, b * 100.0));
-        format!("{truth:<14}  {:<34}  ", so_far.unwrap_or_default())
+        format!("{truth:<20}  {:<34}", so_far.unwrap_or_default())
     }
 
     fn sign_of_life(&mut self, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
@@ -257,24 +254,29 @@ impl<'a> Watcher<'a> {
         let frame = decode.frame.map_or("-".into(), |n| n.to_string());
         let action = decode.action.as_deref().unwrap_or("—");
         let confidence = decode.confidence.map_or(String::new(), |c| format!("{:.0} %", c * 100.0));
-        let motion = match self.plane.position().filter(|_| !untrusted) {
-            Some(([x, y], arrow)) => format!("({x:+5.2}, {y:+5.2}) {arrow} [{}]", self.plane.trail()),
-            None => format!("{:<27}", "embedding not yet known"),
-        };
         let shift = match decode.shift_px {
             Some([Some(dy), Some(dx)]) => format!("shift {dy:+6.2} {dx:+6.2} px"),
             _ => format!("{:<22}", "no shift"),
         };
         let quality = decode.quality.name();
         let latency = latency_text(decode, now_ns);
-        let truth = self.truth_text(decode, truth);
+        let beside =
+            if self.options.truth.is_some() { self.truth_text(decode, truth) } else { self.motion_text(untrusted) };
         let novelty = decode.novelty.map_or(String::new(), |n| format!("  novelty {n:.2}"));
         let reason = decode.reason.as_deref().map_or(String::new(), |r| format!("  ({r})"));
         writeln!(
             out,
-            "{frame:>8}  {action:<12}{confidence:>5}  {truth}{motion}  {shift}  {quality:<8}  {latency}{novelty}{reason}"
+            "{frame:>8}  {action:<18}{confidence:>5}  {beside}  {shift}  {quality:<8}  {latency}{novelty}{reason}"
         )?;
         out.flush()
+    }
+
+    /// Where the embedding is and where it goes; a line with the truth has no room for it.
+    fn motion_text(&mut self, untrusted: bool) -> String {
+        match self.plane.position().filter(|_| !untrusted) {
+            Some(([x, y], arrow)) => format!("({x:+5.2}, {y:+5.2}) {arrow} [{}]", self.plane.trail()),
+            None => format!("{:<27}", "embedding not yet known"),
+        }
     }
 }
 

@@ -93,8 +93,8 @@ fn the_true_action_stands_beside_the_decoded_one_and_the_score_at_the_end() {
     };
     let (text, report) = decodes(0, false);
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[4].contains("= rest") && lines[4].contains("accuracy 100.0 %, balanced 100.0 %"), "{}", lines[4]);
-    assert!(lines[7].contains("≠ walk") && lines[7].contains("accuracy  62.5 %, balanced  50.0 %"), "{}", lines[7]);
+    assert!(lines[4].contains("✓ rest") && lines[4].contains("accuracy 100.0 %, balanced 100.0 %"), "{}", lines[4]);
+    assert!(lines[7].contains("✗ walk") && lines[7].contains("accuracy  62.5 %, balanced  50.0 %"), "{}", lines[7]);
     assert!(lines[9].contains("? "), "nobody knows frame 9: {}", lines[9]);
     let score = report.truth.clone().unwrap();
     assert_eq!((score.frames, score.accuracy, score.balanced_accuracy), (8, Some(0.625), Some(0.5)));

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::frame::Quality;
 use crate::labels::{Labels, LabelsError};
+use crate::simulate::{self, RecipeError, Spec};
 use crate::wire::heard::HeardDecode;
 
 /// The true action of each frame of the microscope, by its number.
@@ -32,17 +33,27 @@ impl Truth {
     }
 }
 
-/// The truth that `--truth` names: a CSV file with the columns `frame,label`.
+/// The truth that `--truth` names: a CSV file with the columns `frame,label`, or the word of a simulated recording.
 ///
 /// # Errors
 /// [`LabelsError`] when it cannot be had.
 pub fn truth_of(spec: &str) -> Result<Truth, LabelsError> {
-    if let Some(simulated) = spec.strip_prefix("sim:") {
-        let cause = format!("this build knows no truth of the simulated fly {simulated:?}; name a CSV file");
-        return Err(LabelsError { path: spec.into(), cause });
+    if simulate::is_simulated(Path::new(spec)) {
+        return simulated(spec);
     }
     let at = Labels::read(Path::new(spec))?.texts_by_frame()?;
     Ok(Truth::new(move |frame| at.get(&frame).cloned()))
+}
+
+/// The truth of the recording that `play` plays for the same word. The word tells its length, and `play --loop` numbers frames
+/// on from one round to the next: frame n is frame n mod length of the recording.
+fn simulated(word: &str) -> Result<Truth, LabelsError> {
+    let spec: Spec = word.parse().map_err(|e: RecipeError| LabelsError { path: word.into(), cause: e.to_string() })?;
+    let simulate::Truth { labels, action_of_frame } = simulate::truth(&spec);
+    Ok(Truth::new(move |frame| {
+        let at = frame.checked_rem(action_of_frame.len() as u64)?;
+        labels.get(usize::from(*action_of_frame.get(at as usize)?)).cloned()
+    }))
 }
 
 /// How one true action fared.
@@ -158,5 +169,21 @@ mod tests {
         let truth = truth_of(file.path().to_str().unwrap()).unwrap();
         assert_eq!((truth.of(7).as_deref(), truth.of(8)), (Some("walk"), None));
         assert!(truth_of("/nowhere/truth.csv").unwrap_err().to_string().contains("/nowhere/truth.csv"));
+    }
+
+    #[test]
+    fn a_simulated_fly_is_known_by_its_word_and_again_in_every_round_of_a_loop() {
+        let word = "sim:seed=7,animal=9,trial=1,seconds=20";
+        let known = simulate::truth(&word.parse().unwrap());
+        let truth = truth_of(word).unwrap();
+        let frames = known.action_of_frame.len() as u64;
+        assert_eq!(frames, 320, "20 s at 16 Hz");
+        for frame in [0, 1, 150, frames - 1] {
+            let action = &known.labels[usize::from(known.action_of_frame[frame as usize])];
+            assert_eq!(truth.of(frame).as_ref(), Some(action));
+            assert_eq!(truth.of(frame + 3 * frames).as_ref(), Some(action));
+        }
+        let error = truth_of("sim:sead=7").unwrap_err().to_string();
+        assert!(error.contains("sim:sead=7") && error.contains("did you mean `seed`"), "{error}");
     }
 }
