@@ -87,9 +87,8 @@ impl<'a> Sampler<'a> {
         let late: Vec<Moment> =
             late.into_iter().filter(|m| m.frame + settings.look_ahead_frames >= cuts[m.trial] + window).collect();
         let swaps = settings.method.contrasts() && settings.augment.behavioural_swap.probability > 0.0;
-        let swap = swaps.then(|| {
-            SwapIndex::new(data, behaviour, &early, &settings.augment.behavioural_swap, &mut random)
-        });
+        let swap =
+            swaps.then(|| SwapIndex::new(data, behaviour, &early, &settings.augment.behavioural_swap, &mut random));
         let basis = behaviour::principal_components(data, behaviour, &early, &mut random);
         let mut by_kind = |moments: &[Moment]| -> Vec<Kinds> {
             let ends = piece_ends(data, moments, settings);
@@ -147,11 +146,8 @@ impl<'a> Sampler<'a> {
         let batch = &self.settings.batch;
         let peopled: Vec<usize> = (0..ends.len()).filter(|&animal| !ends[animal].is_empty()).collect();
         let first = random.random_range(0..peopled.len());
-        let pieces: Vec<Moment> = (0..batch.segments)
-            .map(|piece| {
-                drawn(&ends[peopled[(first + piece) % peopled.len()]], random)
-            })
-            .collect();
+        let pieces: Vec<Moment> =
+            (0..batch.segments).map(|piece| drawn(&ends[peopled[(first + piece) % peopled.len()]], random)).collect();
         let (window, length) = {
             let window = self.settings.network.window_frames;
             (window, batch.segment_frames(window))

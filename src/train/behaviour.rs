@@ -197,7 +197,12 @@ fn draw_near(half: impl Iterator<Item = f32>, own: f32, count: usize, random: &m
 }
 
 /// The strongest directions of the poses, `[columns, components]`, by subspace iteration from a seeded start.
-pub(super) fn principal_components(data: &Dataset, behaviour: &Behaviour, allowed: &[Moment], random: &mut Pcg64) -> Array2<f32> {
+pub(super) fn principal_components(
+    data: &Dataset,
+    behaviour: &Behaviour,
+    allowed: &[Moment],
+    random: &mut Pcg64,
+) -> Array2<f32> {
     let columns = behaviour.columns;
     let components = COMPONENTS.min(columns);
     let samples = 4096.min(allowed.len() * 4).max(1);

@@ -78,9 +78,8 @@ fn standardise(features: &mut Array2<f32>) {
 
 /// k-means (Lloyd) from a seeded k-means++ start.
 fn centres(features: &Array2<f32>, sorts: usize, random: &mut Pcg64) -> Array2<f32> {
-    let rows: Vec<usize> = (0..features.nrows().min(SAMPLES_MAX))
-        .map(|_| random.random_range(0..features.nrows()))
-        .collect();
+    let rows: Vec<usize> =
+        (0..features.nrows().min(SAMPLES_MAX)).map(|_| random.random_range(0..features.nrows())).collect();
     let samples = features.select(Axis(0), &rows);
     let mut centres = samples.select(Axis(0), &[0]);
     while centres.nrows() < sorts.min(samples.nrows()) {
