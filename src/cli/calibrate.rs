@@ -10,9 +10,13 @@ use super::{ConfigArgs, Progress, RecordingArgs};
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere calibrate models/fly.toml fly8.tif --out models/fly8
-  haltere calibrate models/fly.toml fly8.tif --labels fly8.csv --out models/fly8
+  haltere calibrate models/fly.toml fly8.tif --out models/fly8                      from some minutes of the new animal
+  haltere calibrate models/fly.toml fly8.tif --labels fly8.csv --out models/fly8    and what it did in some of them
+  haltere calibrate models/fly.toml sim:seed=1,animal=9,seconds=180 --out models/sim9
   haltere run --model models/fly8.toml
+
+For an animal under the microscope that no model was trained on: record it, calibrate, run. The model's weights stay as they are;
+what is written is a model beside it, for this animal only. A change that does not help is not kept, and said so.
 
 Without labels the embedding is aligned: the recording goes through the daemon's own preprocessing and encoder, and one shift
 of the raw embedding is found that brings the animal's moments nearer to those of training. It is kept only if moments that
@@ -35,7 +39,7 @@ pub struct CalibrateArgs {
     /// The new model: OUT.onnx and OUT.toml.
     #[arg(long, short, value_name = "OUT")]
     pub out: PathBuf,
-    /// What the animal did, for some frames.
+    /// What the animal did, for some frames; the names of actions are the model's (`haltere model inspect MODEL` lists them).
     #[arg(long, value_name = "LABELS.csv")]
     pub labels: Option<PathBuf>,
     /// Leave the embedding where it is; only with labels.

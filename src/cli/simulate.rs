@@ -14,14 +14,21 @@ use super::Progress;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere simulate flies --animals 8 --trials 2 --seconds 240 --seed 1
-  haltere simulate alike --set optics.rotation_deg_sd=0 --set optics.shift_px_sd=0     the same placement in every animal
-  haltere simulate again --recipe flies/recipe.toml --seed 2 --format both             other animals, raw TIFFs too
-  haltere simulate --show-recipe > recipe.toml                                         every knob with its default
+  haltere simulate flies                                   8 animals, 2 trials of 240 s each, for `haltere train --mc2p flies`
+  haltere simulate new --first-animal 9 --animals 1 --format tiff
+                                                           an animal that a model of `flies` never saw, as a microscope's file
+  haltere simulate alike --set optics.rotation_deg_sd=0 --set optics.shift_px_sd=0
+                                                           the same placement under the objective in every animal
+  haltere simulate again --recipe flies/recipe.toml --seed 2 --format both
+  haltere simulate --show-recipe > recipe.toml             every knob with its default
+
+The animals share a species: the same actions, the same kinds of neurons. What differs between them (placement, cells, expression,
+limbs, gait, habits) is what a decoder must survive, and each difference is a knob of the recipe.
 
 Each trial is a folder OUT/fly_01/001 of the MC2P layout: green.mm, red.mm (float32 counts), 2p_dff.mm, pose_3d.mm, indices.npy,
 rest.npy, and the truth: labels.csv by behaviour frame, truth.csv by two-photon frame. The same seed, recipe and numbers make
-the same bytes; the same fly is played live by `haltere play sim:seed=1,animal=1,trial=1`.")]
+the same bytes. Nothing needs to be written to play one: `haltere play sim:seed=1,animal=1,trial=1` sends the very frames of
+fly_01/001, and `haltere watch --truth sim:seed=1,animal=1,trial=1` knows what that fly does.")]
 pub struct SimulateArgs {
     /// Folder for the animals; must be empty or new.
     #[arg(value_name = "OUT", required_unless_present = "show_recipe")]
@@ -29,7 +36,7 @@ pub struct SimulateArgs {
     /// How many animals.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub animals: u64,
-    /// Number of the first animal.
+    /// Number of the first animal. An animal is the same whichever others are made with it.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub first_animal: u64,
     /// How many trials of each animal.
@@ -38,7 +45,7 @@ pub struct SimulateArgs {
     /// Length of a trial.
     #[arg(long, value_name = "S", default_value_t = crate::simulate::SECONDS_DEFAULT, value_parser = super::seconds)]
     pub seconds: f64,
-    /// Other seed, other animals of the same species.
+    /// Another seed makes another population of the same species.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// What animals are made of, TOML; also the recipe.toml of an earlier simulation.
@@ -47,7 +54,7 @@ pub struct SimulateArgs {
     /// Set one key of the recipe; may be given many times. Example: --set neurons.missing=0
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Which files.
+    /// Which files hold the frames; pose and truth are always written.
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = SimulateFormat::Mc2p)]
     pub format: SimulateFormat,
     /// Write into a folder that holds something, over trials of the same name.
@@ -64,9 +71,9 @@ pub struct SimulateArgs {
 /// Which files a trial gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SimulateFormat {
-    /// Memory maps of the MC2P layout.
+    /// Memory maps of the MC2P layout, for `train`.
     Mc2p,
-    /// raw.tif, both channels.
+    /// raw.tif with both channels, for `play`, `embed` and `calibrate`.
     Tiff,
     /// Both.
     Both,
