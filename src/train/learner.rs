@@ -95,7 +95,8 @@ impl Learner {
         let network = Network::new(spec, seed, device)?;
         let embedding = spec.embedding;
         let head = |n: u64, before: usize, after: usize| ProjectionHead::new(before, after, seed ^ (n << 32), device);
-        let contrast = |n| method.contrasts().then(|| head(n, embedding, settings.projection));
+        let projects = method.contrasts() && settings.projection > 0;
+        let contrast = |n| projects.then(|| head(n, embedding, settings.projection));
         let domain = |n| (method == Method::SimclrGrl).then(|| head(n, embedding, animals));
         let recurrent = (method == Method::RegressionRecurrent).then(|| gru(spec.features, embedding, seed, device));
         let regresses = matches!(method, Method::Regression | Method::RegressionRecurrent);
@@ -150,12 +151,13 @@ impl Learner {
     }
 
     fn contrast(&self, embedding: Tensor<2>, batch: &Batch, settings: &TrainSettings) -> Loss {
-        let heads = (&self.behaviour, &self.neural_head, &self.behaviour_head);
-        let (Some(behaviour), Some(neural_head), Some(behaviour_head)) = heads else {
-            return Loss::plain(embedding.sum() * 0.0);
-        };
+        let Some(behaviour) = &self.behaviour else { return Loss::plain(embedding.sum() * 0.0) };
         let other = behaviour.forward(behaviour_of(batch, &embedding.device()));
-        let (a, b) = (neural_head.forward(embedding.clone()), behaviour_head.forward(other.clone()));
+        let project = |head: &Option<ProjectionHead>, view: &Tensor<2>| match head {
+            Some(head) => head.forward(view.clone()),
+            None => view.clone(),
+        };
+        let (a, b) = (project(&self.neural_head, &embedding), project(&self.behaviour_head, &other));
         let mut total = loss::info_nce(a.clone(), b.clone(), settings.temperature);
         let views = [(embedding, &self.neural_domain), (other, &self.behaviour_domain)];
         for (view, domain) in views {

@@ -7,11 +7,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::Array2;
 
 use super::data::{Dataset, Moment, Representation};
+use super::frame_pass::{FramePass, FrameWeights};
 use super::learner::Learner;
 use super::spec::NetworkSpec;
 
 /// Frames encoded at once.
-const FRAMES_AT_ONCE: usize = 256;
+const FRAMES_AT_ONCE: usize = 512;
 /// Windows embedded at once.
 const WINDOWS_AT_ONCE: usize = 512;
 
@@ -56,7 +57,7 @@ impl Walk<'_> {
         let spec = self.spec;
         let mut values = Vec::with_capacity(moments.len() * spec.embedding);
         for of_trial in moments.chunk_by(|a, b| a.trial == b.trial) {
-            let features = features_of_trial(self.learner, self.data, of_trial[0].trial, self.device);
+            let features = features_of_trial(self, of_trial[0].trial);
             for moments in of_trial.chunks(WINDOWS_AT_ONCE) {
                 let mut windows = Vec::with_capacity(moments.len() * spec.window_frames * spec.features);
                 for moment in moments {
@@ -84,16 +85,22 @@ pub fn of_moments(data: &Dataset, moments: &[Moment], values: Vec<f32>) -> Repre
     }
 }
 
-/// `[frames, features]` of a whole trial.
-fn features_of_trial(learner: &Learner, data: &Dataset, trial: usize, device: &Device) -> Vec<f32> {
-    let (frames, shape) = (&data.trials[trial].frames, data.input);
-    let mut features = Vec::new();
+/// `[frames, features]` of a whole trial: on the CPU by the kernels that training uses, elsewhere by burn.
+fn features_of_trial(walk: &Walk<'_>, trial: usize) -> Vec<f32> {
+    let (frames, network) = (&walk.data.trials[trial].frames, &walk.learner.network);
+    let own = *walk.device == Device::flex();
+    let ready = || FramePass::new(walk.spec).and_then(|pass| Ok((pass, FrameWeights::of(&network.frame)?)));
+    let mut kernels = own.then(ready).and_then(Result::ok);
+    let mut features = Vec::with_capacity(frames.len() * walk.spec.features);
     for first in (0..frames.len()).step_by(FRAMES_AT_ONCE) {
         let last = (first + FRAMES_AT_ONCE).min(frames.len());
         let pixels: Vec<f32> = (first..last).flat_map(|index| frames.frame(index)).copied().collect();
-        let shape = [last - first, shape.channels, shape.height, shape.width];
-        let frames = Tensor::from_data(TensorData::new(pixels, shape), device);
-        features.extend(floats(learner.network.forward_frame(frames)));
+        let fast = kernels.as_mut().and_then(|(pass, weights)| pass.forward_eval(weights, &pixels).ok());
+        features.extend(fast.unwrap_or_else(|| {
+            let shape = walk.data.input;
+            let shape = [last - first, shape.channels, shape.height, shape.width];
+            floats(network.forward_frame(Tensor::from_data(TensorData::new(pixels, shape), walk.device)))
+        }));
     }
     features
 }

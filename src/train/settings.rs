@@ -138,7 +138,8 @@ pub struct TrainSettings {
     pub optimiser: Optimiser,
     /// τ of InfoNCE.
     pub temperature: f64,
-    /// Dimensions of the space of the contrast.
+    /// Dimensions of the space of the contrast, behind a projection head; 0 = no head, the embeddings themselves are contrasted.
+    /// A head may ignore what it does not need, and so lets the embedding keep it: identity, too.
     pub projection: usize,
     /// Weight of what `simclr-grl`, `-mmd` and `-coral` add to the contrast.
     pub alignment: f64,
@@ -304,7 +305,8 @@ impl TrainSettings {
         let decay = self.optimiser.weight_decay;
         within((0.0..=1.0).contains(&decay), "optimiser.weight_decay", &decay, "0 to 1")?;
         within((0.001..=10.0).contains(&self.temperature), "temperature", &self.temperature, "0.001 to 10")?;
-        within((2..=4096).contains(&self.projection), "projection", &self.projection, "2 to 4096")?;
+        let projection = self.projection;
+        within(projection == 0 || (2..=4096).contains(&projection), "projection", &projection, "0, or 2 to 4096")?;
         within((0.0..=1000.0).contains(&self.alignment), "alignment", &self.alignment, "0 to 1000")?;
         self.augment.check()
     }
