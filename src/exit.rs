@@ -12,6 +12,18 @@ use crate::publish::SinkError;
 use crate::simulate::RecipeError;
 use crate::simulate::write::WriteError;
 use crate::source::SourceError;
+#[cfg(feature = "train")]
+use crate::train::{
+    compare::CompareError,
+    data::StoreError,
+    dataset::DatasetError,
+    export::ExportError,
+    finish::FinishError,
+    fit::FitError,
+    report::{metrics::MetricsError, replace::ReplaceError, run_folder::RunFolderError},
+    settings::SettingError,
+    spec::SpecError,
+};
 
 /// What the process says when it leaves. The README lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +86,48 @@ impl ExitCode {
             Some(_) => return Some(Self::Sink),
             None => {}
         }
+        #[cfg(feature = "train")]
+        if let Some(code) = Self::of_training(cause) {
+            return Some(code);
+        }
         let is = [
             (cause.is::<ConfigError>() || cause.is::<RecipeError>(), Self::Config),
             (cause.is::<ModelError>(), Self::Model),
             (cause.is::<SourceError>() || cause.is::<LabelsError>(), Self::Source),
             (cause.is::<SinkError>(), Self::Sink),
+        ];
+        is.into_iter().find(|(fits, _)| *fits).map(|(_, code)| code)
+    }
+
+    /// A setting is a configuration, recordings are a source, and a run's folder is where something is to be delivered.
+    #[cfg(feature = "train")]
+    fn of_training(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if let Some(CompareError::Fit(inner)) = cause.downcast_ref() {
+            return Self::of_training(inner);
+        }
+        match cause.downcast_ref::<FitError>() {
+            Some(FitError::Setting(_) | FitError::Spec(_)) => return Some(Self::Config),
+            Some(FitError::TooShort(_) | FitError::NoLabels) => return Some(Self::Source),
+            Some(FitError::Diverged { .. }) => return Some(Self::Stage),
+            Some(FitError::Save(_)) => return Some(Self::Sink),
+            _ => {}
+        }
+        match cause.downcast_ref::<FinishError>() {
+            Some(FinishError::Export(ExportError::Model(inner))) => return Self::of_cause(inner),
+            Some(FinishError::Export(ExportError::Encode(inner))) => return Self::of_cause(inner),
+            Some(FinishError::Export(_) | FinishError::Parity { .. }) => return Some(Self::Model),
+            _ => {}
+        }
+        match cause.downcast_ref::<RunFolderError>() {
+            Some(RunFolderError::Name { .. }) => return Some(Self::Usage),
+            Some(RunFolderError::Io { .. }) => return Some(Self::Sink),
+            _ => {}
+        }
+        let is = [
+            (cause.is::<SettingError>() || cause.is::<SpecError>(), Self::Config),
+            (cause.is::<DatasetError>() || cause.is::<StoreError>(), Self::Source),
+            (cause.is::<ReplaceError>() || cause.is::<MetricsError>(), Self::Sink),
+            (matches!(cause.downcast_ref(), Some(CompareError::File { .. })), Self::Sink),
         ];
         is.into_iter().find(|(fits, _)| *fits).map(|(_, code)| code)
     }
@@ -134,6 +183,27 @@ mod tests {
         let mismatch = EncodeError::Mismatch { model: text(), what: text(), found: text(), expected: text() };
         assert_eq!(of(mismatch), ExitCode::Model);
         assert_eq!(of(EncodeError::Runtime { cause: text() }), ExitCode::OnnxRuntime);
+    }
+
+    #[cfg(feature = "train")]
+    #[test]
+    fn training_tells_settings_recordings_files_and_models_apart() {
+        let of = |error: anyhow::Error| ExitCode::of(&error);
+        let setting = || SettingError { key: "steps".into(), value: "0".into(), bound: "1 or more".into() };
+        assert_eq!(of(FitError::from(setting()).into()), ExitCode::Config);
+        assert_eq!(of(CompareError::from(FitError::from(setting())).into()), ExitCode::Config);
+        assert_eq!(of(setting().into()), ExitCode::Config);
+        assert_eq!(of(CompareError::from(FitError::NoLabels).into()), ExitCode::Source);
+        assert_eq!(of(DatasetError::NoAnimalLeft { known: "fly_1".into() }.into()), ExitCode::Source);
+        assert_eq!(of(FitError::Diverged { step: 1, loss: f32::NAN, rate: 1.0 }.into()), ExitCode::Stage);
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(of(RunFolderError::Io { path: "runs".into(), cause: full() }.into()), ExitCode::Sink);
+        assert_eq!(of(CompareError::File { path: "a.json".into(), cause: "full".into() }.into()), ExitCode::Sink);
+        assert_eq!(of(FinishError::Parity { difference: 1.0, frames: 3 }.into()), ExitCode::Model);
+        let runtime = EncodeError::Runtime { cause: "missing".to_owned() };
+        assert_eq!(of(FinishError::from(ExportError::from(runtime)).into()), ExitCode::OnnxRuntime);
+        let name = RunFolderError::Name { name: "..".into(), cause: "leaves".into() };
+        assert_eq!(of(name.into()), ExitCode::Usage);
     }
 
     #[test]

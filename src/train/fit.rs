@@ -214,10 +214,11 @@ impl<'a> Fit<'a> {
             let best = matches!(look, Progress::Look { best: true, .. });
             tell(look);
             if let Some((best_folder, last_folder)) = checkpoints {
-                self.save(last_folder)?;
+                // The best one first: a kill between the two then repeats these steps, and writes the same once more.
                 if best {
                     self.save(best_folder)?;
                 }
+                self.save(last_folder)?;
             }
             let patience = self.settings.patience;
             if patience > 0 && self.state.looks_without_better >= patience {

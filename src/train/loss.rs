@@ -63,8 +63,8 @@ fn membership(group_of: &[usize], device: &Device) -> Option<Tensor<2>> {
     (kept.len() > 1).then(|| Tensor::from_data(TensorData::new(values, [kept.len(), group_of.len()]), device))
 }
 
-/// Squared maximum mean discrepancy between groups of rows (biased, Gaussian kernels of widths 0.5, 1 and 2 times √2·σ with
-/// σ² = `variance`), mean over all pairs of groups (Gretton et al. 2012). 0 when there are fewer than two groups.
+/// Squared maximum mean discrepancy between groups of rows (biased, mean of Gaussian kernels `exp(−‖x−y‖² / 2s²)` with s = σ/2,
+/// σ and 2σ, σ² = `variance`), mean over all pairs of groups (Gretton et al. 2012). 0 when there are fewer than two groups.
 pub fn mmd(rows: Tensor<2>, group_of: &[usize], variance: f64) -> Tensor<1> {
     let device = rows.device();
     let Some(member) = membership(group_of, &device) else { return Tensor::zeros([1], &device) };
@@ -116,6 +116,11 @@ pub fn coral(rows: Tensor<2>, group_of: &[usize]) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::evaluate::reference_losses;
+    use ndarray::Array2;
+    use rand::SeedableRng;
+    use rand_distr::{Distribution, StandardNormal};
+    use rand_pcg::Pcg64;
 
     fn rows(values: &[f32], columns: usize, device: &Device) -> Tensor<2> {
         Tensor::from_data(TensorData::new(values.to_vec(), [values.len() / columns, columns]), device)
@@ -181,5 +186,70 @@ mod tests {
         assert!((scalar(coral(wide, &groups)) - 4.0).abs() < 1e-4);
         assert_eq!(scalar(mmd(same.clone(), &[0; 4], 1.0)), 0.0);
         assert_eq!(scalar(coral(same, &[0; 4])), 0.0);
+    }
+
+    /// Rows that a seed draws, as numbers for the reference and as a tensor.
+    fn drawn(count: usize, columns: usize, unit: bool, seed: u64, device: &Device) -> (Array2<f64>, Tensor<2>) {
+        let mut random = Pcg64::seed_from_u64(seed);
+        let mut draw = Array2::from_shape_simple_fn((count, columns), || StandardNormal.sample(&mut random));
+        if unit {
+            draw.outer_iter_mut().for_each(|mut row: ndarray::ArrayViewMut1<f64>| row /= row.dot(&row).sqrt());
+        }
+        let values: Vec<f32> = draw.iter().map(|&v| v as f32).collect();
+        (draw, rows(&values, columns, device))
+    }
+
+    fn assert_close(found: f32, expected: f64, what: &str) {
+        assert!((f64::from(found) - expected).abs() < 1e-5 * expected.abs().max(1.0), "{what}: {found}, {expected}");
+    }
+
+    /// Mean over all pairs of groups.
+    fn over_pairs(
+        groups: &[Array2<f64>],
+        distance: impl Fn(ndarray::ArrayView2<f64>, ndarray::ArrayView2<f64>) -> f64,
+    ) -> f64 {
+        let pairs: Vec<f64> = (0..groups.len())
+            .flat_map(|a| (0..a).map(move |b| (a, b)))
+            .map(|(a, b)| distance(groups[a].view(), groups[b].view()))
+            .collect();
+        pairs.iter().sum::<f64>() / pairs.len() as f64
+    }
+
+    #[test]
+    fn info_nce_is_that_of_plain_loops() {
+        let device = Device::flex();
+        for (seed, count, temperature) in [(1, 2, 1.0), (2, 33, 0.1), (3, 64, 0.5)] {
+            let (a, a_rows) = drawn(count, 7, true, seed, &device);
+            let (b, b_rows) = drawn(count, 7, true, seed + 100, &device);
+            let expected = reference_losses::info_nce(a.view(), b.view(), temperature);
+            assert_close(scalar(info_nce(a_rows, b_rows, temperature)), expected, "InfoNCE");
+        }
+    }
+
+    #[test]
+    fn mmd_and_coral_are_those_of_plain_loops_over_all_pairs_of_groups() {
+        let device = Device::flex();
+        // Three groups of different size, interleaved, each moved and stretched; the fourth has one row and does not count.
+        let group_of: Vec<usize> = (0..41).map(|row| if row == 40 { 3 } else { [0, 1, 2, 1, 0, 1][row % 6] }).collect();
+        let (mut values, _) = drawn(group_of.len(), 5, false, 9, &device);
+        for (mut row, &group) in values.outer_iter_mut().zip(&group_of) {
+            row.mapv_inplace(|v| v * (1.0 + 0.4 * group as f64) + 0.3 * group as f64);
+        }
+        let narrow: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+        let groups: Vec<Array2<f64>> = (0..3)
+            .map(|g| {
+                let own: Vec<usize> = (0..group_of.len()).filter(|&row| group_of[row] == g).collect();
+                values.select(ndarray::Axis(0), &own)
+            })
+            .collect();
+        for variance in [0.3, 4.0] {
+            let sigmas = [0.5, 1.0, 2.0].map(|times: f64| times * f64::sqrt(variance));
+            let expected = over_pairs(&groups, |a, b| reference_losses::mmd2(a, b, &sigmas, false));
+            assert_close(scalar(mmd(rows(&narrow, 5, &device), &group_of, variance)), expected, "MMD");
+            assert!(expected > 0.01, "nothing to be found: {expected}");
+        }
+        let expected = over_pairs(&groups, reference_losses::coral);
+        assert_close(scalar(coral(rows(&narrow, 5, &device), &group_of)), expected, "CORAL");
+        assert!(expected > 0.01, "nothing to be found: {expected}");
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indicatif::ProgressBar;
 
 use super::eval::write_all;
-use super::{Loader, bar, device, settings, show, shown};
+use super::{Loader, bar, device, settings, show, shown, usage};
 use crate::cli::train::CompareArgs;
 use crate::train::compare::{CompareError, Contender, Fold, Job, Outcome};
 use crate::train::data::Dataset;
@@ -64,12 +64,13 @@ fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
         for &seed in &args.seeds {
             let window = settings(Method::Haltere, seed, &args.learn)?.network.window_frames;
             let animals = loader.animals();
-            anyhow::ensure!(
-                args.unseen < animals.len(),
-                "--unseen {}: {name} has only {} animals, and some must be trained on",
-                args.unseen,
-                animals.len()
-            );
+            if args.unseen >= animals.len() {
+                return Err(usage(format!(
+                    "--unseen {}: {name} has {} animals, and at least one must be trained on: lower --unseen, or add animals",
+                    args.unseen,
+                    animals.len()
+                )));
+            }
             // Another seed leaves out others.
             let first = seed as usize * args.unseen;
             let unseen: Vec<usize> = (0..args.unseen).map(|n| (first + n) % animals.len()).collect();

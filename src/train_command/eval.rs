@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Loader, bar, show, shown};
+use super::{Loader, bar, show, shown, usage};
 use crate::cli::train::EvalArgs;
 use crate::encode::Encoder;
 use crate::frame::Tensor;
@@ -34,7 +34,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     loader.input = Some(manifest.input);
     let animals = loader.animals();
     if let Some(unknown) = args.unseen.iter().find(|name| !animals.contains(name)) {
-        anyhow::bail!("--unseen {unknown}: no such animal; there are {}", animals.join(", "));
+        return Err(usage(format!("--unseen {unknown}: no such animal; there are {}", animals.join(", "))));
     }
     let data = loader.load(&animals, manifest.window_frames, true)?;
     let off = (data.frame_rate_hz / manifest.frame_rate_hz - 1.0).abs();

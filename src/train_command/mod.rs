@@ -21,6 +21,7 @@ pub use train::train;
 
 use crate::cli::Progress;
 use crate::cli::train::{DataArgs, LearnArgs, TrainDevice};
+use crate::exit::{ExitCode, Failure};
 use crate::frame::Shape;
 use crate::preprocess::parameters::Parameters;
 use crate::train::data::Dataset;
@@ -54,7 +55,9 @@ impl<'a> Loader<'a> {
     /// The only one that was named.
     fn one(args: &'a DataArgs, progress: Progress) -> anyhow::Result<Self> {
         let mut all = Self::all(args, progress)?;
-        anyhow::ensure!(all.len() == 1, "this command takes one data set, {} were named", all.len());
+        if all.len() != 1 {
+            return Err(usage(format!("this command takes one data set, {} were named", all.len())));
+        }
         all.pop().map(|(_, loader)| loader).context("no data set was named")
     }
 
@@ -124,11 +127,17 @@ fn device(asked: TrainDevice) -> anyhow::Result<Device> {
         #[cfg(feature = "cuda")]
         TrainDevice::Cuda => Ok(Device::cuda(0)),
         #[cfg(not(feature = "cuda"))]
-        TrainDevice::Cuda => anyhow::bail!(
-            "--device cuda: this haltere was built without CUDA training; build it with `cargo build --release --features cuda` \
-             on a machine with an NVIDIA driver, or leave --device out"
-        ),
+        TrainDevice::Cuda => Err(usage(
+            "--device cuda: this haltere was built without CUDA training; build it with `cargo build --release --features \
+             cuda` on a machine with an NVIDIA driver, or leave --device out"
+                .to_owned(),
+        )),
     }
+}
+
+/// Something that was typed cannot be done.
+fn usage(what: String) -> anyhow::Error {
+    Failure { code: ExitCode::Usage, what }.into()
 }
 
 fn shown(progress: Progress) -> bool {

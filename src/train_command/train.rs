@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use burn::tensor::Device;
 
 use super::show::{self, Curves};
-use super::{Loader, bar, device, settings, shown};
+use super::{Loader, bar, device, settings, shown, usage};
 use crate::cli::train::TrainArgs;
 use crate::model::{Kind, Provenance as ModelProvenance};
 use crate::train::behaviour::Behaviour;
@@ -48,11 +48,12 @@ const HELD_OUT_FROM: usize = 4;
 /// # Errors
 /// What was wrong with the arguments, the data, the training or the files.
 pub fn train(args: &TrainArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        args.method.exports(),
-        "method `{}` is for `haltere compare` only: no daemon could run what it makes",
-        args.method.name()
-    );
+    if !args.method.exports() {
+        let name = args.method.name();
+        return Err(usage(format!(
+            "--method {name}: no daemon could run what it makes; it is one of those that `haltere compare` sets against the others"
+        )));
+    }
     refuse_to_overwrite(args)?;
     let loader = Loader::one(&args.data, args.learn.progress)?;
     let settings = settings(args.method, args.seed, &args.learn)?;
@@ -95,10 +96,12 @@ fn split(
         named => named.to_vec(),
     };
     if let Some(unknown) = held.iter().find(|name| !all.contains(name)) {
-        anyhow::bail!("--hold-out {unknown}: no such animal; there are {}", all.join(", "));
+        return Err(usage(format!("--hold-out {unknown}: no such animal; there are {}", all.join(", "))));
     }
     let rest: Vec<String> = all.iter().filter(|name| !held.contains(name)).cloned().collect();
-    anyhow::ensure!(!rest.is_empty(), "--hold-out leaves no animal to train on");
+    if rest.is_empty() {
+        return Err(usage(format!("--hold-out leaves no animal to train on; there are {}", all.join(", "))));
+    }
     let window = settings.network.window_frames;
     let training = loader.load(&rest, window, true)?;
     if held.is_empty() {

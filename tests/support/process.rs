@@ -65,6 +65,17 @@ pub fn haltere<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Comma
     command
 }
 
+/// The same, working in `folder`: ONNX Runtime is then not found by a relative path.
+pub fn in_folder<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = haltere(arguments);
+    command.current_dir(folder);
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(".runtime/libonnxruntime.so");
+    if std::env::var_os("ORT_DYLIB_PATH").is_none() && fetched.is_file() {
+        command.env("ORT_DYLIB_PATH", fetched);
+    }
+    command
+}
+
 /// What a process left.
 #[derive(Debug)]
 pub struct Finished {
