@@ -57,6 +57,10 @@ pub struct Augmentations {
     pub standardise_behaviour: bool,
     /// Poses of other animals.
     pub behavioural_swap: Swap,
+    /// Neural swap: beside its own behaviour, a neural window is drawn to that of another animal whose behaviour is the nearest
+    /// in the batch, and away from all others, those of its own animal too. Probability: share of the windows. Magnitude:
+    /// weight of this second contrast.
+    pub neural_swap: Strength,
     /// A neural window is mixed with that of another animal whose behaviour is the nearest in the batch. Magnitude: largest
     /// share of the other, 0 to 1.
     pub neural_mix: Strength,
@@ -104,6 +108,7 @@ impl Augmentations {
         Self {
             standardise_behaviour: true,
             behavioural_swap: Swap { probability: 1.0, neighbours: 32, candidates: 4096, neighbourhood: 7 },
+            neural_swap: strength(1.0, 0.5),
             neural_mix: strength(0.5, 0.5),
             calcium: strength(0.5, 0.5),
             calcium_decay_s: 0.8,
@@ -120,10 +125,11 @@ impl Augmentations {
     }
 
     /// The groups that an ablation leaves out one by one.
-    pub fn switches() -> [Switch; 7] {
+    pub fn switches() -> [Switch; 8] {
         [
             ("behavioural swap", |a| a.behavioural_swap.probability = 0.0),
             ("behaviour standardised per animal", |a| a.standardise_behaviour = false),
+            ("neural swap", |a| a.neural_swap.probability = 0.0),
             ("neural mix", |a| a.neural_mix.probability = 0.0),
             ("calcium", |a| a.calcium.probability = 0.0),
             ("placement", |a| a.placement.probability = 0.0),
@@ -146,6 +152,7 @@ impl Augmentations {
     /// The first one outside its range.
     pub fn check(&self) -> Result<(), SettingError> {
         let strengths = [
+            ("neural_swap", self.neural_swap, 100.0),
             ("neural_mix", self.neural_mix, 1.0),
             ("calcium", self.calcium, 10.0),
             ("noise", self.noise, 10.0),

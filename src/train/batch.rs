@@ -37,6 +37,8 @@ pub struct Batch {
     pub behaviour_frames: usize,
     /// Values of a behaviour frame.
     pub behaviour_columns: usize,
+    /// For each window the one of another animal whose behaviour is the nearest, and whether it is drawn to it.
+    pub partners: Option<Vec<(usize, bool)>>,
     /// For each window the one it is mixed with, and with how much of it.
     pub mix: Option<Vec<(usize, f32)>>,
 }
@@ -180,8 +182,11 @@ impl<'a> Sampler<'a> {
         let labels: Vec<Option<u8>> = moments.iter().map(|m| self.data.trials[m.trial].label[m.frame]).collect();
         let weight = |label: &Option<u8>| label.map_or(0.0, |l| self.label_weights[usize::from(l)]);
         let label_weights = labels.iter().map(weight).collect();
-        let mix = (settings.method.contrasts() && settings.augment.neural_mix.probability > 0.0)
-            .then(|| self.mix(&moments, &animals, random));
+        let augment = &settings.augment;
+        let needed = augment.neural_mix.probability > 0.0 || augment.neural_swap.probability > 0.0;
+        let nearest = (settings.method.contrasts() && needed).then(|| self.nearest(&moments, &animals));
+        let partners = nearest.as_ref().map(|nearest| draw_partners(nearest, augment, random));
+        let mix = nearest.as_ref().map(|nearest| draw_mix(nearest, augment, random));
         Batch {
             frames,
             frame_count,
@@ -193,6 +198,7 @@ impl<'a> Sampler<'a> {
             behaviour,
             behaviour_frames: settings.behaviour.frames,
             behaviour_columns: self.behaviour.columns,
+            partners,
             mix,
         }
     }
@@ -224,9 +230,8 @@ impl<'a> Sampler<'a> {
         frames
     }
 
-    /// For each window the nearest by behaviour among those of other animals, and how much of it is mixed in.
-    fn mix(&self, moments: &[Moment], animals: &[usize], random: &mut Pcg64) -> Vec<(usize, f32)> {
-        let strength = self.settings.augment.neural_mix;
+    /// For each window the nearest by behaviour among those of other animals; `None` when there is no other animal.
+    fn nearest(&self, moments: &[Moment], animals: &[usize]) -> Vec<Option<usize>> {
         let pose = |m: &Moment| {
             let newest = self.data.trials[m.trial].behaviour_at[m.frame] as usize;
             [0, 6, 12].map(|back| self.behaviour.pose(m.trial, newest.saturating_sub(back)))
@@ -241,13 +246,28 @@ impl<'a> Sampler<'a> {
         (0..moments.len())
             .map(|own| {
                 let others = (0..moments.len()).filter(|&other| animals[other] != animals[own]);
-                let nearest = others.min_by(|&a, &b| distance(own, a).total_cmp(&distance(own, b)));
-                let mixed = random.random::<f64>() < strength.probability;
-                let share = strength.magnitude * random.random::<f32>();
-                nearest.filter(|_| mixed).map_or((own, 0.0), |other| (other, share))
+                others.min_by(|&a, &b| distance(own, a).total_cmp(&distance(own, b)))
             })
             .collect()
     }
+}
+
+fn draw_partners(nearest: &[Option<usize>], augment: &Augmentations, random: &mut Pcg64) -> Vec<(usize, bool)> {
+    let one = |(own, partner): (usize, &Option<usize>)| {
+        let drawn = random.random::<f64>() < augment.neural_swap.probability;
+        partner.map_or((own, false), |partner| (partner, drawn))
+    };
+    nearest.iter().enumerate().map(one).collect()
+}
+
+fn draw_mix(nearest: &[Option<usize>], augment: &Augmentations, random: &mut Pcg64) -> Vec<(usize, f32)> {
+    let strength = augment.neural_mix;
+    let one = |(own, partner): (usize, &Option<usize>)| {
+        let mixed = random.random::<f64>() < strength.probability;
+        let share = strength.magnitude * random.random::<f32>();
+        partner.filter(|_| mixed).map_or((own, 0.0), |partner| (partner, share))
+    };
+    nearest.iter().enumerate().map(one).collect()
 }
 
 /// A moment of any kind, all kinds alike. There is at least one.

@@ -159,6 +159,11 @@ impl Learner {
         };
         let (a, b) = (project(&self.neural_head, &embedding), project(&self.behaviour_head, &other));
         let mut total = loss::info_nce(a.clone(), b.clone(), settings.temperature);
+        let swap = settings.augment.neural_swap;
+        if let Some(partners) = batch.partners.as_ref().filter(|_| swap.probability > 0.0) {
+            let second = loss::partner_nce(a.clone(), partners, settings.temperature);
+            total = total + second * f64::from(swap.magnitude);
+        }
         let views = [(embedding, &self.neural_domain), (other, &self.behaviour_domain)];
         for (view, domain) in views {
             let extra = match settings.method {

@@ -14,6 +14,18 @@ pub fn info_nce(a: Tensor<2>, b: Tensor<2>, temperature: f64) -> Tensor<1> {
     (diagonal_nll(logits.clone()) + diagonal_nll(logits.transpose())) / 2.0
 }
 
+/// The contrast within one view: each row `i` of `rows` `[B,E]` (length 1) is drawn to row `partners[i].0` and away from all
+/// others, where `partners[i].1` says so; mean over those rows, 0 without any. A row is never its own rival.
+pub fn partner_nce(rows: Tensor<2>, partners: &[(usize, bool)], temperature: f64) -> Tensor<1> {
+    let device = rows.device();
+    let [batch, _] = rows.dims();
+    let itself = Tensor::<2>::eye(batch, &device) * -1e4;
+    let logits = rows.clone().matmul(rows.transpose()) / temperature + itself;
+    let classes: Vec<usize> = partners.iter().map(|&(partner, _)| partner).collect();
+    let weights: Vec<f32> = partners.iter().map(|&(_, drawn)| f32::from(u8::from(drawn))).collect();
+    cross_entropy(logits, &classes, &weights)
+}
+
 /// Mean of −log softmax at the diagonal, row by row.
 fn diagonal_nll(logits: Tensor<2>) -> Tensor<1> {
     let [batch, _] = logits.dims();
@@ -139,6 +151,16 @@ mod tests {
         assert!((scalar(info_nce(unit.clone(), unit.clone(), 0.5)) - expected).abs() < 1e-6);
         let (paired, others) = similarities(unit.clone(), unit);
         assert_eq!((scalar(paired), scalar(others)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn a_partner_contrast_is_the_hand_computation_and_leaves_out_rows_that_are_not_drawn() {
+        let device = Device::flex();
+        let three = rows(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], 2, &device);
+        // row 0: its partner 1 has cosine 1, the rival 2 has cosine 0, at τ = 1
+        let found = scalar(partner_nce(three.clone(), &[(1, true), (0, false), (2, false)], 1.0));
+        assert!((found - (1.0 + (-1.0_f32).exp()).ln()).abs() < 1e-6, "{found}");
+        assert_eq!(scalar(partner_nce(three, &[(1, false), (0, false), (0, false)], 1.0)), 0.0);
     }
 
     #[test]

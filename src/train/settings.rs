@@ -76,7 +76,7 @@ impl Method {
             Self::SimclrMmd => "InfoNCE and the maximum mean discrepancy between animals on each modality",
             Self::SimclrCoral => "InfoNCE and correlation alignment between animals on each modality",
             Self::Haltere => {
-                "symmetric InfoNCE with behavioural swap, neural mix, calcium and placement augmentation, \
+                "symmetric InfoNCE with behavioural swap, neural swap and mix, calcium and placement augmentation, \
                 behaviour standardised per animal"
             }
         }
@@ -273,7 +273,7 @@ impl TrainSettings {
             batch: Batch { segments, windows: 4, stride_frames: 8, kinds: 16 },
             optimiser: Optimiser { learning_rate: 2e-3, weight_decay: 1e-4, warmup_steps: (steps / 20).max(1) },
             temperature: 0.1,
-            projection: 64,
+            projection: if method == Method::Haltere { 0 } else { 64 },
             alignment: 1.0,
             augment,
         }
