@@ -180,6 +180,8 @@ impl<'a> Fit<'a> {
     /// [`FitError::Save`].
     pub fn save(&self, checkpoint: &Path) -> Result<(), FitError> {
         let other = |e: &dyn std::fmt::Display| std::io::Error::other(e.to_string());
+        // burn keeps the newest running statistics aside until somebody asks for them, and would write those of a step before.
+        drop(self.learner());
         replace_folder(checkpoint, |folder| {
             self.learner.clone().save_file(folder.join(FILES[0])).map_err(|e| other(&e))?;
             self.optimiser.save(folder.join(FILES[1])).map_err(|e| other(&e))?;
