@@ -96,5 +96,5 @@ if [ "$what" = simulated ]; then
   echo
   echo "The fly is made by \`haltere simulate\`'s code, frame by frame; what it does is known, so that a decode can be wrong."
   sed -n "s/^trained_on = \"\(.*\)\"/The model was trained on other flies of the same kind: \1./p" "$model"
-  echo "Balanced accuracy: the mean over the actions that came. Twenty seconds are few; the README has the table over many flies."
+  echo "Balanced accuracy: the mean over the actions that came. One fly and some seconds are few: benches/results has more."
 fi
