@@ -20,16 +20,21 @@ setup: .runtime/libonnxruntime.so .venv/ready
 .venv/ready: tests/requirements.txt scripts/make-venv.sh
 	scripts/make-venv.sh
 
+# A bench is named because the tools of tests then join in, and ask some crates for more features: as in `test`.
 build: .runtime/libonnxruntime.so
-	cargo build --release --locked
+	cargo build --release --locked --bin haltere --bench registration
 
 demo: build
 	scripts/demo.sh
 
+<<<<<<< HEAD
 demo-recording: build
 	scripts/demo.sh --recording
 
 # One profile for everything, so that nothing is compiled twice.
+=======
+# One profile for everything and (see `build`) one set of features, so that nothing is compiled twice.
+>>>>>>> evaluate2
 test: setup
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
