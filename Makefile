@@ -27,14 +27,10 @@ build: .runtime/libonnxruntime.so
 demo: build
 	scripts/demo.sh
 
-<<<<<<< HEAD
 demo-recording: build
 	scripts/demo.sh --recording
 
-# One profile for everything, so that nothing is compiled twice.
-=======
 # One profile for everything and (see `build`) one set of features, so that nothing is compiled twice.
->>>>>>> evaluate2
 test: setup
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings

@@ -255,7 +255,7 @@ impl TrainSettings {
     pub fn preset(preset: Preset, method: Method, seed: u64) -> Self {
         let (steps, widths, features, embedding) = match preset {
             Preset::Quick => (300, vec![16, 32, 48], 64, 64),
-            Preset::Standard => (1500, vec![24, 48, 64], 64, 128),
+            Preset::Standard => (900, vec![24, 48, 64], 64, 64),
             Preset::Paper => (20_000, vec![48, 80, 128, 160], 128, 128),
         };
         let segments = if preset == Preset::Paper { 64 } else { 32 };
