@@ -13,11 +13,12 @@ use burn::tensor::Device;
 use super::show::{self, Curves};
 use super::{Loader, bar, device, settings, shown, usage};
 use crate::cli::train::TrainArgs;
-use crate::model::{Kind, Provenance as ModelProvenance};
+use crate::encode::Encoder;
+use crate::model::{Kind, Model, Provenance as ModelProvenance};
 use crate::train::behaviour::Behaviour;
 use crate::train::data::{Dataset, Origin};
 use crate::train::evaluate::{Evaluation, Options, Setting, evaluate};
-use crate::train::export::Details;
+use crate::train::export::{Details, write};
 use crate::train::finish::{self, Head};
 use crate::train::fit::{Ended, Fit, Progress};
 use crate::train::learner::Learner;
@@ -155,6 +156,7 @@ impl Run<'_> {
     ) -> anyhow::Result<Option<(Learner, NetworkSpec, Curves)>> {
         let behaviour = Behaviour::standardised(self.training, self.settings.augment.standardise_behaviour);
         let mut fit = Fit::new(self.training, &behaviour, self.settings, device)?;
+        self.rehearse_export(&fit)?;
         if let Some(checkpoint) = resumed {
             fit = fit.resume(checkpoint)?;
             self.folder.note_resumption(fit.state().step as u64)?;
@@ -203,6 +205,18 @@ impl Run<'_> {
         }
         curves.best_step = Some(fit.state().step as u64);
         Ok(Some((fit.learner(), fit.spec().clone(), curves)))
+    }
+
+    /// Exports the untrained network and opens it: a missing ONNX Runtime is told before hours of training, not after.
+    fn rehearse_export(&self, fit: &Fit<'_>) -> anyhow::Result<()> {
+        let folder = std::env::temp_dir().join(format!("haltere-train-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let opened = write(&fit.learner().network, fit.spec(), &self.details(), &folder)
+            .and_then(|path| Ok(Encoder::open(&Model::load(&path)?, None, 1)?));
+        // A folder that cannot be removed is a few kilobytes in the place for such.
+        let _ = std::fs::remove_dir_all(&folder);
+        opened?;
+        Ok(())
     }
 
     /// Probe, calibration, scores, export, report, card.
