@@ -79,7 +79,7 @@ pub fn write(network: &Network, spec: &NetworkSpec, details: &Details, folder: &
     write_learnt(network, spec, details, &Learnt::default(), folder)
 }
 
-/// As [`write`], with what training learnt beside the network.
+/// As [`write()`], with what training learnt beside the network.
 ///
 /// # Errors
 /// Any [`ExportError`] but [`ExportError::Encode`].
