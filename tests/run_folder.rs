@@ -61,10 +61,3 @@ fn the_table_holds_each_step_once_and_a_hole_is_an_empty_cell() {
     assert_eq!(told, [("100", "4.5", ""), ("200", "3.25", ""), ("300", "2.5", "0.75")]);
     assert_eq!(run.provenance().unwrap().resumed.len(), 1);
 }
-
-/// For the eye, and for the real TensorBoard: writes the run to the folder in `HALTERE_DEMO_RUNS`.
-#[test]
-#[ignore = "for the eye: HALTERE_DEMO_RUNS=runs cargo test --release --test run_folder -- --ignored"]
-fn the_run_is_kept() {
-    write_run(Path::new(&std::env::var("HALTERE_DEMO_RUNS").expect("HALTERE_DEMO_RUNS names a folder")));
-}

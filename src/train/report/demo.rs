@@ -299,11 +299,3 @@ fn reproduce() -> Reproduce {
         ],
     }
 }
-
-/// Writes the report to the path in `HALTERE_DEMO_REPORT`, to be looked at in a browser.
-#[test]
-#[ignore = "for the eye: HALTERE_DEMO_REPORT=report.html cargo test --release demo -- --ignored"]
-fn the_demo_report_is_written() {
-    let path = std::env::var("HALTERE_DEMO_REPORT").expect("HALTERE_DEMO_REPORT names the file to write");
-    std::fs::write(path, super::html::render(&report())).unwrap();
-}

@@ -1,3 +1,5 @@
+//! The probe against cases of hand; `tests/evaluate_against_sklearn.rs` holds it against scikit-learn.
+
 use ndarray::{Array2, array};
 use rand::RngExt;
 

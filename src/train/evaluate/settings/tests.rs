@@ -1,3 +1,5 @@
+//! The settings on made-up representations whose actions and animals lie at known dimensions.
+
 use ndarray::Array2;
 use rand::RngExt;
 
