@@ -49,7 +49,7 @@ pub enum ExitCode {
     Stage = 8,
     /// `check` found faults.
     Faults = 9,
-    /// Interrupted twice: left without finishing.
+    /// Interrupted before its end: a training or a comparison that goes on later, or anything that was interrupted twice.
     Interrupted = 130,
 }
 
@@ -128,6 +128,7 @@ impl ExitCode {
             (cause.is::<DatasetError>() || cause.is::<StoreError>(), Self::Source),
             (cause.is::<ReplaceError>() || cause.is::<MetricsError>(), Self::Sink),
             (matches!(cause.downcast_ref(), Some(CompareError::File { .. })), Self::Sink),
+            (matches!(cause.downcast_ref(), Some(CompareError::Stopped)), Self::Interrupted),
         ];
         is.into_iter().find(|(fits, _)| *fits).map(|(_, code)| code)
     }

@@ -108,7 +108,7 @@ fn a_run_that_was_stopped_or_killed_and_resumed_ends_as_one_that_was_not_to_the_
     let stopped = train("stopped", &[]);
     until_step("stopped", 21);
     stopped.signal(Signal::INT);
-    stopped.finish().code(0).says(&["stopped after step", "--resume"]);
+    stopped.finish().code(130).says(&["stopped after step", "--resume"]);
     assert!(!model_of("stopped").exists(), "a run that was stopped leaves no model");
     resumed("stopped");
     assert_same("whole", "stopped");
@@ -131,7 +131,7 @@ fn a_run_that_was_stopped_or_killed_and_resumed_ends_as_one_that_was_not_to_the_
     let table = folder.join("again/whole/metrics.csv");
     wait_for("a few steps", || std::fs::read_to_string(&table).ok()?.lines().nth(30).map(|_| ()));
     again.signal(Signal::INT);
-    again.finish().code(0);
+    again.finish().code(130);
     train("whole", &["--runs", "again", "--out", "again", "--resume"]).finish().code(0);
     assert!(std::fs::read(folder.join("again/whole.onnx")).unwrap() == reference, "the models differ");
 }
@@ -141,7 +141,7 @@ fn a_run_is_not_resumed_with_other_settings_or_other_data_or_where_there_is_none
     let run = train("strict", &[]);
     until_step("strict", 5);
     run.signal(Signal::INT);
-    run.finish().code(0);
+    run.finish().code(130);
     let other = train("strict", &["--resume", "--seed", "2"]).finish();
     assert_ne!(other.code, Some(0));
     other.says(&["--resume", "settings differ", "config.toml", "repeat the command"]);

@@ -19,7 +19,7 @@ pub struct DataArgs {
     /// A list of trials, `dataset.toml`; `config/dataset-example.toml` explains every key.
     #[arg(long, value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// Only these animals.
+    /// Only these animals; `--hold-out` and `--unseen` choose among them.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub animals: Vec<String>,
     /// Two-photon frames per second of MC2P folders.
@@ -104,7 +104,7 @@ pub struct TrainArgs {
     /// last one when there are at least four; `none` for none.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub hold_out: Vec<String>,
-    /// Folder that gets the model.
+    /// Folder that gets the model, NAME.onnx and NAME.toml; neither may be there already unless --force is given.
     #[arg(long, short, value_name = "FOLDER", default_value = "models")]
     pub out: PathBuf,
     /// Folder of all runs.
@@ -161,13 +161,13 @@ pub struct CompareArgs {
     /// Which methods; without it all.
     #[arg(long, value_enum, value_name = "METHOD,…", value_delimiter = ',')]
     pub methods: Vec<Method>,
-    /// Also `haltere` without each of its augmentations.
+    /// Also `haltere` without each of its augmentations; trained after all methods.
     #[arg(long)]
     pub ablation: bool,
     /// Seeds, for each population.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1])]
     pub seeds: Vec<u64>,
-    /// How many animals of each population are never seen in the unseen fold; which ones follows from the seed.
+    /// How many animals of each population no encoder is trained on; which ones follows from the seed.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub unseen: usize,
     /// How much.

@@ -153,6 +153,10 @@ fn step(
         return Ok(());
     };
 
+    if judge.settled(&observation) {
+        // The model has only learnt from whole windows of settled frames: what came before must not be in its window.
+        encoder.reset();
+    }
     let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
     match encoder.encode(&tensor, &mut decode.embedding) {
         Ok(()) => {}
@@ -226,6 +230,8 @@ struct Judge {
     missing: Vec<u64>,
     next: usize,
     ready: bool,
+    /// The last frame was one of preprocessing's warm-up.
+    unsettled: bool,
     rate_off: bool,
     non_finite: bool,
     at_bound: bool,
@@ -240,6 +246,7 @@ impl Judge {
             missing: vec![0; window_frames.max(1)],
             next: 0,
             ready: false,
+            unsettled: false,
             rate_off: false,
             non_finite: false,
             at_bound: false,
@@ -264,6 +271,11 @@ impl Judge {
     fn forget_drift(&mut self, shared: &Shared<'_>) {
         self.drift.iter_mut().for_each(Drift::reset);
         shared.line.stats.compute.novelty_mean.set(None);
+    }
+
+    /// True for the first frame after preprocessing's warm-up.
+    fn settled(&mut self, seen: &Observation) -> bool {
+        std::mem::replace(&mut self.unsettled, seen.warming_up) && !seen.warming_up
     }
 
     /// Frames that arrived after the last one taken, or since the start, and before this one.

@@ -1,18 +1,15 @@
-//! The comparison: every method on every population, seen and unseen, one result file each, so that a killed comparison goes
+//! The comparison: every method on every population, one training and one result file each, so that a killed comparison goes
 //! on where it was.
 //!
 //! Why it exists: a claim about methods is a table over animals and seeds, with chance beside it, and not one lucky run. What it
 //! must never do: let an encoder see an animal that is called unseen, or a label of an animal that its score is about.
 //!
-//! What each method is scored on:
+//! An encoder is trained on all animals of a population but the unseen ones, and answers all four questions: single-animal,
+//! across-animal and identity about the animals that it saw, unseen about the others. One training serves both, and an encoder
+//! that does well on its own animals cannot hide how it does on the next.
 //!
-//! | | encoder trained on | settings |
-//! |---|---|---|
-//! | seen | all animals, without labels | single-animal, across-animal, identity |
-//! | unseen | all but the unseen animals | unseen |
-//!
-//! `supervised` learns from labels: its across-animal score is therefore its unseen one, and it has no single-animal score.
-//! `linear` learns nothing, so one pass serves both.
+//! `supervised` learns from the labels of every animal it sees: its across-animal score is therefore its unseen one, and it
+//! has no single-animal score.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -70,33 +67,6 @@ impl Contender {
     }
 }
 
-/// What the encoder may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fold {
-    /// All animals, without labels.
-    Seen,
-    /// All but the unseen ones.
-    Unseen,
-}
-
-impl Fold {
-    /// As files name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Seen => "seen",
-            Self::Unseen => "unseen",
-        }
-    }
-
-    fn settings(self) -> &'static [Setting] {
-        match self {
-            Self::Seen => &[Setting::SingleAnimal, Setting::AcrossAnimal, Setting::Identity],
-            Self::Unseen => &[Setting::Unseen],
-        }
-    }
-}
-
 /// One training and its scores, as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
@@ -108,8 +78,6 @@ pub struct Outcome {
     pub data_sha256: String,
     /// Of weights, batches, draws.
     pub seed: u64,
-    /// What the encoder saw.
-    pub fold: Fold,
     /// The settings it was trained by.
     pub settings: TrainSettings,
     /// Names of the actions.
@@ -126,17 +94,15 @@ pub struct Outcome {
 pub struct Job<'a> {
     /// Which row.
     pub contender: Contender,
-    /// What the encoder sees.
-    pub fold: Fold,
     /// How it is trained.
     pub settings: TrainSettings,
     /// Name of the population.
     pub population: String,
     /// Everything, for the scores.
     pub all: &'a Dataset,
-    /// What training sees: `all`, or all without the unseen animals.
+    /// What training sees: `all` without the unseen animals.
     pub training: &'a Dataset,
-    /// Indices into `all.animals` that training does not see; empty for [`Fold::Seen`].
+    /// Indices into `all.animals` that training does not see.
     pub unseen: Vec<usize>,
 }
 
@@ -166,7 +132,7 @@ impl Job<'_> {
     /// Name of the result's file.
     pub fn file(&self) -> String {
         let row = self.contender.name().replace(' ', "_");
-        format!("{}__seed{}__{row}__{}.json", self.population, self.settings.seed, self.fold.name())
+        format!("{}__seed{}__{row}.json", self.population, self.settings.seed)
     }
 
     /// The result that is there already, if it is of the same data and settings.
@@ -208,7 +174,6 @@ impl Job<'_> {
             population: self.population.clone(),
             data_sha256: self.all.sha256.clone(),
             seed: self.settings.seed,
-            fold: self.fold,
             settings: self.settings.clone(),
             labels: self.all.labels.clone(),
             evaluation,
@@ -225,10 +190,12 @@ impl Job<'_> {
     }
 
     fn settings_to_score(&self) -> &'static [Setting] {
-        match (self.contender.method, self.fold) {
+        match (self.contender.method, self.unseen.is_empty()) {
             // It learnt from the labels of every animal that it saw.
-            (Method::Supervised, Fold::Seen) => &[Setting::Identity],
-            (_, fold) => fold.settings(),
+            (Method::Supervised, true) => &[Setting::Identity],
+            (Method::Supervised, false) => &[Setting::Identity, Setting::Unseen],
+            (_, true) => &[Setting::SingleAnimal, Setting::AcrossAnimal, Setting::Identity],
+            (_, false) => &Setting::ALL,
         }
     }
 

@@ -254,11 +254,12 @@ impl<'a> Fit<'a> {
     }
 
     fn gradients(&mut self, batch: &Batch) -> Result<(Shown, GradientsParams), FitError> {
+        let alignment = self.settings.alignment_at(self.state.step);
         let columns = self.spec.features;
         let shape = [batch.frame_count, columns];
         let Some(pass) = &mut self.pass else {
             let features = self.learner.network.forward_frame(self.frames(batch, &self.device));
-            let loss = self.learner.loss(features, batch, self.settings);
+            let loss = self.learner.loss(features, batch, self.settings, alignment);
             let shown = loss.shown();
             return Ok((shown, GradientsParams::from_grads(loss.total.backward(), &self.learner)));
         };
@@ -267,7 +268,7 @@ impl<'a> Fit<'a> {
         update_running(&self.learner.network.frame, &pass.batch_statistics());
         // A leaf of burn's graph: its gradient is what our kernels go on from.
         let features = Tensor::<2>::from_data(TensorData::new(values, shape), &self.device).require_grad();
-        let loss = self.learner.loss(features.clone(), batch, self.settings);
+        let loss = self.learner.loss(features.clone(), batch, self.settings, alignment);
         let shown = loss.shown();
         let mut graph = loss.total.backward();
         let backwards = features.grad_remove(&mut graph).map(|g| g.into_data().try_to_vec::<f32>().unwrap_or_default());
@@ -284,7 +285,8 @@ impl<'a> Fit<'a> {
         Tensor::from_data(TensorData::new(batch.frames.clone(), sides), device)
     }
 
-    /// The mean loss over the held-out batches, with running statistics and the augmentations of training.
+    /// The mean loss over the held-out batches, with running statistics and the augmentations of training, and with the whole
+    /// weight of the alignment: looks early and late are measured by one measure.
     fn look(&mut self) -> Result<Progress, FitError> {
         let step = self.state.step;
         if !self.sampler.has_held_out() {
@@ -304,7 +306,7 @@ impl<'a> Fit<'a> {
                 }
                 None => learner.network.forward_frame(self.frames(&batch, &plain)),
             };
-            let loss = learner.loss(features, &batch, self.settings);
+            let loss = learner.loss(features, &batch, self.settings, self.settings.alignment);
             let (shown, share) = (loss.shown(), 1.0 / HELD_OUT_BATCHES as f32);
             all.loss += share * shown.loss;
             all.similarity_paired += share * shown.similarity_paired;

@@ -113,15 +113,15 @@ impl Learner {
         })
     }
 
-    /// Features of a batch's frames `[frames, D]` → its loss.
-    pub fn loss(&self, features: Tensor<2>, batch: &Batch, settings: &TrainSettings) -> Loss {
+    /// Features of a batch's frames `[frames, D]` → its loss. `alignment` is the weight of the terms between animals now.
+    pub fn loss(&self, features: Tensor<2>, batch: &Batch, settings: &TrainSettings, alignment: f64) -> Loss {
         let windows = gather_windows(features, batch, settings.network.window_frames);
         let embedding = self.embed_windows(windows);
         match settings.method {
             Method::Linear => Loss::plain(embedding.sum() * 0.0),
             Method::Supervised => Loss::plain(self.supervised(embedding, batch)),
             Method::Regression | Method::RegressionRecurrent => Loss::plain(self.regression(embedding, batch)),
-            _ => self.contrast(embedding, batch, settings),
+            _ => self.contrast(embedding, batch, settings, alignment),
         }
     }
 
@@ -150,7 +150,7 @@ impl Learner {
         (predicted - wanted.reshape(dims)).square().mean()
     }
 
-    fn contrast(&self, embedding: Tensor<2>, batch: &Batch, settings: &TrainSettings) -> Loss {
+    fn contrast(&self, embedding: Tensor<2>, batch: &Batch, settings: &TrainSettings, alignment: f64) -> Loss {
         let Some(behaviour) = &self.behaviour else { return Loss::plain(embedding.sum() * 0.0) };
         let other = behaviour.forward(behaviour_of(batch, &embedding.device()));
         let project = |head: &Option<ProjectionHead>, view: &Tensor<2>| match head {
@@ -164,25 +164,39 @@ impl Learner {
             let second = loss::partner_nce(a.clone(), partners, settings.temperature);
             total = total + second * f64::from(swap.magnitude);
         }
-        let views = [(embedding, &self.neural_domain), (other, &self.behaviour_domain)];
-        for (view, domain) in views {
-            let extra = match settings.method {
-                Method::SimclrGrl => domain.as_ref().map(|domain| {
-                    let logits = domain.raw(loss::reverse_gradient(view, settings.alignment));
-                    loss::cross_entropy(logits, &batch.animals, &vec![1.0; batch.animals.len()])
-                }),
-                Method::SimclrMmd => Some(loss::mmd(view, &batch.animals, MMD_VARIANCE) * settings.alignment),
-                Method::SimclrCoral => {
-                    // Of unit vectors of E dimensions a covariance is of the size 1/E: brought to the size of the contrast.
-                    let [_, columns] = view.dims();
-                    let scale = settings.alignment * 4.0 * (columns * columns) as f64;
-                    Some(loss::coral(view, &batch.animals) * scale)
-                }
-                _ => None,
-            };
+        let views = match settings.method {
+            // Its behaviour carries no animal: poses are standardised and swapped.
+            Method::Haltere => vec![(embedding, &None)],
+            _ => vec![(embedding, &self.neural_domain), (other, &self.behaviour_domain)],
+        };
+        for (view, domain) in views.into_iter().filter(|_| alignment > 0.0) {
+            let extra = between_animals(view, domain.as_ref(), batch, settings.method, alignment);
             total = extra.into_iter().fold(total, |total, extra| total + extra);
         }
         Loss { total, similarities: Some(loss::similarities(a.detach(), b.detach())) }
+    }
+}
+
+/// What a method adds to the contrast so that animals look alike in one view.
+fn between_animals(
+    view: Tensor<2>,
+    domain: Option<&ProjectionHead>,
+    batch: &Batch,
+    method: Method,
+    alignment: f64,
+) -> Option<Tensor<1>> {
+    match method {
+        Method::SimclrGrl => domain.map(|domain| {
+            let logits = domain.raw(loss::reverse_gradient(view, alignment));
+            loss::cross_entropy(logits, &batch.animals, &vec![1.0; batch.animals.len()])
+        }),
+        Method::SimclrMmd | Method::Haltere => Some(loss::mmd(view, &batch.animals, MMD_VARIANCE) * alignment),
+        Method::SimclrCoral => {
+            // Of unit vectors of E dimensions a covariance is of the size 1/E: brought to the size of the contrast.
+            let [_, columns] = view.dims();
+            Some(loss::coral(view, &batch.animals) * (alignment * 4.0 * (columns * columns) as f64))
+        }
+        _ => None,
     }
 }
 

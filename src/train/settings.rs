@@ -141,7 +141,9 @@ pub struct TrainSettings {
     /// Dimensions of the space of the contrast, behind a projection head; 0 = no head, the embeddings themselves are contrasted.
     /// A head may ignore what it does not need, and so lets the embedding keep it: identity, too.
     pub projection: usize,
-    /// Weight of what `simclr-grl`, `-mmd` and `-coral` add to the contrast.
+    /// Weight of what `simclr-grl`, `-mmd`, `-coral` and `haltere` (maximum mean discrepancy of the neural view) add to the
+    /// contrast, at the end of the run; it grows from 0 in a straight line, so that there is something to align (Ganin et al.
+    /// 2016 let theirs grow, too). 0 = off.
     pub alignment: f64,
     /// The augmentations; a method other than `haltere` uses the standard ones only.
     pub augment: Augmentations,
@@ -274,9 +276,14 @@ impl TrainSettings {
             optimiser: Optimiser { learning_rate: 2e-3, weight_decay: 1e-4, warmup_steps: (steps / 20).max(1) },
             temperature: 0.1,
             projection: if method == Method::Haltere { 0 } else { 64 },
-            alignment: 1.0,
+            alignment: if method == Method::Haltere { 3.0 } else { 1.0 },
             augment,
         }
+    }
+
+    /// Weight of the alignment between animals at a step.
+    pub fn alignment_at(&self, step: usize) -> f64 {
+        self.alignment * (step as f64 / self.steps.max(1) as f64).min(1.0)
     }
 
     /// Checks every value.

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use super::eval::write_all;
 use super::{Loader, bar, device, settings, show, shown, usage};
 use crate::cli::train::CompareArgs;
-use crate::train::compare::{CompareError, Contender, Fold, Job, Outcome};
+use crate::train::compare::{CompareError, Contender, Job, Outcome};
 use crate::train::data::Dataset;
 use crate::train::evaluate::table::{gap, gap_closed, to_csv};
 use crate::train::evaluate::{Evaluation, Metric, Options, Run, Setting, Summary, Table, summarise};
@@ -91,23 +91,18 @@ fn jobs<'a>(
     populations: &'a [Population],
 ) -> anyhow::Result<VecDeque<Job<'a>>> {
     let mut jobs = VecDeque::new();
-    for population in populations {
-        for contender in contenders {
-            for fold in [Fold::Seen, Fold::Unseen] {
-                if fold == Fold::Unseen && population.unseen.is_empty() {
-                    continue;
-                }
-                let settings = contender.settings(settings(contender.method, population.seed, &args.learn)?);
-                let training = if fold == Fold::Seen { &population.all } else { &population.seen };
-                let unseen = if fold == Fold::Seen { Vec::new() } else { population.unseen.clone() };
+    // The methods of all populations before the first ablation: a comparison that is cut short has its main table.
+    let (plain, ablation): (Vec<&Contender>, Vec<&Contender>) = contenders.iter().partition(|c| c.without.is_none());
+    for of_rows in [plain, ablation] {
+        for population in populations {
+            for contender in &of_rows {
                 jobs.push_back(Job {
-                    contender: contender.clone(),
-                    fold,
-                    settings,
+                    contender: (*contender).clone(),
+                    settings: contender.settings(settings(contender.method, population.seed, &args.learn)?),
                     population: population.name.clone(),
                     all: &population.all,
-                    training,
-                    unseen,
+                    training: &population.seen,
+                    unseen: population.unseen.clone(),
                 });
             }
         }
@@ -169,23 +164,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn tell(bar: &ProgressBar, job: &Job<'_>, progress: &Progress) {
     if let Progress::Step { step, shown, .. } = progress {
         let (name, steps) = (job.contender.name(), job.settings.steps);
-        bar.set_message(format!("{name} ({}) step {step}/{steps}, loss {:.2}", job.fold.name(), shown.loss));
+        bar.set_message(format!("{name} step {step}/{steps}, loss {:.2}", shown.loss));
     }
 }
 
-/// The scores of one method as runs of the table: both folds of a repetition are one run.
+/// Outcomes as runs of the table.
 fn runs_of(outcomes: &[Outcome]) -> Vec<Run> {
-    let mut runs: Vec<(String, Run)> = Vec::new();
-    for outcome in outcomes {
-        let method = outcome.contender.name();
-        let repetition = format!("{}/{}", outcome.population, outcome.seed);
-        let scores = outcome.evaluation.scores.iter().cloned();
-        match runs.iter_mut().find(|(of, run)| *of == repetition && run.method == method) {
-            Some((_, run)) => run.scores.extend(scores),
-            None => runs.push((repetition, Run { method, seed: outcome.seed, scores: scores.collect() })),
-        }
-    }
-    runs.into_iter().map(|(_, run)| run).collect()
+    let run = |outcome: &Outcome| Run {
+        method: outcome.contender.name(),
+        seed: outcome.seed,
+        scores: outcome.evaluation.scores.clone(),
+    };
+    outcomes.iter().map(run).collect()
 }
 
 /// What an encoder that learnt from labels scores on animals it saw says nothing: its across-animal score is the unseen one.
@@ -208,9 +198,7 @@ fn gaps_of(args: &CompareArgs, populations: &[Population]) -> anyhow::Result<Vec
 
 fn finish(args: &CompareArgs, populations: &[Population], outcomes: &[Outcome], gaps: &[GapRow]) -> anyhow::Result<()> {
     let mut ordered: Vec<Outcome> = outcomes.to_vec();
-    ordered.sort_by(|a, b| {
-        (&a.contender, &a.population, a.seed, a.fold).cmp(&(&b.contender, &b.population, b.seed, b.fold))
-    });
+    ordered.sort_by(|a, b| (&a.contender, &a.population, a.seed).cmp(&(&b.contender, &b.population, b.seed)));
     let summaries = summarise(&honest(runs_of(&ordered)));
     let text = show::tables(&summaries, Table::to_text);
     println!("{text}");

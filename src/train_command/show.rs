@@ -9,6 +9,7 @@ use ndarray::{Axis, concatenate};
 
 use crate::model::sha256_of;
 use crate::train::data::{Dataset, Origin, Representation};
+use crate::train::evaluate::table::label_shares;
 use crate::train::evaluate::{self as scores, Evaluation, Metric, Run, Setting, Summary, Table, summarise};
 use crate::train::finish::Head;
 use crate::train::fit::Progress;
@@ -134,7 +135,14 @@ pub fn table(method: &str, seed: u64, evaluation: &Evaluation) -> String {
 /// Balanced accuracy, accuracy and macro-F1, one table each.
 pub fn tables(summaries: &[Summary], write: fn(&Table) -> String) -> String {
     let metrics = [Metric::BalancedAccuracy, Metric::Accuracy, Metric::MacroF1];
-    metrics.map(|metric| write(&Table::new(summaries, metric))).join("\n")
+    let shares = label_shares(summaries);
+    let table = |(metric, share)| write(&Table::new(summaries, metric, share));
+    metrics
+        .iter()
+        .flat_map(|&metric| shares.iter().map(move |&share| (metric, share)))
+        .map(table)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The scores as a report shows them.

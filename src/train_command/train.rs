@@ -14,6 +14,7 @@ use super::show::{self, Curves};
 use super::{Loader, bar, device, settings, shown, usage};
 use crate::cli::train::TrainArgs;
 use crate::encode::Encoder;
+use crate::exit::{ExitCode, Failure};
 use crate::model::{Kind, Model, Provenance as ModelProvenance};
 use crate::train::behaviour::Behaviour;
 use crate::train::data::{Dataset, Origin};
@@ -68,7 +69,7 @@ pub fn train(args: &TrainArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     }
     let run = Run { args, settings: &settings, training: &training, held_out: held_out.as_ref(), folder: &folder };
     let plain = device(args.learn.device)?;
-    let Some((learner, spec, curves)) = run.learn(resumed.as_deref(), &plain, stop)? else { return Ok(()) };
+    let (learner, spec, curves) = run.learn(resumed.as_deref(), &plain, stop)?;
     run.finish(&learner, &spec, &curves, &plain)
 }
 
@@ -147,13 +148,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Trains; `None` when somebody stopped it.
+    /// Trains.
     fn learn(
         &self,
         resumed: Option<&Path>,
         device: &Device,
         stop: &AtomicBool,
-    ) -> anyhow::Result<Option<(Learner, NetworkSpec, Curves)>> {
+    ) -> anyhow::Result<(Learner, NetworkSpec, Curves)> {
         let behaviour = Behaviour::standardised(self.training, self.settings.augment.standardise_behaviour);
         let mut fit = Fit::new(self.training, &behaviour, self.settings, device)?;
         self.rehearse_export(&fit)?;
@@ -191,20 +192,21 @@ impl Run<'_> {
             return Err(error.into());
         }
         if ended == Ended::Stopped {
-            tracing::info!(
+            let what = format!(
                 "stopped after step {} of {}; {} holds it: go on with --resume",
                 fit.state().step,
                 self.settings.steps,
                 last.display()
             );
-            return Ok(None);
+            // A script must not go on to a model that is not there.
+            return Err(Failure { code: ExitCode::Interrupted, what }.into());
         }
         let chosen = self.folder.newest_checkpoint(Checkpoint::Best);
         if let (Some(best), true) = (chosen, fit.state().best_step < fit.state().step) {
             fit = fit.resume(&best)?;
         }
         curves.best_step = Some(fit.state().step as u64);
-        Ok(Some((fit.learner(), fit.spec().clone(), curves)))
+        Ok((fit.learner(), fit.spec().clone(), curves))
     }
 
     /// Exports the untrained network and opens it: a missing ONNX Runtime is told before hours of training, not after.

@@ -1,4 +1,4 @@
-//! The table for people: one line per method, one column per setting.
+//! The table for people: one line per method, one column per setting, one table per label share.
 //!
 //! Why it exists: terminal, report and results folder must show the same numbers. What it must never do: show a mean without
 //! its spread and its chance level, or round what goes into a file.
@@ -44,27 +44,34 @@ fn mean_of(summaries: &[Summary], method: &str, setting: Setting, metric: Metric
 }
 
 impl Table {
-    /// Methods against settings and label shares, in percent: mean ± spread over animals ± spread over seeds (chance).
-    pub fn new(summaries: &[Summary], metric: Metric) -> Self {
-        let columns = columns(summaries);
+    /// Methods against settings, in percent, of probes that learnt from `label_share` of the labelled bouts: mean ± spread over
+    /// animals ± spread over seeds (chance).
+    pub fn new(summaries: &[Summary], metric: Metric, label_share: f64) -> Self {
+        let own: Vec<Summary> = summaries.iter().filter(|s| s.label_share == label_share).cloned().collect();
+        let settings: Vec<Setting> =
+            Setting::ALL.into_iter().filter(|setting| own.iter().any(|s| s.setting == *setting)).collect();
+        let all_labels = label_share == 1.0;
         let mut header = vec!["method".to_owned()];
-        header.extend(columns.iter().map(|&(setting, share)| {
+        header.extend(settings.iter().map(|setting| {
             let arrow = if setting.higher_is_better() { "↑" } else { "↓" };
-            format!("{setting} {arrow} {:.0} %", share * 100.0)
+            format!("{setting} {arrow}")
         }));
-        header.push("gap closed".into());
-        let rows = methods(summaries).into_iter().map(|method| {
+        if all_labels {
+            header.push("gap closed".into());
+        }
+        let rows = methods(&own).into_iter().map(|method| {
             let mut row = vec![method.to_owned()];
-            row.extend(columns.iter().map(|&(setting, share)| {
-                let wanted = |s: &&Summary| s.method == method && s.setting == setting && s.label_share == share;
-                summaries.iter().find(wanted).map_or_else(dash, |s| cell(s.spread(metric)))
+            row.extend(settings.iter().map(|&setting| {
+                let wanted = |s: &&Summary| s.method == method && s.setting == setting;
+                own.iter().find(wanted).map_or_else(dash, |s| cell(s.spread(metric)))
             }));
-            row.push(
-                gap_closed(summaries, method, metric).map_or_else(dash, |share| format!("{:.0} %", share * 100.0)),
-            );
+            if all_labels {
+                let closed = gap_closed(&own, method, metric);
+                row.push(closed.map_or_else(dash, |share| format!("{:.0} %", share * 100.0)));
+            }
             row
         });
-        Self { caption: caption(summaries, metric), rows: rows.collect(), header }
+        Self { caption: caption(&own, metric, label_share), rows: rows.collect(), header }
     }
 
     /// Columns aligned by blanks, for a terminal.
@@ -137,11 +144,12 @@ fn methods(summaries: &[Summary]) -> Vec<&str> {
     methods
 }
 
-fn columns(summaries: &[Summary]) -> Vec<(Setting, f64)> {
-    let mut columns: Vec<(Setting, f64)> = summaries.iter().map(|s| (s.setting, s.label_share)).collect();
-    columns.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    columns.dedup();
-    columns
+/// The label shares that occur, the largest first.
+pub fn label_shares(summaries: &[Summary]) -> Vec<f64> {
+    let mut shares: Vec<f64> = summaries.iter().map(|s| s.label_share).collect();
+    shares.sort_by(|a, b| b.total_cmp(a));
+    shares.dedup();
+    shares
 }
 
 fn cell(spread: Spread) -> String {
@@ -161,7 +169,7 @@ fn dash() -> String {
     "–".into()
 }
 
-fn caption(summaries: &[Summary], metric: Metric) -> String {
+fn caption(summaries: &[Summary], metric: Metric, label_share: f64) -> String {
     let seeds = summaries.iter().map(|s| s.seeds).max().unwrap_or(0);
     let over_seeds = if seeds > 1 { " ± sd over seeds" } else { "" };
     let seeds = if seeds == 1 { "1 seed".to_owned() } else { format!("up to {seeds} seeds") };
@@ -172,8 +180,8 @@ fn caption(summaries: &[Summary], metric: Metric) -> String {
             gap * 100.0
         )
     });
-    let name = metric.name();
-    format!("{name} in %: mean ± sd over animals{over_seeds} (chance), {seeds}.{gap}")
+    let (name, share) = (metric.name(), 100.0 * label_share);
+    format!("{name} in %, {share:.0} % of the labels: mean ± sd over animals{over_seeds} (chance), {seeds}.{gap}")
 }
 
 #[cfg(test)]
@@ -208,13 +216,13 @@ mod tests {
 
     #[test]
     fn a_terminal_sees_aligned_columns() {
-        let text = Table::new(&summaries(), Metric::BalancedAccuracy).to_text();
+        let text = Table::new(&summaries(), Metric::BalancedAccuracy, 1.0).to_text();
         let expected = "\
-method   single-animal ↑ 100 %  across-animal ↑ 100 %  identity ↓ 100 %  gap closed
-───────────────────────────────────────────────────────────────────────────────────
-simclr   80.0 ± 14.1 (20.0)     50.0 ± 14.1 (20.0)     90.0 (20.0)       0 %
-haltere  85.0 ± 14.1 (20.0)     74.0 ± 14.1 (20.0)     25.0 (20.0)       80 %
-balanced accuracy in %: mean ± sd over animals (chance), 1 seed. Gap = simclr's \
+method   single-animal ↑     across-animal ↑     identity ↓   gap closed
+────────────────────────────────────────────────────────────────────────
+simclr   80.0 ± 14.1 (20.0)  50.0 ± 14.1 (20.0)  90.0 (20.0)  0 %
+haltere  85.0 ± 14.1 (20.0)  74.0 ± 14.1 (20.0)  25.0 (20.0)  80 %
+balanced accuracy in %, 100 % of the labels: mean ± sd over animals (chance), 1 seed. Gap = simclr's \
 single-animal − its across-animal, all labels = 30.0 points; closed = what of it a method regains across animals.
 ";
         assert_eq!(text, expected);
@@ -226,7 +234,7 @@ single-animal − its across-animal, all labels = 30.0 points; closed = what of 
         // Without simclr's identity.
         let some: Vec<Summary> =
             s.into_iter().filter(|s| s.method != "simclr" || s.setting != Setting::Identity).collect();
-        let text = Table::new(&some, Metric::Accuracy).to_markdown();
+        let text = Table::new(&some, Metric::Accuracy, 1.0).to_markdown();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "|---|---|---|---|---|");
         assert_eq!(lines[2], "| simclr | 80.0 ± 14.1 (20.0) | 50.0 ± 14.1 (20.0) | – | 0 % |");
@@ -248,7 +256,7 @@ single-animal − its across-animal, all labels = 30.0 points; closed = what of 
     #[test]
     fn several_seeds_have_their_own_spread() {
         let one = |seed, value| run("linear", seed, vec![score(Setting::Identity, "", value)]);
-        let table = Table::new(&summarise(&[one(1, 0.2), one(2, 0.4)]), Metric::Accuracy);
+        let table = Table::new(&summarise(&[one(1, 0.2), one(2, 0.4)]), Metric::Accuracy, 1.0);
         assert_eq!(table.rows[0][1], "30.0 ± – ± 14.1 (20.0)");
         assert!(table.caption.contains("± sd over seeds (chance), up to 2 seeds."), "{}", table.caption);
     }
