@@ -324,6 +324,7 @@ Examples:
   haltere control status
   haltere control template reset
   haltere control normalisation freeze
+  haltere control model models/fly8.toml      another model, without a lost frame
   haltere control help                        all commands")]
 pub struct ControlArgs {
     /// The command, in words.
@@ -332,8 +333,8 @@ pub struct ControlArgs {
     /// Configuration: its `control.endpoint` is asked.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// How long to wait for the answer.
-    #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(i32).range(1..=60_000))]
+    /// How long to wait for the answer; a model is loaded and warmed before it comes.
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(i32).range(1..=60_000))]
     pub timeout_ms: i32,
 }
 

@@ -230,7 +230,15 @@ fn tell(warnings: &[Warning]) {
 fn ask(args: &ControlArgs) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?.0;
     let endpoint = config.control.endpoint.context("`control.endpoint` is off in this configuration")?;
-    let answer = control::ask(&endpoint, &args.command.join(" "), args.timeout_ms)?;
+    let command = match args.command.as_slice() {
+        // The daemon was started in another folder.
+        [word, path] if word == "model" => {
+            let path = std::path::absolute(path).with_context(|| format!("model {path}"))?;
+            format!("model {}", path.display())
+        }
+        words => words.join(" "),
+    };
+    let answer = control::ask(&endpoint, &command, args.timeout_ms)?;
     println!("{answer:#}");
     Ok(if answer["ok"] == true { ExitCode::Ok } else { ExitCode::Other })
 }

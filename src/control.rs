@@ -8,22 +8,27 @@
 //! `{"ok":false,"error":"…"}`.
 
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
 use crate::pipeline::Line;
 use crate::preprocess::Request;
+use crate::swap::SwapError;
 
 /// Longest request, bytes.
 pub const REQUEST_BYTES_MAX: usize = 4096;
 
 /// The commands, each with what it does.
-pub const COMMANDS: [(&str, &str); 8] = [
+pub const COMMANDS: [(&str, &str); 9] = [
     ("status", "counters, latencies, model and quality, as published under status/<source>"),
     ("reset", "a new animal: forget template, baseline, statistics and window"),
     ("template reset", "build a new registration template from the next frames"),
     ("baseline reset", "forget F0; keep the template"),
     ("normalisation freeze", "stop updating the running mean and standard deviation"),
     ("normalisation resume", "update them again"),
+    ("model <path>", "load another model, warm it beside the running one, take it over between two frames"),
     ("help", "this list"),
     ("shutdown", "publish the neutral action, end in order"),
 ];
@@ -46,10 +51,16 @@ fn failed(endpoint: &str, cause: zmq::Error) -> ControlError {
     ControlError { endpoint: endpoint.to_owned(), cause: format!("{cause}{advice}") }
 }
 
+/// Loads another model and hands it to the corridor; its answer goes to whoever asked.
+pub type LoadModel = Arc<dyn Fn(&Path) -> Result<serde_json::Value, SwapError> + Send + Sync>;
+
 /// The daemon's end.
 pub struct Control {
     socket: zmq::Socket,
     message: zmq::Message,
+    load_model: LoadModel,
+    /// A model that is being loaded: its answer comes when it is done, and until then nothing else is answered.
+    loading: Option<JoinHandle<serde_json::Value>>,
 }
 
 impl Control {
@@ -57,7 +68,7 @@ impl Control {
     ///
     /// # Errors
     /// When the endpoint is taken or not an endpoint.
-    pub fn bind(endpoint: &str) -> Result<Self, ControlError> {
+    pub fn bind(endpoint: &str, load_model: LoadModel) -> Result<Self, ControlError> {
         // libzmq would silently take the path of a living daemon away from it.
         if endpoint.strip_prefix("ipc://").is_some_and(|path| UnixStream::connect(path).is_ok()) {
             return Err(failed(endpoint, zmq::Error::EADDRINUSE));
@@ -70,13 +81,20 @@ impl Control {
             Ok(socket)
         };
         let socket = open().map_err(|cause| failed(endpoint, cause))?;
-        Ok(Self { socket, message: zmq::Message::new() })
+        Ok(Self { socket, message: zmq::Message::new(), load_model, loading: None })
     }
 
     /// Answers everything that has been asked since the last call; never waits. `status` makes the status object.
     pub fn answer(&mut self, line: &Line, mut status: impl FnMut() -> serde_json::Value) {
-        while self.socket.recv(&mut self.message, zmq::DONTWAIT).is_ok() {
+        if let Some(loading) = self.loading.take_if(|loading| loading.is_finished()) {
+            self.reply(&loading.join().unwrap_or_else(|_| refusal("internal error while loading; please report it")));
+        }
+        while self.loading.is_none() && self.socket.recv(&mut self.message, zmq::DONTWAIT).is_ok() {
             let mut answer = match command_of(&self.message) {
+                Ok(command) if command.starts_with(MODEL) && !self.socket.get_rcvmore().unwrap_or(false) => {
+                    self.load(command[MODEL.len()..].trim().into());
+                    continue;
+                }
                 Ok(command) => carry_out(&command, line, &mut status),
                 Err(error) => refusal(&error),
             };
@@ -84,11 +102,28 @@ impl Control {
                 let _ = self.socket.recv(&mut self.message, zmq::DONTWAIT);
                 answer = refusal("a request has one part");
             }
-            // A client that is gone does not get its answer; nothing to be done.
-            let _ = self.socket.send(answer.to_string().as_bytes(), zmq::DONTWAIT);
+            self.reply(&answer);
+        }
+    }
+
+    fn reply(&self, answer: &serde_json::Value) {
+        // A client that is gone does not get its answer; nothing to be done.
+        let _ = self.socket.send(answer.to_string().as_bytes(), zmq::DONTWAIT);
+    }
+
+    /// Loads a model on a thread of its own: it takes a second, and the supervisor has other work.
+    fn load(&mut self, path: PathBuf) {
+        let load_model = Arc::clone(&self.load_model);
+        let load = move || load_model(&path).unwrap_or_else(|error| refusal(&error.to_string()));
+        match std::thread::Builder::new().name("model".to_owned()).spawn(load) {
+            Ok(loading) => self.loading = Some(loading),
+            Err(cause) => self.reply(&refusal(&format!("no thread to load a model with: {cause}"))),
         }
     }
 }
+
+/// What the request for another model begins with.
+const MODEL: &str = "model ";
 
 fn refusal(error: &str) -> serde_json::Value {
     serde_json::json!({ "ok": false, "error": error })
@@ -219,17 +254,18 @@ mod tests {
     fn a_client_gets_its_answer_over_a_real_socket_and_rubbish_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = format!("ipc://{}/control", folder.path().display());
-        let mut control = Control::bind(&endpoint).unwrap();
+        let mut control = Control::bind(&endpoint, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
         let line = Line::default();
         let client = std::thread::spawn({
             let endpoint = endpoint.clone();
-            move || (ask(&endpoint, "help", 5000).unwrap(), ask(&endpoint, "\u{7f}{", 5000).unwrap())
+            move || ["help", "\u{7f}{", "model x.toml"].map(|words| ask(&endpoint, words, 5000).unwrap())
         });
         while !client.is_finished() {
             control.answer(&line, || serde_json::Value::Null);
             std::thread::yield_now();
         }
-        let (help, rubbish) = client.join().unwrap();
+        let [help, rubbish, model] = client.join().unwrap();
+        assert!(model["error"].as_str().unwrap().contains("warming up"), "{model}");
         assert!(help["commands"]["shutdown"].is_string());
         assert_eq!(rubbish["ok"], false);
         assert!(command_of(b"{\"command\":7}").is_err() && command_of(b"\xff").is_err() && command_of(b"{").is_err());

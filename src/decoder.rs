@@ -4,10 +4,19 @@
 
 use crate::config::Config;
 use crate::encode::Encoder;
-use crate::model::Model;
+use crate::frame::FIRST_GENERATION;
+use crate::model::{Manifest, Model};
 use crate::pipeline::{DriftSettings, Settings};
 use crate::preprocess::{self, Preprocess};
 use crate::publish::zmq::ModelTag;
+
+/// When the model's drift is told, in its frames.
+pub fn drift_of(manifest: &Manifest) -> Option<DriftSettings> {
+    manifest.drift.map(|drift| DriftSettings {
+        time_constant_frames: drift.time_constant_s * manifest.frame_rate_hz,
+        limit: drift.limit,
+    })
+}
 
 /// Everything that turns frames into embeddings, warmed.
 pub struct Decoder {
@@ -44,10 +53,7 @@ impl Decoder {
             end_with_series: false,
             decodes_actions: self.model.decodes_actions(),
             window_frames: manifest.window_frames * manifest.preprocess.average_frames,
-            drift: manifest.drift.map(|drift| DriftSettings {
-                time_constant_frames: drift.time_constant_s * manifest.frame_rate_hz,
-                limit: drift.limit,
-            }),
+            drift: drift_of(manifest),
             needed_hz: manifest.frame_rate_hz * manifest.preprocess.average_frames as f64,
         }
     }
@@ -58,7 +64,7 @@ impl Decoder {
         ModelTag {
             name: manifest.name.clone(),
             sha256: manifest.sha256.clone(),
-            generation: 1,
+            generation: FIRST_GENERATION,
             labels: manifest.labels.clone(),
             embedding: manifest.embedding,
             trained: manifest.provenance.trained,

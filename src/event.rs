@@ -164,6 +164,26 @@ pub enum Event {
         /// First frame after the silence.
         frame: u64,
     },
+    /// Another model took over, between two frames.
+    Swapped {
+        /// Its generation.
+        generation: u64,
+    },
+    /// A model that was to take over failed in the shadow of the old one, which goes on.
+    SwapFailed {
+        /// The generation that it would have had.
+        generation: u64,
+    },
+    /// A device that decodes are relayed to does not take them (said when it begins; the status counts).
+    OutletLost {
+        /// The configuration's section.
+        outlet: &'static str,
+    },
+    /// It takes them again.
+    OutletBack {
+        /// The configuration's section.
+        outlet: &'static str,
+    },
     /// A request over the control socket was carried out.
     Request {
         /// Its name.
@@ -215,6 +235,14 @@ impl std::fmt::Display for Event {
                 write!(f, "no fresh decode for {age_ms} ms: neutral action published, heartbeat stopped")
             }
             Self::Recovered { frame } => write!(f, "frames are back with frame {frame}: heartbeat runs again"),
+            Self::Swapped { generation } => write!(f, "another model took over: generation {generation}"),
+            Self::SwapFailed { generation } => {
+                write!(f, "the model of generation {generation} failed on live frames: the old one goes on")
+            }
+            Self::OutletLost { outlet } => {
+                write!(f, "the {outlet} outlet does not take decodes: what hangs on it keeps its last action")
+            }
+            Self::OutletBack { outlet } => write!(f, "the {outlet} outlet takes decodes again"),
             Self::Request { what } => write!(f, "carried out: {what}"),
             Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),
             Self::Shutdown => write!(f, "going down in order"),

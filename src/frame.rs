@@ -416,6 +416,11 @@ pub struct Decode {
     pub skipped: u64,
     /// Index of the most probable label; `None` when the model has no labels, is untrained, or still warms up.
     pub action: Option<usize>,
+    /// Which model since the start, [`FIRST_GENERATION`] first.
+    pub generation: u64,
     /// Where the time went.
     pub times: StageTimes,
 }
+
+/// Generation of the model that a daemon starts with.
+pub const FIRST_GENERATION: u64 = 1;

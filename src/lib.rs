@@ -14,6 +14,7 @@
 pub mod event;
 pub mod frame;
 pub mod stats;
+pub mod swap;
 
 pub mod config;
 pub mod model;

@@ -7,6 +7,7 @@
 
 mod compute;
 mod drift;
+mod swap;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,15 +20,17 @@ use crossbeam::queue::ArrayQueue;
 use crate::config::{self, Overload, Wait};
 use crate::encode::{EncodeError, Encoder};
 use crate::event::{Event, Reason};
-use crate::frame::{Decode, Frame};
+use crate::frame::{Decode, FIRST_GENERATION, Frame};
 use crate::lane::{Bells, Consumer, Producer, Received, WhenFull, lane};
 use crate::preprocess::{Preprocess, Request};
+use crate::publish::zmq::ModelTag;
 use crate::publish::{Sink, SinkError};
 use crate::rt::{self, Idle};
 use crate::source::{Next, Source, SourceError};
 use crate::stats::{Stats, count, now_ns};
 
 pub use drift::DriftSettings;
+pub use swap::Swap;
 
 /// Decodes that may wait for the publish thread; it takes microseconds for each.
 pub const DECODES_WAITING_MAX: usize = 64;
@@ -35,6 +38,9 @@ pub const DECODES_WAITING_MAX: usize = 64;
 pub const EVENTS_WAITING_MAX: usize = 256;
 /// Requests that may wait for the next frame.
 pub const REQUESTS_WAITING_MAX: usize = 16;
+
+/// Models that may wait to be dropped; the supervisor looks every 20 ms, and one swap takes a window of frames.
+const SWAPS_RETIRED_MAX: usize = 4;
 
 /// How long an idle thread sleeps at most before it looks around: a tick of the sinks comes at least that often.
 const IDLE_MAX: Duration = Duration::from_millis(5);
@@ -88,6 +94,10 @@ pub struct Line {
     pub stop: Arc<AtomicBool>,
     /// Requests for the compute thread, carried out between two frames.
     pub requests: Arc<ArrayQueue<Request>>,
+    /// A model that is to take over; one at a time.
+    pub swaps: Arc<ArrayQueue<Box<Swap>>>,
+    /// Models that were replaced or given up, to be dropped by the supervisor.
+    pub retired: Arc<ArrayQueue<Box<Swap>>>,
     /// Every event once more, for the log.
     pub log: Arc<ArrayQueue<Event>>,
 }
@@ -98,6 +108,8 @@ impl Default for Line {
             stats: Arc::default(),
             stop: Arc::default(),
             requests: Arc::new(ArrayQueue::new(REQUESTS_WAITING_MAX)),
+            swaps: Arc::new(ArrayQueue::new(1)),
+            retired: Arc::new(ArrayQueue::new(SWAPS_RETIRED_MAX)),
             log: Arc::new(ArrayQueue::new(EVENTS_WAITING_MAX)),
         }
     }
@@ -137,6 +149,8 @@ struct Shared<'a> {
     settings: &'a Settings,
     line: &'a Line,
     events: ArrayQueue<Event>,
+    /// Names of the models that took over, for the publish thread.
+    tags: ArrayQueue<ModelTag>,
     fault: OnceLock<&'static str>,
     /// A decode is on its way: with `anticipate` the publish thread stays awake for it.
     decoding: AtomicBool,
@@ -191,6 +205,7 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
         settings: &settings,
         line: &line,
         events: ArrayQueue::new(EVENTS_WAITING_MAX),
+        tags: ArrayQueue::new(SWAPS_RETIRED_MAX),
         fault: OnceLock::new(),
         decoding: AtomicBool::new(false),
     };
@@ -210,7 +225,7 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
     let (decodes_in, decodes_out) =
         lane(DECODES_WAITING_MAX, when_full, bells, || Decode::with_embedding(encoder.new_embedding()));
 
-    let (source, preprocess, encoder, sinks) = (source.as_mut(), preprocess.as_mut(), &mut encoder, &mut sinks[..]);
+    let (source, preprocess, encoder, sinks) = (source.as_mut(), &mut preprocess, &mut encoder, &mut sinks[..]);
     let shared = &shared;
     let mut results = Vec::with_capacity(3);
     std::thread::scope(|threads| {
@@ -341,11 +356,16 @@ fn hand_on(
     idle: &Idle,
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
-    let mut ticked_ns = 0;
+    let (mut ticked_ns, mut generation) = (0, FIRST_GENERATION);
     loop {
         tell_events(sinks, shared)?;
         match lane.oldest() {
             Received::Slot(decode, _) => {
+                while generation < decode.generation {
+                    let Some(model) = shared.tags.pop() else { break };
+                    generation = model.generation;
+                    sinks.iter_mut().for_each(|sink| sink.model_changed(&model));
+                }
                 for sink in sinks.iter_mut() {
                     sink.publish(decode)?;
                 }

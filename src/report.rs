@@ -45,6 +45,7 @@ impl Report {
                 ("decodes_dropped", read(&compute.decodes_dropped)),
                 ("published", read(&publish.published)),
                 ("stale", read(&publish.stale)),
+                ("relay_lost", read(&publish.relay_lost)),
             ],
             rejected: rejected.filter(|(_, count)| *count > 0).collect(),
             novelty_mean: compute.novelty_mean.get(),

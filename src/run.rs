@@ -11,17 +11,22 @@ use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{info, warn};
 
+use crate::config::template::TemplateError;
 use crate::config::{Config, Warning};
-use crate::control::Control;
+use crate::control::{Control, LoadModel};
 use crate::decoder::Decoder;
 use crate::event::Event;
 use crate::exit::{ExitCode, Failure};
 use crate::pipeline::{self, Corridor, Line};
-use crate::publish::zmq::ZmqSink;
+use crate::publish::outlet;
+use crate::publish::relay::{Outlet, Relay};
+use crate::publish::zmq::{ModelTag, ZmqSink};
+use crate::publish::{Sink, SinkError};
 use crate::report::Report;
 use crate::rt;
 use crate::source::Source;
 use crate::source::zmq::ZmqSource;
+use crate::swap::Swapper;
 
 /// Runs the daemon until it is stopped, its sender ends (`once`), or a stage fails.
 ///
@@ -39,13 +44,19 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
 
     let source = ZmqSource::open(&config.source, config.rig, config.realtime.wait)?;
     let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag(), line.stats.clone(), warnings)?;
-    let mut control = config.control.endpoint.as_deref().map(Control::bind).transpose().map_err(|cause| {
+    let decodes_at = sink.endpoint();
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
+    sinks.extend(relays(config, &decoder.tag(), &line)?);
+    let swapper = Swapper::new(config, &line, &decoder.model.manifest);
+    let load_model: LoadModel = Arc::new(move |path| swapper.swap(path));
+    let bind = |endpoint: &str| Control::bind(endpoint, load_model.clone());
+    let mut control = config.control.endpoint.as_deref().map(bind).transpose().map_err(|cause| {
         let what = format!("control socket: {cause}");
         anyhow::Error::new(cause).context(Failure { code: ExitCode::Sink, what })
     })?;
     let frames_at = source.endpoint().to_owned();
     let began = std::time::Instant::now();
-    announce(&decoder, &frames_at, &sink.endpoint());
+    announce(&decoder, &frames_at, &decodes_at);
 
     let settings = pipeline::Settings { end_with_series: once, ..decoder.settings(config) };
     let model_name = decoder.model.manifest.name.clone();
@@ -53,7 +64,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
         source: Box::new(source) as Box<dyn Source>,
         preprocess: decoder.preprocess,
         encoder: decoder.encoder,
-        sinks: vec![Box::new(sink)],
+        sinks,
         settings,
         line: line.clone(),
     };
@@ -61,6 +72,8 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
         while let Some(event) = line.log.pop() {
             log(&event);
         }
+        // Models that were replaced are dropped here, where nobody waits.
+        drop(line.retired.pop());
         if let Some(control) = &mut control {
             control.answer(&line, || Report::of(&line.stats, &model_name, began.elapsed()).to_json());
         }
@@ -73,6 +86,32 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
     }
     let what = "the corridor ended before its source".to_owned();
     ended.context(Failure { code: ExitCode::Stage, what })
+}
+
+/// The outlets that the configuration asks for, each behind a relay with its own fail-safe.
+fn relays(config: &Config, model: &ModelTag, line: &Line) -> Result<Vec<Box<dyn Sink>>, SinkError> {
+    let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
+    if let Some(endpoint) = &config.plain.endpoint {
+        let unfit = |e: TemplateError| SinkError { sink: "plain.template".to_owned(), cause: e.to_string() };
+        outlets.push(Box::new(outlet::Plain::bind(endpoint, config.plain.template.parse().map_err(unfit)?)?));
+    }
+    if let Some(endpoint) = &config.binary.endpoint {
+        outlets.push(Box::new(outlet::Binary::bind(endpoint)?));
+    }
+    if let Some(receiver) = config.osc.receiver {
+        outlets.push(Box::new(outlet::Osc::open(receiver, config.osc.embedding.then_some(model.embedding))?));
+    }
+    let neutral = config.publish.neutral_action.as_str();
+    if let Some(device) = &config.serial.device {
+        let (baud, write) = (config.serial.baud, config.serial.write);
+        outlets.push(Box::new(outlet::Serial::open(device, baud, write, &model.labels, neutral)?));
+    }
+    let deadline_ns = config.publish.deadline.as_nanos() as u64;
+    let relay = |outlet| {
+        let (stats, log) = (line.stats.clone(), line.log.clone());
+        Box::new(Relay::new(outlet, (deadline_ns, neutral), model.clone(), stats, log)) as Box<dyn Sink>
+    };
+    Ok(outlets.into_iter().map(relay).collect())
 }
 
 /// What cannot be written at the end is better known before the experiment.
@@ -115,6 +154,8 @@ fn log(event: &Event) {
         | Event::Recovered { .. }
         | Event::FrameRateBack { .. }
         | Event::DriftBack { .. }
+        | Event::OutletBack { .. }
+        | Event::Swapped { .. }
         | Event::Request { .. }
         | Event::Shutdown => info!("{event}"),
         _ => warn!("{event}"),

@@ -91,6 +91,8 @@ pub struct Publish {
     pub published: AtomicU64,
     /// Times the fail-safe spoke.
     pub stale: AtomicU64,
+    /// Decodes that a relay's outlet did not take.
+    pub relay_lost: AtomicU64,
     /// From receipt of the frame to the hand-over of the decode to the socket, ns.
     pub total: Histogram,
 }

@@ -110,8 +110,10 @@ pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), Con
 fn endpoints(config: &Config) -> Vec<(&'static str, Endpoint, bool)> {
     let source = ("source.endpoint", Some(&config.source.endpoint), config.source.attach == Attach::Bind);
     let publish = ("publish.endpoint", Some(&config.publish.endpoint), true);
+    let plain = ("plain.endpoint", config.plain.endpoint.as_ref(), true);
+    let binary = ("binary.endpoint", config.binary.endpoint.as_ref(), true);
     let control = ("control.endpoint", config.control.endpoint.as_ref(), true);
-    let all = [source, publish, control].into_iter();
+    let all = [source, publish, plain, binary, control].into_iter();
     all.filter_map(|(key, text, bound)| Some((key, text?.parse().ok()?, bound))).collect()
 }
 

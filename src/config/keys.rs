@@ -3,12 +3,14 @@
 //! Why it exists: reading, checking, suggesting, printing and the manual must agree on one list; a test holds
 //! `config/default.toml` against it. What it must never do: know about files or places.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::raw::path_of;
-use super::{Attach, Config, Device, NewSeries, Overload, Pattern, Wait};
+use super::template::Template;
+use super::{Attach, Config, Device, NewSeries, Overload, Pattern, SerialWrite, Wait};
 use crate::frame::Name;
 
 /// Bytes of one mebibyte.
@@ -25,12 +27,16 @@ pub(super) enum Kind {
     Integer { min: i64, max: i64, unit: &'static str, word: Option<&'static str> },
     /// Any text up to [`TEXT_BYTES_MAX`] without control characters; `empty` says whether it may be empty.
     Text { empty: bool },
+    /// A line with fields in braces.
+    Template,
     /// A [`Name`].
     Name,
     /// A file.
     Path { word: Option<&'static str> },
     /// `tcp://…` or `ipc://…`.
     Endpoint { word: Option<&'static str> },
+    /// `address:port` of a UDP receiver.
+    Address { word: Option<&'static str> },
     /// A filter of the `tracing` crate.
     Filter,
     /// `true` or `false`.
@@ -102,9 +108,11 @@ impl Kind {
         match self {
             Self::Integer { min, max, unit, word } => format!("a whole number, {min} to {max}{unit}{}", or(word)),
             Self::Text { .. } => "text in quotes".to_owned(),
+            Self::Template => "text in quotes, with fields such as {action} in braces".to_owned(),
             Self::Name => "a name in quotes: 1 to 64 of A-Z a-z 0-9 _ . -".to_owned(),
             Self::Path { word } => format!("a path in quotes{}", or(word)),
             Self::Endpoint { word } => format!("an endpoint in quotes, such as \"tcp://127.0.0.1:5710\"{}", or(word)),
+            Self::Address { word } => format!("an address and a port, such as \"127.0.0.1:9000\"{}", or(word)),
             Self::Filter => "a log level (\"error\", \"warn\", \"info\", \"debug\", \"trace\") or a filter".to_owned(),
             Self::Switch => "true or false".to_owned(),
             Self::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
@@ -131,7 +139,9 @@ impl Kind {
 
     fn check_text(&self, text: String) -> Result<Value, Fault> {
         let word = match self {
-            Self::Integer { word, .. } | Self::Path { word } | Self::Endpoint { word } => *word,
+            Self::Integer { word, .. } | Self::Path { word } | Self::Endpoint { word } | Self::Address { word } => {
+                *word
+            }
             _ => None,
         };
         if let Some(word) = word.filter(|&w| w == text) {
@@ -146,7 +156,11 @@ impl Kind {
             }
             Self::Name => drop(text.parse::<Name>().map_err(|e| because(e.to_string()))?),
             Self::Endpoint { .. } => drop(text.parse::<Endpoint>().map_err(|e| because(e.to_string()))?),
+            Self::Address { .. } => drop(text.parse::<SocketAddr>().map_err(|_| self.refuse(format!("\"{text}\"")))?),
             Self::Filter => check_filter(&text).map_err(because)?,
+            Self::Template => check_plain(&text, false)
+                .and_then(|()| text.parse::<Template>().map(drop).map_err(|e| e.to_string()))
+                .map_err(because)?,
             Self::Text { empty } => check_plain(&text, *empty).map_err(because)?,
             Self::Path { .. } => check_plain(&text, false).map_err(because)?,
         }
@@ -252,6 +266,7 @@ const ATTACH: &[&str] = &["bind", "connect"];
 const NEW_SERIES: &[&str] = &["keep", "reset"];
 const OVERLOADS: &[&str] = &["skip-to-latest", "wait"];
 const DEVICES: &[&str] = &["cpu", "auto"];
+const SERIAL_WRITES: &[&str] = &["change", "every"];
 const WAITS: &[&str] = &["spin", "yield", "park", "anticipate"];
 /// Cores that a thread may be pinned to; Linux counts to less on any rig.
 const CORE: Kind = Kind::Integer { min: 0, max: 1023, unit: "", word: Some("any") };
@@ -426,6 +441,54 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Name,
         set: |c, v| put_text(&mut c.publish.neutral_action, v),
         get: |c| Value::Text(c.publish.neutral_action.clone()),
+    },
+    Key {
+        name: "plain.endpoint",
+        kind: Kind::Endpoint { word: Some("off") },
+        set: |c, v| c.plain.endpoint = v.text().map(str::to_owned),
+        get: |c| c.plain.endpoint.clone().map_or(Value::Word("off"), Value::Text),
+    },
+    Key {
+        name: "plain.template",
+        kind: Kind::Template,
+        set: |c, v| put_text(&mut c.plain.template, v),
+        get: |c| Value::Text(c.plain.template.clone()),
+    },
+    Key {
+        name: "binary.endpoint",
+        kind: Kind::Endpoint { word: Some("off") },
+        set: |c, v| c.binary.endpoint = v.text().map(str::to_owned),
+        get: |c| c.binary.endpoint.clone().map_or(Value::Word("off"), Value::Text),
+    },
+    Key {
+        name: "osc.receiver",
+        kind: Kind::Address { word: Some("off") },
+        set: |c, v| c.osc.receiver = v.text().and_then(|t| t.parse().ok()),
+        get: |c| c.osc.receiver.map_or(Value::Word("off"), |receiver| Value::Text(receiver.to_string())),
+    },
+    Key {
+        name: "osc.embedding",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.osc.embedding, v),
+        get: |c| Value::Switch(c.osc.embedding),
+    },
+    Key {
+        name: "serial.device",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.serial.device = path_of(v),
+        get: |c| c.serial.device.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+    },
+    Key {
+        name: "serial.baud",
+        kind: Kind::Integer { min: 300, max: 4_000_000, unit: " bits/s", word: None },
+        set: |c, v| put_number(&mut c.serial.baud, v),
+        get: |c| number(c.serial.baud),
+    },
+    Key {
+        name: "serial.write",
+        kind: Kind::Choice(SERIAL_WRITES),
+        set: |c, v| put_choice(&mut c.serial.write, v, &[SerialWrite::Change, SerialWrite::Every]),
+        get: |c| choice(SERIAL_WRITES, c.serial.write as usize),
     },
     Key {
         name: "control.endpoint",

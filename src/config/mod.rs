@@ -11,7 +11,9 @@ pub mod endpoint;
 mod error;
 mod keys;
 mod raw;
+pub mod template;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,6 +51,14 @@ pub struct Config {
     pub realtime: Realtime,
     /// Decodes out.
     pub publish: Publish,
+    /// Decodes as text.
+    pub plain: Plain,
+    /// Decodes as fixed bytes.
+    pub binary: Binary,
+    /// Decodes as Open Sound Control.
+    pub osc: Osc,
+    /// Actions on a serial line.
+    pub serial: Serial,
     /// Control socket.
     pub control: Control,
     /// Log lines.
@@ -188,6 +198,51 @@ pub struct Publish {
     pub neutral_action: String,
 }
 
+/// Decodes as text over ZeroMQ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// PUB endpoint, bound; `None` = off.
+    pub endpoint: Option<String>,
+    /// The line, with fields in braces.
+    pub template: String,
+}
+
+/// Decodes as fixed bytes over ZeroMQ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binary {
+    /// PUB endpoint, bound; `None` = off.
+    pub endpoint: Option<String>,
+}
+
+/// Decodes as Open Sound Control over UDP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Osc {
+    /// Who gets them; `None` = off.
+    pub receiver: Option<SocketAddr>,
+    /// The embedding as well?
+    pub embedding: bool,
+}
+
+/// Actions on a serial line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serial {
+    /// The line; `None` = off.
+    pub device: Option<PathBuf>,
+    /// Bits per second.
+    pub baud: u32,
+    /// When a byte is written.
+    pub write: SerialWrite,
+}
+
+/// When a byte is written to the serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SerialWrite {
+    /// When the action changes, and once a second.
+    Change,
+    /// For every decode.
+    Every,
+}
+
 /// The control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -239,6 +294,10 @@ impl Default for Config {
                 status: Duration::from_millis(1000),
                 neutral_action: "neutral".to_owned(),
             },
+            plain: Plain { endpoint: None, template: "{action} {confidence} {frame}".to_owned() },
+            binary: Binary { endpoint: None },
+            osc: Osc { receiver: None, embedding: false },
+            serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
             log: Log { filter: "info".to_owned(), json: false },
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::config::{NewSeries, Overload, Wait};
 use crate::encode::Encoder;
 use crate::event::{Event, Reason};
-use crate::frame::{Decode, Embedding, Frame, FrameInfo, Observation, Quality, StageTimes};
+use crate::frame::{Decode, Embedding, FIRST_GENERATION, Frame, FrameInfo, Observation, Quality, StageTimes, Tensor};
 use crate::lane::{Consumer, Producer, Received};
 use crate::preprocess::{Preprocess, PreprocessError, Request};
 use crate::rhythm::{Advice, Rhythm};
@@ -17,6 +17,7 @@ use crate::rt::Idle;
 use crate::stats::{count, now_ns};
 
 use super::drift::{Change, Drift, DriftSettings};
+use super::swap::Running;
 use super::{Failure, IDLE_MAX, Shared, Slot};
 
 impl Decode {
@@ -29,6 +30,7 @@ impl Decode {
             quality: Quality::Warmup,
             skipped: 0,
             action: None,
+            generation: FIRST_GENERATION,
             times: StageTimes::default(),
         }
     }
@@ -36,7 +38,7 @@ impl Decode {
 
 /// Decodes frames until the lane of frames is closed or nobody takes the decodes.
 pub(super) fn compute(
-    preprocess: &mut dyn Preprocess,
+    preprocess: &mut Box<dyn Preprocess>,
     encoder: &mut Encoder,
     frames: &mut Consumer<Slot>,
     decodes: &mut Producer<Decode>,
@@ -47,9 +49,14 @@ pub(super) fn compute(
     let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
     let mut rhythm = Rhythm::default();
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
+    let decodes_actions = shared.settings.decodes_actions;
+    let mut running = Running { preprocess, encoder, generation: FIRST_GENERATION, decodes_actions, shadow: None };
     while !decodes.is_closed() {
         while let Some(request) = shared.line.requests.pop() {
-            carry_out(request, preprocess, encoder, &mut judge, shared);
+            carry_out(request, &mut running, &mut judge, shared);
+        }
+        if let Some(drift) = running.look(shared) {
+            judge.begin_drift(drift, shared);
         }
         let received = match shared.settings.lane.overload {
             Overload::SkipToLatest => frames.latest(),
@@ -62,11 +69,11 @@ pub(super) fn compute(
                     shared.decoding.store(true, Relaxed);
                     decodes.ring();
                 }
-                let stepped = step(slot, preprocess, encoder, decodes, &mut judge, idle, shared);
+                let stepped = step(slot, &mut running, decodes, &mut judge, idle, shared);
                 shared.decoding.store(false, Relaxed);
                 stepped?;
             }
-            Received::Empty if anticipates => prepare(&mut rhythm, preprocess, encoder, idle),
+            Received::Empty if anticipates => prepare(&mut rhythm, &mut running, idle),
             Received::Empty => idle.idle(IDLE_MAX),
             Received::Closed => break,
         }
@@ -75,28 +82,23 @@ pub(super) fn compute(
 }
 
 /// Idles towards the next frame: asleep, then once through code and data, then awake.
-fn prepare(rhythm: &mut Rhythm, preprocess: &mut dyn Preprocess, encoder: &mut Encoder, idle: &Idle) {
+fn prepare(rhythm: &mut Rhythm, running: &mut Running<'_>, idle: &Idle) {
     match rhythm.advise(now_ns()) {
         Advice::Sleep(ns) => idle.idle(IDLE_MAX.min(Duration::from_nanos(ns))),
         Advice::Warm => {
-            preprocess.keep_warm();
-            encoder.keep_warm();
+            running.preprocess.keep_warm();
+            running.encoder.keep_warm();
         }
         Advice::Awake => std::thread::yield_now(),
     }
 }
 
-fn carry_out(
-    request: Request,
-    preprocess: &mut dyn Preprocess,
-    encoder: &mut Encoder,
-    judge: &mut Judge,
-    shared: &Shared<'_>,
-) {
-    preprocess.request(request);
+fn carry_out(request: Request, running: &mut Running<'_>, judge: &mut Judge, shared: &Shared<'_>) {
+    running.preprocess.request(request);
+    running.shadow.iter_mut().for_each(|shadow| shadow.request(request));
     let what = match request {
         Request::Reset => {
-            encoder.reset();
+            running.encoder.reset();
             judge.forget_drift(shared);
             "reset"
         }
@@ -108,12 +110,10 @@ fn carry_out(
     shared.tell(Event::Request { what });
 }
 
-/// One frame: preprocess, encode, judge, send.
-#[allow(clippy::too_many_arguments, reason = "the stage's own parts; a struct of borrows would only rename them")]
+/// One frame: preprocess, encode, judge, send; then once more for a model that waits in the shadow.
 fn step(
     slot: &Slot,
-    preprocess: &mut dyn Preprocess,
-    encoder: &mut Encoder,
+    running: &mut Running<'_>,
     decodes: &mut Producer<Decode>,
     judge: &mut Judge,
     idle: &Idle,
@@ -122,14 +122,14 @@ fn step(
     let (frame, stats) = (&slot.frame, &shared.line.stats.compute);
     let began_ns = now_ns();
     if frame.info.series_began && shared.settings.new_series == NewSeries::Reset {
-        carry_out(Request::Reset, preprocess, encoder, judge, shared);
+        carry_out(Request::Reset, running, judge, shared);
     }
     let skipped = judge.skipped(slot);
     if skipped > 0 {
         count(&stats.skipped, skipped);
         shared.tell(Event::Skipped { frame: frame.info.number, count: skipped });
     }
-    let prepared = match preprocess.apply(frame) {
+    let prepared = match running.preprocess.apply(frame) {
         Ok(prepared) => prepared,
         Err(refusal) => {
             refuse(&refusal, shared);
@@ -150,15 +150,21 @@ fn step(
     let observation = prepared.observation;
     let Some(tensor) = prepared.tensor else {
         judge.observe(&frame.info, &observation, shared);
+        follow(running, frame, None, shared);
         return Ok(());
     };
 
     if judge.settled(&observation) {
         // The model has only learnt from whole windows of settled frames: what came before must not be in its window.
-        encoder.reset();
+        running.encoder.reset();
     }
     let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
-    match encoder.encode(&tensor, &mut decode.embedding) {
+    if decode.generation != running.generation {
+        // The first use of this slot since the model changed.
+        decode.embedding = running.encoder.new_embedding();
+        decode.generation = running.generation;
+    }
+    match running.encoder.encode(&tensor, &mut decode.embedding) {
         Ok(()) => {}
         Err(cause) if cause.is_survivable() => {
             // The encoder kept the state of the frame before, so the window goes on without this frame.
@@ -173,19 +179,29 @@ fn step(
     count(&stats.encoded, 1);
 
     judge.observe(&frame.info, &observation, shared);
-    let quality = judge.quality(&observation, encoder.warming_up(), frame.info.number, shared);
+    let quality = judge.quality(&observation, running.encoder.warming_up(), frame.info.number, shared);
     judge.drift(decode.embedding.novelty.filter(|_| quality == Quality::Ok), frame.info.number, shared);
     decode.frame = frame.info;
     decode.observation = observation;
     decode.quality = quality;
     decode.skipped = skipped;
     decode.times = StageTimes { encode_ns, ..times };
-    let acts = shared.settings.decodes_actions && quality != Quality::Warmup;
+    let acts = running.decodes_actions && quality != Quality::Warmup;
     decode.action = if acts { strongest(&decode.embedding.probabilities) } else { None };
     if decodes.send() {
         count(&stats.decodes_dropped, 1);
     }
+    follow(running, frame, Some((&tensor, observation.warming_up)), shared);
     Ok(())
+}
+
+/// The model in the shadow sees the frame as well, after the decode of the old one is on its way.
+fn follow(running: &mut Running<'_>, frame: &Frame, shared_tensor: Option<(&Tensor<'_>, bool)>, shared: &Shared<'_>) {
+    let Some(shadow) = &mut running.shadow else { return };
+    let alive = shared_tensor.is_none_or(|(tensor, warming_up)| shadow.share(tensor, warming_up));
+    if !alive || !shadow.follow(frame) {
+        running.give_up(shared);
+    }
 }
 
 /// A slot for a decode. Only offline (`wait`) can there be none for a while.
@@ -265,6 +281,12 @@ impl Judge {
             Change::Began => shared.tell(Event::Drift { frame, novelty_mean, limit: drift.limit() }),
             Change::Ended => shared.tell(Event::DriftBack { frame, novelty_mean }),
         }
+    }
+
+    /// Another model: what it finds strange is another thing.
+    fn begin_drift(&mut self, settings: Option<DriftSettings>, shared: &Shared<'_>) {
+        self.drift = settings.map(Drift::new);
+        shared.line.stats.compute.novelty_mean.set(None);
     }
 
     /// A new animal: what was strange about the old one says nothing of it.

@@ -5,11 +5,14 @@
 
 pub mod failsafe;
 pub mod npy;
+pub mod outlet;
+pub mod relay;
 pub mod status;
 pub mod zmq;
 
 use crate::event::Event;
 use crate::frame::Decode;
+use zmq::ModelTag;
 
 /// A receiver of decodes, events and the passing of time.
 pub trait Sink: Send {
@@ -18,6 +21,9 @@ pub trait Sink: Send {
     /// # Errors
     /// Only what makes the sink useless from now on.
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError>;
+
+    /// Another model: the next decode is of it. Labels and embedding are those of the model before.
+    fn model_changed(&mut self, _model: &ModelTag) {}
 
     /// Takes one event.
     ///
@@ -58,7 +64,7 @@ pub struct SinkError {
 pub(crate) mod testing {
     //! Decodes for the tests of sinks.
 
-    use crate::frame::{Decode, Embedding, Frame, Observation, Quality, StageTimes};
+    use crate::frame::{Decode, Embedding, FIRST_GENERATION, Frame, Observation, Quality, StageTimes};
 
     /// A decode of quality `ok` of a frame received just now.
     pub(crate) fn decode(number: u64, values: &[f32]) -> Decode {
@@ -73,6 +79,7 @@ pub(crate) mod testing {
             quality: Quality::Ok,
             skipped: 0,
             action: None,
+            generation: FIRST_GENERATION,
             times: StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 },
         }
     }

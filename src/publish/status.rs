@@ -63,6 +63,7 @@ impl Reporter {
             dropped,
             published: publish.published.load(Relaxed),
             stale: publish.stale.load(Relaxed),
+            relay_lost: publish.relay_lost.load(Relaxed),
             non_finite_pixels: compute.non_finite_pixels.load(Relaxed),
             saturated_pixels: compute.saturated_pixels.load(Relaxed),
             latency_us,

@@ -36,7 +36,7 @@ const HEADER_BYTES_EXPECTED: usize = 16 << 10;
 const HEARTBEATS_MISSED_MAX: u64 = 3;
 
 /// The model whose decodes are published.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelTag {
     /// Name in the manifest.
     pub name: String,
@@ -105,7 +105,7 @@ impl ZmqSink {
         model: ModelTag,
         (stats, warnings): (Arc<Stats>, Vec<String>),
     ) -> Result<Self, SinkError> {
-        let socket = open(context, config)?;
+        let socket = open_pub(context, &config.endpoint, config.hwm, "publish.endpoint")?;
         let now_ns = now_ns();
         let id = model.labels.iter().position(|label| *label == config.neutral_action);
         Ok(Self {
@@ -166,6 +166,10 @@ impl ZmqSink {
 }
 
 impl Sink for ZmqSink {
+    fn model_changed(&mut self, model: &ModelTag) {
+        self.model = model.clone();
+    }
+
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let now_ns = now_ns();
         let frame = &decode.frame;
@@ -323,48 +327,50 @@ impl Outbox {
     }
 }
 
-/// Opens and binds the PUB socket. `XPUB_NODROP` stays off: a full queue must never hold anybody back.
-fn open(context: &Context, config: &config::Publish) -> Result<Socket, SinkError> {
-    let endpoint = config.endpoint.as_str();
+/// Opens and binds a PUB socket; `key` is the configuration's, for messages. `XPUB_NODROP` stays off: a full queue must never
+/// hold anybody back.
+///
+/// # Errors
+/// When the endpoint is in use, not an endpoint, or not allowed; the message says what to do.
+pub(super) fn open_pub(context: &Context, endpoint: &str, hwm: i32, key: &str) -> Result<Socket, SinkError> {
     let fail = |cause: String| SinkError { sink: endpoint.to_string(), cause };
     let option = |e: zmq::Error| fail(format!("the socket cannot be set up: {e}"));
     let socket = context.socket(zmq::PUB).map_err(option)?;
-    socket.set_sndhwm(config.hwm).map_err(option)?;
+    socket.set_sndhwm(hwm).map_err(option)?;
     socket.set_linger(LINGER_MS).map_err(option)?;
     // libzmq would silently take the path of a living daemon away from it.
     let path = endpoint.strip_prefix("ipc://");
     if path.is_some_and(|path| UnixStream::connect(path).is_ok()) {
-        return Err(fail(in_use(endpoint)));
+        return Err(fail(in_use(endpoint, key)));
     }
     match socket.bind(endpoint) {
         Ok(()) => Ok(socket),
-        Err(e) => Err(fail(bind_cause(endpoint, e))),
+        Err(e) => Err(fail(bind_cause(endpoint, key, e))),
     }
 }
 
 /// Why binding failed and what to do.
-fn bind_cause(endpoint: &str, error: zmq::Error) -> String {
+fn bind_cause(endpoint: &str, key: &str, error: zmq::Error) -> String {
     match error {
-        zmq::Error::EADDRINUSE => in_use(endpoint),
+        zmq::Error::EADDRINUSE => in_use(endpoint, key),
         zmq::Error::EADDRNOTAVAIL | zmq::Error::ENODEV => format!(
-            "this machine has no such address; bind 127.0.0.1, the address of one of its interfaces, or * in `publish.endpoint` ({error})"
+            "this machine has no such address; bind 127.0.0.1, the address of one of its interfaces, or * in `{key}` ({error})"
         ),
         zmq::Error::EACCES => {
-            "permission denied; ports below 1024 and foreign folders need rights: choose another `publish.endpoint`"
-                .into()
+            format!("permission denied; ports below 1024 and foreign folders need rights: choose another `{key}`")
         }
         other => format!(
-            "cannot be bound ({other}); `publish.endpoint` is written tcp://ADDRESS:PORT or ipc://PATH, as in tcp://127.0.0.1:5711"
+            "cannot be bound ({other}); `{key}` is written tcp://ADDRESS:PORT or ipc://PATH, as in tcp://127.0.0.1:5711"
         ),
     }
 }
 
-fn in_use(endpoint: &str) -> String {
+fn in_use(endpoint: &str, key: &str) -> String {
     let what = match endpoint.rsplit_once(':').map(|(_, port)| port).filter(|_| endpoint.starts_with("tcp://")) {
         Some(port) => format!("port {port} is already in use (`ss -ltnp | grep :{port}` shows by whom)"),
         None => "another process already listens there".to_string(),
     };
-    format!("{what}: stop that program, perhaps another haltere, or set another `publish.endpoint`")
+    format!("{what}: stop that program, perhaps another haltere, or set another `{key}`")
 }
 
 #[cfg(test)]

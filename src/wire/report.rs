@@ -78,6 +78,10 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::ShiftAtBound { .. } => "shift_at_bound",
         Event::Stale { .. } => "stale",
         Event::Recovered { .. } => "recovered",
+        Event::Swapped { .. } => "swapped",
+        Event::SwapFailed { .. } => "swap_failed",
+        Event::OutletLost { .. } => "outlet_lost",
+        Event::OutletBack { .. } => "outlet_back",
         Event::Request { .. } => "request",
         Event::Fault { .. } => "fault",
         Event::Shutdown => "shutdown",
@@ -122,6 +126,10 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("pixels", pixels)
         }
         Event::Stale { age_ms } => map.serialize_entry("age_ms", age_ms),
+        Event::Swapped { generation } | Event::SwapFailed { generation } => {
+            map.serialize_entry("generation", generation)
+        }
+        Event::OutletLost { outlet } | Event::OutletBack { outlet } => map.serialize_entry("outlet", outlet),
         Event::Request { what } => map.serialize_entry("what", what),
         Event::Fault { stage } => map.serialize_entry("stage", stage),
         Event::SeriesEnded | Event::Shutdown => Ok(()),
@@ -215,6 +223,8 @@ pub struct StatusHeader<'a> {
     pub published: u64,
     /// Times the fail-safe spoke.
     pub stale: u64,
+    /// Decodes that a relay's outlet (text, bytes, OSC, serial line) did not take.
+    pub relay_lost: u64,
     /// NaN or infinite pixels.
     pub non_finite_pixels: u64,
     /// Saturated pixels.

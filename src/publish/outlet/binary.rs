@@ -1,0 +1,72 @@
+//! Twenty-four bytes for each decode, over a ZeroMQ PUB socket.
+//!
+//! Why it exists: a microcontroller's bridge or a LabVIEW cluster reads a fixed structure without parsing. What it must never
+//! do: change its layout; `clients/PROTOCOL.md` promises it.
+
+use zmq::{Context, Socket};
+
+use super::plain::send;
+use crate::publish::SinkError;
+use crate::publish::relay::{Outlet, Said};
+use crate::publish::zmq::open_pub;
+
+/// Length of a message: `u64 seq, u64 t_pub_ns, i32 action_id, f32 confidence`, little-endian, no padding.
+pub const BINARY_BYTES: usize = 24;
+/// Messages kept for a slow subscriber.
+const HWM: i32 = 64;
+
+/// Fixed structures.
+pub struct Binary {
+    socket: Socket,
+}
+
+impl Binary {
+    /// Binds the PUB socket.
+    ///
+    /// # Errors
+    /// When the endpoint is in use, not an endpoint, or not allowed.
+    pub fn bind(endpoint: &str) -> Result<Self, SinkError> {
+        Ok(Self { socket: open_pub(&Context::new(), endpoint, HWM, "binary.endpoint")? })
+    }
+}
+
+impl Outlet for Binary {
+    fn name(&self) -> &'static str {
+        "binary"
+    }
+
+    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
+        send(&self.socket, &bytes(said))
+    }
+}
+
+fn bytes(said: &Said<'_>) -> [u8; BINARY_BYTES] {
+    let mut bytes = [0; BINARY_BYTES];
+    bytes[..8].copy_from_slice(&said.seq.to_le_bytes());
+    bytes[8..16].copy_from_slice(&said.t_pub_ns.to_le_bytes());
+    bytes[16..20].copy_from_slice(&said.action_id.to_le_bytes());
+    bytes[20..].copy_from_slice(&said.confidence.to_le_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Quality;
+
+    #[test]
+    fn the_layout_is_that_of_the_protocol() {
+        let said = Said {
+            seq: 0x0102_0304_0506_0708,
+            t_pub_ns: 2,
+            frame: Some(1),
+            quality: Quality::Ok,
+            action: "walking",
+            action_id: -1,
+            confidence: 1.0,
+            embedding: &[],
+        };
+        let expected = [8, 7, 6, 5, 4, 3, 2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x80, 0x3f];
+        assert_eq!(bytes(&said), expected);
+    }
+}

@@ -1,0 +1,96 @@
+//! Open Sound Control 1.0 over UDP: `/haltere/decode ,sifis` and, if wanted, `/haltere/embedding ,fff…`.
+//!
+//! Why it exists: Max, Pure Data, TouchDesigner and Bonsai take OSC as it comes. What it must never do: wait for a receiver;
+//! UDP has none, and a datagram that nobody takes is gone.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use rosc::{OscMessage, OscPacket, OscType, encoder};
+
+use crate::publish::SinkError;
+use crate::publish::relay::{Outlet, Said};
+
+/// Address of a decode; arguments: action, action id, confidence, frame (modulo 2³¹, -1 = none), quality.
+const DECODE: &str = "/haltere/decode";
+/// Address of an embedding; one float argument for each dimension.
+const EMBEDDING: &str = "/haltere/embedding";
+
+/// Datagrams. The messages are made once and filled anew for each decode.
+pub struct Osc {
+    socket: UdpSocket,
+    receiver: SocketAddr,
+    decode: OscPacket,
+    embedding: Option<OscPacket>,
+    bytes: Vec<u8>,
+}
+
+impl Osc {
+    /// Opens a UDP socket towards `receiver`; with `dimensions` the embedding is sent as well.
+    ///
+    /// # Errors
+    /// When the system gives no socket.
+    pub fn open(receiver: SocketAddr, dimensions: Option<usize>) -> Result<Self, SinkError> {
+        let here: SocketAddr = match receiver {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let open = || -> std::io::Result<UdpSocket> {
+            let socket = UdpSocket::bind(here)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        let fail = |e: std::io::Error| SinkError { sink: format!("osc {receiver}"), cause: e.to_string() };
+        let message = |address: &str, args| OscPacket::Message(OscMessage { addr: address.to_owned(), args });
+        let text = || OscType::String(String::with_capacity(64));
+        Ok(Self {
+            socket: open().map_err(fail)?,
+            receiver,
+            decode: message(DECODE, vec![text(), OscType::Int(0), OscType::Float(0.0), OscType::Int(0), text()]),
+            embedding: dimensions.map(|count| message(EMBEDDING, vec![OscType::Float(0.0); count])),
+            bytes: Vec::with_capacity(4096),
+        })
+    }
+}
+
+/// One message as one datagram.
+fn send(socket: &UdpSocket, receiver: SocketAddr, packet: &OscPacket, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    bytes.clear();
+    // Writing to memory cannot fail.
+    let _ = encoder::encode_into(packet, bytes);
+    socket.send_to(bytes, receiver).map(drop)
+}
+
+fn arguments(packet: &mut OscPacket) -> &mut [OscType] {
+    match packet {
+        OscPacket::Message(message) => &mut message.args,
+        OscPacket::Bundle(_) => &mut [],
+    }
+}
+
+fn put(into: &mut OscType, text: &str) {
+    if let OscType::String(place) = into {
+        place.clear();
+        place.push_str(text);
+    }
+}
+
+impl Outlet for Osc {
+    fn name(&self) -> &'static str {
+        "osc"
+    }
+
+    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
+        if let [action, id, confidence, frame, quality] = arguments(&mut self.decode) {
+            put(action, said.action);
+            *id = OscType::Int(said.action_id);
+            *confidence = OscType::Float(said.confidence);
+            *frame = OscType::Int(said.frame.map_or(-1, |frame| (frame & 0x7fff_ffff) as i32));
+            put(quality, said.quality.name());
+        }
+        send(&self.socket, self.receiver, &self.decode, &mut self.bytes)?;
+        let Some(packet) = &mut self.embedding else { return Ok(()) };
+        let values = said.embedding.iter().map(|&value| OscType::Float(value));
+        arguments(packet).iter_mut().zip(values).for_each(|(to, from)| *to = from);
+        send(&self.socket, self.receiver, packet, &mut self.bytes)
+    }
+}

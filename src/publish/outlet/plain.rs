@@ -1,0 +1,109 @@
+//! One line of text for each decode, over a ZeroMQ PUB socket: `walking 0.93 1234`.
+//!
+//! Why it exists: Bonsai, LabVIEW and serial relays split a string more easily than JSON. What it must never do: send
+//! anything but the one part that the template makes.
+
+use std::io::Write;
+
+use zmq::{Context, DONTWAIT, Socket};
+
+use crate::config::template::{Field, Piece, Template};
+use crate::publish::SinkError;
+use crate::publish::relay::{Outlet, Said};
+use crate::publish::zmq::open_pub;
+
+/// Messages kept for a slow subscriber.
+const HWM: i32 = 64;
+
+/// Writes the line; a frame that there is none of is -1.
+fn write_line(template: &Template, said: &Said<'_>, line: &mut Vec<u8>) -> std::io::Result<()> {
+    line.clear();
+    for piece in template.pieces() {
+        match piece {
+            Piece::Text(text) => line.extend_from_slice(text.as_bytes()),
+            Piece::Field(Field::Action) => line.extend_from_slice(said.action.as_bytes()),
+            Piece::Field(Field::ActionId) => write!(line, "{}", said.action_id)?,
+            Piece::Field(Field::Confidence) => write!(line, "{:.2}", said.confidence)?,
+            Piece::Field(Field::Frame) => match said.frame {
+                Some(frame) => write!(line, "{frame}")?,
+                None => write!(line, "-1")?,
+            },
+            Piece::Field(Field::Quality) => line.extend_from_slice(said.quality.name().as_bytes()),
+            Piece::Field(Field::Seq) => write!(line, "{}", said.seq)?,
+            Piece::Field(Field::TimeNs) => write!(line, "{}", said.t_pub_ns)?,
+        }
+    }
+    Ok(())
+}
+
+/// Lines of text.
+pub struct Plain {
+    socket: Socket,
+    template: Template,
+    line: Vec<u8>,
+}
+
+impl Plain {
+    /// Binds the PUB socket.
+    ///
+    /// # Errors
+    /// When the endpoint is in use, not an endpoint, or not allowed.
+    pub fn bind(endpoint: &str, template: Template) -> Result<Self, SinkError> {
+        let socket = open_pub(&Context::new(), endpoint, HWM, "plain.endpoint")?;
+        Ok(Self { socket, template, line: Vec::with_capacity(512) })
+    }
+}
+
+impl Outlet for Plain {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
+
+    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
+        write_line(&self.template, said, &mut self.line)?;
+        send(&self.socket, &self.line)
+    }
+}
+
+/// Hands one message over. PUB takes it at once or drops it for whoever is slow.
+pub(super) fn send(socket: &Socket, bytes: &[u8]) -> std::io::Result<()> {
+    loop {
+        match socket.send(bytes, DONTWAIT) {
+            Err(zmq::Error::EINTR) => {}
+            Ok(()) | Err(zmq::Error::EAGAIN) => return Ok(()),
+            Err(e) => return Err(std::io::Error::from_raw_os_error(e.to_raw())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Quality;
+
+    const SAID: Said<'_> = Said {
+        seq: 7,
+        t_pub_ns: 99,
+        frame: Some(1234),
+        quality: Quality::Ok,
+        action: "walking",
+        action_id: 6,
+        confidence: 0.926,
+        embedding: &[],
+    };
+
+    fn line(template: &str, said: &Said<'_>) -> String {
+        let mut line = b"rubbish of the line before".to_vec();
+        write_line(&template.parse().unwrap(), said, &mut line).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn a_template_is_filled_field_by_field() {
+        assert_eq!(line("{action} {confidence} {frame}", &SAID), "walking 0.93 1234");
+        assert_eq!(line("<{quality}|{action_id};{seq}@{t_ns}>", &SAID), "<ok|6;7@99>");
+        assert_eq!(line("no field", &SAID), "no field");
+        let without = Said { frame: None, ..SAID };
+        assert_eq!(line("{frame}", &without), "-1");
+    }
+}

@@ -1,0 +1,117 @@
+//! One byte on a serial line when the action changes: 0 for neutral, n + 1 for the model's n-th action.
+//!
+//! Why it exists: a TTL box or a microcontroller on a serial port is the most common way to a light or a laser. What it must
+//! never do: wait for the line, or leave an action standing on it when the decodes are no longer believed: the neutral byte
+//! is the fail-safe, and it is said again every second as long as nothing else is, in case a byte was lost.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serialport::{SerialPort, TTYPort};
+
+use crate::config::SerialWrite;
+use crate::publish::SinkError;
+use crate::publish::relay::{NEUTRAL_ID, Outlet, Said};
+
+/// The neutral byte.
+const NEUTRAL: u8 = 0;
+/// A line that was lost is looked for this often, and the last byte is repeated.
+const AGAIN_NS: u64 = 1_000_000_000;
+
+/// Bytes on a line.
+pub struct Serial {
+    device: PathBuf,
+    baud: u32,
+    write: SerialWrite,
+    /// Id of the neutral action among the labels, if it is one.
+    neutral_id: i32,
+    port: Option<TTYPort>,
+    last: Option<u8>,
+    next_ns: u64,
+}
+
+impl Serial {
+    /// Opens the line and says the neutral byte.
+    ///
+    /// # Errors
+    /// When the device is not there, is no line, or may not be used; or the model has more actions than a byte can name.
+    pub fn open(
+        device: &Path,
+        baud: u32,
+        write: SerialWrite,
+        labels: &[String],
+        neutral: &str,
+    ) -> Result<Self, SinkError> {
+        let fail = |cause: String| SinkError { sink: format!("serial {}", device.display()), cause };
+        if labels.len() >= usize::from(u8::MAX) {
+            return Err(fail(format!("the model has {} actions, a byte can name 254", labels.len())));
+        }
+        let port = open(device, baud).map_err(|e| {
+            fail(format!("{e}; is it the right device, and may this user write to it (group dialout)?"))
+        })?;
+        let neutral_id = labels.iter().position(|label| label == neutral).map_or(NEUTRAL_ID, |id| id as i32);
+        let mut serial =
+            Self { device: device.to_owned(), baud, write, neutral_id, port: Some(port), last: None, next_ns: 0 };
+        serial.put(NEUTRAL).map_err(|e| fail(e.to_string()))?;
+        Ok(serial)
+    }
+
+    fn put(&mut self, byte: u8) -> std::io::Result<()> {
+        let Some(port) = &mut self.port else { return Err(std::io::ErrorKind::NotConnected.into()) };
+        match port.write(&[byte]) {
+            Ok(1) => {
+                self.last = Some(byte);
+                Ok(())
+            }
+            Ok(_) => Err(std::io::ErrorKind::WriteZero.into()),
+            // The line is there and full: this byte is lost, the next one may not be.
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock) => {
+                self.last = None;
+                Err(e)
+            }
+            Err(e) => {
+                (self.port, self.last) = (None, None);
+                Err(e)
+            }
+        }
+    }
+}
+
+fn open(device: &Path, baud: u32) -> serialport::Result<TTYPort> {
+    let mut port = TTYPort::open(&serialport::new(device.to_string_lossy(), baud))?;
+    // Nothing waits for the line.
+    port.set_timeout(Duration::ZERO)?;
+    Ok(port)
+}
+
+impl Outlet for Serial {
+    fn name(&self) -> &'static str {
+        "serial"
+    }
+
+    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
+        let neutral = said.action_id == self.neutral_id || said.action_id < 0;
+        let byte = if neutral { NEUTRAL } else { u8::try_from(said.action_id + 1).unwrap_or(NEUTRAL) };
+        if self.write == SerialWrite::Change && self.last == Some(byte) && self.port.is_some() {
+            return Ok(());
+        }
+        self.next_ns = said.t_pub_ns + AGAIN_NS;
+        self.put(byte)
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        if now_ns < self.next_ns {
+            return;
+        }
+        self.next_ns = now_ns + AGAIN_NS;
+        match (&self.port, self.last) {
+            (Some(_), last) => drop(self.put(last.unwrap_or(NEUTRAL))),
+            (None, _) => {
+                self.port = open(&self.device, self.baud).ok();
+                // What was last believed may be old by now; the next decode says what holds.
+                drop(self.put(NEUTRAL));
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Decodes for devices that do not speak the wire format: the action in words or bytes, with a fail-safe of its own.
+//!
+//! Why it exists: a relay box, a Bonsai workflow or a sound program wants "walking 0.93", not an embedding. Each such outlet is
+//! fed by a relay, so that what may be believed is decided in one place, as for the decodes themselves. What it must never
+//! do: wait for a device, end the run because a device is gone (it is counted and told), or say an action that is not
+//! believed: whatever is not `ok` or `degraded` is the neutral action, and so is every decode of a model without actions.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use super::failsafe::{FailSafe, Verdict};
+use super::zmq::ModelTag;
+use super::{Sink, SinkError};
+use crate::event::Event;
+use crate::frame::{Decode, Quality};
+use crate::stats::{Stats, count, now_ns};
+use crate::wire::decode::largest;
+
+/// Id of a neutral action that is none of the model's labels.
+pub const NEUTRAL_ID: i32 = -1;
+
+/// What is said of one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Said<'a> {
+    /// Without gaps from the start of the daemon, 0 first.
+    pub seq: u64,
+    /// `CLOCK_MONOTONIC`, ns.
+    pub t_pub_ns: u64,
+    /// The frame; `None` when there was none (fail-safe, end).
+    pub frame: Option<u64>,
+    /// How far it may be trusted.
+    pub quality: Quality,
+    /// The action, or the neutral one.
+    pub action: &'a str,
+    /// Its place in the model's labels; [`NEUTRAL_ID`] for a neutral action that is none of them.
+    pub action_id: i32,
+    /// Probability of the action; 0 for the neutral one.
+    pub confidence: f32,
+    /// Zeros where there is no decode.
+    pub embedding: &'a [f32],
+}
+
+/// One way out.
+pub trait Outlet: Send {
+    /// As the configuration's section is named.
+    fn name(&self) -> &'static str;
+
+    /// Says it, without waiting.
+    ///
+    /// # Errors
+    /// When it could not be said; the relay counts it and goes on.
+    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()>;
+
+    /// Called about every 5 ms: a device that was lost may be looked for.
+    fn tick(&mut self, _now_ns: u64) {}
+}
+
+/// A sink that feeds one outlet.
+pub struct Relay {
+    outlet: Box<dyn Outlet>,
+    failsafe: FailSafe,
+    model: ModelTag,
+    neutral: (String, i32),
+    zeros: Vec<f32>,
+    seq: u64,
+    lost: bool,
+    stats: Arc<Stats>,
+    log: Arc<ArrayQueue<Event>>,
+}
+
+impl Relay {
+    /// `deadline_ns` and `neutral_action` are those of the decodes; `log` takes the events that a device is lost or back.
+    pub fn new(
+        outlet: Box<dyn Outlet>,
+        (deadline_ns, neutral_action): (u64, &str),
+        model: ModelTag,
+        stats: Arc<Stats>,
+        log: Arc<ArrayQueue<Event>>,
+    ) -> Self {
+        let id = model.labels.iter().position(|label| label == neutral_action);
+        let id = id.and_then(|id| i32::try_from(id).ok()).unwrap_or(NEUTRAL_ID);
+        Self {
+            outlet,
+            failsafe: FailSafe::new(deadline_ns),
+            zeros: vec![0.0; model.embedding],
+            model,
+            neutral: (neutral_action.to_owned(), id),
+            seq: 0,
+            lost: false,
+            stats,
+            log,
+        }
+    }
+
+    fn say(&mut self, decode: Option<&Decode>, quality: Quality, now_ns: u64) {
+        let believed = matches!(quality, Quality::Ok | Quality::Degraded);
+        let action = decode.filter(|_| believed && self.model.trained).and_then(|decode| {
+            let id = decode.action?;
+            let confidence = largest(&decode.embedding.probabilities)?;
+            Some((self.model.labels.get(id)?.as_str(), i32::try_from(id).ok()?, confidence))
+        });
+        let (action, action_id, confidence) = action.unwrap_or((&self.neutral.0, self.neutral.1, 0.0));
+        let embedding = decode.filter(|_| believed || quality == Quality::Warmup);
+        let said = Said {
+            seq: self.seq,
+            t_pub_ns: now_ns,
+            frame: decode.map(|decode| decode.frame.number),
+            quality,
+            action,
+            action_id,
+            confidence,
+            embedding: embedding.map_or(&self.zeros, |decode| &decode.embedding.values),
+        };
+        let ended = self.outlet.say(&said);
+        self.seq += 1;
+        self.note(ended.is_err());
+    }
+
+    /// Counts what was not said; tells the first and the end of a row of losses.
+    fn note(&mut self, lost: bool) {
+        count(&self.stats.publish.relay_lost, u64::from(lost));
+        let before = std::mem::replace(&mut self.lost, lost);
+        let outlet = self.outlet.name();
+        let event = match (before, lost) {
+            (false, true) => Event::OutletLost { outlet },
+            (true, false) => Event::OutletBack { outlet },
+            _ => return,
+        };
+        let _ = self.log.force_push(event);
+    }
+}
+
+impl Sink for Relay {
+    fn model_changed(&mut self, model: &ModelTag) {
+        self.model = model.clone();
+    }
+
+    fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
+        let now_ns = now_ns();
+        let Verdict { fresh, .. } = self.failsafe.decode(decode.frame.number, decode.frame.t_received_ns, now_ns);
+        self.say(Some(decode), if fresh { decode.quality } else { Quality::Stale }, now_ns);
+        Ok(())
+    }
+
+    fn tick(&mut self, now_ns: u64) -> Result<(), SinkError> {
+        self.outlet.tick(now_ns);
+        if self.failsafe.tick(now_ns).is_some() {
+            self.say(None, Quality::Stale, now_ns);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _fault: Option<&'static str>) -> Result<(), SinkError> {
+        if self.failsafe.finish() {
+            self.say(None, Quality::Fail, now_ns());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::testing::decode;
+    use super::*;
+
+    type Heard = Arc<Mutex<Vec<(Quality, String, i32, f32)>>>;
+
+    struct Ear {
+        heard: Heard,
+        deaf: Arc<std::sync::atomic::AtomicBool>,
+    }
+
+    impl Outlet for Ear {
+        fn name(&self) -> &'static str {
+            "plain"
+        }
+
+        fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
+            if self.deaf.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
+            let entry = (said.quality, said.action.to_owned(), said.action_id, said.confidence);
+            self.heard.lock().unwrap().push(entry);
+            Ok(())
+        }
+    }
+
+    fn model(trained: bool) -> ModelTag {
+        let labels = ["resting", "walking"].map(str::to_owned).to_vec();
+        ModelTag { name: "m".into(), sha256: String::new(), generation: 1, labels, embedding: 2, trained }
+    }
+
+    fn walking(number: u64, quality: Quality) -> Decode {
+        let mut decode = decode(number, &[0.6, 0.8]);
+        decode.embedding.probabilities = vec![0.1, 0.9];
+        decode.action = Some(1);
+        decode.quality = quality;
+        decode
+    }
+
+    #[test]
+    fn only_what_is_believed_is_said_and_everything_else_is_neutral() {
+        let (heard, deaf) = (Heard::default(), Arc::default());
+        let (stats, log) = (Arc::<Stats>::default(), Arc::new(ArrayQueue::new(8)));
+        let ear = Ear { heard: heard.clone(), deaf: Arc::clone(&deaf) };
+        let mut relay = Relay::new(Box::new(ear), (50_000_000, "neutral"), model(true), stats.clone(), log.clone());
+        relay.publish(&walking(1, Quality::Ok)).unwrap();
+        relay.publish(&walking(2, Quality::Degraded)).unwrap();
+        relay.publish(&walking(3, Quality::Warmup)).unwrap();
+        let mut late = walking(4, Quality::Ok);
+        late.frame.t_received_ns = late.frame.t_received_ns.saturating_sub(60_000_000);
+        relay.publish(&late).unwrap();
+        relay.publish(&walking(5, Quality::Ok)).unwrap();
+        relay.tick(now_ns() + 51_000_000).unwrap();
+        relay.tick(now_ns() + 52_000_000).unwrap();
+        relay.finish(None).unwrap();
+        let neutral = |quality| (quality, "neutral".to_owned(), NEUTRAL_ID, 0.0);
+        let walks = |quality| (quality, "walking".to_owned(), 1, 0.9);
+        let expected = [
+            walks(Quality::Ok),
+            walks(Quality::Degraded),
+            neutral(Quality::Warmup),
+            neutral(Quality::Stale),
+            walks(Quality::Ok),
+            neutral(Quality::Stale),
+            neutral(Quality::Fail),
+        ];
+        assert_eq!(*heard.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_lost_device_is_counted_and_told_once_and_its_return_too() {
+        let deaf = Arc::<std::sync::atomic::AtomicBool>::default();
+        let (stats, log) = (Arc::<Stats>::default(), Arc::new(ArrayQueue::new(8)));
+        let ear = Ear { heard: Heard::default(), deaf: Arc::clone(&deaf) };
+        let mut relay = Relay::new(Box::new(ear), (50_000_000, "resting"), model(true), stats.clone(), log.clone());
+        for (number, lost) in [(1, false), (2, true), (3, true), (4, false)] {
+            deaf.store(lost, std::sync::atomic::Ordering::Relaxed);
+            relay.publish(&walking(number, Quality::Ok)).unwrap();
+        }
+        assert_eq!(stats.publish.relay_lost.load(std::sync::atomic::Ordering::Relaxed), 2);
+        assert_eq!(log.pop(), Some(Event::OutletLost { outlet: "plain" }));
+        assert_eq!(log.pop(), Some(Event::OutletBack { outlet: "plain" }));
+        assert_eq!(log.pop(), None);
+    }
+
+    #[test]
+    fn an_untrained_model_says_the_neutral_action_only() {
+        let heard = Heard::default();
+        let ear = Ear { heard: heard.clone(), deaf: Arc::default() };
+        let log = Arc::new(ArrayQueue::new(8));
+        let mut relay = Relay::new(Box::new(ear), (50_000_000, "resting"), model(false), Arc::default(), log);
+        relay.publish(&walking(1, Quality::Ok)).unwrap();
+        assert_eq!(*heard.lock().unwrap(), [(Quality::Ok, "resting".to_owned(), 0, 0.0)]);
+    }
+}
