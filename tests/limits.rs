@@ -419,7 +419,8 @@ fn queues_hold_what_they_say_and_refuse_or_forget_the_rest() {
 fn a_request_over_the_control_socket_has_a_size_and_a_longer_one_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("ipc://{}/control", folder.path().display());
-    let mut control = Control::bind(&endpoint).unwrap();
+    let no_model = std::sync::Arc::new(|_: &Path| Err(haltere::swap::SwapError::UnderWay));
+    let mut control = Control::bind(&endpoint, no_model).unwrap();
     let line = Line::default();
     let (until, ends) = (Instant::now() + Duration::from_secs(60), endpoint.clone());
     let client = std::thread::spawn(move || {

@@ -219,6 +219,48 @@ fn an_imagej_hyperstack_gives_the_channels_and_the_plane_asked_for() {
     assert_eq!((source.frame_rate_hz(), told.frame_rate_hz()), (Some(10.0), Some(50.0)));
 }
 
+/// A BigTIFF of ScanImage, by a writer in Python that knows nothing of the reader.
+fn scanimage(path: &Path, sizes: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/write_scanimage.py");
+    let written = std::process::Command::new("python3").arg(script).arg(path).args(sizes.split(' ')).status().unwrap();
+    assert!(written.success());
+}
+
+#[test]
+fn a_scanimage_file_gives_its_channels_its_negative_pixels_and_the_time_of_each_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plane.tif");
+    scanimage(&path, "2 1 0 5 16 24 30");
+    let (source, frames) = read_all(&spec(&[&path]));
+    assert_eq!((source.frames_total(), source.frame_rate_hz()), (Some(5), Some(30.0)));
+    for (frame, pixels) in frames.iter().enumerate() {
+        let [first, second] = [2 * frame, 2 * frame + 1].map(|page| page as f64 * 7.0 - 50.0);
+        assert_eq!((pixels[0], pixels[16 * 24], pixels[1]), (first, second, first + 1.0));
+    }
+    let mut source = open_recording(&spec(&[&path])).unwrap();
+    let mut frame = Frame::with_capacity(1 << 16);
+    for number in 0..5 {
+        source.next(&mut frame).unwrap();
+        let expected = (f64::from(number) / 30.0 + 0.25) * 1e9;
+        let found = frame.info.t_device.unwrap();
+        assert!((found.ns as f64 - expected).abs() < 10.0, "{number}: {found:?}");
+        assert_eq!(found.clock, Clock::Device);
+    }
+}
+
+#[test]
+fn a_scanimage_volume_gives_the_plane_asked_for_and_never_its_flyback() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("volume.tif");
+    scanimage(&path, "1 3 2 4 16 24 30");
+    assert!(fail(&spec(&[&path])).contains("choose one: plane 0 to 2"));
+    let chosen = RecordingSpec { plane: Some(2), ..spec(&[&path]) };
+    let (source, frames) = read_all(&chosen);
+    assert_eq!(source.frame_rate_hz(), Some(6.0));
+    let firsts: Vec<f64> = frames.iter().map(|pixels| pixels[0]).collect();
+    assert_eq!(firsts, [2, 7, 12, 17].map(|page| f64::from(page) * 7.0 - 50.0));
+}
+
 #[test]
 fn a_folder_and_a_pattern_are_one_recording_in_natural_order() {
     let dir = tempfile::tempdir().unwrap();

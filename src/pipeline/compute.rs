@@ -17,7 +17,7 @@ use crate::rt::Idle;
 use crate::stats::{count, now_ns};
 
 use super::drift::{Change, Drift, DriftSettings};
-use super::swap::Running;
+use super::swap::{Running, Shadow};
 use super::{Failure, IDLE_MAX, Shared, Slot};
 
 impl Decode {
@@ -150,7 +150,7 @@ fn step(
     let observation = prepared.observation;
     let Some(tensor) = prepared.tensor else {
         judge.observe(&frame.info, &observation, shared);
-        follow(running, frame, None, shared);
+        follow(&mut running.shadow, frame, None, shared);
         return Ok(());
     };
 
@@ -191,16 +191,18 @@ fn step(
     if decodes.send() {
         count(&stats.decodes_dropped, 1);
     }
-    follow(running, frame, Some((&tensor, observation.warming_up)), shared);
+    follow(&mut running.shadow, frame, Some((&tensor, observation.warming_up)), shared);
     Ok(())
 }
 
-/// The model in the shadow sees the frame as well, after the decode of the old one is on its way.
-fn follow(running: &mut Running<'_>, frame: &Frame, shared_tensor: Option<(&Tensor<'_>, bool)>, shared: &Shared<'_>) {
-    let Some(shadow) = &mut running.shadow else { return };
-    let alive = shared_tensor.is_none_or(|(tensor, warming_up)| shadow.share(tensor, warming_up));
-    if !alive || !shadow.follow(frame) {
-        running.give_up(shared);
+/// The model in the shadow sees the frame as well, after the decode of the old one is on its way; one that fails is given up.
+fn follow(shadow: &mut Option<Shadow>, frame: &Frame, shared_tensor: Option<(&Tensor<'_>, bool)>, shared: &Shared<'_>) {
+    let Some(model) = shadow else { return };
+    let alive = shared_tensor.is_none_or(|(tensor, warming_up)| model.share(tensor, warming_up));
+    if (!alive || !model.follow(frame))
+        && let Some(model) = shadow.take()
+    {
+        model.give_up(shared);
     }
 }
 

@@ -86,6 +86,12 @@ impl Shadow {
         self.swap.preprocess.is_some() || self.encode(tensor, warming_up)
     }
 
+    /// It fails on live frames: the old model goes on.
+    pub(super) fn give_up(self, shared: &Shared<'_>) {
+        shared.tell(Event::SwapFailed { generation: self.swap.tag.generation });
+        let _ = shared.line.retired.force_push(self.swap);
+    }
+
     fn encode(&mut self, tensor: &Tensor<'_>, warming_up: bool) -> bool {
         if std::mem::replace(&mut self.unsettled, warming_up) && !warming_up {
             self.swap.encoder.reset();
@@ -97,7 +103,8 @@ impl Shadow {
 }
 
 impl Running<'_> {
-    /// Takes a model that waits into the shadow, and lets the one there take over when it is warm. True when the model changed.
+    /// Takes a model that waits into the shadow, and lets the one there take over when it is warm. `Some` when the model
+    /// changed: how its drift is told.
     pub(super) fn look(&mut self, shared: &Shared<'_>) -> Option<Option<DriftSettings>> {
         if self.shadow.is_none() {
             self.shadow = shared.line.swaps.pop().map(Shadow::new);
@@ -114,13 +121,5 @@ impl Running<'_> {
         let _ = shared.tags.force_push(std::mem::take(&mut swap.tag));
         let _ = shared.line.retired.force_push(swap);
         Some(drift)
-    }
-
-    /// The shadow fails: the old model goes on.
-    pub(super) fn give_up(&mut self, shared: &Shared<'_>) {
-        if let Some(Shadow { swap, .. }) = self.shadow.take() {
-            shared.tell(Event::SwapFailed { generation: swap.tag.generation });
-            let _ = shared.line.retired.force_push(swap);
-        }
     }
 }

@@ -10,6 +10,7 @@ pub mod limit;
 pub mod open;
 pub mod raw;
 mod recording;
+mod scanimage;
 pub mod thorimage;
 pub mod tiff;
 mod tiff_order;

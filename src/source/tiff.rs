@@ -1,4 +1,4 @@
-//! TIFF recordings: classic and BigTIFF, ImageJ and OME hyperstacks, one file or many, one channel a file or both.
+//! TIFF recordings: classic and BigTIFF, ImageJ, OME and ScanImage stacks, one file or many, one channel a file or both.
 //!
 //! Why it exists: TIFF is what every lab has. Pages are decoded one by one, so that a recording may be larger than memory.
 //! What it must never do: skip a page that cannot be read; a damaged file is named, with its page.
@@ -12,11 +12,12 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingSampleType};
 use tiff::tags::Tag;
 
-use crate::frame::{CHANNELS_MAX, Frame, Name, PixelType, SIDE_PX_MAX, Shape};
+use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Frame, Name, PixelType, SIDE_PX_MAX, Shape, Stamp};
 use crate::wire::frame_header::Order;
 
 use super::canonical::{self, Layout};
 use super::recording::{Stamper, Walk, choose_plane, file_error};
+use super::scanimage::{ScanImage, page_time_s};
 use super::tiff_order::{PageOrder, imagej_images, order_of};
 use super::{Next, Source, SourceError};
 
@@ -95,6 +96,11 @@ impl Source for TiffSource {
             let (own, rest) = slot.split_at_mut(stack.page_bytes() * stack.channels);
             stack.read(self.next, own)?;
             slot = rest;
+        }
+        // The file knows better than frame / rate; channels of a frame were taken at once.
+        if let Some(time_s) = self.stacks[0].open.1.time_s() {
+            let ns = (time_s * 1e9).round() as i64;
+            into.info.t_device = Some(DeviceTime { ns, clock: Clock::Device, stamp: Some(Stamp::Start) });
         }
         self.next += 1;
         Ok(Next::Frame)
@@ -211,6 +217,8 @@ struct Pages {
     pixel_type: PixelType,
     /// Pages that lie back to back behind one directory: ImageJ beyond 4 GB.
     contiguous: Option<Contiguous>,
+    /// Each page tells its own time.
+    timed: bool,
 }
 
 struct Contiguous {
@@ -228,12 +236,20 @@ impl Pages {
         let again = file.try_clone().map_err(|e| fail(e.to_string()))?;
         let mut decoder = Decoder::new(BufReader::new(file)).map_err(|e| fail(format!("page 0: {e}")))?;
         let (side, pixel_type) = geometry(&mut decoder).map_err(|c| fail(format!("page 0 {c}")))?;
-        let description = match described || directories == 1 {
-            // Text that is not ASCII is an error to the decoder; then there is no description.
-            true => decoder.get_tag_ascii_string(Tag::ImageDescription).unwrap_or_default(),
+        // Text that is not ASCII is an error to the decoder; then there is no description.
+        let mut text_of = |tag, wanted| match wanted {
+            true => decoder.get_tag_ascii_string(tag).unwrap_or_default(),
             false => String::new(),
         };
-        let mut pages = Self { decoder, at: 0, count: directories, side, pixel_type, contiguous: None };
+        let description = text_of(Tag::ImageDescription, described || directories == 1);
+        let software = text_of(Tag::Software, true);
+        let scanimage = ScanImage::of(&software).or_else(|| ScanImage::of(&description));
+        let timed = scanimage.is_some();
+        let order = scanimage.filter(|_| described).map(|own| own.order(directories)).transpose().map_err(fail)?;
+        let mut pages = Self { decoder, at: 0, count: directories, side, pixel_type, contiguous: None, timed };
+        if let Some(order) = order {
+            return Ok((pages, order));
+        }
         if let Some(images) = imagej_images(&description).filter(|&n| directories == 1 && n > 1) {
             pages.contiguous = Some(pages.one_block(again, images).map_err(fail)?);
             pages.count = images;
@@ -282,6 +298,12 @@ impl Pages {
             return Err(format!("page {page} is {h}×{w} {kind}, the first is {height}×{width} {}", self.pixel_type));
         }
         self.decoder.read_image_bytes(slot).map_err(|e| self.unreadable(page, e))
+    }
+
+    /// Time of the page read last, s; `None` when it does not tell.
+    fn time_s(&mut self) -> Option<f64> {
+        let text = self.timed.then(|| self.decoder.get_tag_ascii_string(Tag::ImageDescription).ok())??;
+        page_time_s(&text)
     }
 
     fn unreadable(&self, page: usize, error: impl std::fmt::Display) -> String {

@@ -8,6 +8,7 @@ use std::path::Path;
 use ndarray::Array2;
 
 use super::error::DatasetError;
+use super::foreign::{self, Pose};
 use super::npy::{self, Array};
 
 /// How many columns a headerless file has.
@@ -89,6 +90,9 @@ fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>)
 }
 
 fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
+    if let Some(pose) = foreign::pose(path)? {
+        return pose_table(path, &pose, columns);
+    }
     let sheet = Sheet::read(path)?;
     let chosen: Vec<usize> = match columns {
         Columns::Names(names) => {
@@ -116,6 +120,35 @@ fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
     let values =
         Array2::from_shape_vec((sheet.rows.len(), names.len()), values).map_err(|e| DatasetError::file(path, e))?;
     Ok(Table { values, names })
+}
+
+/// The pose of another program's table, all of it or the columns that were named.
+fn pose_table(path: &Path, pose: &Pose, columns: &Columns) -> Result<Table, DatasetError> {
+    let chosen: Vec<usize> = match columns {
+        Columns::Names(wanted) => {
+            let find = |name: &String| {
+                let at = pose.names.iter().position(|own| own == name);
+                let lacks = || format!("has no column {name:?}; it has {}", pose.names.join(", "));
+                at.ok_or_else(|| DatasetError::file(path, lacks()))
+            };
+            wanted.iter().map(find).collect::<Result<_, _>>()?
+        }
+        _ => (0..pose.names.len()).collect(),
+    };
+    if let Columns::Count(told) = columns
+        && *told != chosen.len()
+    {
+        return Err(wrong_width(path, chosen.len(), *told));
+    }
+    let mut values = Vec::with_capacity(pose.rows.len() * chosen.len());
+    for (line, fields) in &pose.rows {
+        for &at in &chosen {
+            values.push(number(path, *line, fields.get(pose.columns[at]).map_or("", String::as_str))? as f32);
+        }
+    }
+    let shape = (pose.rows.len(), chosen.len());
+    let values = Array2::from_shape_vec(shape, values).map_err(|e| DatasetError::file(path, e))?;
+    Ok(Table { values, names: chosen.iter().map(|&at| pose.names[at].clone()).collect() })
 }
 
 /// A field of a CSV; nothing at all, `NA` and `nan` are NaN.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::arrays::{Sheet, is_csv};
 use super::error::{DatasetError, LabelFault};
+use super::foreign;
 use super::npy::Array;
 use super::spec::{LabelFile, Per, TrialSpec};
 use super::synchrony::Axis;
@@ -78,6 +79,9 @@ fn entries(path: &Path, list: Option<&[String]>) -> Result<Entries, DatasetError
 }
 
 fn sheet_entries(path: &Path) -> Result<Entries, DatasetError> {
+    if let Some(bouts) = foreign::bouts(path)? {
+        return Ok(Entries::Intervals(bouts));
+    }
     let sheet = Sheet::read(path)?;
     let column = |names: &[&str]| sheet.column(names);
     let label = column(&["label", "action", "behaviour", "behavior"]);
@@ -101,7 +105,7 @@ fn sheet_entries(path: &Path) -> Result<Entries, DatasetError> {
         }
         _ => {
             let cause = format!(
-                "its columns are {}; a label file has `frame,label` or `start_s,stop_s,label`",
+                "its columns are {}; a label file has `frame,label` or `start_s,stop_s,label`, or is an export of BORIS",
                 sheet.header.join(", ")
             );
             Err(DatasetError::file(path, cause))

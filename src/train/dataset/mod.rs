@@ -14,6 +14,7 @@ mod assemble;
 mod cache;
 mod checks;
 mod error;
+mod foreign;
 mod frames;
 mod labels;
 mod mc2p;
