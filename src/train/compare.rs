@@ -29,6 +29,9 @@ use super::fit::{Ended, Fit, FitError, Progress};
 use super::represent::{of_moments, represent};
 use super::settings::{Method, TrainSettings};
 
+/// What an ablation leaves out beside the augmentations.
+const ALIGNMENT: &str = "alignment between animals";
+
 /// One row of the comparison: a method, perhaps without one of its augmentations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Contender {
@@ -47,13 +50,11 @@ impl Contender {
         }
     }
 
-    /// The rows of an ablation of `haltere`.
+    /// The rows of an ablation of `haltere`: each augmentation, and the alignment between animals.
     pub fn ablation() -> Vec<Self> {
-        let without = |(name, _): &(&str, fn(&mut Augmentations))| Self {
-            method: Method::Haltere,
-            without: Some((*name).to_owned()),
-        };
-        Augmentations::switches().iter().map(without).collect()
+        let names = Augmentations::switches().into_iter().map(|(name, _)| name).chain([ALIGNMENT]);
+        let without = |name: &str| Self { method: Method::Haltere, without: Some(name.to_owned()) };
+        names.map(without).collect()
     }
 
     /// Its settings, from those of its method.
@@ -62,6 +63,9 @@ impl Contender {
         let off = switches.iter().find(|(name, _)| Some(*name) == self.without.as_deref());
         if let Some((_, off)) = off {
             off(&mut settings.augment);
+        }
+        if self.without.as_deref() == Some(ALIGNMENT) {
+            settings.alignment = 0.0;
         }
         settings
     }

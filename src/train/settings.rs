@@ -77,7 +77,7 @@ impl Method {
             Self::SimclrCoral => "InfoNCE and correlation alignment between animals on each modality",
             Self::Haltere => {
                 "symmetric InfoNCE with behavioural swap, neural swap and mix, calcium and placement augmentation, \
-                behaviour standardised per animal"
+                behaviour standardised per animal, and a growing maximum mean discrepancy between animals"
             }
         }
     }
@@ -276,7 +276,7 @@ impl TrainSettings {
             optimiser: Optimiser { learning_rate: 2e-3, weight_decay: 1e-4, warmup_steps: (steps / 20).max(1) },
             temperature: 0.1,
             projection: if method == Method::Haltere { 0 } else { 64 },
-            alignment: if method == Method::Haltere { 3.0 } else { 1.0 },
+            alignment: if method == Method::Haltere { 12.0 } else { 1.0 },
             augment,
         }
     }
