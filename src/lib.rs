@@ -19,6 +19,8 @@ pub mod config;
 pub mod model;
 pub mod wire;
 
+pub mod session;
+
 pub mod source;
 
 pub mod lane;
@@ -30,6 +32,7 @@ pub mod preprocess;
 pub mod encode;
 
 pub mod publish;
+pub mod record;
 
 pub mod pipeline;
 
@@ -56,6 +59,7 @@ pub mod report;
 #[cfg(feature = "train")]
 pub mod report_command;
 pub mod run;
+pub mod session_command;
 pub mod simulate_command;
 #[cfg(feature = "train")]
 pub mod train_command;

@@ -9,15 +9,18 @@ use std::time::Duration;
 use crate::config::{NewSeries, Overload, Wait};
 use crate::encode::Encoder;
 use crate::event::{Event, Reason};
-use crate::frame::{Decode, Embedding, Frame, FrameInfo, Observation, Quality, StageTimes};
+use crate::frame::{
+    Arrived, Decode, Embedding, Frame, FrameInfo, Observation, Quality, Request, Requests, StageTimes,
+};
 use crate::lane::{Consumer, Producer, Received};
-use crate::preprocess::{Preprocess, PreprocessError, Request};
+use crate::preprocess::{Preprocess, PreprocessError};
 use crate::rhythm::{Advice, Rhythm};
 use crate::rt::Idle;
 use crate::stats::{count, now_ns};
 
 use super::drift::{Change, Drift, DriftSettings};
-use super::{Failure, IDLE_MAX, Shared, Slot};
+use super::hand_over::HandOver;
+use super::{Failure, IDLE_MAX, Shared};
 
 impl Decode {
     /// A slot of the decode lane; nothing in it is valid yet but the sizes of the embedding.
@@ -38,7 +41,7 @@ impl Decode {
 pub(super) fn compute(
     preprocess: &mut dyn Preprocess,
     encoder: &mut Encoder,
-    frames: &mut Consumer<Slot>,
+    frames: &mut Consumer<Arrived>,
     decodes: &mut Producer<Decode>,
     idle: &Idle,
     shared: &Shared<'_>,
@@ -46,9 +49,12 @@ pub(super) fn compute(
     shared.settle("compute", shared.settings.realtime.compute_core);
     let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
     let mut rhythm = Rhythm::default();
+    let mut since = Requests::default();
+    let mut hand_over = HandOver::new(shared.line.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     while !decodes.is_closed() {
         while let Some(request) = shared.line.requests.pop() {
+            since.add(request);
             carry_out(request, preprocess, encoder, &mut judge, shared);
         }
         let received = match shared.settings.lane.overload {
@@ -62,8 +68,17 @@ pub(super) fn compute(
                     shared.decoding.store(true, Relaxed);
                     decodes.ring();
                 }
+                for request in before(slot, shared) {
+                    since.add(request);
+                    carry_out(request, preprocess, encoder, &mut judge, shared);
+                }
+                slot.requests = since;
+                let number = slot.frame.info.number;
                 let stepped = step(slot, preprocess, encoder, decodes, &mut judge, idle, shared);
                 shared.decoding.store(false, Relaxed);
+                if hand_over.frame(frames, number, shared) {
+                    since = Requests::default();
+                }
                 stepped?;
             }
             Received::Empty if anticipates => prepare(&mut rhythm, preprocess, encoder, idle),
@@ -72,6 +87,12 @@ pub(super) fn compute(
         }
     }
     Ok(())
+}
+
+/// What must be carried out before this frame: what was before it when it was recorded, and a new animal when a series means one.
+fn before(slot: &Arrived, shared: &Shared<'_>) -> impl Iterator<Item = Request> + use<> {
+    let new_animal = slot.frame.info.series_began && shared.settings.new_series == NewSeries::Reset;
+    slot.requests.iter().chain(new_animal.then_some(Request::Reset))
 }
 
 /// Idles towards the next frame: asleep, then once through code and data, then awake.
@@ -94,24 +115,17 @@ fn carry_out(
     shared: &Shared<'_>,
 ) {
     preprocess.request(request);
-    let what = match request {
-        Request::Reset => {
-            encoder.reset();
-            judge.forget_drift(shared);
-            "reset"
-        }
-        Request::RenewTemplate => "template reset",
-        Request::ResetBaseline => "baseline reset",
-        Request::FreezeNormalisation(true) => "normalisation freeze",
-        Request::FreezeNormalisation(false) => "normalisation resume",
-    };
-    shared.tell(Event::Request { what });
+    if request == Request::Reset {
+        encoder.reset();
+        judge.forget_drift(shared);
+    }
+    shared.tell(Event::Request { what: request.name() });
 }
 
 /// One frame: preprocess, encode, judge, send.
 #[allow(clippy::too_many_arguments, reason = "the stage's own parts; a struct of borrows would only rename them")]
 fn step(
-    slot: &Slot,
+    slot: &Arrived,
     preprocess: &mut dyn Preprocess,
     encoder: &mut Encoder,
     decodes: &mut Producer<Decode>,
@@ -121,9 +135,6 @@ fn step(
 ) -> Result<(), Failure> {
     let (frame, stats) = (&slot.frame, &shared.line.stats.compute);
     let began_ns = now_ns();
-    if frame.info.series_began && shared.settings.new_series == NewSeries::Reset {
-        carry_out(Request::Reset, preprocess, encoder, judge, shared);
-    }
     let skipped = judge.skipped(slot);
     if skipped > 0 {
         count(&stats.skipped, skipped);
@@ -267,7 +278,7 @@ impl Judge {
     }
 
     /// Frames that arrived after the last one taken, or since the start, and before this one.
-    fn skipped(&mut self, slot: &Slot) -> u64 {
+    fn skipped(&mut self, slot: &Arrived) -> u64 {
         let arrived = std::mem::replace(&mut self.arrived, slot.arrival + 1);
         slot.arrival.saturating_sub(arrived)
     }
