@@ -220,7 +220,7 @@ impl Sink for ZmqSink {
         publish.total.record(crate::stats::now_ns().saturating_sub(frame.t_received_ns));
         self.tell(Kind::Decode, now_ns, Some(decode));
         if let Some(event @ Event::Stale { .. }) = event {
-            count(&publish.stale, 1);
+            count(&self.reporter.stats().publish.stale, 1);
             self.publish_event(&event, now_ns)?;
         }
         Ok(())
