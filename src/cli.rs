@@ -7,6 +7,7 @@
 mod calibrate;
 #[cfg(feature = "train")]
 pub mod report;
+mod session;
 pub mod simulate;
 #[cfg(feature = "train")]
 pub mod train;
@@ -24,6 +25,7 @@ use crate::source::raw::RawLayout;
 
 #[cfg(feature = "train")]
 pub use calibrate::CalibrateArgs;
+pub use session::{DiffArgs, ExportArgs, ExportForm};
 
 /// Live two-photon frames in, action embeddings out.
 #[derive(Debug, Parser)]
@@ -36,7 +38,7 @@ A closed loop on one machine, in three terminals:
   haltere watch                             stands in for the stimulus controller
 
 Exit codes: 0 done, 1 other, 2 command line, 3 configuration, 4 model, 5 ONNX Runtime, 6 source, 7 sink or port,
-8 a stage failed in mid-run, 9 check found faults, 130 interrupted twice.")]
+8 a stage failed in mid-run, 9 check found faults, 10 a comparison differs or a session missed its deadline, 130 interrupted twice.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -54,6 +56,10 @@ pub enum Command {
     Watch(WatchArgs),
     /// Run a recording through the same corridor, as fast as it goes, into a file.
     Embed(EmbedArgs),
+    /// Compare a recorded session with its replay, with another model, or with another session, frame by frame.
+    Diff(DiffArgs),
+    /// Write the decodes of a recorded session as CSV or npy.
+    Export(ExportArgs),
     /// Fit a trained model to a new animal, from a few minutes of it, with or without labels.
     #[cfg(feature = "train")]
     Calibrate(CalibrateArgs),
@@ -73,7 +79,7 @@ pub enum Command {
     /// Train and score all methods on all populations; the table of the project.
     #[cfg(feature = "train")]
     Compare(train::CompareArgs),
-    /// Draw the page of an earlier run, evaluation or comparison anew from its report.json.
+    /// Draw the page of an earlier run, evaluation or comparison anew from its report.json, or that of a recorded session.
     #[cfg(feature = "train")]
     Report(report::ReportArgs),
     /// Make recordings of simulated flies with known truth: MC2P folders, raw TIFFs.
@@ -132,6 +138,9 @@ pub struct RunArgs {
     /// Leave after the sender's end message, when every frame before it is decoded.
     #[arg(long)]
     pub once: bool,
+    /// Record the session into this folder; over the configuration's `record.folder`.
+    #[arg(long, value_name = "FOLDER")]
+    pub record: Option<PathBuf>,
     /// At the end, write counters and latencies into this file, JSON.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -140,7 +149,7 @@ pub struct RunArgs {
 /// Which recording, and how to read it. Shared by `play` and `embed`.
 #[derive(Clone, Debug, Args)]
 pub struct RecordingArgs {
-    /// TIFF files in order, a ThorImage folder, a raw file (with --raw), or a simulated fly: sim:seed=7,animal=9,trial=1
+    /// TIFF files in order, a ThorImage folder, a recorded session (.mcap), a raw file (with --raw), or a simulated fly: sim:seed=7,animal=9,trial=1
     /// (also seconds=, recipe=FILE, and any key of a recipe).
     #[arg(required = true, value_name = "RECORDING")]
     pub recording: Vec<PathBuf>,
@@ -168,6 +177,7 @@ Examples:
   haltere play fly_00001.tif fly_00002.tif           at the recording's own rate, once
   haltere play green.tif --channel-file red.tif      two channels from two files
   haltere play fly.tif --rate 60 --loop 0            twice as fast as usual, until Ctrl-C
+  haltere play session.mcap                          what was recorded, with its frame numbers and gaps
   haltere play sim:seed=7,animal=9,seconds=60        a simulated fly, whose truth is known
   haltere play fly.tif --jitter-ms 5 --skip-every 50 --burst 3     a bad microscope, the same one for the same --seed
   haltere play movie.raw --raw uint16:512x512 --push --connect --endpoint tcp://10.0.0.1:5710")]
@@ -262,6 +272,7 @@ pub struct WatchArgs {
 #[command(after_long_help = "\
 Examples:
   haltere embed fly.tif --model models/fly.toml --out fly.npy
+  haltere embed session.mcap --out again.npy         a recorded session with its own model and configuration
   haltere embed thorimage_folder/ --model models/fly.toml --out fly.npy --csv fly.csv
 
 The embeddings are those that `run` publishes for the same frames, bit for bit on the same device: [frames, dimensions],
@@ -325,6 +336,8 @@ Examples:
   haltere control template reset
   haltere control normalisation freeze
   haltere control model models/fly8.toml      another model, without a lost frame
+  haltere control mark light on
+  haltere control record stop
   haltere control help                        all commands")]
 pub struct ControlArgs {
     /// The command, in words.

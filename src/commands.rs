@@ -28,6 +28,8 @@ use crate::source::{Source, SourceError};
 #[cfg(feature = "train")]
 use crate::train_command;
 use crate::watch::{WatchOptions, truth_of, watch};
+use crate::session::is_session;
+use crate::session_command::{self, Unpacked};
 use crate::{bench, check, control, embed, log, run, simulate_command};
 
 /// What a person can read, lines per second.
@@ -43,6 +45,14 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Play(args) => microscope(&args)?,
         Command::Watch(args) => listener(args)?,
         Command::Embed(args) => offline(&args)?,
+        Command::Diff(args) => {
+            log::start(&Config::default().log)?;
+            return session_command::diff::command(&args);
+        }
+        Command::Export(args) => {
+            log::start(&Config::default().log)?;
+            session_command::export::command(&args)?;
+        }
         #[cfg(feature = "train")]
         Command::Calibrate(args) => adapt(args)?,
         Command::Check(args) => return check::command(&args),
@@ -55,6 +65,11 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "train")]
         Command::Compare(args) => learn(|stop| train_command::compare(&args, stop))?,
         #[cfg(feature = "train")]
+        Command::Report(args) if is_session(&args.report) => {
+            log::start(&Config::default().log)?;
+            return session_command::report::report(&args.report, args.out.as_deref(), &mut stdout());
+        }
+        #[cfg(feature = "train")]
         Command::Report(args) => crate::report_command::report(&args, &mut stdout())?,
         Command::Simulate(args) => simulate_command::simulate(&args, &mut stdout())?,
         Command::Bench(args) => measure(&args)?,
@@ -66,7 +81,10 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn daemon(args: &RunArgs) -> anyhow::Result<()> {
-    let (config, warnings) = args.config.load()?;
+    let (mut config, warnings) = args.config.load()?;
+    if let Some(folder) = &args.record {
+        config.record.folder = Some(folder.clone());
+    }
     log::start(&config.log)?;
     run::run(&config, &warnings, args.once, args.report.as_deref())
 }
@@ -164,9 +182,19 @@ fn listener(args: WatchArgs) -> anyhow::Result<()> {
 }
 
 fn offline(args: &EmbedArgs) -> anyhow::Result<()> {
-    let (config, warnings) = args.config.load()?;
+    let session = match args.recording.recording.as_slice() {
+        [one] if is_session(one) && args.recording.raw.is_none() => Some(one),
+        _ => None,
+    };
+    // Lives until the model has been read.
+    let unpacked = session.map(|session| Unpacked::of(session)).transpose()?;
+    let (config, warnings) = match &unpacked {
+        Some(unpacked) => unpacked.config(&args.config)?,
+        None => args.config.load()?,
+    };
     log::start(&config.log)?;
     tell(&warnings);
+    session.map_or(Ok(()), |session| session_command::warn_of(session))?;
     let decoder = Decoder::open(&config)?;
     let recording = open_limited(&args.recording, config.rig, Some(decoder.model.manifest.frame_rate_hz))?;
     let shown = is_shown(args.progress);

@@ -15,13 +15,14 @@ use std::thread::JoinHandle;
 
 use crate::pipeline::Line;
 use crate::preprocess::Request;
+use crate::record::Recorder;
 use crate::swap::SwapError;
 
 /// Longest request, bytes.
 pub const REQUEST_BYTES_MAX: usize = 4096;
 
 /// The commands, each with what it does.
-pub const COMMANDS: [(&str, &str); 9] = [
+pub const COMMANDS: [(&str, &str); 12] = [
     ("status", "counters, latencies, model and quality, as published under status/<source>"),
     ("reset", "a new animal: forget template, baseline, statistics and window"),
     ("template reset", "build a new registration template from the next frames"),
@@ -29,6 +30,9 @@ pub const COMMANDS: [(&str, &str); 9] = [
     ("normalisation freeze", "stop updating the running mean and standard deviation"),
     ("normalisation resume", "update them again"),
     ("model <path>", "load another model, warm it beside the running one, take it over between two frames"),
+    ("record start", "begin a session file in `record.folder`"),
+    ("record stop", "end it in order"),
+    ("mark", "mark TEXT: write these words into the recording, with the time"),
     ("help", "this list"),
     ("shutdown", "publish the neutral action, end in order"),
 ];
@@ -142,12 +146,17 @@ fn command_of(message: &[u8]) -> Result<String, String> {
 }
 
 fn carry_out(command: &str, line: &Line, status: &mut dyn FnMut() -> serde_json::Value) -> serde_json::Value {
+    if let Some(text) = command.strip_prefix("mark").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+        return recorded(line, |recorder| recorder.mark(text.trim()).map(|()| None));
+    }
     let request = match command {
         "reset" => Request::Reset,
         "template reset" => Request::RenewTemplate,
         "baseline reset" => Request::ResetBaseline,
         "normalisation freeze" => Request::FreezeNormalisation(true),
         "normalisation resume" => Request::FreezeNormalisation(false),
+        "record start" => return recorded(line, |recorder| recorder.start().map(Some)),
+        "record stop" => return recorded(line, |recorder| recorder.stop().map(Some)),
         "status" => return serde_json::json!({ "ok": true, "status": status() }),
         "help" => {
             return serde_json::json!({ "ok": true, "commands": COMMANDS.iter().copied().collect::<std::collections::BTreeMap<_, _>>() });
@@ -171,6 +180,21 @@ fn carry_out(command: &str, line: &Line, status: &mut dyn FnMut() -> serde_json:
     match line.requests.push(request) {
         Ok(()) => serde_json::json!({ "ok": true }),
         Err(_) => refusal("too many requests wait for the next frame; is the microscope sending?"),
+    }
+}
+
+/// Asks the recorder; the answer names the file, where there is one to name.
+fn recorded(
+    line: &Line,
+    ask: impl FnOnce(&Recorder) -> Result<Option<std::path::PathBuf>, String>,
+) -> serde_json::Value {
+    let Some(recorder) = &line.recorder else {
+        return refusal("this daemon has no recorder: set `record.folder`, or start it with `haltere run --record FOLDER`");
+    };
+    match ask(recorder) {
+        Ok(None) => serde_json::json!({ "ok": true }),
+        Ok(Some(path)) => serde_json::json!({ "ok": true, "file": path.to_string_lossy() }),
+        Err(error) => refusal(&error),
     }
 }
 

@@ -189,6 +189,24 @@ pub enum Event {
         /// Its name.
         what: &'static str,
     },
+    /// A recording has begun.
+    RecordBegan,
+    /// A recording has been ended in order.
+    RecordEnded,
+    /// The recorder is behind: frames are decoded and not recorded (said when it begins).
+    RecordLost {
+        /// First such frame.
+        frame: u64,
+        /// Frames lost to the recording since start, this one included.
+        count: u64,
+    },
+    /// The disk refused: the recording has ended, decoding goes on.
+    RecordFailed,
+    /// The experimenter has set a mark; its words are in the recording.
+    Mark {
+        /// Counted from 1 in each recording.
+        number: u64,
+    },
     /// A stage failed; the corridor ends. The cause is in the log and the exit code.
     Fault {
         /// Which stage.
@@ -244,6 +262,16 @@ impl std::fmt::Display for Event {
             }
             Self::OutletBack { outlet } => write!(f, "the {outlet} outlet takes decodes again"),
             Self::Request { what } => write!(f, "carried out: {what}"),
+            Self::RecordBegan => write!(f, "recording"),
+            Self::RecordEnded => write!(f, "the recording has ended"),
+            Self::RecordLost { frame, count } => write!(
+                f,
+                "the recorder is behind: frame {frame} is decoded and not recorded ({count} so far): use a faster disk, or raise `record.queue_frames`"
+            ),
+            Self::RecordFailed => {
+                write!(f, "the disk refused: the recording has ended, decoding goes on; free space, then `record start`")
+            }
+            Self::Mark { number } => write!(f, "mark {number}"),
             Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),
             Self::Shutdown => write!(f, "going down in order"),
         }

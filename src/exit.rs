@@ -49,6 +49,8 @@ pub enum ExitCode {
     Stage = 8,
     /// `check` found faults.
     Faults = 9,
+    /// What was asked about is not so: `diff` found a difference, `report` a missed deadline.
+    Unmet = 10,
     /// Interrupted before its end: a training or a comparison that goes on later, or anything that was interrupted twice.
     Interrupted = 130,
 }
@@ -211,7 +213,7 @@ mod tests {
     fn the_readme_lists_every_exit_code() {
         use ExitCode::*;
         let readme = include_str!("../README.md");
-        for code in [Ok, Other, Usage, Config, Model, OnnxRuntime, Source, Sink, Stage, Faults, Interrupted] {
+        for code in [Ok, Other, Usage, Config, Model, OnnxRuntime, Source, Sink, Stage, Faults, Unmet, Interrupted] {
             assert!(
                 readme.contains(&format!("| {} |", code as u8)),
                 "README.md does not list exit code {}",

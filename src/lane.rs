@@ -175,6 +175,18 @@ impl<T> Consumer<T> {
         self.take(true)
     }
 
+    /// Takes the slot that was received last out of the lane for good; `spare` goes round in its place. Gives `spare` back
+    /// when there is none in hand.
+    ///
+    /// # Errors
+    /// `spare`.
+    pub fn exchange(&mut self, spare: Box<T>) -> Result<Box<T>, Box<T>> {
+        match &mut self.hand {
+            Some(hand) => Ok(std::mem::replace(hand, spare)),
+            None => Err(spare),
+        }
+    }
+
     fn take(&mut self, latest: bool) -> Received<'_, T> {
         if let Some(slot) = self.hand.take() {
             self.give_back(slot);
@@ -265,6 +277,19 @@ mod tests {
         drop(into);
         assert_eq!(take(out.oldest()), Some((7, 0)));
         assert!(matches!(out.oldest(), Received::Closed));
+    }
+
+    #[test]
+    fn a_slot_that_is_exchanged_leaves_and_its_spare_goes_round() {
+        let (mut into, mut out) = lane(1, WhenFull::Refuse, Bells::default(), || 0);
+        assert_eq!(out.exchange(Box::new(99)), Err(Box::new(99)), "nothing was received yet");
+        for value in 1..100 {
+            send(&mut into, value);
+            assert_eq!(take(out.oldest()), Some((value, 0)));
+            assert_eq!(out.exchange(Box::new(1000 + value)), Ok(Box::new(value)));
+        }
+        assert!(matches!(out.oldest(), Received::Empty));
+        assert!(*into.slot().expect("a slot") > 1000, "only spares are left");
     }
 
     #[test]

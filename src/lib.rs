@@ -20,6 +20,8 @@ pub mod config;
 pub mod model;
 pub mod wire;
 
+pub mod session;
+
 pub mod source;
 
 pub mod lane;
@@ -31,6 +33,7 @@ pub mod preprocess;
 pub mod encode;
 
 pub mod publish;
+pub mod record;
 
 pub mod pipeline;
 
@@ -57,6 +60,7 @@ pub mod report;
 #[cfg(feature = "train")]
 pub mod report_command;
 pub mod run;
+pub mod session_command;
 pub mod simulate_command;
 #[cfg(feature = "train")]
 pub mod train_command;

@@ -7,6 +7,7 @@
 
 mod compute;
 mod drift;
+mod hand_over;
 mod swap;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,11 +21,12 @@ use crossbeam::queue::ArrayQueue;
 use crate::config::{self, Overload, Wait};
 use crate::encode::{EncodeError, Encoder};
 use crate::event::{Event, Reason};
-use crate::frame::{Decode, FIRST_GENERATION, Frame};
+use crate::frame::{Arrived, Decode, FIRST_GENERATION};
 use crate::lane::{Bells, Consumer, Producer, Received, WhenFull, lane};
 use crate::preprocess::{Preprocess, Request};
 use crate::publish::zmq::ModelTag;
 use crate::publish::{Sink, SinkError};
+use crate::record::Recorder;
 use crate::rt::{self, Idle};
 use crate::source::{Next, Source, SourceError};
 use crate::stats::{Stats, count, now_ns};
@@ -100,6 +102,10 @@ pub struct Line {
     pub retired: Arc<ArrayQueue<Box<Swap>>>,
     /// Every event once more, for the log.
     pub log: Arc<ArrayQueue<Event>>,
+    /// Events on their way to the sinks; whoever has news puts them in.
+    pub events: Arc<ArrayQueue<Event>>,
+    /// Takes the frames after their decode, if there is one.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 impl Default for Line {
@@ -111,6 +117,8 @@ impl Default for Line {
             swaps: Arc::new(ArrayQueue::new(1)),
             retired: Arc::new(ArrayQueue::new(SWAPS_RETIRED_MAX)),
             log: Arc::new(ArrayQueue::new(EVENTS_WAITING_MAX)),
+            events: Arc::new(ArrayQueue::new(EVENTS_WAITING_MAX)),
+            recorder: None,
         }
     }
 }
@@ -137,18 +145,10 @@ pub enum Failure {
     },
 }
 
-/// What travels on the first lane.
-struct Slot {
-    frame: Frame,
-    /// Counts the frames handed to the lane, so that those evicted on the way are missed.
-    arrival: u64,
-}
-
 /// What the three threads share beside the lanes.
 struct Shared<'a> {
     settings: &'a Settings,
     line: &'a Line,
-    events: ArrayQueue<Event>,
     /// Names of the models that took over, for the publish thread.
     tags: ArrayQueue<ModelTag>,
     fault: OnceLock<&'static str>,
@@ -159,7 +159,7 @@ struct Shared<'a> {
 impl Shared<'_> {
     fn tell(&self, event: Event) {
         // A full queue drops its oldest event; what it said is still in the counters.
-        let _ = self.events.force_push(event);
+        let _ = self.line.events.force_push(event);
     }
 
     fn stopping(&self) -> bool {
@@ -204,7 +204,6 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
     let shared = Shared {
         settings: &settings,
         line: &line,
-        events: ArrayQueue::new(EVENTS_WAITING_MAX),
         tags: ArrayQueue::new(SWAPS_RETIRED_MAX),
         fault: OnceLock::new(),
         decoding: AtomicBool::new(false),
@@ -220,7 +219,7 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
     let bytes = source.frame_bytes_max();
     let bells = Bells { filled: compute_idle.bell(), freed: ingest_idle.bell() };
     let (frames_in, frames_out) =
-        lane(settings.lane.depth_frames, when_full, bells, || Slot { frame: Frame::with_capacity(bytes), arrival: 0 });
+        lane(settings.lane.depth_frames, when_full, bells, || Arrived::with_capacity(bytes));
     let bells = Bells { filled: publish_idle.bell(), freed: compute_idle.bell() };
     let (decodes_in, decodes_out) =
         lane(DECODES_WAITING_MAX, when_full, bells, || Decode::with_embedding(encoder.new_embedding()));
@@ -274,7 +273,7 @@ fn first_cause(results: Vec<Result<(), Failure>>, first: Option<&'static str>) -
 }
 
 /// Fills slots from the source until it ends, the run is stopped, or nobody reads any more.
-fn ingest(source: &mut dyn Source, lane: &mut Producer<Slot>, idle: &Idle, shared: &Shared<'_>) -> Result<(), Failure> {
+fn ingest(source: &mut dyn Source, lane: &mut Producer<Arrived>, idle: &Idle, shared: &Shared<'_>) -> Result<(), Failure> {
     shared.settle("ingest", shared.settings.realtime.ingest_core);
     let intake = &shared.line.stats.intake;
     let mut arrivals = 0;
@@ -287,6 +286,7 @@ fn ingest(source: &mut dyn Source, lane: &mut Producer<Slot>, idle: &Idle, share
             Next::Frame => {
                 let info = slot.frame.info;
                 slot.arrival = arrivals;
+                slot.requests = source.requests();
                 arrivals += 1;
                 count(&intake.received, 1);
                 if info.series_began {
@@ -385,7 +385,7 @@ fn hand_on(
 }
 
 fn tell_events(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<(), Failure> {
-    while let Some(event) = shared.events.pop() {
+    while let Some(event) = shared.line.events.pop() {
         // The log is the supervisor's work: a terminal that does not read must not delay a decode.
         let _ = shared.line.log.force_push(event);
         for sink in sinks.iter_mut() {

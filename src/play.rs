@@ -228,9 +228,11 @@ impl Run<'_> {
     ) -> Result<PlayProgress, PlayError> {
         let mut counts = PlayProgress { total: self.limit, ..PlayProgress::default() };
         let mut told_ns = 0;
+        let mut places = Places::default();
         let every = |n: Option<u64>, index: u64| n.is_some_and(|n| (index + 1).is_multiple_of(n));
-        for index in 0..self.options.frames.unwrap_or(u64::MAX) {
+        for _ in 0..self.options.frames.unwrap_or(u64::MAX) {
             let Some(frame) = reel.next(open)? else { break };
+            let (index, number) = places.next(frame.info.number);
             let due = self.schedule.due(index);
             if self.options.duration.is_some_and(|d| due.unwrap_or_else(|| self.begin.elapsed()) >= d) {
                 break;
@@ -245,7 +247,7 @@ impl Run<'_> {
             let intended_ns = due.map_or_else(now_ns, |d| self.begin_ns + d.as_nanos() as u64);
             let again = every(self.options.repeat_every, index);
             for _ in 0..=usize::from(again) {
-                if !sender.send_frame(frame, index, intended_ns, self.stop)? {
+                if !sender.send_frame(frame, number, intended_ns, self.stop)? {
                     return Ok(counts);
                 }
                 counts.sent += 1;
@@ -278,6 +280,30 @@ impl Run<'_> {
                 std::hint::spin_loop();
             }
         }
+    }
+}
+
+/// Places of the frames on the schedule, and their numbers: a recorded session keeps its own numbers and the holes between them,
+/// every other recording counts from 0. In a loop both go on.
+#[derive(Default)]
+struct Places {
+    first: u64,
+    /// Number in the recording and place of the last frame.
+    last: Option<(u64, u64)>,
+}
+
+impl Places {
+    fn next(&mut self, recorded: u64) -> (u64, u64) {
+        let index = match self.last {
+            None => {
+                self.first = recorded;
+                0
+            }
+            // What goes back begins anew, just behind.
+            Some((last, index)) => index + recorded.checked_sub(last).filter(|step| *step > 0).unwrap_or(1),
+        };
+        self.last = Some((recorded, index));
+        (index, self.first.saturating_add(index))
     }
 }
 
@@ -469,5 +495,21 @@ impl<'a> Sender<'a> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(recorded: &[u64]) -> Vec<(u64, u64)> {
+        let mut places = Places::default();
+        recorded.iter().map(|number| places.next(*number)).collect()
+    }
+
+    #[test]
+    fn a_session_keeps_its_numbers_and_the_time_of_its_holes_and_a_loop_goes_on() {
+        assert_eq!(places(&[0, 1, 2, 0, 1]), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
+        assert_eq!(places(&[70, 71, 75, 75, 3, 4]), [(0, 70), (1, 71), (5, 75), (6, 76), (7, 77), (8, 78)]);
     }
 }

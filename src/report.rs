@@ -18,6 +18,8 @@ pub struct Report {
     uptime: Duration,
     counters: Vec<(&'static str, u64)>,
     rejected: Vec<(&'static str, u64)>,
+    /// Of the recorder, as far as they are not 0.
+    record: Vec<(&'static str, u64)>,
     novelty_mean: Option<f32>,
     stages: Vec<(&'static str, Quantiles)>,
 }
@@ -26,7 +28,7 @@ impl Report {
     /// Reads all counters once.
     pub fn of(stats: &Stats, model: &str, uptime: Duration) -> Self {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
-        let (intake, compute, publish) = (&stats.intake, &stats.compute, &stats.publish);
+        let (intake, compute, publish, record) = (&stats.intake, &stats.compute, &stats.publish, &stats.record);
         let rejected = Reason::ALL.iter().map(|reason| reason.name()).zip(stats.rejected());
         Self {
             model: model.to_owned(),
@@ -47,6 +49,15 @@ impl Report {
                 ("stale", read(&publish.stale)),
                 ("relay_lost", read(&publish.relay_lost)),
             ],
+            record: [
+                ("recorded", read(&record.frames)),
+                ("not_recorded_queue", read(&record.frames_lost_queue)),
+                ("not_recorded_disk", read(&record.frames_lost_disk)),
+                ("messages_not_recorded", read(&record.messages_lost)),
+            ]
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect(),
             rejected: rejected.filter(|(_, count)| *count > 0).collect(),
             novelty_mean: compute.novelty_mean.get(),
             stages: vec![
@@ -66,6 +77,7 @@ impl Report {
             pairs.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect()
         };
         let mut object = pairs(&self.counters);
+        object.extend(pairs(&self.record));
         object.insert("rejected".to_owned(), Value::Object(pairs(&self.rejected)));
         let stages = self.stages.iter().map(|(name, q)| ((*name).to_owned(), stage(q))).collect();
         object.insert("latency_us".to_owned(), Value::Object(stages));
@@ -79,7 +91,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "after {:.1} s:", self.uptime.as_secs_f64())?;
-        for (name, count) in self.counters.iter().filter(|(_, count)| *count > 0) {
+        for (name, count) in self.counters.iter().chain(&self.record).filter(|(_, count)| *count > 0) {
             write!(f, " {name} {count}")?;
         }
         for (name, count) in &self.rejected {

@@ -6,9 +6,10 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use tracing::{info, warn};
 
 use crate::config::template::TemplateError;
@@ -22,8 +23,11 @@ use crate::publish::outlet;
 use crate::publish::relay::{Outlet, Relay};
 use crate::publish::zmq::{ModelTag, ZmqSink};
 use crate::publish::{Sink, SinkError};
+use crate::record::{About, Recorder, Worker};
 use crate::report::Report;
+use crate::frame::Decode;
 use crate::rt;
+use crate::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML};
 use crate::source::Source;
 use crate::source::zmq::ZmqSource;
 use crate::swap::Swapper;
@@ -34,7 +38,7 @@ use crate::swap::Swapper;
 /// What could not be opened, or the stage that failed.
 pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Path>) -> anyhow::Result<()> {
     report.map_or(Ok(()), expect_folder)?;
-    let line = Line::default();
+    let mut line = Line::default();
     stop_on_signals(&line.stop)?;
     let decoder = Decoder::open(config)?;
     let denied = rt::try_out(&config.realtime);
@@ -43,17 +47,16 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
     let source = ZmqSource::open(&config.source, config.rig, config.realtime.wait)?;
+    let writer = recorder(config, &decoder, &mut line)?;
     let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag(), line.stats.clone(), warnings)?;
+    let sink = match &line.recorder {
+        Some(recorder) => sink.witnessed_by(Box::new(recorder.clone())),
+        None => sink,
+    };
     let decodes_at = sink.endpoint();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
     sinks.extend(relays(config, &decoder.tag(), &line)?);
-    let swapper = Swapper::new(config, &line, &decoder.model.manifest);
-    let load_model: LoadModel = Arc::new(move |path| swapper.swap(path));
-    let bind = |endpoint: &str| Control::bind(endpoint, load_model.clone());
-    let mut control = config.control.endpoint.as_deref().map(bind).transpose().map_err(|cause| {
-        let what = format!("control socket: {cause}");
-        anyhow::Error::new(cause).context(Failure { code: ExitCode::Sink, what })
-    })?;
+    let mut control = control(config, &decoder, &line)?;
     let frames_at = source.endpoint().to_owned();
     let began = std::time::Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
@@ -78,6 +81,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
             control.answer(&line, || Report::of(&line.stats, &model_name, began.elapsed()).to_json());
         }
     });
+    end_recording(&line, writer);
     let summary = Report::of(&line.stats, &model_name, began.elapsed());
     info!("{summary}");
     if let Some(path) = report {
@@ -86,6 +90,18 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
     }
     let what = "the corridor ended before its source".to_owned();
     ended.context(Failure { code: ExitCode::Stage, what })
+}
+
+/// The control socket, if the configuration wants one.
+fn control(config: &Config, decoder: &Decoder, line: &Line) -> anyhow::Result<Option<Control>> {
+    let Some(endpoint) = &config.control.endpoint else { return Ok(None) };
+    let swapper = Swapper::new(config, line, &decoder.model.manifest);
+    let load_model: LoadModel = Arc::new(move |path| swapper.swap(path));
+    let control = Control::bind(endpoint, load_model).map_err(|cause| {
+        let what = format!("control socket: {cause}");
+        anyhow::Error::new(cause).context(Failure { code: ExitCode::Sink, what })
+    })?;
+    Ok(Some(control))
 }
 
 /// The outlets that the configuration asks for, each behind a relay with its own fail-safe.
@@ -108,10 +124,81 @@ fn relays(config: &Config, model: &ModelTag, line: &Line) -> Result<Vec<Box<dyn 
     }
     let deadline_ns = config.publish.deadline.as_nanos() as u64;
     let relay = |outlet| {
-        let (stats, log) = (line.stats.clone(), line.log.clone());
-        Box::new(Relay::new(outlet, (deadline_ns, neutral), model.clone(), stats, log)) as Box<dyn Sink>
+        let (stats, news) = (line.stats.clone(), line.events.clone());
+        Box::new(Relay::new(outlet, (deadline_ns, neutral), model.clone(), stats, news)) as Box<dyn Sink>
     };
     Ok(outlets.into_iter().map(relay).collect())
+}
+
+/// The recorder, if the configuration wants one, and its thread. A folder that cannot be written is known before the first frame.
+fn recorder(config: &Config, decoder: &Decoder, line: &mut Line) -> anyhow::Result<Option<JoinHandle<()>>> {
+    if config.record.folder.is_none() {
+        return Ok(None);
+    }
+    let about = about(config, decoder)?;
+    let decode = Decode::with_embedding(decoder.encoder.new_embedding());
+    let (frame_bytes_max, news) = (config.source.frame_bytes_max, line.events.clone());
+    let (recorder, mut worker) =
+        Recorder::new(&config.record, frame_bytes_max, &decode, line.stats.clone(), (about, news));
+    if config.record.at_start {
+        let failed = |cause: String| Failure { code: ExitCode::Sink, what: format!("record.folder: {cause}") };
+        let path = worker.start().map_err(failed)?;
+        info!("recording into {}", path.display());
+    }
+    line.recorder = Some(recorder);
+    let thread = std::thread::Builder::new().name("record".into()).spawn(move || Worker::run(worker));
+    Ok(Some(thread.context("the recorder's thread cannot be started")?))
+}
+
+/// What the session says of itself: enough to run it again on another machine.
+pub fn about(config: &Config, decoder: &Decoder) -> anyhow::Result<About> {
+    let model = &decoder.model;
+    let manifest = &model.manifest;
+    let facts = [
+        ("haltere", env!("CARGO_PKG_VERSION").to_owned()),
+        ("git_revision", revision()),
+        ("rig", config.rig.to_string()),
+        ("model", manifest.name.clone()),
+        ("model_sha256", manifest.sha256.clone()),
+        ("labels", serde_json::to_string(&manifest.labels)?),
+        ("deadline_ms", config.publish.deadline.as_millis().to_string()),
+        ("frame_bytes_max", config.source.frame_bytes_max.to_string()),
+        ("device", decoder.preprocess.device().to_owned()),
+        ("host", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
+    ];
+    let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+    Ok(About {
+        rig: config.rig.to_string(),
+        facts: facts.map(|(key, value)| (key.to_owned(), value)).into(),
+        attachments: vec![
+            (MODEL_ONNX, "application/octet-stream", read(&model.onnx_path)?),
+            (MODEL_TOML, "application/toml", read(&model.manifest_path)?),
+            (CONFIG_TOML, "application/toml", config.to_toml().into_bytes()),
+        ],
+    })
+}
+
+#[cfg(feature = "train")]
+fn revision() -> String {
+    crate::train::report::provenance::git_revision()
+}
+
+#[cfg(not(feature = "train"))]
+fn revision() -> String {
+    "unknown".to_owned()
+}
+
+/// Everything that waits is written, the file ended, and what the recorder said last is said here.
+fn end_recording(line: &Line, writer: Option<JoinHandle<()>>) {
+    if let Some(recorder) = &line.recorder {
+        recorder.end();
+    }
+    if writer.is_some_and(|writer| writer.join().is_err()) {
+        warn!("internal error in the recorder: the session may lack its end; please report it");
+    }
+    while let Some(event) = line.events.pop() {
+        log(&event);
+    }
 }
 
 /// What cannot be written at the end is better known before the experiment.
@@ -133,6 +220,8 @@ pub fn stop_on_signals(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
             .context("signals cannot be handled")?;
     }
+    // A file that may not grow is an error of its writer, not the end of the daemon.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("signals cannot be handled")?;
     Ok(())
 }
 
@@ -147,7 +236,7 @@ fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
 
 fn log(event: &Event) {
     match event {
-        Event::Fault { .. } | Event::Stale { .. } => tracing::error!("{event}"),
+        Event::Fault { .. } | Event::Stale { .. } | Event::RecordFailed => tracing::error!("{event}"),
         Event::SeriesBegan { .. }
         | Event::SeriesEnded
         | Event::Ready { .. }
@@ -157,6 +246,9 @@ fn log(event: &Event) {
         | Event::OutletBack { .. }
         | Event::Swapped { .. }
         | Event::Request { .. }
+        | Event::RecordBegan
+        | Event::RecordEnded
+        | Event::Mark { .. }
         | Event::Shutdown => info!("{event}"),
         _ => warn!("{event}"),
     }

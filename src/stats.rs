@@ -24,6 +24,8 @@ pub struct Stats {
     pub compute: CachePadded<Compute>,
     /// Written by the publish thread.
     pub publish: CachePadded<Publish>,
+    /// Written by the recorder, and by whoever finds it behind.
+    pub record: CachePadded<Record>,
 }
 
 impl Stats {
@@ -95,6 +97,23 @@ pub struct Publish {
     pub relay_lost: AtomicU64,
     /// From receipt of the frame to the hand-over of the decode to the socket, ns.
     pub total: Histogram,
+}
+
+/// Counters of the recorder. Each has one writer: the thread that its text names.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// 1 while a file is open (recorder).
+    pub recording: AtomicU64,
+    /// Frames written since start (recorder).
+    pub frames: AtomicU64,
+    /// Bytes of the present file's messages (recorder).
+    pub bytes: AtomicU64,
+    /// Frames that were decoded and not recorded, because the queue was full: the disk is too slow (compute).
+    pub frames_lost_queue: AtomicU64,
+    /// Frames that were handed over and not recorded, because the disk refused, or the file had just been ended (recorder).
+    pub frames_lost_disk: AtomicU64,
+    /// Decodes, events and status that were not recorded because the queue was full (publish).
+    pub messages_lost: AtomicU64,
 }
 
 /// A value that goes up and down, or is not known. Single writer, any readers.

@@ -33,6 +33,9 @@ pub enum SwapError {
         /// Of the old one.
         old: String,
     },
+    /// A file of a session holds one model.
+    #[error("a session is being recorded, and its file holds one model: `record stop` first, then `model`, then `record start`")]
+    Recording,
     /// One at a time.
     #[error("another model is still warming up in the shadow of the running one: wait for the event `swapped`")]
     UnderWay,
@@ -58,6 +61,10 @@ impl Swapper {
     /// # Errors
     /// [`SwapError`]; the model before runs on.
     pub fn swap(&self, path: &Path) -> Result<Value, SwapError> {
+        let recorder = self.line.recorder.as_ref();
+        if recorder.is_some_and(|recorder| recorder.is_open()) {
+            return Err(SwapError::Recording);
+        }
         let config = Config { model: path.to_owned(), ..self.config.clone() };
         let decoder = Decoder::open(&config).map_err(SwapError::Open)?;
         let manifest = &decoder.model.manifest;
@@ -65,6 +72,9 @@ impl Swapper {
         let (old, generation) = (&newest.0, newest.1 + 1);
         must_equal(manifest, old)?;
         let same_input = manifest.preprocess == old.preprocess && manifest.input == old.input;
+        if let Some(recorder) = recorder {
+            recorder.describe(crate::run::about(&config, &decoder).map_err(SwapError::Open)?);
+        }
         let mut tag = decoder.tag();
         tag.generation = generation;
         let (name, sha256) = (tag.name.clone(), tag.sha256.clone());

@@ -29,6 +29,7 @@ const NUMBERS: [(&str, i64, i64, &str); 13] = [
     ("source.frame_max_mib", 1, 128, ""),
     ("source.plane", 0, 100_000, ""),
     ("lane.depth_frames", 1, 1024, ""),
+    ("record.queue_frames", 2, 4096, ""),
     ("compute.threads", 1, 64, ""),
     ("realtime.ingest_core", 0, 1023, ""),
     ("realtime.compute_core", 0, 1023, ""),

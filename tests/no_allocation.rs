@@ -14,11 +14,17 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use haltere::config::{self, Attach, Overload, Pattern, Wait};
 use haltere::pipeline::{self, Corridor, Line};
+use haltere::decoder::Decoder;
+use haltere::frame::Decode;
 use haltere::publish::zmq::ZmqSink;
+use haltere::record::{About, Recorder};
+use haltere::session::Compression;
 use haltere::source::ZmqSource;
 use support::{GIVE_UP_S, Process, RAW, Small};
 
@@ -80,11 +86,24 @@ fn calls_in(line: &Line, frames: u64) -> u64 {
 fn ten_frames_allocate_as_much_as_ten_thousand_and_that_is_nothing() {
     APART.with(|apart| apart.set(true));
     for overload in [Overload::Wait, Overload::SkipToLatest] {
-        measure(overload);
+        measure(overload, None);
     }
 }
 
-fn measure(overload: Overload) {
+/// The recorder's own thread may do as it likes; what is counted is the frame path, with the recorder keeping up and with a
+/// recorder whose disk has stopped.
+#[test]
+fn recording_allocates_nothing_on_the_frame_path_whether_the_disk_keeps_up_or_not() {
+    APART.with(|apart| apart.set(true));
+    for keeps_up in [true, false] {
+        measure(Overload::Wait, Some(keeps_up));
+    }
+}
+
+fn measure(overload: Overload, record: Option<bool>) {
+    // One count for the whole process: one test at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // With novelty and drift: what a trained model adds to the frame path.
     let small = Small::strange();
     let movie = small.folder.path().join("movie.raw");
@@ -100,12 +119,17 @@ fn measure(overload: Overload) {
     // Often enough that heartbeats and status fall into both counts.
     let (heartbeat, status) = (Duration::from_millis(10), Duration::from_millis(100));
     let publish = config::Publish { endpoint: decodes_at.clone(), heartbeat, status, ..settings.publish.clone() };
-    let line = Line::default();
+    let mut line = Line::default();
     let decoder = small.decoder();
     let sink = ZmqSink::bind(&publish, settings.rig, decoder.tag(), line.stats.clone(), vec!["a warning".into()]);
+    let sink = sink.unwrap();
+    let (sink, writer) = match record {
+        Some(keeps_up) => recorded(&small, &decoder, sink, &mut line, keeps_up),
+        None => (sink, None),
+    };
     let source = ZmqSource::open(&source, settings.rig, Wait::Park).unwrap();
     let settings = support::settings(&decoder, overload, 4, Wait::Park);
-    let sinks = vec![Box::new(sink.unwrap()) as _];
+    let sinks = vec![Box::new(sink) as _];
     let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &line) };
     let listener = Process::start(&["watch", "--json", "--endpoint", &decodes_at]);
     let movie = movie.to_str().unwrap();
@@ -124,9 +148,45 @@ fn measure(overload: Overload) {
         drop((microscope, listener));
         line.stop.store(true, Relaxed);
         daemon.join().unwrap().unwrap();
+        if let (Some(recorder), Some(writer)) = (&line.recorder, writer) {
+            recorder.end();
+            writer.join().unwrap();
+        }
         assert_eq!((few, many), (0, 0), "calls of the allocator during 10 and during 10,000 frames, {overload:?}");
     });
     assert!(CALLS.load(Relaxed) > 100, "the counter counts");
+    let stats = &line.stats.record;
+    let (kept, lost) = (stats.frames.load(Relaxed), stats.frames_lost_queue.load(Relaxed));
+    match record {
+        None => assert_eq!((kept, lost), (0, 0)),
+        Some(true) => assert!(kept > 5_000, "{kept} recorded, {lost} lost"),
+        Some(false) => assert!(lost > 10_000, "{kept} recorded, {lost} lost"),
+    }
     let skipped = line.stats.compute.skipped.load(Relaxed);
     assert!(skipped == 0 || overload == Overload::SkipToLatest, "{skipped} skipped");
+}
+
+/// A recorder with its thread, which is not counted; without a thread its disk has stopped.
+fn recorded(
+    small: &Small,
+    decoder: &Decoder,
+    sink: ZmqSink,
+    line: &mut Line,
+    keeps_up: bool,
+) -> (ZmqSink, Option<JoinHandle<()>>) {
+    let folder = Some(small.folder.path().join("sessions"));
+    let record = config::Record { folder, at_start: true, frames: true, queue_frames: 64, compression: Compression::None };
+    let decode = Decode::with_embedding(decoder.encoder.new_embedding());
+    let news = line.events.clone();
+    let (recorder, mut worker) =
+        Recorder::new(&record, 1 << 14, &decode, line.stats.clone(), (About::default(), news));
+    worker.start().unwrap();
+    line.recorder = Some(recorder.clone());
+    let writer = std::thread::spawn(move || {
+        APART.with(|apart| apart.set(true));
+        if keeps_up {
+            worker.run();
+        }
+    });
+    (sink.witnessed_by(Box::new(recorder)), Some(writer))
 }

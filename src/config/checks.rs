@@ -47,6 +47,15 @@ pub enum Warning {
         /// Its size.
         mib: usize,
     },
+    /// A recorder that takes much memory.
+    #[error(
+        "`record.queue_frames` × `source.frame_max_mib` makes a queue of {mib} MiB: set `source.frame_max_mib` to what your \
+         microscope sends"
+    )]
+    QueueMemory {
+        /// Its size.
+        mib: usize,
+    },
     /// Two threads on one core.
     #[error("`{first}` and `{second}` are both core {core}: the two threads take turns; give each a core of its own")]
     SharedCore {
@@ -149,6 +158,11 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     let lane_bytes = config.lane.depth_frames.saturating_mul(config.source.frame_bytes_max);
     if lane_bytes > LANE_BYTES_NOTED {
         warnings.push(Warning::LaneMemory { mib: lane_bytes / (1024 * 1024) });
+    }
+    let record = &config.record;
+    let queue_bytes = record.queue_frames.saturating_mul(config.source.frame_bytes_max);
+    if record.folder.is_some() && record.frames && queue_bytes > LANE_BYTES_NOTED {
+        warnings.push(Warning::QueueMemory { mib: queue_bytes / (1024 * 1024) });
     }
     realtime_warnings(config, &mut warnings);
     if config.lane.overload == Overload::Wait && config.source.pattern == Pattern::Sub {

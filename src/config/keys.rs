@@ -12,6 +12,7 @@ use super::raw::path_of;
 use super::template::Template;
 use super::{Attach, Config, Device, NewSeries, Overload, Pattern, SerialWrite, Wait};
 use crate::frame::Name;
+use crate::session::Compression;
 
 /// Bytes of one mebibyte.
 pub(super) const MIB: usize = 1024 * 1024;
@@ -267,6 +268,7 @@ const NEW_SERIES: &[&str] = &["keep", "reset"];
 const OVERLOADS: &[&str] = &["skip-to-latest", "wait"];
 const DEVICES: &[&str] = &["cpu", "auto"];
 const SERIAL_WRITES: &[&str] = &["change", "every"];
+const COMPRESSIONS: &[&str] = &["none", "lz4"];
 const WAITS: &[&str] = &["spin", "yield", "park", "anticipate"];
 /// Cores that a thread may be pinned to; Linux counts to less on any rig.
 const CORE: Kind = Kind::Integer { min: 0, max: 1023, unit: "", word: Some("any") };
@@ -495,6 +497,36 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Endpoint { word: Some("off") },
         set: |c, v| c.control.endpoint = v.text().map(str::to_owned),
         get: |c| c.control.endpoint.clone().map_or(Value::Word("off"), Value::Text),
+    },
+    Key {
+        name: "record.folder",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.record.folder = path_of(v),
+        get: |c| c.record.folder.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+    },
+    Key {
+        name: "record.at_start",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.record.at_start, v),
+        get: |c| Value::Switch(c.record.at_start),
+    },
+    Key {
+        name: "record.frames",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.record.frames, v),
+        get: |c| Value::Switch(c.record.frames),
+    },
+    Key {
+        name: "record.queue_frames",
+        kind: Kind::Integer { min: 2, max: 4096, unit: " frames", word: None },
+        set: |c, v| put_number(&mut c.record.queue_frames, v),
+        get: |c| number(c.record.queue_frames),
+    },
+    Key {
+        name: "record.compression",
+        kind: Kind::Choice(COMPRESSIONS),
+        set: |c, v| put_choice(&mut c.record.compression, v, &[Compression::None, Compression::Lz4]),
+        get: |c| choice(COMPRESSIONS, c.record.compression as usize),
     },
     Key {
         name: "log.filter",

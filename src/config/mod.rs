@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::frame::Name;
+use crate::session::Compression;
 
 pub use checks::Warning;
 pub use error::{ConfigError, Place, Problem};
@@ -61,6 +62,8 @@ pub struct Config {
     pub serial: Serial,
     /// Control socket.
     pub control: Control,
+    /// Sessions on disk.
+    pub record: Record,
     /// Log lines.
     pub log: Log,
 }
@@ -250,6 +253,21 @@ pub struct Control {
     pub endpoint: Option<String>,
 }
 
+/// Sessions on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where session files go; `None` = nothing is ever recorded.
+    pub folder: Option<PathBuf>,
+    /// Record from the first frame on?
+    pub at_start: bool,
+    /// With their pixels?
+    pub frames: bool,
+    /// Frames that may wait for the disk.
+    pub queue_frames: usize,
+    /// How chunks of the file are compressed.
+    pub compression: Compression,
+}
+
 /// Log lines on standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -299,6 +317,13 @@ impl Default for Config {
             osc: Osc { receiver: None, embedding: false },
             serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
+            record: Record {
+                folder: None,
+                at_start: true,
+                frames: true,
+                queue_frames: 64,
+                compression: Compression::None,
+            },
             log: Log { filter: "info".to_owned(), json: false },
         }
     }

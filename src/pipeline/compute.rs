@@ -9,16 +9,20 @@ use std::time::Duration;
 use crate::config::{NewSeries, Overload, Wait};
 use crate::encode::Encoder;
 use crate::event::{Event, Reason};
-use crate::frame::{Decode, Embedding, FIRST_GENERATION, Frame, FrameInfo, Observation, Quality, StageTimes, Tensor};
+use crate::frame::{
+    Arrived, Decode, Embedding, FIRST_GENERATION, Frame, FrameInfo, Observation, Quality, Request, Requests, StageTimes,
+    Tensor,
+};
 use crate::lane::{Consumer, Producer, Received};
-use crate::preprocess::{Preprocess, PreprocessError, Request};
+use crate::preprocess::{Preprocess, PreprocessError};
 use crate::rhythm::{Advice, Rhythm};
 use crate::rt::Idle;
 use crate::stats::{count, now_ns};
 
 use super::drift::{Change, Drift, DriftSettings};
+use super::hand_over::HandOver;
 use super::swap::{Running, Shadow};
-use super::{Failure, IDLE_MAX, Shared, Slot};
+use super::{Failure, IDLE_MAX, Shared};
 
 impl Decode {
     /// A slot of the decode lane; nothing in it is valid yet but the sizes of the embedding.
@@ -40,7 +44,7 @@ impl Decode {
 pub(super) fn compute(
     preprocess: &mut Box<dyn Preprocess>,
     encoder: &mut Encoder,
-    frames: &mut Consumer<Slot>,
+    frames: &mut Consumer<Arrived>,
     decodes: &mut Producer<Decode>,
     idle: &Idle,
     shared: &Shared<'_>,
@@ -48,11 +52,14 @@ pub(super) fn compute(
     shared.settle("compute", shared.settings.realtime.compute_core);
     let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
     let mut rhythm = Rhythm::default();
+    let mut since = Requests::default();
+    let mut hand_over = HandOver::new(shared.line.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     let decodes_actions = shared.settings.decodes_actions;
     let mut running = Running { preprocess, encoder, generation: FIRST_GENERATION, decodes_actions, shadow: None };
     while !decodes.is_closed() {
         while let Some(request) = shared.line.requests.pop() {
+            since.add(request);
             carry_out(request, &mut running, &mut judge, shared);
         }
         if let Some(drift) = running.look(shared) {
@@ -69,8 +76,17 @@ pub(super) fn compute(
                     shared.decoding.store(true, Relaxed);
                     decodes.ring();
                 }
+                for request in before(slot, shared) {
+                    since.add(request);
+                    carry_out(request, &mut running, &mut judge, shared);
+                }
+                slot.requests = since;
+                let number = slot.frame.info.number;
                 let stepped = step(slot, &mut running, decodes, &mut judge, idle, shared);
                 shared.decoding.store(false, Relaxed);
+                if hand_over.frame(frames, number, shared) {
+                    since = Requests::default();
+                }
                 stepped?;
             }
             Received::Empty if anticipates => prepare(&mut rhythm, &mut running, idle),
@@ -79,6 +95,12 @@ pub(super) fn compute(
         }
     }
     Ok(())
+}
+
+/// What must be carried out before this frame: what was before it when it was recorded, and a new animal when a series means one.
+fn before(slot: &Arrived, shared: &Shared<'_>) -> impl Iterator<Item = Request> + use<> {
+    let new_animal = slot.frame.info.series_began && shared.settings.new_series == NewSeries::Reset;
+    slot.requests.iter().chain(new_animal.then_some(Request::Reset))
 }
 
 /// Idles towards the next frame: asleep, then once through code and data, then awake.
@@ -96,23 +118,16 @@ fn prepare(rhythm: &mut Rhythm, running: &mut Running<'_>, idle: &Idle) {
 fn carry_out(request: Request, running: &mut Running<'_>, judge: &mut Judge, shared: &Shared<'_>) {
     running.preprocess.request(request);
     running.shadow.iter_mut().for_each(|shadow| shadow.request(request));
-    let what = match request {
-        Request::Reset => {
-            running.encoder.reset();
-            judge.forget_drift(shared);
-            "reset"
-        }
-        Request::RenewTemplate => "template reset",
-        Request::ResetBaseline => "baseline reset",
-        Request::FreezeNormalisation(true) => "normalisation freeze",
-        Request::FreezeNormalisation(false) => "normalisation resume",
-    };
-    shared.tell(Event::Request { what });
+    if request == Request::Reset {
+        running.encoder.reset();
+        judge.forget_drift(shared);
+    }
+    shared.tell(Event::Request { what: request.name() });
 }
 
 /// One frame: preprocess, encode, judge, send; then once more for a model that waits in the shadow.
 fn step(
-    slot: &Slot,
+    slot: &Arrived,
     running: &mut Running<'_>,
     decodes: &mut Producer<Decode>,
     judge: &mut Judge,
@@ -121,9 +136,6 @@ fn step(
 ) -> Result<(), Failure> {
     let (frame, stats) = (&slot.frame, &shared.line.stats.compute);
     let began_ns = now_ns();
-    if frame.info.series_began && shared.settings.new_series == NewSeries::Reset {
-        carry_out(Request::Reset, running, judge, shared);
-    }
     let skipped = judge.skipped(slot);
     if skipped > 0 {
         count(&stats.skipped, skipped);
@@ -303,7 +315,7 @@ impl Judge {
     }
 
     /// Frames that arrived after the last one taken, or since the start, and before this one.
-    fn skipped(&mut self, slot: &Slot) -> u64 {
+    fn skipped(&mut self, slot: &Arrived) -> u64 {
         let arrived = std::mem::replace(&mut self.arrived, slot.arrival + 1);
         slot.arrival.saturating_sub(arrived)
     }

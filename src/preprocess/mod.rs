@@ -27,6 +27,8 @@ use crate::config::Device;
 use crate::frame::{Frame, Observation, SIDE_PX_MAX, Shape, Tensor};
 use parameters::{Estimator, ParameterError, Parameters};
 
+pub use crate::frame::Request;
+
 /// What came of one frame.
 #[derive(Debug)]
 pub struct Prepared<'a> {
@@ -69,19 +71,6 @@ pub enum PreprocessError {
         /// What was there before.
         expected: String,
     },
-}
-
-/// Requests that change the state of preprocessing between two frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// A new animal: forget template, baseline, statistics, frame rate.
-    Reset,
-    /// Build a new template from the next frames; keep baseline and statistics.
-    RenewTemplate,
-    /// Forget F₀ and the moving average; keep the template.
-    ResetBaseline,
-    /// Stop or resume the update of the normalisation statistics.
-    FreezeNormalisation(bool),
 }
 
 /// One implementation of preprocessing. Chosen once at start.

@@ -12,6 +12,7 @@ pub mod zmq;
 
 use crate::event::Event;
 use crate::frame::Decode;
+use crate::wire::decode::Kind;
 use zmq::ModelTag;
 
 /// A receiver of decodes, events and the passing of time.
@@ -48,6 +49,13 @@ pub trait Sink: Send {
     fn finish(&mut self, _fault: Option<&'static str>) -> Result<(), SinkError> {
         Ok(())
     }
+}
+
+/// Sees what was published as it was published: with its number, its stamps, and the verdict on its age. Called on the publish
+/// thread after the message has left, so it may cost the next message time, and must therefore neither wait nor allocate.
+pub trait Witness: Send {
+    /// One message. `header` is its JSON; `decode` what came down the corridor, for a decode of a frame.
+    fn published(&mut self, kind: Kind, header: &[u8], t_pub_ns: u64, decode: Option<&Decode>);
 }
 
 /// What ends a sink, and with it the run.

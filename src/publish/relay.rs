@@ -66,17 +66,17 @@ pub struct Relay {
     seq: u64,
     lost: bool,
     stats: Arc<Stats>,
-    log: Arc<ArrayQueue<Event>>,
+    news: Arc<ArrayQueue<Event>>,
 }
 
 impl Relay {
-    /// `deadline_ns` and `neutral_action` are those of the decodes; `log` takes the events that a device is lost or back.
+    /// `deadline_ns` and `neutral_action` are those of the decodes; `news` takes the events that a device is lost or back.
     pub fn new(
         outlet: Box<dyn Outlet>,
         (deadline_ns, neutral_action): (u64, &str),
         model: ModelTag,
         stats: Arc<Stats>,
-        log: Arc<ArrayQueue<Event>>,
+        news: Arc<ArrayQueue<Event>>,
     ) -> Self {
         let id = model.labels.iter().position(|label| label == neutral_action);
         let id = id.and_then(|id| i32::try_from(id).ok()).unwrap_or(NEUTRAL_ID);
@@ -89,7 +89,7 @@ impl Relay {
             seq: 0,
             lost: false,
             stats,
-            log,
+            news,
         }
     }
 
@@ -127,7 +127,7 @@ impl Relay {
             (true, false) => Event::OutletBack { outlet },
             _ => return,
         };
-        let _ = self.log.force_push(event);
+        let _ = self.news.force_push(event);
     }
 }
 

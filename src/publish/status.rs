@@ -10,9 +10,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::frame::{Name, Quality};
-use crate::stats::{Histogram, Stats};
+use crate::stats::{Histogram, Record, Stats};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
-use crate::wire::report::{Dropped, LatencySummary, Queues, Rejected, StageLatencies, StatusHeader};
+use crate::wire::report::{
+    Dropped, LatencySummary, Queues, Recording, RecordingLost, Rejected, StageLatencies, StatusHeader,
+};
 
 /// Everything of a status that does not change from one to the next.
 pub(super) struct Reporter {
@@ -39,7 +41,7 @@ impl Reporter {
         (quality, frame_rate_hz): (Quality, f32),
         now_ns: u64,
     ) -> StatusHeader<'a> {
-        let Stats { intake, compute, publish } = &*self.stats;
+        let Stats { intake, compute, publish, record } = &*self.stats;
         let latency_us = StageLatencies {
             queue: summary(&compute.queue),
             preprocess: summary(&compute.preprocess),
@@ -75,6 +77,7 @@ impl Reporter {
             warnings: &self.warnings,
             memory_bytes: self.memory.as_ref().and_then(resident_bytes),
             frame_rate_hz: (frame_rate_hz > 0.0).then_some(frame_rate_hz),
+            record: recording(record),
             novelty_mean: compute.novelty_mean.get(),
         }
     }
@@ -82,7 +85,7 @@ impl Reporter {
 
 /// What has gone in and not come out yet. The counters are read one after the other, so a frame on its way may be missed.
 fn waiting(stats: &Stats) -> Queues {
-    let Stats { intake, compute, publish } = stats;
+    let Stats { intake, compute, publish, .. } = stats;
     let read = |counter: &AtomicU64| counter.load(Relaxed);
     let refused = read(&compute.refused_geometry) + read(&compute.refused_channel);
     let taken = read(&compute.preprocessed) + read(&compute.skipped) + refused;
@@ -91,6 +94,19 @@ fn waiting(stats: &Stats) -> Queues {
         frames: read(&intake.accepted).saturating_sub(taken),
         decodes: read(&compute.encoded).saturating_sub(sent),
     }
+}
+
+/// Nothing until something was recorded or was to be.
+fn recording(record: &Record) -> Option<Recording> {
+    let read = |counter: &AtomicU64| counter.load(Relaxed);
+    let lost = RecordingLost {
+        queue: read(&record.frames_lost_queue),
+        disk: read(&record.frames_lost_disk),
+        messages: read(&record.messages_lost),
+    };
+    let (recording, frames, bytes) = (read(&record.recording) > 0, read(&record.frames), read(&record.bytes));
+    let any = recording || frames + bytes + lost.queue + lost.disk + lost.messages > 0;
+    any.then_some(Recording { recording, frames, bytes, lost })
 }
 
 fn summary(histogram: &Histogram) -> LatencySummary {

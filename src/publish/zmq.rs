@@ -19,7 +19,7 @@ use zmq::{Context, DONTWAIT, SNDMORE, Socket};
 
 use super::failsafe::{FailSafe, Verdict};
 use super::status::Reporter;
-use super::{Sink, SinkError};
+use super::{Sink, SinkError, Witness};
 use crate::config;
 use crate::event::Event;
 use crate::frame::{Decode, Name, Quality};
@@ -77,6 +77,7 @@ pub struct ZmqSink {
     frame_rate_hz: f32,
     heartbeat: Period,
     status: Period,
+    witness: Option<Box<dyn Witness>>,
 }
 
 impl ZmqSink {
@@ -122,7 +123,21 @@ impl ZmqSink {
             frame_rate_hz: 0.0,
             heartbeat: Period::starting(config.heartbeat.as_nanos() as u64, now_ns),
             status: Period::starting(config.status.as_nanos() as u64, now_ns),
+            witness: None,
         })
+    }
+
+    /// The same, and somebody is told everything that leaves.
+    #[must_use]
+    pub fn witnessed_by(self, witness: Box<dyn Witness>) -> Self {
+        Self { witness: Some(witness), ..self }
+    }
+
+    /// After a message has left.
+    fn tell(&mut self, kind: Kind, t_pub_ns: u64, decode: Option<&Decode>) {
+        if let Some(witness) = &mut self.witness {
+            witness.published(kind, &self.out.header, t_pub_ns, decode);
+        }
     }
 
     /// The endpoint really bound: with `tcp://127.0.0.1:*` it says which port was free.
@@ -138,6 +153,7 @@ impl ZmqSink {
         let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty: None };
         let header = DecodeHeader::neutral(self.source, self.model.embedding, self.last, stamped);
         self.out.send(Kind::Decode, &self.source, &header, Some(&self.zeros))?;
+        self.tell(Kind::Decode, now_ns, None);
         self.seq += 1;
         self.last_quality = Some(quality);
         count(&self.reporter.stats().publish.stale, 1);
@@ -146,7 +162,9 @@ impl ZmqSink {
 
     fn publish_event(&mut self, event: &Event, now_ns: u64) -> Result<(), SinkError> {
         let header = EventHeader { event, source: self.source, t_pub_ns: now_ns };
-        self.out.send(Kind::Event, &self.source, &header, None)
+        self.out.send(Kind::Event, &self.source, &header, None)?;
+        self.tell(Kind::Event, now_ns, None);
+        Ok(())
     }
 
     fn publish_heartbeat(&mut self, now_ns: u64) -> Result<(), SinkError> {
@@ -161,7 +179,9 @@ impl ZmqSink {
         let model = (self.source, self.model.header(), self.model.trained);
         let quality = self.last_quality.unwrap_or_default();
         let header = self.reporter.status(model, (quality, self.frame_rate_hz), now_ns);
-        self.out.send(Kind::Status, &self.source, &header, None)
+        self.out.send(Kind::Status, &self.source, &header, None)?;
+        self.tell(Kind::Status, now_ns, None);
+        Ok(())
     }
 }
 
@@ -202,8 +222,9 @@ impl Sink for ZmqSink {
         let publish = &self.reporter.stats().publish;
         count(&publish.published, 1);
         publish.total.record(crate::stats::now_ns().saturating_sub(frame.t_received_ns));
+        self.tell(Kind::Decode, now_ns, Some(decode));
         if let Some(event @ Event::Stale { .. }) = event {
-            count(&publish.stale, 1);
+            count(&self.reporter.stats().publish.stale, 1);
             self.publish_event(&event, now_ns)?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Why it exists: `embed --frames` and tests want a beginning. What it must never do: change a frame.
 
-use crate::frame::Frame;
+use crate::frame::{Frame, Requests};
 
 use super::{Next, Source, SourceError};
 
@@ -28,6 +28,10 @@ impl Source for Limited {
         let next = self.source.next(into)?;
         self.left -= u64::from(next == Next::Frame);
         Ok(next)
+    }
+
+    fn requests(&self) -> Requests {
+        self.source.requests()
     }
 
     fn frame_bytes_max(&self) -> usize {

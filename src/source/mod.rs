@@ -7,6 +7,7 @@
 pub mod canonical;
 pub mod continuity;
 pub mod limit;
+pub mod mcap;
 pub mod open;
 pub mod raw;
 mod recording;
@@ -17,7 +18,7 @@ mod tiff_order;
 pub mod zmq;
 
 use crate::event::Reason;
-use crate::frame::Frame;
+use crate::frame::{Frame, Requests};
 
 pub use self::open::{RecordingSpec, files_of, open_recording};
 pub use self::zmq::ZmqSource;
@@ -49,6 +50,12 @@ pub trait Source: Send {
     /// # Errors
     /// Only what ends the stream for good (socket closed, file unreadable); everything survivable is a [`Next`].
     fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError>;
+
+    /// What was carried out just before the frame that [`Source::next`] gave last: recorded sessions know, and a replay does
+    /// it again at the same place.
+    fn requests(&self) -> Requests {
+        Requests::default()
+    }
 
     /// Bytes that a slot must hold for any frame of this source.
     fn frame_bytes_max(&self) -> usize;

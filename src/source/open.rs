@@ -5,14 +5,16 @@
 use std::path::{Path, PathBuf};
 
 use crate::frame::Name;
+use crate::session::is_session;
 
+use super::mcap::McapSource;
 use super::raw::{RawLayout, RawSource};
 use super::recording::{file_error, natural_order};
 use super::tiff::TiffSource;
 use super::{Source, SourceError, thorimage};
 
 /// What can be read, for messages.
-const READABLE: &str = "readable are: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a ThorImage \
+const READABLE: &str = "readable are: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a recorded session (.mcap); a ThorImage \
     folder (with Experiment.xml) or a .raw file in it; any raw file when its layout is told (--raw uint16:512x512)";
 
 /// Which recording, and what is known of it beside the file.
@@ -50,6 +52,9 @@ pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceErr
         if let Some(layout) = spec.raw {
             return open_raw(path, layout, spec);
         }
+        if is_session(path) {
+            return open_session(path, spec);
+        }
         if is_thorimage(path) {
             return thorimage::open(path, spec.rate_hz, spec.plane, spec.source);
         }
@@ -69,6 +74,9 @@ pub fn files_of(spec: &RecordingSpec) -> Result<Vec<PathBuf>, SourceError> {
         if spec.raw.is_some() {
             return Ok(vec![path.into()]);
         }
+        if is_session(path) {
+            return Ok(vec![path.into()]);
+        }
         if is_thorimage(path) {
             let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
             return listed(folder, |p| is_tiff(p) || matches!(extension(p).as_str(), "xml" | "raw"));
@@ -82,6 +90,13 @@ fn open_raw(path: &Path, layout: RawLayout, spec: &RecordingSpec) -> Result<Box<
         return Err(file_error(path, "a raw layout has no planes; leave the plane out"));
     }
     Ok(Box::new(RawSource::open(path, layout, spec.rate_hz, spec.source)?))
+}
+
+fn open_session(path: &Path, spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
+    if spec.plane.is_some() {
+        return Err(file_error(path, "a session holds the planes that were decoded; leave the plane out"));
+    }
+    Ok(Box::new(McapSource::open(path, spec.rate_hz)?))
 }
 
 fn single_path(spec: &RecordingSpec) -> Option<&Path> {

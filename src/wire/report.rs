@@ -83,6 +83,11 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::OutletLost { .. } => "outlet_lost",
         Event::OutletBack { .. } => "outlet_back",
         Event::Request { .. } => "request",
+        Event::RecordBegan => "record_began",
+        Event::RecordEnded => "record_ended",
+        Event::RecordLost { .. } => "record_lost",
+        Event::RecordFailed => "record_failed",
+        Event::Mark { .. } => "mark",
         Event::Fault { .. } => "fault",
         Event::Shutdown => "shutdown",
     }
@@ -98,7 +103,7 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("missing", missing)
         }
-        Event::Skipped { frame, count } => {
+        Event::Skipped { frame, count } | Event::RecordLost { frame, count } => {
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("count", count)
         }
@@ -132,7 +137,8 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         Event::OutletLost { outlet } | Event::OutletBack { outlet } => map.serialize_entry("outlet", outlet),
         Event::Request { what } => map.serialize_entry("what", what),
         Event::Fault { stage } => map.serialize_entry("stage", stage),
-        Event::SeriesEnded | Event::Shutdown => Ok(()),
+        Event::Mark { number } => map.serialize_entry("number", number),
+        Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::RecordFailed | Event::Shutdown => Ok(()),
     }
 }
 
@@ -192,6 +198,30 @@ impl Serialize for Rejected {
     }
 }
 
+/// What the recorder has done since start.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Recording {
+    /// Is a file open?
+    pub recording: bool,
+    /// Frames written.
+    pub frames: u64,
+    /// Bytes of the present file.
+    pub bytes: u64,
+    /// Frames decoded and not recorded, by reason.
+    pub lost: RecordingLost,
+}
+
+/// What was decoded or published and is not in the recording.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct RecordingLost {
+    /// Frames: the queue was full, the disk is too slow.
+    pub queue: u64,
+    /// Frames: the disk refused.
+    pub disk: u64,
+    /// Decodes, events, status: the queue was full.
+    pub messages: u64,
+}
+
 /// `status/<source>`: everything since start.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct StatusHeader<'a> {
@@ -249,6 +279,9 @@ pub struct StatusHeader<'a> {
     /// Frame rate measured from the frames' own times; left out until it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_rate_hz: Option<f32>,
+    /// What the recorder does; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Recording>,
     /// Running mean of the novelty over the model's time constant, 0.5 is expected; left out when the model tells no drift, and
     /// before the first decode of quality `ok`.
     #[serde(skip_serializing_if = "Option::is_none")]

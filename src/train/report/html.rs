@@ -64,27 +64,27 @@ pub(super) fn spread_text(spread: &Spread) -> String {
 
 /// Sections written so far, and the list of contents.
 #[derive(Default)]
-struct Page {
+pub(crate) struct Page {
     contents: String,
     body: String,
 }
 
 impl Page {
     /// `content` is HTML.
-    fn section(&mut self, id: &str, heading: &str, content: &str) {
+    pub(crate) fn section(&mut self, id: &str, heading: &str, content: &str) {
         let heading = escape(heading);
         self.contents += &format!("<a href=\"#{id}\">{heading}</a>\n");
         self.body += &format!("<section id=\"{id}\"><h2>{heading}</h2>\n{content}</section>\n");
     }
 
-    fn figure(&mut self, id: &str, heading: &str, svgs: &[String], caption: &str) {
+    pub(crate) fn figure(&mut self, id: &str, heading: &str, svgs: &[String], caption: &str) {
         let mut figure = String::from("<figure>\n");
         svgs.iter().for_each(|svg| figure += &format!("<div class=\"plot\">{svg}</div>\n"));
         figure += &format!("<figcaption>{}</figcaption></figure>\n", escape(caption));
         self.section(id, heading, &figure);
     }
 
-    fn list(&mut self, id: &str, heading: &str, items: &[String]) {
+    pub(crate) fn list(&mut self, id: &str, heading: &str, items: &[String]) {
         if !items.is_empty() {
             let items: String = items.iter().map(|item| format!("<li>{}</li>\n", escape(item))).collect();
             self.section(id, heading, &format!("<ul>{items}</ul>\n"));
@@ -234,7 +234,7 @@ impl Page {
         self.section("reproduce", "How to reproduce", &(command + &table(&["", ""], 2, rows)));
     }
 
-    fn finish(self, title: &str, summary: &str) -> String {
+    pub(crate) fn finish(self, title: &str, summary: &str) -> String {
         let title = escape(title);
         let Self { contents, body } = self;
         let summary = if summary.is_empty() { String::new() } else { paragraph(summary) };
@@ -294,12 +294,12 @@ fn thousands(value: u64) -> String {
     text
 }
 
-fn paragraph(text: &str) -> String {
+pub(crate) fn paragraph(text: &str) -> String {
     format!("<p>{}</p>\n", escape(text))
 }
 
 /// The first `left` columns are texts, the others numbers.
-fn table<C: Display>(head: &[&str], left: usize, rows: impl Iterator<Item = Vec<C>>) -> String {
+pub(crate) fn table<C: Display>(head: &[&str], left: usize, rows: impl Iterator<Item = Vec<C>>) -> String {
     let mut html = String::from("<table>\n");
     let class = |column: usize| if column < left { "" } else { " class=\"number\"" };
     if head.iter().any(|cell| !cell.is_empty()) {

@@ -9,11 +9,11 @@
 
 mod bars;
 mod calibration;
-mod canvas;
+pub(crate) mod canvas;
 mod curves;
 mod dots;
 mod matrix;
-mod panel;
+pub(crate) mod panel;
 mod scatter;
 
 pub use bars::{ablation, domain_gap};
@@ -21,7 +21,7 @@ pub use calibration::calibration;
 pub use curves::loss_curves;
 pub use dots::{comparison, per_animal};
 pub use matrix::confusion;
-pub use scatter::{embedding_2d, embedding_3d};
+pub use scatter::{embedding_2d, embedding_2d_by, embedding_3d};
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ const SIDE_PX: f64 = 312.0;
 const LEGEND_PX: f64 = 150.0;
 const TOP_PX: f64 = 36.0;
 const POINT_PX: f64 = 2.25;
+const BY_ANIMAL: &str = "by animal";
 /// Point of view of the 3-D plot: turned about the vertical axis, and looked at from above.
 const AZIMUTH: f64 = 0.61;
 const ELEVATION: f64 = 0.42;
@@ -21,10 +22,11 @@ struct Colouring<'a> {
     group: fn(&EmbeddingPoint) -> Option<usize>,
 }
 
-fn colourings(view: &EmbeddingView) -> [Colouring<'_>; 2] {
+/// `second` says what `animals` are.
+fn colourings<'a>(view: &'a EmbeddingView, second: &'a str) -> [Colouring<'a>; 2] {
     [
         Colouring { heading: "by action", names: &view.labels, group: |p| p.label.map(usize::from) },
-        Colouring { heading: "by animal", names: &view.animals, group: |p| Some(p.animal) },
+        Colouring { heading: second, names: &view.animals, group: |p| Some(p.animal) },
     ]
 }
 
@@ -63,12 +65,17 @@ fn axis_name(view: &EmbeddingView, component: usize) -> String {
 
 /// First against second component.
 pub fn embedding_2d(view: &EmbeddingView) -> String {
+    embedding_2d_by(view, BY_ANIMAL)
+}
+
+/// The same, where `animals` are something else.
+pub fn embedding_2d_by(view: &EmbeddingView, second: &str) -> String {
     let points = finite(view);
     let range = |c: usize| Range::around(points.iter().map(|p| f64::from(p.at[c])), 0.04);
     let (Some(x), Some(y)) = (range(0), range(1)) else { return nothing("embedding in two dimensions") };
     let panel_px = 62.0 + SIDE_PX + 12.0 + LEGEND_PX;
     svg(2.0 * panel_px, TOP_PX + SIDE_PX + 50.0, "embedding in two principal components", |canvas| {
-        for (index, colouring) in colourings(view).iter().enumerate() {
+        for (index, colouring) in colourings(view, second).iter().enumerate() {
             let left = index as f64 * panel_px + 62.0;
             let panel = Panel { left, top: TOP_PX, width: SIDE_PX, height: SIDE_PX, x, y };
             panel.x_axis(canvas, &axis_name(view, 0));
@@ -102,7 +109,7 @@ pub fn embedding_3d(view: &EmbeddingView) -> String {
     order.sort_by(|a, b| a.0.total_cmp(&b.0));
     let panel_px = SIDE_PX + 60.0 + LEGEND_PX;
     svg(2.0 * panel_px, TOP_PX + SIDE_PX + 44.0, "embedding in three principal components", |canvas| {
-        for (index, colouring) in colourings(view).iter().enumerate() {
+        for (index, colouring) in colourings(view, BY_ANIMAL).iter().enumerate() {
             let left = index as f64 * panel_px + 30.0;
             canvas.text(colouring.heading, (left, TOP_PX - 14.0), Align::Left, HEADING_PX, INK);
             let origin = (left, TOP_PX);

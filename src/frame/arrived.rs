@@ -1,0 +1,131 @@
+//! A frame with what the corridor knows of its coming, and the requests that were carried out just before it.
+//!
+//! Why it exists: a recording can only be replayed bit for bit if every change of state lies where it lay live, between the same
+//! two frames; so it travels with the frame. What it must never do: allocate. However many requests come between two frames,
+//! what they do together is one small value.
+
+use super::Frame;
+
+/// Requests that change the state of preprocessing and encoder between two frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A new animal: forget template, baseline, statistics, frame rate.
+    Reset,
+    /// Build a new template from the next frames; keep baseline and statistics.
+    RenewTemplate,
+    /// Forget F₀ and the moving average; keep the template.
+    ResetBaseline,
+    /// Stop or resume the update of the normalisation statistics.
+    FreezeNormalisation(bool),
+}
+
+impl Request {
+    /// The words of the control socket, which are also those of the recording.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::RenewTemplate => "template reset",
+            Self::ResetBaseline => "baseline reset",
+            Self::FreezeNormalisation(true) => "normalisation freeze",
+            Self::FreezeNormalisation(false) => "normalisation resume",
+        }
+    }
+
+    /// The request of these words.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Reset,
+            Self::RenewTemplate,
+            Self::ResetBaseline,
+            Self::FreezeNormalisation(true),
+            Self::FreezeNormalisation(false),
+        ];
+        all.into_iter().find(|request| request.name() == name)
+    }
+}
+
+/// What the requests since the frame before do together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    reset: bool,
+    renew_template: bool,
+    reset_baseline: bool,
+    freeze: Option<bool>,
+}
+
+impl Requests {
+    /// One more, after those before.
+    pub fn add(&mut self, request: Request) {
+        match request {
+            // What was asked of the old animal is forgotten with it.
+            Request::Reset => *self = Self { reset: true, ..Self::default() },
+            Request::RenewTemplate => self.renew_template = true,
+            Request::ResetBaseline => self.reset_baseline = true,
+            Request::FreezeNormalisation(frozen) => self.freeze = Some(frozen),
+        }
+    }
+
+    /// None at all?
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Requests that do the same, in the order in which they must be carried out.
+    pub fn iter(&self) -> impl Iterator<Item = Request> + use<> {
+        [
+            self.reset.then_some(Request::Reset),
+            self.renew_template.then_some(Request::RenewTemplate),
+            self.reset_baseline.then_some(Request::ResetBaseline),
+            self.freeze.map(Request::FreezeNormalisation),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// What travels on the first lane, and on to the recorder.
+pub struct Arrived {
+    /// The frame.
+    pub frame: Frame,
+    /// Counts the frames handed to the lane, so that those evicted on the way are missed.
+    pub arrival: u64,
+    /// Carried out before this frame and after the one before it: by the source's word when it is a recorded session, and
+    /// completed by the compute thread with everything else that was.
+    pub requests: Requests,
+}
+
+impl Arrived {
+    /// A slot for a frame of at most `capacity_bytes` of pixels.
+    pub fn with_capacity(capacity_bytes: usize) -> Self {
+        Self { frame: Frame::with_capacity(capacity_bytes), arrival: 0, requests: Requests::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(requests: &[Request]) -> Vec<Request> {
+        let mut all = Requests::default();
+        requests.iter().for_each(|request| all.add(*request));
+        all.iter().collect()
+    }
+
+    #[test]
+    fn a_reset_forgets_what_was_asked_before_it_and_nothing_that_comes_after() {
+        use Request::{FreezeNormalisation, RenewTemplate, Reset, ResetBaseline};
+        assert_eq!(after(&[]), []);
+        assert_eq!(after(&[FreezeNormalisation(true), RenewTemplate, Reset]), [Reset]);
+        assert_eq!(after(&[Reset, FreezeNormalisation(true)]), [Reset, FreezeNormalisation(true)]);
+        assert_eq!(after(&[ResetBaseline, RenewTemplate, ResetBaseline]), [RenewTemplate, ResetBaseline]);
+        assert_eq!(after(&[FreezeNormalisation(true), FreezeNormalisation(false)]), [FreezeNormalisation(false)]);
+    }
+
+    #[test]
+    fn words_lead_back_to_their_request() {
+        for request in after(&[Request::Reset, Request::RenewTemplate, Request::ResetBaseline]) {
+            assert_eq!(Request::of_name(request.name()), Some(request));
+        }
+        assert_eq!(Request::of_name("shutdown"), None);
+    }
+}

@@ -1,0 +1,171 @@
+//! The JSON messages of a session, as they are read back.
+//!
+//! Why it exists: replay, comparison, report and export read the same words. What it must never do: lose a bit of an embedding;
+//! float32 is written with as many digits as lead back to it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{Clock, Decode, Quality};
+
+/// One message of the topic `decodes`: the published header, of which what matters later is named here, and what was decoded.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct DecodeRecord {
+    /// Gapless number of the daemon's start.
+    pub seq: u64,
+    /// The frame; `None` for a neutral decode before any frame.
+    #[serde(default)]
+    pub frame: Option<u64>,
+    /// Frames missing just before it, by the sender's numbers.
+    #[serde(default)]
+    pub frame_gap: Option<u64>,
+    /// Frames skipped just before it by overload.
+    #[serde(default)]
+    pub skipped: Option<u64>,
+    /// Which rig.
+    pub source: String,
+    /// Which acquisition.
+    #[serde(default)]
+    pub series: Option<String>,
+    /// The microscope's time, ns.
+    #[serde(default)]
+    pub t_device_ns: Option<i64>,
+    /// On which clock.
+    #[serde(default)]
+    pub t_device_clock: Option<Clock>,
+    /// Receipt of the frame, `CLOCK_MONOTONIC`, ns.
+    #[serde(default)]
+    pub t_recv_ns: Option<u64>,
+    /// Publishing, `CLOCK_MONOTONIC`, ns.
+    pub t_pub_ns: u64,
+    /// Where the time went.
+    #[serde(default)]
+    pub latency_us: Option<Latency>,
+    /// [dy, dx], px.
+    #[serde(default)]
+    pub shift_px: Option<[f32; 2]>,
+    /// 0 to 1.
+    #[serde(default)]
+    pub shift_peak: Option<f32>,
+    /// As published.
+    pub quality: Quality,
+    /// Why, when not `ok`.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// As published.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// Of the action as published.
+    #[serde(default)]
+    pub confidence: Option<f32>,
+    /// What was decoded; `None` for a neutral decode, which has no frame.
+    #[serde(default)]
+    pub decoded: Option<Decoded>,
+}
+
+/// Where the time of one decode went, µs.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct Latency {
+    /// Waiting in the lane.
+    pub queue: f64,
+    /// Preprocessing.
+    pub preprocess: f64,
+    /// Encoding.
+    pub encode: f64,
+    /// From receipt to publishing.
+    pub total: f64,
+}
+
+/// What came down the corridor, whatever was published of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Decoded {
+    /// How far it may be trusted, before its age was judged.
+    pub quality: Quality,
+    /// Index of the most probable label.
+    pub action_id: Option<usize>,
+    /// Of every label.
+    pub probs: Vec<f32>,
+    /// 0 to 1.
+    pub novelty: Option<f32>,
+    /// The peak of the correlation lies on the border of the search.
+    pub shift_at_bound: bool,
+    /// The peak is too low to be believed.
+    pub shift_doubtful: bool,
+    /// px.
+    pub line_phase_px: f32,
+    /// NaN or infinite pixels.
+    pub non_finite_pixels: u32,
+    /// Pixels at the top of their range.
+    pub saturated_pixels: u32,
+    /// Measured; 0 until it is known.
+    pub frame_rate_hz: f32,
+    /// First frame of a series.
+    pub series_began: bool,
+    /// One value per dimension, bit for bit.
+    pub embedding: Vec<f32>,
+}
+
+impl From<&Decode> for Decoded {
+    fn from(decode: &Decode) -> Self {
+        let seen = &decode.observation;
+        Self {
+            quality: decode.quality,
+            action_id: decode.action,
+            probs: decode.embedding.probabilities.clone(),
+            novelty: decode.embedding.novelty,
+            shift_at_bound: seen.shift_at_bound,
+            shift_doubtful: seen.shift_doubtful,
+            line_phase_px: seen.line_phase_px,
+            non_finite_pixels: seen.non_finite_pixels,
+            saturated_pixels: seen.saturated_pixels,
+            frame_rate_hz: seen.frame_rate_hz,
+            series_began: decode.frame.series_began,
+            embedding: decode.embedding.values.clone(),
+        }
+    }
+}
+
+/// One message of the topic `requests`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// The frame before which they were carried out.
+    pub frame: u64,
+    /// Their words, in order.
+    pub requests: Vec<String>,
+}
+
+/// One message of the topic `marks`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MarkRecord {
+    /// The experimenter's words.
+    pub text: String,
+    /// When they came, `CLOCK_MONOTONIC`, ns.
+    pub t_ns: u64,
+    /// UTC, ns since 1970.
+    pub unix_ns: u64,
+}
+
+/// One message of the topic `events`, of which what the report needs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct EventRecord {
+    /// Its name.
+    pub event: String,
+    /// `CLOCK_MONOTONIC`, ns.
+    pub t_pub_ns: u64,
+    /// Everything else it says.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Appends what was decoded to a published header, both JSON: `{…}` becomes `{…,"decoded":{…}}`.
+pub fn write_decode(header: &[u8], decode: Option<&Decode>, into: &mut Vec<u8>) {
+    into.clear();
+    let (Some(decode), Some(open)) = (decode, header.strip_suffix(b"}")) else {
+        into.extend_from_slice(header);
+        return;
+    };
+    into.extend_from_slice(open);
+    into.extend_from_slice(b",\"decoded\":");
+    // Writing numbers and texts into memory cannot fail.
+    let _ = serde_json::to_writer(&mut *into, &Decoded::from(decode));
+    into.push(b'}');
+}

@@ -1,0 +1,324 @@
+//! Reads the file of a session, whole or cut off, chunk by chunk.
+//!
+//! Why it exists: a killed daemon, a full disk or a bad cable leaves a file without its end, and what is whole must come out.
+//! What it must never do: hold more than one chunk in memory, or hand out a message of a chunk whose CRC is wrong: such a chunk
+//! is left out and counted.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use mcap::read::ChunkReader;
+use mcap::records::{Record, op};
+
+use super::{BEGIN, END, FORM, SessionError, Topic};
+
+/// Opcode and length.
+const RECORD_HEAD_BYTES: u64 = 9;
+/// Largest record that is read into memory: a chunk of a frame of 128 MiB, or a model.
+const RECORD_BYTES_MAX: u64 = 1 << 30;
+/// Times of frames that are looked at for their rate.
+const TIMES_MAX: usize = 1024;
+
+/// What is known of a session without reading its chunks.
+#[derive(Clone, Debug, Default)]
+pub struct Outline {
+    /// Which file.
+    pub path: PathBuf,
+    /// The metadata of the begin.
+    pub about: BTreeMap<String, String>,
+    /// The metadata of the end; `None` when the file was cut off.
+    pub end: Option<BTreeMap<String, String>>,
+    /// Messages of each topic in whole chunks, in the order of [`Topic::ALL`]; a chunk without an index behind it is not counted.
+    pub messages: [u64; Topic::ALL.len()],
+    /// Median rate of the frames recorded, Hz, by their times of receipt.
+    pub frame_rate_hz: Option<f64>,
+    /// Bytes behind the last whole record of a file that was cut off.
+    pub bytes_lost: u64,
+}
+
+impl Outline {
+    /// Looks through a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no session.
+    pub fn of(path: &Path) -> Result<Self, SessionError> {
+        let mut file = RecordFile::open(path)?;
+        let mut outline = Self { path: path.into(), ..Self::default() };
+        let (mut channels, mut times) = (HashMap::new(), Vec::new());
+        while let Some(head) = file.head()? {
+            match head.opcode {
+                op::MESSAGE_INDEX | op::CHANNEL | op::METADATA | op::CHUNK => {}
+                op::DATA_END => break,
+                _ => {
+                    file.skip(head)?;
+                    continue;
+                }
+            }
+            let body = if head.opcode == op::CHUNK && !channels.is_empty() {
+                file.skip(head)?;
+                continue;
+            } else {
+                file.body(head)?
+            };
+            match file.parse(head.opcode, &body)? {
+                Record::Metadata(found) if found.name == BEGIN => outline.about.extend(found.metadata),
+                Record::Metadata(found) if found.name == END => outline.end = Some(found.metadata),
+                Record::Channel(channel) => note_channel(&mut channels, &channel),
+                Record::Chunk { header, data } => {
+                    for record in ChunkReader::new(header, &data).into_iter().flatten().flatten() {
+                        if let Record::Channel(channel) = record {
+                            note_channel(&mut channels, &channel);
+                        }
+                    }
+                }
+                Record::MessageIndex(index) => {
+                    let Some(topic) = channels.get(&index.channel_id) else { continue };
+                    outline.messages[*topic as usize] += index.records.len() as u64;
+                    if *topic == Topic::Frames && times.len() < TIMES_MAX {
+                        times.extend(index.records.iter().map(|entry| entry.log_time));
+                    }
+                }
+                _ => {}
+            }
+        }
+        outline.bytes_lost = file.left();
+        if outline.end.is_some() {
+            outline.bytes_lost = 0;
+        }
+        outline.frame_rate_hz = rate_hz(&times);
+        check(path, &outline.about)?;
+        Ok(outline)
+    }
+
+    /// Messages of one topic.
+    pub fn count(&self, topic: Topic) -> u64 {
+        self.messages[topic as usize]
+    }
+
+    /// A number of the begin.
+    pub fn number(&self, key: &str) -> Option<u64> {
+        self.about.get(key)?.parse().ok()
+    }
+
+    /// What a user of this file must know before he trusts a replay of it; empty for a whole recording from the start.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let of_end = |key: &str| self.end.as_ref().and_then(|end| end.get(key)?.parse::<u64>().ok()).unwrap_or(0);
+        if self.end.is_none() {
+            warnings.push(format!(
+                "the recording was cut off (killed, or the disk was full): {} frames and {} decodes are whole, {} bytes of an \
+                 unfinished chunk at the end are lost, and with them up to the last second",
+                self.count(Topic::Frames),
+                self.count(Topic::Decodes),
+                self.bytes_lost
+            ));
+        }
+        let lost = of_end("frames_lost");
+        if lost > 0 {
+            warnings.push(format!(
+                "{lost} frames were decoded live and not recorded, because the disk was too slow: from the first of them on a \
+                 replay is not bit-identical (until a reset)"
+            ));
+        }
+        if self.about.get("from_start").is_some_and(|from_start| from_start == "false") {
+            warnings.push(
+                "the recording began in mid-run: template, baseline and statistics of the frames before it are not known, so a \
+                 replay is not bit-identical until a reset"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+fn check(path: &Path, about: &BTreeMap<String, String>) -> Result<(), SessionError> {
+    match about.get("form").map(String::as_str) {
+        Some(FORM) => Ok(()),
+        Some(other) => Err(SessionError::form(
+            path,
+            format!("is a session of form {other}; this haltere reads {FORM}: use the haltere that wrote it, or a newer one"),
+        )),
+        None => Err(SessionError::form(path, "is an MCAP file, but no session of haltere (it has no `haltere.session`)")),
+    }
+}
+
+fn note_channel(channels: &mut HashMap<u16, Topic>, channel: &mcap::records::Channel) {
+    if let Some(topic) = Topic::ALL.into_iter().find(|topic| topic.name() == channel.topic) {
+        channels.insert(channel.id, topic);
+    }
+}
+
+fn rate_hz(times: &[u64]) -> Option<f64> {
+    let mut intervals: Vec<u64> = times.windows(2).filter_map(|pair| pair[1].checked_sub(pair[0])).collect();
+    intervals.retain(|ns| *ns > 0);
+    intervals.sort_unstable();
+    intervals.get(intervals.len() / 2).map(|ns| 1e9 / *ns as f64)
+}
+
+/// One thing in the file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A message.
+    Message {
+        /// What it is.
+        topic: Topic,
+        /// UTC, ns since 1970.
+        unix_ns: u64,
+        /// Its bytes.
+        data: Vec<u8>,
+    },
+    /// Something attached at the begin.
+    Attachment {
+        /// Its name.
+        name: String,
+        /// Its bytes.
+        data: Vec<u8>,
+    },
+}
+
+/// Goes through a session in the order in which it was written.
+pub struct Reader {
+    file: RecordFile,
+    channels: HashMap<u16, Topic>,
+    waiting: VecDeque<Item>,
+    /// Chunks left out because they were damaged.
+    damaged_chunks: u64,
+}
+
+impl Reader {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or does not begin as MCAP does.
+    pub fn open(path: &Path) -> Result<Self, SessionError> {
+        let file = RecordFile::open(path)?;
+        Ok(Self { file, channels: HashMap::new(), waiting: VecDeque::new(), damaged_chunks: 0 })
+    }
+
+    /// The next thing; `None` at the end, or where the file was cut off.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn next(&mut self) -> Result<Option<Item>, SessionError> {
+        while self.waiting.is_empty() {
+            let Some(head) = self.file.head()? else { return Ok(None) };
+            match head.opcode {
+                op::DATA_END => return Ok(None),
+                op::CHANNEL | op::CHUNK | op::ATTACHMENT => {
+                    let body = self.file.body(head)?;
+                    self.record(head.opcode, &body);
+                }
+                _ => self.file.skip(head)?,
+            }
+        }
+        Ok(self.waiting.pop_front())
+    }
+
+    /// Chunks that were left out so far, because their CRC did not fit.
+    pub fn damaged_chunks(&self) -> u64 {
+        self.damaged_chunks
+    }
+
+    fn record(&mut self, opcode: u8, body: &[u8]) {
+        match self.file.parse(opcode, body) {
+            Ok(Record::Channel(channel)) => note_channel(&mut self.channels, &channel),
+            Ok(Record::Attachment { header, data, .. }) => {
+                self.waiting.push_back(Item::Attachment { name: header.name, data: data.into_owned() });
+            }
+            Ok(Record::Chunk { header, data }) => match ChunkReader::new(header, &data).map(Iterator::collect) {
+                Ok(Ok::<Vec<_>, _>(records)) => records.into_iter().for_each(|record| self.in_chunk(record)),
+                Ok(Err(_)) | Err(_) => self.damaged_chunks += 1,
+            },
+            _ => self.damaged_chunks += 1,
+        }
+    }
+
+    fn in_chunk(&mut self, record: Record<'_>) {
+        match record {
+            Record::Channel(channel) => note_channel(&mut self.channels, &channel),
+            Record::Message { header, data } => {
+                if let Some(topic) = self.channels.get(&header.channel_id) {
+                    let (topic, unix_ns, data) = (*topic, header.log_time, data.into_owned());
+                    self.waiting.push_back(Item::Message { topic, unix_ns, data });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Opcode and length of a record.
+#[derive(Clone, Copy)]
+struct Head {
+    opcode: u8,
+    bytes: u64,
+}
+
+/// A file of records, of which only whole ones are seen.
+struct RecordFile {
+    path: PathBuf,
+    file: BufReader<File>,
+    at: u64,
+    length: u64,
+}
+
+impl RecordFile {
+    fn open(path: &Path) -> Result<Self, SessionError> {
+        let failed = |cause| SessionError::file(path, cause);
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut file = BufReader::new(file);
+        let mut magic = [0; mcap::MAGIC.len()];
+        let is_mcap = file.read_exact(&mut magic).is_ok() && magic == *mcap::MAGIC;
+        if !is_mcap {
+            return Err(SessionError::form(path, "is no MCAP file"));
+        }
+        Ok(Self { path: path.into(), file, at: magic.len() as u64, length })
+    }
+
+    /// The head of the next record, if the record is there to its last byte.
+    fn head(&mut self) -> Result<Option<Head>, SessionError> {
+        let mut head = [0; RECORD_HEAD_BYTES as usize];
+        if self.left() < RECORD_HEAD_BYTES {
+            return Ok(None);
+        }
+        self.file.read_exact(&mut head).map_err(|cause| SessionError::file(&self.path, cause))?;
+        let [opcode, length @ ..] = head;
+        let bytes = u64::from_le_bytes(length);
+        // What is not whole is never read, so that `left` says how much was lost.
+        if bytes > self.left() - RECORD_HEAD_BYTES || bytes > RECORD_BYTES_MAX {
+            return Ok(None);
+        }
+        self.at += RECORD_HEAD_BYTES;
+        Ok(Some(Head { opcode, bytes }))
+    }
+
+    fn body(&mut self, head: Head) -> Result<Vec<u8>, SessionError> {
+        let mut body = vec![0; head.bytes as usize];
+        self.file.read_exact(&mut body).map_err(|cause| SessionError::file(&self.path, cause))?;
+        self.at += head.bytes;
+        Ok(body)
+    }
+
+    fn skip(&mut self, head: Head) -> Result<(), SessionError> {
+        self.at += head.bytes;
+        let inside = i64::try_from(head.bytes).ok().map(|bytes| self.file.seek_relative(bytes));
+        let moved = inside.unwrap_or_else(|| self.file.seek(SeekFrom::Start(self.at)).map(drop));
+        moved.map_err(|cause| SessionError::file(&self.path, cause))
+    }
+
+    fn parse<'a>(&self, opcode: u8, body: &'a [u8]) -> Result<Record<'a>, SessionError> {
+        // An attachment ends with four bytes of CRC that its reader takes for granted.
+        if opcode == op::ATTACHMENT && body.len() < 4 {
+            return Err(SessionError::form(&self.path, "holds an attachment that is no attachment"));
+        }
+        mcap::parse_record(opcode, body).map_err(|cause| SessionError::mcap(&self.path, cause))
+    }
+
+    /// Bytes not yet read.
+    fn left(&self) -> u64 {
+        self.length.saturating_sub(self.at)
+    }
+}

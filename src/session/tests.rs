@@ -1,0 +1,118 @@
+//! Sessions written here and read back, whole, cut at every place, and with a flipped bit.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::frame::{Arrived, PixelType, Request, Shape};
+
+/// A session of so many frames, each with a message of a decode behind it; a reset before the fourth.
+fn write(path: &Path, frames: u64, compression: Compression) {
+    let about = BTreeMap::from([("rig".to_owned(), "rig1".to_owned())]);
+    let attachments = [(MODEL_TOML, "text/plain", &b"name = 1"[..])];
+    let mut session = SessionWriter::create(path, compression, 1_000, &about, &attachments).unwrap();
+    let mut arrived = Arrived::with_capacity(32 * 32 * 2);
+    for number in 0..frames {
+        let info = &mut arrived.frame.info;
+        (info.shape, info.pixel_type, info.number) = (Shape::new(1, 32, 32), PixelType::U16, number);
+        (info.source, info.t_received_ns) = ("rig1".parse().unwrap(), number * 10_000_000);
+        arrived.frame.bytes_mut().fill(number as u8);
+        arrived.requests = Default::default();
+        if number == 3 {
+            arrived.requests.add(Request::Reset);
+        }
+        session.frame(&arrived).unwrap();
+        session.message(Topic::Decodes, number, format!("{{\"seq\":{number}}}").as_bytes()).unwrap();
+        if number % 10 == 9 {
+            session.flush().unwrap();
+        }
+    }
+    session.finish(BTreeMap::from([("frames_lost".to_owned(), "2".to_owned())])).unwrap();
+}
+
+fn read(path: &Path) -> (Vec<Item>, u64) {
+    let mut reader = Reader::open(path).unwrap();
+    let mut items = Vec::new();
+    while let Some(item) = reader.next().unwrap() {
+        items.push(item);
+    }
+    (items, reader.damaged_chunks())
+}
+
+fn frames(items: &[Item]) -> Vec<u64> {
+    let number = |item: &Item| match item {
+        Item::Message { topic: Topic::Frames, data, .. } => Some(layout::read(data).unwrap().0.number),
+        _ => None,
+    };
+    items.iter().filter_map(number).collect()
+}
+
+#[test]
+fn what_was_written_is_read_in_order_and_its_outline_counts_it() {
+    for compression in [Compression::None, Compression::Lz4] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mcap");
+        write(&path, 25, compression);
+        let (items, damaged) = read(&path);
+        assert_eq!((frames(&items), damaged), ((0..25).collect(), 0));
+        assert_eq!(items[0], Item::Attachment { name: MODEL_TOML.into(), data: b"name = 1".to_vec() });
+        let requests = items.iter().position(|item| matches!(item, Item::Message { topic: Topic::Requests, .. })).unwrap();
+        assert_eq!(frames(&items[requests..])[0], 3, "the request lies just before its frame");
+        let Item::Message { data, unix_ns, .. } = &items[requests] else { panic!() };
+        assert_eq!(*unix_ns, 30_001_000);
+        let record: messages::RequestRecord = serde_json::from_slice(data).unwrap();
+        assert_eq!(record, messages::RequestRecord { frame: 3, requests: vec!["reset".into()] });
+        let outline = Outline::of(&path).unwrap();
+        assert_eq!((outline.count(Topic::Frames), outline.count(Topic::Requests), outline.count(Topic::Decodes)), (25, 1, 25));
+        assert_eq!((outline.about["rig"].as_str(), outline.bytes_lost), ("rig1", 0));
+        assert!((outline.frame_rate_hz.unwrap() - 100.0).abs() < 1e-9);
+        assert_eq!(outline.end.as_ref().unwrap()["frames_lost"], "2");
+        assert!(outline.warnings()[0].contains("2 frames were decoded live and not recorded"));
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_anywhere_gives_its_whole_chunks_and_says_what_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, cut) = (folder.path().join("a.mcap"), folder.path().join("cut.mcap"));
+    write(&path, 30, Compression::None);
+    let whole = std::fs::read(&path).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for length in (0..whole.len()).step_by(997) {
+        std::fs::write(&cut, &whole[..length]).unwrap();
+        let Ok(outline) = Outline::of(&cut) else { continue };
+        let found = frames(&read(&cut).0);
+        assert_eq!(found, (0..found.len() as u64).collect::<Vec<_>>(), "cut at {length}");
+        assert!(found.len() % 10 == 0, "only whole chunks");
+        if outline.end.is_none() {
+            assert!(outline.warnings()[0].contains("cut off"), "{:?}", outline.warnings());
+            assert!(outline.bytes_lost < 10 * 2400 + 600, "{} of {length}", outline.bytes_lost);
+        }
+        seen.insert(found.len());
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 10, 20, 30]);
+}
+
+#[test]
+fn a_flipped_bit_costs_its_chunk_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mcap");
+    write(&path, 30, Compression::None);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Pixels of frame 13: a run of its number.
+    let at = bytes.windows(64).position(|window| window.iter().all(|byte| *byte == 13)).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (items, damaged) = read(&path);
+    assert_eq!((frames(&items), damaged), ((0..10).chain(20..30).collect(), 1));
+}
+
+#[test]
+fn what_is_no_session_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mcap");
+    std::fs::write(&path, b"RIFF").unwrap();
+    assert!(Outline::of(&path).unwrap_err().to_string().contains("no MCAP file"));
+    let other = mcap::Writer::new(std::io::BufWriter::new(std::fs::File::create(&path).unwrap())).unwrap().finish();
+    assert!(other.is_ok());
+    assert!(Outline::of(&path).unwrap_err().to_string().contains("no session of haltere"));
+}

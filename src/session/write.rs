@@ -1,0 +1,222 @@
+//! Writes the file of a session.
+//!
+//! Why it exists: the recorder speaks of frames and decodes, MCAP of records. What it must never do: leave more than the last
+//! chunk in danger. A chunk goes to the system whole, with its length and its CRC, so a killed daemon costs what was not yet
+//! flushed and nothing before it.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use mcap::records::MessageHeader;
+use mcap::write::{Metadata, NoSeek};
+use mcap::{Attachment, WriteOptions, Writer};
+
+use super::{BEGIN, END, EXTENSION, FORM, SessionError, Topic, layout, schemas};
+use crate::frame::Arrived;
+
+/// A chunk is closed when it is larger than this, bytes: some frames, so that little is copied twice and little is lost.
+const CHUNK_BYTES: u64 = 4 << 20;
+/// Files of one second and rig; beyond it something is wrong.
+const SAME_SECOND_MAX: u32 = 100;
+
+/// How chunks are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all: photon noise does not compress, and a frame on its way to the disk costs no core.
+    None,
+    /// LZ4: for movies with much darkness.
+    Lz4,
+}
+
+/// A session being written.
+pub struct SessionWriter {
+    path: PathBuf,
+    writer: Writer<NoSeek<BufWriter<File>>>,
+    channels: [u16; Topic::ALL.len()],
+    counts: [u32; Topic::ALL.len()],
+    /// Reused for every frame.
+    buffer: Vec<u8>,
+    /// From `CLOCK_MONOTONIC` to UTC, ns.
+    offset_ns: i128,
+    bytes: u64,
+}
+
+impl SessionWriter {
+    /// Creates the file, which must not be there, with its metadata and attachments (name, media type, bytes).
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn create(
+        path: &Path,
+        compression: Compression,
+        offset_ns: i128,
+        about: &BTreeMap<String, String>,
+        attachments: &[(&str, &str, &[u8])],
+    ) -> Result<Self, SessionError> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = file.map_err(|cause| SessionError::file(path, cause))?;
+        let failed = |cause| SessionError::mcap(path, cause);
+        let compression = match compression {
+            Compression::None => None,
+            Compression::Lz4 => Some(mcap::Compression::Lz4),
+        };
+        let options = WriteOptions::new()
+            .profile("haltere")
+            .library(concat!("haltere ", env!("CARGO_PKG_VERSION")))
+            .compression(compression)
+            .chunk_size(Some(CHUNK_BYTES))
+            // Each chunk has a CRC of its own; a second one over all of them would be the same work again.
+            .calculate_data_section_crc(false)
+            // A chunk is put together in memory and written whole.
+            .disable_seeking(true);
+        let mut writer = options.create(NoSeek::new(BufWriter::new(file))).map_err(failed)?;
+        let mut about = about.clone();
+        about.insert("form".into(), FORM.into());
+        writer.write_metadata(&Metadata { name: BEGIN.into(), metadata: about }).map_err(failed)?;
+        for (name, media_type, data) in attachments {
+            let attachment = Attachment {
+                log_time: 0,
+                create_time: 0,
+                name: (*name).into(),
+                media_type: (*media_type).into(),
+                data: (*data).into(),
+            };
+            writer.attach(&attachment).map_err(failed)?;
+        }
+        let mut channels = [0; Topic::ALL.len()];
+        for topic in Topic::ALL {
+            let (name, kind, text) = schemas::schema(topic);
+            let schema = writer.add_schema(name, kind, text.as_bytes()).map_err(failed)?;
+            let added = writer.add_channel(schema, topic.name(), schemas::encoding(topic), &BTreeMap::new());
+            channels[topic as usize] = added.map_err(failed)?;
+        }
+        writer.flush().map_err(failed)?;
+        let (counts, buffer) = ([0; Topic::ALL.len()], Vec::new());
+        Ok(Self { path: path.into(), writer, channels, counts, buffer, offset_ns, bytes: 0 })
+    }
+
+    /// More about the session, in the metadata of its begin.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn add_facts(&mut self, facts: BTreeMap<String, String>) -> Result<(), SessionError> {
+        let written = self.writer.write_metadata(&Metadata { name: BEGIN.into(), metadata: facts });
+        written.map_err(|cause| SessionError::mcap(&self.path, cause))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of all messages so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A frame, and before it what was carried out before it.
+    ///
+    /// # Errors
+    /// The system's refusal: nothing more can be written.
+    pub fn frame(&mut self, arrived: &Arrived) -> Result<(), SessionError> {
+        let info = &arrived.frame.info;
+        if !arrived.requests.is_empty() {
+            let requests: Vec<&str> = arrived.requests.iter().map(|request| request.name()).collect();
+            let message = serde_json::json!({ "frame": info.number, "requests": requests });
+            self.message(Topic::Requests, info.t_received_ns, message.to_string().as_bytes())?;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        layout::write(&arrived.frame, arrived.arrival, &mut buffer);
+        let written = self.message(Topic::Frames, info.t_received_ns, &buffer);
+        self.buffer = buffer;
+        written
+    }
+
+    /// One message of a topic, of a moment on `CLOCK_MONOTONIC`, ns.
+    ///
+    /// # Errors
+    /// As [`SessionWriter::frame`].
+    pub fn message(&mut self, topic: Topic, t_ns: u64, data: &[u8]) -> Result<(), SessionError> {
+        let time = u64::try_from(i128::from(t_ns) + self.offset_ns).unwrap_or(t_ns);
+        let sequence = self.counts[topic as usize];
+        let header = MessageHeader {
+            channel_id: self.channels[topic as usize],
+            sequence,
+            log_time: time,
+            publish_time: time,
+        };
+        let written = self.writer.write_to_known_channel(&header, data);
+        written.map_err(|cause| SessionError::mcap(&self.path, cause))?;
+        self.counts[topic as usize] = sequence.wrapping_add(1);
+        self.bytes += data.len() as u64;
+        Ok(())
+    }
+
+    /// Everything so far to the system: whatever happens to this process, it is in the file.
+    ///
+    /// # Errors
+    /// As [`SessionWriter::frame`].
+    pub fn flush(&mut self) -> Result<(), SessionError> {
+        self.writer.flush().map_err(|cause| SessionError::mcap(&self.path, cause))
+    }
+
+    /// Leaves the file as it is, because the system takes no more.
+    pub fn abandon(self) {
+        // Without the writer's own end, which would try to write again.
+        drop(self.writer.into_inner());
+    }
+
+    /// Ends the file in order; `about` becomes the metadata of the end.
+    ///
+    /// # Errors
+    /// As [`SessionWriter::frame`].
+    pub fn finish(mut self, about: BTreeMap<String, String>) -> Result<(), SessionError> {
+        let failed = |path: &Path, cause| SessionError::mcap(path, cause);
+        let written = self.writer.write_metadata(&Metadata { name: END.into(), metadata: about });
+        written.map_err(|cause| failed(&self.path, cause))?;
+        self.writer.finish().map_err(|cause| failed(&self.path, cause))?;
+        let mut file = self.writer.into_inner().into_inner();
+        let synced = file.flush().and_then(|()| file.get_ref().sync_all());
+        synced.map_err(|cause| SessionError::file(&self.path, cause))
+    }
+}
+
+/// A name that is free: `<rig>_<UTC>.mcap` in `folder`, with a number when two begin in the same second.
+pub fn name_of(folder: &Path, rig: &str, unix_s: u64) -> PathBuf {
+    let stamp = utc(unix_s);
+    let named = |more: String| folder.join(format!("{rig}_{stamp}{more}.{EXTENSION}"));
+    let numbered = (2..SAME_SECOND_MAX).map(|n| named(format!("_{n}")));
+    std::iter::once(named(String::new())).chain(numbered).find(|path| !path.exists()).unwrap_or_else(|| named("_".into()))
+}
+
+/// `20261124-093015`, by the calendar that begins each year in March.
+fn utc(unix_s: u64) -> String {
+    let (days, second) = ((unix_s / 86_400) as i64, unix_s % 86_400);
+    let from_march = days + 719_468;
+    let (era, day_of_era) = (from_march.div_euclid(146_097), from_march.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_named_by_rig_and_time_and_never_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |unix_s| name_of(folder.path(), "rig1", unix_s).file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(name(0), "rig1_19700101-000000.mcap");
+        assert_eq!(name(951_827_696), "rig1_20000229-123456.mcap");
+        assert_eq!(name(1_796_090_415), "rig1_20261130-230015.mcap");
+        std::fs::write(folder.path().join(name(0)), b"").unwrap();
+        assert_eq!(name(0), "rig1_19700101-000000_2.mcap");
+    }
+}

@@ -1,0 +1,125 @@
+//! A recorded session as a source: the frames that were seen live, with their own numbers, times, series and requests.
+//!
+//! Why it exists: what was decoded live must come out again bit for bit, also where frames were skipped and where a template was
+//! renewed in mid-run; the file says which frames were seen, and what was carried out before each. What it must never do: put
+//! a frame in the place of one that is not there.
+
+use std::path::Path;
+
+use crate::frame::{Clock, DeviceTime, Frame, Request, Requests};
+use crate::session::messages::RequestRecord;
+use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
+use crate::stats::now_ns;
+
+use super::recording::file_error;
+use super::{Next, Source, SourceError};
+
+/// The frames of one session.
+pub struct McapSource {
+    reader: Reader,
+    outline: Outline,
+    rate_hz: Option<f64>,
+    requests: Requests,
+    damaged_chunks: u64,
+}
+
+impl McapSource {
+    /// Opens a session. `rate_hz` wins over its own.
+    ///
+    /// # Errors
+    /// A file that is no session, or holds no frame.
+    pub fn open(path: &Path, rate_hz: Option<f64>) -> Result<Self, SourceError> {
+        let failed = |cause: SessionError| file_error(path, words(path, &cause));
+        let outline = Outline::of(path).map_err(failed)?;
+        if outline.count(Topic::Frames) == 0 {
+            let cause = "this session holds no frame (`record.frames` was false, or it was cut off before the first)";
+            return Err(file_error(path, cause));
+        }
+        let reader = Reader::open(path).map_err(failed)?;
+        let rate_hz = rate_hz.or(outline.frame_rate_hz);
+        Ok(Self { reader, outline, rate_hz, requests: Requests::default(), damaged_chunks: 0 })
+    }
+
+    fn path(&self) -> &Path {
+        &self.outline.path
+    }
+
+    /// One message; true when it was a frame, which is then in `into`.
+    fn take(&mut self, topic: Topic, data: &[u8], into: &mut Frame) -> Result<bool, SourceError> {
+        match topic {
+            Topic::Requests => {
+                let record: RequestRecord = serde_json::from_slice(data)
+                    .map_err(|cause| file_error(self.path(), format!("a message of `requests` is no JSON: {cause}")))?;
+                // The words of another version are left out; that the replay then differs is seen by `diff`.
+                record.requests.iter().filter_map(|name| Request::of_name(name)).for_each(|r| self.requests.add(r));
+                Ok(false)
+            }
+            Topic::Frames => {
+                let (mut info, _) =
+                    layout::read(data).map_err(|cause| file_error(self.path(), format!("a frame {cause}")))?;
+                if info.shape.pixels() * info.pixel_type.bytes() > into.capacity_bytes() {
+                    return Err(file_error(self.path(), "a frame is larger than the session says its frames are"));
+                }
+                // The rate is measured from the frames' own times. Without the microscope's it was the time of receipt, which
+                // now is another: it goes where the rate is measured, and the receipt is that of this run.
+                let received = DeviceTime { ns: info.t_received_ns as i64, clock: Clock::Monotonic, stamp: None };
+                info.t_device = info.t_device.or(Some(received));
+                info.t_received_ns = now_ns();
+                into.info = info;
+                into.bytes_mut().copy_from_slice(&data[layout::HEAD_BYTES..]);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn note_damage(&mut self) {
+        let damaged = self.reader.damaged_chunks();
+        if damaged > self.damaged_chunks {
+            let path = self.path().display();
+            tracing::warn!("{path}: a damaged chunk was left out ({damaged} so far): the frames in it are missing");
+            self.damaged_chunks = damaged;
+        }
+    }
+}
+
+impl Source for McapSource {
+    fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
+        self.requests = Requests::default();
+        loop {
+            let item = self.reader.next().map_err(|cause| file_error(self.path(), words(self.path(), &cause)))?;
+            self.note_damage();
+            match item {
+                None => return Ok(Next::End),
+                Some(Item::Message { topic, data, .. }) => {
+                    if self.take(topic, &data, into)? {
+                        return Ok(Next::Frame);
+                    }
+                }
+                Some(Item::Attachment { .. }) => {}
+            }
+        }
+    }
+
+    fn requests(&self) -> Requests {
+        self.requests
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        self.outline.number("frame_bytes_max").unwrap_or(0) as usize
+    }
+
+    fn frames_total(&self) -> Option<u64> {
+        Some(self.outline.count(Topic::Frames))
+    }
+
+    fn frame_rate_hz(&self) -> Option<f64> {
+        self.rate_hz
+    }
+}
+
+/// The cause without the path, which a [`SourceError`] says itself.
+fn words(path: &Path, cause: &SessionError) -> String {
+    let text = cause.to_string();
+    text.strip_prefix(&format!("{}: ", path.display())).map_or(text.clone(), str::to_owned)
+}
