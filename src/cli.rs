@@ -5,6 +5,7 @@
 
 #[cfg(feature = "train")]
 mod calibrate;
+pub mod monitor;
 #[cfg(feature = "train")]
 pub mod report;
 pub mod simulate;
@@ -52,6 +53,8 @@ pub enum Command {
     Play(PlayArgs),
     /// Subscribe to a daemon and show its decodes.
     Watch(WatchArgs),
+    /// Serve a page that shows a daemon at work, and its numbers for a metrics server.
+    Monitor(monitor::MonitorArgs),
     /// Run a recording through the same corridor, as fast as it goes, into a file.
     Embed(EmbedArgs),
     /// Fit a trained model to a new animal, from a few minutes of it, with or without labels.

@@ -11,15 +11,18 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use clap::CommandFactory;
 
+use crate::cli::monitor::MonitorArgs;
 use crate::cli::{
     BenchArgs, BenchPart, Cli, Command, ControlArgs, EmbedArgs, ModelAdoptArgs, ModelCommand, PlayArgs, Progress,
     RecordingArgs, RunArgs, WatchArgs,
 };
+use crate::config::endpoint::Endpoint;
 use crate::config::{Attach, Config, Warning};
 use crate::decoder::Decoder;
 use crate::exit::ExitCode;
 use crate::frame::Name;
 use crate::model_command::{self, AdoptArguments, InspectArguments};
+use crate::monitor::{MonitorOptions, monitor};
 use crate::play::{self, Burst, Pace, Pattern, PlayOptions, PlayProgress};
 use crate::simulate_command::open as open_recording;
 use crate::source::RecordingSpec;
@@ -42,6 +45,7 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => daemon(&args)?,
         Command::Play(args) => microscope(&args)?,
         Command::Watch(args) => listener(args)?,
+        Command::Monitor(args) => look(&args)?,
         Command::Embed(args) => offline(&args)?,
         #[cfg(feature = "train")]
         Command::Calibrate(args) => adapt(args)?,
@@ -161,6 +165,38 @@ fn listener(args: WatchArgs) -> anyhow::Result<()> {
     };
     watch(&options, &stop, &mut stdout())?;
     Ok(())
+}
+
+fn look(args: &MonitorArgs) -> anyhow::Result<()> {
+    let config = args.config.load()?.0;
+    let stop = stop_flag()?;
+    let control = match config.control.endpoint {
+        Some(endpoint) if args.allow_control => Some(endpoint),
+        None if args.allow_control => anyhow::bail!("--allow-control: `control.endpoint` is off in this configuration"),
+        _ => None,
+    };
+    let endpoint = args.endpoint.clone().map_or_else(|| to_connect(&config.publish.endpoint), |e| e.to_string());
+    // Asked for by name, a model must be one; that of a configuration may be on the daemon's machine only.
+    if args.config.model.is_some() {
+        crate::model::Model::load(&config.model)?;
+    }
+    let options = MonitorOptions {
+        endpoint: endpoint.clone(),
+        bind: args.bind,
+        allow_remote: args.allow_remote,
+        control,
+        model: config.model,
+    };
+    monitor(&options, &stop, |address| eprintln!("http://{address} shows what {endpoint} says; Ctrl-C ends it"))?;
+    Ok(())
+}
+
+/// Every interface is where a daemon binds; here it is reached on this machine.
+fn to_connect(bound: &str) -> String {
+    match bound.parse::<Endpoint>() {
+        Ok(endpoint @ Endpoint::Tcp { port, .. }) if endpoint.is_wildcard() => format!("tcp://127.0.0.1:{port}"),
+        _ => bound.to_owned(),
+    }
 }
 
 fn offline(args: &EmbedArgs) -> anyhow::Result<()> {

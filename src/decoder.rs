@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::encode::Encoder;
 use crate::model::Model;
-use crate::pipeline::{DriftSettings, Settings};
+use crate::pipeline::{DriftSettings, PreviewSettings, Settings};
 use crate::preprocess::{self, Preprocess};
 use crate::publish::zmq::ModelTag;
 
@@ -48,6 +48,7 @@ impl Decoder {
                 time_constant_frames: drift.time_constant_s * manifest.frame_rate_hz,
                 limit: drift.limit,
             }),
+            preview: config.publish.preview_every.map(|every| PreviewSettings { every, input: manifest.input }),
             needed_hz: manifest.frame_rate_hz * manifest.preprocess.average_frames as f64,
         }
     }

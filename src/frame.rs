@@ -4,8 +4,12 @@
 //! What it must never do: IO, threads, clocks. Memory is taken when a value is made and kept for its life, because the
 //! frame path may not allocate.
 
+mod preview;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
 
 /// Channels of one microscope that the corridor understands (functional, and one anatomical for registration).
 pub const CHANNELS_MAX: usize = 2;

@@ -7,6 +7,7 @@
 
 mod compute;
 mod drift;
+mod preview;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ use crate::source::{Next, Source, SourceError};
 use crate::stats::{Stats, count, now_ns};
 
 pub use drift::DriftSettings;
+pub use preview::PreviewSettings;
+use preview::Previews;
 
 /// Decodes that may wait for the publish thread; it takes microseconds for each.
 pub const DECODES_WAITING_MAX: usize = 64;
@@ -77,6 +80,8 @@ pub struct Settings {
     pub needed_hz: f64,
     /// When the mean novelty is told as an event; `None` = the model does not say.
     pub drift: Option<DriftSettings>,
+    /// Pictures for people; `None` = none.
+    pub preview: Option<PreviewSettings>,
 }
 
 /// What the supervisor and the corridor share. Cloning gives another handle to the same line.
@@ -137,6 +142,7 @@ struct Shared<'a> {
     settings: &'a Settings,
     line: &'a Line,
     events: ArrayQueue<Event>,
+    previews: Previews,
     fault: OnceLock<&'static str>,
     /// A decode is on its way: with `anticipate` the publish thread stays awake for it.
     decoding: AtomicBool,
@@ -191,6 +197,7 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
         settings: &settings,
         line: &line,
         events: ArrayQueue::new(EVENTS_WAITING_MAX),
+        previews: Previews::new(settings.preview.is_some()),
         fault: OnceLock::new(),
         decoding: AtomicBool::new(false),
     };
@@ -351,17 +358,32 @@ fn hand_on(
                 }
             }
             Received::Empty if shared.decoding.load(Ordering::Relaxed) => std::thread::yield_now(),
+            Received::Empty if show_picture(sinks, shared)? => {}
             Received::Empty => idle.idle(IDLE_MAX),
             Received::Closed => return tell_events(sinks, shared),
         }
         let now = now_ns();
         if now - ticked_ns >= IDLE_MAX.as_nanos() as u64 {
             ticked_ns = now;
+            // Under full load there is no idle moment: a picture now and then is shown all the same.
+            if shared.previews.are_stuck() {
+                show_picture(sinks, shared)?;
+            }
             for sink in sinks.iter_mut() {
                 sink.tick(now)?;
             }
         }
     }
+}
+
+/// Sends one picture, when no decode waits. True if there was one.
+fn show_picture(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<bool, Failure> {
+    let Some(picture) = shared.previews.pop() else { return Ok(false) };
+    for sink in sinks.iter_mut() {
+        sink.preview(&picture)?;
+    }
+    shared.previews.give_back(picture);
+    Ok(true)
 }
 
 fn tell_events(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<(), Failure> {

@@ -17,6 +17,7 @@ use crate::rt::Idle;
 use crate::stats::{count, now_ns};
 
 use super::drift::{Change, Drift, DriftSettings};
+use super::preview::Photographer;
 use super::{Failure, IDLE_MAX, Shared, Slot};
 
 impl Decode {
@@ -45,6 +46,7 @@ pub(super) fn compute(
 ) -> Result<(), Failure> {
     shared.settle("compute", shared.settings.realtime.compute_core);
     let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
+    let mut photographer = Photographer::new(shared.settings.preview, &shared.previews);
     let mut rhythm = Rhythm::default();
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     while !decodes.is_closed() {
@@ -62,7 +64,7 @@ pub(super) fn compute(
                     shared.decoding.store(true, Relaxed);
                     decodes.ring();
                 }
-                let stepped = step(slot, preprocess, encoder, decodes, &mut judge, idle, shared);
+                let stepped = step(slot, preprocess, encoder, decodes, &mut judge, &mut photographer, idle, shared);
                 shared.decoding.store(false, Relaxed);
                 stepped?;
             }
@@ -116,6 +118,7 @@ fn step(
     encoder: &mut Encoder,
     decodes: &mut Producer<Decode>,
     judge: &mut Judge,
+    photographer: &mut Photographer<'_>,
     idle: &Idle,
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
@@ -181,6 +184,8 @@ fn step(
     if decodes.send() {
         count(&stats.decodes_dropped, 1);
     }
+    photographer.frame(&frame.info, &tensor, prepared_ns);
+    photographer.template(&frame.info, preprocess, prepared_ns);
     Ok(())
 }
 

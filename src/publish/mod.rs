@@ -9,7 +9,7 @@ pub mod status;
 pub mod zmq;
 
 use crate::event::Event;
-use crate::frame::Decode;
+use crate::frame::{Decode, Preview};
 
 /// A receiver of decodes, events and the passing of time.
 pub trait Sink: Send {
@@ -24,6 +24,14 @@ pub trait Sink: Send {
     /// # Errors
     /// As [`Sink::publish`].
     fn event(&mut self, _event: &Event) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Takes a picture for people, when no decode waits.
+    ///
+    /// # Errors
+    /// As [`Sink::publish`].
+    fn preview(&mut self, _preview: &Preview) -> Result<(), SinkError> {
         Ok(())
     }
 
