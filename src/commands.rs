@@ -30,7 +30,7 @@ use crate::source::limit::Limited;
 use crate::source::{Source, SourceError};
 #[cfg(feature = "train")]
 use crate::train_command;
-use crate::watch::{WatchOptions, truth_of, watch};
+use crate::watch::{WatchOptions, screen, truth_of, watch};
 use crate::{bench, check, control, embed, log, run, simulate_command};
 
 /// What a person can read, lines per second.
@@ -163,7 +163,11 @@ fn listener(args: WatchArgs) -> anyhow::Result<()> {
         truth: args.truth.as_deref().map(truth_of).transpose()?,
         look_ahead: args.look_ahead,
     };
-    watch(&options, &stop, &mut stdout())?;
+    if args.screen {
+        screen(&options, &stop, &mut stdout())?;
+    } else {
+        watch(&options, &stop, &mut stdout())?;
+    }
     Ok(())
 }
 

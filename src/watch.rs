@@ -4,6 +4,7 @@
 //! What it must never do: hold the daemon back (it is one more subscriber), or show a number without saying what it is.
 
 mod plane;
+mod screen;
 mod tally;
 mod truth;
 
@@ -18,6 +19,7 @@ use crate::stats::now_ns;
 use crate::wire::decode::Kind;
 use crate::wire::heard::{Heard, HeardDecode, HeardHeartbeat, Said, parse};
 use plane::Plane;
+pub use screen::screen;
 pub use tally::{StageReport, WatchReport};
 use tally::{Tally, closed_loop_ns};
 pub use truth::{ActionScore, Truth, TruthReport, truth_of};

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use haltere::config::{self, Attach, Overload, Pattern, Wait};
-use haltere::pipeline::{self, Corridor, Line};
+use haltere::pipeline::{self, Corridor, Line, PreviewSettings, Settings};
 use haltere::publish::zmq::ZmqSink;
 use haltere::source::ZmqSource;
 use support::{GIVE_UP_S, Process, RAW, Small};
@@ -105,6 +105,10 @@ fn measure(overload: Overload) {
     let sink = ZmqSink::bind(&publish, settings.rig, decoder.tag(), line.stats.clone(), vec!["a warning".into()]);
     let source = ZmqSource::open(&source, settings.rig, Wait::Park).unwrap();
     let settings = support::settings(&decoder, overload, 4, Wait::Park);
+    // Pictures as often as they can be had.
+    let preview = settings.preview.map(|preview| PreviewSettings { every: Duration::from_millis(1), ..preview });
+    assert!(preview.is_some());
+    let settings = Settings { preview, ..settings };
     let sinks = vec![Box::new(sink.unwrap()) as _];
     let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &line) };
     let listener = Process::start(&["watch", "--json", "--endpoint", &decodes_at]);

@@ -14,32 +14,32 @@ const BINS_PER_DECADE: usize = 12;
 const FIRST_US: f64 = 10.0;
 const DECADES: usize = 6;
 /// The stages, in the order of [`Latencies::stages`].
-pub(super) const STAGES: [&str; 4] = ["queue", "preprocess", "encode", "total"];
+pub(crate) const STAGES: [&str; 4] = ["queue", "preprocess", "encode", "total"];
 /// Upper edges of the buckets for a metrics server, s.
-pub(super) const EDGES_S: [f64; 13] =
+pub(crate) const EDGES_S: [f64; 13] =
     [0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.033, 0.1, 0.25, 0.5, 1.0];
 
 /// Latencies of all decodes heard since the daemon's start.
 #[derive(Debug, Default)]
-pub(super) struct Latencies {
+pub(crate) struct Latencies {
     quantiles: Histogram,
     bins: Vec<u64>,
     /// Of each stage.
-    pub(super) stages: [Stage; 4],
+    pub(crate) stages: [Stage; 4],
 }
 
 /// One stage for a metrics server.
 #[derive(Debug, Default)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     /// Values under each of [`EDGES_S`] and above those before; the last counts the rest.
-    pub(super) counts: [u64; EDGES_S.len() + 1],
+    pub(crate) counts: [u64; EDGES_S.len() + 1],
     /// Of all values, s.
-    pub(super) sum_s: f64,
+    pub(crate) sum_s: f64,
 }
 
 impl Latencies {
     /// Adds one decode.
-    pub(super) fn record(&mut self, latency: &HeardLatency) {
+    pub(crate) fn record(&mut self, latency: &HeardLatency) {
         let HeardLatency { queue, preprocess, encode, total } = *latency;
         for (stage, us) in self.stages.iter_mut().zip([queue, preprocess, encode, total]) {
             stage.record(us.max(0.0) / 1e6);
@@ -53,7 +53,7 @@ impl Latencies {
     }
 
     /// For the page, ms.
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let q = self.quantiles.quantiles();
         let [p50, p99, p999, max] = [q.p50_ns, q.p99_ns, q.p999_ns, q.max_ns].map(|ns| ns as f64 / 1e6);
         json!({"count": q.count, "p50": p50, "p99": p99, "p999": p999, "max": max, "bins": self.bins,

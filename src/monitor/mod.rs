@@ -15,7 +15,7 @@ mod listen;
 mod live;
 mod metrics;
 mod plane;
-mod state;
+pub(crate) mod state;
 #[cfg(feature = "train")]
 mod training;
 mod web;
@@ -107,7 +107,12 @@ pub fn monitor(
     ready(address);
     std::thread::scope(|threads| {
         let thread = std::thread::Builder::new().name("listen".to_owned());
-        let ear = thread.spawn_scoped(threads, || listen::listen(&socket, &site, stop)).map_err(MonitorError::Start)?;
+        let ear = thread
+            .spawn_scoped(threads, {
+                let site = site.clone();
+                move || listen::listen(&socket, &site, stop)
+            })
+            .map_err(MonitorError::Start)?;
         let served = runtime.block_on(serve(listener, &site, stop, || ear.is_finished()));
         // Viewers that are still there are left: they come back by themselves.
         runtime.shutdown_background();
@@ -126,7 +131,7 @@ async fn serve(
     deaf: impl Fn() -> bool,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let server = tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, web::router(site))));
+    let server = tokio::spawn(IntoFuture::into_future(axum::serve(listener, web::router(site))));
     while !stop.load(Relaxed) && !deaf() && !server.is_finished() {
         tokio::time::sleep(LOOK_EVERY).await;
     }

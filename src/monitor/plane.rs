@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 /// Points of the trail, from which the plane is found when training gives none.
-pub(super) const TRAIL: usize = 600;
+pub(crate) const TRAIL: usize = 600;
 /// The first plane is found after so many points, then every so many.
 const FIRST: usize = 20;
 const REFRESH: usize = 150;
@@ -17,7 +17,7 @@ const ROUNDS: usize = 30;
 
 /// Two directions through a cloud of points.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Basis {
+pub(crate) struct Basis {
     mean: Vec<f32>,
     directions: [Vec<f32>; 2],
     /// Share of the variance that lies in the plane.
@@ -27,7 +27,7 @@ pub(super) struct Basis {
 impl Basis {
     /// The two strongest directions of `rows`, by power iteration from those of `former`, so that the picture turns slowly.
     /// `None` without rows, or when their lengths differ.
-    pub(super) fn fit<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, former: Option<&Self>) -> Option<Self> {
+    pub(crate) fn fit<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, former: Option<&Self>) -> Option<Self> {
         let dimensions = rows.clone().next()?.len();
         let count = rows.clone().count() as f32;
         if dimensions == 0 || rows.clone().any(|row| row.len() != dimensions) {
@@ -56,7 +56,7 @@ impl Basis {
     }
 
     /// Where `values` lies in the plane; the origin if it has other dimensions.
-    pub(super) fn project(&self, values: &[f32]) -> [f32; 2] {
+    pub(crate) fn project(&self, values: &[f32]) -> [f32; 2] {
         let along = |direction: &Vec<f32>| {
             values.iter().zip(&self.mean).zip(direction).map(|((v, m), d)| (v - m) * d).sum::<f32>()
         };
@@ -90,16 +90,16 @@ fn scatter(centred: &[Vec<f32>], v: &[f32]) -> Vec<f32> {
 
 /// What training left in a model's file.
 #[derive(Clone, Debug)]
-pub(super) struct Training {
+pub(crate) struct Training {
     /// Of that file.
-    pub(super) sha256: String,
+    pub(crate) sha256: String,
     /// Typical embeddings, each with the action that the model names for it.
-    pub(super) prototypes: Vec<(Vec<f32>, Option<usize>)>,
+    pub(crate) prototypes: Vec<(Vec<f32>, Option<usize>)>,
 }
 
 /// The plane in use and the way through it.
 #[derive(Debug)]
-pub(super) struct Plane {
+pub(crate) struct Plane {
     training: Result<(Training, Basis), String>,
     /// The model whose embeddings these are.
     sha256: String,
@@ -107,11 +107,11 @@ pub(super) struct Plane {
     since_fit: usize,
     trail: VecDeque<(Vec<f32>, Option<usize>)>,
     /// Changes when everything must be drawn anew.
-    pub(super) version: u64,
+    pub(crate) version: u64,
 }
 
 impl Plane {
-    pub(super) fn new(training: Result<Training, String>) -> Self {
+    pub(crate) fn new(training: Result<Training, String>) -> Self {
         let training = training.and_then(|training| {
             let basis = Basis::fit(training.prototypes.iter().map(|(row, _)| row.as_slice()), None);
             basis.map(|basis| (training, basis)).ok_or_else(|| "its training embedding is empty".to_owned())
@@ -120,7 +120,7 @@ impl Plane {
     }
 
     /// Takes the next embedding of the model `sha256`; another model begins anew. Gives its place, once there is a plane.
-    pub(super) fn push(&mut self, values: &[f32], action: Option<usize>, sha256: &str) -> Option<[f32; 2]> {
+    pub(crate) fn push(&mut self, values: &[f32], action: Option<usize>, sha256: &str) -> Option<[f32; 2]> {
         if !values.iter().all(|v| v.is_finite()) {
             return None;
         }
@@ -159,7 +159,7 @@ impl Plane {
     }
 
     /// Everything that is to be drawn, and what it is.
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let dot = |basis: &Basis, row: &[f32], action: Option<usize>| {
             let [x, y] = basis.project(row);
             json!([x, y, action])

@@ -28,65 +28,65 @@ const DEADLINE_UNTOLD_NS: u64 = 1_000_000_000;
 const RATE_OVER_NS: u64 = 1_000_000_000;
 
 /// Everything that is known.
-pub(super) struct State {
+pub(crate) struct State {
     /// Whom we listen to.
-    pub(super) endpoint: String,
+    pub(crate) endpoint: String,
     began_ns: u64,
     /// Last sign of life, ns.
     sign_ns: Option<u64>,
     deadline_ns: u64,
     silent: bool,
     /// The last decode.
-    pub(super) last: Option<Last>,
+    pub(crate) last: Option<Last>,
     /// The last status and when it was heard.
-    pub(super) status: Option<(u64, Value)>,
+    pub(crate) status: Option<(u64, Value)>,
     /// Counts statuses, so that a viewer knows which it has.
-    pub(super) statuses: u64,
+    pub(crate) statuses: u64,
     /// What was counted since the monitor's start.
-    pub(super) tally: Tally,
+    pub(crate) tally: Tally,
     expected_seq: Option<u64>,
     rate: Rate,
     /// The past of what can be drawn over time.
-    pub(super) points: Series<Point>,
+    pub(crate) points: Series<Point>,
     /// What happened.
-    pub(super) events: Series<Line>,
+    pub(crate) events: Series<Line>,
     /// Of the daemon that runs now.
-    pub(super) latencies: Latencies,
+    pub(crate) latencies: Latencies,
     /// The embedding.
-    pub(super) plane: Plane,
+    pub(crate) plane: Plane,
     /// Frame and template.
-    pub(super) pictures: [Option<Shown>; 2],
+    pub(crate) pictures: [Option<Shown>; 2],
 }
 
 /// The last decode, who sent it and when it was heard.
-pub(super) struct Last {
-    pub(super) seen_ns: u64,
-    pub(super) source: String,
-    pub(super) decode: HeardDecode,
+pub(crate) struct Last {
+    pub(crate) seen_ns: u64,
+    pub(crate) source: String,
+    pub(crate) decode: HeardDecode,
     /// As in the header: name, sha256, generation.
-    pub(super) model: Value,
-    pub(super) series: Option<String>,
+    pub(crate) model: Value,
+    pub(crate) series: Option<String>,
 }
 
 /// Counters of the monitor's own.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Tally {
-    pub(super) decodes: u64,
+pub(crate) struct Tally {
+    pub(crate) decodes: u64,
     /// Decodes that did not reach the monitor.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
     /// Frames missing at the microscope.
-    pub(super) missing: u64,
+    pub(crate) missing: u64,
     /// Frames skipped by the daemon.
-    pub(super) skipped: u64,
-    pub(super) restarts: u64,
-    pub(super) silences: u64,
+    pub(crate) skipped: u64,
+    pub(crate) restarts: u64,
+    pub(crate) silences: u64,
     /// Messages that were not understood.
-    pub(super) damaged: u64,
+    pub(crate) damaged: u64,
 }
 
 /// One decode as it is drawn over time; short keys, because there are thousands.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Point {
+pub(crate) struct Point {
     /// When it was heard, ms since the monitor's start.
     t: u64,
     q: Quality,
@@ -108,7 +108,7 @@ pub(super) struct Point {
 /// How much a person should mind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub(crate) enum Level {
     Info,
     Warn,
     Bad,
@@ -116,23 +116,23 @@ pub(super) enum Level {
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// ms since 1970.
     unix_ms: u64,
-    level: Level,
-    text: String,
+    pub(crate) level: Level,
+    pub(crate) text: String,
 }
 
 /// A picture, ready to be sent to a page.
-pub(super) struct Shown {
-    pub(super) seen_ns: u64,
+pub(crate) struct Shown {
+    pub(crate) seen_ns: u64,
     /// Counts pictures of this kind.
-    pub(super) number: u64,
-    pub(super) message: Bytes,
+    pub(crate) number: u64,
+    pub(crate) message: Bytes,
 }
 
 /// The last values of something, each with a number that never comes again.
-pub(super) struct Series<T> {
+pub(crate) struct Series<T> {
     kept: VecDeque<T>,
     most: usize,
     next: u64,
@@ -152,7 +152,7 @@ impl<T> Series<T> {
     }
 
     /// What came since `cursor`, which is moved to the end.
-    pub(super) fn since(&self, cursor: &mut u64) -> impl Iterator<Item = &T> {
+    pub(crate) fn since(&self, cursor: &mut u64) -> impl Iterator<Item = &T> {
         let fresh = usize::try_from(self.next - (*cursor).min(self.next)).unwrap_or(usize::MAX);
         *cursor = self.next;
         self.kept.iter().skip(self.kept.len().saturating_sub(fresh))
@@ -181,7 +181,7 @@ impl Rate {
 
 /// What is to be thought of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Daemon {
+pub(crate) enum Daemon {
     /// Nothing was heard since the monitor's start.
     Unheard,
     /// The last sign of life is younger than the deadline.
@@ -191,7 +191,7 @@ pub(super) enum Daemon {
 }
 
 impl Daemon {
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Unheard => "unheard",
             Self::Alive => "alive",
@@ -201,7 +201,7 @@ impl Daemon {
 }
 
 impl State {
-    pub(super) fn new(endpoint: &str, training: Result<Training, String>, now_ns: u64) -> Self {
+    pub(crate) fn new(endpoint: &str, training: Result<Training, String>, now_ns: u64) -> Self {
         Self {
             endpoint: endpoint.to_owned(),
             began_ns: now_ns,
@@ -223,12 +223,12 @@ impl State {
     }
 
     /// ms since the monitor's start.
-    pub(super) fn since_start_ms(&self, ns: u64) -> u64 {
+    pub(crate) fn since_start_ms(&self, ns: u64) -> u64 {
         ns.saturating_sub(self.began_ns) / 1_000_000
     }
 
     /// Takes one message.
-    pub(super) fn hear(&mut self, parts: &[Vec<u8>], now_ns: u64) {
+    pub(crate) fn hear(&mut self, parts: &[Vec<u8>], now_ns: u64) {
         let Heard { source, header, said } = match parse(parts) {
             Ok(heard) => heard,
             Err(error) => {
@@ -249,7 +249,7 @@ impl State {
     }
 
     /// Time passes.
-    pub(super) fn look(&mut self, now_ns: u64) {
+    pub(crate) fn look(&mut self, now_ns: u64) {
         if self.daemon(now_ns) == Daemon::Silent && !self.silent {
             self.silent = true;
             self.tally.silences += 1;
@@ -259,7 +259,7 @@ impl State {
     }
 
     /// Whether it lives, as far as we know.
-    pub(super) fn daemon(&self, now_ns: u64) -> Daemon {
+    pub(crate) fn daemon(&self, now_ns: u64) -> Daemon {
         match self.silence_ns(now_ns) {
             None => Daemon::Unheard,
             Some(age_ns) if age_ns <= self.deadline_ns => Daemon::Alive,
@@ -268,17 +268,17 @@ impl State {
     }
 
     /// Age of the last sign of life.
-    pub(super) fn silence_ns(&self, now_ns: u64) -> Option<u64> {
+    pub(crate) fn silence_ns(&self, now_ns: u64) -> Option<u64> {
         self.sign_ns.map(|sign_ns| now_ns.saturating_sub(sign_ns))
     }
 
     /// Silence that the daemon allows itself.
-    pub(super) fn deadline_ms(&self) -> u64 {
+    pub(crate) fn deadline_ms(&self) -> u64 {
         self.deadline_ns / 1_000_000
     }
 
     /// Decodes per second; `None` when they do not come.
-    pub(super) fn rate_hz(&self, now_ns: u64) -> Option<f64> {
+    pub(crate) fn rate_hz(&self, now_ns: u64) -> Option<f64> {
         self.rate.hz.filter(|_| now_ns.saturating_sub(self.rate.from_ns) < 3 * RATE_OVER_NS)
     }
 
@@ -286,7 +286,7 @@ impl State {
     ///
     /// # Errors
     /// Why not, for people.
-    pub(super) fn ready(&self, now_ns: u64) -> Result<(), String> {
+    pub(crate) fn ready(&self, now_ns: u64) -> Result<(), String> {
         match (self.daemon(now_ns), self.silence_ns(now_ns)) {
             (Daemon::Alive, _) => {}
             (Daemon::Silent, Some(age_ns)) => {

@@ -72,7 +72,7 @@ impl<'a> Photographer<'a> {
     /// Takes a picture of the model's input if one is due; `now_ns` was read for a stamp already.
     pub(super) fn frame(&mut self, info: &FrameInfo, tensor: &Tensor<'_>, now_ns: u64) {
         let Some(settings) = self.settings.filter(|_| now_ns >= self.frame_due_ns) else { return };
-        let Tensor::Host(pixels) = tensor else { return };
+        let Tensor::Host(pixels) = tensor;
         let Some(mut slot) = self.previews.free.pop() else { return };
         slot.take(Picture::Frame, info, pixels, settings.input);
         self.frame_due_ns = now_ns + settings.every.as_nanos() as u64;
