@@ -1,5 +1,5 @@
 # `make demo` shows it, `make test` proves it; both fetch and build what they need.
-.PHONY: help setup build demo demo-recording test bench clean
+.PHONY: help setup chromium build demo demo-recording test bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -8,10 +8,13 @@ help:
 	@echo "make test    format, lints, all tests, benches in their small form, documentation"
 	@echo "make build   target/release/haltere"
 	@echo "make bench   latency and rate on this machine"
-	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/ (the others do it by themselves)"
+	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/, a browser for a test (the others do it by themselves)"
 	@echo "make clean   remove everything that was fetched or built"
 
-setup: .runtime/libonnxruntime.so .venv/ready
+setup: .runtime/libonnxruntime.so .venv/ready chromium
+
+chromium:
+	scripts/get-chromium.sh
 
 .runtime/libonnxruntime.so: scripts/fetch-onnxruntime.sh
 	scripts/fetch-onnxruntime.sh

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "train")]
 mod calibrate;
+pub mod monitor;
 #[cfg(feature = "train")]
 pub mod report;
 mod session;
@@ -54,6 +55,8 @@ pub enum Command {
     Play(PlayArgs),
     /// Subscribe to a daemon and show its decodes.
     Watch(WatchArgs),
+    /// Serve a page that shows a daemon at work, and its numbers for a metrics server.
+    Monitor(monitor::MonitorArgs),
     /// Run a recording through the same corridor, as fast as it goes, into a file.
     Embed(EmbedArgs),
     /// Compare a recorded session with its replay, with another model, or with another session, frame by frame.
@@ -234,6 +237,7 @@ pub struct PlayArgs {
 #[command(after_long_help = "\
 Examples:
   haltere watch                                five lines a second; a table of latencies at the end
+  haltere watch --screen                       the facts of `haltere monitor` on a terminal, over ssh
   haltere watch --json --frames 100 | jq .     every message's header as one JSON object a line
   haltere watch --truth labels.csv             the true action beside the decoded one, and the score
   haltere watch --truth sim:seed=7,animal=9    the same of a simulated fly that is played by the same word
@@ -248,6 +252,9 @@ pub struct WatchArgs {
     /// One JSON object a line, for scripts.
     #[arg(long)]
     pub json: bool,
+    /// The whole terminal: action, probabilities, shift, latency, events, as on the page of `haltere monitor`.
+    #[arg(long, conflicts_with_all = ["json", "every_line", "truth", "source"])]
+    pub screen: bool,
     /// Leave after this long.
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub seconds: Option<f64>,

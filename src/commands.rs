@@ -11,25 +11,28 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use clap::CommandFactory;
 
+use crate::cli::monitor::MonitorArgs;
 use crate::cli::{
     BenchArgs, BenchPart, Cli, Command, ControlArgs, EmbedArgs, ModelAdoptArgs, ModelCommand, PlayArgs, Progress,
     RecordingArgs, RunArgs, WatchArgs,
 };
+use crate::config::endpoint::Endpoint;
 use crate::config::{Attach, Config, Warning};
 use crate::decoder::Decoder;
 use crate::exit::ExitCode;
 use crate::frame::Name;
 use crate::model_command::{self, AdoptArguments, InspectArguments};
+use crate::monitor::{MonitorOptions, monitor};
 use crate::play::{self, Burst, Pace, Pattern, PlayOptions, PlayProgress};
+use crate::session::is_session;
+use crate::session_command::{self, Unpacked};
 use crate::simulate_command::open as open_recording;
 use crate::source::RecordingSpec;
 use crate::source::limit::Limited;
 use crate::source::{Source, SourceError};
 #[cfg(feature = "train")]
 use crate::train_command;
-use crate::watch::{WatchOptions, truth_of, watch};
-use crate::session::is_session;
-use crate::session_command::{self, Unpacked};
+use crate::watch::{WatchOptions, screen, truth_of, watch};
 use crate::{bench, check, control, embed, log, run, simulate_command};
 
 /// What a person can read, lines per second.
@@ -44,6 +47,7 @@ pub fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => daemon(&args)?,
         Command::Play(args) => microscope(&args)?,
         Command::Watch(args) => listener(args)?,
+        Command::Monitor(args) => look(&args)?,
         Command::Embed(args) => offline(&args)?,
         Command::Diff(args) => {
             log::start(&Config::default().log)?;
@@ -177,8 +181,44 @@ fn listener(args: WatchArgs) -> anyhow::Result<()> {
         truth: args.truth.as_deref().map(truth_of).transpose()?,
         look_ahead: args.look_ahead,
     };
-    watch(&options, &stop, &mut stdout())?;
+    if args.screen {
+        screen(&options, &stop, &mut stdout())?;
+    } else {
+        watch(&options, &stop, &mut stdout())?;
+    }
     Ok(())
+}
+
+fn look(args: &MonitorArgs) -> anyhow::Result<()> {
+    let config = args.config.load()?.0;
+    let stop = stop_flag()?;
+    let control = match config.control.endpoint {
+        Some(endpoint) if args.allow_control => Some(endpoint),
+        None if args.allow_control => anyhow::bail!("--allow-control: `control.endpoint` is off in this configuration"),
+        _ => None,
+    };
+    let endpoint = args.endpoint.clone().map_or_else(|| to_connect(&config.publish.endpoint), |e| e.to_string());
+    // Asked for by name, a model must be one; that of a configuration may be on the daemon's machine only.
+    if args.config.model.is_some() {
+        crate::model::Model::load(&config.model)?;
+    }
+    let options = MonitorOptions {
+        endpoint: endpoint.clone(),
+        bind: args.bind,
+        allow_remote: args.allow_remote,
+        control,
+        model: config.model,
+    };
+    monitor(&options, &stop, |address| eprintln!("http://{address} shows what {endpoint} says; Ctrl-C ends it"))?;
+    Ok(())
+}
+
+/// Every interface is where a daemon binds; here it is reached on this machine.
+fn to_connect(bound: &str) -> String {
+    match bound.parse::<Endpoint>() {
+        Ok(endpoint @ Endpoint::Tcp { port, .. }) if endpoint.is_wildcard() => format!("tcp://127.0.0.1:{port}"),
+        _ => bound.to_owned(),
+    }
 }
 
 fn offline(args: &EmbedArgs) -> anyhow::Result<()> {

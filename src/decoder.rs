@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::encode::Encoder;
 use crate::frame::FIRST_GENERATION;
 use crate::model::{Manifest, Model};
-use crate::pipeline::{DriftSettings, Settings};
+use crate::pipeline::{DriftSettings, PreviewSettings, Settings};
 use crate::preprocess::{self, Preprocess};
 use crate::publish::zmq::ModelTag;
 
@@ -54,6 +54,7 @@ impl Decoder {
             decodes_actions: self.model.decodes_actions(),
             window_frames: manifest.window_frames * manifest.preprocess.average_frames,
             drift: drift_of(manifest),
+            preview: config.publish.preview_every.map(|every| PreviewSettings { every, input: manifest.input }),
             needed_hz: manifest.frame_rate_hz * manifest.preprocess.average_frames as f64,
         }
     }

@@ -57,6 +57,7 @@ pub fn through(
     let settings = Settings {
         lane: crate::config::Lane { depth_frames: DEPTH_FRAMES, overload: Overload::Wait },
         realtime: pipeline::no_realtime(Wait::Park),
+        preview: None,
         ..decoder.settings(config)
     };
     let bar = progress_bar(recording.frames_total(), progress);

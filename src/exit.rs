@@ -7,6 +7,7 @@ use crate::encode::EncodeError;
 use crate::labels::LabelsError;
 use crate::model::ModelError;
 use crate::model_command::CommandError;
+use crate::monitor::MonitorError;
 use crate::play::PlayError;
 use crate::publish::SinkError;
 use crate::simulate::RecipeError;
@@ -82,6 +83,11 @@ impl ExitCode {
             Some(PlayError::Socket { .. }) => return Some(Self::Sink),
             Some(PlayError::Option { .. }) => return Some(Self::Usage),
             None => {}
+        }
+        match cause.downcast_ref::<MonitorError>() {
+            Some(MonitorError::Remote(_)) => return Some(Self::Usage),
+            Some(MonitorError::Socket { .. } | MonitorError::Bind { .. }) => return Some(Self::Sink),
+            _ => {}
         }
         match cause.downcast_ref::<WriteError>() {
             Some(WriteError::Recipe(_)) => return Some(Self::Config),

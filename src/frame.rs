@@ -5,11 +5,13 @@
 //! frame path may not allocate.
 
 mod arrived;
+mod preview;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use arrived::{Arrived, Request, Requests};
+pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
 
 /// Channels of one microscope that the corridor understands (functional, and one anatomical for registration).
 pub const CHANNELS_MAX: usize = 2;

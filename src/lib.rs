@@ -55,6 +55,7 @@ pub mod exit;
 pub mod labels;
 pub mod log;
 pub mod model_command;
+pub mod monitor;
 pub mod play;
 pub mod report;
 #[cfg(feature = "train")]

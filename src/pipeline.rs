@@ -8,6 +8,7 @@
 mod compute;
 mod drift;
 mod hand_over;
+mod preview;
 mod swap;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +33,8 @@ use crate::source::{Next, Source, SourceError};
 use crate::stats::{Stats, count, now_ns};
 
 pub use drift::DriftSettings;
+pub use preview::PreviewSettings;
+use preview::Previews;
 pub use swap::Swap;
 
 /// Decodes that may wait for the publish thread; it takes microseconds for each.
@@ -85,6 +88,8 @@ pub struct Settings {
     pub needed_hz: f64,
     /// When the mean novelty is told as an event; `None` = the model does not say.
     pub drift: Option<DriftSettings>,
+    /// Pictures for people; `None` = none.
+    pub preview: Option<PreviewSettings>,
 }
 
 /// What the supervisor and the corridor share. Cloning gives another handle to the same line.
@@ -151,6 +156,7 @@ struct Shared<'a> {
     line: &'a Line,
     /// Names of the models that took over, for the publish thread.
     tags: ArrayQueue<ModelTag>,
+    previews: Previews,
     fault: OnceLock<&'static str>,
     /// A decode is on its way: with `anticipate` the publish thread stays awake for it.
     decoding: AtomicBool,
@@ -205,6 +211,7 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
         settings: &settings,
         line: &line,
         tags: ArrayQueue::new(SWAPS_RETIRED_MAX),
+        previews: Previews::new(settings.preview.is_some()),
         fault: OnceLock::new(),
         decoding: AtomicBool::new(false),
     };
@@ -218,8 +225,7 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
     };
     let bytes = source.frame_bytes_max();
     let bells = Bells { filled: compute_idle.bell(), freed: ingest_idle.bell() };
-    let (frames_in, frames_out) =
-        lane(settings.lane.depth_frames, when_full, bells, || Arrived::with_capacity(bytes));
+    let (frames_in, frames_out) = lane(settings.lane.depth_frames, when_full, bells, || Arrived::with_capacity(bytes));
     let bells = Bells { filled: publish_idle.bell(), freed: compute_idle.bell() };
     let (decodes_in, decodes_out) =
         lane(DECODES_WAITING_MAX, when_full, bells, || Decode::with_embedding(encoder.new_embedding()));
@@ -273,7 +279,12 @@ fn first_cause(results: Vec<Result<(), Failure>>, first: Option<&'static str>) -
 }
 
 /// Fills slots from the source until it ends, the run is stopped, or nobody reads any more.
-fn ingest(source: &mut dyn Source, lane: &mut Producer<Arrived>, idle: &Idle, shared: &Shared<'_>) -> Result<(), Failure> {
+fn ingest(
+    source: &mut dyn Source,
+    lane: &mut Producer<Arrived>,
+    idle: &Idle,
+    shared: &Shared<'_>,
+) -> Result<(), Failure> {
     shared.settle("ingest", shared.settings.realtime.ingest_core);
     let intake = &shared.line.stats.intake;
     let mut arrivals = 0;
@@ -371,17 +382,32 @@ fn hand_on(
                 }
             }
             Received::Empty if shared.decoding.load(Ordering::Relaxed) => std::thread::yield_now(),
+            Received::Empty if show_picture(sinks, shared)? => {}
             Received::Empty => idle.idle(IDLE_MAX),
             Received::Closed => return tell_events(sinks, shared),
         }
         let now = now_ns();
         if now - ticked_ns >= IDLE_MAX.as_nanos() as u64 {
             ticked_ns = now;
+            // Under full load there is no idle moment: a picture now and then is shown all the same.
+            if shared.previews.are_stuck() {
+                show_picture(sinks, shared)?;
+            }
             for sink in sinks.iter_mut() {
                 sink.tick(now)?;
             }
         }
     }
+}
+
+/// Sends one picture, when no decode waits. True if there was one.
+fn show_picture(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<bool, Failure> {
+    let Some(picture) = shared.previews.pop() else { return Ok(false) };
+    for sink in sinks.iter_mut() {
+        sink.preview(&picture)?;
+    }
+    shared.previews.give_back(picture);
+    Ok(true)
 }
 
 fn tell_events(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<(), Failure> {

@@ -34,7 +34,9 @@ pub enum SwapError {
         old: String,
     },
     /// A file of a session holds one model.
-    #[error("a session is being recorded, and its file holds one model: `record stop` first, then `model`, then `record start`")]
+    #[error(
+        "a session is being recorded, and its file holds one model: `record stop` first, then `model`, then `record start`"
+    )]
     Recording,
     /// One at a time.
     #[error("another model is still warming up in the shadow of the running one: wait for the event `swapped`")]

@@ -4,6 +4,7 @@
 //! What it must never do: hold the daemon back (it is one more subscriber), or show a number without saying what it is.
 
 mod plane;
+mod screen;
 mod tally;
 mod truth;
 
@@ -15,8 +16,10 @@ use serde_json::Value;
 
 use crate::frame::Quality;
 use crate::stats::now_ns;
+use crate::wire::decode::Kind;
 use crate::wire::heard::{Heard, HeardDecode, HeardHeartbeat, Said, parse};
 use plane::Plane;
+pub use screen::screen;
 pub use tally::{StageReport, WatchReport};
 use tally::{Tally, closed_loop_ns};
 pub use truth::{ActionScore, Truth, TruthReport, truth_of};
@@ -72,7 +75,9 @@ pub fn watch(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> 
     let socket = zmq::Context::new().socket(zmq::SUB).map_err(fault)?;
     socket.set_linger(0).map_err(fault)?;
     socket.set_rcvtimeo(WAIT_MS).map_err(fault)?;
-    socket.set_subscribe(b"").map_err(fault)?;
+    for kind in Kind::FACTS {
+        socket.set_subscribe(format!("{}/", kind.name()).as_bytes()).map_err(fault)?;
+    }
     socket.connect(&options.endpoint).map_err(fault)?;
     let began_ns = now_ns();
     let mut watcher = Watcher::new(options, began_ns);
@@ -199,6 +204,7 @@ impl<'a> Watcher<'a> {
                 self.tally.report.status = Some(heard.header);
                 Ok(())
             }
+            Said::Preview(..) => Ok(()),
             Said::Event => self.tell(&event_line(&heard.header), out),
         }
     }
@@ -308,7 +314,7 @@ fn write_json(
 }
 
 /// An event for people: its name, then its own fields.
-fn event_line(header: &Value) -> String {
+pub(crate) fn event_line(header: &Value) -> String {
     const COMMON: [&str; 5] = ["htype", "event", "source", "t_pub_ns", "clock"];
     let name = header["event"].as_str().unwrap_or("event");
     let fields = header.as_object().into_iter().flatten().filter(|(key, _)| !COMMON.contains(&key.as_str()));

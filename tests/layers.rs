@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Module → what it may use. `::` narrows: `stats::now_ns` allows that one item, `config::Device` that one type.
-/// A module that is not listed (play, watch, embed, run, check, bench, control, train_command, calibrate, cli, main …) stands above the corridor
+/// A module that is not listed (play, watch, monitor, embed, run, check, bench, control, train_command, calibrate, cli, main …) stands above the corridor
 /// and may use everything; nothing below may use it, because it stands in no list.
 const TABLE: &[(&str, &[&str])] = &[
     ("frame", &[]),

@@ -19,9 +19,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use haltere::config::{self, Attach, Overload, Pattern, Wait};
-use haltere::pipeline::{self, Corridor, Line};
 use haltere::decoder::Decoder;
 use haltere::frame::Decode;
+use haltere::pipeline::{self, Corridor, Line, PreviewSettings, Settings};
 use haltere::publish::zmq::ZmqSink;
 use haltere::record::{About, Recorder};
 use haltere::session::Compression;
@@ -129,6 +129,10 @@ fn measure(overload: Overload, record: Option<bool>) {
     };
     let source = ZmqSource::open(&source, settings.rig, Wait::Park).unwrap();
     let settings = support::settings(&decoder, overload, 4, Wait::Park);
+    // Pictures as often as they can be had.
+    let preview = settings.preview.map(|preview| PreviewSettings { every: Duration::from_millis(1), ..preview });
+    assert!(preview.is_some());
+    let settings = Settings { preview, ..settings };
     let sinks = vec![Box::new(sink) as _];
     let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &line) };
     let listener = Process::start(&["watch", "--json", "--endpoint", &decodes_at]);
@@ -175,11 +179,11 @@ fn recorded(
     keeps_up: bool,
 ) -> (ZmqSink, Option<JoinHandle<()>>) {
     let folder = Some(small.folder.path().join("sessions"));
-    let record = config::Record { folder, at_start: true, frames: true, queue_frames: 64, compression: Compression::None };
+    let record =
+        config::Record { folder, at_start: true, frames: true, queue_frames: 64, compression: Compression::None };
     let decode = Decode::with_embedding(decoder.encoder.new_embedding());
     let news = line.events.clone();
-    let (recorder, mut worker) =
-        Recorder::new(&record, 1 << 14, &decode, line.stats.clone(), (About::default(), news));
+    let (recorder, mut worker) = Recorder::new(&record, 1 << 14, &decode, line.stats.clone(), (About::default(), news));
     worker.start().unwrap();
     line.recorder = Some(recorder.clone());
     let writer = std::thread::spawn(move || {

@@ -439,6 +439,15 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| ms(c.publish.status),
     },
     Key {
+        name: "publish.preview_hz",
+        kind: Kind::Integer { min: 0, max: 50, unit: " pictures per second", word: None },
+        set: |c, v| {
+            let hz = v.number().and_then(|n| u32::try_from(n).ok()).filter(|&hz| hz > 0);
+            c.publish.preview_every = hz.map(|hz| Duration::from_secs(1) / hz);
+        },
+        get: |c| number(c.publish.preview_every.map_or(0, |every| (1.0 / every.as_secs_f64()).round() as i64)),
+    },
+    Key {
         name: "publish.neutral_action",
         kind: Kind::Name,
         set: |c, v| put_text(&mut c.publish.neutral_action, v),

@@ -197,6 +197,8 @@ pub struct Publish {
     pub heartbeat: Duration,
     /// Period of the status.
     pub status: Duration,
+    /// Shortest time between two pictures for people; `None` = no pictures.
+    pub preview_every: Option<Duration>,
     /// The action that does no harm, published when there is no fresh decode.
     pub neutral_action: String,
 }
@@ -310,6 +312,7 @@ impl Default for Config {
                 deadline: Duration::from_millis(250),
                 heartbeat: Duration::from_millis(100),
                 status: Duration::from_millis(1000),
+                preview_every: Some(Duration::from_millis(200)),
                 neutral_action: "neutral".to_owned(),
             },
             plain: Plain { endpoint: None, template: "{action} {confidence} {frame}".to_owned() },

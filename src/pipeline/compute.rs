@@ -10,8 +10,8 @@ use crate::config::{NewSeries, Overload, Wait};
 use crate::encode::Encoder;
 use crate::event::{Event, Reason};
 use crate::frame::{
-    Arrived, Decode, Embedding, FIRST_GENERATION, Frame, FrameInfo, Observation, Quality, Request, Requests, StageTimes,
-    Tensor,
+    Arrived, Decode, Embedding, FIRST_GENERATION, Frame, FrameInfo, Observation, Quality, Request, Requests,
+    StageTimes, Tensor,
 };
 use crate::lane::{Consumer, Producer, Received};
 use crate::preprocess::{Preprocess, PreprocessError};
@@ -21,6 +21,7 @@ use crate::stats::{count, now_ns};
 
 use super::drift::{Change, Drift, DriftSettings};
 use super::hand_over::HandOver;
+use super::preview::Photographer;
 use super::swap::{Running, Shadow};
 use super::{Failure, IDLE_MAX, Shared};
 
@@ -51,6 +52,7 @@ pub(super) fn compute(
 ) -> Result<(), Failure> {
     shared.settle("compute", shared.settings.realtime.compute_core);
     let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
+    let mut photographer = Photographer::new(shared.settings.preview, &shared.previews);
     let mut rhythm = Rhythm::default();
     let mut since = Requests::default();
     let mut hand_over = HandOver::new(shared.line.recorder.as_deref());
@@ -82,7 +84,7 @@ pub(super) fn compute(
                 }
                 slot.requests = since;
                 let number = slot.frame.info.number;
-                let stepped = step(slot, &mut running, decodes, &mut judge, idle, shared);
+                let stepped = step(slot, &mut running, decodes, &mut judge, &mut photographer, idle, shared);
                 shared.decoding.store(false, Relaxed);
                 if hand_over.frame(frames, number, shared) {
                     since = Requests::default();
@@ -131,6 +133,7 @@ fn step(
     running: &mut Running<'_>,
     decodes: &mut Producer<Decode>,
     judge: &mut Judge,
+    photographer: &mut Photographer<'_>,
     idle: &Idle,
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
@@ -204,6 +207,8 @@ fn step(
         count(&stats.decodes_dropped, 1);
     }
     follow(&mut running.shadow, frame, Some((&tensor, observation.warming_up)), shared);
+    photographer.frame(&frame.info, &tensor, prepared_ns);
+    photographer.template(&frame.info, running.preprocess.as_ref(), prepared_ns);
     Ok(())
 }
 

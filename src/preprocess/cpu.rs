@@ -17,7 +17,7 @@ use super::rate::RateMeter;
 use super::resample::{FieldResampler, Resampler};
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
-use super::{Prepared, Preprocess, PreprocessError, Request};
+use super::{Prepared, Preprocess, PreprocessError, Request, Template};
 use crate::frame::{Frame, FrameInfo, Observation, PixelType, SIDE_PX_MAX, Shape, Tensor};
 
 /// Smallest side when no step needs more, px.
@@ -109,6 +109,13 @@ impl Preprocess for CpuPreprocess {
         {
             tracker.rehearse(&animal.planes[animal.guide].light);
         }
+    }
+
+    fn template(&self) -> Option<Template<'_>> {
+        let animal = self.animal.as_ref()?;
+        let (pixels, generation) = animal.tracker.as_ref()?.template()?;
+        let Shape { height, width, .. } = animal.shape;
+        Some(Template { pixels, height, width, generation })
     }
 
     fn device(&self) -> &str {

@@ -73,6 +73,19 @@ pub enum PreprocessError {
     },
 }
 
+/// What frames are registered on.
+#[derive(Clone, Copy, Debug)]
+pub struct Template<'a> {
+    /// Light, height × width, C order.
+    pub pixels: &'a [f32],
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Counts the templates of this animal, from 1. Slow refreshing does not count.
+    pub generation: u64,
+}
+
 /// One implementation of preprocessing. Chosen once at start.
 pub trait Preprocess: Send {
     /// Carries out a request; takes effect with the next frame.
@@ -87,6 +100,11 @@ pub trait Preprocess: Send {
     /// Runs once through the code and data of a frame and forgets the result, so that they are in the caches when the next
     /// one comes. Changes nothing.
     fn keep_warm(&mut self) {}
+
+    /// The registration template in use; `None` before there is one, while a new one is built, and without registration.
+    fn template(&self) -> Option<Template<'_>> {
+        None
+    }
 
     /// The name of the device in use, for people.
     fn device(&self) -> &str;

@@ -24,6 +24,8 @@ pub struct Tracker {
     believed_px: [f32; 2],
     /// Where the template lies relative to the animal's first one.
     origin_px: [f32; 2],
+    /// Templates that have been taken into use.
+    generation: u64,
 }
 
 struct Blocks {
@@ -66,7 +68,13 @@ impl Tracker {
             refreshes: parameters.refresh > 0.0,
             believed_px: [0.0; 2],
             origin_px: [0.0; 2],
+            generation: 0,
         }
+    }
+
+    /// The template and how many there have been; `None` while none is ready.
+    pub fn template(&self) -> Option<(&[f32], u64)> {
+        self.builder.template().map(|pixels| (pixels, self.generation))
     }
 
     /// Is there a template to measure against? Once there is one, there always is.
@@ -135,6 +143,7 @@ impl Tracker {
 
     /// The new template is in use from the next frame on; it lies where the former one does not.
     fn take_over(&mut self, renewed: bool) {
+        self.generation += 1;
         if renewed {
             let former = self.registrar.estimate(&self.former);
             let found = former.peak >= self.peak_min && !former.at_bound;

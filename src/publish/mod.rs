@@ -11,7 +11,7 @@ pub mod status;
 pub mod zmq;
 
 use crate::event::Event;
-use crate::frame::Decode;
+use crate::frame::{Decode, Preview};
 use crate::wire::decode::Kind;
 use zmq::ModelTag;
 
@@ -31,6 +31,14 @@ pub trait Sink: Send {
     /// # Errors
     /// As [`Sink::publish`].
     fn event(&mut self, _event: &Event) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Takes a picture for people, when no decode waits.
+    ///
+    /// # Errors
+    /// As [`Sink::publish`].
+    fn preview(&mut self, _preview: &Preview) -> Result<(), SinkError> {
         Ok(())
     }
 

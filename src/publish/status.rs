@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::frame::{Name, Quality};
 use crate::stats::{Histogram, Record, Stats};
@@ -21,13 +22,23 @@ pub(super) struct Reporter {
     started_ns: u64,
     stats: Arc<Stats>,
     warnings: Vec<String>,
+    deadline: Duration,
     /// Kept open: reading it at an offset of zero is a fresh measurement and needs no memory.
     memory: Option<File>,
 }
 
+/// What is reported on.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) source: Name,
+    pub(super) model: ModelHeader<'a>,
+    pub(super) trained: bool,
+    pub(super) labels: &'a [String],
+}
+
 impl Reporter {
-    pub(super) fn new(stats: Arc<Stats>, warnings: Vec<String>, started_ns: u64) -> Self {
-        Self { started_ns, stats, warnings, memory: File::open("/proc/self/status").ok() }
+    pub(super) fn new(stats: Arc<Stats>, warnings: Vec<String>, deadline: Duration, started_ns: u64) -> Self {
+        Self { started_ns, stats, warnings, deadline, memory: File::open("/proc/self/status").ok() }
     }
 
     pub(super) fn stats(&self) -> &Stats {
@@ -37,7 +48,7 @@ impl Reporter {
     /// The status of this moment. `frame_rate_hz` is 0 until it is known.
     pub(super) fn status<'a>(
         &'a self,
-        (source, model, trained): (Name, ModelHeader<'a>, bool),
+        about: About<'a>,
         (quality, frame_rate_hz): (Quality, f32),
         now_ns: u64,
     ) -> StatusHeader<'a> {
@@ -52,7 +63,7 @@ impl Reporter {
             Dropped { skip_to_latest: compute.skipped.load(Relaxed), decodes: compute.decodes_dropped.load(Relaxed) };
         StatusHeader {
             htype: "status-1.0",
-            source,
+            source: about.source,
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: (now_ns.saturating_sub(self.started_ns) / 1_000_000) as f64 / 1000.0,
             t_pub_ns: now_ns,
@@ -71,8 +82,10 @@ impl Reporter {
             latency_us,
             queue_depth: waiting(&self.stats),
             non_finite_embeddings: compute.non_finite_embeddings.load(Relaxed),
-            model,
-            trained,
+            model: about.model,
+            trained: about.trained,
+            labels: about.labels,
+            deadline_ms: self.deadline.as_millis() as u64,
             quality,
             warnings: &self.warnings,
             memory_bytes: self.memory.as_ref().and_then(resident_bytes),
@@ -145,9 +158,11 @@ mod tests {
         stats.intake.received.store(10, Relaxed);
         stats.intake.rejected[4].store(3, Relaxed);
         stats.compute.encode.record(2_000_000);
-        let reporter = Reporter::new(stats.clone(), vec!["realtime: denied".into()], 5_000_000_000);
+        let reporter =
+            Reporter::new(stats.clone(), vec!["realtime: denied".into()], Duration::from_millis(250), 5_000_000_000);
         let model = ModelHeader { name: "m", sha256: "ab", generation: 1 };
-        let parts = ("rig".parse().unwrap(), model, false);
+        let labels = ["rest".to_owned()];
+        let parts = About { source: "rig".parse().unwrap(), model, trained: false, labels: &labels };
         let json = |r: &Reporter| serde_json::to_value(r.status(parts, (Quality::Ok, 0.0), 7_500_000_000)).unwrap();
         let first = json(&reporter);
         assert_eq!(first["htype"], "status-1.0");
@@ -155,6 +170,7 @@ mod tests {
         assert_eq!(first["rejected"].as_object().unwrap().len(), 13);
         assert_eq!(first["latency_us"]["encode"]["max"], 2000.0);
         assert_eq!((&first["uptime_s"], &first["warnings"][0]), (&2.5.into(), &"realtime: denied".into()));
+        assert_eq!((&first["labels"][0], &first["deadline_ms"]), (&"rest".into(), &250.into()));
         assert!(first.get("frame_rate_hz").is_none() && first.get("novelty_mean").is_none());
         stats.compute.novelty_mean.set(Some(0.25));
         assert_eq!(json(&reporter)["novelty_mean"], 0.25);

@@ -18,14 +18,15 @@ use std::sync::Arc;
 use zmq::{Context, DONTWAIT, SNDMORE, Socket};
 
 use super::failsafe::{FailSafe, Verdict};
-use super::status::Reporter;
+use super::status::{About, Reporter};
 use super::{Sink, SinkError, Witness};
 use crate::config;
 use crate::event::Event;
-use crate::frame::{Decode, Name, Quality};
+use crate::frame::{Decode, Name, Preview, Quality};
 use crate::stats::{Stats, count, now_ns};
 use crate::wire::decode::{Action, DecodeHeader, Kind, LastFrame, ModelHeader, Stamped};
 use crate::wire::decode::{reason_of, write_embedding, write_json, write_topic};
+use crate::wire::preview::PreviewHeader;
 use crate::wire::report::{EventHeader, HeartbeatHeader};
 
 /// Longest time that closing may wait for unsent messages, ms.
@@ -112,7 +113,7 @@ impl ZmqSink {
         Ok(Self {
             out: Outbox::new(socket, config.endpoint.clone(), model.embedding),
             failsafe: FailSafe::new(config.deadline.as_nanos() as u64),
-            reporter: Reporter::new(stats, warnings, now_ns),
+            reporter: Reporter::new(stats, warnings, config.deadline, now_ns),
             neutral: (config.neutral_action.clone(), id),
             zeros: vec![0.0; model.embedding],
             model,
@@ -176,9 +177,14 @@ impl ZmqSink {
     }
 
     fn publish_status(&mut self, now_ns: u64) -> Result<(), SinkError> {
-        let model = (self.source, self.model.header(), self.model.trained);
+        let about = About {
+            source: self.source,
+            model: self.model.header(),
+            trained: self.model.trained,
+            labels: &self.model.labels,
+        };
         let quality = self.last_quality.unwrap_or_default();
-        let header = self.reporter.status(model, (quality, self.frame_rate_hz), now_ns);
+        let header = self.reporter.status(about, (quality, self.frame_rate_hz), now_ns);
         self.out.send(Kind::Status, &self.source, &header, None)?;
         self.tell(Kind::Status, now_ns, None);
         Ok(())
@@ -232,6 +238,11 @@ impl Sink for ZmqSink {
 
     fn event(&mut self, event: &Event) -> Result<(), SinkError> {
         self.publish_event(event, now_ns())
+    }
+
+    fn preview(&mut self, preview: &Preview) -> Result<(), SinkError> {
+        let header = PreviewHeader::of(preview, now_ns());
+        self.out.send(Kind::Preview, &preview.source, &header, Some(preview.values()))
     }
 
     fn tick(&mut self, now_ns: u64) -> Result<(), SinkError> {
@@ -321,14 +332,17 @@ impl Outbox {
         kind: Kind,
         source: &Name,
         header: &T,
-        embedding: Option<&[f32]>,
+        values: Option<&[f32]>,
     ) -> Result<(), SinkError> {
         write_topic(kind, source, &mut self.topic);
         write_json(header, &mut self.header).map_err(|e| self.error(&e))?;
         self.part(&self.topic, SNDMORE)?;
-        let Some(values) = embedding else { return self.part(&self.header, 0) };
-        write_embedding(values, &mut self.body);
+        let Some(values) = values else { return self.part(&self.header, 0) };
         self.part(&self.header, SNDMORE)?;
+        if cfg!(target_endian = "little") {
+            return self.part(bytemuck::cast_slice(values), 0);
+        }
+        write_embedding(values, &mut self.body);
         self.part(&self.body, 0)
     }
 

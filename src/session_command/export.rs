@@ -36,7 +36,10 @@ pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
         ExportForm::Npy => array(&of_frames)?,
     };
     let written = crate::model::write_whole(&args.out, &bytes);
-    written.with_context(|| Failure { code: ExitCode::Sink, what: format!("{}: cannot be written", args.out.display()) })?;
+    written.with_context(|| Failure {
+        code: ExitCode::Sink,
+        what: format!("{}: cannot be written", args.out.display()),
+    })?;
     println!("{} rows  {}", of_frames.len(), Path::new(&args.out).display());
     Ok(())
 }

@@ -164,6 +164,7 @@ fn a_real_sink_is_watched_to_the_last_table() {
         deadline: Duration::from_secs(60),
         heartbeat: Duration::from_millis(100),
         status: Duration::from_millis(500),
+        preview_every: None,
         neutral_action: "resting".into(),
     };
     let model =

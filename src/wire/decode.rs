@@ -22,11 +22,15 @@ pub enum Kind {
     Event,
     /// The daemon is alive: topic, header.
     Heartbeat,
+    /// A picture for people: topic, header, pixels.
+    Preview,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Decode, Self::Status, Self::Event, Self::Heartbeat];
+    pub const ALL: [Self; 5] = [Self::Decode, Self::Status, Self::Event, Self::Heartbeat, Self::Preview];
+    /// What a subscriber needs that draws nothing.
+    pub const FACTS: [Self; 4] = [Self::Decode, Self::Status, Self::Event, Self::Heartbeat];
 
     /// The word before the slash.
     pub const fn name(self) -> &'static str {
@@ -35,6 +39,7 @@ impl Kind {
             Self::Status => "status",
             Self::Event => "event",
             Self::Heartbeat => "heartbeat",
+            Self::Preview => "preview",
         }
     }
 }

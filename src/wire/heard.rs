@@ -7,20 +7,22 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::decode::Kind;
-use crate::frame::{Clock, Quality};
+use crate::frame::{Clock, Picture, Quality};
 
 /// Longest header taken, bytes: a status with many warnings is far below.
 pub const HEADER_BYTES_MAX: usize = 256 << 10;
-/// Largest embedding taken, values.
+/// Largest embedding or picture taken, values.
 pub const EMBEDDING_MAX: usize = 1 << 20;
 
 /// Why a message was not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum HeardError {
     /// Not `<kind>/<source>`.
-    #[error("the topic {0:?} is none of decode/, status/, event/, heartbeat/: does another program publish there?")]
+    #[error(
+        "the topic {0:?} is none of decode/, status/, event/, heartbeat/, preview/: does another program publish there?"
+    )]
     Topic(String),
-    /// Two parts, or three for a decode.
+    /// Two parts, or three for a decode and a preview.
     #[error("a {kind} message has {found} parts, {expected} belong to it")]
     Parts {
         /// Which kind.
@@ -42,7 +44,7 @@ pub enum HeardError {
         cause: serde_json::Error,
     },
     /// The third part is not what `shape` says.
-    #[error("an embedding of {found} bytes; shape {shape:?} needs four a value, at most {EMBEDDING_MAX} values")]
+    #[error("values of {found} bytes; shape {shape:?} needs four a value, at most {EMBEDDING_MAX} values")]
     Embedding {
         /// Bytes of the part.
         found: usize,
@@ -76,12 +78,19 @@ pub struct HeardDecode {
     pub latency_us: Option<HeardLatency>,
     /// [dy, dx], px; a value that was not finite is `None`.
     pub shift_px: Option<[Option<f32>; 2]>,
+    /// Height of the correlation peak.
+    pub shift_peak: Option<f32>,
     /// How far to trust it.
     pub quality: Quality,
     /// Why, when not `ok`.
     pub reason: Option<String>,
     /// The action, decoded or neutral.
     pub action: Option<String>,
+    /// Its index among the model's labels.
+    pub action_id: Option<usize>,
+    /// Of all labels; empty when no action was decoded. A value that was not finite is `None`.
+    #[serde(default)]
+    pub probs: Vec<Option<f32>>,
     /// Its probability, when it was decoded.
     pub confidence: Option<f32>,
     /// How strange the embedding is, 0 to 1, when the model can tell.
@@ -110,6 +119,17 @@ pub struct HeardHeartbeat {
     pub quality: Quality,
 }
 
+/// A picture.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HeardPreview {
+    /// What it shows.
+    pub what: Picture,
+    /// Channels, rows, columns.
+    pub shape: Vec<usize>,
+    /// The frame after which it was taken.
+    pub frame: u64,
+}
+
 /// What a message said, by kind.
 #[derive(Clone, Debug)]
 pub enum Said {
@@ -121,6 +141,8 @@ pub enum Said {
     Event,
     /// The daemon lives.
     Heartbeat(HeardHeartbeat),
+    /// A picture and its values.
+    Preview(HeardPreview, Vec<f32>),
 }
 
 /// One message.
@@ -145,7 +167,7 @@ pub fn parse(parts: &[Vec<u8>]) -> Result<Heard, HeardError> {
         Some((kind, source.to_string()))
     });
     let (kind, source) = split.ok_or_else(|| HeardError::Topic(topic.chars().take(80).collect()))?;
-    let expected = if kind == Kind::Decode { 3 } else { 2 };
+    let expected = if matches!(kind, Kind::Decode | Kind::Preview) { 3 } else { 2 };
     if parts.len() != expected {
         return Err(HeardError::Parts { kind: kind.name(), found: parts.len(), expected });
     }
@@ -157,17 +179,22 @@ pub fn parse(parts: &[Vec<u8>]) -> Result<Heard, HeardError> {
     let said = match kind {
         Kind::Decode => {
             let decode = HeardDecode::deserialize(&header).map_err(fault)?;
-            let embedding = parse_embedding(&parts[2], &decode.shape)?;
+            let embedding = parse_values(&parts[2], &decode.shape)?;
             Said::Decode(Box::new(decode), embedding)
         }
         Kind::Heartbeat => Said::Heartbeat(HeardHeartbeat::deserialize(&header).map_err(fault)?),
+        Kind::Preview => {
+            let preview = HeardPreview::deserialize(&header).map_err(fault)?;
+            let values = parse_values(&parts[2], &preview.shape)?;
+            Said::Preview(preview, values)
+        }
         Kind::Status => Said::Status,
         Kind::Event => Said::Event,
     };
     Ok(Heard { source, header, said })
 }
 
-fn parse_embedding(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, HeardError> {
+fn parse_values(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, HeardError> {
     let values = shape.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
     let (chunks, rest) = bytes.as_chunks::<4>();
     if values != Some(chunks.len()) || !rest.is_empty() || chunks.len() > EMBEDDING_MAX {
@@ -205,6 +232,7 @@ mod tests {
         assert!(said(&message("heartbeat/rig1", "{}", None)).contains("deadline_ms"));
         assert!(said(&message("event/rig1", &" ".repeat(HEADER_BYTES_MAX + 1), None)).contains("at most 262144"));
         assert!(said(&message("decode/rig1", HEADER, Some(&[0; 7]))).contains("7 bytes"));
+        assert!(said(&message("preview/rig1", HEADER, Some(&[0; 8]))).contains("preview header"));
         let huge = HEADER.replace("[2]", "[4294967296,4294967296]");
         assert!(said(&message("decode/rig1", &huge, Some(&[0; 8]))).contains("8 bytes"));
     }

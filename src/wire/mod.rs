@@ -3,4 +3,5 @@
 pub mod decode;
 pub mod frame_header;
 pub mod heard;
+pub mod preview;
 pub mod report;

@@ -269,6 +269,10 @@ pub struct StatusHeader<'a> {
     pub model: ModelHeader<'a>,
     /// False for random weights.
     pub trained: bool,
+    /// The model's action labels, in the order of `probs`.
+    pub labels: &'a [String],
+    /// Age at which a decode is stale, ms.
+    pub deadline_ms: u64,
     /// Of the last decode; `warmup` before the first.
     pub quality: Quality,
     /// What could not be had at start (real-time rights, say).

@@ -18,6 +18,7 @@ fn config(endpoint: &str, hwm: i32) -> config::Publish {
         deadline: Duration::from_secs(60),
         heartbeat: Duration::from_millis(100),
         status: Duration::from_millis(500),
+        preview_every: None,
         neutral_action: "resting".into(),
     }
 }
@@ -325,4 +326,26 @@ fn a_living_daemons_ipc_path_is_not_taken_away() {
     assert!(second().err().unwrap().to_string().contains("another process already listens"));
     drop(first);
     assert!(second().is_ok(), "a path that nobody listens on is free");
+}
+
+#[test]
+fn a_picture_is_three_parts_whose_header_says_what_it_is() {
+    use crate::frame::{Picture, Preview, Shape};
+    let mut rig = rig(&config("inproc://pictures", 100), true);
+    let socket = rig.subscriber();
+    let (info, mut preview) = (decode(7, &[0.0]).frame, Preview::new());
+    let pixels: Vec<f32> = (0..12).map(|i| i as f32 - 0.5).collect();
+    preview.take(Picture::Template, &info, &pixels, Shape::new(1, 3, 4));
+    preview.generation = 2;
+    rig.sink.preview(&preview).unwrap();
+    let parts = socket.recv_multipart(0).unwrap();
+    let header: serde_json::Value = serde_json::from_slice(&parts[1]).unwrap();
+    assert_eq!((parts.len(), parts[0].as_slice()), (3, &b"preview/rig1"[..]));
+    for (key, value) in [("htype", "preview-1.0"), ("dtype", "float32"), ("what", "template"), ("source", "rig1")] {
+        assert_eq!(header[key], value, "{header}");
+    }
+    let shape = serde_json::json!([1, 3, 4]);
+    assert_eq!((&header["shape"], &header["full_shape"], &header["generation"]), (&shape, &shape, &2.into()));
+    let values: Vec<f32> = parts[2].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    assert_eq!(values, pixels);
 }

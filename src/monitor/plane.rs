@@ -1,0 +1,237 @@
+//! The embedding in a plane: that of training if the model's file holds one, else that of what was received.
+//!
+//! Why it exists: a person sees a point that moves, not 64 numbers; and whether it moves where training was. What it must never
+//! do: show the one plane under the name of the other, or a plane of another model.
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+/// Points of the trail, from which the plane is found when training gives none.
+pub(crate) const TRAIL: usize = 600;
+/// The first plane is found after so many points, then every so many.
+const FIRST: usize = 20;
+const REFRESH: usize = 150;
+/// Rounds of power iteration; a picture needs no more digits.
+const ROUNDS: usize = 30;
+
+/// Two directions through a cloud of points.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Basis {
+    mean: Vec<f32>,
+    directions: [Vec<f32>; 2],
+    /// Share of the variance that lies in the plane.
+    explained: f32,
+}
+
+impl Basis {
+    /// The two strongest directions of `rows`, by power iteration from those of `former`, so that the picture turns slowly.
+    /// `None` without rows, or when their lengths differ.
+    pub(crate) fn fit<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, former: Option<&Self>) -> Option<Self> {
+        let dimensions = rows.clone().next()?.len();
+        let count = rows.clone().count() as f32;
+        if dimensions == 0 || rows.clone().any(|row| row.len() != dimensions) {
+            return None;
+        }
+        let mut mean = vec![0.0; dimensions];
+        rows.clone().for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / count));
+        let centred: Vec<Vec<f32>> = rows.map(|row| row.iter().zip(&mean).map(|(v, m)| v - m).collect()).collect();
+        let spread: f32 = centred.iter().flatten().map(|v| v * v).sum();
+        let mut basis = Self { mean, directions: [Vec::new(), Vec::new()], explained: 0.0 };
+        for i in 0..2 {
+            let former = former.map(|f| &f.directions[i]).filter(|d| d.len() == dimensions);
+            let start = |k: usize| ((k * 37 + i * 11 + 5) % 23) as f32 - 10.9;
+            let mut v = former.cloned().unwrap_or_else(|| (0..dimensions).map(start).collect());
+            let mut strength = 0.0;
+            for _ in 0..ROUNDS {
+                basis.make_orthogonal(i, &mut v);
+                v = scatter(&centred, &v);
+                strength = length(&v);
+            }
+            basis.make_orthogonal(i, &mut v);
+            basis.directions[i] = v;
+            basis.explained += if spread > 0.0 { strength / spread } else { 0.0 };
+        }
+        Some(basis)
+    }
+
+    /// Where `values` lies in the plane; the origin if it has other dimensions.
+    pub(crate) fn project(&self, values: &[f32]) -> [f32; 2] {
+        let along = |direction: &Vec<f32>| {
+            values.iter().zip(&self.mean).zip(direction).map(|((v, m), d)| (v - m) * d).sum::<f32>()
+        };
+        [along(&self.directions[0]), along(&self.directions[1])]
+    }
+
+    /// Takes the directions before `index` out of `v` and makes it one long.
+    fn make_orthogonal(&self, index: usize, v: &mut [f32]) {
+        for direction in &self.directions[..index] {
+            let dot: f32 = v.iter().zip(direction).map(|(a, b)| a * b).sum();
+            v.iter_mut().zip(direction).for_each(|(a, b)| *a -= dot * b);
+        }
+        let length = length(v).max(f32::MIN_POSITIVE);
+        v.iter_mut().for_each(|x| *x /= length);
+    }
+}
+
+fn length(v: &[f32]) -> f32 {
+    v.iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
+/// Scatter matrix times vector, without forming the matrix.
+fn scatter(centred: &[Vec<f32>], v: &[f32]) -> Vec<f32> {
+    let mut product = vec![0.0; v.len()];
+    for row in centred {
+        let dot: f32 = row.iter().zip(v).map(|(x, d)| x * d).sum();
+        product.iter_mut().zip(row).for_each(|(p, x)| *p += dot * x);
+    }
+    product
+}
+
+/// What training left in a model's file.
+#[derive(Clone, Debug)]
+pub(crate) struct Training {
+    /// Of that file.
+    pub(crate) sha256: String,
+    /// Typical embeddings, each with the action that the model names for it.
+    pub(crate) prototypes: Vec<(Vec<f32>, Option<usize>)>,
+}
+
+/// The plane in use and the way through it.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    training: Result<(Training, Basis), String>,
+    /// The model whose embeddings these are.
+    sha256: String,
+    received: Option<Basis>,
+    since_fit: usize,
+    trail: VecDeque<(Vec<f32>, Option<usize>)>,
+    /// Changes when everything must be drawn anew.
+    pub(crate) version: u64,
+}
+
+impl Plane {
+    pub(crate) fn new(training: Result<Training, String>) -> Self {
+        let training = training.and_then(|training| {
+            let basis = Basis::fit(training.prototypes.iter().map(|(row, _)| row.as_slice()), None);
+            basis.map(|basis| (training, basis)).ok_or_else(|| "its training embedding is empty".to_owned())
+        });
+        Self { training, sha256: String::new(), received: None, since_fit: 0, trail: VecDeque::new(), version: 0 }
+    }
+
+    /// Takes the next embedding of the model `sha256`; another model begins anew. Gives its place, once there is a plane.
+    pub(crate) fn push(&mut self, values: &[f32], action: Option<usize>, sha256: &str) -> Option<[f32; 2]> {
+        if !values.iter().all(|v| v.is_finite()) {
+            return None;
+        }
+        let other = self.trail.back().is_some_and(|(last, _)| last.len() != values.len());
+        if other || self.sha256 != sha256 {
+            sha256.clone_into(&mut self.sha256);
+            (self.received, self.since_fit) = (None, 0);
+            self.trail.clear();
+            self.version += 1;
+        }
+        if self.trail.len() == TRAIL {
+            self.trail.pop_front();
+        }
+        self.trail.push_back((values.to_vec(), action));
+        self.since_fit += 1;
+        let due = if self.received.is_none() { FIRST } else { REFRESH };
+        if self.of_training().is_none() && self.since_fit >= due {
+            self.since_fit = 0;
+            self.received = Basis::fit(self.trail.iter().map(|(row, _)| row.as_slice()), self.received.as_ref());
+            self.version += 1;
+        }
+        self.basis().map(|basis| basis.project(values))
+    }
+
+    /// The training embedding, if it is that of the model in use.
+    fn of_training(&self) -> Option<&(Training, Basis)> {
+        let fits = |(training, basis): &&(Training, Basis)| {
+            let dimensions = self.trail.back().map_or(basis.mean.len(), |(row, _)| row.len());
+            training.sha256 == self.sha256 && basis.mean.len() == dimensions
+        };
+        self.training.as_ref().ok().filter(fits)
+    }
+
+    fn basis(&self) -> Option<&Basis> {
+        self.of_training().map(|(_, basis)| basis).or(self.received.as_ref())
+    }
+
+    /// Everything that is to be drawn, and what it is.
+    pub(crate) fn to_json(&self) -> Value {
+        let dot = |basis: &Basis, row: &[f32], action: Option<usize>| {
+            let [x, y] = basis.project(row);
+            json!([x, y, action])
+        };
+        let basis = self.basis();
+        let draw = |(row, action): &(Vec<f32>, Option<usize>)| basis.map(|basis| dot(basis, row, *action));
+        let training = self.of_training().map_or(&[][..], |(training, _)| &training.prototypes);
+        let why = match &self.training {
+            Err(why) => Some(why.as_str()),
+            Ok(_) if self.of_training().is_none() && !self.sha256.is_empty() => Some("the daemon runs another model"),
+            Ok(_) => None,
+        };
+        json!({
+            "of": if self.of_training().is_some() { "training" } else { "received" },
+            "why": why,
+            "explained": basis.map(|basis| basis.explained),
+            "dots": training.iter().filter_map(draw).collect::<Vec<_>>(),
+            "trail": self.trail.iter().filter_map(draw).collect::<Vec<_>>(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ellipse of half axes 3 and 1 along two known orthonormal directions of five dimensions, around an offset.
+    fn ellipse(step: usize) -> Vec<f32> {
+        let (a, b) = ([0.6, 0.8, 0.0, 0.0, 0.0], [0.0, 0.0, 0.6, 0.0, 0.8]);
+        let angle = step as f32 * 0.37;
+        (0..5).map(|i| 10.0 + 3.0 * angle.cos() * a[i] + angle.sin() * b[i]).collect()
+    }
+
+    fn training(sha256: &str) -> Training {
+        Training { sha256: sha256.into(), prototypes: (0..50).map(|i| (ellipse(i), Some(i % 3))).collect() }
+    }
+
+    #[test]
+    fn the_plane_of_training_is_used_for_the_model_it_belongs_to_and_no_other() {
+        let mut plane = Plane::new(Ok(training("ab")));
+        let place = plane.push(&ellipse(0), Some(1), "ab").unwrap();
+        assert!((place[0].abs() - 3.0).abs() < 0.1, "at the end of the long axis: {place:?}");
+        let drawn = plane.to_json();
+        assert_eq!((&drawn["of"], drawn["dots"].as_array().unwrap().len()), (&"training".into(), 50));
+        assert!(drawn["explained"].as_f64().unwrap() > 0.99 && drawn["why"].is_null());
+
+        let before = plane.version;
+        assert_eq!(plane.push(&ellipse(0), Some(1), "cd"), None, "another model has no plane yet");
+        assert!(plane.version > before);
+        (0..FIRST).for_each(|i| drop(plane.push(&ellipse(i), None, "cd")));
+        let drawn = plane.to_json();
+        assert_eq!((&drawn["of"], &drawn["why"]), (&"received".into(), &"the daemon runs another model".into()));
+        assert_eq!(drawn["trail"].as_array().unwrap().len(), FIRST + 1);
+    }
+
+    #[test]
+    fn without_training_the_plane_is_that_of_what_was_received_and_the_reason_is_said() {
+        let mut plane = Plane::new(Err("no model".into()));
+        let places: Vec<_> = (0..2000).map(|i| plane.push(&ellipse(i), None, "ab")).collect();
+        assert!(places[..FIRST - 1].iter().all(Option::is_none) && places[FIRST..].iter().all(Option::is_some));
+        let widest = places[1000..].iter().flatten().map(|p| p[0].abs()).fold(0.0, f32::max);
+        assert!((widest - 3.0).abs() < 0.1, "{widest}");
+        let drawn = plane.to_json();
+        assert_eq!((&drawn["why"], drawn["trail"].as_array().unwrap().len()), (&"no model".into(), TRAIL));
+    }
+
+    #[test]
+    fn values_that_are_not_finite_and_points_that_do_not_move_do_no_harm() {
+        let mut plane = Plane::new(Err(String::new()));
+        assert_eq!(plane.push(&[f32::NAN, 0.0], None, "ab"), None);
+        (0..300).for_each(|_| drop(plane.push(&[1.0, 2.0, 3.0], None, "ab")));
+        assert!(plane.push(&[1.0, 2.0, 3.0], None, "ab").unwrap().iter().all(|v| v.is_finite()));
+        assert_eq!(plane.push(&[1.0, 2.0], None, "ab"), None, "other dimensions begin anew");
+    }
+}
