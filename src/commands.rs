@@ -21,6 +21,8 @@ use crate::exit::ExitCode;
 use crate::frame::Name;
 use crate::model_command::{self, AdoptArguments, InspectArguments};
 use crate::play::{self, Burst, Pace, Pattern, PlayOptions, PlayProgress};
+use crate::session::is_session;
+use crate::session_command::{self, Unpacked};
 use crate::simulate_command::open as open_recording;
 use crate::source::RecordingSpec;
 use crate::source::limit::Limited;
@@ -28,8 +30,6 @@ use crate::source::{Source, SourceError};
 #[cfg(feature = "train")]
 use crate::train_command;
 use crate::watch::{WatchOptions, truth_of, watch};
-use crate::session::is_session;
-use crate::session_command::{self, Unpacked};
 use crate::{bench, check, control, embed, log, run, simulate_command};
 
 /// What a person can read, lines per second.

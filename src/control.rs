@@ -154,7 +154,9 @@ fn recorded(
     ask: impl FnOnce(&Recorder) -> Result<Option<std::path::PathBuf>, String>,
 ) -> serde_json::Value {
     let Some(recorder) = &line.recorder else {
-        return refusal("this daemon has no recorder: set `record.folder`, or start it with `haltere run --record FOLDER`");
+        return refusal(
+            "this daemon has no recorder: set `record.folder`, or start it with `haltere run --record FOLDER`",
+        );
     };
     match ask(recorder) {
         Ok(None) => serde_json::json!({ "ok": true }),

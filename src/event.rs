@@ -241,7 +241,10 @@ impl std::fmt::Display for Event {
                 "the recorder is behind: frame {frame} is decoded and not recorded ({count} so far): use a faster disk, or raise `record.queue_frames`"
             ),
             Self::RecordFailed => {
-                write!(f, "the disk refused: the recording has ended, decoding goes on; free space, then `record start`")
+                write!(
+                    f,
+                    "the disk refused: the recording has ended, decoding goes on; free space, then `record start`"
+                )
             }
             Self::Mark { number } => write!(f, "mark {number}"),
             Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),

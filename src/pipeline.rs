@@ -187,12 +187,7 @@ impl Shared<'_> {
 /// The first stage that failed. Everything survivable is in the statistics.
 pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failure> {
     let Corridor { mut source, mut preprocess, mut encoder, mut sinks, settings, line } = corridor;
-    let shared = Shared {
-        settings: &settings,
-        line: &line,
-        fault: OnceLock::new(),
-        decoding: AtomicBool::new(false),
-    };
+    let shared = Shared { settings: &settings, line: &line, fault: OnceLock::new(), decoding: AtomicBool::new(false) };
     let realtime = &settings.realtime;
     let (ingest_idle, compute_idle, publish_idle) =
         (Idle::new(realtime.wait), Idle::new(realtime.wait), Idle::new(realtime.wait));
@@ -203,8 +198,7 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
     };
     let bytes = source.frame_bytes_max();
     let bells = Bells { filled: compute_idle.bell(), freed: ingest_idle.bell() };
-    let (frames_in, frames_out) =
-        lane(settings.lane.depth_frames, when_full, bells, || Arrived::with_capacity(bytes));
+    let (frames_in, frames_out) = lane(settings.lane.depth_frames, when_full, bells, || Arrived::with_capacity(bytes));
     let bells = Bells { filled: publish_idle.bell(), freed: compute_idle.bell() };
     let (decodes_in, decodes_out) =
         lane(DECODES_WAITING_MAX, when_full, bells, || Decode::with_embedding(encoder.new_embedding()));
@@ -258,7 +252,12 @@ fn first_cause(results: Vec<Result<(), Failure>>, first: Option<&'static str>) -
 }
 
 /// Fills slots from the source until it ends, the run is stopped, or nobody reads any more.
-fn ingest(source: &mut dyn Source, lane: &mut Producer<Arrived>, idle: &Idle, shared: &Shared<'_>) -> Result<(), Failure> {
+fn ingest(
+    source: &mut dyn Source,
+    lane: &mut Producer<Arrived>,
+    idle: &Idle,
+    shared: &Shared<'_>,
+) -> Result<(), Failure> {
     shared.settle("ingest", shared.settings.realtime.ingest_core);
     let intake = &shared.line.stats.intake;
     let mut arrivals = 0;

@@ -79,7 +79,13 @@ fn heard(listener: &Listener) -> Vec<(u64, Vec<u32>)> {
 }
 
 /// Records `frames` frames of the fly, with `during` in the middle of them.
-fn record(rig: &Rig, frames: u64, more: &[&str], play: &[&str], during: impl FnOnce(&mut Listener)) -> (PathBuf, Listener) {
+fn record(
+    rig: &Rig,
+    frames: u64,
+    more: &[&str],
+    play: &[&str],
+    during: impl FnOnce(&mut Listener),
+) -> (PathBuf, Listener) {
     let folder = rig.path("sessions");
     let always = ["--once", "--record", text(&folder)];
     let daemon = rig.daemon(&[&always[..], &LOSSLESS, &SMALL_FRAMES, more].concat());
@@ -113,7 +119,8 @@ fn assert_recorded(session: &Path, listener: &Listener, frames: u64) {
     let outline = Outline::of(session).unwrap();
     assert_eq!(outline.warnings(), Vec::<String>::new());
     assert_eq!(outline.count(Topic::Frames), frames);
-    let numbers: Vec<u64> = messages(session, Topic::Frames).iter().map(|m| layout::read(m).unwrap().0.number).collect();
+    let numbers: Vec<u64> =
+        messages(session, Topic::Frames).iter().map(|m| layout::read(m).unwrap().0.number).collect();
     assert_eq!(numbers, (0..frames).collect::<Vec<_>>());
     let decodes = json(session, Topic::Decodes);
     assert_eq!(decodes.len(), listener.decodes().len());
@@ -191,7 +198,10 @@ fn a_session_under_overload_replays_the_frames_that_were_seen_and_no_others() {
         .iter()
         .map(|message| layout::read(message).map(|(info, arrival)| (info.number, arrival)).unwrap())
         .collect();
-    assert_eq!(arrivals.iter().map(|(number, _)| *number).collect::<Vec<_>>(), live.iter().map(|(n, _)| *n).collect::<Vec<_>>());
+    assert_eq!(
+        arrivals.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+        live.iter().map(|(n, _)| *n).collect::<Vec<_>>()
+    );
     assert!(arrivals.iter().all(|(number, arrival)| number == arrival), "holes in the arrivals are the skipped frames");
     let skipped: u64 = json(&session, Topic::Decodes).iter().filter_map(|decode| decode["skipped"].as_u64()).sum();
     assert!(skipped > 0 && skipped + live.len() as u64 <= 600, "{skipped} skipped, {} decoded", live.len());
@@ -206,8 +216,26 @@ fn a_session_under_overload_replays_the_frames_that_were_seen_and_no_others() {
     other.play(&[&session], &["--push", "--rate", "2000"]).finish().code(0);
     listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
     daemon.finish().code(0);
-    assert_eq!(heard(&listener).iter().map(|(n, _)| *n).collect::<Vec<_>>(), arrivals.iter().map(|(n, _)| *n).collect::<Vec<_>>());
+    assert_eq!(
+        heard(&listener).iter().map(|(n, _)| *n).collect::<Vec<_>>(),
+        arrivals.iter().map(|(n, _)| *n).collect::<Vec<_>>()
+    );
     assert_eq!(heard(&listener).into_iter().map(|(_, bits)| bits).collect::<Vec<_>>(), rows(&again, 128));
+}
+
+#[test]
+fn a_decode_that_came_too_late_is_recorded_as_it_was_decoded_and_the_report_says_that_it_was_late() {
+    let rig = Rig::new(model("late", &[0], 0));
+    // As fast as it goes through a long lane: every frame waits for many others.
+    let more = ["lane.depth_frames=64", "publish.deadline_ms=20", "publish.heartbeat_ms=10"];
+    let more: Vec<&str> = more.iter().flat_map(|set| ["--set", set]).collect();
+    let (session, listener) = record(&rig, 300, &more, &["--flood"], |_| {});
+    let stale = listener.decodes().iter().filter(|d| d.quality() == "stale" && d.header["reason"] == "late").count();
+    assert!(stale > 50, "{stale} were late");
+    assert_eq!(diff(&[text(&session)]).0, 0, "published were zeros, recorded is what was decoded");
+    let said = run(&["report", text(&session)]).code(10).out;
+    assert!(said.contains("deadline of 20 ms MISSED") && said.contains(&format!("{stale} decodes late")), "{said}");
+    assert!(session.with_extension("html").is_file());
 }
 
 #[test]
@@ -304,7 +332,10 @@ fn recordings_are_begun_and_ended_in_mid_run_and_say_what_that_means() {
     assert_eq!(code, 10, "{found}");
     assert!(found["first"]["frame"].as_u64() < Some(reset));
     let after = json(&session, Topic::Decodes).iter().filter(|d| d["frame"].as_u64() >= Some(reset)).count();
-    assert!(found["identical"].as_u64().unwrap() as usize + 1 >= after && after > 20, "{after} after the reset: {found}");
+    assert!(
+        found["identical"].as_u64().unwrap() as usize + 1 >= after && after > 20,
+        "{after} after the reset: {found}"
+    );
 }
 
 #[test]

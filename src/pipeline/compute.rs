@@ -9,9 +9,7 @@ use std::time::Duration;
 use crate::config::{NewSeries, Overload, Wait};
 use crate::encode::Encoder;
 use crate::event::{Event, Reason};
-use crate::frame::{
-    Arrived, Decode, Embedding, Frame, FrameInfo, Observation, Quality, Request, Requests, StageTimes,
-};
+use crate::frame::{Arrived, Decode, Embedding, Frame, FrameInfo, Observation, Quality, Request, Requests, StageTimes};
 use crate::lane::{Consumer, Producer, Received};
 use crate::preprocess::{Preprocess, PreprocessError};
 use crate::rhythm::{Advice, Rhythm};

@@ -62,7 +62,8 @@ fn frames_and_messages_reach_the_file_and_their_boxes_come_back() {
             Item::Message { topic: Topic::Frames, data, .. } => frames.push(layout::read(&data).unwrap().0.number),
             Item::Message { topic: Topic::Decodes, data, .. } => {
                 let value: serde_json::Value = serde_json::from_slice(&data).unwrap();
-                let decoded: crate::session::messages::Decoded = serde_json::from_value(value["decoded"].clone()).unwrap();
+                let decoded: crate::session::messages::Decoded =
+                    serde_json::from_value(value["decoded"].clone()).unwrap();
                 let expected = [decodes.len() as f32, -0.0, f32::MIN_POSITIVE, 1.0 / 3.0].map(f32::to_bits);
                 assert_eq!(decoded.embedding.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), expected);
                 decodes.push(value["seq"].as_u64().unwrap());

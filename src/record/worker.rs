@@ -103,8 +103,7 @@ impl Worker {
     }
 
     fn begin(&mut self, folder: &std::path::Path) -> Result<PathBuf, SessionError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|cause| SessionError::File { path: folder.into(), cause })?;
+        std::fs::create_dir_all(folder).map_err(|cause| SessionError::File { path: folder.into(), cause })?;
         self.discard_waiting();
         let (unix_ns, mono_ns) = (unix_ns(), now_ns());
         let offset_ns = i128::from(unix_ns) - i128::from(mono_ns);

@@ -62,12 +62,15 @@ pub fn head(info: &FrameInfo, arrival: u64) -> [u8; HEAD_BYTES] {
     put(0, &MAGIC);
     put(4, &VERSION.to_le_bytes());
     put(6, &(HEAD_BYTES as u16).to_le_bytes());
-    put(8, &[
-        place(&PIXELS, info.pixel_type),
-        flags,
-        info.t_device.map_or(0, |time| place(&CLOCKS, time.clock)),
-        stamp.map_or(0, |stamp| place(&STAMPS, stamp)),
-    ]);
+    put(
+        8,
+        &[
+            place(&PIXELS, info.pixel_type),
+            flags,
+            info.t_device.map_or(0, |time| place(&CLOCKS, time.clock)),
+            stamp.map_or(0, |stamp| place(&STAMPS, stamp)),
+        ],
+    );
     for (index, side) in [info.shape.channels, info.shape.height, info.shape.width].into_iter().enumerate() {
         put(12 + 4 * index, &(side as u32).to_le_bytes());
     }

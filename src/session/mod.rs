@@ -61,8 +61,7 @@ pub enum Topic {
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Frames, Self::Requests, Self::Decodes, Self::Events, Self::Status, Self::Marks];
+    pub const ALL: [Self; 6] = [Self::Frames, Self::Requests, Self::Decodes, Self::Events, Self::Status, Self::Marks];
 
     /// The topic's name in the file.
     pub const fn name(self) -> &'static str {

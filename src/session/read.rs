@@ -138,9 +138,13 @@ fn check(path: &Path, about: &BTreeMap<String, String>) -> Result<(), SessionErr
         Some(FORM) => Ok(()),
         Some(other) => Err(SessionError::form(
             path,
-            format!("is a session of form {other}; this haltere reads {FORM}: use the haltere that wrote it, or a newer one"),
+            format!(
+                "is a session of form {other}; this haltere reads {FORM}: use the haltere that wrote it, or a newer one"
+            ),
         )),
-        None => Err(SessionError::form(path, "is an MCAP file, but no session of haltere (it has no `haltere.session`)")),
+        None => {
+            Err(SessionError::form(path, "is an MCAP file, but no session of haltere (it has no `haltere.session`)"))
+        }
     }
 }
 

@@ -55,14 +55,18 @@ fn what_was_written_is_read_in_order_and_its_outline_counts_it() {
         let (items, damaged) = read(&path);
         assert_eq!((frames(&items), damaged), ((0..25).collect(), 0));
         assert_eq!(items[0], Item::Attachment { name: MODEL_TOML.into(), data: b"name = 1".to_vec() });
-        let requests = items.iter().position(|item| matches!(item, Item::Message { topic: Topic::Requests, .. })).unwrap();
+        let requests =
+            items.iter().position(|item| matches!(item, Item::Message { topic: Topic::Requests, .. })).unwrap();
         assert_eq!(frames(&items[requests..])[0], 3, "the request lies just before its frame");
         let Item::Message { data, unix_ns, .. } = &items[requests] else { panic!() };
         assert_eq!(*unix_ns, 30_001_000);
         let record: messages::RequestRecord = serde_json::from_slice(data).unwrap();
         assert_eq!(record, messages::RequestRecord { frame: 3, requests: vec!["reset".into()] });
         let outline = Outline::of(&path).unwrap();
-        assert_eq!((outline.count(Topic::Frames), outline.count(Topic::Requests), outline.count(Topic::Decodes)), (25, 1, 25));
+        assert_eq!(
+            (outline.count(Topic::Frames), outline.count(Topic::Requests), outline.count(Topic::Decodes)),
+            (25, 1, 25)
+        );
         assert_eq!((outline.about["rig"].as_str(), outline.bytes_lost), ("rig1", 0));
         assert!((outline.frame_rate_hz.unwrap() - 100.0).abs() < 1e-9);
         assert_eq!(outline.end.as_ref().unwrap()["frames_lost"], "2");

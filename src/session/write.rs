@@ -141,12 +141,8 @@ impl SessionWriter {
     pub fn message(&mut self, topic: Topic, t_ns: u64, data: &[u8]) -> Result<(), SessionError> {
         let time = u64::try_from(i128::from(t_ns) + self.offset_ns).unwrap_or(t_ns);
         let sequence = self.counts[topic as usize];
-        let header = MessageHeader {
-            channel_id: self.channels[topic as usize],
-            sequence,
-            log_time: time,
-            publish_time: time,
-        };
+        let header =
+            MessageHeader { channel_id: self.channels[topic as usize], sequence, log_time: time, publish_time: time };
         let written = self.writer.write_to_known_channel(&header, data);
         written.map_err(|cause| SessionError::mcap(&self.path, cause))?;
         self.counts[topic as usize] = sequence.wrapping_add(1);
@@ -188,7 +184,10 @@ pub fn name_of(folder: &Path, rig: &str, unix_s: u64) -> PathBuf {
     let stamp = utc(unix_s);
     let named = |more: String| folder.join(format!("{rig}_{stamp}{more}.{EXTENSION}"));
     let numbered = (2..SAME_SECOND_MAX).map(|n| named(format!("_{n}")));
-    std::iter::once(named(String::new())).chain(numbered).find(|path| !path.exists()).unwrap_or_else(|| named("_".into()))
+    std::iter::once(named(String::new()))
+        .chain(numbered)
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| named("_".into()))
 }
 
 /// `20261124-093015`, by the calendar that begins each year in March.
@@ -199,7 +198,8 @@ fn utc(unix_s: u64) -> String {
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let (day, month) =
+        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")

@@ -36,7 +36,10 @@ pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
         ExportForm::Npy => array(&of_frames)?,
     };
     let written = crate::model::write_whole(&args.out, &bytes);
-    written.with_context(|| Failure { code: ExitCode::Sink, what: format!("{}: cannot be written", args.out.display()) })?;
+    written.with_context(|| Failure {
+        code: ExitCode::Sink,
+        what: format!("{}: cannot be written", args.out.display()),
+    })?;
     println!("{} rows  {}", of_frames.len(), Path::new(&args.out).display());
     Ok(())
 }
@@ -45,7 +48,7 @@ fn table(decodes: &[&DecodeRecord]) -> String {
     let dimensions = decodes.iter().filter_map(|d| d.decoded.as_ref()).map(|d| d.embedding.len()).max().unwrap_or(0);
     let mut text = COLUMNS.to_owned();
     // Writing to a String cannot fail, here and below.
-    (0..dimensions).for_each(|index| drop(write!(text, ",e{index}")));
+    (0..dimensions).for_each(|index| write!(text, ",e{index}").unwrap_or_default());
     text.push('\n');
     for decode in decodes {
         row(decode, &mut text);
@@ -82,7 +85,7 @@ fn row(decode: &DecodeRecord, text: &mut String) {
     ];
     text.push_str(&fields.join(","));
     let values = decode.decoded.iter().flat_map(|decoded| &decoded.embedding);
-    values.for_each(|value| drop(write!(text, ",{value}")));
+    values.for_each(|value| write!(text, ",{value}").unwrap_or_default());
     text.push('\n');
 }
 

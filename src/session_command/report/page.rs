@@ -38,11 +38,21 @@ pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> Stri
     );
     page.figure("events", "Gaps, drops and events", &[plots::events(summary)], &caption);
     marks(&mut page, summary);
-    page.figure("shifts", "Shifts", &[plots::shifts(summary), plots::peaks(summary)], "Of the content relative to the template, and how well they agree.");
+    page.figure(
+        "shifts",
+        "Shifts",
+        &[plots::shifts(summary), plots::peaks(summary)],
+        "Of the content relative to the template, and how well they agree.",
+    );
     page.figure("quality", "Quality", &[plots::qualities(summary)], &quality_text(summary));
     page.figure("actions", "Actions", &[plots::actions(summary)], &action_text(summary));
     let view = embedding(recorded, summary);
-    let caption = format!("{} of {} decodes of {} dimensions, in their principal components.", view.points.len(), view.moments, view.dimensions);
+    let caption = format!(
+        "{} of {} decodes of {} dimensions, in their principal components.",
+        view.points.len(),
+        view.moments,
+        view.dimensions
+    );
     page.figure("embedding", "Embedding", &[plot::embedding_2d_by(&view, "by time")], &caption);
     page.section("session", "The session", &facts(recorded));
     page.finish(&format!("Session {name}"), &summary.verdict())
@@ -74,7 +84,10 @@ fn marks(page: &mut Page, summary: &Summary) {
 
 fn quality_text(summary: &Summary) -> String {
     let total = summary.moments.len().max(1) as f64;
-    let each = summary.qualities.iter().map(|(name, count)| format!("{name} {count} ({:.1} %)", *count as f64 / total * 100.0));
+    let each = summary
+        .qualities
+        .iter()
+        .map(|(name, count)| format!("{name} {count} ({:.1} %)", *count as f64 / total * 100.0));
     each.collect::<Vec<_>>().join(", ")
 }
 
@@ -83,14 +96,16 @@ fn action_text(summary: &Summary) -> String {
     if decoded == 0 {
         return "No action was decoded: the model is untrained, has no labels, or was still warming up.".into();
     }
-    let share = |index: usize| summary.moments.iter().filter(|m| m.action == Some(index)).count() as f64 / decoded as f64;
+    let share =
+        |index: usize| summary.moments.iter().filter(|m| m.action == Some(index)).count() as f64 / decoded as f64;
     let each = summary.labels.iter().enumerate().map(|(index, name)| format!("{name} {:.1} %", share(index) * 100.0));
     each.collect::<Vec<_>>().join(", ")
 }
 
 /// The decodes that were no warm-up, by action and by the third of the session in which they lie.
 fn embedding(recorded: &Recorded, summary: &Summary) -> EmbeddingView {
-    let rows: Vec<_> = recorded.rows().into_iter().filter(|row| row.decoded.quality != crate::frame::Quality::Warmup).collect();
+    let rows: Vec<_> =
+        recorded.rows().into_iter().filter(|row| row.decoded.quality != crate::frame::Quality::Warmup).collect();
     let dimensions = rows.first().map_or(0, |row| row.decoded.embedding.len());
     let rows: Vec<_> = rows.iter().filter(|row| row.decoded.embedding.len() == dimensions).collect();
     let values: Vec<f32> = rows.iter().flat_map(|row| row.decoded.embedding.iter().copied()).collect();

@@ -101,7 +101,8 @@ pub(super) fn histogram(summary: &Summary) -> String {
             canvas.dashed(panel.at(at, 0.0), panel.at(at, panel.y.high), 1.25, ink);
             let y = TOP_PX + 9.0 + 14.0 * row as f64;
             let beside = panel.at(at, 0.0).0;
-            let (x, align) = if beside > WIDTH_PX - 170.0 { (beside - 5.0, Align::Right) } else { (beside + 5.0, Align::Left) };
+            let (x, align) =
+                if beside > WIDTH_PX - 170.0 { (beside - 5.0, Align::Right) } else { (beside + 5.0, Align::Left) };
             canvas.text(&format!("{name} {ms:.2} ms"), (x, y), align, TEXT_PX, ink);
         }
         panel.outline(canvas);

@@ -82,7 +82,11 @@ impl Summary {
             deadline_ms,
             labels: labels.unwrap_or_default(),
             quantiles_ms: quantiles(moments.iter().map(|moment| moment.total_ms)),
-            stages_ms: vec![stage("queue", |l| l.queue), stage("preprocess", |l| l.preprocess), stage("encode", |l| l.encode)],
+            stages_ms: vec![
+                stage("queue", |l| l.queue),
+                stage("preprocess", |l| l.preprocess),
+                stage("encode", |l| l.encode),
+            ],
             late: moments.iter().filter(|moment| moment.total_ms > deadline_ms).count() as u64,
             overdue: overdue(&of_frames, deadline_ms),
             missing: of_frames.iter().filter_map(|d| d.frame_gap).sum(),
