@@ -290,9 +290,9 @@ fn a_full_disk_ends_the_recording_and_not_one_decode() {
     let record = &last.header["record"];
     assert_eq!(record["recording"], false, "{record}");
     let (written, lost) = (record["frames"].as_u64().unwrap(), record["lost"]["disk"].as_u64().unwrap());
-    assert!((20..200).contains(&written) && lost >= 1, "{record}");
+    assert!((10..200).contains(&written) && lost >= 1, "{record}");
     let whole = Outline::of(&session_in(&folder)).unwrap().count(Topic::Frames);
-    assert!(whole > 10 && whole <= written, "{whole} of {written}");
+    assert!(whole >= written && whole < written + lost, "{whole} whole, {written} said to be recorded, {lost} lost");
 }
 
 #[test]
