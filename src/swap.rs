@@ -73,7 +73,7 @@ impl Swapper {
         let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (old, generation) = (&newest.0, newest.1 + 1);
         must_equal(manifest, old)?;
-        let same_input = manifest.preprocess == old.preprocess && manifest.input == old.input;
+        let same_input = manifest.preprocess == old.preprocess;
         if let Some(recorder) = recorder {
             recorder.describe(crate::run::about(&config, &decoder).map_err(SwapError::Open)?);
         }
@@ -99,6 +99,7 @@ fn must_equal(new: &Manifest, old: &Manifest) -> Result<(), SwapError> {
         |what, new: String, old: String| if new == old { Ok(()) } else { Err(SwapError::Differs { what, new, old }) };
     differs("labels", new.labels.join(", "), old.labels.join(", "))?;
     differs("embedding", new.embedding.to_string(), old.embedding.to_string())?;
+    differs("input", new.input.to_string(), old.input.to_string())?;
     differs("frame rate", format!("{} Hz", needed_hz(new)), format!("{} Hz", needed_hz(old)))?;
     differs("look-ahead", format!("{} frames", new.look_ahead_frames), format!("{} frames", old.look_ahead_frames))?;
     let window = |m: &Manifest| format!("{} frames of the stream", m.window_frames * m.preprocess.average_frames);

@@ -24,7 +24,7 @@ fn load(sets: &[String]) -> Result<Config, String> {
 }
 
 /// Key, least, most, and what else must be set for either to make sense.
-const NUMBERS: [(&str, i64, i64, &str); 13] = [
+const NUMBERS: [(&str, i64, i64, &str); 14] = [
     ("source.hwm", 1, 10_000, ""),
     ("source.frame_max_mib", 1, 128, ""),
     ("source.plane", 0, 100_000, ""),

@@ -224,6 +224,21 @@ fn a_session_under_overload_replays_the_frames_that_were_seen_and_no_others() {
 }
 
 #[test]
+fn a_decode_that_came_too_late_is_recorded_as_it_was_decoded_and_the_report_says_that_it_was_late() {
+    let rig = Rig::new(model("late", &[0], 0));
+    // As fast as it goes through a long lane: every frame waits for many others.
+    let more = ["lane.depth_frames=64", "publish.deadline_ms=20", "publish.heartbeat_ms=10"];
+    let more: Vec<&str> = more.iter().flat_map(|set| ["--set", set]).collect();
+    let (session, listener) = record(&rig, 300, &more, &["--flood"], |_| {});
+    let stale = listener.decodes().iter().filter(|d| d.quality() == "stale" && d.header["reason"] == "late").count();
+    assert!(stale > 50, "{stale} were late");
+    assert_eq!(diff(&[text(&session)]).0, 0, "published were zeros, recorded is what was decoded");
+    let said = run(&["report", text(&session)]).code(10).out;
+    assert!(said.contains("deadline of 20 ms MISSED") && said.contains(&format!("{stale} decodes late")), "{said}");
+    assert!(session.with_extension("html").is_file());
+}
+
+#[test]
 fn a_killed_daemon_leaves_everything_but_about_the_last_second() {
     let rig = Rig::new(model("killed", &[0], 0));
     let folder = rig.path("sessions");
@@ -275,9 +290,9 @@ fn a_full_disk_ends_the_recording_and_not_one_decode() {
     let record = &last.header["record"];
     assert_eq!(record["recording"], false, "{record}");
     let (written, lost) = (record["frames"].as_u64().unwrap(), record["lost"]["disk"].as_u64().unwrap());
-    assert!((20..200).contains(&written) && lost >= 1, "{record}");
+    assert!((10..200).contains(&written) && lost >= 1, "{record}");
     let whole = Outline::of(&session_in(&folder)).unwrap().count(Topic::Frames);
-    assert!(whole > 10 && whole <= written, "{whole} of {written}");
+    assert!(whole >= written && whole < written + lost, "{whole} whole, {written} said to be recorded, {lost} lost");
 }
 
 #[test]

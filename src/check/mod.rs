@@ -3,6 +3,7 @@
 //! Why it exists: a rig should fail at the desk and not under the fly. What it must never do: change anything that outlives
 //! it; sockets are bound and closed again, and nothing is sent.
 
+mod disk;
 mod machine;
 mod ports;
 
@@ -128,6 +129,7 @@ pub fn check(config: Result<(Config, Vec<Warning>), ConfigError>) -> CheckReport
     let mut lines = configuration(&config, &warnings);
     lines.extend(model(&config));
     lines.extend(ports::lines(&config));
+    lines.extend(disk::lines(&config.record));
     lines.extend(machine::lines(&config.realtime));
     CheckReport { lines }
 }

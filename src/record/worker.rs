@@ -39,6 +39,8 @@ pub struct Worker {
     before: Lost,
     marks: u64,
     flushed_ns: u64,
+    /// Frames given to the file since then: recorded when the next flush has succeeded.
+    unflushed: u64,
     buffer: Vec<u8>,
 }
 
@@ -56,8 +58,8 @@ impl Worker {
         about: About,
         (asked, news): (Receiver<Command>, Arc<ArrayQueue<Event>>),
     ) -> Self {
-        let (before, buffer) = (Lost::default(), Vec::new());
-        Self { recorder, config, about, asked, news, file: None, before, marks: 0, flushed_ns: 0, buffer }
+        let (before, buffer, unflushed) = (Lost::default(), Vec::new(), 0);
+        Self { recorder, config, about, asked, news, file: None, before, marks: 0, flushed_ns: 0, unflushed, buffer }
     }
 
     /// Begins a file before there is a frame.
@@ -130,20 +132,21 @@ impl Worker {
         while self.empty_queues() {}
         let Some(file) = self.file.take() else { return Err("nothing is being recorded".to_owned()) };
         let path = file.path().to_owned();
-        let (lost, record) = (self.lost(), &self.recorder.stats.record);
+        let lost = self.lost();
         let end = [
             ("why", why.to_owned()),
             ("ended_unix_ns", unix_ns().to_string()),
             ("frames_lost", (lost.frames - self.before.frames).to_string()),
             ("messages_lost", (lost.messages - self.before.messages).to_string()),
-            ("frames_of_this_start", record.frames.load(Relaxed).to_string()),
         ];
         match file.finish(end.map(|(key, value)| (key.to_owned(), value)).into()) {
             Ok(()) => {
+                self.settle(true);
                 self.say(Event::RecordEnded);
                 Ok(path)
             }
             Err(cause) => {
+                self.settle(false);
                 self.say(Event::RecordFailed);
                 Err(cause.to_string())
             }
@@ -170,9 +173,10 @@ impl Worker {
             more = true;
             let written = self.file.as_mut().map(|file| file.frame(&arrived));
             self.recorder.give_back(arrived);
-            let record = &self.recorder.stats.record;
-            let counter = if matches!(written, Some(Ok(()))) { &record.frames } else { &record.frames_lost_disk };
-            count(counter, 1);
+            self.unflushed += 1;
+            if written.is_none() {
+                self.settle(false);
+            }
             written.into_iter().for_each(|written| self.unless_failed(written));
         }
         while let Some(message) = self.recorder.messages.pop() {
@@ -207,6 +211,9 @@ impl Worker {
         let record: &Record = &self.recorder.stats.record;
         record.bytes.store(file.bytes(), Relaxed);
         let flushed = file.flush();
+        if flushed.is_ok() {
+            self.settle(true);
+        }
         self.unless_failed(flushed);
     }
 
@@ -217,8 +224,16 @@ impl Worker {
         self.recorder.set_open(false);
         tracing::error!("the recording has ended: {cause}; decoding goes on");
         file.abandon();
+        self.settle(false);
         self.discard_waiting();
         self.say(Event::RecordFailed);
+    }
+
+    /// What becomes of the frames since the last flush.
+    fn settle(&mut self, recorded: bool) {
+        let record = &self.recorder.stats.record;
+        let counter = if recorded { &record.frames } else { &record.frames_lost_disk };
+        count(counter, std::mem::take(&mut self.unflushed));
     }
 
     /// What came in the moment in which a file was ended belongs to no file.

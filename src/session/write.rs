@@ -215,7 +215,7 @@ mod tests {
         let name = |unix_s| name_of(folder.path(), "rig1", unix_s).file_name().unwrap().to_string_lossy().into_owned();
         assert_eq!(name(0), "rig1_19700101-000000.mcap");
         assert_eq!(name(951_827_696), "rig1_20000229-123456.mcap");
-        assert_eq!(name(1_796_090_415), "rig1_20261130-230015.mcap");
+        assert_eq!(name(1_796_090_415), "rig1_20261201-020015.mcap");
         std::fs::write(folder.path().join(name(0)), b"").unwrap();
         assert_eq!(name(0), "rig1_19700101-000000_2.mcap");
     }

@@ -48,7 +48,7 @@ fn table(decodes: &[&DecodeRecord]) -> String {
     let dimensions = decodes.iter().filter_map(|d| d.decoded.as_ref()).map(|d| d.embedding.len()).max().unwrap_or(0);
     let mut text = COLUMNS.to_owned();
     // Writing to a String cannot fail, here and below.
-    (0..dimensions).for_each(|index| drop(write!(text, ",e{index}")));
+    (0..dimensions).for_each(|index| write!(text, ",e{index}").unwrap_or_default());
     text.push('\n');
     for decode in decodes {
         row(decode, &mut text);
@@ -85,7 +85,7 @@ fn row(decode: &DecodeRecord, text: &mut String) {
     ];
     text.push_str(&fields.join(","));
     let values = decode.decoded.iter().flat_map(|decoded| &decoded.embedding);
-    values.for_each(|value| drop(write!(text, ",{value}")));
+    values.for_each(|value| write!(text, ",{value}").unwrap_or_default());
     text.push('\n');
 }
 
