@@ -32,11 +32,7 @@ use crate::source::limit::Limited;
 use crate::source::{Source, SourceError};
 #[cfg(feature = "train")]
 use crate::train_command;
-<<<<<<< HEAD
 use crate::watch::{WatchOptions, screen, truth_of, watch};
-=======
-use crate::watch::{WatchOptions, truth_of, watch};
->>>>>>> record
 use crate::{bench, check, control, embed, log, run, simulate_command};
 
 /// What a person can read, lines per second.

@@ -207,7 +207,6 @@ impl Shared<'_> {
 /// The first stage that failed. Everything survivable is in the statistics.
 pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failure> {
     let Corridor { mut source, mut preprocess, mut encoder, mut sinks, settings, line } = corridor;
-<<<<<<< HEAD
     let shared = Shared {
         settings: &settings,
         line: &line,
@@ -216,9 +215,6 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
         fault: OnceLock::new(),
         decoding: AtomicBool::new(false),
     };
-=======
-    let shared = Shared { settings: &settings, line: &line, fault: OnceLock::new(), decoding: AtomicBool::new(false) };
->>>>>>> record
     let realtime = &settings.realtime;
     let (ingest_idle, compute_idle, publish_idle) =
         (Idle::new(realtime.wait), Idle::new(realtime.wait), Idle::new(realtime.wait));

@@ -21,11 +21,7 @@ use std::time::{Duration, Instant};
 use haltere::config::{self, Attach, Overload, Pattern, Wait};
 use haltere::decoder::Decoder;
 use haltere::frame::Decode;
-<<<<<<< HEAD
 use haltere::pipeline::{self, Corridor, Line, PreviewSettings, Settings};
-=======
-use haltere::pipeline::{self, Corridor, Line};
->>>>>>> record
 use haltere::publish::zmq::ZmqSink;
 use haltere::record::{About, Recorder};
 use haltere::session::Compression;

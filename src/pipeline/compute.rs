@@ -9,14 +9,10 @@ use std::time::Duration;
 use crate::config::{NewSeries, Overload, Wait};
 use crate::encode::Encoder;
 use crate::event::{Event, Reason};
-<<<<<<< HEAD
 use crate::frame::{
     Arrived, Decode, Embedding, FIRST_GENERATION, Frame, FrameInfo, Observation, Quality, Request, Requests,
     StageTimes, Tensor,
 };
-=======
-use crate::frame::{Arrived, Decode, Embedding, Frame, FrameInfo, Observation, Quality, Request, Requests, StageTimes};
->>>>>>> record
 use crate::lane::{Consumer, Producer, Received};
 use crate::preprocess::{Preprocess, PreprocessError};
 use crate::rhythm::{Advice, Rhythm};
