@@ -47,8 +47,7 @@ pub fn request(address: &str, method: &str, path: &str, more: &[&str], body: &st
         "{method} {path} HTTP/1.1\r\n{host}{more}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
     .unwrap();
-    let mut text = Vec::new();
-    stream.read_to_end(&mut text).unwrap();
+    let text = read_answer(&mut stream);
     let text = String::from_utf8_lossy(&text);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let mut lines = head.lines();
@@ -56,6 +55,25 @@ pub fn request(address: &str, method: &str, path: &str, more: &[&str], body: &st
     let headers =
         lines.filter_map(|line| line.split_once(": ")).map(|(k, v)| (k.to_lowercase(), v.to_owned())).collect();
     Answer { code: code.unwrap_or_else(|| panic!("no answer but {text:?}")), headers, body: body.to_owned() }
+}
+
+/// Up to the length that the head tells; some servers do not hang up.
+fn read_answer(stream: &mut TcpStream) -> Vec<u8> {
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let head = text.windows(4).position(|w| w == b"\r\n\r\n");
+        let length = head.and_then(|end| {
+            let head = String::from_utf8_lossy(&text[..end]).to_lowercase();
+            Some(end + 4 + head.split("content-length:").nth(1)?.lines().next()?.trim().parse::<usize>().ok()?)
+        });
+        if length.is_some_and(|length| text.len() >= length) {
+            return text;
+        }
+        match stream.read(&mut part).unwrap() {
+            0 => return text,
+            n => text.extend_from_slice(&part[..n]),
+        }
+    }
 }
 
 pub fn get(address: &str, path: &str) -> Answer {
@@ -193,7 +211,9 @@ impl Browser {
             Some(page.split_once(&address)?.1.to_owned())
         });
         let socket = WebSocket::connect(&address, &path);
-        Self { process, socket, next: 0, _profile: profile }
+        let mut browser = Self { process, socket, next: 0, _profile: profile };
+        browser.until("the page is loaded", "document.readyState === 'complete' && location.href !== 'about:blank'");
+        browser
     }
 
     fn call(&mut self, method: &str, parameters: &Value) -> Value {
