@@ -186,7 +186,7 @@ fn carry_out(command: &str, line: &Line, status: &mut dyn FnMut() -> serde_json:
 /// Asks the recorder; the answer names the file, where there is one to name.
 fn recorded(
     line: &Line,
-    ask: impl FnOnce(&Recorder) -> Result<Option<std::path::PathBuf>, String>,
+    ask: impl FnOnce(&Recorder) -> Result<Option<PathBuf>, String>,
 ) -> serde_json::Value {
     let Some(recorder) = &line.recorder else {
         return refusal(

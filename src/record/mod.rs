@@ -211,7 +211,7 @@ const BUSY: &str = "the recorder is busy with a slow disk and has not answered; 
 
 impl Witness for Arc<Recorder> {
     fn published(&mut self, kind: Kind, header: &[u8], t_pub_ns: u64, decode: Option<&Decode>) {
-        if kind == Kind::Heartbeat || !self.open.load(Acquire) {
+        if matches!(kind, Kind::Heartbeat | Kind::Preview) || !self.open.load(Acquire) {
             return;
         }
         let spare = if header.len() > HEADER_BYTES_MAX { None } else { self.spare_messages.pop() };

@@ -195,7 +195,7 @@ impl Worker {
             Kind::Decode => Topic::Decodes,
             Kind::Event => Topic::Events,
             Kind::Status => Topic::Status,
-            Kind::Heartbeat => return Ok(()),
+            Kind::Heartbeat | Kind::Preview => return Ok(()),
         };
         write_decode(&message.header, message.decoded.then_some(&message.decode), &mut self.buffer);
         file.message(topic, message.t_pub_ns, &self.buffer)
