@@ -209,7 +209,9 @@ mod tests {
         let before = plane.version;
         assert_eq!(plane.push(&ellipse(0), Some(1), "cd"), None, "another model has no plane yet");
         assert!(plane.version > before);
-        (0..FIRST).for_each(|i| drop(plane.push(&ellipse(i), None, "cd")));
+        for step in 0..FIRST {
+            plane.push(&ellipse(step), None, "cd");
+        }
         let drawn = plane.to_json();
         assert_eq!((&drawn["of"], &drawn["why"]), (&"received".into(), &"the daemon runs another model".into()));
         assert_eq!(drawn["trail"].as_array().unwrap().len(), FIRST + 1);
@@ -230,7 +232,9 @@ mod tests {
     fn values_that_are_not_finite_and_points_that_do_not_move_do_no_harm() {
         let mut plane = Plane::new(Err(String::new()));
         assert_eq!(plane.push(&[f32::NAN, 0.0], None, "ab"), None);
-        (0..300).for_each(|_| drop(plane.push(&[1.0, 2.0, 3.0], None, "ab")));
+        for _ in 0..300 {
+            plane.push(&[1.0, 2.0, 3.0], None, "ab");
+        }
         assert!(plane.push(&[1.0, 2.0, 3.0], None, "ab").unwrap().iter().all(|v| v.is_finite()));
         assert_eq!(plane.push(&[1.0, 2.0], None, "ab"), None, "other dimensions begin anew");
     }

@@ -339,7 +339,7 @@ fn a_picture_is_three_parts_whose_header_says_what_it_is() {
     preview.generation = 2;
     rig.sink.preview(&preview).unwrap();
     let parts = socket.recv_multipart(0).unwrap();
-    let header: serde_json::Value = serde_json::from_slice(&parts[1]).unwrap();
+    let header: Value = serde_json::from_slice(&parts[1]).unwrap();
     assert_eq!((parts.len(), parts[0].as_slice()), (3, &b"preview/rig1"[..]));
     for (key, value) in [("htype", "preview-1.0"), ("dtype", "float32"), ("what", "template"), ("source", "rig1")] {
         assert_eq!(header[key], value, "{header}");
