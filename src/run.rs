@@ -20,17 +20,25 @@ use crate::event::Event;
 use crate::exit::{ExitCode, Failure};
 use crate::frame::Decode;
 use crate::pipeline::{self, Corridor, Line};
+<<<<<<< HEAD
 use crate::publish::outlet;
 use crate::publish::relay::{Outlet, Relay};
 use crate::publish::zmq::{ModelTag, ZmqSink};
 use crate::publish::{Sink, SinkError};
 use crate::record::{About, Recorder, Worker};
+=======
+use crate::publish::zmq::ZmqSink;
+use crate::record::{About, Recorder};
+>>>>>>> record
 use crate::report::Report;
 use crate::rt;
 use crate::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML};
 use crate::source::Source;
 use crate::source::zmq::ZmqSource;
 use crate::swap::Swapper;
+
+/// SCHED_FIFO priority of the recorder's thread, where the others have one: the lowest there is.
+const RECORDER_PRIORITY: u8 = 1;
 
 /// Runs the daemon until it is stopped, its sender ends (`once`), or a stage fails.
 ///
@@ -146,7 +154,13 @@ fn recorder(config: &Config, decoder: &Decoder, line: &mut Line) -> anyhow::Resu
         info!("recording into {}", path.display());
     }
     line.recorder = Some(recorder);
-    let thread = std::thread::Builder::new().name("record".into()).spawn(move || Worker::run(worker));
+    // Behind the corridor's threads and before everything that is not real-time: else a busy machine would cost frames.
+    let priority = config.realtime.priority.map(|_| RECORDER_PRIORITY);
+    let thread = std::thread::Builder::new().name("record".into()).spawn(move || {
+        // What is denied here was denied to the corridor's threads as well, which was told at the start.
+        rt::settle("record", None, priority);
+        worker.run();
+    });
     Ok(Some(thread.context("the recorder's thread cannot be started")?))
 }
 

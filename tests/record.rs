@@ -41,7 +41,7 @@ fn session_in(folder: &Path) -> PathBuf {
 fn messages(session: &Path, wanted: Topic) -> Vec<Vec<u8>> {
     let mut reader = Reader::open(session).unwrap();
     let mut found = Vec::new();
-    while let Some(item) = reader.next().unwrap() {
+    while let Some(item) = reader.read().unwrap() {
         match item {
             Item::Message { topic, data, .. } if topic == wanted => found.push(data),
             _ => {}

@@ -84,6 +84,6 @@ mod tests {
         assert_eq!(bins["bins"][DECADES * BINS_PER_DECADE - 1], 1, "what is beyond the picture is at its edge");
         let total = &latencies.stages[3];
         assert_eq!((total.counts[3], total.counts[8], total.counts[13]), (2, 1, 1));
-        assert!((total.sum_s - 1000.034_909).abs() < 1e-6, "{}", total.sum_s);
+        assert!((total.sum_s - 1_000.034_909).abs() < 1e-6, "{}", total.sum_s);
     }
 }

@@ -57,7 +57,7 @@ fn frames_and_messages_reach_the_file_and_their_boxes_come_back() {
     thread.join().unwrap();
     let mut reader = Reader::open(&path).unwrap();
     let (mut frames, mut decodes, mut marks) = (Vec::new(), Vec::new(), Vec::new());
-    while let Some(item) = reader.next().unwrap() {
+    while let Some(item) = reader.read().unwrap() {
         match item {
             Item::Message { topic: Topic::Frames, data, .. } => frames.push(layout::read(&data).unwrap().0.number),
             Item::Message { topic: Topic::Decodes, data, .. } => {

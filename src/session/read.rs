@@ -205,7 +205,7 @@ impl Reader {
     ///
     /// # Errors
     /// A file that cannot be read any more.
-    pub fn next(&mut self) -> Result<Option<Item>, SessionError> {
+    pub fn read(&mut self) -> Result<Option<Item>, SessionError> {
         while self.waiting.is_empty() {
             let Some(head) = self.file.head()? else { return Ok(None) };
             match head.opcode {

@@ -32,7 +32,7 @@ fn write(path: &Path, frames: u64, compression: Compression) {
 fn read(path: &Path) -> (Vec<Item>, u64) {
     let mut reader = Reader::open(path).unwrap();
     let mut items = Vec::new();
-    while let Some(item) = reader.next().unwrap() {
+    while let Some(item) = reader.read().unwrap() {
         items.push(item);
     }
     (items, reader.damaged_chunks())

@@ -46,7 +46,7 @@ impl Unpacked {
         let unpacked = Self { folder };
         let mut reader = Reader::open(session).with_context(no_source)?;
         let mut found = std::collections::BTreeMap::new();
-        while let Some(Item::Attachment { name, data }) = reader.next().with_context(no_source)? {
+        while let Some(Item::Attachment { name, data }) = reader.read().with_context(no_source)? {
             found.insert(name, data);
         }
         for name in [CONFIG_TOML, MODEL_TOML, MODEL_ONNX] {

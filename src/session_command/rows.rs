@@ -47,7 +47,7 @@ impl Recorded {
         let outline = Outline::of(path).with_context(no_source)?;
         let mut reader = Reader::open(path).with_context(no_source)?;
         let mut recorded = Self { outline, ..Self::default() };
-        while let Some(item) = reader.next().with_context(no_source)? {
+        while let Some(item) = reader.read().with_context(no_source)? {
             if let Item::Message { topic, data, .. } = item {
                 recorded.take(topic, &data);
             }

@@ -87,7 +87,7 @@ impl Source for McapSource {
     fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
         self.requests = Requests::default();
         loop {
-            let item = self.reader.next().map_err(|cause| file_error(self.path(), words(self.path(), &cause)))?;
+            let item = self.reader.read().map_err(|cause| file_error(self.path(), words(self.path(), &cause)))?;
             self.note_damage();
             match item {
                 None => return Ok(Next::End),
