@@ -184,10 +184,7 @@ fn carry_out(command: &str, line: &Line, status: &mut dyn FnMut() -> serde_json:
 }
 
 /// Asks the recorder; the answer names the file, where there is one to name.
-fn recorded(
-    line: &Line,
-    ask: impl FnOnce(&Recorder) -> Result<Option<PathBuf>, String>,
-) -> serde_json::Value {
+fn recorded(line: &Line, ask: impl FnOnce(&Recorder) -> Result<Option<PathBuf>, String>) -> serde_json::Value {
     let Some(recorder) = &line.recorder else {
         return refusal(
             "this daemon has no recorder: set `record.folder`, or start it with `haltere run --record FOLDER`",

@@ -20,16 +20,11 @@ use crate::event::Event;
 use crate::exit::{ExitCode, Failure};
 use crate::frame::Decode;
 use crate::pipeline::{self, Corridor, Line};
-<<<<<<< HEAD
 use crate::publish::outlet;
 use crate::publish::relay::{Outlet, Relay};
 use crate::publish::zmq::{ModelTag, ZmqSink};
 use crate::publish::{Sink, SinkError};
-use crate::record::{About, Recorder, Worker};
-=======
-use crate::publish::zmq::ZmqSink;
 use crate::record::{About, Recorder};
->>>>>>> record
 use crate::report::Report;
 use crate::rt;
 use crate::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML};

@@ -86,7 +86,7 @@ fn a_file_that_was_cut_anywhere_gives_its_whole_chunks_and_says_what_is_lost() {
         let Ok(outline) = Outline::of(&cut) else { continue };
         let found = frames(&read(&cut).0);
         assert_eq!(found, (0..found.len() as u64).collect::<Vec<_>>(), "cut at {length}");
-        assert!(found.len() % 10 == 0, "only whole chunks");
+        assert!(found.len().is_multiple_of(10), "only whole chunks");
         if outline.end.is_none() {
             assert!(outline.warnings()[0].contains("cut off"), "{:?}", outline.warnings());
             assert!(outline.bytes_lost < 10 * 2400 + 600, "{} of {length}", outline.bytes_lost);

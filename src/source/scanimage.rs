@@ -79,7 +79,7 @@ impl<'a> ScanImage<'a> {
         }
         let frames = self.count("hStackManager.framesPerSlice").unwrap_or(1).max(1);
         let planned = channels * frames * slices;
-        if pages % planned != 0 {
+        if !pages.is_multiple_of(planned) {
             return Err(format!(
                 "ScanImage planned {slices} slices of {frames} frames in {channels} channel(s), but there are {pages} pages: \
                  a stack that was stopped early, or files of another acquisition among these"
@@ -95,7 +95,7 @@ impl<'a> ScanImage<'a> {
 }
 
 fn whole(pages: usize, parts: usize, what: &str) -> Result<usize, String> {
-    if pages % parts == 0 {
+    if pages.is_multiple_of(parts) {
         return Ok(pages / parts);
     }
     Err(format!("ScanImage saved {parts} channels, but {pages} {what}s are no multiple of that: the file is cut short"))
