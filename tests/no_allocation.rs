@@ -102,6 +102,13 @@ fn recording_allocates_nothing_on_the_frame_path_whether_the_disk_keeps_up_or_no
     }
 }
 
+/// Pictures as often as they can be had.
+fn often_pictured(settings: Settings) -> Settings {
+    let preview = settings.preview.map(|preview| PreviewSettings { every: Duration::from_millis(1), ..preview });
+    assert!(preview.is_some());
+    Settings { preview, ..settings }
+}
+
 fn measure(overload: Overload, record: Option<bool>) {
     // One count for the whole process: one test at a time.
     static ALONE: Mutex<()> = Mutex::new(());
@@ -131,10 +138,7 @@ fn measure(overload: Overload, record: Option<bool>) {
     };
     let source = ZmqSource::open(&source, settings.rig, Wait::Park).unwrap();
     let settings = support::settings(&decoder, overload, 4, Wait::Park);
-    // Pictures as often as they can be had.
-    let preview = settings.preview.map(|preview| PreviewSettings { every: Duration::from_millis(1), ..preview });
-    assert!(preview.is_some());
-    let settings = Settings { preview, ..settings };
+    let settings = often_pictured(settings);
     let sinks = vec![Box::new(sink) as _];
     let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &line) };
     let listener = Process::start(&["watch", "--json", "--endpoint", &decodes_at]);

@@ -195,7 +195,7 @@ async fn ask(Given(site): Given<Arc<Site>>, headers: HeaderMap, body: Bytes) -> 
     // A form of another site cannot send this type without asking first, and nobody answers it.
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/json");
     let request = serde_json::from_slice::<Value>(&body).ok().filter(|_| is_json);
-    let Some(command) = request.as_ref().and_then(|request| command_of(request)) else {
+    let Some(command) = request.as_ref().and_then(command_of) else {
         let error =
             "not a request: {\"command\":\"record start\"}, \"record stop\" or \"mark TEXT\" as application/json";
         return refuse(StatusCode::BAD_REQUEST, error);

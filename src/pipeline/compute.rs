@@ -174,20 +174,8 @@ fn step(
         running.encoder.reset();
     }
     let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
-    if decode.generation != running.generation {
-        // The first use of this slot since the model changed.
-        decode.embedding = running.encoder.new_embedding();
-        decode.generation = running.generation;
-    }
-    match running.encoder.encode(&tensor, &mut decode.embedding) {
-        Ok(()) => {}
-        Err(cause) if cause.is_survivable() => {
-            // The encoder kept the state of the frame before, so the window goes on without this frame.
-            count(&stats.non_finite_embeddings, 1);
-            shared.tell(Event::NonFiniteEmbedding { frame: frame.info.number });
-            return Ok(());
-        }
-        Err(cause) => return Err(cause.into()),
+    if !encode((running.encoder, running.generation), &tensor, decode, frame.info.number, shared)? {
+        return Ok(());
     }
     let encode_ns = now_ns() - prepared_ns;
     stats.encode.record(encode_ns);
@@ -210,6 +198,31 @@ fn step(
     photographer.frame(&frame.info, &tensor, prepared_ns);
     photographer.template(&frame.info, running.preprocess.as_ref(), prepared_ns);
     Ok(())
+}
+
+/// Writes the embedding into the slot; false when this frame has none.
+fn encode(
+    (encoder, generation): (&mut Encoder, u64),
+    tensor: &Tensor<'_>,
+    decode: &mut Decode,
+    number: u64,
+    shared: &Shared<'_>,
+) -> Result<bool, Failure> {
+    if decode.generation != generation {
+        // The first use of this slot since the model changed.
+        decode.embedding = encoder.new_embedding();
+        decode.generation = generation;
+    }
+    match encoder.encode(tensor, &mut decode.embedding) {
+        Ok(()) => Ok(true),
+        Err(cause) if cause.is_survivable() => {
+            // The encoder kept the state of the frame before, so the window goes on without this frame.
+            count(&shared.line.stats.compute.non_finite_embeddings, 1);
+            shared.tell(Event::NonFiniteEmbedding { frame: number });
+            Ok(false)
+        }
+        Err(cause) => Err(cause.into()),
+    }
 }
 
 /// The model in the shadow sees the frame as well, after the decode of the old one is on its way; one that fails is given up.
