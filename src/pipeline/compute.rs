@@ -67,6 +67,7 @@ pub(super) fn compute(
                 let stepped = step(slot, preprocess, encoder, decodes, &mut judge, &mut photographer, idle, shared);
                 shared.decoding.store(false, Relaxed);
                 stepped?;
+                photographer.template(&slot.frame.info, preprocess);
             }
             Received::Empty if anticipates => prepare(&mut rhythm, preprocess, encoder, idle),
             Received::Empty => idle.idle(IDLE_MAX),
@@ -184,8 +185,7 @@ fn step(
     if decodes.send() {
         count(&stats.decodes_dropped, 1);
     }
-    photographer.frame(&frame.info, &tensor, prepared_ns);
-    photographer.template(&frame.info, preprocess, prepared_ns);
+    photographer.frame(&frame.info, &tensor);
     Ok(())
 }
 
