@@ -24,7 +24,7 @@ fn load(sets: &[String]) -> Result<Config, String> {
 }
 
 /// Key, least, most, and what else must be set for either to make sense.
-const NUMBERS: [(&str, i64, i64, &str); 14] = [
+const NUMBERS: [(&str, i64, i64, &str); 16] = [
     ("source.hwm", 1, 10_000, ""),
     ("source.frame_max_mib", 1, 128, ""),
     ("source.plane", 0, 100_000, ""),
@@ -39,6 +39,8 @@ const NUMBERS: [(&str, i64, i64, &str); 14] = [
     ("publish.deadline_ms", 20, 60_000, "publish.heartbeat_ms=10"),
     ("publish.heartbeat_ms", 10, 10_000, "publish.deadline_ms=60000"),
     ("publish.status_ms", 100, 60_000, ""),
+    ("publish.preview_hz", 0, 50, ""),
+    ("serial.baud", 300, 4_000_000, ""),
 ];
 
 #[test]

@@ -123,8 +123,9 @@ fn metrics_and_readiness_follow_a_daemon_through_its_death_and_return() {
 
     daemon.kill();
     until_not_ready(&address, "no heartbeat for");
-    let dead = metrics(&address);
-    assert!(dead["haltere_up"] == 0.0 && dead["haltere_daemon_silences_total"] >= 1.0, "{dead:?}");
+    let dead = wait_for("the silence to be counted", || {
+        Some(metrics(&address)).filter(|m| m["haltere_up"] == 0.0 && m["haltere_daemon_silences_total"] >= 1.0)
+    });
     assert!(!dead.keys().any(|name| name.starts_with("haltere_quality")), "the quality of the dead: {dead:?}");
     assert_eq!(get(&address, "/healthz").code, 200, "the monitor lives");
 

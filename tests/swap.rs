@@ -52,7 +52,7 @@ fn a_model_goes_in_without_a_lost_a_late_or_a_changed_decode_and_a_bad_one_stays
     let daemon = rig.daemon(&["--set", "source.pattern=pull", "--set", "lane.overload=wait"]);
     let mut listener = rig.listen();
     let fly: [&Path; 1] = [Path::new(FLY)];
-    let play = rig.play(&fly, &["--pattern", "push", "--rate", &RATE_HZ.to_string()]);
+    let play = rig.play(&fly, &["--push", "--rate", &RATE_HZ.to_string()]);
     listener.until("a decode to be trusted", |m| m.kind == "decode" && m.quality() == "ok");
 
     let missing = rig.control(&["model", "no-such-model.toml"]).code(1);

@@ -86,6 +86,7 @@ pub(super) fn compute(
                 let number = slot.frame.info.number;
                 let stepped = step(slot, &mut running, decodes, &mut judge, &mut photographer, idle, shared);
                 shared.decoding.store(false, Relaxed);
+                photographer.template(&slot.frame.info, running.preprocess.as_ref());
                 if hand_over.frame(frames, number, shared) {
                     since = Requests::default();
                 }
@@ -195,8 +196,7 @@ fn step(
         count(&stats.decodes_dropped, 1);
     }
     follow(&mut running.shadow, frame, Some((&tensor, observation.warming_up)), shared);
-    photographer.frame(&frame.info, &tensor, prepared_ns);
-    photographer.template(&frame.info, running.preprocess.as_ref(), prepared_ns);
+    photographer.frame(&frame.info, &tensor);
     Ok(())
 }
 

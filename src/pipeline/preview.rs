@@ -69,8 +69,9 @@ impl<'a> Photographer<'a> {
         Self { settings, previews, frame_due_ns: 0, template_due_ns: 0, generation: 0 }
     }
 
-    /// Takes a picture of the model's input if one is due; `now_ns` was read for a stamp already.
-    pub(super) fn frame(&mut self, info: &FrameInfo, tensor: &Tensor<'_>, now_ns: u64) {
+    /// Takes a picture of the model's input if one is due, by the time of receipt: no clock is read.
+    pub(super) fn frame(&mut self, info: &FrameInfo, tensor: &Tensor<'_>) {
+        let now_ns = info.t_received_ns;
         let Some(settings) = self.settings.filter(|_| now_ns >= self.frame_due_ns) else { return };
         let Tensor::Host(pixels) = tensor;
         let Some(mut slot) = self.previews.free.pop() else { return };
@@ -80,7 +81,8 @@ impl<'a> Photographer<'a> {
     }
 
     /// Takes a picture of the template when it is a new one, and every few seconds.
-    pub(super) fn template(&mut self, info: &FrameInfo, preprocess: &dyn Preprocess, now_ns: u64) {
+    pub(super) fn template(&mut self, info: &FrameInfo, preprocess: &dyn Preprocess) {
+        let now_ns = info.t_received_ns;
         if self.settings.is_none() {
             return;
         }
@@ -107,9 +109,12 @@ mod tests {
     const SETTINGS: PreviewSettings = PreviewSettings { every: Duration::from_millis(200), input: Shape::new(1, 8, 8) };
 
     fn photographed(times_ms: &[u64], previews: &Previews) {
-        let (info, pixels) = (Frame::with_capacity(0).info, [1.0; 64]);
+        let (mut info, pixels) = (Frame::with_capacity(0).info, [1.0; 64]);
         let mut photographer = Photographer::new(Some(SETTINGS), previews);
-        times_ms.iter().for_each(|ms| photographer.frame(&info, &Tensor::Host(&pixels), ms * 1_000_000));
+        for ms in times_ms {
+            info.t_received_ns = ms * 1_000_000;
+            photographer.frame(&info, &Tensor::Host(&pixels));
+        }
     }
 
     #[test]
@@ -136,7 +141,7 @@ mod tests {
     fn who_wants_no_pictures_pays_nothing_for_them() {
         let previews = Previews::new(false);
         let info = Frame::with_capacity(0).info;
-        Photographer::new(None, &previews).frame(&info, &Tensor::Host(&[]), 5);
+        Photographer::new(None, &previews).frame(&info, &Tensor::Host(&[]));
         assert!(previews.free.is_empty() && previews.pop().is_none());
     }
 }
