@@ -102,30 +102,10 @@ fn every_outlet_says_of_each_frame_what_its_decode_says_and_ends_neutral() {
     let named = of_frames.values().filter(|d| expected(d, &labels).1 >= 0).count();
     assert!(named > 200, "the fly must do something: {named}");
 
-    let mut compared = 0;
     let lines: Vec<String> = all_of(&plain).into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
-    for words in lines.iter().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|words| words[2] != "-1") {
-        let (action, _, confidence) = expected(of_frames[&words[2].parse().unwrap()], &labels);
-        assert_eq!((words[0], words[1]), (action.as_str(), format!("{confidence:.2}").as_str()));
-        compared += 1;
-    }
-    assert!(compared > 600, "{compared}");
-    assert_eq!(lines.last().unwrap(), "neutral 0.00 -1");
-
+    assert_lines(&lines, &of_frames, &labels);
     let structures = all_of(&binary);
-    for (before, after) in structures.iter().zip(&structures[1..]) {
-        let seq = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().unwrap());
-        assert_eq!(seq(before) + 1, seq(after));
-    }
-    let ids: Vec<i32> = structures.iter().map(|b| i32::from_le_bytes(b[16..20].try_into().unwrap())).collect();
-    let from_plain = |line: &String| {
-        let action = line.split(' ').next().unwrap();
-        labels.iter().position(|label| label == action).map_or(-1, |id| id as i32)
-    };
-    let count = ids.len().min(lines.len());
-    let said: Vec<i32> = lines[lines.len() - count..].iter().map(from_plain).collect();
-    assert_eq!(ids[ids.len() - count..], said);
-    assert!(structures.iter().all(|b| b.len() == 24));
+    let ids = assert_structures(&structures, &lines, &labels);
 
     let osc = osc.join().unwrap();
     assert!(osc.len() > 600, "{}", osc.len());
@@ -144,6 +124,35 @@ fn every_outlet_says_of_each_frame_what_its_decode_says_and_ends_neutral() {
     assert_eq!(bytes, changes);
     assert!(bytes.len() > 3, "{bytes:?}");
     assert_eq!(bytes.last(), Some(&0));
+}
+
+/// Text by text what the decodes of the frames say, and a neutral end.
+fn assert_lines(lines: &[String], of_frames: &BTreeMap<u64, &Message>, labels: &[String]) {
+    let mut compared = 0;
+    for words in lines.iter().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|words| words[2] != "-1") {
+        let (action, _, confidence) = expected(of_frames[&words[2].parse().unwrap()], labels);
+        assert_eq!((words[0], words[1]), (action.as_str(), format!("{confidence:.2}").as_str()));
+        compared += 1;
+    }
+    assert!(compared > 600, "{compared}");
+    assert_eq!(lines.last().unwrap(), "neutral 0.00 -1");
+}
+
+/// Without gaps, and of the actions that the lines name; gives their ids.
+fn assert_structures(structures: &[Vec<u8>], lines: &[String], labels: &[String]) -> Vec<i32> {
+    assert!(structures.iter().all(|bytes| bytes.len() == 24));
+    let seq = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().unwrap());
+    assert!(structures.iter().zip(&structures[1..]).all(|(before, after)| seq(before) + 1 == seq(after)));
+    let ids: Vec<i32> = structures.iter().map(|b| i32::from_le_bytes(b[16..20].try_into().unwrap())).collect();
+    let from_plain = |line: &String| {
+        let action = line.split(' ').next().unwrap();
+        labels.iter().position(|label| label == action).map_or(-1, |id| id as i32)
+    };
+    // Both sockets were heard from some frame on, to the end.
+    let count = ids.len().min(lines.len());
+    let said: Vec<i32> = lines[lines.len() - count..].iter().map(from_plain).collect();
+    assert_eq!(ids[ids.len() - count..], said);
+    ids
 }
 
 type Heard = BTreeMap<u64, (String, i32, f32, Vec<f32>)>;
