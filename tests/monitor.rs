@@ -81,10 +81,10 @@ fn metrics(address: &str) -> BTreeMap<String, f64> {
                 let (family, kind) = kinds.iter().next_back().unwrap();
                 let family =
                     kinds.keys().filter(|family| bare.starts_with(**family)).max_by_key(|f| f.len()).unwrap_or(family);
-                let allowed: &[&str] = match kinds.get(family).unwrap_or(kind) {
-                    &"counter" => &["_total"],
-                    &"info" => &["_info"],
-                    &"histogram" => &["_bucket", "_count", "_sum"],
+                let allowed: &[&str] = match *kinds.get(family).unwrap_or(kind) {
+                    "counter" => &["_total"],
+                    "info" => &["_info"],
+                    "histogram" => &["_bucket", "_count", "_sum"],
                     _ => &[""],
                 };
                 assert!(allowed.contains(&&bare[family.len()..]), "{line} in the family {family}");
