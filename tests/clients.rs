@@ -200,18 +200,18 @@ fn area_detectors_header_means_the_same_frames() {
         let rig = Rig::new(small());
         let daemon = rig.daemon(&LOSSLESS);
         let mut listener = rig.listen();
-        inline(&python, AREA_DETECTOR, &rig, &[&movie(&rig, 36), recipe]).finish().code(0);
-        listener.until("the last decode", |m| m.kind == "decode" && m.number("frame") == 35);
+        inline(&python, AREA_DETECTOR, &rig, &[&movie(&rig, 80), recipe]).finish().code(0);
+        listener.until("the last decode", |m| m.kind == "decode" && m.number("frame") == 79);
         listener.assert_gapless_from_zero();
         if recipe == "areaDetector" {
             let time_ns = |index: usize| listener.decodes()[index].header["t_device_ns"].as_i64().unwrap();
             assert_eq!((time_ns(0), time_ns(30)), (1_000_000_000_000, 1_001_000_000_000));
-            assert_eq!(listener.decodes()[35].quality(), "ok", "30 frames a second by its own times");
+            assert_eq!(listener.decodes()[79].quality(), "ok", "30 frames a second by its own times");
         }
         daemon.kill();
         listener.decodes().iter().map(|d| hexadecimal(&d.embedding)).collect::<Vec<_>>()
     });
-    assert_eq!(embeddings[0].len(), 36);
+    assert_eq!(embeddings[0].len(), 80);
     assert!(embeddings[0] == embeddings[1], "sides taken the other way round would be another picture");
     assert_ne!(embeddings[0][20], embeddings[0][35]);
 }

@@ -39,14 +39,17 @@ fn all_of(socket: &zmq::Socket) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| (socket.poll(zmq::POLLIN, 300).unwrap() > 0).then(|| socket.recv_bytes(0).unwrap())).collect()
 }
 
-/// What the terminal has got until it is quiet.
-fn bytes_of(line: &mut TTYPort) -> Vec<u8> {
+/// Everything that comes down the line until it is hung up.
+fn bytes_of(mut line: TTYPort) -> Vec<u8> {
     let (mut all, mut buffer) = (Vec::new(), [0; 256]);
-    line.set_timeout(Duration::from_millis(300)).unwrap();
-    while let Ok(count) = line.read(&mut buffer) {
-        all.extend_from_slice(&buffer[..count]);
+    line.set_timeout(Duration::from_millis(100)).unwrap();
+    loop {
+        match line.read(&mut buffer) {
+            Ok(count) => all.extend_from_slice(&buffer[..count]),
+            Err(cause) if cause.kind() == std::io::ErrorKind::TimedOut => {}
+            Err(_) => return all,
+        }
     }
-    all
 }
 
 /// Action, id and confidence as a device must see them.
@@ -69,7 +72,7 @@ fn every_outlet_says_of_each_frame_what_its_decode_says_and_ends_neutral() {
     let [plain_at, binary_at] = ["plain", "binary"].map(|name| format!("ipc://{}", rig.path(name).display()));
     let ear = UdpSocket::bind("127.0.0.1:0").unwrap();
     ear.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let (mut line, device) = TTYPort::pair().unwrap();
+    let (line, device) = TTYPort::pair().unwrap();
     let sets = [
         format!("plain.endpoint={plain_at}"),
         "plain.template={action} {confidence} {frame}".to_owned(),
@@ -84,6 +87,7 @@ fn every_outlet_says_of_each_frame_what_its_decode_says_and_ends_neutral() {
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
     drop(device);
     let daemon = rig.daemon(&sets);
+    let line = std::thread::spawn(move || bytes_of(line));
     let (plain, binary) = (subscriber(&plain_at), subscriber(&binary_at));
     let mut listener = rig.listen();
     let osc = std::thread::spawn(move || datagrams(&ear));
@@ -116,7 +120,7 @@ fn every_outlet_says_of_each_frame_what_its_decode_says_and_ends_neutral() {
     }
 
     // The line says changes, and the same byte once more every second.
-    let mut bytes = bytes_of(&mut line);
+    let mut bytes = line.join().unwrap();
     bytes.dedup();
     let mut changes = vec![0];
     changes.extend(ids.iter().map(|&id| (id + 1) as u8));

@@ -158,7 +158,7 @@ fn a_run_is_not_resumed_with_other_settings_or_other_data_or_where_there_is_none
 #[test]
 fn a_comparison_that_was_killed_goes_on_and_leaves_finished_results_alone() {
     let folder = FLIES.parent().unwrap();
-    let line = "compare --mc2p flies --methods linear,simclr --unseen 1 --steps 60 --out comparison";
+    let line = "compare --mc2p flies --methods linear,simclr,haltere,simclr-mmd --unseen 1 --steps 60 --out comparison";
     let compare = || start(folder, &[&words(line)[..], &SMALL].concat());
     let results = folder.join("comparison/results");
     let finished = || -> Vec<(PathBuf, SystemTime)> {
