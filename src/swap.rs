@@ -47,14 +47,19 @@ pub enum SwapError {
 pub struct Swapper {
     config: Config,
     line: Line,
-    /// Of the newest model handed over, and its generation.
-    newest: Mutex<(Manifest, u64)>,
+    /// Of the newest model handed over, its generation, and whether every model so far wanted the preprocessing of the first. One
+    /// that did not may have taken over or failed in the shadow, and nobody here knows: from then on each brings its own.
+    newest: Mutex<(Manifest, u64, bool)>,
 }
 
 impl Swapper {
     /// For a daemon that began with the model of `manifest`.
     pub fn new(config: &Config, line: &Line, manifest: &Manifest) -> Self {
-        Self { config: config.clone(), line: line.clone(), newest: Mutex::new((manifest.clone(), FIRST_GENERATION)) }
+        Self {
+            config: config.clone(),
+            line: line.clone(),
+            newest: Mutex::new((manifest.clone(), FIRST_GENERATION, true)),
+        }
     }
 
     /// Loads, checks and warms the model at `path`, and hands it to the corridor. Takes as long as it takes: not for a thread
@@ -73,10 +78,8 @@ impl Swapper {
         let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (old, generation) = (&newest.0, newest.1 + 1);
         must_equal(manifest, old)?;
-        let same_input = manifest.preprocess == old.preprocess;
-        if let Some(recorder) = recorder {
-            recorder.describe(crate::run::about(&config, &decoder).map_err(SwapError::Open)?);
-        }
+        let same_input = newest.2 && manifest.preprocess == old.preprocess;
+        let about = recorder.map(|_| crate::run::about(&config, &decoder)).transpose().map_err(SwapError::Open)?;
         let mut tag = decoder.tag();
         tag.generation = generation;
         let (name, sha256) = (tag.name.clone(), tag.sha256.clone());
@@ -88,7 +91,10 @@ impl Swapper {
             encoder: decoder.encoder,
         };
         self.line.swaps.push(Box::new(swap)).map_err(|_| SwapError::UnderWay)?;
-        *newest = (manifest.clone(), generation);
+        *newest = (manifest.clone(), generation, same_input);
+        if let (Some(recorder), Some(about)) = (recorder, about) {
+            recorder.describe(about);
+        }
         let warms = if same_input { "one window" } else { "its own preprocessing and one window" };
         Ok(json!({ "ok": true, "model": name, "sha256": sha256, "generation": generation, "takes_over_after": warms }))
     }
