@@ -22,5 +22,5 @@ else
   echo "neither venv nor pip is there: apt install python3-venv" >&2
   exit 1
 fi
-.venv/bin/python -c 'import numpy, onnx, onnxruntime, scipy, sklearn, zmq'
+.venv/bin/python -c 'import numpy, nwbinspector, onnx, onnxruntime, pyarrow, pylsl, pynwb, scipy, sklearn, zmq'
 touch .venv/ready
