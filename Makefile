@@ -1,5 +1,5 @@
 # `make demo` shows it, `make test` proves it; both fetch and build what they need.
-.PHONY: help setup chromium build demo demo-recording test bench clean
+.PHONY: help setup chromium gpu build demo demo-recording test bench bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -9,9 +9,14 @@ help:
 	@echo "make build   target/release/haltere"
 	@echo "make bench   latency and rate on this machine"
 	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/, a browser for a test (the others do it by themselves)"
+	@echo "make gpu     ONNX Runtime with CUDA and its libraries into .runtime-gpu/ (1.5 GB), for a rig with an NVIDIA GPU"
+	@echo "make bench-gpu   everything that only a GPU can show: conformance, latency, rate, training step; writes a table"
 	@echo "make clean   remove everything that was fetched or built"
 
 setup: .runtime/libonnxruntime.so .venv/ready chromium
+
+gpu:
+	scripts/fetch-onnxruntime-gpu.sh
 
 chromium:
 	scripts/get-chromium.sh
@@ -43,6 +48,9 @@ test: setup
 bench: build
 	target/release/haltere bench
 
+bench-gpu:
+	benches/gpu.sh
+
 clean:
 	cargo clean
-	rm -rf .runtime .venv
+	rm -rf .runtime .runtime-gpu .venv

@@ -491,6 +491,12 @@ pub struct BenchArgs {
 /// Parts of the bench that stand alone.
 #[derive(Debug, Subcommand)]
 pub enum BenchPart {
+    /// From bytes in memory to an embedding in memory, on the configured device: paced at --hz, at 1000 Hz, and without pause.
+    Device {
+        /// Most frames of the part that is paced at --hz: 20,000 frames at 30 Hz would be eleven minutes.
+        #[arg(long, value_name = "N", default_value_t = 6000)]
+        paced_frames: usize,
+    },
     /// Measure the shift of every frame against a given template.
     Registration {
         /// The movie, TIFF.

@@ -365,12 +365,18 @@ fn measure(args: &BenchArgs) -> anyhow::Result<()> {
     let folder = std::env::temp_dir().join(format!("haltere-bench-{}", std::process::id()));
     let config = if args.config.model.is_some() { config } else { with_untrained_model(config, &folder)? };
     let out: &mut dyn Write = if args.json { &mut std::io::stderr() } else { &mut stdout() };
-    let results = bench::bench(&config, frames, args.hz, out);
+    let results = match args.part {
+        Some(BenchPart::Device { paced_frames }) => bench::bench_device(&config, frames, args.hz, paced_frames, out)
+            .and_then(|results| Ok(serde_json::to_string_pretty(&results)?)),
+        _ => {
+            bench::bench(&config, frames, args.hz, out).and_then(|results| Ok(serde_json::to_string_pretty(&results)?))
+        }
+    };
     // Only there if it was made for this bench.
     let _ = std::fs::remove_dir_all(&folder);
     let results = results?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
+        println!("{results}");
     }
     Ok(())
 }

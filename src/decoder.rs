@@ -2,12 +2,12 @@
 //!
 //! Why it exists: `run`, `embed` and `bench` must open a model in one way. What it must never do: open a socket.
 
-use crate::config::Config;
-use crate::encode::Encoder;
+use crate::config::{Config, Device, OnDeviceFault};
+use crate::encode::{EncodeError, Encoder, Place};
 use crate::frame::FIRST_GENERATION;
 use crate::model::{Manifest, Model};
-use crate::pipeline::{DriftSettings, PreviewSettings, Settings};
-use crate::preprocess::{self, Preprocess};
+use crate::pipeline::{DriftSettings, PreviewSettings, Settings, Standby};
+use crate::preprocess::{self, Chosen, Preprocess};
 use crate::publish::zmq::ModelTag;
 
 /// When the model's drift is told, in its frames.
@@ -26,6 +26,8 @@ pub struct Decoder {
     pub preprocess: Box<dyn Preprocess>,
     /// Tensor to embedding.
     pub encoder: Encoder,
+    /// Do both run on a device?
+    pub on_device: bool,
 }
 
 impl Decoder {
@@ -36,11 +38,41 @@ impl Decoder {
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         let model = Model::load(&config.model)?;
         model.refuse_ready_made(config.accept_ready_made_input)?;
-        let manifest = &model.manifest;
-        let encoder = Encoder::open(&model, config.compute.onnxruntime.as_deref(), config.compute.threads)?;
-        let preprocess =
-            preprocess::build(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, config.compute.device)?;
-        Ok(Self { model, preprocess, encoder })
+        let chosen = preprocess::choose(config.compute.device, &model.manifest.preprocess)?;
+        match Self::open_on(config, &model, &chosen) {
+            // Preprocessing on a device and encoding on the CPU would be slower than either; so `auto` takes neither half.
+            Err(error) if config.compute.device == Device::Auto && is_of_a_device(&error) => {
+                let why = format!("{error:#}");
+                Self::open_on(config, &model, &Chosen::cpu(why))
+            }
+            opened => opened,
+        }
+        .map(|(preprocess, encoder, on_device)| Self { model, preprocess, encoder, on_device })
+    }
+
+    fn open_on(
+        config: &Config,
+        model: &Model,
+        chosen: &Chosen,
+    ) -> anyhow::Result<(Box<dyn Preprocess>, Encoder, bool)> {
+        let (manifest, compute) = (&model.manifest, &config.compute);
+        let place = Place { threads: compute.threads, machine: chosen.machine.clone() };
+        let encoder = Encoder::open_on(model, compute.onnxruntime.as_deref(), &place)?;
+        let preprocess = preprocess::build_on(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, chosen)?;
+        Ok((preprocess, encoder, chosen.machine.is_some()))
+    }
+
+    /// What takes over when the device fails, if the configuration wants that.
+    ///
+    /// # Errors
+    /// As [`Decoder::open`].
+    pub fn standby(&self, config: &Config) -> anyhow::Result<Option<Box<Standby>>> {
+        if !self.on_device || config.compute.on_device_fault == OnDeviceFault::Stop {
+            return Ok(None);
+        }
+        let why = "the device that was chosen failed";
+        let (preprocess, encoder, _) = Self::open_on(config, &self.model, &Chosen::cpu(why))?;
+        Ok(Some(Box::new(Standby { preprocess, encoder })))
     }
 
     /// What the corridor must know of model and configuration.
@@ -56,6 +88,7 @@ impl Decoder {
             drift: drift_of(manifest),
             preview: config.publish.preview_every.map(|every| PreviewSettings { every, input: manifest.input }),
             needed_hz: manifest.frame_rate_hz * manifest.preprocess.average_frames as f64,
+            pulse: config.compute.pulse.filter(|_| self.on_device),
         }
     }
 
@@ -71,4 +104,10 @@ impl Decoder {
             trained: manifest.provenance.trained,
         }
     }
+}
+
+/// Would the CPU have done?
+fn is_of_a_device(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<EncodeError>().is_some_and(EncodeError::is_of_a_device)
+        || matches!(error.downcast_ref(), Some(preprocess::BuildError::Device(_)))
 }

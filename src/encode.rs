@@ -4,22 +4,29 @@
 //! What it must never do: allocate on the Rust side once it is made, choose another device than it was told, or run a model
 //! whose tensors differ from its manifest. Together with its `runtime` and the device code it is the only place with `unsafe`.
 
+mod device;
 mod runtime;
+mod session;
 mod signature;
+mod tensors;
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 
 use ort::AsPointer;
-use ort::session::{IoBinding, Session};
-use ort::value::Tensor as Value;
+use ort::session::{IoBinding, RunOptions, Session};
 
 pub use signature::{Signature, TensorInfo};
 
+use crate::cuda::Machine;
 use crate::frame::{Embedding, Tensor};
 use crate::model::Model;
+use device::DeviceSide;
 use runtime::Runtime;
-use signature::{Bound, Plan};
+use session::{allocator, open_session, provider};
+use signature::Plan;
+use tensors::{Tensors, values};
 
 /// Runs before the first frame: ONNX Runtime takes its memory and packs its weights in the first ones.
 const WARM_UP_RUNS: usize = 5;
@@ -29,10 +36,38 @@ pub struct Encoder {
     info: EncodeInfo,
     model: String,
     binding: IoBinding,
+    options: RunOptions,
     session: Session,
     tensors: Tensors,
+    /// Behind the session, whose stream is its machine's: fields are dropped in this order.
+    side: Side,
     window_frames: usize,
     frames_seen: usize,
+}
+
+/// Where the tensors lie.
+enum Side {
+    /// In host memory; `staging` is for a tensor that lies on a device.
+    Host {
+        staging: Vec<f32>,
+    },
+    Device(Box<DeviceSide>),
+}
+
+/// Where a model runs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Threads that compute on the CPU, at least 1.
+    pub threads: usize,
+    /// The device; `None` = the CPU.
+    pub machine: Option<Arc<dyn Machine>>,
+}
+
+impl Place {
+    /// The CPU.
+    pub const fn cpu(threads: usize) -> Self {
+        Self { threads, machine: None }
+    }
 }
 
 /// What runs the model, for people.
@@ -48,16 +83,6 @@ pub struct EncodeInfo {
     pub threads: usize,
     /// The file's inputs and outputs.
     pub signature: Signature,
-}
-
-/// The memory the session reads and writes, made once. `frames` is one frame (streaming) or the window, oldest first.
-struct Tensors {
-    frames: Value<f32>,
-    embedding: Value<f32>,
-    probabilities: Option<Value<f32>>,
-    novelty: Option<Value<f32>>,
-    /// What the session reads, what it wrote.
-    state: Option<(Value<f32>, Value<f32>)>,
 }
 
 /// A model that cannot be run.
@@ -96,6 +121,12 @@ pub enum EncodeError {
         /// `the frame`, `the embedding`, `the probabilities`, `the novelty` or `the state`.
         what: &'static str,
     },
+    /// The device failed, or what it needs is not there.
+    #[error("{cause}")]
+    Device {
+        /// Its words.
+        cause: String,
+    },
     /// The frame is not of the model's size.
     #[error("the frame has {found} values, the model takes {expected}")]
     Length {
@@ -111,6 +142,11 @@ impl EncodeError {
     pub fn is_survivable(&self) -> bool {
         matches!(self, Self::NonFinite { .. })
     }
+
+    /// True when it is a device that failed or is not there, and the CPU would have run the model.
+    pub fn is_of_a_device(&self) -> bool {
+        matches!(self, Self::Device { .. })
+    }
 }
 
 impl Encoder {
@@ -122,30 +158,58 @@ impl Encoder {
     /// # Errors
     /// Any [`EncodeError`].
     pub fn open(model: &Model, runtime: Option<&Path>, threads: usize) -> Result<Self, EncodeError> {
+        Self::open_on(model, runtime, &Place::cpu(threads))
+    }
+
+    /// As [`Encoder::open`], on a device.
+    ///
+    /// # Errors
+    /// Any [`EncodeError`]; [`EncodeError::Device`] names what the device lacks and the command that fetches it.
+    pub fn open_on(model: &Model, runtime: Option<&Path>, place: &Place) -> Result<Self, EncodeError> {
         let name = model.onnx_path.display().to_string();
-        let runtime = runtime::runtime(runtime)?;
-        let mut encoder = guarded(&name, || Self::bind(model, &name, &runtime, threads.max(1)))?;
+        let runtime = runtime::runtime(runtime, place.machine.is_some())?;
+        let mut encoder = guarded(&name, || Self::bind(model, &name, &runtime, place))?;
         for _ in 0..WARM_UP_RUNS {
             encoder.run()?;
+        }
+        if let Side::Device(side) = &encoder.side {
+            side.wait()?;
         }
         encoder.reset();
         Ok(encoder)
     }
 
-    fn bind(model: &Model, name: &str, runtime: &Runtime, threads: usize) -> Result<Self, EncodeError> {
-        let session = open_session(&model.onnx_path, runtime, threads).map_err(|e| session_error(name, &e))?;
+    fn bind(model: &Model, name: &str, runtime: &Runtime, place: &Place) -> Result<Self, EncodeError> {
+        let told = |e: ort::Error| session_error(name, &e);
+        let session = open_session(&model.onnx_path, runtime, place)
+            .map_err(|e| if provider(place).is_cuda() { session::device_error(name, runtime, &e) } else { told(e) })?;
         let signature = Signature::of(&session);
         let plan = Plan::new(name, &signature, &model.manifest)?;
-        let (binding, tensors) = bind_tensors(&session, &plan).map_err(|e| session_error(name, &e))?;
+        let memory = allocator(&session, place).map_err(told)?;
+        let memory = memory.as_ref().unwrap_or(session.allocator());
+        let (binding, mut tensors) = Tensors::bind(&session, memory, &plan).map_err(told)?;
+        let pixels = model.manifest.input.pixels();
+        let side = match &place.machine {
+            Some(machine) => Side::Device(Box::new(DeviceSide::new(machine, &tensors, pixels)?)),
+            None => {
+                tensors.clear();
+                Side::Host { staging: vec![0.0; pixels] }
+            }
+        };
         let info = EncodeInfo {
             runtime_version: runtime.version.clone(),
             runtime_path: runtime.path.clone(),
-            provider: "CPUExecutionProvider",
-            threads,
+            provider: provider(place).name(),
+            threads: place.threads.max(1),
             signature,
         };
+        let mut options = RunOptions::new().map_err(told)?;
+        if matches!(side, Side::Device(_)) {
+            // The device is waited for once, after the last kernel.
+            options.disable_device_sync().map_err(told)?;
+        }
         let window_frames = model.manifest.window_frames;
-        Ok(Self { info, model: name.into(), binding, session, tensors, window_frames, frames_seen: 0 })
+        Ok(Self { info, model: name.into(), binding, options, session, tensors, side, window_frames, frames_seen: 0 })
     }
 
     /// What runs the model.
@@ -155,10 +219,7 @@ impl Encoder {
 
     /// An embedding of the right sizes, to be written by [`Encoder::encode`].
     pub fn new_embedding(&self) -> Embedding {
-        let probabilities = self.tensors.probabilities.as_ref().map_or(0, |p| p.extract_tensor().1.len());
-        let values = self.tensors.embedding.extract_tensor().1.len();
-        let novelty = self.tensors.novelty.as_ref().map(|_| 0.0);
-        Embedding { values: vec![0.0; values], probabilities: vec![0.0; probabilities], novelty }
+        self.tensors.new_embedding()
     }
 
     /// Encodes one model frame: one step of a streaming model, or the window that ends with this frame.
@@ -169,11 +230,19 @@ impl Encoder {
     /// streaming model at once. A windowed model forgets a frame that was not a number at once, and one that made the
     /// network overflow when it leaves the window.
     pub fn encode(&mut self, input: &Tensor<'_>, into: &mut Embedding) -> Result<(), EncodeError> {
-        let Tensor::Host(frame) = *input;
-        finite(frame, "the frame")?;
-        self.tensors.accept(frame)?;
+        match &mut self.side {
+            Side::Host { staging } => {
+                let frame = input.to_host(staging).map_err(|cause| EncodeError::Device { cause })?;
+                finite(frame, "the frame")?;
+                self.tensors.accept(frame)?;
+            }
+            Side::Device(side) => side.accept(input)?,
+        }
         self.run()?;
-        self.tensors.deliver(into)?;
+        match &mut self.side {
+            Side::Host { .. } => self.tensors.deliver(into)?,
+            Side::Device(side) => side.deliver(into)?,
+        }
         self.frames_seen = self.frames_seen.saturating_add(1);
         Ok(())
     }
@@ -196,61 +265,27 @@ impl Encoder {
     /// Forgets state and window: a new animal.
     pub fn reset(&mut self) {
         self.frames_seen = 0;
-        self.tensors.frames.extract_tensor_mut().1.fill(0.0);
-        if let Some((before, _)) = &mut self.tensors.state {
-            before.extract_tensor_mut().1.fill(0.0);
+        match &self.side {
+            Side::Host { .. } => self.tensors.reset(),
+            // A device that fails here fails at the next frame, where it is told.
+            Side::Device(side) => drop(side.reset()),
         }
     }
 
     /// One run over the bound memory, by the C API because `Session::run_binding` allocates its list of outputs.
     #[allow(unsafe_code)]
     fn run(&mut self) -> Result<(), EncodeError> {
-        let (session, binding) = (self.session.ptr_mut(), self.binding.ptr());
-        // SAFETY: both pointers are valid: `session` and `binding` own them, and the binding belongs to this session. Every
-        // bound tensor was allocated by ONNX Runtime and lives in `self.tensors` and in the binding. `&mut self` keeps
-        // anybody else from running the session or touching the tensors meanwhile. Null options mean the default ones.
-        let status = unsafe { (ort::api().RunWithBinding)(session, std::ptr::null(), binding) };
+        let (session, options, binding) = (self.session.ptr_mut(), self.options.ptr(), self.binding.ptr());
+        // SAFETY: the pointers are valid: `session`, `options` and `binding` own them, and the binding belongs to this session.
+        // Every bound tensor was allocated by ONNX Runtime and lives in `self.tensors` and in the binding. `&mut self` keeps
+        // anybody else from running the session or touching the tensors meanwhile; on a device, what still runs on the
+        // stream when this returns is followed there by whatever touches them next.
+        let status = unsafe { (ort::api().RunWithBinding)(session, options, binding) };
         // SAFETY: the status was just returned by the API and is handed over once.
-        unsafe { ort::Error::result_from_status(status) }.map_err(|error| session_error(&self.model, &error))
-    }
-}
-
-impl Tensors {
-    /// Puts the frame where the session reads it.
-    fn accept(&mut self, frame: &[f32]) -> Result<(), EncodeError> {
-        let streaming = self.state.is_some();
-        let (shape, frames) = self.frames.extract_tensor_mut();
-        let window = if streaming { 1 } else { usize::try_from(shape[1]).unwrap_or(1) };
-        let (found, expected) = (frame.len(), frames.len() / window);
-        if found != expected {
-            return Err(EncodeError::Length { found, expected });
-        }
-        frames.copy_within(expected.., 0);
-        let newest = frames.len() - expected;
-        frames[newest..].copy_from_slice(frame);
-        Ok(())
-    }
-
-    /// Hands the outputs over and advances the state, or does neither.
-    fn deliver(&mut self, into: &mut Embedding) -> Result<(), EncodeError> {
-        let embedding = self.embedding.extract_tensor().1;
-        finite(embedding, "the embedding")?;
-        let probabilities = self.probabilities.as_ref().map_or(&[][..], |p| p.extract_tensor().1);
-        finite(probabilities, "the probabilities")?;
-        let novelty = self.novelty.as_ref().map_or(&[][..], |n| n.extract_tensor().1);
-        finite(novelty, "the novelty")?;
-        if let Some((before, after)) = &mut self.state {
-            let after = after.extract_tensor().1;
-            finite(after, "the state")?;
-            before.extract_tensor_mut().1.copy_from_slice(after);
-        }
-        // No allocation: an embedding of `new_embedding` has the room.
-        into.values.clear();
-        into.values.extend_from_slice(embedding);
-        into.probabilities.clear();
-        into.probabilities.extend_from_slice(probabilities);
-        into.novelty = novelty.first().copied();
-        Ok(())
+        unsafe { ort::Error::result_from_status(status) }.map_err(|error| match &self.side {
+            Side::Host { .. } => session_error(&self.model, &error),
+            Side::Device(_) => EncodeError::Device { cause: format!("{}: {}", self.model, error.message()) },
+        })
     }
 }
 
@@ -260,9 +295,9 @@ impl Tensors {
 /// [`EncodeError::Runtime`] or [`EncodeError::Session`].
 pub fn read_signature(onnx: &Path, runtime: Option<&Path>) -> Result<Signature, EncodeError> {
     let name = onnx.display().to_string();
-    let runtime = runtime::runtime(runtime)?;
+    let runtime = runtime::runtime(runtime, false)?;
     guarded(&name, || {
-        let session = open_session(onnx, &runtime, 1).map_err(|e| session_error(&name, &e))?;
+        let session = open_session(onnx, &runtime, &Place::cpu(1)).map_err(|e| session_error(&name, &e))?;
         Ok(Signature::of(&session))
     })
 }
@@ -279,42 +314,6 @@ fn guarded<T>(name: &str, open: impl FnOnce() -> Result<T, EncodeError>) -> Resu
 
 fn session_error(model: &str, error: &ort::Error) -> EncodeError {
     EncodeError::Session { model: model.into(), cause: error.message().into() }
-}
-
-fn open_session(onnx: &Path, runtime: &Runtime, threads: usize) -> ort::Result<Session> {
-    // Spinning threads meet everybody else's on a busy machine and gain nothing on a small graph.
-    let builder = Session::builder(&runtime.environment)?.with_intra_threads(threads)?.with_inter_threads(1)?;
-    builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?.commit_from_file(onnx)
-}
-
-/// Owned tensors only: `bind_input` dead-locks on borrowed ones (ort 2.0.0-rc.15).
-fn bind_tensors(session: &Session, plan: &Plan) -> ort::Result<(IoBinding, Tensors)> {
-    let mut binding = session.create_binding()?;
-    let make = |bound: &Bound| -> ort::Result<Value<f32>> {
-        let mut tensor = Value::new(session.allocator(), bound.shape.as_slice())?;
-        tensor.extract_tensor_mut().1.fill(0.0);
-        Ok(tensor)
-    };
-    let frames = make(&plan.frames)?;
-    binding.bind_input(plan.frames.name.as_str(), &frames)?;
-    let mut embedding = make(&plan.embedding)?;
-    binding.bind_output(plan.embedding.name.as_str(), &mut embedding)?;
-    let mut probabilities = plan.probabilities.as_ref().map(make).transpose()?;
-    if let (Some(tensor), Some(bound)) = (&mut probabilities, &plan.probabilities) {
-        binding.bind_output(bound.name.as_str(), tensor)?;
-    }
-    let mut novelty = plan.novelty.as_ref().map(make).transpose()?;
-    if let (Some(tensor), Some(bound)) = (&mut novelty, &plan.novelty) {
-        binding.bind_output(bound.name.as_str(), tensor)?;
-    }
-    let mut state = None;
-    if let Some((read, written)) = &plan.state {
-        let (before, mut after) = (make(read)?, make(written)?);
-        binding.bind_input(read.name.as_str(), &before)?;
-        binding.bind_output(written.name.as_str(), &mut after)?;
-        state = Some((before, after));
-    }
-    Ok((binding, Tensors { frames, embedding, probabilities, novelty, state }))
 }
 
 fn finite(values: &[f32], what: &'static str) -> Result<(), EncodeError> {

@@ -174,6 +174,11 @@ pub enum Event {
         /// The generation that it would have had.
         generation: u64,
     },
+    /// The GPU failed, and the CPU took over because the configuration says so; the cause is in the log. Everything is learnt anew.
+    DeviceFault {
+        /// The frame that was lost.
+        frame: u64,
+    },
     /// A device that decodes are relayed to does not take them (said when it begins; the status counts).
     OutletLost {
         /// The configuration's section.
@@ -256,6 +261,12 @@ impl std::fmt::Display for Event {
             Self::Swapped { generation } => write!(f, "another model took over: generation {generation}"),
             Self::SwapFailed { generation } => {
                 write!(f, "the model of generation {generation} failed on live frames: the old one goes on")
+            }
+            Self::DeviceFault { frame } => {
+                write!(
+                    f,
+                    "the device failed at frame {frame}: the CPU took over, template, F₀ and statistics are learnt anew"
+                )
             }
             Self::OutletLost { outlet } => {
                 write!(f, "the {outlet} outlet does not take decodes: what hangs on it keeps its last action")

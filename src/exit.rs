@@ -9,6 +9,7 @@ use crate::model::ModelError;
 use crate::model_command::CommandError;
 use crate::monitor::MonitorError;
 use crate::play::PlayError;
+use crate::preprocess::BuildError;
 use crate::publish::SinkError;
 use crate::simulate::RecipeError;
 use crate::simulate::write::WriteError;
@@ -40,7 +41,7 @@ pub enum ExitCode {
     Config = 3,
     /// The model or its manifest is wrong.
     Model = 4,
-    /// ONNX Runtime is missing, too old, or refuses the model.
+    /// ONNX Runtime, or the device that was asked for, is missing, too old, or refuses the model.
     OnnxRuntime = 5,
     /// Frames cannot be had: file unreadable, socket not to be opened.
     Source = 6,
@@ -70,6 +71,9 @@ impl ExitCode {
         if let Some(error) = cause.downcast_ref::<EncodeError>() {
             let wrong_model = matches!(error, EncodeError::Mismatch { .. });
             return Some(if wrong_model { Self::Model } else { Self::OnnxRuntime });
+        }
+        if let Some(BuildError::Device(_)) = cause.downcast_ref() {
+            return Some(Self::OnnxRuntime);
         }
         // Errors that only pass another one on do not show it in the chain.
         match cause.downcast_ref::<CommandError>() {

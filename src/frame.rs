@@ -241,7 +241,20 @@ pub struct FrameInfo {
 pub struct Frame {
     /// What is known of the frame.
     pub info: FrameInfo,
-    memory: Vec<CacheLine>,
+    memory: Memory,
+}
+
+/// Memory for pixels that somebody else took, such as memory that a GPU reads by itself. Aligned to 64 bytes.
+pub trait PixelMemory: Send {
+    /// All of it.
+    fn bytes(&self) -> &[u8];
+    /// All of it, to be written.
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+enum Memory {
+    Heap(Vec<CacheLine>),
+    Foreign(Box<dyn PixelMemory>),
 }
 
 /// Alignment unit of pixel memory: one cache line, one AVX-512 register.
@@ -263,12 +276,25 @@ impl Frame {
             series: None,
             series_began: false,
         };
-        Self { info, memory: vec![CacheLine([0; 64]); capacity_bytes.div_ceil(64)] }
+        Self { info, memory: Memory::Heap(vec![CacheLine([0; 64]); capacity_bytes.div_ceil(64)]) }
+    }
+
+    /// A slot in memory that somebody else took. Memory that is not aligned to 64 bytes is not used: the slot is then as
+    /// large, and on the heap.
+    pub fn in_memory(memory: Box<dyn PixelMemory>) -> Self {
+        let length = memory.bytes().len();
+        if memory.bytes().as_ptr().align_offset(64) != 0 {
+            return Self::with_capacity(length);
+        }
+        Self { memory: Memory::Foreign(memory), ..Self::with_capacity(0) }
     }
 
     /// Bytes this slot can hold.
     pub fn capacity_bytes(&self) -> usize {
-        self.memory.len() * 64
+        match &self.memory {
+            Memory::Heap(lines) => lines.len() * 64,
+            Memory::Foreign(memory) => memory.bytes().len(),
+        }
     }
 
     /// Bytes the frame occupies, by its shape and pixel type.
@@ -281,7 +307,11 @@ impl Frame {
     /// # Panics
     /// If `info` describes more than the slot holds; sources check that before they fill a slot.
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.memory)[..self.len_bytes()]
+        let all = match &self.memory {
+            Memory::Heap(lines) => bytemuck::cast_slice(lines),
+            Memory::Foreign(memory) => memory.bytes(),
+        };
+        &all[..self.len_bytes()]
     }
 
     /// The pixels as raw bytes, to be written by a source.
@@ -290,7 +320,11 @@ impl Frame {
     /// As [`Frame::bytes`].
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let length = self.len_bytes();
-        &mut bytemuck::cast_slice_mut(&mut self.memory)[..length]
+        let all = match &mut self.memory {
+            Memory::Heap(lines) => bytemuck::cast_slice_mut(lines),
+            Memory::Foreign(memory) => memory.bytes_mut(),
+        };
+        &mut all[..length]
     }
 
     /// The pixels with their type.
@@ -319,14 +353,49 @@ pub enum Pixels<'a> {
     F32(&'a [f32]),
 }
 
-/// One preprocessed frame, channels × height × width of the model, where the encoder wants it.
-///
-/// Device memory becomes a variant of its own when a device implementation of preprocessing exists.
+/// One preprocessed frame, channels × height × width of the model, C order, where the encoder wants it.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub enum Tensor<'a> {
-    /// In host memory, C order.
+    /// In host memory.
     Host(&'a [f32]),
+    /// In the memory of a GPU.
+    Cuda(&'a dyn DeviceTensor),
+}
+
+impl<'a> Tensor<'a> {
+    /// The values in host memory: where they are, or copied into `staging`, which has room for all of them.
+    ///
+    /// # Errors
+    /// The device's words.
+    pub fn to_host(&self, staging: &'a mut [f32]) -> Result<&'a [f32], String> {
+        match self {
+            Self::Host(values) => Ok(values),
+            Self::Cuda(tensor) => {
+                let length = tensor.len();
+                let staging = staging.get_mut(..length).ok_or("too little room for the tensor")?;
+                tensor.copy_to(staging).map(|()| &*staging)
+            }
+        }
+    }
+}
+
+/// A tensor in the memory of a GPU, finished: whatever is asked of its stream from now on sees it whole.
+pub trait DeviceTensor: fmt::Debug {
+    /// Where it lies, to the device.
+    fn address(&self) -> u64;
+    /// Its values.
+    fn len(&self) -> usize;
+    /// Has it none?
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Are all of them numbers?
+    fn is_finite(&self) -> bool;
+    /// Copies it to the host; waits for the device, so it is for pictures and tests, not for decodes.
+    ///
+    /// # Errors
+    /// The device's words.
+    fn copy_to(&self, into: &mut [f32]) -> Result<(), String>;
 }
 
 /// What the encoder says of one frame. Its memory is made once for a model and written in place.

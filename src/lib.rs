@@ -28,6 +28,7 @@ pub mod lane;
 pub mod rhythm;
 pub mod rt;
 
+pub mod cuda;
 pub mod preprocess;
 
 pub mod encode;

@@ -9,6 +9,7 @@ mod compute;
 mod drift;
 mod hand_over;
 mod preview;
+mod standby;
 mod swap;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,9 +23,9 @@ use crossbeam::queue::ArrayQueue;
 use crate::config::{self, Overload, Wait};
 use crate::encode::{EncodeError, Encoder};
 use crate::event::{Event, Reason};
-use crate::frame::{Arrived, Decode, FIRST_GENERATION};
+use crate::frame::{Arrived, Decode, FIRST_GENERATION, Frame};
 use crate::lane::{Bells, Consumer, Producer, Received, WhenFull, lane};
-use crate::preprocess::{Preprocess, Request};
+use crate::preprocess::{Preprocess, PreprocessError, Request};
 use crate::publish::zmq::ModelTag;
 use crate::publish::{Sink, SinkError};
 use crate::record::Recorder;
@@ -35,6 +36,7 @@ use crate::stats::{Stats, count, now_ns};
 pub use drift::DriftSettings;
 pub use preview::PreviewSettings;
 use preview::Previews;
+pub use standby::Standby;
 pub use swap::Swap;
 
 /// Decodes that may wait for the publish thread; it takes microseconds for each.
@@ -90,6 +92,8 @@ pub struct Settings {
     pub drift: Option<DriftSettings>,
     /// Pictures for people; `None` = none.
     pub preview: Option<PreviewSettings>,
+    /// A device without a frame gets something short to do this often; `None` = never.
+    pub pulse: Option<Duration>,
 }
 
 /// What the supervisor and the corridor share. Cloning gives another handle to the same line.
@@ -103,6 +107,8 @@ pub struct Line {
     pub requests: Arc<ArrayQueue<Request>>,
     /// A model that is to take over; one at a time.
     pub swaps: Arc<ArrayQueue<Box<Swap>>>,
+    /// What takes over when a device fails, put in before the start; without it the run ends.
+    pub standby: Arc<ArrayQueue<Box<Standby>>>,
     /// Models that were replaced or given up, to be dropped by the supervisor.
     pub retired: Arc<ArrayQueue<Box<Swap>>>,
     /// Every event once more, for the log.
@@ -120,6 +126,7 @@ impl Default for Line {
             stop: Arc::default(),
             requests: Arc::new(ArrayQueue::new(REQUESTS_WAITING_MAX)),
             swaps: Arc::new(ArrayQueue::new(1)),
+            standby: Arc::new(ArrayQueue::new(1)),
             retired: Arc::new(ArrayQueue::new(SWAPS_RETIRED_MAX)),
             log: Arc::new(ArrayQueue::new(EVENTS_WAITING_MAX)),
             events: Arc::new(ArrayQueue::new(EVENTS_WAITING_MAX)),
@@ -134,6 +141,9 @@ pub enum Failure {
     /// The source is gone for good.
     #[error("the source failed: {0}")]
     Source(#[from] SourceError),
+    /// The device that preprocesses failed.
+    #[error("preprocessing failed: {0}")]
+    Preprocess(#[from] PreprocessError),
     /// The model could not be run.
     #[error("the encoder failed: {0}")]
     Encode(#[from] EncodeError),
@@ -225,7 +235,9 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
     };
     let bytes = source.frame_bytes_max();
     let bells = Bells { filled: compute_idle.bell(), freed: ingest_idle.bell() };
-    let (frames_in, frames_out) = lane(settings.lane.depth_frames, when_full, bells, || Arrived::with_capacity(bytes));
+    // In memory that the device reads by itself, if there is one: a frame is then copied once, to the device.
+    let slot = || preprocess.frame_memory(bytes).map_or_else(|| Frame::with_capacity(bytes), Frame::in_memory);
+    let (frames_in, frames_out) = lane(settings.lane.depth_frames, when_full, bells, || Arrived::of(slot()));
     let bells = Bells { filled: publish_idle.bell(), freed: compute_idle.bell() };
     let (decodes_in, decodes_out) =
         lane(DECODES_WAITING_MAX, when_full, bells, || Decode::with_embedding(encoder.new_embedding()));

@@ -44,6 +44,9 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
     let mut line = Line::default();
     stop_on_signals(&line.stop)?;
     let decoder = Decoder::open(config)?;
+    if let Some(standby) = decoder.standby(config)? {
+        let _ = line.standby.push(standby);
+    }
     let denied = rt::try_out(&config.realtime);
     let warnings: Vec<String> =
         warnings.iter().map(ToString::to_string).chain(denied.iter().map(ToString::to_string)).collect();
@@ -245,7 +248,9 @@ fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
 
 fn log(event: &Event) {
     match event {
-        Event::Fault { .. } | Event::Stale { .. } | Event::RecordFailed => tracing::error!("{event}"),
+        Event::Fault { .. } | Event::DeviceFault { .. } | Event::Stale { .. } | Event::RecordFailed => {
+            tracing::error!("{event}")
+        }
         Event::SeriesBegan { .. }
         | Event::SeriesEnded
         | Event::Ready { .. }

@@ -60,7 +60,7 @@ fn what_was_typed_wrong_is_refused_before_anything_is_trained() {
     haltere("eval models/none.toml --mc2p flies").code(4).says(&["models/none.toml"]);
 }
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(feature = "train-cuda"))]
 #[test]
 fn a_gpu_that_this_build_cannot_use_names_the_build_that_can() {
     let refused = train("--mc2p flies --name gpu --device cuda").code(2);

@@ -79,7 +79,7 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
 }
 
 /// Frames until the decodes are no longer warm-up.
-fn warm_frames(decoder: &Decoder) -> usize {
+pub(super) fn warm_frames(decoder: &Decoder) -> usize {
     let manifest = &decoder.model.manifest;
     let p = &manifest.preprocess;
     let template = p.registration.as_ref().map_or(0, |r| r.template_frames * (1 + r.template_rounds));

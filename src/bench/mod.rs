@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod corridor;
+pub mod device;
 pub mod movie;
 pub mod registration;
 
@@ -108,6 +109,24 @@ fn bench_corridor(
         }
     }
     Ok(rows)
+}
+
+/// Measures the compute thread's work alone, from bytes to embedding, and on a device its floor. At `hz` no more than
+/// `paced_frames` frames: 20,000 at 30 Hz are eleven minutes.
+///
+/// # Errors
+/// When the device or the model cannot be had, or `out` cannot be written.
+pub fn bench_device(
+    config: &Config,
+    frames: usize,
+    hz: f64,
+    paced_frames: usize,
+    out: &mut dyn Write,
+) -> anyhow::Result<device::DeviceResults> {
+    writeln!(out, "{}; haltere {}; {SIDE_PX}×{SIDE_PX} u16", machine(), env!("CARGO_PKG_VERSION"))?;
+    let movie = Movie::new(SIDE_PX, CORRIDOR_FRAMES, SEED);
+    let exposed: Vec<Vec<u16>> = (0..CORRIDOR_FRAMES).map(|n| movie.expose(n, CORRIDOR_PHOTONS, SEED)).collect();
+    device::measure(config, (SIDE_PX, &exposed), (frames, hz, paced_frames), out)
 }
 
 /// Measures the shift of every frame of a recording against a template and writes `frame,dy,dx,peak,us`.

@@ -158,7 +158,7 @@ fn prove(
     let encoder = Encoder::open(changed, config.compute.onnxruntime.as_deref(), config.compute.threads)?;
     let preprocess =
         preprocess::build(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, config.compute.device)?;
-    let decoder = Decoder { model: changed.clone(), preprocess, encoder };
+    let decoder = Decoder { model: changed.clone(), preprocess, encoder, on_device: false };
     let again = gather(config, decoder, open()?, progress)?;
     let width = manifest.embedding;
     let raw = ArrayView2::from_shape((gathered.all.len() / width, width), &gathered.all)?;

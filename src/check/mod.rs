@@ -3,6 +3,7 @@
 //! Why it exists: a rig should fail at the desk and not under the fly. What it must never do: change anything that outlives
 //! it; sockets are bound and closed again, and nothing is sent.
 
+mod device;
 mod disk;
 mod machine;
 mod ports;
@@ -11,8 +12,8 @@ use std::fmt;
 use std::path::Path;
 
 use crate::cli::CheckArgs;
-use crate::config::{Config, ConfigError, Device, Warning};
-use crate::encode::{EncodeError, Encoder};
+use crate::config::{Config, ConfigError, Warning};
+use crate::encode::{EncodeError, EncodeInfo};
 use crate::exit::ExitCode;
 use crate::model::{InputOrigin, Kind, Manifest, Model, ModelError};
 
@@ -140,20 +141,15 @@ fn configuration(config: &Config, warnings: &[Warning]) -> Vec<Line> {
     std::iter::once(good).chain(noted).collect()
 }
 
-/// Model, ONNX Runtime and device: each needs the one before.
+/// Model, device and ONNX Runtime: each needs the one before.
 fn model(config: &Config) -> Vec<Line> {
-    let runtime = config.compute.onnxruntime.as_deref();
     let loaded = Model::load(&config.model);
     let loaded = loaded.and_then(|model| model.refuse_ready_made(config.accept_ready_made_input).map(|()| model));
     let mut lines = manifest_lines(&config.model, &loaded);
-    if let Ok(model) = &loaded {
-        let opened = Encoder::open(model, runtime, config.compute.threads);
-        lines.extend(runtime_lines(opened.as_ref().err()));
+    match &loaded {
+        Ok(model) => lines.extend(device::lines(config, model)),
+        Err(_) => lines.push(device::without_model(config.compute.device)),
     }
-    lines.push(match config.compute.device {
-        Device::Cpu => Line::good("device", "CPU, as configured"),
-        Device::Auto => Line::good("device", "CPU: this build has no other"),
-    });
     lines
 }
 
@@ -239,18 +235,23 @@ fn trained_lines(model: &Manifest) -> Vec<Line> {
     lines
 }
 
-fn runtime_lines(refused: Option<&EncodeError>) -> Vec<Line> {
-    match refused {
-        None => vec![Line::good("ONNX Runtime", "loaded; it opened and ran the model")],
-        Some(error @ EncodeError::Runtime { .. }) => {
+fn runtime_lines(opened: Result<&EncodeInfo, &EncodeError>) -> Vec<Line> {
+    match opened {
+        Ok(info) => {
+            let EncodeInfo { runtime_version, runtime_path, provider, .. } = info;
+            let found =
+                format!("{runtime_version} opened and ran the model by {provider} ({})", runtime_path.display());
+            vec![Line::good("ONNX Runtime", found)]
+        }
+        Err(error @ EncodeError::Runtime { .. }) => {
             let advice = "`make setup` (scripts/fetch-onnxruntime.sh) fetches it; elsewhere set `compute.onnxruntime`";
             vec![Line::fault("ONNX Runtime", error.to_string(), advice)]
         }
-        Some(error @ EncodeError::Mismatch { .. }) => {
+        Err(error @ EncodeError::Mismatch { .. }) => {
             let advice = "export the model anew, or write its manifest anew with `haltere model adopt`";
             vec![Line::fault("model", error.to_string(), advice)]
         }
-        Some(error) => {
+        Err(error) => {
             let advice = "does the file pass `onnx.checker`, and is ONNX Runtime 1.24 or newer?";
             vec![Line::fault("ONNX Runtime", error.to_string(), advice)]
         }

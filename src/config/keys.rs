@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::endpoint::Endpoint;
 use super::raw::path_of;
 use super::template::Template;
-use super::{Attach, Config, Device, NewSeries, Overload, Pattern, SerialWrite, Wait};
+use super::{Attach, Config, Device, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait};
 use crate::frame::Name;
 use crate::session::Compression;
 
@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Address { word: Option<&'static str> },
     /// A filter of the `tracing` crate.
     Filter,
+    /// A [`Device`].
+    Device,
     /// `true` or `false`.
     Switch,
     /// One of these words, in the order of the enum's variants.
@@ -115,6 +117,7 @@ impl Kind {
             Self::Endpoint { word } => format!("an endpoint in quotes, such as \"tcp://127.0.0.1:5710\"{}", or(word)),
             Self::Address { word } => format!("an address and a port, such as \"127.0.0.1:9000\"{}", or(word)),
             Self::Filter => "a log level (\"error\", \"warn\", \"info\", \"debug\", \"trace\") or a filter".to_owned(),
+            Self::Device => "\"cpu\", \"cuda\", \"cuda:1\" (a number, 0 to 63) or \"auto\"".to_owned(),
             Self::Switch => "true or false".to_owned(),
             Self::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
         }
@@ -158,6 +161,7 @@ impl Kind {
             Self::Name => drop(text.parse::<Name>().map_err(|e| because(e.to_string()))?),
             Self::Endpoint { .. } => drop(text.parse::<Endpoint>().map_err(|e| because(e.to_string()))?),
             Self::Address { .. } => drop(text.parse::<SocketAddr>().map_err(|_| self.refuse(format!("\"{text}\"")))?),
+            Self::Device => drop(text.parse::<Device>().map_err(|()| self.refuse(format!("\"{text}\"")))?),
             Self::Filter => check_filter(&text).map_err(because)?,
             Self::Template => check_plain(&text, false)
                 .and_then(|()| text.parse::<Template>().map(drop).map_err(|e| e.to_string()))
@@ -263,10 +267,10 @@ fn choice(words: &'static [&'static str], at: usize) -> Value {
 }
 
 const PATTERNS: &[&str] = &["sub", "pull"];
+const FAULTS: &[&str] = &["stop", "cpu"];
 const ATTACH: &[&str] = &["bind", "connect"];
 const NEW_SERIES: &[&str] = &["keep", "reset"];
 const OVERLOADS: &[&str] = &["skip-to-latest", "wait"];
-const DEVICES: &[&str] = &["cpu", "auto"];
 const SERIAL_WRITES: &[&str] = &["change", "every"];
 const COMPRESSIONS: &[&str] = &["none", "lz4"];
 const WAITS: &[&str] = &["spin", "yield", "park", "anticipate"];
@@ -356,9 +360,9 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "compute.device",
-        kind: Kind::Choice(DEVICES),
-        set: |c, v| put_choice(&mut c.compute.device, v, &[Device::Cpu, Device::Auto]),
-        get: |c| choice(DEVICES, c.compute.device as usize),
+        kind: Kind::Device,
+        set: |c, v| c.compute.device = v.text().and_then(|text| text.parse().ok()).unwrap_or(c.compute.device),
+        get: |c| Value::Text(c.compute.device.to_string()),
     },
     Key {
         name: "compute.threads",
@@ -371,6 +375,18 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Path { word: Some("search") },
         set: |c, v| c.compute.onnxruntime = path_of(v),
         get: |c| c.compute.onnxruntime.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
+    },
+    Key {
+        name: "compute.on_device_fault",
+        kind: Kind::Choice(FAULTS),
+        set: |c, v| put_choice(&mut c.compute.on_device_fault, v, &[OnDeviceFault::Stop, OnDeviceFault::Cpu]),
+        get: |c| choice(FAULTS, c.compute.on_device_fault as usize),
+    },
+    Key {
+        name: "compute.pulse_ms",
+        kind: Kind::Integer { min: 1, max: 1000, unit: " ms", word: Some("off") },
+        set: |c, v| c.compute.pulse = v.number().and_then(|n| u64::try_from(n).ok()).map(Duration::from_millis),
+        get: |c| c.compute.pulse.map_or(Value::Word("off"), ms),
     },
     Key {
         name: "realtime.ingest_core",

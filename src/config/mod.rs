@@ -13,8 +13,10 @@ mod keys;
 mod raw;
 pub mod template;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::frame::Name;
@@ -141,8 +143,22 @@ pub struct Compute {
     pub device: Device,
     /// Threads of ONNX Runtime; 1 is steadiest.
     pub threads: usize,
-    /// ONNX Runtime's shared library; `None` = `ORT_DYLIB_PATH`, then beside the executable, then `.runtime/`.
+    /// ONNX Runtime's shared library; `None` = `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` for a CUDA
+    /// device, then `.runtime/`.
     pub onnxruntime: Option<PathBuf>,
+    /// What a failing device means.
+    pub on_device_fault: OnDeviceFault,
+    /// A CUDA device without a frame gets something short to do this often; `None` = never.
+    pub pulse: Option<Duration>,
+}
+
+/// What a device that fails in mid-run means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDeviceFault {
+    /// The run ends with its cause; the fail-safe is published.
+    Stop,
+    /// The CPU takes over, warming up anew, and an event says so.
+    Cpu,
 }
 
 /// Which device preprocesses and encodes.
@@ -150,8 +166,41 @@ pub struct Compute {
 pub enum Device {
     /// The CPU.
     Cpu,
+    /// The CUDA device of this number.
+    Cuda(usize),
     /// The best there is; the log says which and why.
     Auto,
+}
+
+/// Highest number of a CUDA device.
+const CUDA_ORDINAL_MAX: usize = 63;
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(0) => f.write_str("cuda"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            "auto" => Ok(Self::Auto),
+            _ => {
+                let ordinal =
+                    text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).filter(|n| *n <= CUDA_ORDINAL_MAX);
+                ordinal.map(Self::Cuda).ok_or(())
+            }
+        }
+    }
 }
 
 /// Real-time rights and habits. What is denied is a named warning, never a failure.
@@ -297,7 +346,13 @@ impl Default for Config {
                 new_series: NewSeries::Keep,
             },
             lane: Lane { depth_frames: 4, overload: Overload::SkipToLatest },
-            compute: Compute { device: Device::Auto, threads: 1, onnxruntime: None },
+            compute: Compute {
+                device: Device::Auto,
+                threads: 1,
+                onnxruntime: None,
+                on_device_fault: OnDeviceFault::Stop,
+                pulse: Some(Duration::from_millis(2)),
+            },
             realtime: Realtime {
                 ingest_core: None,
                 compute_core: None,

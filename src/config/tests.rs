@@ -68,6 +68,7 @@ fn every_word_of_every_choice_survives_printing_and_reading() {
         let words = match key.kind {
             keys::Kind::Choice(words) => words.to_vec(),
             keys::Kind::Switch => vec!["true", "false"],
+            keys::Kind::Device => vec!["cpu", "cuda", "cuda:1", "cuda:63", "auto"],
             keys::Kind::Integer { word, .. } | keys::Kind::Path { word } | keys::Kind::Endpoint { word } => {
                 word.into_iter().collect()
             }
@@ -78,6 +79,14 @@ fn every_word_of_every_choice_survives_printing_and_reading() {
             let printed = (key.get)(&config).to_toml();
             assert_eq!(printed.trim_matches('"'), word, "{}", key.name);
         }
+    }
+}
+
+#[test]
+fn a_device_that_cannot_be_is_refused_with_what_can() {
+    for text in ["gpu", "cuda:", "cuda:64", "cuda:-1", "CUDA"] {
+        let said = load_with("", &[], &[&format!("compute.device={text}")]).unwrap_err();
+        assert!(said.contains(&format!("\"{text}\"")) && said.contains("\"cuda:1\""), "{said}");
     }
 }
 

@@ -28,8 +28,9 @@ pub(super) struct Runtime {
 /// Kept for the life of the process: ONNX Runtime allows one environment, and `ort` cannot make a second one.
 static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
-/// The one runtime of this process; `wanted` or the search decides which library only the first time.
-pub(super) fn runtime(wanted: Option<&Path>) -> Result<Runtime, EncodeError> {
+/// The one runtime of this process; `wanted` or the search decides which library only the first time. With `cuda` the one that
+/// has the CUDA provider is looked for first.
+pub(super) fn runtime(wanted: Option<&Path>, cuda: bool) -> Result<Runtime, EncodeError> {
     let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(runtime) = slot.as_ref() {
         return match wanted {
@@ -43,7 +44,7 @@ pub(super) fn runtime(wanted: Option<&Path>) -> Result<Runtime, EncodeError> {
     }
     let path = match wanted {
         Some(path) => existing(path, "")?,
-        None => search()?,
+        None => search(cuda)?,
     };
     Ok(slot.insert(load(path)?).clone())
 }
@@ -66,15 +67,17 @@ fn existing(path: &Path, origin: &str) -> Result<PathBuf, EncodeError> {
     }
 }
 
-/// `ORT_DYLIB_PATH`, then beside the executable, then `.runtime/`. A variable that names nothing is an error, not a hint.
-fn search() -> Result<PathBuf, EncodeError> {
+/// `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` if CUDA is wanted, then `.runtime/`. A variable that names
+/// nothing is an error, not a hint.
+fn search(cuda: bool) -> Result<PathBuf, EncodeError> {
     if let Some(named) = std::env::var_os("ORT_DYLIB_PATH").filter(|v| !v.is_empty()) {
         return existing(Path::new(&named), ", which ORT_DYLIB_PATH names");
     }
     let file = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let executable = std::env::current_exe().ok();
     let beside = executable.as_deref().and_then(Path::parent).map(|folder| folder.join(&file));
-    let places: Vec<PathBuf> = beside.into_iter().chain([Path::new(".runtime").join(&file)]).collect();
+    let folders = [".runtime-gpu", ".runtime"].into_iter().skip(usize::from(!cuda));
+    let places: Vec<PathBuf> = beside.into_iter().chain(folders.map(|folder| Path::new(folder).join(&file))).collect();
     match places.iter().find(|place| place.is_file()) {
         Some(place) => existing(place, ""),
         None => {
@@ -92,11 +95,32 @@ fn load(path: PathBuf) -> Result<Runtime, EncodeError> {
     if minor.is_none_or(|minor| minor < MINOR_MIN) {
         return Err(failed(format!("{shown} is version {version}; 1.{MINOR_MIN} or newer is needed: {REMEDY}")));
     }
+    preload(&path);
     let builder = ort::init_from(&path).map_err(|error| failed(format!("{error}: {REMEDY}")))?;
     let environment = builder.with_name("haltere").with_telemetry(false).build();
     let environment = environment.map_err(|error| failed(format!("{shown}: {error}")))?;
     Ok(Runtime { environment, path, version })
 }
+
+/// Loads the CUDA libraries that lie beside the runtime, for good: its CUDA provider asks the system for them by name, and finds
+/// those that are loaded. One that cannot be loaded is missed, and named, when the provider is opened.
+#[cfg(all(feature = "cuda", unix))]
+#[allow(unsafe_code)]
+fn preload(runtime: &Path) {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    let Some(folder) = runtime.parent() else { return };
+    for name in ort::ep::cuda::CUDA_DYLIBS.iter().chain(ort::ep::cuda::CUDNN_DYLIBS) {
+        let path = folder.join(name);
+        if complete(&path).is_ok() {
+            // SAFETY: NVIDIA's libraries have no requirements on who loads them; the user put them beside the runtime.
+            let loaded = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) };
+            loaded.into_iter().for_each(std::mem::forget);
+        }
+    }
+}
+
+#[cfg(not(all(feature = "cuda", unix)))]
+fn preload(_runtime: &Path) {}
 
 /// The system's loader maps a library without looking at its length and dies (SIGBUS) of a truncated one. The tables of an
 /// ELF file say how long it must be; other formats are left to the loader.

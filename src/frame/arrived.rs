@@ -97,7 +97,12 @@ pub struct Arrived {
 impl Arrived {
     /// A slot for a frame of at most `capacity_bytes` of pixels.
     pub fn with_capacity(capacity_bytes: usize) -> Self {
-        Self { frame: Frame::with_capacity(capacity_bytes), arrival: 0, requests: Requests::default() }
+        Self::of(Frame::with_capacity(capacity_bytes))
+    }
+
+    /// A slot around a frame's memory.
+    pub fn of(frame: Frame) -> Self {
+        Self { frame, arrival: 0, requests: Requests::default() }
     }
 }
 

@@ -58,7 +58,17 @@ pub(super) fn compute(
     let mut hand_over = HandOver::new(shared.line.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     let decodes_actions = shared.settings.decodes_actions;
-    let mut running = Running { preprocess, encoder, generation: FIRST_GENERATION, decodes_actions, shadow: None };
+    let standby = shared.line.standby.pop();
+    let mut running = Running {
+        preprocess,
+        encoder,
+        generation: FIRST_GENERATION,
+        decodes_actions,
+        shadow: None,
+        standby,
+        spent: None,
+    };
+    let mut pulse = Pulse::new(shared.settings.pulse);
     while !decodes.is_closed() {
         while let Some(request) = shared.line.requests.pop() {
             since.add(request);
@@ -90,10 +100,12 @@ pub(super) fn compute(
                 if hand_over.frame(frames, number, shared) {
                     since = Requests::default();
                 }
-                stepped?;
+                stepped.or_else(|failure| running.fall_back(failure, number, shared))?;
             }
-            Received::Empty if anticipates => prepare(&mut rhythm, &mut running, idle),
-            Received::Empty => idle.idle(IDLE_MAX),
+            Received::Empty => {
+                let pause = pulse.beat(&mut running);
+                if anticipates { prepare(&mut rhythm, &mut running, idle, pause) } else { idle.idle(pause) }
+            }
             Received::Closed => break,
         }
     }
@@ -106,10 +118,10 @@ fn before(slot: &Arrived, shared: &Shared<'_>) -> impl Iterator<Item = Request> 
     slot.requests.iter().chain(new_animal.then_some(Request::Reset))
 }
 
-/// Idles towards the next frame: asleep, then once through code and data, then awake.
-fn prepare(rhythm: &mut Rhythm, running: &mut Running<'_>, idle: &Idle) {
+/// Idles towards the next frame, no longer than `pause` at a time: asleep, then once through code and data, then awake.
+fn prepare(rhythm: &mut Rhythm, running: &mut Running<'_>, idle: &Idle, pause: Duration) {
     match rhythm.advise(now_ns()) {
-        Advice::Sleep(ns) => idle.idle(IDLE_MAX.min(Duration::from_nanos(ns))),
+        Advice::Sleep(ns) => idle.idle(pause.min(Duration::from_nanos(ns))),
         Advice::Warm => {
             running.preprocess.keep_warm();
             running.encoder.keep_warm();
@@ -118,9 +130,33 @@ fn prepare(rhythm: &mut Rhythm, running: &mut Running<'_>, idle: &Idle) {
     }
 }
 
+/// Gives an idle device something to do, every so often.
+struct Pulse {
+    every: Option<Duration>,
+    due_ns: u64,
+}
+
+impl Pulse {
+    const fn new(every: Option<Duration>) -> Self {
+        Self { every, due_ns: 0 }
+    }
+
+    /// A beat, if one is due. How long may now be slept.
+    fn beat(&mut self, running: &mut Running<'_>) -> Duration {
+        let Some(every) = self.every else { return IDLE_MAX };
+        let now_ns = now_ns();
+        if now_ns >= self.due_ns {
+            running.preprocess.rest();
+            self.due_ns = now_ns + every.as_nanos() as u64;
+        }
+        IDLE_MAX.min(every)
+    }
+}
+
 fn carry_out(request: Request, running: &mut Running<'_>, judge: &mut Judge, shared: &Shared<'_>) {
     running.preprocess.request(request);
     running.shadow.iter_mut().for_each(|shadow| shadow.request(request));
+    running.prepare_standby(request);
     if request == Request::Reset {
         running.encoder.reset();
         judge.forget_drift(shared);
@@ -147,10 +183,11 @@ fn step(
     }
     let prepared = match running.preprocess.apply(frame) {
         Ok(prepared) => prepared,
-        Err(refusal) => {
+        Err(refusal) if refusal.is_survivable() => {
             refuse(&refusal, shared);
             return Ok(());
         }
+        Err(fault) => return Err(fault.into()),
     };
     let prepared_ns = now_ns();
     count(&stats.preprocessed, 1);
@@ -253,6 +290,8 @@ fn refuse(refusal: &PreprocessError, shared: &Shared<'_>) {
         PreprocessError::Channel { .. } => (&stats.refused_channel, Reason::Channel),
         PreprocessError::Side { .. } => (&stats.refused_geometry, Reason::Shape),
         PreprocessError::Geometry { .. } => (&stats.refused_geometry, Reason::Geometry),
+        // Ends the run, or is dealt with, before it comes here.
+        PreprocessError::Device(_) => return,
     };
     count(counter, 1);
     let so_far = counter.load(Relaxed);

@@ -62,18 +62,22 @@ pub(super) struct Photographer<'a> {
     frame_due_ns: u64,
     template_due_ns: u64,
     generation: u64,
+    /// For a tensor that lies on a device.
+    staging: Vec<f32>,
 }
 
 impl<'a> Photographer<'a> {
-    pub(super) const fn new(settings: Option<PreviewSettings>, previews: &'a Previews) -> Self {
-        Self { settings, previews, frame_due_ns: 0, template_due_ns: 0, generation: 0 }
+    pub(super) fn new(settings: Option<PreviewSettings>, previews: &'a Previews) -> Self {
+        let staging = vec![0.0; settings.map_or(0, |settings| settings.input.pixels())];
+        Self { settings, previews, frame_due_ns: 0, template_due_ns: 0, generation: 0, staging }
     }
 
     /// Takes a picture of the model's input if one is due, by the time of receipt: no clock is read.
     pub(super) fn frame(&mut self, info: &FrameInfo, tensor: &Tensor<'_>) {
         let now_ns = info.t_received_ns;
         let Some(settings) = self.settings.filter(|_| now_ns >= self.frame_due_ns) else { return };
-        let Tensor::Host(pixels) = tensor;
+        // A device that fails here will fail, and be told, at the next frame.
+        let Ok(pixels) = tensor.to_host(&mut self.staging) else { return };
         let Some(mut slot) = self.previews.free.pop() else { return };
         slot.take(Picture::Frame, info, pixels, settings.input);
         self.frame_due_ns = now_ns + settings.every.as_nanos() as u64;

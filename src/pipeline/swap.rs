@@ -10,6 +10,7 @@ use crate::frame::{Embedding, Frame, Tensor};
 use crate::preprocess::{Preprocess, Request};
 use crate::publish::zmq::ModelTag;
 
+use super::standby::Standby;
 use super::{DriftSettings, Shared};
 
 /// A model that was loaded, checked and warmed; after the swap, the one that it replaced.
@@ -33,6 +34,10 @@ pub(super) struct Running<'a> {
     pub generation: u64,
     pub decodes_actions: bool,
     pub shadow: Option<Shadow>,
+    /// Takes over when the device fails.
+    pub standby: Option<Box<Standby>>,
+    /// What failed.
+    pub spent: Option<Box<Standby>>,
 }
 
 /// A model on trial.
@@ -114,6 +119,8 @@ impl Running<'_> {
         if let Some(preprocess) = &mut swap.preprocess {
             std::mem::swap(self.preprocess, preprocess);
         }
+        // What stands by is the model before; from now on a failing device ends the run.
+        self.standby = None;
         self.generation = swap.tag.generation;
         self.decodes_actions = swap.decodes_actions;
         shared.tell(Event::Swapped { generation: self.generation });

@@ -7,50 +7,86 @@
 
 use super::simd::Simd;
 
-/// The group being filled.
-pub struct Average {
-    simd: Simd,
+/// Which frame is which of its group: the decision alone, for whoever does the sums.
+pub(super) struct Group {
     wanted: usize,
     frames: usize,
     first_number: u64,
     last_number: u64,
+}
+
+/// One frame's place in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The first of its group.
+    pub begins: bool,
+    /// The last of its group.
+    pub full: bool,
+}
+
+impl Group {
+    pub(super) fn new(wanted: usize) -> Self {
+        Self { wanted, frames: 0, first_number: 0, last_number: 0 }
+    }
+
+    /// Throws a half-filled group away.
+    pub(super) fn forget(&mut self) {
+        self.frames = 0;
+    }
+
+    /// Takes the number of the next frame.
+    pub(super) fn take(&mut self, number: u64) -> Place {
+        let backwards = number <= self.last_number;
+        if self.frames > 0 && (backwards || number - self.first_number >= 2 * self.wanted as u64) {
+            self.forget();
+        }
+        let begins = self.frames == 0;
+        if begins {
+            self.first_number = number;
+        }
+        self.last_number = number;
+        self.frames += 1;
+        let full = self.frames >= self.wanted;
+        if full {
+            self.frames = 0;
+        }
+        Place { begins, full }
+    }
+}
+
+/// The group being filled.
+pub struct Average {
+    simd: Simd,
+    group: Group,
     sum: Vec<f32>,
 }
 
 impl Average {
     /// For `wanted` frames of `pixels` values each.
     pub fn new(simd: Simd, wanted: usize, pixels: usize) -> Self {
-        Self { simd, wanted, frames: 0, first_number: 0, last_number: 0, sum: vec![0.0; pixels] }
+        Self { simd, group: Group::new(wanted), sum: vec![0.0; pixels] }
     }
 
     /// Throws a half-filled group away.
     pub fn forget(&mut self) {
-        self.frames = 0;
+        self.group.forget();
     }
 
     /// Takes a frame; true when `image` now holds the mean of a full group.
     pub fn add(&mut self, number: u64, image: &mut [f32]) -> bool {
-        if self.wanted == 1 {
+        if self.group.wanted == 1 {
             return true;
         }
-        let backwards = number <= self.last_number;
-        if self.frames > 0 && (backwards || number - self.first_number >= 2 * self.wanted as u64) {
-            self.forget();
-        }
-        if self.frames == 0 {
-            self.first_number = number;
+        let place = self.group.take(number);
+        if place.begins {
             self.sum.copy_from_slice(image);
         } else {
             self.simd.run(accumulate, (&mut self.sum[..], &*image));
         }
-        self.last_number = number;
-        self.frames += 1;
-        if self.frames < self.wanted {
-            return false;
+        if place.full {
+            self.simd.run(mean, (&self.sum[..], 1.0 / self.group.wanted as f32, image));
         }
-        self.simd.run(mean, (&self.sum[..], 1.0 / self.wanted as f32, image));
-        self.frames = 0;
-        true
+        place.full
     }
 }
 

@@ -17,29 +17,97 @@
 use super::parameters::{Baseline as Parameters, Estimator};
 use super::simd::Simd;
 
+/// What one frame does to F₀: the decision alone, for whoever keeps F₀.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Step {
+    /// `running-minimum`: the frame goes to `slot` of the ring, of which `filled` slots are then averaged.
+    Minimum {
+        slot: usize,
+        filled: usize,
+        /// The average starts the minimum.
+        begins: bool,
+    },
+    /// `running-quantile`.
+    Quantile {
+        /// The frame starts F₀.
+        begins: bool,
+        alpha: f64,
+        gain: f64,
+    },
+}
+
+/// Counts frames and says what each does.
+pub(super) struct Pace {
+    /// Frames seen since the last forgetting.
+    frames: u64,
+    rule: Rule,
+}
+
+enum Rule {
+    Minimum { frames: u64 },
+    Quantile { alpha: f64, warm_frames: u64 },
+}
+
+impl Pace {
+    pub(super) fn new(parameters: &Parameters, frame_rate_hz: f64) -> Self {
+        let rule = match parameters.estimator {
+            Estimator::RunningMinimum => Rule::Minimum { frames: parameters.average_frames as u64 },
+            Estimator::RunningQuantile => {
+                let frames = parameters.time_constant_s as f64 * frame_rate_hz;
+                Rule::Quantile { alpha: 1.0 - (-1.0 / frames).exp(), warm_frames: frames.ceil() as u64 }
+            }
+        };
+        Self { frames: 0, rule }
+    }
+
+    /// Begins anew with the next frame.
+    pub(super) fn forget(&mut self) {
+        self.frames = 0;
+    }
+
+    /// Has F₀ seen enough frames to be believed?
+    pub(super) fn is_warm(&self) -> bool {
+        let (Rule::Minimum { frames: wanted } | Rule::Quantile { warm_frames: wanted, .. }) = self.rule;
+        self.frames >= wanted
+    }
+
+    /// One more frame.
+    pub(super) fn step(&mut self) -> Step {
+        let index = self.frames;
+        self.frames += 1;
+        match self.rule {
+            Rule::Minimum { frames } => {
+                let (slot, filled) = ((index % frames) as usize, self.frames.min(frames) as usize);
+                // The first full average starts the minimum.
+                Step::Minimum { slot, filled, begins: index < frames }
+            }
+            Rule::Quantile { alpha, .. } => {
+                let alpha = alpha.max(1.0 / self.frames as f64);
+                Step::Quantile { begins: index == 0, alpha, gain: (4.0 * alpha).min(1.0) }
+            }
+        }
+    }
+}
+
 /// F₀ of every pixel of the model's frame.
 pub struct Baseline {
     simd: Simd,
     floor: f32,
     /// In f64: a leak of a millionth per frame is below the resolution of f32.
     f0: Vec<f64>,
-    /// Frames seen since the last forgetting.
-    frames: u64,
+    pace: Pace,
     method: Method,
 }
 
 enum Method {
     Minimum {
         leak: f64,
-        frames: usize,
-        /// The last `frames` frames, oldest overwritten.
+        /// The last frames, oldest overwritten.
         ring: Vec<f32>,
         average: Vec<f32>,
     },
     Quantile {
         quantile: f64,
-        alpha: f64,
-        warm_frames: u64,
         /// Running mean of |F − F₀|.
         deviation: Vec<f64>,
     },
@@ -51,60 +119,45 @@ impl Baseline {
         let method = match parameters.estimator {
             Estimator::RunningMinimum => Method::Minimum {
                 leak: parameters.leak_per_s as f64 / frame_rate_hz,
-                frames: parameters.average_frames,
                 ring: vec![0.0; parameters.average_frames * pixels],
                 average: vec![0.0; pixels],
             },
             Estimator::RunningQuantile => {
-                let frames = parameters.time_constant_s as f64 * frame_rate_hz;
-                Method::Quantile {
-                    quantile: parameters.quantile as f64,
-                    alpha: 1.0 - (-1.0 / frames).exp(),
-                    warm_frames: frames.ceil() as u64,
-                    deviation: vec![0.0; pixels],
-                }
+                Method::Quantile { quantile: parameters.quantile as f64, deviation: vec![0.0; pixels] }
             }
         };
-        Self { simd, floor: parameters.floor_counts, f0: vec![0.0; pixels], frames: 0, method }
+        let pace = Pace::new(parameters, frame_rate_hz);
+        Self { simd, floor: parameters.floor_counts, f0: vec![0.0; pixels], pace, method }
     }
 
     /// Begins anew with the next frame.
     pub fn forget(&mut self) {
         // Everything else is written before it is read again.
-        self.frames = 0;
+        self.pace.forget();
     }
 
     /// Has F₀ seen enough frames to be believed?
     pub fn is_warm(&self) -> bool {
-        match &self.method {
-            Method::Minimum { frames, .. } => self.frames >= *frames as u64,
-            Method::Quantile { warm_frames, .. } => self.frames >= *warm_frames,
-        }
+        self.pace.is_warm()
     }
 
     /// Learns from one frame.
     pub fn learn(&mut self, image: &[f32]) {
-        let index = self.frames;
-        self.frames += 1;
-        match &mut self.method {
-            Method::Minimum { leak, frames, ring, average } => {
-                let slot = (index % *frames as u64) as usize;
+        match (self.pace.step(), &mut self.method) {
+            (Step::Minimum { slot, filled, begins }, Method::Minimum { leak, ring, average }) => {
                 ring[slot * image.len()..(slot + 1) * image.len()].copy_from_slice(image);
-                let filled = self.frames.min(*frames as u64) as usize;
                 self.simd.run(mean_of_ring, (&ring[..filled * image.len()], &mut average[..]));
-                // The first full average starts the minimum.
-                let start = index < *frames as u64;
-                self.simd.run(minimum, (&mut self.f0[..], &average[..], start, *leak, self.floor as f64));
+                self.simd.run(minimum, (&mut self.f0[..], &average[..], begins, *leak, self.floor as f64));
             }
-            Method::Quantile { deviation, .. } if index == 0 => {
+            (Step::Quantile { begins: true, .. }, Method::Quantile { deviation, .. }) => {
                 deviation.fill(0.0);
                 self.f0.iter_mut().zip(image).for_each(|(f0, &x)| *f0 = x as f64);
             }
-            Method::Quantile { quantile, alpha, deviation, .. } => {
-                let alpha = alpha.max(1.0 / self.frames as f64);
-                let gain = (4.0 * alpha).min(1.0);
+            (Step::Quantile { alpha, gain, .. }, Method::Quantile { quantile, deviation }) => {
                 self.simd.run(follow, (&mut self.f0[..], &mut deviation[..], image, *quantile, alpha, gain));
             }
+            // Pace and method are made of the same parameters.
+            (Step::Minimum { .. }, Method::Quantile { .. }) | (Step::Quantile { .. }, Method::Minimum { .. }) => {}
         }
     }
 

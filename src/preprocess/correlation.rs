@@ -15,7 +15,7 @@ use super::kernels::{
 use super::spectrum::{Axis, Spectrum};
 
 /// Energy per frequency, relative to the light of the image, under which there is nothing but rounding errors.
-const BLANK: f32 = 1e-6;
+pub(super) const BLANK: f32 = 1e-6;
 /// Newton steps from the parabola's peak; the second already changes nothing above 1e-4 px.
 const STEPS: usize = 2;
 
@@ -92,10 +92,14 @@ fn minus(f: Complex32, y: Complex32, factor: Complex32) -> Complex32 {
 
 /// A template, ready to be multiplied with: `conj(T) g / √|T|`.
 pub(super) struct Reference {
-    values: Vec<f32>,
-    weights: [Vec<f32>; 2],
-    energy: f32,
-    blank: bool,
+    /// Laid out as [`Planes`].
+    pub values: Vec<f32>,
+    /// Of every frequency of each axis; a real image's kx = 0 column holds every wave twice, and counts half.
+    pub weights: [Vec<f32>; 2],
+    /// Σ g |T|.
+    pub energy: f32,
+    /// There is nothing in it.
+    pub blank: bool,
 }
 
 impl Reference {

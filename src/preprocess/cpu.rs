@@ -31,7 +31,7 @@ pub struct CpuPreprocess {
     input: Shape,
     frame_rate_hz: f64,
     simd: Simd,
-    device: &'static str,
+    device: String,
     /// Kept here as well, because it may be asked before the first frame.
     frozen: bool,
     /// Made at the first frame of an animal, because the geometry is known only then.
@@ -40,29 +40,34 @@ pub struct CpuPreprocess {
 
 impl CpuPreprocess {
     /// For checked parameters, a model frame of shape `input`, and `frame_rate_hz` model frames per second.
-    pub(super) fn new(parameters: &Parameters, input: Shape, frame_rate_hz: f64, device: &'static str) -> Self {
+    pub(super) fn new(parameters: &Parameters, input: Shape, frame_rate_hz: f64, device: String) -> Self {
         let parameters = parameters.clone();
         Self { parameters, input, frame_rate_hz, simd: Simd::detect(), device, frozen: false, animal: None }
     }
+}
 
-    fn check(&self, info: &FrameInfo) -> Result<(), PreprocessError> {
-        let (shape, parameters) = (info.shape, &self.parameters);
-        let registered = parameters.registration.as_ref().map(|r| r.channel);
-        let wanted = parameters.channels.iter().copied().chain(registered).max().unwrap_or(0);
-        if wanted >= shape.channels {
-            return Err(PreprocessError::Channel { found: shape.channels, wanted });
+/// Refuses a frame that does not fit the parameters or differs from what the present animal began with.
+pub(super) fn check_frame(
+    parameters: &Parameters,
+    animal: Option<(Shape, PixelType)>,
+    info: &FrameInfo,
+) -> Result<(), PreprocessError> {
+    let shape = info.shape;
+    let registered = parameters.registration.as_ref().map(|r| r.channel);
+    let wanted = parameters.channels.iter().copied().chain(registered).max().unwrap_or(0);
+    if wanted >= shape.channels {
+        return Err(PreprocessError::Channel { found: shape.channels, wanted });
+    }
+    let (height, width, min, max) = (shape.height, shape.width, side_px_min(parameters), SIDE_PX_MAX);
+    if [height, width].iter().any(|side| !(min..=max).contains(side)) {
+        return Err(PreprocessError::Side { height, width, min, max });
+    }
+    match animal {
+        Some((known, pixel_type)) if (known, pixel_type) != (shape, info.pixel_type) => {
+            let found = format!("{shape} {}", info.pixel_type);
+            Err(PreprocessError::Geometry { found, expected: format!("{known} {pixel_type}") })
         }
-        let (height, width, min, max) = (shape.height, shape.width, side_px_min(parameters), SIDE_PX_MAX);
-        if [height, width].iter().any(|side| !(min..=max).contains(side)) {
-            return Err(PreprocessError::Side { height, width, min, max });
-        }
-        match &self.animal {
-            Some(animal) if (animal.shape, animal.pixel_type) != (shape, info.pixel_type) => {
-                let found = format!("{shape} {}", info.pixel_type);
-                Err(PreprocessError::Geometry { found, expected: format!("{} {}", animal.shape, animal.pixel_type) })
-            }
-            _ => Ok(()),
-        }
+        _ => Ok(()),
     }
 }
 
@@ -94,7 +99,7 @@ impl Preprocess for CpuPreprocess {
     }
 
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
-        self.check(&frame.info)?;
+        check_frame(&self.parameters, self.animal.as_ref().map(|a| (a.shape, a.pixel_type)), &frame.info)?;
         let make = || {
             let mut animal = Animal::new(&self.parameters, self.input, self.frame_rate_hz, self.simd, &frame.info);
             animal.normalise.iter_mut().for_each(|n| n.freeze(self.frozen));
@@ -119,7 +124,7 @@ impl Preprocess for CpuPreprocess {
     }
 
     fn device(&self) -> &str {
-        self.device
+        &self.device
     }
 }
 
@@ -127,6 +132,18 @@ impl Preprocess for CpuPreprocess {
 struct Plane {
     channel: usize,
     light: Vec<f32>,
+}
+
+/// Frame channels that are converted: the model's in its order, then the one registration needs if it is none of them; and
+/// which of them line phase and shift are measured on.
+pub(super) fn planes(parameters: &Parameters) -> (Vec<usize>, usize) {
+    let mut channels = parameters.channels.clone();
+    let guide_channel = parameters.registration.as_ref().map_or(channels[0], |r| r.channel);
+    if !channels.contains(&guide_channel) {
+        channels.push(guide_channel);
+    }
+    let guide = channels.iter().position(|&c| c == guide_channel).unwrap_or(0);
+    (channels, guide)
 }
 
 /// Memory and everything learnt of one animal.
@@ -157,12 +174,7 @@ struct Animal {
 impl Animal {
     fn new(parameters: &Parameters, input: Shape, frame_rate_hz: f64, simd: Simd, info: &FrameInfo) -> Self {
         let Shape { height, width, .. } = info.shape;
-        let mut channels = parameters.channels.clone();
-        let guide_channel = parameters.registration.as_ref().map_or(channels[0], |r| r.channel);
-        if !channels.contains(&guide_channel) {
-            channels.push(guide_channel);
-        }
-        let guide = channels.iter().position(|&c| c == guide_channel).unwrap_or(0);
+        let (channels, guide) = planes(parameters);
         let plane = |channel| Plane { channel, light: vec![0.0; height * width] };
         let (from, to) = ((height, width), (input.height, input.width));
         let is_piecewise = parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some());

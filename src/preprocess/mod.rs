@@ -10,6 +10,7 @@ pub mod baseline;
 pub mod convert;
 mod correlation;
 mod cpu;
+mod cuda;
 mod kernels;
 pub mod line_phase;
 pub mod normalise;
@@ -23,8 +24,11 @@ mod spectrum;
 pub mod template;
 pub mod tracker;
 
+use std::sync::Arc;
+
 use crate::config::Device;
-use crate::frame::{Frame, Observation, SIDE_PX_MAX, Shape, Tensor};
+use crate::cuda::{Fault, Machine};
+use crate::frame::{Frame, Observation, PixelMemory, SIDE_PX_MAX, Shape, Tensor};
 use parameters::{Estimator, ParameterError, Parameters};
 
 pub use crate::frame::Request;
@@ -38,7 +42,7 @@ pub struct Prepared<'a> {
     pub tensor: Option<Tensor<'a>>,
 }
 
-/// A frame that preprocessing cannot take. The corridor counts it by reason and goes on.
+/// A frame that preprocessing cannot take: the corridor counts it by reason and goes on. Or a device that failed: it ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PreprocessError {
     /// Fewer channels than the model reads.
@@ -71,6 +75,16 @@ pub enum PreprocessError {
         /// What was there before.
         expected: String,
     },
+    /// The device failed. What was learnt on it is lost.
+    #[error(transparent)]
+    Device(#[from] Fault),
+}
+
+impl PreprocessError {
+    /// True when the next frame may well succeed.
+    pub fn is_survivable(&self) -> bool {
+        !matches!(self, Self::Device(_))
+    }
 }
 
 /// What frames are registered on.
@@ -100,6 +114,20 @@ pub trait Preprocess: Send {
     /// Runs once through the code and data of a frame and forgets the result, so that they are in the caches when the next
     /// one comes. Changes nothing.
     fn keep_warm(&mut self) {}
+
+    /// Something short for the device to do while there is no frame, so that it does not slow down. Changes nothing.
+    fn rest(&mut self) {}
+
+    /// Memory for a frame of up to `bytes` that this implementation reads fastest; `None` = any memory.
+    fn frame_memory(&self, _bytes: usize) -> Option<Box<dyn PixelMemory>> {
+        None
+    }
+
+    /// Bytes that the kernels of one frame move at least, and how many kernels there are; `None` on the CPU and before the first
+    /// frame. For the floor that the bench prints.
+    fn device_work(&self) -> Option<(usize, usize)> {
+        None
+    }
 
     /// The registration template in use; `None` before there is one, while a new one is built, and without registration.
     fn template(&self) -> Option<Template<'_>> {
@@ -145,11 +173,64 @@ pub enum BuildError {
         /// What it would take.
         bytes: usize,
     },
+    /// A device was asked for and cannot be had.
+    #[error(transparent)]
+    Device(#[from] Fault),
+    /// A device was asked for, for a model that only the CPU can preprocess.
+    #[error(
+        "the model's preprocess.registration.piecewise has no CUDA implementation: set compute.device = \"cpu\" (or \"auto\")"
+    )]
+    Piecewise,
 }
 
-/// Builds preprocessing for a model: its parameters, the shape of its frame, its frame rate (after averaging).
+/// Where preprocessing and encoding run.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The device; `None` = the CPU.
+    pub machine: Option<Arc<dyn Machine>>,
+    /// Why, for people; empty where there was nothing to choose.
+    pub why: String,
+}
+
+impl Chosen {
+    /// The CPU, because of `why`.
+    pub fn cpu(why: impl Into<String>) -> Self {
+        Self { machine: None, why: why.into() }
+    }
+}
+
+/// The one place that chooses a device, for a model of these parameters. `Auto` takes the best there is and says why.
 ///
-/// The one place that chooses a device; `Auto` takes the best that this build has, and [`Preprocess::device`] says why.
+/// # Errors
+/// [`BuildError::Device`] or [`BuildError::Piecewise`] when a device was asked for that cannot be had.
+pub fn choose(device: Device, parameters: &Parameters) -> Result<Chosen, BuildError> {
+    let piecewise = parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some());
+    match device {
+        Device::Cpu => Ok(Chosen::cpu("")),
+        Device::Cuda(_) if piecewise => Err(BuildError::Piecewise),
+        Device::Cuda(ordinal) => open(ordinal).map(|machine| Chosen { machine: Some(machine), why: String::new() }),
+        Device::Auto if piecewise => Ok(Chosen::cpu("the model registers piecewise, which CUDA preprocessing cannot")),
+        Device::Auto => Ok(match open(0) {
+            Ok(machine) => Chosen { machine: Some(machine), why: "the first CUDA device".to_owned() },
+            Err(BuildError::Device(fault)) => Chosen::cpu(fault.cause),
+            Err(other) => Chosen::cpu(other.to_string()),
+        }),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn open(ordinal: usize) -> Result<Arc<dyn Machine>, BuildError> {
+    Ok(crate::cuda::open(ordinal)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open(ordinal: usize) -> Result<Arc<dyn Machine>, BuildError> {
+    let cause = "this build has no CUDA: build it with `--features cuda`".to_owned();
+    Err(Fault { device: format!("CUDA device {ordinal}"), doing: "looking for it", cause }.into())
+}
+
+/// Builds preprocessing for a model: its parameters, the shape of its frame, its frame rate (after averaging), where `device`
+/// leads to. [`Preprocess::device`] says where and why.
 ///
 /// # Errors
 /// Any [`BuildError`], before the first frame.
@@ -160,15 +241,33 @@ pub fn build(
     device: Device,
 ) -> Result<Box<dyn Preprocess>, BuildError> {
     parameters.check()?;
+    build_on(parameters, input, frame_rate_hz, &choose(device, parameters)?)
+}
+
+/// As [`build`], where it was chosen before.
+///
+/// # Errors
+/// Any [`BuildError`], before the first frame.
+pub fn build_on(
+    parameters: &Parameters,
+    input: Shape,
+    frame_rate_hz: f64,
+    chosen: &Chosen,
+) -> Result<Box<dyn Preprocess>, BuildError> {
+    parameters.check()?;
     check_input(parameters, input)?;
     if !(frame_rate_hz > 0.0 && frame_rate_hz <= 1e5) {
         return Err(BuildError::FrameRate(frame_rate_hz));
     }
-    let name = match device {
-        Device::Cpu => "CPU",
-        Device::Auto => "CPU: this build has no CUDA preprocessing",
+    let Chosen { machine, why } = chosen;
+    let Some(machine) = machine else {
+        let name = if why.is_empty() { "CPU".to_owned() } else { format!("CPU: {why}") };
+        return Ok(Box::new(cpu::CpuPreprocess::new(parameters, input, frame_rate_hz, name)));
     };
-    Ok(Box::new(cpu::CpuPreprocess::new(parameters, input, frame_rate_hz, name)))
+    if parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some()) {
+        return Err(BuildError::Piecewise);
+    }
+    Ok(Box::new(cuda::CudaPreprocess::new(parameters, input, frame_rate_hz, machine.clone(), why)?))
 }
 
 fn check_input(parameters: &Parameters, input: Shape) -> Result<(), BuildError> {

@@ -12,21 +12,72 @@ use super::simd::Simd;
 /// Lanes of the sums over a plane: fixed, so that the order of summation does not depend on the vector unit.
 const LANES: usize = 8;
 
+/// Which frames are learnt from: the decision alone, for whoever keeps the statistics.
+pub(super) struct Census {
+    warmup_frames: u64,
+    freeze_after_frames: u64,
+    /// Model frames in the statistics.
+    frames: u64,
+    frozen_by_count: bool,
+    frozen_on_request: bool,
+}
+
+impl Census {
+    pub(super) fn new(parameters: &Parameters) -> Self {
+        Self {
+            warmup_frames: parameters.warmup_frames as u64,
+            freeze_after_frames: parameters.freeze_after_frames as u64,
+            frames: 0,
+            frozen_by_count: false,
+            frozen_on_request: false,
+        }
+    }
+
+    /// Begins anew, unless frozen on request; true when the statistics must be forgotten.
+    pub(super) fn forget(&mut self) -> bool {
+        if self.frozen_on_request {
+            return false;
+        }
+        self.frames = 0;
+        self.frozen_by_count = false;
+        true
+    }
+
+    pub(super) fn freeze(&mut self, frozen: bool) {
+        self.frozen_on_request = frozen;
+        self.frozen_by_count &= frozen;
+    }
+
+    pub(super) fn is_warm(&self) -> bool {
+        self.frames >= self.warmup_frames
+    }
+
+    /// Model frames in the statistics.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// One more frame: is it learnt from?
+    pub(super) fn learns(&mut self) -> bool {
+        if self.frozen_on_request || self.frozen_by_count {
+            return false;
+        }
+        self.frames += 1;
+        self.frozen_by_count = self.frames == self.freeze_after_frames;
+        true
+    }
+}
+
 /// Statistics of every pixel, or of every channel.
 pub struct Normalise {
     simd: Simd,
     scope: Scope,
     plane: usize,
-    warmup_frames: u64,
-    freeze_after_frames: u64,
     sd_floor: f64,
-    /// Model frames in the statistics.
-    frames: u64,
+    census: Census,
     mean: Vec<f64>,
     /// Sum of squared distances from the mean.
     m2: Vec<f64>,
-    frozen_by_count: bool,
-    frozen_on_request: bool,
 }
 
 impl Normalise {
@@ -37,49 +88,41 @@ impl Normalise {
             simd,
             scope: parameters.scope,
             plane,
-            warmup_frames: parameters.warmup_frames as u64,
-            freeze_after_frames: parameters.freeze_after_frames as u64,
             sd_floor: parameters.sd_floor as f64,
-            frames: 0,
+            census: Census::new(parameters),
             mean: vec![0.0; groups],
             m2: vec![0.0; groups],
-            frozen_by_count: false,
-            frozen_on_request: false,
         }
     }
 
     /// Begins the statistics anew, unless they are frozen on request: frozen means frozen.
     pub fn forget(&mut self) {
-        if self.frozen_on_request {
-            return;
+        if self.census.forget() {
+            self.mean.fill(0.0);
+            self.m2.fill(0.0);
         }
-        self.frames = 0;
-        self.frozen_by_count = false;
-        self.mean.fill(0.0);
-        self.m2.fill(0.0);
     }
 
     /// Stops the update, or resumes it (also after `freeze_after_frames`).
     pub fn freeze(&mut self, frozen: bool) {
-        self.frozen_on_request = frozen;
-        self.frozen_by_count &= frozen;
+        self.census.freeze(frozen);
     }
 
     /// Do the statistics rest on enough frames to be believed?
     pub fn is_warm(&self) -> bool {
-        self.frames >= self.warmup_frames
+        self.census.is_warm()
     }
 
     /// Learns from one frame, unless frozen.
     pub fn learn(&mut self, image: &[f32]) {
-        if self.frozen_on_request || self.frozen_by_count {
+        let before = self.census.frames() as f64;
+        if !self.census.learns() {
             return;
         }
-        let before = self.frames as f64;
-        self.frames += 1;
+        let frames = self.census.frames() as f64;
         match self.scope {
             Scope::Pixel => {
-                self.simd.run(learn_pixels, (&mut self.mean[..], &mut self.m2[..], image, 1.0 / self.frames as f64));
+                self.simd.run(learn_pixels, (&mut self.mean[..], &mut self.m2[..], image, 1.0 / frames));
             }
             Scope::Channel => {
                 let groups = self.mean.iter_mut().zip(&mut self.m2).zip(image.chunks_exact(self.plane));
@@ -87,17 +130,16 @@ impl Normalise {
                     let (plane_mean, plane_m2) = self.simd.run(moments, plane);
                     // Chan's rule for joining two samples, of before · n and n values.
                     let (n, distance) = (self.plane as f64, plane_mean - *mean);
-                    *mean += distance / self.frames as f64;
-                    *m2 += plane_m2 + distance * distance * n * before / self.frames as f64;
+                    *mean += distance / frames;
+                    *m2 += plane_m2 + distance * distance * n * before / frames;
                 }
             }
         }
-        self.frozen_by_count = self.frames == self.freeze_after_frames;
     }
 
     /// Normalises one frame in place.
     pub fn apply(&self, image: &mut [f32]) {
-        let frames = self.frames.max(1) as f64;
+        let frames = self.census.frames().max(1) as f64;
         match self.scope {
             Scope::Pixel => {
                 self.simd.run(apply_pixels, (&self.mean[..], &self.m2[..], 1.0 / frames, self.sd_floor, image));
@@ -228,15 +270,15 @@ mod tests {
             let mut normalise = Normalise::new(&counted, Simd::detect(), 1, 2);
             let images = images(8, 2);
             images.iter().for_each(|image| normalise.learn(image));
-            assert_eq!(normalise.frames, 5);
+            assert_eq!(normalise.census.frames(), 5);
             normalise.freeze(false);
             images.iter().for_each(|image| normalise.learn(image));
-            assert_eq!(normalise.frames, 13, "resumed for good after freezing by count");
+            assert_eq!(normalise.census.frames(), 13, "resumed for good after freezing by count");
             normalise.freeze(true);
             let before = normalise.mean.clone();
             images.iter().for_each(|image| normalise.learn(image));
             normalise.forget();
-            assert_eq!((normalise.frames, &normalise.mean), (13, &before));
+            assert_eq!((normalise.census.frames(), &normalise.mean), (13, &before));
         }
     }
 

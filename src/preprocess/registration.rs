@@ -43,6 +43,28 @@ pub struct Registrar {
     /// tenths of a per cent, more on small frames; how much depends on the scene, so it is measured on the template itself.
     correction: [[f32; 2]; 2],
     copy: Vec<f32>,
+    /// Counts the templates that were set.
+    templates: u64,
+}
+
+/// The geometry of a registration, for an implementation on a device.
+pub(super) struct Blueprint<'a> {
+    /// Axes, and the spectrum of an image of ones.
+    pub spectrum: &'a Spectrum,
+    /// Layout of kept spectra.
+    pub grid: &'a Grid,
+    /// Largest lag searched, px.
+    pub reach: usize,
+}
+
+/// The template in use, for an implementation on a device.
+pub(super) struct Standard<'a> {
+    /// Template spectrum with its weights and energy.
+    pub reference: &'a Reference,
+    /// Subtracted from every image.
+    pub offset: f32,
+    /// From measured to true shift.
+    pub correction: [[f32; 2]; 2],
 }
 
 impl Registrar {
@@ -62,9 +84,20 @@ impl Registrar {
             offset: 0.0,
             correction: IDENTITY,
             copy: vec![0.0; height * width],
+            templates: 0,
             spectrum,
             grid,
         }
+    }
+
+    pub(super) fn blueprint(&self) -> Blueprint<'_> {
+        Blueprint { spectrum: &self.spectrum, grid: &self.grid, reach: self.correlator.reach }
+    }
+
+    /// The template in use, and how many were set so far.
+    pub(super) fn standard(&self) -> Option<(Standard<'_>, u64)> {
+        let reference = self.reference.as_ref()?;
+        Some((Standard { reference, offset: self.offset, correction: self.correction }, self.templates))
     }
 
     /// Makes `image` (height × width, C order, finite, dark-subtracted light) the template. Allocates nothing.
@@ -76,6 +109,7 @@ impl Registrar {
             self.reference = Some(reference);
         }
         self.calibrate(image);
+        self.templates += 1;
     }
 
     /// Measures displaced copies of the template, and inverts what it finds.

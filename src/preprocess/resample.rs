@@ -24,8 +24,7 @@ struct Axis {
 
 impl Axis {
     fn new(from: usize, to: usize) -> Self {
-        // A box of b pixels touches at most ⌈b⌉ + 1 of them.
-        let taps = (box_px(from, to).ceil() as usize + 1).min(from);
+        let taps = taps(from, to);
         Self { from, to, taps, first: vec![0; to], weights: vec![0.0; to * taps] }
     }
 
@@ -50,6 +49,11 @@ impl Axis {
             }
         }
     }
+}
+
+/// Frame pixels that make an output pixel along one axis: a box of b pixels touches at most ⌈b⌉ + 1 of them.
+pub(super) fn taps(from: usize, to: usize) -> usize {
+    (box_px(from, to).ceil() as usize + 1).min(from)
 }
 
 /// Side of the averaging box, frame px.

@@ -34,9 +34,9 @@ pub(super) struct Axis {
     /// Kept frequencies: 0 to `kept − 1` of each sign.
     pub kept: usize,
     /// Low pass, centred between `taps.len() / 2 − 1` and `taps.len() / 2` or so: the same for every image.
-    taps: Vec<f32>,
+    pub taps: Vec<f32>,
     /// One almost everywhere, falling to zero at the edges.
-    window: Vec<f32>,
+    pub window: Vec<f32>,
 }
 
 impl Axis {

@@ -105,17 +105,40 @@ impl Tracker {
     /// Takes one frame: against the template, if there is one, and into the template that is being built, if one is.
     pub fn follow(&mut self, image: &[f32]) -> Option<Tracked> {
         let tracked = self.is_ready().then(|| self.measure(image));
+        self.learn(image, tracked);
+        tracked
+    }
+
+    /// Lets one frame, of which `tracked` was measured, flow into the template that is being built or refreshed.
+    pub(super) fn learn(&mut self, image: &[f32], tracked: Option<Tracked>) {
         if !self.builder.ready() {
             self.builder.add(image, &mut self.registrar);
             if self.builder.ready() {
                 self.take_over(tracked.is_some());
             }
-        } else if let Some(Tracked { shift, doubtful: false }) = tracked.filter(|t| self.refreshes && !t.shift.at_bound)
-        {
+        } else if let Some(Tracked { shift, .. }) = tracked.filter(|t| self.refreshes_by(t)) {
             self.builder.refresh(image, &shift, &mut self.registrar);
             self.hand_template_to_blocks();
         }
-        tracked
+    }
+
+    /// Would `learn` look at the image?
+    pub(super) fn learns(&self, tracked: Option<Tracked>) -> bool {
+        !self.builder.ready() || tracked.is_some_and(|t| self.refreshes_by(&t))
+    }
+
+    fn refreshes_by(&self, tracked: &Tracked) -> bool {
+        self.refreshes && !tracked.doubtful && !tracked.shift.at_bound
+    }
+
+    /// What measures shifts, for whoever measures elsewhere.
+    pub(super) fn registrar(&self) -> &Registrar {
+        &self.registrar
+    }
+
+    /// Where the template lies, and the shift that is believed: what they sum up to is undone.
+    pub(super) fn place_px(&self) -> ([f32; 2], [f32; 2]) {
+        (self.origin_px, self.believed_px)
     }
 
     /// Measures and forgets: only caches and scratch memory are other than before.
@@ -127,18 +150,24 @@ impl Tracker {
 
     fn measure(&mut self, image: &[f32]) -> Tracked {
         let measured = self.registrar.estimate(image);
-        let doubtful = measured.peak < self.peak_min;
-        if !doubtful {
-            self.believed_px = [measured.dy, measured.dx];
-        }
-        let shift = Shift { dy: self.believed_px[0], dx: self.believed_px[1], ..measured };
+        let tracked = self.believe(measured);
+        let Tracked { shift, doubtful } = tracked;
         if let Some(blocks) = self.piecewise.as_mut().filter(|_| !doubtful) {
             let shifts = blocks.registrar.estimate(image, &shift);
             for (total, shift) in blocks.shifts_px.iter_mut().zip(shifts) {
                 *total = [shift[0] + self.origin_px[0], shift[1] + self.origin_px[1]];
             }
         }
-        Tracked { shift, doubtful }
+        tracked
+    }
+
+    /// Believes a measurement, or the one before it.
+    pub(super) fn believe(&mut self, measured: Shift) -> Tracked {
+        let doubtful = measured.peak < self.peak_min;
+        if !doubtful {
+            self.believed_px = [measured.dy, measured.dx];
+        }
+        Tracked { shift: Shift { dy: self.believed_px[0], dx: self.believed_px[1], ..measured }, doubtful }
     }
 
     /// The new template is in use from the next frame on; it lies where the former one does not.

@@ -124,12 +124,12 @@ fn settings(method: Method, seed: u64, learn: &LearnArgs) -> anyhow::Result<Trai
 fn device(asked: TrainDevice) -> anyhow::Result<Device> {
     match asked {
         TrainDevice::Cpu => Ok(Device::flex()),
-        #[cfg(feature = "cuda")]
+        #[cfg(feature = "train-cuda")]
         TrainDevice::Cuda => Ok(Device::cuda(0)),
-        #[cfg(not(feature = "cuda"))]
+        #[cfg(not(feature = "train-cuda"))]
         TrainDevice::Cuda => Err(usage(
             "--device cuda: this haltere was built without CUDA training; build it with `cargo build --release --features \
-             cuda` on a machine with an NVIDIA driver, or leave --device out"
+             train-cuda` on a machine with an NVIDIA driver, or leave --device out"
                 .to_owned(),
         )),
     }

@@ -80,6 +80,7 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::Recovered { .. } => "recovered",
         Event::Swapped { .. } => "swapped",
         Event::SwapFailed { .. } => "swap_failed",
+        Event::DeviceFault { .. } => "device_fault",
         Event::OutletLost { .. } => "outlet_lost",
         Event::OutletBack { .. } => "outlet_back",
         Event::Request { .. } => "request",
@@ -111,6 +112,7 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         | Event::Ready { frame }
         | Event::NonFiniteEmbedding { frame }
         | Event::ShiftAtBound { frame }
+        | Event::DeviceFault { frame }
         | Event::Recovered { frame } => map.serialize_entry("frame", frame),
         Event::FrameRateOff { measured_hz, needed_hz } => {
             map.serialize_entry("measured_hz", measured_hz)?;

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Everything that only a machine with an NVIDIA GPU can show, in one call of under ten minutes (after the build):
+#
+#   benches/gpu.sh            conformance on the device, latency, rate, floor, idle slow-down, one training step
+#   benches/gpu.sh --full     20,000 frames also at 30 Hz, which alone takes eleven minutes
+#
+# Needs: a driver of version 580 or newer, a Rust toolchain, a C++ compiler, python3 with pip. Fetches the GPU libraries
+# (scripts/fetch-onnxruntime-gpu.sh). Prints a table and writes it to benches/results/YYYY-MM-<gpu>.md. What is not there
+# (compute-sanitizer, PyTorch) is skipped, with a line that says so. Until such a file is there, haltere has not run on a GPU.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+paced=4500
+[ "${1:-}" = --full ] && paced=20000
+
+command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1 || {
+  echo "benches/gpu.sh cannot run here: there is no NVIDIA GPU, or no driver (nvidia-smi does not answer)." >&2
+  echo "What a machine without one can check, \`make test\` checks: the kernels compile, and do on the CPU what the oracle does." >&2
+  exit 1
+}
+capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1)
+[ "${capability%%.*}" -gt 7 ] || [ "$capability" = 7.5 ] || { echo "compute capability $capability: 7.5 or newer is needed" >&2; exit 1; }
+
+scripts/fetch-onnxruntime-gpu.sh
+scripts/fetch-onnxruntime.sh
+echo "building (the first time this takes long; what follows takes under ten minutes)"
+cargo build --release --locked --bin haltere --bench registration
+cargo test --release --locked --test conformance --no-run
+haltere=target/release/haltere
+export ORT_DYLIB_PATH=$PWD/.runtime-gpu/libonnxruntime.so
+
+name=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
+results=benches/results/$(date +%Y-%m)-$(echo "$name" | tr 'A-Z ' 'a-z-' | tr -cd 'a-z0-9-').md
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+{
+  echo "# On a GPU: $name"
+  echo
+  echo "$(date +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(uname -sr)"
+  echo
+  echo '```text'
+  nvidia-smi --query-gpu=index,name,driver_version,compute_cap,clocks.sm,clocks.max.sm,power.draw,persistence_mode --format=csv
+  lscpu | grep "Model name" || true
+  echo '```'
+} >"$results"
+say() { echo "$*" | tee -a "$results"; }
+section() { say; say "## $*"; say; }
+
+section "What \`haltere check\` says"
+"$haltere" model init --name bench --out "$work" --input 1x128x128 --channels 1 --seed 1 >/dev/null
+cat >"$work/gpu.toml" <<TOML
+model = "$work/bench.toml"
+[compute]
+device = "cuda"
+TOML
+{ echo '```text'; "$haltere" check --config "$work/gpu.toml" 2>&1 || true; echo '```'; } | tee -a "$results"
+
+section "Conformance: the device against the CPU"
+if HALTERE_NEEDS_CUDA=1 cargo test --release --locked --test conformance -- --nocapture --test-threads 1 the_first_cuda_device \
+  >"$work/conformance.txt" 2>&1; then
+  verdict=passed
+else
+  verdict=FAILED
+fi
+{ echo '```text'; grep -v "^warning\|^ *Compiling\|^ *Running\|^$" "$work/conformance.txt" | tail -60; echo '```'; } | tee -a "$results"
+say "Conformance $verdict."
+
+section "compute-sanitizer"
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
+if [ -n "$sanitizer" ]; then
+  test_binary=$(ls -t target/release/deps/conformance-* | grep -v '\.d$' | head -1)
+  for tool in memcheck racecheck; do
+    timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 9 "$test_binary" --test-threads 1 the_same_frames_give >"$work/$tool.txt" 2>&1 \
+      && say "$tool: clean" || say "$tool: $(tail -1 "$work/$tool.txt")"
+  done
+else
+  say "Not there: skipped (it comes with the CUDA toolkit)."
+fi
+
+section "Latency and rate, 512×512 uint16"
+for pulse in 2 off; do
+  say
+  say "### \`compute.pulse_ms\` = $pulse"
+  # Power is looked at from outside while the paced load runs.
+  nvidia-smi --query-gpu=power.draw,clocks.sm --format=csv,noheader,nounits -l 1 >"$work/power-$pulse.csv" 2>/dev/null &
+  watcher=$!
+  count=20000; slow=$paced
+  [ "$pulse" = off ] && { count=3000; slow=1500; }
+  "$haltere" bench --config "$work/gpu.toml" --set "compute.pulse_ms=$pulse" --frames "$count" --hz 30 device --paced-frames "$slow" \
+    2>&1 | tee -a "$results" || say "FAILED"
+  kill "$watcher" 2>/dev/null || true
+  say
+  say "$(awk -F', ' '{p += $1; c += $2; n++} END {if (n) printf "Mean of the whole run: %.0f W, %.0f MHz (%d looks).", p / n, c / n, n}' "$work/power-$pulse.csv")"
+done
+say
+say "The same on the CPU of this machine:"
+ORT_DYLIB_PATH=$PWD/.runtime/libonnxruntime.so "$haltere" bench --config "$work/gpu.toml" --set compute.device=cpu --frames 2000 device \
+  --paced-frames 300 2>&1 | tee -a "$results" || say "FAILED"
+
+section "The whole loop over tcp"
+"$haltere" bench --config "$work/gpu.toml" --frames 2000 2>&1 | tee -a "$results" || say "FAILED"
+
+section "A training step"
+if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+  say "PyTorch sees the GPU. haltere's own training on CUDA (\`--features train-cuda\`) has never been built; build it, then compare"
+  say "\`haltere train --device cuda\` with benches/train_step.py. Not measured here."
+else
+  say "No PyTorch with CUDA: skipped."
+fi
+echo
+echo "written: $results"
+[ "$verdict" = passed ]

@@ -1,0 +1,225 @@
+//! From bytes in host memory to an embedding in host memory: the compute thread's work alone, beside what physics asks for.
+//!
+//! Why it exists: on a GPU the corridor must be limited by copy, memory traffic and launch, not by us; so the three are measured on
+//! the same device and printed beside the latency. What it must never do: count a frame that has no decode, or leave pauses out:
+//! a GPU that idles between frames is a slow one.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::cuda::{DeviceMemory, Fault, Machine, floor};
+use crate::decoder::Decoder;
+use crate::frame::{Frame, PixelType, Shape};
+use crate::preprocess::choose;
+
+use super::client::quantile;
+
+/// Frames after those that template, baseline and statistics need, before anything is counted.
+const WARM_FRAMES: usize = 200;
+/// Longest sleep of a paced load; the rest of a pause is spent looking at the clock.
+const SLEEP_UNTIL: Duration = Duration::from_micros(300);
+
+/// One load.
+#[derive(Debug, serde::Serialize)]
+pub struct Row {
+    /// How frames came.
+    pub load: String,
+    /// Frames that were decoded.
+    pub frames: usize,
+    /// Bytes to embedding, p50, p99, p99.9, max, µs.
+    pub latency_us: [f64; 4],
+    /// Preprocessing alone, p50, µs.
+    pub preprocess_us_p50: f64,
+    /// Encoding alone, p50, µs.
+    pub encode_us_p50: f64,
+    /// Frames per second that this latency allows.
+    pub fps: f64,
+}
+
+/// What `haltere bench device` measured.
+#[derive(Debug, serde::Serialize)]
+pub struct DeviceResults {
+    /// Where it ran.
+    pub device: String,
+    /// ONNX Runtime's execution provider.
+    pub provider: &'static str,
+    /// Copy, traffic and launch, µs each; `None` on the CPU.
+    pub floor_us: Option<[f64; 3]>,
+    /// The loads.
+    pub rows: Vec<Row>,
+}
+
+/// Decodes `movie` (square frames of `side` px) at `hz`, at 1000 Hz and without pause, `frames` frames each, but at `hz` no more
+/// than `paced_frames`.
+///
+/// # Errors
+/// When the device or the model cannot be had, or a frame is not decoded.
+pub fn measure(
+    config: &Config,
+    (side, movie): (usize, &[Vec<u16>]),
+    (frames, hz, paced_frames): (usize, f64, usize),
+    out: &mut dyn Write,
+) -> anyhow::Result<DeviceResults> {
+    let mut bench = Bench::open(config, side, movie)?;
+    let (device, provider) = (bench.decoder.preprocess.device().to_owned(), bench.decoder.encoder.info().provider);
+    writeln!(out, "\nbytes in host memory → embedding in host memory, {device}, encoder by {provider}\n")?;
+    writeln!(out, "| load | frames | p50 µs | p99 | p99.9 | max | preprocess p50 | encode p50 | frames/s |")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
+    bench.warm_up()?;
+    let mut rows = Vec::new();
+    for (pace, count) in [(Some(hz), frames.min(paced_frames)), (Some(1000.0), frames), (None, frames)] {
+        let row = bench.load(pace, count)?;
+        let [p50, p99, p999, max] = row.latency_us;
+        writeln!(
+            out,
+            "| {} | {} | {p50:.1} | {p99:.1} | {p999:.1} | {max:.1} | {:.1} | {:.1} | {:.0} |",
+            row.load, row.frames, row.preprocess_us_p50, row.encode_us_p50, row.fps
+        )?;
+        rows.push(row);
+    }
+    let floor_us = bench.floor(config, &rows, out)?;
+    Ok(DeviceResults { device, provider, floor_us, rows })
+}
+
+struct Bench<'a> {
+    decoder: Decoder,
+    movie: &'a [Vec<u16>],
+    frame: Frame,
+    pulse: Option<Duration>,
+    next: u64,
+}
+
+impl<'a> Bench<'a> {
+    fn open(config: &Config, side: usize, movie: &'a [Vec<u16>]) -> anyhow::Result<Self> {
+        let decoder = Decoder::open(config)?;
+        let bytes = side * side * 2;
+        let memory = decoder.preprocess.frame_memory(bytes);
+        let mut frame = memory.map_or_else(|| Frame::with_capacity(bytes), Frame::in_memory);
+        (frame.info.shape, frame.info.pixel_type) = (Shape::new(1, side, side), PixelType::U16);
+        let pulse = decoder.settings(config).pulse;
+        Ok(Self { decoder, movie, frame, pulse, next: 0 })
+    }
+
+    fn warm_up(&mut self) -> anyhow::Result<()> {
+        let manifest = &self.decoder.model.manifest;
+        let frames = super::corridor::warm_frames(&self.decoder) + WARM_FRAMES * manifest.preprocess.average_frames;
+        let mut embedding = self.decoder.encoder.new_embedding();
+        (0..frames).try_for_each(|_| self.step(&mut embedding).map(|_| ()))
+    }
+
+    /// One frame; when preprocessing and when everything was done. The pixels lie ready before the clock starts.
+    fn step(&mut self, embedding: &mut crate::frame::Embedding) -> anyhow::Result<(Duration, Duration)> {
+        let pixels = &self.movie[self.next as usize % self.movie.len()];
+        self.frame.bytes_mut().copy_from_slice(bytemuck::cast_slice(pixels));
+        self.frame.info.number = self.next;
+        self.frame.info.t_received_ns = self.next * 33_333_333;
+        self.next += 1;
+        let began = Instant::now();
+        let prepared = self.decoder.preprocess.apply(&self.frame)?;
+        let preprocessed = began.elapsed();
+        if let Some(tensor) = prepared.tensor {
+            self.decoder.encoder.encode(&tensor, embedding)?;
+        }
+        Ok((preprocessed, began.elapsed()))
+    }
+
+    fn load(&mut self, hz: Option<f64>, count: usize) -> anyhow::Result<Row> {
+        let mut embedding = self.decoder.encoder.new_embedding();
+        let (mut whole, mut parts) =
+            (Vec::with_capacity(count), [Vec::with_capacity(count), Vec::with_capacity(count)]);
+        let began = Instant::now();
+        for n in 0..count {
+            if let Some(hz) = hz {
+                self.wait_until(began + Duration::from_secs_f64(n as f64 / hz));
+            }
+            let (preprocessed, done) = self.step(&mut embedding)?;
+            whole.push(done.as_nanos() as u64);
+            parts[0].push(preprocessed.as_nanos() as u64);
+            parts[1].push((done - preprocessed).as_nanos() as u64);
+        }
+        let mean_s = whole.iter().sum::<u64>() as f64 / 1e9 / count.max(1) as f64;
+        whole.sort_unstable();
+        parts.iter_mut().for_each(|part| part.sort_unstable());
+        let us = |sorted: &[u64], share| quantile(sorted, share) as f64 / 1e3;
+        Ok(Row {
+            load: hz.map_or("without pause".to_owned(), |hz| format!("paced {hz} Hz")),
+            frames: count,
+            latency_us: [0.5, 0.99, 0.999, 1.0].map(|share| us(&whole, share)),
+            preprocess_us_p50: us(&parts[0], 0.5),
+            encode_us_p50: us(&parts[1], 0.5),
+            fps: 1.0 / mean_s,
+        })
+    }
+
+    /// As the compute thread of a corridor waits: asleep, with a pulse for the device now and then.
+    fn wait_until(&mut self, due: Instant) {
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            if let Some(pause) = left.checked_sub(SLEEP_UNTIL) {
+                if self.pulse.is_some() {
+                    self.decoder.preprocess.rest();
+                }
+                std::thread::sleep(pause.min(self.pulse.unwrap_or(pause)));
+            }
+        }
+    }
+
+    fn floor(&self, config: &Config, rows: &[Row], out: &mut dyn Write) -> anyhow::Result<Option<[f64; 3]>> {
+        let work = self.decoder.preprocess.device_work();
+        let machine = choose(config.compute.device, &self.decoder.model.manifest.preprocess)?.machine;
+        let (Some((traffic_bytes, launches)), Some(machine), true) = (work, machine, self.decoder.on_device) else {
+            return Ok(None);
+        };
+        let floor = measured_floor(&machine, self.frame.len_bytes(), traffic_bytes, launches)?;
+        let [copy, traffic, launch] = floor;
+        let (sum, p50) = (copy + traffic + launch, rows.last().map_or(0.0, |row| row.latency_us[0]));
+        writeln!(
+            out,
+            "\nfloor of preprocessing: copy of {} bytes {copy:.1} µs + kernel traffic of {traffic_bytes} bytes at the measured \
+             bandwidth {traffic:.1} µs + one launch of {launches} empty kernels and the wait for it {launch:.1} µs = {sum:.1} µs; \
+             p50 without pause is {:.1} times that, the encoder included",
+            self.frame.len_bytes(),
+            p50 / sum
+        )?;
+        Ok(Some(floor))
+    }
+}
+
+/// Copy, traffic and launch, µs, the median of many.
+fn measured_floor(
+    machine: &Arc<dyn Machine>,
+    frame_bytes: usize,
+    traffic_bytes: usize,
+    launches: usize,
+) -> Result<[f64; 3], Fault> {
+    let source = crate::cuda::HostMemory::new(machine, frame_bytes)?;
+    let target = DeviceMemory::new(machine, frame_bytes)?;
+    let nothing = floor::nothing(machine, launches)?;
+    let copying = floor::Copying::new(machine)?;
+    let median_us = |of: &dyn Fn() -> Result<(), Fault>| -> Result<f64, Fault> {
+        let mut times = Vec::new();
+        for _ in 0..200 {
+            let began = Instant::now();
+            of()?;
+            times.push(began.elapsed().as_nanos() as u64);
+        }
+        times.sort_unstable();
+        Ok(quantile(&times, 0.5) as f64 / 1e3)
+    };
+    let bytes = crate::frame::PixelMemory::bytes(&source);
+    let launch = median_us(&|| nothing.launch().and_then(|()| machine.wait()))?;
+    let copy = median_us(&|| machine.upload(target.address(), bytes))?;
+    let wait = median_us(&|| machine.wait())?;
+    let large = median_us(&|| copying.launch().and_then(|()| machine.wait()))?;
+    let single = {
+        let one = floor::nothing(machine, 1)?;
+        median_us(&|| one.launch().and_then(|()| machine.wait()))?
+    };
+    let bytes_per_us = floor::Copying::BYTES_MOVED as f64 / (large - single).max(1.0);
+    Ok([(copy - wait).max(0.0), traffic_bytes as f64 / bytes_per_us, launch])
+}

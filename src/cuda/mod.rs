@@ -1,0 +1,177 @@
+//! What preprocessing and encoder ask of a GPU, and the memory they share with it.
+//!
+//! Why it exists: which kernel runs with which argument on how many blocks is one description, [`Launch`]; a device runs it, and so
+//! does the emulator of the tests, on machines that have none. The kernels are in `kernels.cu`.
+//! What it must never do: know what a frame is, or choose a device by itself.
+
+#[cfg(feature = "cuda")]
+mod driver;
+pub mod floor;
+mod memory;
+
+use std::fmt;
+use std::sync::Arc;
+
+#[cfg(feature = "cuda")]
+pub use driver::{Found, StreamHandle, find, open, versions};
+pub use memory::{DeviceMemory, HostMemory};
+
+/// The kernels as PTX, made ahead of time by `scripts/make-ptx.sh`: the driver turns it into its device's machine code, so that a
+/// rig needs a driver and nothing else.
+pub const KERNELS_PTX: &str = include_str!("kernels.ptx");
+
+/// Threads of a block; every kernel is written for this many.
+pub const THREADS: u32 = 256;
+
+/// Something that has no other name than the device's own words for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{device}: {doing}: {cause}")]
+pub struct Fault {
+    /// Which device.
+    pub device: String,
+    /// What was being done.
+    pub doing: &'static str,
+    /// The driver's words, and what to do where that is known.
+    pub cause: String,
+}
+
+/// One kernel of a program. All kernels of a program get the same argument, by value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Its name in `kernels.cu`.
+    pub kernel: &'static str,
+    /// Blocks of [`THREADS`] threads.
+    pub blocks: u32,
+    /// Shared memory of a block, bytes.
+    pub shared_bytes: u32,
+}
+
+impl Launch {
+    /// A launch of `blocks` blocks, at least one.
+    pub fn new(kernel: &'static str, blocks: usize, shared_bytes: usize) -> Self {
+        Self { kernel, blocks: blocks.max(1) as u32, shared_bytes: shared_bytes as u32 }
+    }
+
+    /// A launch with one thread for each of `items`.
+    pub fn over(kernel: &'static str, items: usize, shared_bytes: usize) -> Self {
+        Self::new(kernel, items.div_ceil(THREADS as usize), shared_bytes)
+    }
+}
+
+/// Launches that were made ready once and run in their order.
+pub trait Program: Send {
+    /// Hands the program to the device; returns before it has run.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn launch(&self) -> Result<(), Fault>;
+}
+
+/// A device and one stream on it: everything asked of it happens in the order in which it was asked.
+///
+/// Addresses are the device's own. Whoever puts them into the argument of a program answers for them: a wrong one is a
+/// [`Fault`] on a GPU, and ends the process in the emulator.
+pub trait Machine: Send + Sync {
+    /// Name, number and compute capability, for people.
+    fn name(&self) -> &str;
+
+    /// Memory of the device, every byte 0.
+    ///
+    /// # Errors
+    /// When there is not so much.
+    fn allocate(&self, bytes: usize) -> Result<u64, Fault>;
+
+    /// Gives memory of [`Machine::allocate`] back. A failure has no consequence and is not told.
+    fn free(&self, address: u64);
+
+    /// Page-locked memory of the host that the device reads and writes at the same address, every byte 0.
+    ///
+    /// # Errors
+    /// When there is not so much.
+    fn allocate_host(&self, bytes: usize) -> Result<u64, Fault>;
+
+    /// Gives memory of [`Machine::allocate_host`] back.
+    fn free_host(&self, address: u64);
+
+    /// Copies to the device; done when it returns.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn upload(&self, to: u64, bytes: &[u8]) -> Result<(), Fault>;
+
+    /// Copies from the device, after everything that was asked before; done when it returns.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn download(&self, from: u64, into: &mut [u8]) -> Result<(), Fault>;
+
+    /// Makes a program ready. `argument` is copied.
+    ///
+    /// # Errors
+    /// A kernel that is not there, or what the device says.
+    fn program(&self, launches: &[Launch], argument: &[u8]) -> Result<Box<dyn Program>, Fault>;
+
+    /// Copies `frame` to the device, runs the program, and waits for both. Fastest from memory of [`Machine::allocate_host`].
+    ///
+    /// # Errors
+    /// What the device says.
+    fn run(&self, frame: &[u8], to: u64, program: &dyn Program) -> Result<(), Fault>;
+
+    /// Waits for everything that was asked.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn wait(&self) -> Result<(), Fault>;
+
+    /// The stream, for a library that joins it; null where there is none.
+    fn stream(&self) -> *mut std::ffi::c_void {
+        std::ptr::null_mut()
+    }
+
+    /// Number of the device.
+    fn ordinal(&self) -> usize {
+        0
+    }
+}
+
+impl fmt::Debug for dyn Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A short kernel that keeps an idle device from lowering its clock.
+pub struct Pulse {
+    program: Box<dyn Program>,
+    _sink: DeviceMemory,
+}
+
+/// Argument of the kernel `pulse`.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct PulseArgument {
+    sink: u64,
+    rounds: i32,
+    pad: i32,
+}
+
+/// Rounds of a pulse; some four cycles each, so about ten microseconds at the clock of a busy device.
+const PULSE_ROUNDS: i32 = 4000;
+
+impl Pulse {
+    /// Makes it ready.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn new(machine: &Arc<dyn Machine>) -> Result<Self, Fault> {
+        let sink = DeviceMemory::new(machine, size_of::<u32>())?;
+        let argument = PulseArgument { sink: sink.address(), rounds: PULSE_ROUNDS, pad: 0 };
+        let program = machine.program(&[Launch::new("pulse", 1, 0)], bytemuck::bytes_of(&argument))?;
+        Ok(Self { program, _sink: sink })
+    }
+
+    /// One pulse; returns before it has run. A failure will be met again, and told, when it matters.
+    pub fn beat(&self) {
+        let _ = self.program.launch();
+    }
+}

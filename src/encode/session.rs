@@ -1,0 +1,83 @@
+//! Opens a session for the CPU or for a device.
+//!
+//! Why it exists: which execution provider runs a model is decided here and told as it is. ONNX Runtime itself falls back to the
+//! CPU without a word; so a provider that does not register is an error.
+//! What it must never do: let a session outlive the stream it runs on (the encoder keeps the machine, behind the session).
+
+use std::path::Path;
+
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::Session;
+
+use super::runtime::Runtime;
+use super::{EncodeError, Place};
+
+/// What a user does about a missing provider.
+const REMEDY: &str = "`make gpu` (scripts/fetch-onnxruntime-gpu.sh) fetches ONNX Runtime with its CUDA provider and the libraries it needs \
+                      (CUDA runtime, cuBLAS, cuRAND, cuFFT, NVRTC, cuDNN 9) into .runtime-gpu/; `compute.onnxruntime` or ORT_DYLIB_PATH may \
+                      name another library; or set compute.device = \"cpu\"";
+
+/// Which of ONNX Runtime's execution providers runs the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Provider {
+    Cpu,
+    Cuda,
+}
+
+impl Provider {
+    /// ONNX Runtime's name for it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPUExecutionProvider",
+            Self::Cuda => "CUDAExecutionProvider",
+        }
+    }
+
+    pub(super) fn is_cuda(self) -> bool {
+        self == Self::Cuda
+    }
+}
+
+/// A machine without a stream computes in host memory (the emulator of the tests does): its sessions run on the CPU, over the same
+/// memory.
+pub(super) fn provider(place: &Place) -> Provider {
+    let streams = place.machine.as_ref().is_some_and(|machine| !machine.stream().is_null());
+    if streams { Provider::Cuda } else { Provider::Cpu }
+}
+
+pub(super) fn open_session(onnx: &Path, runtime: &Runtime, place: &Place) -> ort::Result<Session> {
+    // Spinning threads meet everybody else's on a busy machine and gain nothing on a small graph.
+    let builder =
+        Session::builder(&runtime.environment)?.with_intra_threads(place.threads.max(1))?.with_inter_threads(1)?;
+    let builder = builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?;
+    #[cfg(feature = "cuda")]
+    let builder = match &place.machine {
+        Some(machine) if provider(place).is_cuda() => builder.with_execution_providers([cuda(machine.as_ref())])?,
+        _ => builder,
+    };
+    let mut builder = builder;
+    builder.commit_from_file(onnx)
+}
+
+/// ONNX Runtime's CUDA provider on the machine's stream. Its CUDA graphs are left off: they have not been tried on a device.
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+fn cuda(machine: &dyn crate::cuda::Machine) -> ort::ep::ExecutionProviderDispatch {
+    // Ten bits of mantissa would not reproduce the CPU's embeddings.
+    let provider = ort::ep::CUDA::default().with_device_id(machine.ordinal() as i32).with_tf32(false);
+    // SAFETY: the encoder keeps the machine, and so its stream, until after its session.
+    let provider = unsafe { provider.with_compute_stream(machine.stream().cast()) };
+    provider.build().error_on_failure()
+}
+
+/// Memory of the device, for a session that runs there.
+pub(super) fn allocator(session: &Session, place: &Place) -> ort::Result<Option<Allocator>> {
+    let Some(machine) = place.machine.as_ref().filter(|_| provider(place).is_cuda()) else { return Ok(None) };
+    let (ordinal, kind, of) = (machine.ordinal() as i32, AllocatorType::Device, MemoryType::Default);
+    Allocator::new(session, MemoryInfo::new(AllocationDevice::CUDA, ordinal, kind, of)?).map(Some)
+}
+
+/// A CUDA session that did not open.
+pub(super) fn device_error(model: &str, runtime: &Runtime, error: &ort::Error) -> EncodeError {
+    EncodeError::Device { cause: format!("{model}, with {}: {}: {REMEDY}", runtime.path.display(), error.message()) }
+}

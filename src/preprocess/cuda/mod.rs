@@ -1,0 +1,384 @@
+//! Preprocessing on a device: the frame stays there from the first kernel to the tensor.
+//!
+//! Why it exists: per frame there is one copy in, one launch of a captured program, and one small outcome that the device writes
+//! into memory of the host. What is learnt from frames as a whole – line phase, template, who believes what, when F₀ and the
+//! statistics begin – is decided by the very code of the CPU; the device does what there is much of.
+//! What it must never do: allocate after the first frame of a geometry, or go on after the device failed.
+//!
+//! While line phase and template are being learnt, and while a template is refreshed, the guide channel is also converted on the
+//! host, which learns from it as the CPU implementation does. That costs time, but not before the tensor is ready.
+
+mod plan;
+mod stage;
+
+use std::fmt;
+use std::sync::Arc;
+
+use self::plan::{Order, Outcome};
+use self::stage::{Stage, Terms};
+use super::average::Group;
+use super::baseline::{Pace, Step};
+use super::convert::convert;
+use super::cpu::{check_frame, planes};
+use super::line_phase::{LinePhaseEstimator, correct};
+use super::normalise::Census;
+use super::parameters::Parameters;
+use super::rate::RateMeter;
+use super::registration::Shift;
+use super::simd::Simd;
+use super::tracker::{Tracked, Tracker};
+use super::{Prepared, Preprocess, PreprocessError, Request, Template};
+use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Pulse};
+use crate::frame::{DeviceTensor, Frame, FrameInfo, Observation, PixelMemory, Shape, Tensor};
+
+/// The steps with their parameters on a device, and what was learnt of the present animal.
+pub struct CudaPreprocess {
+    parameters: Parameters,
+    input: Shape,
+    frame_rate_hz: f64,
+    machine: Arc<dyn Machine>,
+    pulse: Pulse,
+    device: String,
+    frozen: bool,
+    /// Made at the first frame, and kept through a reset as long as the geometry stays.
+    stage: Option<Stage>,
+    animal: Option<Animal>,
+    /// Counts the frames that were given to the device.
+    sequence: u64,
+    ready: Ready,
+}
+
+/// Everything learnt of one animal that does not lie on the device.
+struct Animal {
+    simd: Simd,
+    rate: RateMeter,
+    line_phase: Option<LinePhaseEstimator>,
+    tracker: Option<Tracker>,
+    group: Group,
+    pace: Option<Pace>,
+    census: Option<Census>,
+    guide_channel: usize,
+    /// The guide channel as light, for what the host learns from.
+    light: Vec<f32>,
+    width: usize,
+    /// Templates of which the device knows.
+    templates: u64,
+    settled: bool,
+}
+
+/// The tensor of the last full group.
+struct Ready {
+    machine: Arc<dyn Machine>,
+    address: u64,
+    values: usize,
+    finite: bool,
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values on {}", self.values, self.machine.name())
+    }
+}
+
+impl DeviceTensor for Ready {
+    fn address(&self) -> u64 {
+        self.address
+    }
+
+    fn len(&self) -> usize {
+        self.values
+    }
+
+    fn is_finite(&self) -> bool {
+        self.finite
+    }
+
+    fn copy_to(&self, into: &mut [f32]) -> Result<(), String> {
+        self.machine.download(self.address, bytemuck::cast_slice_mut(into)).map_err(|fault| fault.to_string())
+    }
+}
+
+impl CudaPreprocess {
+    /// For checked parameters without piecewise registration, a model frame of shape `input`, and `frame_rate_hz` model frames
+    /// per second.
+    pub(super) fn new(
+        parameters: &Parameters,
+        input: Shape,
+        frame_rate_hz: f64,
+        machine: Arc<dyn Machine>,
+        why: &str,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            parameters: parameters.clone(),
+            input,
+            frame_rate_hz,
+            pulse: Pulse::new(&machine)?,
+            device: if why.is_empty() { machine.name().to_owned() } else { format!("{}: {why}", machine.name()) },
+            frozen: false,
+            stage: None,
+            animal: None,
+            sequence: 0,
+            ready: Ready { machine: machine.clone(), address: 0, values: input.pixels(), finite: true },
+            machine,
+        })
+    }
+
+    /// Memory and an animal for this frame.
+    fn prepare(&mut self, info: &FrameInfo) -> Result<(), Fault> {
+        if self.animal.is_none() {
+            let mut animal = Animal::new(&self.parameters, self.frame_rate_hz, info);
+            animal.census.iter_mut().for_each(|c| c.freeze(self.frozen));
+            self.animal = Some(animal);
+        }
+        let geometry = (info.shape, info.pixel_type);
+        if self.stage.as_ref().is_none_or(|stage| (stage.shape, stage.pixel_type) != geometry) {
+            // The old memory first: there may not be room for both.
+            self.stage = None;
+            let (parameters, input, frame_rate_hz) = (&self.parameters, self.input, self.frame_rate_hz);
+            let registrar = self.animal.as_ref().and_then(|a| a.tracker.as_ref()).map(Tracker::registrar);
+            let terms = Terms { parameters, input, frame_rate_hz };
+            self.stage = Some(Stage::new(&self.machine, &terms, geometry, registrar)?);
+        }
+        Ok(())
+    }
+}
+
+impl Preprocess for CudaPreprocess {
+    fn request(&mut self, request: Request) {
+        match (request, &mut self.animal) {
+            (Request::Reset, animal) => {
+                *animal = None;
+                self.frozen = false;
+            }
+            (Request::FreezeNormalisation(frozen), animal) => {
+                self.frozen = frozen;
+                animal.iter_mut().flat_map(|a| &mut a.census).for_each(|census| census.freeze(frozen));
+            }
+            (Request::RenewTemplate, Some(animal)) => animal.tracker.iter_mut().for_each(Tracker::renew),
+            (Request::ResetBaseline, Some(animal)) => animal.pace.iter_mut().for_each(Pace::forget),
+            (Request::RenewTemplate | Request::ResetBaseline, None) => {}
+        }
+    }
+
+    fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
+        let known = self.animal.as_ref().and(self.stage.as_ref()).map(|stage| (stage.shape, stage.pixel_type));
+        check_frame(&self.parameters, known, &frame.info)?;
+        self.prepare(&frame.info)?;
+        let (Some(animal), Some(stage)) = (&mut self.animal, &mut self.stage) else {
+            return Ok(Prepared { observation: Observation::default(), tensor: None });
+        };
+        self.sequence += 1;
+        let mut observation = Observation::default();
+        let state = animal.begin(&frame.info, stage, &mut observation)?;
+        let order = animal.order(frame.info.number, self.sequence, state);
+        stage.order.put(0, order);
+        self.machine.run(frame.bytes(), stage.raw, stage.frame.as_ref())?;
+        let outcome: Outcome = stage.outcome.get(0);
+        if outcome.sequence != self.sequence {
+            let cause = format!("the device answered for frame {}, not for {}", outcome.sequence, self.sequence);
+            return Err(Fault { device: self.machine.name().to_owned(), doing: "running the kernels", cause }.into());
+        }
+        animal.end(frame, &self.parameters, state, &outcome, &mut observation);
+        self.ready.address = stage.tensor.address();
+        self.ready.finite = outcome.unusable == 0;
+        let tensor = (order.group_full != 0).then_some(Tensor::Cuda(&self.ready));
+        Ok(Prepared { observation, tensor })
+    }
+
+    fn keep_warm(&mut self) {
+        let rehearsal = self.stage.as_ref().and_then(|stage| stage.rehearsal.as_ref());
+        if let Some(rehearsal) = rehearsal.filter(|_| self.animal.is_some()) {
+            // A failure here will be met again, and told, when it matters.
+            let _ = rehearsal.launch();
+        }
+    }
+
+    fn rest(&mut self) {
+        self.pulse.beat();
+    }
+
+    fn frame_memory(&self, bytes: usize) -> Option<Box<dyn PixelMemory>> {
+        // Without it frames are copied once more, by the driver.
+        HostMemory::new(&self.machine, bytes).ok().map(|memory| Box::new(memory) as Box<dyn PixelMemory>)
+    }
+
+    fn device_work(&self) -> Option<(usize, usize)> {
+        self.stage.as_ref().map(|stage| stage.work)
+    }
+
+    fn template(&self) -> Option<Template<'_>> {
+        let (animal, stage) = (self.animal.as_ref()?, self.stage.as_ref()?);
+        let (pixels, generation) = animal.tracker.as_ref()?.template()?;
+        let Shape { height, width, .. } = stage.shape;
+        Some(Template { pixels, height, width, generation })
+    }
+
+    fn device(&self) -> &str {
+        &self.device
+    }
+}
+
+/// What was so before a frame, and holds for it.
+#[derive(Clone, Copy)]
+struct State {
+    /// The line phase is known.
+    straight: bool,
+    /// There is a template as well.
+    steady: bool,
+    /// This frame is measured against the template.
+    registers: bool,
+}
+
+impl Animal {
+    fn new(parameters: &Parameters, frame_rate_hz: f64, info: &FrameInfo) -> Self {
+        let (simd, Shape { height, width, .. }) = (Simd::detect(), info.shape);
+        let (channels, guide) = planes(parameters);
+        Self {
+            simd,
+            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64),
+            line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
+            tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
+            group: Group::new(parameters.average_frames),
+            pace: parameters.baseline.as_ref().map(|p| Pace::new(p, frame_rate_hz)),
+            census: parameters.normalise.as_ref().map(Census::new),
+            guide_channel: channels[guide],
+            light: vec![0.0; height * width],
+            width,
+            templates: 0,
+            settled: false,
+        }
+    }
+
+    /// What happens before the frame is given to the device.
+    fn begin(&mut self, info: &FrameInfo, stage: &Stage, observation: &mut Observation) -> Result<State, Fault> {
+        self.rate.add(info);
+        if let Some(hz) = self.rate.hz() {
+            observation.frame_rate_hz = hz as f32;
+            observation.frame_rate_off = self.rate.is_off(hz);
+        }
+        observation.line_phase_px = self.line_phase.as_ref().and_then(LinePhaseEstimator::offset_px).unwrap_or(0.0);
+        let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
+        let has_template = self.tracker.as_ref().is_some_and(Tracker::is_ready);
+        let steady = straight && (has_template || self.tracker.is_none());
+        if steady && !self.settled {
+            self.settled = true;
+            self.group.forget();
+            self.pace.iter_mut().for_each(Pace::forget);
+            if let Some(census) = &mut self.census {
+                // Statistics of no frames are zero, whatever lies on the device.
+                census.forget();
+            }
+        }
+        self.hand_over_template(stage.reference.as_ref())?;
+        Ok(State { straight, steady, registers: straight && has_template })
+    }
+
+    /// A template that was made since the last frame goes to the device.
+    fn hand_over_template(&mut self, to: Option<&DeviceMemory>) -> Result<(), Fault> {
+        let standard = self.tracker.as_ref().and_then(|tracker| tracker.registrar().standard());
+        let (Some((standard, templates)), Some(to)) = (standard, to) else { return Ok(()) };
+        if templates != self.templates {
+            to.fill(&standard.reference.values)?;
+            self.templates = templates;
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, number: u64, sequence: u64, state: State) -> Order {
+        let place = self.group.take(number);
+        let mut order = Order {
+            sequence,
+            registers: i32::from(state.registers),
+            line_shift: self
+                .line_phase
+                .as_ref()
+                .and_then(LinePhaseEstimator::offset_px)
+                .map_or(0, |px| px.round() as i32),
+            group_begins: i32::from(place.begins),
+            group_full: i32::from(place.full),
+            ..Order::default()
+        };
+        if let Some(tracker) = &self.tracker {
+            (order.origin, order.believed) = tracker.place_px();
+            if let Some((standard, _)) = tracker.registrar().standard() {
+                let [[a, b], [c, d]] = standard.correction;
+                (order.offset, order.correction) = (standard.offset, [a, b, c, d]);
+                order.reference_energy = standard.reference.energy;
+                order.reference_blank = i32::from(standard.reference.blank);
+            }
+        }
+        if place.full {
+            self.learn(&mut order);
+        }
+        order
+    }
+
+    /// What a full group does to F₀ and the statistics.
+    fn learn(&mut self, order: &mut Order) {
+        match self.pace.as_mut().map(Pace::step) {
+            Some(Step::Minimum { slot, filled, begins }) => {
+                (order.ring_slot, order.ring_filled) = (slot as i32, filled as i32);
+                order.baseline_begins = i32::from(begins);
+            }
+            Some(Step::Quantile { begins, alpha, gain }) => {
+                (order.quantile_alpha, order.quantile_gain) = (alpha, gain);
+                order.baseline_begins = i32::from(begins);
+            }
+            None => {}
+        }
+        if let Some(census) = &mut self.census {
+            order.frames_before = census.frames() as f64;
+            order.learns = i32::from(census.learns());
+            order.frames_after = census.frames() as f64;
+        }
+    }
+
+    /// What happens after the device has answered.
+    fn end(
+        &mut self,
+        frame: &Frame,
+        parameters: &Parameters,
+        state: State,
+        outcome: &Outcome,
+        observation: &mut Observation,
+    ) {
+        observation.non_finite_pixels = outcome.non_finite;
+        observation.saturated_pixels = outcome.saturated;
+        let mut tracked = None;
+        if state.registers
+            && let Some(tracker) = &mut self.tracker
+        {
+            let [dy, dx] = outcome.shift;
+            let measured = Shift { dy, dx, peak: outcome.peak, at_bound: outcome.at_bound != 0 };
+            let found = tracker.believe(measured);
+            observation.shift_doubtful = found.doubtful;
+            observation.shift_px = Some([found.shift.dy, found.shift.dx]);
+            observation.shift_peak = found.shift.peak;
+            observation.shift_at_bound = found.shift.at_bound;
+            tracked = Some(found);
+        }
+        self.learn_on_host(frame, parameters, state, tracked);
+        observation.warming_up = !state.steady
+            || self.pace.as_ref().is_some_and(|pace| !pace.is_warm())
+            || self.census.as_ref().is_some_and(|census| !census.is_warm());
+    }
+
+    /// Line phase and template are learnt on the host, from the guide channel.
+    fn learn_on_host(&mut self, frame: &Frame, parameters: &Parameters, state: State, tracked: Option<Tracked>) {
+        let learns_template = state.straight && self.tracker.as_ref().is_some_and(|t| t.learns(tracked));
+        if state.straight && !learns_template {
+            return;
+        }
+        convert(self.simd, frame.pixels(), self.guide_channel, &parameters.convert, &mut self.light);
+        match (&mut self.line_phase, &mut self.tracker) {
+            (Some(line_phase), _) if !state.straight => line_phase.add(&self.light),
+            (line_phase, Some(tracker)) => {
+                if let Some(offset_px) = line_phase.as_ref().and_then(LinePhaseEstimator::offset_px) {
+                    correct(&mut self.light, self.width, offset_px);
+                }
+                tracker.learn(&self.light, tracked);
+            }
+            _ => {}
+        }
+    }
+}
