@@ -32,6 +32,7 @@ def parse_arguments():
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--model", default=str(ROOT / "models/untrained.toml"))
     parser.add_argument("--no-recording", action="store_true")
+    parser.add_argument("--fifo", action="store_true", help="daemon and microscope ahead of every ordinary program (chrt --fifo)")
     parser.add_argument("--out", type=Path, help="append the table to this file")
     return parser.parse_args()
 
@@ -106,7 +107,8 @@ def listen(socket, tally, pid, seconds, lines):
 def main():
     args = parse_arguments()
     lines = [f"{machine()}; {args.side}×{args.side} u16 at {args.hz:g} Hz for {args.seconds:g} s, "
-             f"{'not ' if args.no_recording else ''}recorded, a monitor attached", "",
+             f"{'not ' if args.no_recording else ''}recorded, a monitor attached"
+             f"{', SCHED_FIFO 40' if args.fifo else ''}", "",
              "| minute | decodes | frames lost | messages lost | p50 µs | p99 | p99.9 | max | memory MiB | open files | load |",
              "|" + "---|" * 11]
     with tempfile.TemporaryDirectory(dir=os.environ.get("SOAK_DIR")) as folder:
@@ -117,7 +119,8 @@ def main():
         quiet = {"stdout": subprocess.DEVNULL}
         log = open(Path(folder) / "daemon.log", "w")
         Path(folder, "sessions").mkdir()
-        jobs = [subprocess.Popen([HALTERE, "run", "--model", args.model, "--set", f"source.endpoint={frames}", "--set",
+        ahead = ["chrt", "--fifo", "40"] if args.fifo else []
+        jobs = [subprocess.Popen([*ahead, HALTERE, "run", "--model", args.model, "--set", f"source.endpoint={frames}", "--set",
                                   f"publish.endpoint={decodes}", "--set", "control.endpoint=off", *record], stderr=log, **quiet)]
         jobs.append(subprocess.Popen([HALTERE, "monitor", "--endpoint", decodes, "--bind", "127.0.0.1:57131"],
                                      stderr=subprocess.DEVNULL, **quiet))
@@ -126,7 +129,7 @@ def main():
         socket.subscribe("")
         socket.connect(decodes)
         time.sleep(2)
-        jobs.append(subprocess.Popen([HALTERE, "play", str(movie), "--raw", f"uint16:{args.side}x{args.side}", "--rate", str(args.hz),
+        jobs.append(subprocess.Popen([*ahead, HALTERE, "play", str(movie), "--raw", f"uint16:{args.side}x{args.side}", "--rate", str(args.hz),
                                       "--loop", "0", "--endpoint", frames], stderr=subprocess.DEVNULL, **quiet))
         tally = Tally()
         try:
