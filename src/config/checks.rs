@@ -6,6 +6,7 @@ use super::endpoint::Endpoint;
 use super::error::{ConfigError, Place, Problem};
 use super::raw::RawConfig;
 use super::{Attach, Config, Overload, Pattern, Wait};
+use crate::frame::Name;
 
 /// Slots of the lane together above this are worth a word, bytes.
 const LANE_BYTES_NOTED: usize = 1 << 30;
@@ -27,6 +28,15 @@ pub enum Warning {
         key: &'static str,
         /// What was written.
         endpoint: String,
+    },
+    /// Streams that other machines can find.
+    #[error(
+        "`lsl.name` = \"{name}\": Lab Streaming Layer announces its streams to the network and lets every machine there read them, \
+         unless LSLAPICFG names a file that says ResolveScope = machine (see [lsl] in config/default.toml)"
+    )]
+    LslAnnounced {
+        /// The streams.
+        name: Name,
     },
     /// A port that another program of a rig takes by default.
     #[error("`{key}` uses port {port}, which {by} takes by default; haltere's own are 5710 to 5713")]
@@ -164,6 +174,7 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     if record.folder.is_some() && record.frames && queue_bytes > LANE_BYTES_NOTED {
         warnings.push(Warning::QueueMemory { mib: queue_bytes / (1024 * 1024) });
     }
+    warnings.extend(config.lsl.name.map(|name| Warning::LslAnnounced { name }));
     realtime_warnings(config, &mut warnings);
     if config.lane.overload == Overload::Wait && config.source.pattern == Pattern::Sub {
         warnings.push(Warning::WaitOnSub);

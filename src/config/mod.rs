@@ -60,6 +60,8 @@ pub struct Config {
     pub osc: Osc,
     /// Actions on a serial line.
     pub serial: Serial,
+    /// Decodes on Lab Streaming Layer.
+    pub lsl: Lsl,
     /// Control socket.
     pub control: Control,
     /// Sessions on disk.
@@ -248,6 +250,26 @@ pub enum SerialWrite {
     Every,
 }
 
+/// Decodes on Lab Streaming Layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lsl {
+    /// What the streams' names begin with; `None` = off.
+    pub name: Option<Name>,
+    /// liblsl's shared library; `None` = what the system knows.
+    pub library: Option<PathBuf>,
+    /// When a marker is sent.
+    pub markers: LslMarkers,
+}
+
+/// When a marker is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LslMarkers {
+    /// When the action changes.
+    Change,
+    /// For every decode.
+    Every,
+}
+
 /// The control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -319,6 +341,7 @@ impl Default for Config {
             binary: Binary { endpoint: None },
             osc: Osc { receiver: None, embedding: false },
             serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change },
+            lsl: Lsl { name: None, library: None, markers: LslMarkers::Change },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
             record: Record {
                 folder: None,

@@ -68,9 +68,10 @@ fn every_word_of_every_choice_survives_printing_and_reading() {
         let words = match key.kind {
             keys::Kind::Choice(words) => words.to_vec(),
             keys::Kind::Switch => vec!["true", "false"],
-            keys::Kind::Integer { word, .. } | keys::Kind::Path { word } | keys::Kind::Endpoint { word } => {
-                word.into_iter().collect()
-            }
+            keys::Kind::Integer { word, .. }
+            | keys::Kind::Name { word }
+            | keys::Kind::Path { word }
+            | keys::Kind::Endpoint { word } => word.into_iter().collect(),
             _ => vec![],
         };
         for word in words {
