@@ -27,8 +27,9 @@ use crate::record::{About, Recorder};
 use crate::report::Report;
 use crate::rt;
 use crate::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML};
-use crate::source::Source;
+use crate::source::thorimage::{FollowSettings, Follower};
 use crate::source::zmq::ZmqSource;
+use crate::source::{Source, SourceError};
 use crate::swap::Swapper;
 
 /// SCHED_FIFO priority of the recorder's thread, where the others have one: the lowest there is.
@@ -48,7 +49,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
         warnings.iter().map(ToString::to_string).chain(denied.iter().map(ToString::to_string)).collect();
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
-    let source = ZmqSource::open(&config.source, config.rig, config.realtime.wait)?;
+    let (source, frames_at) = source(config, once)?;
     let writer = recorder(config, &decoder, &mut line)?;
     let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag(), line.stats.clone(), warnings)?;
     let sink = match &line.recorder {
@@ -59,14 +60,13 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
     sinks.extend(outlets::relays(config, &decoder.tag(), &line)?);
     let mut control = control(config, &decoder, &line)?;
-    let frames_at = source.endpoint().to_owned();
     let began = std::time::Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
 
     let settings = pipeline::Settings { end_with_series: once, ..decoder.settings(config) };
     let model_name = decoder.model.manifest.name.clone();
     let corridor = Corridor {
-        source: Box::new(source) as Box<dyn Source>,
+        source,
         preprocess: decoder.preprocess,
         encoder: decoder.encoder,
         sinks,
@@ -92,6 +92,20 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
     }
     let what = "the corridor ended before its source".to_owned();
     ended.context(Failure { code: ExitCode::Stage, what })
+}
+
+/// Where frames come from, and how that is said.
+fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), SourceError> {
+    let (settings, wait) = (&config.source, config.realtime.wait);
+    if let Some(path) = &settings.follow {
+        let how = FollowSettings::new(settings, config.lane.overload, wait, once);
+        let follower = Follower::open(path, how, config.rig)?;
+        let at = follower.describe();
+        return Ok((Box::new(follower), at));
+    }
+    let socket = ZmqSource::open(settings, config.rig, wait)?;
+    let at = socket.endpoint().to_owned();
+    Ok((Box::new(socket), at))
 }
 
 /// The control socket, if the configuration wants one.

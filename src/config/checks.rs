@@ -127,7 +127,9 @@ pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), Con
 
 /// Key, endpoint, and whether we bind it. All of them were checked when they were read.
 fn endpoints(config: &Config) -> Vec<(&'static str, Endpoint, bool)> {
-    let source = ("source.endpoint", Some(&config.source.endpoint), config.source.attach == Attach::Bind);
+    // A source that follows a file opens no socket.
+    let connects = config.source.follow.is_none();
+    let source = ("source.endpoint", connects.then_some(&config.source.endpoint), config.source.attach == Attach::Bind);
     let publish = ("publish.endpoint", Some(&config.publish.endpoint), true);
     let plain = ("plain.endpoint", config.plain.endpoint.as_ref(), true);
     let binary = ("binary.endpoint", config.binary.endpoint.as_ref(), true);
@@ -176,7 +178,8 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     }
     warnings.extend(config.lsl.name.map(|name| Warning::LslAnnounced { name }));
     realtime_warnings(config, &mut warnings);
-    if config.lane.overload == Overload::Wait && config.source.pattern == Pattern::Sub {
+    let live = config.source.pattern == Pattern::Sub && config.source.follow.is_none();
+    if config.lane.overload == Overload::Wait && live {
         warnings.push(Warning::WaitOnSub);
     }
     warnings

@@ -334,6 +334,24 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| number(c.source.frame_bytes_max.div_ceil(MIB)),
     },
     Key {
+        name: "source.follow",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.source.follow = path_of(v),
+        get: |c| c.source.follow.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+    },
+    Key {
+        name: "source.follow_poll_ms",
+        kind: period(1, 50),
+        set: |c, v| put_ms(&mut c.source.follow_poll, v),
+        get: |c| ms(c.source.follow_poll),
+    },
+    Key {
+        name: "source.follow_idle_s",
+        kind: Kind::Integer { min: 1, max: 3600, unit: " s", word: None },
+        set: |c, v| c.source.follow_idle = Duration::from_secs(v.number().unwrap_or(1).unsigned_abs()),
+        get: |c| number(c.source.follow_idle.as_secs()),
+    },
+    Key {
         name: "source.plane",
         kind: Kind::Integer { min: 0, max: 100_000, unit: "", word: Some("all") },
         set: |c, v| put_maybe(&mut c.source.plane, v),

@@ -70,7 +70,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Frames in over ZeroMQ.
+/// Frames in over ZeroMQ, or from a file that grows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// `tcp://…` or `ipc://…`.
@@ -85,6 +85,12 @@ pub struct Source {
     pub hwm: i32,
     /// Largest frame taken, bytes: slots of the lane are made for it.
     pub frame_bytes_max: usize,
+    /// Follow the raw file of this ThorImage folder instead of a socket.
+    pub follow: Option<PathBuf>,
+    /// Time between two looks at a followed file.
+    pub follow_poll: Duration,
+    /// With `--once`, a followed file that has not grown for so long has ended.
+    pub follow_idle: Duration,
     /// Only this plane of a volume is decoded; frames that say another `plane` are passed over silently.
     pub plane: Option<u64>,
     /// Does a new series begin a new animal (template, baseline, statistics forgotten)?
@@ -315,6 +321,9 @@ impl Default for Config {
                 topic: String::new(),
                 hwm: 8,
                 frame_bytes_max: 4 * keys::MIB,
+                follow: None,
+                follow_poll: Duration::from_millis(2),
+                follow_idle: Duration::from_secs(10),
                 plane: None,
                 new_series: NewSeries::Keep,
             },
