@@ -2,7 +2,7 @@
 //!
 //! Why it exists: the daemon, the trainer's acceptance test and the benches must run a model in exactly one way.
 //! What it must never do: allocate on the Rust side once it is made, choose another device than it was told, or run a model
-//! whose tensors differ from its manifest. Together with its `runtime` and the device code it is the only place with `unsafe`.
+//! whose tensors differ from its manifest. Together with its `runtime` and the device code it is the only place with `unsafe`, beside `publish/outlet/lsl/library.rs`.
 
 mod runtime;
 mod signature;

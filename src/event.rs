@@ -104,6 +104,11 @@ pub enum Event {
     },
     /// The sender said that the acquisition is over.
     SeriesEnded,
+    /// The file that is followed is no more the one that it was; what comes is another acquisition.
+    FileLost {
+        /// What became of it: removed, truncated, replaced.
+        how: &'static str,
+    },
     /// The warm-up is over: decodes count from here.
     Ready {
         /// First such frame.
@@ -226,6 +231,9 @@ impl std::fmt::Display for Event {
             }
             Self::SeriesBegan { frame } => write!(f, "a series began with frame {frame}"),
             Self::SeriesEnded => write!(f, "the sender ended its series"),
+            Self::FileLost { how } => {
+                write!(f, "the file that is followed was {how}: what comes is taken for another acquisition")
+            }
             Self::Ready { frame } => write!(f, "warm-up over: decodes count from frame {frame}"),
             Self::FrameRateOff { measured_hz, needed_hz } => write!(
                 f,

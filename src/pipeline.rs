@@ -293,7 +293,8 @@ fn ingest(
             idle.idle(IDLE_MAX);
             continue;
         };
-        match source.next(&mut slot.frame)? {
+        let next = source.next(&mut slot.frame)?;
+        match next {
             Next::Frame => {
                 let info = slot.frame.info;
                 slot.arrival = arrivals;
@@ -318,16 +319,23 @@ fn ingest(
                 reject(&intake.rejected, reason, shared);
             }
             Next::Idle | Next::SeriesBegan => {}
-            Next::SeriesEnded => {
-                shared.tell(Event::SeriesEnded);
-                if shared.settings.end_with_series {
-                    break;
-                }
+            Next::SeriesEnded | Next::FileLost(_) if shared.settings.end_with_series => {
+                tell_end(next, shared);
+                break;
             }
+            Next::SeriesEnded | Next::FileLost(_) => tell_end(next, shared),
             Next::End => break,
         }
     }
     Ok(())
+}
+
+/// The acquisition is over, in order or not.
+fn tell_end(next: Next, shared: &Shared<'_>) {
+    shared.tell(match next {
+        Next::FileLost(how) => Event::FileLost { how },
+        _ => Event::SeriesEnded,
+    });
 }
 
 /// Counts a refusal; tells the first of its kind and then every hundredth, so that a flood of rubbish is not a flood of events.

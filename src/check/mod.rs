@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigError, Device, Warning};
 use crate::encode::{EncodeError, Encoder};
 use crate::exit::ExitCode;
 use crate::model::{InputOrigin, Kind, Manifest, Model, ModelError};
+use crate::publish::outlet::liblsl;
 
 /// How good one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -130,6 +131,7 @@ pub fn check(config: Result<(Config, Vec<Warning>), ConfigError>) -> CheckReport
     lines.extend(model(&config));
     lines.extend(ports::lines(&config));
     lines.extend(disk::lines(&config.record));
+    lines.extend(config.lsl.name.map(|_| lsl(config.lsl.library.as_deref())));
     lines.extend(machine::lines(&config.realtime));
     CheckReport { lines }
 }
@@ -138,6 +140,14 @@ fn configuration(config: &Config, warnings: &[Warning]) -> Vec<Line> {
     let good = Line::good("configuration", format!("valid; rig `{}`", config.rig));
     let noted = warnings.iter().map(|w| Line::warning("configuration", w.to_string(), ""));
     std::iter::once(good).chain(noted).collect()
+}
+
+/// Lab Streaming Layer, when it is wanted.
+fn lsl(library: Option<&Path>) -> Line {
+    match liblsl(library) {
+        Ok(found) => Line::good("lsl", found),
+        Err(why) => Line::fault("lsl", why, "set `lsl.library`, or `lsl.name` to \"off\""),
+    }
 }
 
 /// Model, ONNX Runtime and device: each needs the one before.

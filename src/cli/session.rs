@@ -37,6 +37,7 @@ pub struct DiffArgs {
 #[command(after_long_help = "\
 Examples:
   haltere export session.mcap --to csv --out decodes.csv     times, latencies, quality, action, shift, embedding
+  haltere export session.mcap --to parquet --out decodes.parquet   the same columns with their types, for pandas, R, DuckDB
   haltere export session.mcap --to npy --out embedding.npy   [decodes, dimensions], float32")]
 pub struct ExportArgs {
     /// A recorded session.
@@ -55,6 +56,8 @@ pub struct ExportArgs {
 pub enum ExportForm {
     /// One row for each decode.
     Csv,
+    /// The same rows with types and the model's hash: Parquet.
+    Parquet,
     /// The embeddings alone, numpy's.
     Npy,
 }

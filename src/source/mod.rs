@@ -39,6 +39,8 @@ pub enum Next {
     SeriesBegan,
     /// The sender ended the acquisition; another may follow.
     SeriesEnded,
+    /// The file that is followed was removed, truncated or replaced (in that word): what comes is another acquisition.
+    FileLost(&'static str),
     /// There will be no more frames.
     End,
 }

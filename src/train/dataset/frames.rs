@@ -77,7 +77,7 @@ pub(super) fn pull(
         match source.next(frame) {
             Ok(Next::Frame) => return Ok(true),
             Ok(Next::End) => return Ok(false),
-            Ok(Next::Idle | Next::SeriesBegan | Next::SeriesEnded) => {}
+            Ok(Next::Idle | Next::SeriesBegan | Next::SeriesEnded | Next::FileLost(_)) => {}
             Ok(Next::Rejected(reason)) => {
                 return Err(broken(trial, number, format!("is damaged ({reason:?}): repair or cut the recording")));
             }
