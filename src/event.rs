@@ -104,6 +104,11 @@ pub enum Event {
     },
     /// The sender said that the acquisition is over.
     SeriesEnded,
+    /// With `--once`: the sender fell silent and never said that its series ended; the run ends without that word.
+    EndMissing {
+        /// How long it had been silent, s.
+        silent_s: u64,
+    },
     /// The warm-up is over: decodes count from here.
     Ready {
         /// First such frame.
@@ -226,6 +231,11 @@ impl std::fmt::Display for Event {
             }
             Self::SeriesBegan { frame } => write!(f, "a series began with frame {frame}"),
             Self::SeriesEnded => write!(f, "the sender ended its series"),
+            Self::EndMissing { silent_s } => write!(
+                f,
+                "the sender has been silent for {silent_s} s and never said that its series ended: its end message was lost, or it \
+                 stopped in mid-series; frames at the end may be missing"
+            ),
             Self::Ready { frame } => write!(f, "warm-up over: decodes count from frame {frame}"),
             Self::FrameRateOff { measured_hz, needed_hz } => write!(
                 f,
