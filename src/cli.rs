@@ -141,6 +141,10 @@ pub struct RunArgs {
     /// Leave after the sender's end message, when every frame before it is decoded.
     #[arg(long)]
     pub once: bool,
+    /// With --once: leave when no message has come for so many seconds after a frame, because a publisher's end message can be
+    /// lost; this is said and the exit code is 6. 0 waits for ever.
+    #[arg(long, value_name = "SECONDS", requires = "once", default_value_t = 60)]
+    pub silence: u64,
     /// Record the session into this folder; over the configuration's `record.folder`.
     #[arg(long, value_name = "FOLDER")]
     pub record: Option<PathBuf>,

@@ -50,7 +50,7 @@ impl Decoder {
             lane: config.lane,
             realtime: config.realtime.clone(),
             new_series: config.source.new_series,
-            end_with_series: false,
+            end_with_series: None,
             decodes_actions: self.model.decodes_actions(),
             window_frames: manifest.window_frames * manifest.preprocess.average_frames,
             drift: drift_of(manifest),

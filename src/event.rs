@@ -109,6 +109,11 @@ pub enum Event {
         /// What became of it: removed, truncated, replaced.
         how: &'static str,
     },
+    /// With `--once`: the sender fell silent and never said that its series ended; the run ends without that word.
+    EndMissing {
+        /// How long it had been silent, s.
+        silent_s: u64,
+    },
     /// The warm-up is over: decodes count from here.
     Ready {
         /// First such frame.
@@ -234,6 +239,11 @@ impl std::fmt::Display for Event {
             Self::FileLost { how } => {
                 write!(f, "the file that is followed was {how}: what comes is taken for another acquisition")
             }
+            Self::EndMissing { silent_s } => write!(
+                f,
+                "the sender has been silent for {silent_s} s and never said that its series ended: its end message was lost, or it \
+                 stopped in mid-series; frames at the end may be missing"
+            ),
             Self::Ready { frame } => write!(f, "warm-up over: decodes count from frame {frame}"),
             Self::FrameRateOff { measured_hz, needed_hz } => write!(
                 f,

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
@@ -35,11 +36,11 @@ use crate::swap::Swapper;
 /// SCHED_FIFO priority of the recorder's thread, where the others have one: the lowest there is.
 const RECORDER_PRIORITY: u8 = 1;
 
-/// Runs the daemon until it is stopped, its sender ends (`once`), or a stage fails.
+/// Runs the daemon until it is stopped, a stage fails, or, with `once`, its sender ends or has been silent for so long.
 ///
 /// # Errors
-/// What could not be opened, or the stage that failed.
-pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Path>) -> anyhow::Result<()> {
+/// What could not be opened, the stage that failed, or that the sender fell silent without having said its end.
+pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report: Option<&Path>) -> anyhow::Result<()> {
     report.map_or(Ok(()), expect_folder)?;
     let mut line = Line::default();
     stop_on_signals(&line.stop)?;
@@ -49,7 +50,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
         warnings.iter().map(ToString::to_string).chain(denied.iter().map(ToString::to_string)).collect();
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
-    let (source, frames_at) = source(config, once)?;
+    let (source, frames_at) = source(config, once.is_some())?;
     let writer = recorder(config, &decoder, &mut line)?;
     let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag(), line.stats.clone(), warnings)?;
     let sink = match &line.recorder {
@@ -73,9 +74,11 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
         settings,
         line: line.clone(),
     };
+    let mut end_missing = false;
     let ended = pipeline::run(corridor, || {
         while let Some(event) = line.log.pop() {
             log(&event);
+            end_missing |= matches!(event, Event::EndMissing { .. });
         }
         // Models that were replaced are dropped here, where nobody waits.
         drop(line.retired.pop());
@@ -91,7 +94,10 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
         written.with_context(|| Failure { code: ExitCode::Sink, what: format!("--report {}", path.display()) })?;
     }
     let what = "the corridor ended before its source".to_owned();
-    ended.context(Failure { code: ExitCode::Stage, what })
+    ended.context(Failure { code: ExitCode::Stage, what })?;
+    let what =
+        "--once: the sender's end message never came (see above); --silence sets how long it is waited for".to_owned();
+    if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
 }
 
 /// Where frames come from, and how that is said.

@@ -89,6 +89,9 @@ pub struct Arrived {
     pub frame: Frame,
     /// Counts the frames handed to the lane, so that those evicted on the way are missed.
     pub arrival: u64,
+    /// Series that had begun up to and including this frame: where its first frames were skipped, the first one that is decoded
+    /// begins it.
+    pub series: u64,
     /// Carried out before this frame and after the one before it: by the source's word when it is a recorded session, and
     /// completed by the compute thread with everything else that was.
     pub requests: Requests,
@@ -97,7 +100,7 @@ pub struct Arrived {
 impl Arrived {
     /// A slot for a frame of at most `capacity_bytes` of pixels.
     pub fn with_capacity(capacity_bytes: usize) -> Self {
-        Self { frame: Frame::with_capacity(capacity_bytes), arrival: 0, requests: Requests::default() }
+        Self { frame: Frame::with_capacity(capacity_bytes), arrival: 0, series: 0, requests: Requests::default() }
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) fn compute(
     let mut photographer = Photographer::new(shared.settings.preview, &shared.previews);
     let mut rhythm = Rhythm::default();
     let mut since = Requests::default();
+    let mut series = 0;
     let mut hand_over = HandOver::new(shared.line.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     let decodes_actions = shared.settings.decodes_actions;
@@ -74,6 +75,8 @@ pub(super) fn compute(
         match received {
             Received::Slot(slot, _) => {
                 rhythm.note(slot.frame.info.t_received_ns);
+                // A skipped frame takes its word with it that it began a series: the first one decoded says it in its place.
+                slot.frame.info.series_began = std::mem::replace(&mut series, slot.series) != slot.series;
                 if anticipates {
                     shared.decoding.store(true, Relaxed);
                     decodes.ring();

@@ -69,6 +69,7 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::SeriesBegan { .. } => "series_began",
         Event::SeriesEnded => "series_ended",
         Event::FileLost { .. } => "file_lost",
+        Event::EndMissing { .. } => "end_missing",
         Event::Ready { .. } => "ready",
         Event::FrameRateOff { .. } => "frame_rate_off",
         Event::FrameRateBack { .. } => "frame_rate_back",
@@ -131,6 +132,7 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("pixels", pixels)
         }
+        Event::EndMissing { silent_s } => map.serialize_entry("silent_s", silent_s),
         Event::Stale { age_ms } => map.serialize_entry("age_ms", age_ms),
         Event::Swapped { generation } | Event::SwapFailed { generation } => {
             map.serialize_entry("generation", generation)
