@@ -1,4 +1,4 @@
-//! `haltere export`: the decodes of a session as a table or as an array.
+//! `haltere export`: a session as NWB, its decodes as a table or as an array.
 //!
 //! Why it exists: an analysis begins in pandas or numpy, not in MCAP. What it must never do: leave half a file under the name of a
 //! whole one, or round a value.
@@ -25,7 +25,15 @@ const COLUMNS: &str = "seq,frame,frame_gap,skipped,series,t_device_ns,t_recv_ns,
 /// A file that is no session or holds no decode, or one that cannot be written.
 pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
     warn_of(&args.session)?;
+    if let (Some(file), ExportForm::Csv | ExportForm::Npy) = (&args.metadata, args.to) {
+        let what =
+            format!("--metadata {}: only NWB has a place for it; leave it out, or export --to nwb", file.display());
+        bail!(Failure { code: ExitCode::Usage, what });
+    }
     let recorded = Recorded::read(&args.session)?;
+    if args.to == ExportForm::Nwb {
+        return super::nwb::export(&recorded, &args.out, args.metadata.as_deref());
+    }
     let of_frames: Vec<&DecodeRecord> = recorded.decodes.iter().filter(|decode| decode.decoded.is_some()).collect();
     if of_frames.is_empty() {
         let what = format!("{}: holds no decode of a frame", args.session.display());
@@ -33,7 +41,7 @@ pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
     }
     let bytes = match args.to {
         ExportForm::Csv => table(&of_frames).into_bytes(),
-        ExportForm::Npy => array(&of_frames)?,
+        ExportForm::Npy | ExportForm::Nwb => array(&of_frames)?,
     };
     let written = crate::model::write_whole(&args.out, &bytes);
     written.with_context(|| Failure {
