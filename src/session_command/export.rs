@@ -1,4 +1,4 @@
-//! `haltere export`: the decodes of a session as a table or as an array.
+//! `haltere export`: a session as NWB, its decodes as a table or as an array.
 //!
 //! Why it exists: an analysis begins in pandas or numpy, not in MCAP. What it must never do: leave half a file under the name of a
 //! whole one, round a value, or hold the session in memory: rows go from one file to the other.
@@ -12,6 +12,7 @@ mod parquet;
 use anyhow::bail;
 use tracing::warn;
 
+use super::rows::Recorded;
 use super::warn_of;
 use crate::cli::{ExportArgs, ExportForm};
 use crate::exit::{ExitCode, Failure};
@@ -41,6 +42,14 @@ trait Table {
 /// A file that is no session or holds no decode, or one that cannot be written.
 pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
     warn_of(&args.session)?;
+    if args.to == ExportForm::Nwb {
+        return super::nwb::export(&Recorded::read(&args.session)?, &args.out, args.metadata.as_deref());
+    }
+    if let Some(file) = &args.metadata {
+        let what =
+            format!("--metadata {}: only NWB has a place for it; leave it out, or export --to nwb", file.display());
+        bail!(Failure { code: ExitCode::Usage, what });
+    }
     let mut decodes = Decodes::open(&args.session)?;
     let Some(mut decode) = decodes.next()? else {
         let what = format!("{}: holds no decode of a frame", args.session.display());
@@ -49,7 +58,8 @@ pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
     let dimensions = embedding(&decode).len();
     let mut table: Box<dyn Table> = match args.to {
         ExportForm::Csv => Box::new(csv::Csv::create(&args.out, dimensions)?),
-        ExportForm::Npy => Box::new(npy::Npy::create(&args.out, dimensions)?),
+        // What is neither of the others; NWB went its own way above.
+        ExportForm::Npy | ExportForm::Nwb => Box::new(npy::Npy::create(&args.out, dimensions)?),
         ExportForm::Parquet => {
             Box::new(parquet::Parquet::create(&args.out, dimensions, decodes.about(), parquet::ROWS_PER_GROUP)?)
         }

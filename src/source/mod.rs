@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod continuity;
 pub mod limit;
 pub mod mcap;
+pub mod nwb;
 pub mod open;
 pub mod raw;
 mod recording;
@@ -21,7 +22,7 @@ pub mod zmq;
 use crate::event::Reason;
 use crate::frame::{Frame, Requests};
 
-pub use self::open::{RecordingSpec, files_of, open_recording, session_of};
+pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of};
 pub use self::seen::{FrameClock, Place, Seen};
 pub use self::zmq::ZmqSource;
 

@@ -10,7 +10,7 @@ use super::error::DatasetError;
 use super::spec::{Neural, TrialSpec};
 use crate::frame::{Frame, Name, Shape};
 use crate::source::raw::{RawLayout, RawSource};
-use crate::source::{Next, Seen, Source, SourceError, files_of, open_recording, session_of};
+use crate::source::{Next, Seen, Source, SourceError, files_of, open_recording, series_of, session_of};
 
 /// Name of the rig in frames that are trained on.
 pub(super) const RIG: Name = Name::literal("train");
@@ -120,7 +120,9 @@ pub(super) fn files(trial: &TrialSpec) -> Result<(Vec<PathBuf>, String), Dataset
     match &trial.neural {
         Neural::Recording(spec) => {
             let files = files_of(spec).map_err(|e| broken(trial, 0, e))?;
-            Ok((files, format!("{} channel(s), {:?}, plane {:?}", spec.channels.len(), spec.raw, spec.plane)))
+            let series = series_of(spec);
+            let chosen = if series.is_empty() { String::new() } else { format!(", series {series:?}") };
+            Ok((files, format!("{} channel(s), {:?}, plane {:?}{chosen}", spec.channels.len(), spec.raw, spec.plane)))
         }
         Neural::Planar { channels, layout } => Ok((channels.clone(), format!("planar {layout:?}"))),
         Neural::Ready { path, height, width, data_at, .. } => {
