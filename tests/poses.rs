@@ -5,6 +5,7 @@
 //! the files are cut off at every byte. The interpreter is `$HALTERE_PYTHON`, else `.venv/bin/python` (`make setup` makes it).
 #![cfg(feature = "train")]
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::result_large_err, reason = "the errors of a data set name many things")]
 
 #[path = "support/process.rs"]
 mod support;

@@ -6,6 +6,7 @@
 //! agree to the last bit; then a model is trained on it.
 #![cfg(feature = "train")]
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::result_large_err, reason = "the errors of a data set name many things")]
 
 #[path = "support/process.rs"]
 mod support;

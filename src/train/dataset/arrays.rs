@@ -48,7 +48,7 @@ const NOT_BEHAVIOUR: [&str; 7] = ["", "frame", "index", "time", "time_s", "times
 
 /// Reads a table of behaviour.
 pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, DatasetError> {
-    let (hdf5, pickled) = (sleap::is_hdf5(path)?, npy::begins_as_pickle(path)?);
+    let (hdf5, pickled) = (sleap::is_hdf5(path)?, !is_csv(path) && npy::begins_as_pickle(path)?);
     for (key, value, fits, whose) in
         [("track", &pick.track, hdf5, "SLEAP's HDF5"), ("points", &pick.points, pickled, "DeepFly3D's pickle")]
     {

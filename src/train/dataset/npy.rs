@@ -197,7 +197,7 @@ pub fn is_pickle(path: &Path) -> Result<bool, DatasetError> {
     let Some((head, last)) = bytes else { return Ok(false) };
     let modern = head[0] == 0x80 && (2..=5).contains(&head[1]);
     let named = head[0] == b'c' && (head[1].is_ascii_lowercase() || head[1] == b'_');
-    let old = named || [b"(l", b"(d", b"}q", b"]q"].iter().any(|begin| head == **begin);
+    let old = named || [*b"(l", *b"(d", *b"}q", *b"]q"].contains(&head);
     Ok(last == b'.' && (modern || old))
 }
 
