@@ -12,6 +12,7 @@ pub mod open;
 pub mod raw;
 mod recording;
 mod scanimage;
+mod seen;
 pub mod thorimage;
 pub mod tiff;
 mod tiff_order;
@@ -20,7 +21,8 @@ pub mod zmq;
 use crate::event::Reason;
 use crate::frame::{Frame, Requests};
 
-pub use self::open::{RecordingSpec, files_of, open_recording};
+pub use self::open::{RecordingSpec, files_of, open_recording, session_of};
+pub use self::seen::{FrameClock, Place, Seen};
 pub use self::zmq::ZmqSource;
 
 /// Longest time one call of [`Source::next`] may wait for a frame, ms.

@@ -65,6 +65,11 @@ pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceErr
     Ok(Box::new(TiffSource::open(channels?, spec.rate_hz, spec.plane, spec.source)?))
 }
 
+/// The file, when the recording is a session.
+pub fn session_of(spec: &RecordingSpec) -> Option<&Path> {
+    single_path(spec).filter(|path| spec.raw.is_none() && is_session(path))
+}
+
 /// The files that a recording is read from, in their order: for those who must know whether it is still the same.
 ///
 /// # Errors
