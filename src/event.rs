@@ -280,6 +280,20 @@ impl std::fmt::Display for Event {
             }
             Self::OutletBack { outlet } => write!(f, "the {outlet} outlet takes decodes again"),
             Self::Request { what } => write!(f, "carried out: {what}"),
+            Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed => {
+                self.of_recording(f)
+            }
+            Self::Mark { number } => write!(f, "mark {number}"),
+            Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),
+            Self::Shutdown => write!(f, "going down in order"),
+        }
+    }
+}
+
+impl Event {
+    /// The words of what happened to the recording.
+    fn of_recording(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
             Self::RecordBegan => write!(f, "recording"),
             Self::RecordEnded => write!(f, "the recording has ended"),
             Self::RecordLost { frame, count } => write!(
@@ -292,9 +306,7 @@ impl std::fmt::Display for Event {
                     "the disk refused: the recording has ended, decoding goes on; free space, then `record start`"
                 )
             }
-            Self::Mark { number } => write!(f, "mark {number}"),
-            Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),
-            Self::Shutdown => write!(f, "going down in order"),
+            _ => Ok(()),
         }
     }
 }

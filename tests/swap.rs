@@ -111,6 +111,9 @@ const SIDE: usize = 64;
 /// Frames of the movie below.
 const FRAMES: usize = 220;
 
+/// By frame: generation, embedding as bits, quality.
+type Decodes = BTreeMap<u64, (u64, Vec<u32>, String)>;
+
 /// A daemon that gets its frames one by one, from the test.
 struct Fed {
     rig: Rig,
@@ -153,7 +156,7 @@ impl Fed {
     }
 
     /// Ends the daemon; generation, embedding as bits and quality of every frame's decode.
-    fn end(mut self) -> BTreeMap<u64, (u64, Vec<u32>, String)> {
+    fn end(mut self) -> Decodes {
         self.daemon.signal(Signal::INT);
         self.daemon.finish().code(0);
         self.listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
@@ -168,7 +171,7 @@ impl Fed {
 }
 
 /// What a daemon of this model decodes of these frames.
-fn alone(model: &Path, frames: Range<usize>) -> BTreeMap<u64, (u64, Vec<u32>, String)> {
+fn alone(model: &Path, frames: Range<usize>) -> Decodes {
     let mut fed = Fed::new(model);
     fed.feed(frames);
     fed.end()
@@ -191,12 +194,7 @@ fn other_preprocessing(manifest: &mut Manifest) {
 }
 
 /// Every frame of `range` has this generation, and the bits that `expected` has.
-fn assert_same(
-    found: &BTreeMap<u64, (u64, Vec<u32>, String)>,
-    range: Range<u64>,
-    generation: u64,
-    expected: &BTreeMap<u64, (u64, Vec<u32>, String)>,
-) {
+fn assert_same(found: &Decodes, range: Range<u64>, generation: u64, expected: &Decodes) {
     for frame in range {
         assert_eq!(found[&frame].0, generation, "frame {frame}");
         assert!(found[&frame].1 == expected[&frame].1, "frame {frame} of generation {generation} differs");
@@ -272,7 +270,7 @@ fn failing(of: &Path, name: &str, change: impl Fn(&mut Manifest)) -> Option<Path
 }
 
 /// Frames 0 to 40 of the first model, then one that fails, from 80 on a good one; gives its frames and what it answered.
-fn good_after_failed(first: &Path, bad: &Path, good: &Path) -> (BTreeMap<u64, (u64, Vec<u32>, String)>, Value) {
+fn good_after_failed(first: &Path, bad: &Path, good: &Path) -> (Decodes, Value) {
     let mut fed = Fed::new(first);
     fed.feed(0..40);
     assert_eq!(fed.swap(bad)["generation"], 2);

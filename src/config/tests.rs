@@ -238,6 +238,8 @@ fn what_is_allowed_but_may_not_be_meant_is_a_warning() {
     assert_eq!(of(&["realtime.wait=spin", "realtime.priority=50"]), [Warning::SpinUnpinned]);
     assert_eq!(of(&["lane.overload=wait"]), [Warning::WaitOnSub]);
     assert_eq!(of(&["lane.overload=wait", "source.pattern=pull"]), []);
+    assert_eq!(of(&["lane.overload=wait", "source.follow=Untitled_001"]), []);
+    assert!(matches!(of(&["lsl.name=haltere"])[..], [Warning::LslAnnounced { .. }]));
 }
 
 #[test]

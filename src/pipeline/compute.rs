@@ -179,6 +179,8 @@ fn step(
     }
     let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
     if !encode((running.encoder, running.generation), &tensor, decode, frame.info.number, shared)? {
+        // What one model cannot decode, the other may.
+        follow(&mut running.shadow, frame, Some((&tensor, observation.warming_up)), shared);
         return Ok(());
     }
     let encode_ns = now_ns() - prepared_ns;

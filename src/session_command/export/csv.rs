@@ -68,7 +68,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("d.csv");
         let mut csv = Csv::create(&path, 2).unwrap();
-        [0, 1].map(|seq| csv.row(&decode(seq)).unwrap());
+        [0, 1].iter().for_each(|seq| csv.row(&decode(*seq)).unwrap());
         csv.finish().unwrap();
         let text = std::fs::read_to_string(path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
