@@ -16,8 +16,11 @@ use haltere::frame::{Frame, Pixels};
 use haltere::source::{Next, RecordingSpec, Source, open_recording};
 use nwb::{python, run, script, spec, text};
 
+/// The source at its end, the pixels of each frame, its time stamp.
+type Read = (Box<dyn Source>, Vec<Vec<f64>>, Vec<Option<i64>>);
+
 /// All frames, and their times in ns.
-fn read_all(spec: &RecordingSpec) -> (Box<dyn Source>, Vec<Vec<f64>>, Vec<Option<i64>>) {
+fn read_all(spec: &RecordingSpec) -> Read {
     let mut source = open_recording(spec).unwrap();
     let mut slot = Frame::with_capacity(source.frame_bytes_max());
     let (mut frames, mut times) = (Vec::new(), Vec::new());

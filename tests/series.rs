@@ -72,13 +72,12 @@ fn source(was_taken: Receiver<u64>, open: Sender<()>) -> impl Source {
             None => {}
             // The last frame of the first series is with compute, which is held there.
             Some(before) if before == held => taken(numbers[before]),
-            Some(before) if burst.contains(&before) => {
-                if before == *burst.end() {
-                    open.send(()).unwrap();
-                    taken(FIRST);
-                    open.send(()).unwrap();
-                }
+            Some(before) if before == *burst.end() => {
+                open.send(()).unwrap();
+                taken(FIRST);
+                open.send(()).unwrap();
             }
+            Some(before) if burst.contains(&before) => {}
             Some(before) => {
                 taken(numbers[before]);
                 open.send(()).unwrap();
