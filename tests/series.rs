@@ -12,14 +12,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use haltere::config::{self, NewSeries, Overload, Wait};
 use haltere::event::Event;
-use haltere::frame::{Decode, Frame, Quality};
+use haltere::frame::{Decode, Quality};
 use haltere::pipeline::{self, Corridor, Line};
-use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
 use haltere::record::{About, Recorder};
 use haltere::session::Compression;
 use haltere::source::Source;
@@ -32,30 +31,6 @@ const LAST: u64 = 30;
 const FIRST: u64 = 2;
 /// The last one of the second.
 const END: u64 = 40;
-
-/// Says which frame it was given, and goes on when it is told to.
-struct Gated {
-    inner: Box<dyn Preprocess>,
-    taken: Sender<u64>,
-    go_on: Receiver<()>,
-}
-
-impl Preprocess for Gated {
-    fn request(&mut self, request: Request) {
-        self.inner.request(request);
-    }
-
-    fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
-        self.taken.send(frame.info.number).unwrap();
-        // An error is a source that is gone, and nothing is held any more.
-        let _ = self.go_on.recv_timeout(Duration::from_secs(GIVE_UP_S));
-        self.inner.apply(frame)
-    }
-
-    fn device(&self) -> &str {
-        self.inner.device()
-    }
-}
 
 /// Two series, of the second of which the first two frames are skipped.
 fn source(was_taken: Receiver<u64>, open: Sender<()>) -> impl Source {
@@ -116,10 +91,9 @@ fn live(small: &Small, new_series: NewSeries, folder: &Path) -> (Kept, PathBuf) 
     line.recorder = Some(recorder.clone());
     let writer = std::thread::spawn(|| worker.run());
     let (corridor, keeper) = corridor(small, new_series, Overload::SkipToLatest, &line);
-    let ((taken, was_taken), (open, go_on)) = (channel(), channel());
-    let preprocess = Box::new(Gated { inner: corridor.preprocess, taken, go_on });
+    let (corridor, was_taken, open) = support::gated(corridor);
     let source = Box::new(source(was_taken, open));
-    pipeline::run(Corridor { preprocess, source, ..corridor }, || {}).unwrap();
+    pipeline::run(Corridor { source, ..corridor }, || {}).unwrap();
     recorder.end();
     writer.join().unwrap();
     (kept(keeper), session)
