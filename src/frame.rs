@@ -365,6 +365,20 @@ pub enum Quality {
 }
 
 impl Quality {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Degraded, Self::Warmup, Self::Stale, Self::Fail];
+
+    /// The number where words have no place (Lab Streaming Layer, NWB): its place in [`Self::ALL`].
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Degraded => 1,
+            Self::Warmup => 2,
+            Self::Stale => 3,
+            Self::Fail => 4,
+        }
+    }
+
     /// The word in headers.
     pub const fn name(self) -> &'static str {
         match self {

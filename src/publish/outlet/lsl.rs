@@ -33,8 +33,6 @@ const MORE: [(&str, &str, &str); 6] = [
 ];
 /// Whole numbers above it are not exact in float32.
 const FRAMES_EXACT: u64 = 1 << 24;
-/// The code of a quality is its place here.
-const QUALITIES: [Quality; 5] = [Quality::Ok, Quality::Degraded, Quality::Warmup, Quality::Stale, Quality::Fail];
 /// What the time stamps are, for whoever reads the file in ten years.
 const STAMP: &str =
     "publication of the decode, on LSL's clock; its frame was received latency_ms earlier; NaN = no frame";
@@ -126,12 +124,11 @@ pub fn liblsl(wanted: Option<&Path>) -> Result<String, String> {
 fn fill(row: &mut [f32], said: &Said<'_>) {
     let (embedding, more) = row.split_at_mut(row.len().saturating_sub(MORE.len()));
     embedding.iter_mut().zip(said.embedding).for_each(|(to, from)| *to = *from);
-    let quality = QUALITIES.iter().position(|quality| *quality == said.quality).unwrap_or(QUALITIES.len());
     let latency_ns = said.t_received_ns.map(|received| said.t_pub_ns.saturating_sub(received));
     let values = [
         said.action_id as f32,
         said.confidence,
-        quality as f32,
+        f32::from(said.quality.code()),
         said.frame.map_or(f32::NAN, |frame| (frame % FRAMES_EXACT) as f32),
         latency_ns.map_or(f32::NAN, |ns| (ns as f64 * 1e-6) as f32),
         said.generation as f32,
@@ -156,7 +153,7 @@ fn meta(channels: Vec<Node>, model: &ModelTag, neutral: &str) -> Vec<Node> {
     };
     let actions = model.labels.iter().enumerate().map(|(id, label)| pair("action", id.to_string(), label)).collect();
     let neutral_id = model.labels.iter().position(|label| label == neutral).map_or(NEUTRAL_ID, |id| id as i32);
-    let qualities = QUALITIES.iter().enumerate().map(|(id, quality)| pair("quality", id.to_string(), quality.name()));
+    let qualities = Quality::ALL.map(|quality| pair("quality", quality.code().to_string(), quality.name()));
     let of_model = vec![
         Node::Value("name", model.name.clone()),
         Node::Value("sha256", model.sha256.clone()),
@@ -169,7 +166,7 @@ fn meta(channels: Vec<Node>, model: &ModelTag, neutral: &str) -> Vec<Node> {
         Node::Group("model", of_model),
         Node::Group("actions", actions),
         pair("neutral", neutral_id.to_string(), neutral),
-        Node::Group("qualities", qualities.collect()),
+        Node::Group("qualities", qualities.into()),
         Node::Value("time_stamps", STAMP.to_owned()),
         Node::Group("acquisition", vec![Node::Value("haltere", env!("CARGO_PKG_VERSION").to_owned())]),
     ]

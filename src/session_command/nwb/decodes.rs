@@ -11,9 +11,6 @@ use super::timeline::Timeline;
 use crate::frame::Quality;
 use crate::session::messages::{DecodeRecord, Decoded, ModelRecord};
 
-/// Codes of qualities, in this order from 0.
-const QUALITIES: [Quality; 5] = [Quality::Ok, Quality::Warmup, Quality::Stale, Quality::Degraded, Quality::Fail];
-
 /// One decode of a frame.
 struct Row<'a> {
     decode: &'a DecodeRecord,
@@ -30,7 +27,7 @@ pub(super) fn write(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeline: 
     }
     let times: Vec<f64> = rows.iter().map(|row| row.seconds).collect();
     let about = Series { name: "Quality", description: &qualities("as published"), unit: "n.a.", conversion: 1.0 };
-    let published: Vec<u8> = rows.iter().map(|row| code(row.decode.quality)).collect();
+    let published: Vec<u8> = rows.iter().map(|row| row.decode.quality.code()).collect();
     let at = nwb.series(module, &about, None, &published, &Times::Own(&times))?;
     plain(nwb, module, &rows, &at)?;
     optional(nwb, module, &rows, &at)?;
@@ -53,12 +50,8 @@ fn same_outputs(a: &Row, b: &Row) -> bool {
     a.decode.model == b.decode.model && sizes(a) == sizes(b)
 }
 
-fn code(quality: Quality) -> u8 {
-    QUALITIES.iter().position(|other| *other == quality).unwrap_or_default() as u8
-}
-
 fn qualities(which: &str) -> String {
-    let codes: Vec<String> = QUALITIES.iter().map(|q| format!("{} {}", code(*q), q.name())).collect();
+    let codes = Quality::ALL.map(|quality| format!("{} {}", quality.code(), quality.name()));
     format!("How far each decode may be trusted, {which}: {}.", codes.join(", "))
 }
 
@@ -66,7 +59,7 @@ fn qualities(which: &str) -> String {
 fn plain(nwb: &Nwb, module: &H5Group, rows: &[Row], at: &str) -> Result<()> {
     let about = |name, description, unit| Series { name, description, unit, conversion: 1.0 };
     let times = Times::At(at);
-    let decoded: Vec<u8> = rows.iter().map(|row| code(row.decoded.quality)).collect();
+    let decoded: Vec<u8> = rows.iter().map(|row| row.decoded.quality.code()).collect();
     let text = qualities("as decoded, before the age of the decode was judged");
     nwb.series(module, &about("DecodedQuality", &text, "n.a."), None, &decoded, &times)?;
     let numbers: Vec<u64> = rows.iter().map(|row| row.decode.frame.unwrap_or_default()).collect();
@@ -186,7 +179,7 @@ mod tests {
 
     #[test]
     fn every_quality_has_a_code_of_its_own() {
-        assert_eq!(QUALITIES.map(code), [0, 1, 2, 3, 4]);
-        assert!(qualities("as published").contains("0 ok, 1 warmup, 2 stale, 3 degraded, 4 fail"));
+        assert_eq!(Quality::ALL.map(Quality::code), [0, 1, 2, 3, 4]);
+        assert!(qualities("as published").contains("0 ok, 1 degraded, 2 warmup, 3 stale, 4 fail"));
     }
 }
