@@ -36,7 +36,7 @@ pub struct WatchReport {
     pub silences: u64,
     /// Messages that were not understood.
     pub damaged: u64,
-    /// Decodes by quality, in the order of their codes.
+    /// Decodes by quality, in the order of [`Quality::ALL`]: ok, degraded, warmup, stale, fail.
     pub qualities: [u64; 5],
     /// Seconds watched.
     pub duration_s: f64,
