@@ -122,7 +122,7 @@ impl Session {
         for name in ["Quality", "DecodedQuality", "DecodedFrame", "FramesMissing", "Latency"] {
             assert_eq!(opened.doubles(&format!("{name}.times")), times, "{name}");
         }
-        let qualities = ["ok", "warmup", "stale", "degraded", "fail"];
+        let qualities = ["ok", "degraded", "warmup", "stale", "fail"];
         let code = |value: &Value| qualities.iter().position(|name| value == name).unwrap() as u8;
         assert_eq!(opened.bytes("Quality"), rows.iter().map(|row| code(&row["quality"])).collect::<Vec<_>>());
         let decoded: Vec<u8> = rows.iter().map(|row| code(&row["decoded"]["quality"])).collect();
