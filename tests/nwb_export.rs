@@ -116,11 +116,12 @@ fn soon_warm(folder: &Path) -> PathBuf {
 /// What the model said, what the experimenter said, and what the metadata say.
 fn assert_told(session: &Session, opened: &Opened) {
     let rows = session.of_frames();
+    let sha256 = Manifest::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fly.toml")).unwrap().sha256;
     for (name, key) in [("Embedding", "embedding"), ("ActionProbabilities", "probs")] {
         let expected: Vec<u32> = rows.iter().flat_map(|row| bits(&row["decoded"][key])).collect();
         assert!(opened.words(name) == expected, "{name} is not the session's, bit for bit");
         let description = opened.series(name)["description"].as_str().unwrap();
-        assert!(description.contains("the model fly (SHA-256 cbb9327c53ff"), "{description}");
+        assert!(description.contains(&format!("the model fly (SHA-256 {sha256}")), "{description}");
     }
     let confidence = rows.iter().map(|row| row["confidence"].as_f64().map_or(f32::NAN, |value| value as f32).to_bits());
     assert_eq!(opened.words("Confidence"), confidence.collect::<Vec<_>>());
