@@ -3,6 +3,7 @@
 #
 #   benches/gpu.sh            conformance on the device, latency, rate, floor, idle slow-down, one training step
 #   benches/gpu.sh --full     20,000 frames also at 30 Hz, which alone takes eleven minutes
+#   benches/gpu.sh --no-training   without the training step, whose build takes long
 #
 # Needs: a driver of version 580 or newer, a Rust toolchain, a C++ compiler, python3 with pip. Fetches the GPU libraries
 # (scripts/fetch-onnxruntime-gpu.sh). Prints a table and writes it to benches/results/YYYY-MM-<gpu>.md. What is not there
@@ -26,6 +27,14 @@ scripts/fetch-onnxruntime.sh
 echo "building (the first time this takes long; what follows takes under ten minutes)"
 cargo build --release --locked --bin haltere --bench registration
 cargo test --release --locked --test conformance --no-run
+torch=no
+python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null && torch=yes
+# Training on CUDA needs NVRTC and CUDA's headers; the former may be those of the GPU libraries.
+export LD_LIBRARY_PATH=$PWD/.runtime-gpu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+training=no
+if [ "${1:-}" != --no-training ] && ls "${CUDA_PATH:-/usr/local/cuda}/include/cuda_fp16.h" >/dev/null 2>&1; then
+  cargo bench --bench train_step --features train-cuda --target-dir target/train-cuda --no-run && training=yes
+fi
 haltere=target/release/haltere
 export ORT_DYLIB_PATH=$PWD/.runtime-gpu/libonnxruntime.so
 
@@ -78,19 +87,21 @@ else
 fi
 
 section "Latency and rate, 512×512 uint16"
-for pulse in 2 off; do
+for setting in "2 false" "2 true" "off false"; do
+  read -r pulse graph <<<"$setting"
   say
-  say "### \`compute.pulse_ms\` = $pulse"
+  say "### \`compute.pulse_ms\` = $pulse, \`compute.encoder_graph\` = $graph"
   # Power is looked at from outside while the paced load runs.
-  nvidia-smi --query-gpu=power.draw,clocks.sm --format=csv,noheader,nounits -l 1 >"$work/power-$pulse.csv" 2>/dev/null &
+  nvidia-smi --query-gpu=power.draw,clocks.sm --format=csv,noheader,nounits -l 1 >"$work/power.csv" 2>/dev/null &
   watcher=$!
   count=20000; slow=$paced
-  [ "$pulse" = off ] && { count=3000; slow=1500; }
-  "$haltere" bench --config "$work/gpu.toml" --set "compute.pulse_ms=$pulse" --frames "$count" --hz 30 device --paced-frames "$slow" \
+  [ "$setting" = "2 false" ] || { count=3000; slow=1500; }
+  "$haltere" bench --config "$work/gpu.toml" --set "compute.pulse_ms=$pulse" \
+    --set "compute.encoder_graph=$graph" --frames "$count" --hz 30 device --paced-frames "$slow" \
     2>&1 | tee -a "$results" || say "FAILED"
   kill "$watcher" 2>/dev/null || true
   say
-  say "$(awk -F', ' '{p += $1; c += $2; n++} END {if (n) printf "Mean of the whole run: %.0f W, %.0f MHz (%d looks).", p / n, c / n, n}' "$work/power-$pulse.csv")"
+  say "$(awk -F', ' '{p += $1; c += $2; n++} END {if (n) printf "Mean of the whole run: %.0f W, %.0f MHz (%d looks).", p / n, c / n, n}' "$work/power.csv")"
 done
 say
 say "The same on the CPU of this machine:"
@@ -101,11 +112,17 @@ section "The whole loop over tcp"
 "$haltere" bench --config "$work/gpu.toml" --frames 2000 2>&1 | tee -a "$results" || say "FAILED"
 
 section "A training step"
-if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-  say "PyTorch sees the GPU. haltere's own training on CUDA (\`--features train-cuda\`) has never been built; build it, then compare"
-  say "\`haltere train --device cuda\` with benches/train_step.py. Not measured here."
+if [ "$training" = no ]; then
+  say "Not built: it needs CUDA's headers (CUDA_PATH, or /usr/local/cuda), and no \`--no-training\`."
 else
-  say "No PyTorch with CUDA: skipped."
+  say "Five steps on the GPU beside five on the CPU (the losses must agree):"
+  step=$(ls -t target/train-cuda/release/deps/train_step-* | grep -v '\.d$' | head -1)
+  { echo '```text'; if "$step" 2>&1 | tail -5; then echo agree; else echo DISAGREE; fi; echo '```'; } | tee -a "$results"
+  if [ "$torch" = yes ]; then
+    python3 benches/train_step.py --device cuda --rounds 2 --steps 100 2>&1 | tee -a "$results" || say "Slower than PyTorch, or FAILED."
+  else
+    say "No PyTorch that sees the GPU: the comparison is skipped."
+  fi
 fi
 echo
 echo "written: $results"

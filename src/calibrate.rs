@@ -226,7 +226,7 @@ fn fit_towards(
     labels: &[usize],
 ) -> Result<Classifier, String> {
     let prior = Probe::from_layer(present.weight.clone(), present.bias.clone().into());
-    let options = ProbeOptions { rows_max: FIT_ROWS_MAX, ..ProbeOptions::default() };
+    let options = ProbeOptions { rows_max: FIT_ROWS_MAX, standardise: false, ..ProbeOptions::default() };
     let probe = Probe::fit_towards(&prior, strength, values, labels, &options).map_err(|e| e.to_string())?;
     Ok(Classifier { weight: probe.weights, bias: probe.intercept.to_vec() })
 }

@@ -61,7 +61,7 @@ pub enum Command {
     Embed(EmbedArgs),
     /// Compare a recorded session with its replay, with another model, or with another session, frame by frame.
     Diff(DiffArgs),
-    /// Write the decodes of a recorded session as CSV or npy.
+    /// Write a recorded session as NWB, or its decodes as CSV or npy.
     Export(ExportArgs),
     /// Fit a trained model to a new animal, from a few minutes of it, with or without labels.
     #[cfg(feature = "train")]
@@ -141,6 +141,10 @@ pub struct RunArgs {
     /// Leave after the sender's end message, when every frame before it is decoded.
     #[arg(long)]
     pub once: bool,
+    /// With --once: leave when no message has come for so many seconds after a frame, because a publisher's end message can be
+    /// lost; this is said and the exit code is 6. 0 waits for ever.
+    #[arg(long, value_name = "SECONDS", requires = "once", default_value_t = 60)]
+    pub silence: u64,
     /// Record the session into this folder; over the configuration's `record.folder`.
     #[arg(long, value_name = "FOLDER")]
     pub record: Option<PathBuf>,
@@ -152,11 +156,11 @@ pub struct RunArgs {
 /// Which recording, and how to read it. Shared by `play` and `embed`.
 #[derive(Clone, Debug, Args)]
 pub struct RecordingArgs {
-    /// TIFF files in order, a ThorImage folder, a recorded session (.mcap), a raw file (with --raw), or a simulated fly: sim:seed=7,animal=9,trial=1
-    /// (also seconds=, recipe=FILE, and any key of a recipe).
+    /// TIFF files in order, a ThorImage folder, a recorded session (.mcap), an NWB file (of several series one: FILE.nwb#NAME), a raw
+    /// file (with --raw), or a simulated fly: sim:seed=7,animal=9,trial=1 (also seconds=, recipe=FILE, and any key of a recipe).
     #[arg(required = true, value_name = "RECORDING")]
     pub recording: Vec<PathBuf>,
-    /// Take the second channel from this file, frame by frame.
+    /// Take the second channel from this file, or this series of an NWB file (FILE.nwb#NAME), frame by frame.
     #[arg(long, value_name = "FILE")]
     pub channel_file: Option<PathBuf>,
     /// Of a volume, only this plane, from 0.
@@ -181,6 +185,7 @@ Examples:
   haltere play green.tif --channel-file red.tif      two channels from two files
   haltere play fly.tif --rate 60 --loop 0            twice as fast as usual, until Ctrl-C
   haltere play session.mcap                          what was recorded, with its frame numbers and gaps
+  haltere play fly.nwb#/acquisition/TwoPhotonSeries1 of an NWB file with several series, this one
   haltere play sim:seed=7,animal=9,seconds=60        a simulated fly, whose truth is known
   haltere play fly.tif --jitter-ms 5 --skip-every 50 --burst 3     a bad microscope, the same one for the same --seed
   haltere play movie.raw --raw uint16:512x512 --push --connect --endpoint tcp://10.0.0.1:5710")]

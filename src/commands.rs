@@ -90,7 +90,8 @@ fn daemon(args: &RunArgs) -> anyhow::Result<()> {
         config.record.folder = Some(folder.clone());
     }
     log::start(&config.log)?;
-    run::run(&config, &warnings, args.once, args.report.as_deref())
+    let silence = if args.silence == 0 { Duration::MAX } else { Duration::from_secs(args.silence) };
+    run::run(&config, &warnings, args.once.then_some(silence), args.report.as_deref())
 }
 
 /// Training tells what it does on standard error; a first Ctrl-C ends it in order.

@@ -2,7 +2,7 @@
 //!
 //! Why it exists: `run`, `embed` and `bench` must open a model in one way. What it must never do: open a socket.
 
-use crate::config::{Config, Device, OnDeviceFault};
+use crate::config::{Compute, Config, Device, OnDeviceFault};
 use crate::encode::{EncodeError, Encoder, Place};
 use crate::frame::FIRST_GENERATION;
 use crate::model::{Manifest, Model};
@@ -56,7 +56,7 @@ impl Decoder {
         chosen: &Chosen,
     ) -> anyhow::Result<(Box<dyn Preprocess>, Encoder, bool)> {
         let (manifest, compute) = (&model.manifest, &config.compute);
-        let place = Place { threads: compute.threads, machine: chosen.machine.clone() };
+        let place = place(compute, chosen);
         let encoder = Encoder::open_on(model, compute.onnxruntime.as_deref(), &place)?;
         let preprocess = preprocess::build_on(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, chosen)?;
         Ok((preprocess, encoder, chosen.machine.is_some()))
@@ -82,7 +82,7 @@ impl Decoder {
             lane: config.lane,
             realtime: config.realtime.clone(),
             new_series: config.source.new_series,
-            end_with_series: false,
+            end_with_series: None,
             decodes_actions: self.model.decodes_actions(),
             window_frames: manifest.window_frames * manifest.preprocess.average_frames,
             drift: drift_of(manifest),
@@ -104,6 +104,11 @@ impl Decoder {
             trained: manifest.provenance.trained,
         }
     }
+}
+
+/// Where a model runs that was chosen to run there.
+pub fn place(compute: &Compute, chosen: &Chosen) -> Place {
+    Place { threads: compute.threads, machine: chosen.machine.clone(), graph: compute.encoder_graph }
 }
 
 /// Would the CPU have done?

@@ -2,7 +2,7 @@
 //!
 //! Why it exists: the daemon, the trainer's acceptance test and the benches must run a model in exactly one way.
 //! What it must never do: allocate on the Rust side once it is made, choose another device than it was told, or run a model
-//! whose tensors differ from its manifest. Together with its `runtime` and the device code it is the only place with `unsafe`.
+//! whose tensors differ from its manifest. Together with its `runtime` and the device code it is the only place with `unsafe`, beside `publish/outlet/lsl/library.rs`.
 
 mod device;
 mod runtime;
@@ -61,12 +61,14 @@ pub struct Place {
     pub threads: usize,
     /// The device; `None` = the CPU.
     pub machine: Option<Arc<dyn Machine>>,
+    /// Let ONNX Runtime start the model as one CUDA graph; no effect on the CPU.
+    pub graph: bool,
 }
 
 impl Place {
     /// The CPU.
     pub const fn cpu(threads: usize) -> Self {
-        Self { threads, machine: None }
+        Self { threads, machine: None, graph: false }
     }
 }
 
@@ -79,6 +81,8 @@ pub struct EncodeInfo {
     pub runtime_path: std::path::PathBuf,
     /// ONNX Runtime's name of the execution provider in use.
     pub provider: &'static str,
+    /// Part of the model runs on the CPU although a device was chosen, because ONNX Runtime's provider cannot run it there.
+    pub partly_on_cpu: bool,
     /// Threads that compute.
     pub threads: usize,
     /// The file's inputs and outputs.
@@ -181,7 +185,7 @@ impl Encoder {
 
     fn bind(model: &Model, name: &str, runtime: &Runtime, place: &Place) -> Result<Self, EncodeError> {
         let told = |e: ort::Error| session_error(name, &e);
-        let session = open_session(&model.onnx_path, runtime, place)
+        let (session, partly_on_cpu) = open_session(&model.onnx_path, runtime, place)
             .map_err(|e| if provider(place).is_cuda() { session::device_error(name, runtime, &e) } else { told(e) })?;
         let signature = Signature::of(&session);
         let plan = Plan::new(name, &signature, &model.manifest)?;
@@ -200,6 +204,7 @@ impl Encoder {
             runtime_version: runtime.version.clone(),
             runtime_path: runtime.path.clone(),
             provider: provider(place).name(),
+            partly_on_cpu,
             threads: place.threads.max(1),
             signature,
         };
@@ -297,7 +302,7 @@ pub fn read_signature(onnx: &Path, runtime: Option<&Path>) -> Result<Signature, 
     let name = onnx.display().to_string();
     let runtime = runtime::runtime(runtime, false)?;
     guarded(&name, || {
-        let session = open_session(onnx, &runtime, &Place::cpu(1)).map_err(|e| session_error(&name, &e))?;
+        let (session, _) = open_session(onnx, &runtime, &Place::cpu(1)).map_err(|e| session_error(&name, &e))?;
         Ok(Signature::of(&session))
     })
 }

@@ -104,6 +104,16 @@ pub enum Event {
     },
     /// The sender said that the acquisition is over.
     SeriesEnded,
+    /// The file that is followed is no more the one that it was; what comes is another acquisition.
+    FileLost {
+        /// What became of it: removed, truncated, replaced.
+        how: &'static str,
+    },
+    /// With `--once`: the sender fell silent and never said that its series ended; the run ends without that word.
+    EndMissing {
+        /// How long it had been silent, s.
+        silent_s: u64,
+    },
     /// The warm-up is over: decodes count from here.
     Ready {
         /// First such frame.
@@ -231,6 +241,14 @@ impl std::fmt::Display for Event {
             }
             Self::SeriesBegan { frame } => write!(f, "a series began with frame {frame}"),
             Self::SeriesEnded => write!(f, "the sender ended its series"),
+            Self::FileLost { how } => {
+                write!(f, "the file that is followed was {how}: what comes is taken for another acquisition")
+            }
+            Self::EndMissing { silent_s } => write!(
+                f,
+                "the sender has been silent for {silent_s} s and never said that its series ended: its end message was lost, or it \
+                 stopped in mid-series; frames at the end may be missing"
+            ),
             Self::Ready { frame } => write!(f, "warm-up over: decodes count from frame {frame}"),
             Self::FrameRateOff { measured_hz, needed_hz } => write!(
                 f,
@@ -273,6 +291,20 @@ impl std::fmt::Display for Event {
             }
             Self::OutletBack { outlet } => write!(f, "the {outlet} outlet takes decodes again"),
             Self::Request { what } => write!(f, "carried out: {what}"),
+            Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed => {
+                self.of_recording(f)
+            }
+            Self::Mark { number } => write!(f, "mark {number}"),
+            Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),
+            Self::Shutdown => write!(f, "going down in order"),
+        }
+    }
+}
+
+impl Event {
+    /// The words of what happened to the recording.
+    fn of_recording(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
             Self::RecordBegan => write!(f, "recording"),
             Self::RecordEnded => write!(f, "the recording has ended"),
             Self::RecordLost { frame, count } => write!(
@@ -285,9 +317,7 @@ impl std::fmt::Display for Event {
                     "the disk refused: the recording has ended, decoding goes on; free space, then `record start`"
                 )
             }
-            Self::Mark { number } => write!(f, "mark {number}"),
-            Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),
-            Self::Shutdown => write!(f, "going down in order"),
+            _ => Ok(()),
         }
     }
 }

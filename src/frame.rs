@@ -175,6 +175,13 @@ impl serde::Serialize for Name {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        text.parse().map_err(|cause| serde::de::Error::custom(format!("{text:?} {cause}")))
+    }
+}
+
 /// Which clock a device time stamp was read from. Times of different clocks are never subtracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -427,6 +434,20 @@ pub enum Quality {
 }
 
 impl Quality {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Degraded, Self::Warmup, Self::Stale, Self::Fail];
+
+    /// The number where words have no place (Lab Streaming Layer, NWB): its place in [`Self::ALL`].
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Degraded => 1,
+            Self::Warmup => 2,
+            Self::Stale => 3,
+            Self::Fail => 4,
+        }
+    }
+
     /// The word in headers.
     pub const fn name(self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ mod compute;
 mod drift;
 mod hand_over;
 mod preview;
+mod silence;
 mod standby;
 mod swap;
 
@@ -36,6 +37,7 @@ use crate::stats::{Stats, count, now_ns};
 pub use drift::DriftSettings;
 pub use preview::PreviewSettings;
 use preview::Previews;
+use silence::Silence;
 pub use standby::Standby;
 pub use swap::Swap;
 
@@ -80,8 +82,9 @@ pub struct Settings {
     pub realtime: config::Realtime,
     /// What a new series means.
     pub new_series: config::NewSeries,
-    /// End when the sender ends its acquisition (`--once`).
-    pub end_with_series: bool,
+    /// End when the sender ends its acquisition (`--once`), or has sent nothing for so long after a frame: its word that it ended
+    /// may have been lost. `None` = go on for ever.
+    pub end_with_series: Option<Duration>,
     /// Does the model decode actions (trained, with labels)?
     pub decodes_actions: bool,
     /// Frames of the stream per window, for judging gaps within it.
@@ -299,16 +302,21 @@ fn ingest(
 ) -> Result<(), Failure> {
     shared.settle("ingest", shared.settings.realtime.ingest_core);
     let intake = &shared.line.stats.intake;
-    let mut arrivals = 0;
+    let (mut arrivals, mut series) = (0, 0);
+    let mut silence = Silence::new(shared.settings.end_with_series);
     while !lane.is_closed() && !shared.stopping() {
         let Some(slot) = lane.slot() else {
+            silence.is_not_the_senders();
             idle.idle(IDLE_MAX);
             continue;
         };
-        match source.next(&mut slot.frame)? {
+        let next = source.next(&mut slot.frame)?;
+        match next {
             Next::Frame => {
                 let info = slot.frame.info;
-                slot.arrival = arrivals;
+                series += u64::from(info.series_began);
+                (slot.arrival, slot.series) = (arrivals, series);
+                silence.broken_by_frame();
                 slot.requests = source.requests();
                 arrivals += 1;
                 count(&intake.received, 1);
@@ -326,20 +334,34 @@ fn ingest(
                 count(&intake.accepted, 1);
             }
             Next::Rejected(reason) => {
+                silence.is_not_the_senders();
                 count(&intake.received, 1);
                 reject(&intake.rejected, reason, shared);
             }
-            Next::Idle | Next::SeriesBegan => {}
-            Next::SeriesEnded => {
-                shared.tell(Event::SeriesEnded);
-                if shared.settings.end_with_series {
+            Next::Idle => {
+                if let Some(silent) = silence.too_long() {
+                    shared.tell(Event::EndMissing { silent_s: silent.as_secs() });
                     break;
                 }
             }
+            Next::SeriesBegan => silence.is_not_the_senders(),
+            Next::SeriesEnded | Next::FileLost(_) if shared.settings.end_with_series.is_some() => {
+                tell_end(next, shared);
+                break;
+            }
+            Next::SeriesEnded | Next::FileLost(_) => tell_end(next, shared),
             Next::End => break,
         }
     }
     Ok(())
+}
+
+/// The acquisition is over, in order or not.
+fn tell_end(next: Next, shared: &Shared<'_>) {
+    shared.tell(match next {
+        Next::FileLost(how) => Event::FileLost { how },
+        _ => Event::SeriesEnded,
+    });
 }
 
 /// Counts a refusal; tells the first of its kind and then every hundredth, so that a flood of rubbish is not a flood of events.

@@ -3,16 +3,18 @@
 //! Why it exists: signals, control socket, log and exit code are one thread's work, and that thread never touches a frame.
 //! What it must never do: go on after a stage failed, or say `ready` before the first frame would be decoded at full speed.
 
+mod outlets;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use tracing::{info, warn};
 
-use crate::config::template::TemplateError;
 use crate::config::{Config, Warning};
 use crate::control::{Control, LoadModel};
 use crate::decoder::Decoder;
@@ -20,26 +22,25 @@ use crate::event::Event;
 use crate::exit::{ExitCode, Failure};
 use crate::frame::Decode;
 use crate::pipeline::{self, Corridor, Line};
-use crate::publish::outlet;
-use crate::publish::relay::{Outlet, Relay};
-use crate::publish::zmq::{ModelTag, ZmqSink};
-use crate::publish::{Sink, SinkError};
+use crate::publish::Sink;
+use crate::publish::zmq::ZmqSink;
 use crate::record::{About, Recorder};
 use crate::report::Report;
 use crate::rt;
 use crate::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML};
-use crate::source::Source;
+use crate::source::thorimage::{FollowSettings, Follower};
 use crate::source::zmq::ZmqSource;
+use crate::source::{Source, SourceError};
 use crate::swap::Swapper;
 
 /// SCHED_FIFO priority of the recorder's thread, where the others have one: the lowest there is.
 const RECORDER_PRIORITY: u8 = 1;
 
-/// Runs the daemon until it is stopped, its sender ends (`once`), or a stage fails.
+/// Runs the daemon until it is stopped, a stage fails, or, with `once`, its sender ends or has been silent for so long.
 ///
 /// # Errors
-/// What could not be opened, or the stage that failed.
-pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Path>) -> anyhow::Result<()> {
+/// What could not be opened, the stage that failed, or that the sender fell silent without having said its end.
+pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report: Option<&Path>) -> anyhow::Result<()> {
     report.map_or(Ok(()), expect_folder)?;
     let mut line = Line::default();
     stop_on_signals(&line.stop)?;
@@ -52,7 +53,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
         warnings.iter().map(ToString::to_string).chain(denied.iter().map(ToString::to_string)).collect();
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
-    let source = ZmqSource::open(&config.source, config.rig, config.realtime.wait)?;
+    let (source, frames_at) = source(config, once.is_some())?;
     let writer = recorder(config, &decoder, &mut line)?;
     let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag(), line.stats.clone(), warnings)?;
     let sink = match &line.recorder {
@@ -61,25 +62,26 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
     };
     let decodes_at = sink.endpoint();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
-    sinks.extend(relays(config, &decoder.tag(), &line)?);
+    sinks.extend(outlets::relays(config, &decoder.tag(), &line)?);
     let mut control = control(config, &decoder, &line)?;
-    let frames_at = source.endpoint().to_owned();
     let began = std::time::Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
 
     let settings = pipeline::Settings { end_with_series: once, ..decoder.settings(config) };
     let model_name = decoder.model.manifest.name.clone();
     let corridor = Corridor {
-        source: Box::new(source) as Box<dyn Source>,
+        source,
         preprocess: decoder.preprocess,
         encoder: decoder.encoder,
         sinks,
         settings,
         line: line.clone(),
     };
+    let mut end_missing = false;
     let ended = pipeline::run(corridor, || {
         while let Some(event) = line.log.pop() {
             log(&event);
+            end_missing |= matches!(event, Event::EndMissing { .. });
         }
         // Models that were replaced are dropped here, where nobody waits.
         drop(line.retired.pop());
@@ -95,7 +97,24 @@ pub fn run(config: &Config, warnings: &[Warning], once: bool, report: Option<&Pa
         written.with_context(|| Failure { code: ExitCode::Sink, what: format!("--report {}", path.display()) })?;
     }
     let what = "the corridor ended before its source".to_owned();
-    ended.context(Failure { code: ExitCode::Stage, what })
+    ended.context(Failure { code: ExitCode::Stage, what })?;
+    let what =
+        "--once: the sender's end message never came (see above); --silence sets how long it is waited for".to_owned();
+    if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
+}
+
+/// Where frames come from, and how that is said.
+fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), SourceError> {
+    let (settings, wait) = (&config.source, config.realtime.wait);
+    if let Some(path) = &settings.follow {
+        let how = FollowSettings::new(settings, config.lane.overload, wait, once);
+        let follower = Follower::open(path, how, config.rig)?;
+        let at = follower.describe();
+        return Ok((Box::new(follower), at));
+    }
+    let socket = ZmqSource::open(settings, config.rig, wait)?;
+    let at = socket.endpoint().to_owned();
+    Ok((Box::new(socket), at))
 }
 
 /// The control socket, if the configuration wants one.
@@ -108,32 +127,6 @@ fn control(config: &Config, decoder: &Decoder, line: &Line) -> anyhow::Result<Op
         anyhow::Error::new(cause).context(Failure { code: ExitCode::Sink, what })
     })?;
     Ok(Some(control))
-}
-
-/// The outlets that the configuration asks for, each behind a relay with its own fail-safe.
-fn relays(config: &Config, model: &ModelTag, line: &Line) -> Result<Vec<Box<dyn Sink>>, SinkError> {
-    let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
-    if let Some(endpoint) = &config.plain.endpoint {
-        let unfit = |e: TemplateError| SinkError { sink: "plain.template".to_owned(), cause: e.to_string() };
-        outlets.push(Box::new(outlet::Plain::bind(endpoint, config.plain.template.parse().map_err(unfit)?)?));
-    }
-    if let Some(endpoint) = &config.binary.endpoint {
-        outlets.push(Box::new(outlet::Binary::bind(endpoint)?));
-    }
-    if let Some(receiver) = config.osc.receiver {
-        outlets.push(Box::new(outlet::Osc::open(receiver, config.osc.embedding.then_some(model.embedding))?));
-    }
-    let neutral = config.publish.neutral_action.as_str();
-    if let Some(device) = &config.serial.device {
-        let (baud, write) = (config.serial.baud, config.serial.write);
-        outlets.push(Box::new(outlet::Serial::open(device, baud, write, &model.labels, neutral)?));
-    }
-    let deadline_ns = config.publish.deadline.as_nanos() as u64;
-    let relay = |outlet| {
-        let (stats, news) = (line.stats.clone(), line.events.clone());
-        Box::new(Relay::new(outlet, (deadline_ns, neutral), model.clone(), stats, news)) as Box<dyn Sink>
-    };
-    Ok(outlets.into_iter().map(relay).collect())
 }
 
 /// The recorder, if the configuration wants one, and its thread. A folder that cannot be written is known before the first frame.
@@ -241,6 +234,9 @@ fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
     let manifest = &decoder.model.manifest;
     let model = format!("model {} ({} Hz, {})", manifest.name, manifest.frame_rate_hz, manifest.input);
     info!("ready: {model} on {}; frames from {frames_at}, decodes at {decodes_at}", decoder.preprocess.device());
+    if decoder.encoder.info().partly_on_cpu {
+        warn!("ONNX Runtime runs part of the model on the CPU, not on the GPU: it is slower than it could be");
+    }
     if !decoder.model.decodes_actions() {
         warn!("this model decodes no action: it is untrained or has no labels; only embeddings are published");
     }

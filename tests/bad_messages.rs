@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use haltere::config::{Attach, Pattern, Source as Settings, Wait};
+use haltere::config::{Attach, Config, Pattern, Source as Settings, Wait};
 use haltere::event::Reason;
 use haltere::frame::Frame;
 use haltere::source::{Next, Source, ZmqSource};
@@ -54,11 +54,9 @@ fn open(attach: Attach, endpoint: &str) -> ZmqSource {
         endpoint: endpoint.to_string(),
         pattern: Pattern::Pull,
         attach,
-        topic: String::new(),
         hwm: 16,
         frame_bytes_max: FRAME_BYTES_MAX,
-        plane: None,
-        new_series: haltere::config::NewSeries::Keep,
+        ..Config::default().source
     };
     ZmqSource::open(&settings, "rig".parse().unwrap(), Wait::Park).unwrap()
 }

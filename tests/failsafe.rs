@@ -13,7 +13,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use support::{LOSSLESS, Listener, Message, Process, Rig, fly, model, wait_for};
+use serde_json::json;
+use support::{LOSSLESS, Listener, Message, Microscope, Process, Rig, fly, model, wait_for};
 
 /// Long enough that a busy machine does not miss it by itself; the heartbeat comes every 100 ms.
 const DEADLINE: [&str; 4] = ["--set", "publish.deadline_ms=1500", "--set", "publish.heartbeat_ms=100"];
@@ -90,6 +91,26 @@ fn an_interrupted_daemon_says_so_once_publishes_the_neutral_action_and_leaves_wi
         listener.assert_gapless_from_zero();
         play.kill();
     }
+}
+
+#[test]
+fn a_sender_that_falls_silent_without_its_last_word_ends_a_run_that_waits_for_it_and_is_told() {
+    let rig = Rig::new(small());
+    let daemon = rig.daemon(&[&["--once", "--silence", "2"][..], &LOSSLESS].concat());
+    let mut listener = rig.listen();
+    // Silence before the first frame is no silence: a microscope may be armed for hours.
+    listener.during(Duration::from_millis(3000));
+    let microscope = Microscope::new(&rig.frames);
+    for frame in 0..10 {
+        microscope.send(&[64, 64], &json!({ "frame": frame }), |i| i as u16);
+    }
+    let missing = listener.until("the event", |m| m.is_event("end_missing"));
+    assert!(missing.number("silent_s") >= 2, "{}", missing.header);
+    let done = daemon.finish().code(6).says(&["silent for", "end message never came", "--silence"]);
+    assert!(done.err.contains("10"), "the summary is there all the same: {}", done.err);
+    assert!(listener.decodes().iter().filter(|d| d.quality() != "fail").count() == 10);
+    let refused = Process::start("run", &mut rig.command(&["--silence", "2"])).finish().code(2);
+    assert!(refused.err.contains("--once"), "{}", refused.err);
 }
 
 #[test]

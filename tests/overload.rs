@@ -10,7 +10,7 @@
 mod support;
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use haltere::config::{Overload, Wait};
@@ -18,38 +18,7 @@ use haltere::event::Event;
 use haltere::frame::Frame;
 use haltere::pipeline::{self, Corridor, Line};
 use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
-use support::{GIVE_UP_S, Keeper, Scripted, Small, Step};
-
-/// Says which frame it was given, and goes on when it is told to.
-struct Gated {
-    inner: Box<dyn Preprocess>,
-    taken: Sender<u64>,
-    go_on: Receiver<()>,
-}
-
-impl Preprocess for Gated {
-    fn request(&mut self, request: Request) {
-        self.inner.request(request);
-    }
-
-    fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
-        self.taken.send(frame.info.number).unwrap();
-        // A source that is gone has opened the gate for good; one that is held up itself never opens it.
-        let opened = self.go_on.recv_timeout(Duration::from_secs(GIVE_UP_S));
-        assert!(opened != Err(RecvTimeoutError::Timeout), "the source is blocked");
-        self.inner.apply(frame)
-    }
-
-    fn device(&self) -> &str {
-        self.inner.device()
-    }
-}
-
-fn gated(corridor: Corridor) -> (Corridor, Receiver<u64>, Sender<()>) {
-    let ((taken, was_taken), (open, go_on)) = (channel(), channel());
-    let preprocess = Box::new(Gated { inner: corridor.preprocess, taken, go_on });
-    (Corridor { preprocess, ..corridor }, was_taken, open)
-}
+use support::{GIVE_UP_S, Keeper, Scripted, Small, Step, gated};
 
 /// Bursts of 1 to 9 frames while compute is held. Returns what was decoded and what should have been.
 fn bursts(small: &Small, depth_frames: usize, bursts: u64) -> (Keeper, Line, Vec<u64>) {

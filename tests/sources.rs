@@ -369,6 +369,9 @@ fn settings(endpoint: &str, pattern: Pattern, attach: Attach) -> Settings {
         topic: String::new(),
         hwm: 1000,
         frame_bytes_max: 1 << 20,
+        follow: None,
+        follow_poll: Duration::from_millis(2),
+        follow_idle: Duration::from_secs(10),
         plane: None,
         new_series: NewSeries::Keep,
     }

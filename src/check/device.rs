@@ -5,7 +5,8 @@
 
 use super::{Line, runtime_lines};
 use crate::config::{Config, Device};
-use crate::encode::{Encoder, Place};
+use crate::decoder;
+use crate::encode::Encoder;
 use crate::model::Model;
 use crate::preprocess::{Chosen, choose};
 
@@ -13,8 +14,7 @@ use crate::preprocess::{Chosen, choose};
 pub(super) fn lines(config: &Config, model: &Model) -> Vec<Line> {
     let (compute, parameters) = (&config.compute, &model.manifest.preprocess);
     let open = |chosen: &Chosen| {
-        let place = Place { threads: compute.threads, machine: chosen.machine.clone() };
-        Encoder::open_on(model, compute.onnxruntime.as_deref(), &place)
+        Encoder::open_on(model, compute.onnxruntime.as_deref(), &decoder::place(compute, chosen))
     };
     let chosen = match choose(compute.device, parameters) {
         Ok(chosen) => chosen,

@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigError, Warning};
 use crate::encode::{EncodeError, EncodeInfo};
 use crate::exit::ExitCode;
 use crate::model::{InputOrigin, Kind, Manifest, Model, ModelError};
+use crate::publish::outlet::liblsl;
 
 /// How good one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -131,6 +132,7 @@ pub fn check(config: Result<(Config, Vec<Warning>), ConfigError>) -> CheckReport
     lines.extend(model(&config));
     lines.extend(ports::lines(&config));
     lines.extend(disk::lines(&config.record));
+    lines.extend(config.lsl.name.map(|_| lsl(config.lsl.library.as_deref())));
     lines.extend(machine::lines(&config.realtime));
     CheckReport { lines }
 }
@@ -141,7 +143,15 @@ fn configuration(config: &Config, warnings: &[Warning]) -> Vec<Line> {
     std::iter::once(good).chain(noted).collect()
 }
 
-/// Model, device and ONNX Runtime: each needs the one before.
+/// Lab Streaming Layer, when it is wanted.
+fn lsl(library: Option<&Path>) -> Line {
+    match liblsl(library) {
+        Ok(found) => Line::good("lsl", found),
+        Err(why) => Line::fault("lsl", why, "set `lsl.library`, or `lsl.name` to \"off\""),
+    }
+}
+
+/// Model, ONNX Runtime and device: each needs the one before.
 fn model(config: &Config) -> Vec<Line> {
     let loaded = Model::load(&config.model);
     let loaded = loaded.and_then(|model| model.refuse_ready_made(config.accept_ready_made_input).map(|()| model));
@@ -238,10 +248,15 @@ fn trained_lines(model: &Manifest) -> Vec<Line> {
 fn runtime_lines(opened: Result<&EncodeInfo, &EncodeError>) -> Vec<Line> {
     match opened {
         Ok(info) => {
-            let EncodeInfo { runtime_version, runtime_path, provider, .. } = info;
+            let EncodeInfo { runtime_version, runtime_path, provider, partly_on_cpu, .. } = info;
             let found =
                 format!("{runtime_version} opened and ran the model by {provider} ({})", runtime_path.display());
-            vec![Line::good("ONNX Runtime", found)]
+            let mut lines = vec![Line::good("ONNX Runtime", found)];
+            if *partly_on_cpu {
+                let advice = "each frame is copied back and forth: export the model without what the provider lacks, or set compute.device = \"cpu\"";
+                lines.push(Line::warning("model", "ONNX Runtime runs part of it on the CPU, not on the GPU", advice));
+            }
+            lines
         }
         Err(error @ EncodeError::Runtime { .. }) => {
             let advice = "`make setup` (scripts/fetch-onnxruntime.sh) fetches it; elsewhere set `compute.onnxruntime`";

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Line;
 use crate::config::endpoint::Endpoint;
 use crate::config::{Attach, Config, Pattern};
+use crate::source::thorimage::{FollowSettings, Follower};
 
 /// Longest time an attempt to connect may take.
 const CONNECT_WAIT: Duration = Duration::from_millis(500);
@@ -21,9 +22,10 @@ pub(super) fn lines(config: &Config) -> Vec<Line> {
         Pattern::Sub => zmq::SocketType::SUB,
         Pattern::Pull => zmq::SocketType::PULL,
     };
-    let mut lines = vec![match source.attach {
-        Attach::Bind => bind("source.endpoint", &source.endpoint, pattern),
-        Attach::Connect => connect("source.endpoint", &source.endpoint),
+    let mut lines = vec![match (&source.follow, source.attach) {
+        (Some(path), _) => follow(path, config),
+        (None, Attach::Bind) => bind("source.endpoint", &source.endpoint, pattern),
+        (None, Attach::Connect) => connect("source.endpoint", &source.endpoint),
     }];
     lines.push(bind("publish.endpoint", &config.publish.endpoint, zmq::SocketType::PUB));
     lines.push(match &config.control.endpoint {
@@ -31,6 +33,15 @@ pub(super) fn lines(config: &Config) -> Vec<Line> {
         None => Line::good("control.endpoint", "off"),
     });
     lines
+}
+
+/// The file that is followed instead of a socket.
+fn follow(path: &Path, config: &Config) -> Line {
+    let how = FollowSettings::new(&config.source, config.lane.overload, config.realtime.wait, false);
+    match Follower::open(path, how, config.rig) {
+        Ok(follower) => Line::good("source.follow", follower.describe()),
+        Err(error) => Line::fault("source.follow", error.to_string(), "set `source.follow`, or \"off\" for a socket"),
+    }
 }
 
 fn bind(key: &'static str, text: &str, kind: zmq::SocketType) -> Line {

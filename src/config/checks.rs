@@ -6,6 +6,7 @@ use super::endpoint::Endpoint;
 use super::error::{ConfigError, Place, Problem};
 use super::raw::RawConfig;
 use super::{Attach, Config, Overload, Pattern, Wait};
+use crate::frame::Name;
 
 /// Slots of the lane together above this are worth a word, bytes.
 const LANE_BYTES_NOTED: usize = 1 << 30;
@@ -27,6 +28,15 @@ pub enum Warning {
         key: &'static str,
         /// What was written.
         endpoint: String,
+    },
+    /// Streams that other machines can find.
+    #[error(
+        "`lsl.name` = \"{name}\": Lab Streaming Layer announces its streams to the network and lets every machine there read them, \
+         unless LSLAPICFG names a file that says ResolveScope = machine (see [lsl] in config/default.toml)"
+    )]
+    LslAnnounced {
+        /// The streams.
+        name: Name,
     },
     /// A port that another program of a rig takes by default.
     #[error("`{key}` uses port {port}, which {by} takes by default; haltere's own are 5710 to 5713")]
@@ -117,7 +127,9 @@ pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), Con
 
 /// Key, endpoint, and whether we bind it. All of them were checked when they were read.
 fn endpoints(config: &Config) -> Vec<(&'static str, Endpoint, bool)> {
-    let source = ("source.endpoint", Some(&config.source.endpoint), config.source.attach == Attach::Bind);
+    // A source that follows a file opens no socket.
+    let connects = config.source.follow.is_none();
+    let source = ("source.endpoint", connects.then_some(&config.source.endpoint), config.source.attach == Attach::Bind);
     let publish = ("publish.endpoint", Some(&config.publish.endpoint), true);
     let plain = ("plain.endpoint", config.plain.endpoint.as_ref(), true);
     let binary = ("binary.endpoint", config.binary.endpoint.as_ref(), true);
@@ -164,8 +176,10 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     if record.folder.is_some() && record.frames && queue_bytes > LANE_BYTES_NOTED {
         warnings.push(Warning::QueueMemory { mib: queue_bytes / (1024 * 1024) });
     }
+    warnings.extend(config.lsl.name.map(|name| Warning::LslAnnounced { name }));
     realtime_warnings(config, &mut warnings);
-    if config.lane.overload == Overload::Wait && config.source.pattern == Pattern::Sub {
+    let live = config.source.pattern == Pattern::Sub && config.source.follow.is_none();
+    if config.lane.overload == Overload::Wait && live {
         warnings.push(Warning::WaitOnSub);
     }
     warnings

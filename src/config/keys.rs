@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::endpoint::Endpoint;
 use super::raw::path_of;
 use super::template::Template;
-use super::{Attach, Config, Device, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait};
+use super::{Attach, Config, Device, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait};
 use crate::frame::Name;
 use crate::session::Compression;
 
@@ -31,7 +31,7 @@ pub(super) enum Kind {
     /// A line with fields in braces.
     Template,
     /// A [`Name`].
-    Name,
+    Name { word: Option<&'static str> },
     /// A file.
     Path { word: Option<&'static str> },
     /// `tcp://…` or `ipc://…`.
@@ -112,7 +112,7 @@ impl Kind {
             Self::Integer { min, max, unit, word } => format!("a whole number, {min} to {max}{unit}{}", or(word)),
             Self::Text { .. } => "text in quotes".to_owned(),
             Self::Template => "text in quotes, with fields such as {action} in braces".to_owned(),
-            Self::Name => "a name in quotes: 1 to 64 of A-Z a-z 0-9 _ . -".to_owned(),
+            Self::Name { word } => format!("a name in quotes: 1 to 64 of A-Z a-z 0-9 _ . -{}", or(word)),
             Self::Path { word } => format!("a path in quotes{}", or(word)),
             Self::Endpoint { word } => format!("an endpoint in quotes, such as \"tcp://127.0.0.1:5710\"{}", or(word)),
             Self::Address { word } => format!("an address and a port, such as \"127.0.0.1:9000\"{}", or(word)),
@@ -143,9 +143,11 @@ impl Kind {
 
     fn check_text(&self, text: String) -> Result<Value, Fault> {
         let word = match self {
-            Self::Integer { word, .. } | Self::Path { word } | Self::Endpoint { word } | Self::Address { word } => {
-                *word
-            }
+            Self::Integer { word, .. }
+            | Self::Name { word }
+            | Self::Path { word }
+            | Self::Endpoint { word }
+            | Self::Address { word } => *word,
             _ => None,
         };
         if let Some(word) = word.filter(|&w| w == text) {
@@ -158,7 +160,7 @@ impl Kind {
                 let at = words.iter().position(|&w| w == text).ok_or_else(|| self.refuse(format!("\"{text}\"")))?;
                 return Ok(Value::Choice(at, words[at]));
             }
-            Self::Name => drop(text.parse::<Name>().map_err(|e| because(e.to_string()))?),
+            Self::Name { .. } => drop(text.parse::<Name>().map_err(|e| because(e.to_string()))?),
             Self::Endpoint { .. } => drop(text.parse::<Endpoint>().map_err(|e| because(e.to_string()))?),
             Self::Address { .. } => drop(text.parse::<SocketAddr>().map_err(|_| self.refuse(format!("\"{text}\"")))?),
             Self::Device => drop(text.parse::<Device>().map_err(|()| self.refuse(format!("\"{text}\"")))?),
@@ -272,6 +274,7 @@ const ATTACH: &[&str] = &["bind", "connect"];
 const NEW_SERIES: &[&str] = &["keep", "reset"];
 const OVERLOADS: &[&str] = &["skip-to-latest", "wait"];
 const SERIAL_WRITES: &[&str] = &["change", "every"];
+const LSL_MARKERS: &[&str] = &["change", "every"];
 const COMPRESSIONS: &[&str] = &["none", "lz4"];
 const WAITS: &[&str] = &["spin", "yield", "park", "anticipate"];
 /// Cores that a thread may be pinned to; Linux counts to less on any rig.
@@ -287,7 +290,7 @@ const fn period(min: i64, max: i64) -> Kind {
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "rig",
-        kind: Kind::Name,
+        kind: Kind::Name { word: None },
         set: |c, v| c.rig = v.text().and_then(|t| t.parse().ok()).unwrap_or(c.rig),
         get: |c| Value::Text(c.rig.as_str().to_owned()),
     },
@@ -335,6 +338,24 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| number(c.source.frame_bytes_max.div_ceil(MIB)),
     },
     Key {
+        name: "source.follow",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.source.follow = path_of(v),
+        get: |c| c.source.follow.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+    },
+    Key {
+        name: "source.follow_poll_ms",
+        kind: period(1, 50),
+        set: |c, v| put_ms(&mut c.source.follow_poll, v),
+        get: |c| ms(c.source.follow_poll),
+    },
+    Key {
+        name: "source.follow_idle_s",
+        kind: Kind::Integer { min: 1, max: 3600, unit: " s", word: None },
+        set: |c, v| c.source.follow_idle = Duration::from_secs(v.number().unwrap_or(1).unsigned_abs()),
+        get: |c| number(c.source.follow_idle.as_secs()),
+    },
+    Key {
         name: "source.plane",
         kind: Kind::Integer { min: 0, max: 100_000, unit: "", word: Some("all") },
         set: |c, v| put_maybe(&mut c.source.plane, v),
@@ -375,6 +396,12 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Path { word: Some("search") },
         set: |c, v| c.compute.onnxruntime = path_of(v),
         get: |c| c.compute.onnxruntime.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
+    },
+    Key {
+        name: "compute.encoder_graph",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.compute.encoder_graph, v),
+        get: |c| Value::Switch(c.compute.encoder_graph),
     },
     Key {
         name: "compute.on_device_fault",
@@ -465,7 +492,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "publish.neutral_action",
-        kind: Kind::Name,
+        kind: Kind::Name { word: None },
         set: |c, v| put_text(&mut c.publish.neutral_action, v),
         get: |c| Value::Text(c.publish.neutral_action.clone()),
     },
@@ -516,6 +543,24 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Choice(SERIAL_WRITES),
         set: |c, v| put_choice(&mut c.serial.write, v, &[SerialWrite::Change, SerialWrite::Every]),
         get: |c| choice(SERIAL_WRITES, c.serial.write as usize),
+    },
+    Key {
+        name: "lsl.name",
+        kind: Kind::Name { word: Some("off") },
+        set: |c, v| c.lsl.name = v.text().and_then(|t| t.parse().ok()),
+        get: |c| c.lsl.name.map_or(Value::Word("off"), |name| Value::Text(name.as_str().to_owned())),
+    },
+    Key {
+        name: "lsl.library",
+        kind: Kind::Path { word: Some("search") },
+        set: |c, v| c.lsl.library = path_of(v),
+        get: |c| c.lsl.library.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
+    },
+    Key {
+        name: "lsl.markers",
+        kind: Kind::Choice(LSL_MARKERS),
+        set: |c, v| put_choice(&mut c.lsl.markers, v, &[LslMarkers::Change, LslMarkers::Every]),
+        get: |c| choice(LSL_MARKERS, c.lsl.markers as usize),
     },
     Key {
         name: "control.endpoint",

@@ -62,6 +62,8 @@ pub struct Config {
     pub osc: Osc,
     /// Actions on a serial line.
     pub serial: Serial,
+    /// Decodes on Lab Streaming Layer.
+    pub lsl: Lsl,
     /// Control socket.
     pub control: Control,
     /// Sessions on disk.
@@ -70,7 +72,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Frames in over ZeroMQ.
+/// Frames in over ZeroMQ, or from a file that grows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// `tcp://…` or `ipc://…`.
@@ -85,6 +87,12 @@ pub struct Source {
     pub hwm: i32,
     /// Largest frame taken, bytes: slots of the lane are made for it.
     pub frame_bytes_max: usize,
+    /// Follow the raw file of this ThorImage folder instead of a socket.
+    pub follow: Option<PathBuf>,
+    /// Time between two looks at a followed file.
+    pub follow_poll: Duration,
+    /// With `--once`, a followed file that has not grown for so long has ended.
+    pub follow_idle: Duration,
     /// Only this plane of a volume is decoded; frames that say another `plane` are passed over silently.
     pub plane: Option<u64>,
     /// Does a new series begin a new animal (template, baseline, statistics forgotten)?
@@ -146,6 +154,8 @@ pub struct Compute {
     /// ONNX Runtime's shared library; `None` = `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` for a CUDA
     /// device, then `.runtime/`.
     pub onnxruntime: Option<PathBuf>,
+    /// A device starts the model as one CUDA graph.
+    pub encoder_graph: bool,
     /// What a failing device means.
     pub on_device_fault: OnDeviceFault,
     /// A CUDA device without a frame gets something short to do this often; `None` = never.
@@ -297,6 +307,26 @@ pub enum SerialWrite {
     Every,
 }
 
+/// Decodes on Lab Streaming Layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lsl {
+    /// What the streams' names begin with; `None` = off.
+    pub name: Option<Name>,
+    /// liblsl's shared library; `None` = what the system knows.
+    pub library: Option<PathBuf>,
+    /// When a marker is sent.
+    pub markers: LslMarkers,
+}
+
+/// When a marker is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LslMarkers {
+    /// When the action changes.
+    Change,
+    /// For every decode.
+    Every,
+}
+
 /// The control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -342,14 +372,18 @@ impl Default for Config {
                 topic: String::new(),
                 hwm: 8,
                 frame_bytes_max: 4 * keys::MIB,
+                follow: None,
+                follow_poll: Duration::from_millis(2),
+                follow_idle: Duration::from_secs(10),
                 plane: None,
                 new_series: NewSeries::Keep,
             },
             lane: Lane { depth_frames: 4, overload: Overload::SkipToLatest },
             compute: Compute {
-                device: Device::Auto,
+                device: Device::Cpu,
                 threads: 1,
                 onnxruntime: None,
+                encoder_graph: false,
                 on_device_fault: OnDeviceFault::Stop,
                 pulse: Some(Duration::from_millis(2)),
             },
@@ -374,6 +408,7 @@ impl Default for Config {
             binary: Binary { endpoint: None },
             osc: Osc { receiver: None, embedding: false },
             serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change },
+            lsl: Lsl { name: None, library: None, markers: LslMarkers::Change },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
             record: Record {
                 folder: None,

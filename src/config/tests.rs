@@ -69,9 +69,10 @@ fn every_word_of_every_choice_survives_printing_and_reading() {
             keys::Kind::Choice(words) => words.to_vec(),
             keys::Kind::Switch => vec!["true", "false"],
             keys::Kind::Device => vec!["cpu", "cuda", "cuda:1", "cuda:63", "auto"],
-            keys::Kind::Integer { word, .. } | keys::Kind::Path { word } | keys::Kind::Endpoint { word } => {
-                word.into_iter().collect()
-            }
+            keys::Kind::Integer { word, .. }
+            | keys::Kind::Name { word }
+            | keys::Kind::Path { word }
+            | keys::Kind::Endpoint { word } => word.into_iter().collect(),
             _ => vec![],
         };
         for word in words {
@@ -109,7 +110,7 @@ fn an_unknown_key_shows_its_line_the_nearest_key_and_what_is_allowed() {
     let text = refused("rig = \"a\"\n\n[source]\nendpont = \"tcp://127.0.0.1:5710\"\n");
     let expected = "rig.toml:4:1: unknown key `source.endpont`\n   |\n 4 | endpont = \"tcp://127.0.0.1:5710\"\n   | ^^^^^^^\n   \
                     = did you mean `endpoint`? [source] takes: endpoint, pattern, attach, topic, hwm, frame_max_mib, \
-                    plane, new_series";
+                    follow, follow_poll_ms, follow_idle_s, plane, new_series";
     assert_eq!(text, expected);
 }
 
@@ -246,6 +247,8 @@ fn what_is_allowed_but_may_not_be_meant_is_a_warning() {
     assert_eq!(of(&["realtime.wait=spin", "realtime.priority=50"]), [Warning::SpinUnpinned]);
     assert_eq!(of(&["lane.overload=wait"]), [Warning::WaitOnSub]);
     assert_eq!(of(&["lane.overload=wait", "source.pattern=pull"]), []);
+    assert_eq!(of(&["lane.overload=wait", "source.follow=Untitled_001"]), []);
+    assert!(matches!(of(&["lsl.name=haltere"])[..], [Warning::LslAnnounced { .. }]));
 }
 
 #[test]

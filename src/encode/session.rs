@@ -8,6 +8,7 @@ use std::path::Path;
 
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
+use ort::session::builder::SessionBuilder;
 
 use super::runtime::Runtime;
 use super::{EncodeError, Place};
@@ -45,26 +46,37 @@ pub(super) fn provider(place: &Place) -> Provider {
     if streams { Provider::Cuda } else { Provider::Cpu }
 }
 
-pub(super) fn open_session(onnx: &Path, runtime: &Runtime, place: &Place) -> ort::Result<Session> {
+/// Opens a session; true when it runs partly on the CPU although its place is a device.
+pub(super) fn open_session(onnx: &Path, runtime: &Runtime, place: &Place) -> ort::Result<(Session, bool)> {
+    if !provider(place).is_cuda() {
+        return Ok((builder(runtime, place)?.commit_from_file(onnx)?, false));
+    }
+    // ONNX Runtime gives what its provider cannot run to the CPU without a word, copies included. It only says so by refusing.
+    match builder(runtime, place)?.with_disable_cpu_fallback()?.commit_from_file(onnx) {
+        Ok(session) => Ok((session, false)),
+        Err(_) => Ok((builder(runtime, place)?.commit_from_file(onnx)?, true)),
+    }
+}
+
+fn builder(runtime: &Runtime, place: &Place) -> ort::Result<SessionBuilder> {
     // Spinning threads meet everybody else's on a busy machine and gain nothing on a small graph.
     let builder =
         Session::builder(&runtime.environment)?.with_intra_threads(place.threads.max(1))?.with_inter_threads(1)?;
     let builder = builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?;
     #[cfg(feature = "cuda")]
     let builder = match &place.machine {
-        Some(machine) if provider(place).is_cuda() => builder.with_execution_providers([cuda(machine.as_ref())])?,
+        Some(machine) if provider(place).is_cuda() => builder.with_execution_providers([cuda(machine.as_ref(), place.graph)])?,
         _ => builder,
     };
-    let mut builder = builder;
-    builder.commit_from_file(onnx)
+    Ok(builder)
 }
 
-/// ONNX Runtime's CUDA provider on the machine's stream. Its CUDA graphs are left off: they have not been tried on a device.
+/// ONNX Runtime's CUDA provider on the machine's stream.
 #[cfg(feature = "cuda")]
 #[allow(unsafe_code)]
-fn cuda(machine: &dyn crate::cuda::Machine) -> ort::ep::ExecutionProviderDispatch {
+fn cuda(machine: &dyn crate::cuda::Machine, graph: bool) -> ort::ep::ExecutionProviderDispatch {
     // Ten bits of mantissa would not reproduce the CPU's embeddings.
-    let provider = ort::ep::CUDA::default().with_device_id(machine.ordinal() as i32).with_tf32(false);
+    let provider = ort::ep::CUDA::default().with_device_id(machine.ordinal() as i32).with_tf32(false).with_cuda_graph(graph);
     // SAFETY: the encoder keeps the machine, and so its stream, until after its session.
     let provider = unsafe { provider.with_compute_stream(machine.stream().cast()) };
     provider.build().error_on_failure()

@@ -89,6 +89,9 @@ pub struct Arrived {
     pub frame: Frame,
     /// Counts the frames handed to the lane, so that those evicted on the way are missed.
     pub arrival: u64,
+    /// Series that had begun up to and including this frame: where its first frames were skipped, the first one that is decoded
+    /// begins it.
+    pub series: u64,
     /// Carried out before this frame and after the one before it: by the source's word when it is a recorded session, and
     /// completed by the compute thread with everything else that was.
     pub requests: Requests,
@@ -102,7 +105,7 @@ impl Arrived {
 
     /// A slot around a frame's memory.
     pub fn of(frame: Frame) -> Self {
-        Self { frame, arrival: 0, requests: Requests::default() }
+        Self { frame, arrival: 0, series: 0, requests: Requests::default() }
     }
 }
 

@@ -15,7 +15,6 @@ use crate::frame::Quality;
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// A status that is older is left out, ns.
 const STATUS_OLD_NS: u64 = 5_000_000_000;
-const QUALITIES: [Quality; 5] = [Quality::Ok, Quality::Degraded, Quality::Warmup, Quality::Stale, Quality::Fail];
 
 /// Counters of the status: key, name, help.
 const COUNTERS: [(&str, &str, &str); 9] = [
@@ -80,7 +79,7 @@ fn own(page: &mut Page, state: &State) {
 fn decode(page: &mut Page, state: &State, now_ns: u64) {
     let Some(last) = state.last.as_ref().filter(|_| state.daemon(now_ns) == Daemon::Alive) else { return };
     page.family("haltere_quality", "stateset", "How far decodes may be trusted.");
-    for quality in QUALITIES {
+    for quality in Quality::ALL {
         let on = u8::from(quality == last.decode.quality);
         page.sample("haltere_quality", &[("haltere_quality", quality.name())], on);
     }

@@ -55,6 +55,7 @@ pub(super) fn compute(
     let mut photographer = Photographer::new(shared.settings.preview, &shared.previews);
     let mut rhythm = Rhythm::default();
     let mut since = Requests::default();
+    let mut series = 0;
     let mut hand_over = HandOver::new(shared.line.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     let decodes_actions = shared.settings.decodes_actions;
@@ -84,6 +85,8 @@ pub(super) fn compute(
         match received {
             Received::Slot(slot, _) => {
                 rhythm.note(slot.frame.info.t_received_ns);
+                // A skipped frame takes its word with it that it began a series: the first one decoded says it in its place.
+                slot.frame.info.series_began = std::mem::replace(&mut series, slot.series) != slot.series;
                 if anticipates {
                     shared.decoding.store(true, Relaxed);
                     decodes.ring();
@@ -213,6 +216,8 @@ fn step(
     }
     let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
     if !encode((running.encoder, running.generation), &tensor, decode, frame.info.number, shared)? {
+        // What one model cannot decode, the other may.
+        follow(&mut running.shadow, frame, Some((&tensor, observation.warming_up)), shared);
         return Ok(());
     }
     let encode_ns = now_ns() - prepared_ns;

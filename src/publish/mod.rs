@@ -6,6 +6,7 @@
 pub mod failsafe;
 pub mod npy;
 pub mod outlet;
+pub mod part;
 pub mod relay;
 pub mod status;
 pub mod zmq;

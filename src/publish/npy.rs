@@ -6,10 +6,11 @@
 //! Rows go to `<path>.part`; only an orderly end gives the file its name. The row count in the header is brought up to date
 //! every [`ROWS_PER_PATCH`] rows, so the `.part` of a killed run opens in numpy with all rows but the last few.
 
-use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::Path;
 
+use super::part::Part;
 use super::{Sink, SinkError};
 use crate::frame::{Decode, Quality};
 use crate::wire::decode::largest;
@@ -21,15 +22,65 @@ const HEADER_BYTES: usize = 128;
 /// Head of the table.
 const COLUMNS: &str = "frame,quality,shift_dy_px,shift_dx_px,shift_peak,action,confidence,novelty";
 
-/// Writes every decode as one row of a float32 array of shape (rows, embedding).
-pub struct NpySink {
+/// Rows of a float32 array of shape (rows, dimensions).
+pub struct Rows {
     array: Part,
-    table: Option<Part>,
-    embedding: usize,
-    labels: Vec<String>,
-    trained: bool,
+    dimensions: usize,
     rows: u64,
     row: Vec<u8>,
+}
+
+impl Rows {
+    /// Opens `<path>.part`.
+    ///
+    /// # Errors
+    /// When the file cannot be created; the message names it.
+    pub fn create(path: &Path, dimensions: usize) -> Result<Self, SinkError> {
+        let mut array = Part::create(path)?;
+        array.append(&header(0, dimensions))?;
+        Ok(Self { array, dimensions, rows: 0, row: Vec::with_capacity(4 * dimensions) })
+    }
+
+    /// Adds a row. True when the header was brought up to date with it.
+    ///
+    /// # Errors
+    /// A row of another length, or a disk that refuses.
+    pub fn push(&mut self, values: &[f32]) -> Result<bool, SinkError> {
+        if values.len() != self.dimensions {
+            let cause = format!("a decode has {} dimensions, the file has {}", values.len(), self.dimensions);
+            return Err(SinkError { sink: self.array.path().display().to_string(), cause });
+        }
+        crate::wire::decode::write_embedding(values, &mut self.row);
+        self.array.append(&self.row)?;
+        self.rows += 1;
+        let patched = self.rows.is_multiple_of(ROWS_PER_PATCH);
+        if patched { self.patch().map(|()| true) } else { Ok(false) }
+    }
+
+    /// Brings the row count in the header up to date; everything written so far is then readable.
+    ///
+    /// # Errors
+    /// A disk that refuses.
+    pub fn patch(&mut self) -> Result<(), SinkError> {
+        self.array.overwrite_start(&header(self.rows, self.dimensions))
+    }
+
+    /// The file is whole: it gets its name.
+    ///
+    /// # Errors
+    /// A disk that refuses.
+    pub fn finish(&mut self) -> Result<(), SinkError> {
+        self.patch()?;
+        self.array.rename()
+    }
+}
+
+/// Writes every decode as one row of an array, and of a table when one is asked for.
+pub struct NpySink {
+    array: Rows,
+    table: Option<Part>,
+    labels: Vec<String>,
+    trained: bool,
     done: bool,
 }
 
@@ -45,134 +96,65 @@ impl NpySink {
         embedding: usize,
         (labels, trained): (&[String], bool),
     ) -> Result<Self, SinkError> {
-        let mut array = Part::create(path)?;
-        array.write(&header(0, embedding))?;
+        let array = Rows::create(path, embedding)?;
         let mut table = table.map(Part::create).transpose()?;
         if let Some(table) = &mut table {
-            table.write(COLUMNS.as_bytes())?;
-            table.write(b"\n")?;
+            table.append(COLUMNS.as_bytes())?;
+            table.append(b"\n")?;
         }
-        let labels = labels.iter().map(|label| csv_field(label)).collect();
-        Ok(Self {
-            array,
-            table,
-            embedding,
-            labels,
-            trained,
-            rows: 0,
-            row: Vec::with_capacity(4 * embedding),
-            done: false,
-        })
+        let labels = labels.iter().map(|label| csv_field(label).into_owned()).collect();
+        Ok(Self { array, table, labels, trained, done: false })
     }
 
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
-        self.rows
+        self.array.rows
     }
 
     fn write_table(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let Some(table) = &mut self.table else { return Ok(()) };
-        let (path, file) = (&table.path, &mut table.file);
         let seen = &decode.observation;
-        let mut line = || -> std::io::Result<()> {
+        let (labels, trained) = (&self.labels, self.trained);
+        let line = |file: &mut Part| -> std::io::Result<()> {
             write!(file, "{},{},", decode.frame.number, decode.quality.name())?;
             match seen.shift_px {
                 Some([dy, dx]) => write!(file, "{dy},{dx},{},", seen.shift_peak)?,
                 None => write!(file, ",,,")?,
             }
-            let label = decode.action.and_then(|id| self.labels.get(id));
+            let label = decode.action.and_then(|id| labels.get(id));
             let confidence = label.and_then(|_| largest(&decode.embedding.probabilities));
             match (label, confidence) {
                 (Some(label), Some(confidence)) => write!(file, "{label},{confidence},")?,
                 (label, _) => write!(file, "{},,", label.map_or("", |l| l))?,
             }
             // As published: during the warm-up a novelty says nothing.
-            match decode.embedding.novelty.filter(|_| self.trained && decode.quality != Quality::Warmup) {
+            match decode.embedding.novelty.filter(|_| trained && decode.quality != Quality::Warmup) {
                 Some(novelty) => writeln!(file, "{novelty}"),
                 None => writeln!(file),
             }
         };
-        line().map_err(|e| sink_error(path, &e))
-    }
-
-    /// Brings the row count in the header up to date; everything written so far is then readable.
-    fn patch(&mut self) -> Result<(), SinkError> {
-        let header = header(self.rows, self.embedding);
-        self.array.overwrite_start(&header)?;
-        self.table.as_mut().map_or(Ok(()), Part::flush)
+        line(table).map_err(|e| table.error(&e))
     }
 }
 
 impl Sink for NpySink {
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
-        let values = &decode.embedding.values;
-        if values.len() != self.embedding {
-            let cause = format!("a decode has {} dimensions, the file has {}", values.len(), self.embedding);
-            return Err(SinkError { sink: self.array.path.display().to_string(), cause });
-        }
-        crate::wire::decode::write_embedding(values, &mut self.row);
-        self.array.write(&self.row)?;
-        self.rows += 1;
+        let patched = self.array.push(&decode.embedding.values)?;
         self.write_table(decode)?;
-        if self.rows.is_multiple_of(ROWS_PER_PATCH) { self.patch() } else { Ok(()) }
+        if patched { self.table.as_mut().map_or(Ok(()), Part::hand_on) } else { Ok(()) }
     }
 
     fn finish(&mut self, fault: Option<&'static str>) -> Result<(), SinkError> {
         if std::mem::replace(&mut self.done, true) {
             return Ok(());
         }
-        self.patch()?;
         if fault.is_some() {
-            return Ok(());
+            self.array.patch()?;
+            return self.table.as_mut().map_or(Ok(()), Part::hand_on);
         }
-        self.array.rename()?;
+        self.array.finish()?;
         self.table.as_mut().map_or(Ok(()), Part::rename)
     }
-}
-
-/// A file that gets its name when it is whole.
-struct Part {
-    path: PathBuf,
-    part: PathBuf,
-    file: BufWriter<File>,
-}
-
-impl Part {
-    fn create(path: &Path) -> Result<Self, SinkError> {
-        let mut part = path.as_os_str().to_os_string();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let file = File::create(&part).map_err(|e| sink_error(&part, &e))?;
-        Ok(Self { path: path.to_path_buf(), part, file: BufWriter::with_capacity(64 << 10, file) })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        self.file.write_all(bytes).map_err(|e| sink_error(&self.part, &e))
-    }
-
-    fn flush(&mut self) -> Result<(), SinkError> {
-        self.file.flush().map_err(|e| sink_error(&self.part, &e))
-    }
-
-    fn overwrite_start(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        let mut overwrite = || -> std::io::Result<()> {
-            self.file.seek(SeekFrom::Start(0))?;
-            self.file.write_all(bytes)?;
-            self.file.seek(SeekFrom::End(0)).map(|_| ())
-        };
-        overwrite().map_err(|e| sink_error(&self.part, &e))
-    }
-
-    fn rename(&mut self) -> Result<(), SinkError> {
-        self.flush()?;
-        self.file.get_ref().sync_all().map_err(|e| sink_error(&self.part, &e))?;
-        std::fs::rename(&self.part, &self.path).map_err(|e| sink_error(&self.path, &e))
-    }
-}
-
-fn sink_error(path: &Path, error: &std::io::Error) -> SinkError {
-    let cause = format!("cannot be written: {error}; check that the folder exists, may be written to, and has room");
-    SinkError { sink: path.display().to_string(), cause }
 }
 
 /// The head of a version 1.0 `.npy` file of little-endian float32, C order, shape (rows, columns).
@@ -188,8 +170,12 @@ fn header(rows: u64, columns: usize) -> [u8; HEADER_BYTES] {
 }
 
 /// A text as one field of a table: quoted when it holds what would end the field.
-fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
+pub fn csv_field(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\"")).into()
+    } else {
+        text.into()
+    }
 }
 
 #[cfg(test)]

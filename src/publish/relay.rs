@@ -27,8 +27,12 @@ pub struct Said<'a> {
     pub seq: u64,
     /// `CLOCK_MONOTONIC`, ns.
     pub t_pub_ns: u64,
+    /// When its frame was received, on the same clock; `None` when there was none.
+    pub t_received_ns: Option<u64>,
     /// The frame; `None` when there was none (fail-safe, end).
     pub frame: Option<u64>,
+    /// Which model since the start, counted from 1.
+    pub generation: u64,
     /// How far it may be trusted.
     pub quality: Quality,
     /// The action, or the neutral one.
@@ -105,7 +109,9 @@ impl Relay {
         let said = Said {
             seq: self.seq,
             t_pub_ns: now_ns,
+            t_received_ns: decode.map(|decode| decode.frame.t_received_ns),
             frame: decode.map(|decode| decode.frame.number),
+            generation: self.model.generation,
             quality,
             action,
             action_id,

@@ -23,6 +23,9 @@ pub struct DecodeRecord {
     pub skipped: Option<u64>,
     /// Which rig.
     pub source: String,
+    /// By which model; `None` in a file that does not say.
+    #[serde(default)]
+    pub model: Option<ModelRecord>,
     /// Which acquisition.
     #[serde(default)]
     pub series: Option<String>,
@@ -60,6 +63,17 @@ pub struct DecodeRecord {
     /// What was decoded; `None` for a neutral decode, which has no frame.
     #[serde(default)]
     pub decoded: Option<Decoded>,
+}
+
+/// The model that a decode came from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ModelRecord {
+    /// Name in the manifest.
+    pub name: String,
+    /// SHA-256 of the ONNX file, hexadecimal.
+    pub sha256: String,
+    /// 1 for the first model of the daemon's start, then counted up with every exchange.
+    pub generation: u64,
 }
 
 /// Where the time of one decode went, µs.

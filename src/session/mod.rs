@@ -16,10 +16,12 @@
 //! (`CLOCK_MONOTONIC`). Attachments: `model.onnx`, `model.toml`, `config.toml`. Metadata `haltere.session` comes first,
 //! `haltere.end` last; a file without the latter was cut off, and everything before the cut is whole, chunk by chunk.
 
+pub mod calendar;
 pub mod layout;
 pub mod messages;
 mod read;
 mod schemas;
+mod steady;
 mod write;
 
 use std::path::{Path, PathBuf};

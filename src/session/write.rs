@@ -5,7 +5,7 @@
 //! flushed and nothing before it.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,12 @@ use mcap::records::MessageHeader;
 use mcap::write::{Metadata, NoSeek};
 use mcap::{Attachment, WriteOptions, Writer};
 
-use super::{BEGIN, END, EXTENSION, FORM, SessionError, Topic, layout, schemas};
+use super::steady::SteadyFile;
+use super::{BEGIN, END, EXTENSION, FORM, SessionError, Topic, calendar, layout, schemas};
 use crate::frame::Arrived;
 
-/// A chunk is closed when it is larger than this, bytes: some frames, so that little is copied twice and little is lost.
-const CHUNK_BYTES: u64 = 4 << 20;
+/// A chunk is closed when it is larger than this, bytes: little enough that writing it is done before the next frame comes.
+const CHUNK_BYTES: u64 = 1 << 20;
 /// Files of one second and rig; beyond it something is wrong.
 const SAME_SECOND_MAX: u32 = 100;
 
@@ -33,7 +34,7 @@ pub enum Compression {
 /// A session being written.
 pub struct SessionWriter {
     path: PathBuf,
-    writer: Writer<NoSeek<BufWriter<File>>>,
+    writer: Writer<NoSeek<BufWriter<SteadyFile>>>,
     channels: [u16; Topic::ALL.len()],
     counts: [u32; Topic::ALL.len()],
     /// Reused for every frame.
@@ -71,7 +72,7 @@ impl SessionWriter {
             .calculate_data_section_crc(false)
             // A chunk is put together in memory and written whole.
             .disable_seeking(true);
-        let mut writer = options.create(NoSeek::new(BufWriter::new(file))).map_err(failed)?;
+        let mut writer = options.create(NoSeek::new(BufWriter::new(SteadyFile::new(file)))).map_err(failed)?;
         let mut about = about.clone();
         about.insert("form".into(), FORM.into());
         writer.write_metadata(&Metadata { name: BEGIN.into(), metadata: about }).map_err(failed)?;
@@ -174,7 +175,7 @@ impl SessionWriter {
         written.map_err(|cause| failed(&self.path, cause))?;
         self.writer.finish().map_err(|cause| failed(&self.path, cause))?;
         let mut file = self.writer.into_inner().into_inner();
-        let synced = file.flush().and_then(|()| file.get_ref().sync_all());
+        let synced = file.flush().and_then(|()| file.get_ref().sync());
         synced.map_err(|cause| SessionError::file(&self.path, cause))
     }
 }
@@ -190,18 +191,9 @@ pub fn name_of(folder: &Path, rig: &str, unix_s: u64) -> PathBuf {
         .unwrap_or_else(|| named("_".into()))
 }
 
-/// `20261124-093015`, by the calendar that begins each year in March.
+/// `20261124-093015`.
 fn utc(unix_s: u64) -> String {
-    let (days, second) = ((unix_s / 86_400) as i64, unix_s % 86_400);
-    let from_march = days + 719_468;
-    let (era, day_of_era) = (from_march.div_euclid(146_097), from_march.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) =
-        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let [year, month, day, hour, minute, second] = calendar::utc(unix_s);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
 

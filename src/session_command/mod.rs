@@ -5,6 +5,7 @@
 
 pub mod diff;
 pub mod export;
+pub mod nwb;
 #[cfg(feature = "train")]
 pub mod report;
 pub mod rows;

@@ -82,9 +82,10 @@ impl Recorded {
 }
 
 fn push<T: serde::de::DeserializeOwned>(into: &mut Vec<T>, data: &[u8]) -> bool {
-    let read = serde_json::from_slice(data);
-    into.extend(read.ok());
-    !into.is_empty()
+    let read = serde_json::from_slice(data).ok();
+    let understood = read.is_some();
+    into.extend(read);
+    understood
 }
 
 /// One decoded frame.
@@ -154,5 +155,18 @@ impl Sink for Keeper {
             kept.1.push(row);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_counted_behind_one_that_can() {
+        let mut recorded = Recorded::default();
+        recorded.take(Topic::Marks, br#"{"t_ns":7,"unix_ns":9,"text":"light on"}"#);
+        recorded.take(Topic::Marks, b"of another version");
+        assert_eq!((recorded.marks.len(), recorded.odd), (1, 1));
     }
 }

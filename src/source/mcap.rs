@@ -119,7 +119,7 @@ impl Source for McapSource {
 }
 
 /// The cause without the path, which a [`SourceError`] says itself.
-fn words(path: &Path, cause: &SessionError) -> String {
+pub(super) fn words(path: &Path, cause: &SessionError) -> String {
     let text = cause.to_string();
     text.strip_prefix(&format!("{}: ", path.display())).map_or(text.clone(), str::to_owned)
 }

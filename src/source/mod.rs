@@ -8,10 +8,12 @@ pub mod canonical;
 pub mod continuity;
 pub mod limit;
 pub mod mcap;
+pub mod nwb;
 pub mod open;
 pub mod raw;
 mod recording;
 mod scanimage;
+mod seen;
 pub mod thorimage;
 pub mod tiff;
 mod tiff_order;
@@ -20,7 +22,8 @@ pub mod zmq;
 use crate::event::Reason;
 use crate::frame::{Frame, Requests};
 
-pub use self::open::{RecordingSpec, files_of, open_recording};
+pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of};
+pub use self::seen::{FrameClock, Place, Seen};
 pub use self::zmq::ZmqSource;
 
 /// Longest time one call of [`Source::next`] may wait for a frame, ms.
@@ -39,6 +42,8 @@ pub enum Next {
     SeriesBegan,
     /// The sender ended the acquisition; another may follow.
     SeriesEnded,
+    /// The file that is followed was removed, truncated or replaced (in that word): what comes is another acquisition.
+    FileLost(&'static str),
     /// There will be no more frames.
     End,
 }

@@ -8,14 +8,15 @@ use crate::frame::Name;
 use crate::session::is_session;
 
 use super::mcap::McapSource;
+use super::nwb::{self, NwbSource};
 use super::raw::{RawLayout, RawSource};
 use super::recording::{file_error, natural_order};
 use super::tiff::TiffSource;
 use super::{Source, SourceError, thorimage};
 
 /// What can be read, for messages.
-const READABLE: &str = "readable are: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a recorded session (.mcap); a ThorImage \
-    folder (with Experiment.xml) or a .raw file in it; any raw file when its layout is told (--raw uint16:512x512)";
+const READABLE: &str = "readable are: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a recorded session (.mcap); an NWB file (of several \
+    series one: FILE.nwb#NAME); a ThorImage folder (with Experiment.xml) or a .raw file in it; any raw file when its layout is told (--raw uint16:512x512)";
 
 /// Which recording, and what is known of it beside the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,8 +62,16 @@ pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceErr
     } else if spec.raw.is_some() {
         return Err(file_error(first_path(spec), "a raw layout describes one file; several were given"));
     }
+    if let Some(channels) = nwb_channels(spec)? {
+        return Ok(Box::new(NwbSource::open(&channels, spec.rate_hz, spec.plane, spec.source)?));
+    }
     let channels: Result<Vec<_>, _> = spec.channels.iter().map(|paths| tiff_files(paths)).collect();
     Ok(Box::new(TiffSource::open(channels?, spec.rate_hz, spec.plane, spec.source)?))
+}
+
+/// The file, when the recording is a session.
+pub fn session_of(spec: &RecordingSpec) -> Option<&Path> {
+    single_path(spec).filter(|path| spec.raw.is_none() && is_session(path))
 }
 
 /// The files that a recording is read from, in their order: for those who must know whether it is still the same.
@@ -82,7 +91,36 @@ pub fn files_of(spec: &RecordingSpec) -> Result<Vec<PathBuf>, SourceError> {
             return listed(folder, |p| is_tiff(p) || matches!(extension(p).as_str(), "xml" | "raw"));
         }
     }
+    if let Some(channels) = nwb_channels(spec)? {
+        return Ok(channels.into_iter().map(|path| nwb::split(path).0).collect());
+    }
     spec.channels.iter().map(|paths| tiff_files(paths)).collect::<Result<Vec<_>, _>>().map(|files| files.concat())
+}
+
+/// What of those files is read, where a file holds more than one recording.
+pub fn series_of(spec: &RecordingSpec) -> Vec<String> {
+    spec.channels.iter().flatten().filter(|path| nwb::is_nwb(path)).filter_map(|path| nwb::split(path).1).collect()
+}
+
+/// The series of an NWB recording, one a channel; `None` for a recording of another kind.
+fn nwb_channels(spec: &RecordingSpec) -> Result<Option<Vec<&Path>>, SourceError> {
+    let mut all = spec.channels.iter().flatten();
+    if !all.any(|path| nwb::is_nwb(path)) {
+        return Ok(None);
+    }
+    spec.channels.iter().map(|paths| only_nwb(paths)).collect::<Result<_, _>>().map(Some)
+}
+
+fn only_nwb(paths: &[PathBuf]) -> Result<&Path, SourceError> {
+    match paths {
+        [path] if nwb::is_nwb(path) => Ok(path),
+        [path] => Err(file_error(path, "is no NWB file, the other channel is one: both must be")),
+        _ => {
+            let first = paths.first().map_or(Path::new("recording"), PathBuf::as_path);
+            let cause = format!("{} paths for one channel; an NWB file is a whole recording: give one", paths.len());
+            Err(file_error(first, cause))
+        }
+    }
 }
 
 fn open_raw(path: &Path, layout: RawLayout, spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {

@@ -4,19 +4,21 @@
 //! channels × rows × columns; how many times there are says the file's size, never the XML (runs are aborted).
 //! What it must never do: decode a flyback frame, or take a disabled channel for an enabled one.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+mod follow;
+mod raw;
+
 use std::path::{Path, PathBuf};
 
 use quick_xml::events::{BytesStart, Event};
 
-use crate::frame::{CHANNELS_MAX, Frame, Name, PixelType, SIDE_PX_MAX, Shape};
-use crate::wire::frame_header::Order;
+use crate::frame::{Name, SIDE_PX_MAX};
 
-use super::canonical::{self, Layout};
-use super::recording::{Stamper, Walk, choose_plane, file_error, natural_order};
+use super::recording::{choose_plane, file_error, natural_order};
 use super::tiff::TiffSource;
-use super::{Next, Source, SourceError};
+use super::{Source, SourceError};
+
+pub use follow::{FollowSettings, Follower};
+use raw::ThorRaw;
 
 /// Detectors of a ThorImage microscope; without `onlyEnabledChannels` the raw file holds them all.
 const DETECTORS: usize = 4;
@@ -38,6 +40,8 @@ pub struct Experiment {
     pub planes: usize,
     /// Frames after each volume while the piezo flies back.
     pub flyback: usize,
+    /// Planes of all times together, flyback included, that were asked for; fewer may have come.
+    pub asked: Option<u64>,
 }
 
 impl Experiment {
@@ -62,6 +66,10 @@ impl Experiment {
         let steps = optional(xml, "ZStage", "steps")?.unwrap_or(1.0).max(1.0) as usize;
         let flyback = optional(xml, "Streaming", "flybackFrames")?.unwrap_or(0.0).max(0.0) as usize;
         let planes = if fast_z || !streaming { steps } else { 1 };
+        let asked = match streaming {
+            true => optional(xml, "Streaming", "frames")?,
+            false => optional(xml, "Timelapse", "timepoints")?.map(|times| times * planes as f64),
+        };
         Ok(Self {
             height,
             width,
@@ -70,7 +78,18 @@ impl Experiment {
             only_enabled: optional(xml, "RawData", "onlyEnabledChannels")?.unwrap_or(1.0) > 0.0,
             planes,
             flyback: if fast_z && planes > 1 { flyback } else { 0 },
+            asked: asked.filter(|count| *count >= 1.0).map(|count| count as u64),
         })
+    }
+
+    /// Reads the `Experiment.xml` of a folder.
+    ///
+    /// # Errors
+    /// When it is not there, or lacks something.
+    fn of_folder(folder: &Path) -> Result<Self, SourceError> {
+        let path = folder.join("Experiment.xml");
+        let xml = std::fs::read(&path).map_err(|e| file_error(&path, e.to_string()))?;
+        Self::parse(&String::from_utf8_lossy(&xml)).map_err(|cause| file_error(&path, cause))
     }
 
     /// Indices of the enabled channels, 0 = A.
@@ -91,9 +110,7 @@ pub fn open(
     source: Name,
 ) -> Result<Box<dyn Source>, SourceError> {
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
-    let xml_path = folder.join("Experiment.xml");
-    let xml = std::fs::read(&xml_path).map_err(|e| file_error(&xml_path, e.to_string()))?;
-    let experiment = Experiment::parse(&String::from_utf8_lossy(&xml)).map_err(|cause| file_error(&xml_path, cause))?;
+    let experiment = Experiment::of_folder(folder)?;
     let raw = if path.extension().is_some_and(|e| e == "raw") { Some(path.to_path_buf()) } else { find_raw(folder)? };
     match raw {
         Some(raw) => Ok(Box::new(ThorRaw::open(&raw, experiment, rate_hz, plane, source)?)),
@@ -119,91 +136,6 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
     paths.sort_by(|a, b| natural_order(a, b));
     Ok(paths)
-}
-
-/// Frames of `Image_*.raw`.
-pub struct ThorRaw {
-    file: File,
-    path: PathBuf,
-    /// One channel of one frame in the file.
-    layout: Layout,
-    /// Which channels of the file are taken, by position in it.
-    taken: Vec<usize>,
-    /// Channels in the file.
-    held: usize,
-    walk: Walk,
-    stamper: Stamper,
-    payload: Vec<u8>,
-    next: usize,
-}
-
-impl ThorRaw {
-    fn open(
-        path: &Path,
-        experiment: Experiment,
-        rate_hz: Option<f64>,
-        plane: Option<u64>,
-        source: Name,
-    ) -> Result<Self, SourceError> {
-        let file = File::open(path).map_err(|e| file_error(path, e.to_string()))?;
-        let length = file.metadata().map_err(|e| file_error(path, e.to_string()))?.len() as usize;
-        let enabled: Vec<usize> = experiment.enabled().collect();
-        if enabled.len() > CHANNELS_MAX {
-            let cause = format!("{} channels are enabled; at most {CHANNELS_MAX} are taken", enabled.len());
-            return Err(file_error(path, cause));
-        }
-        let (held, taken) = match experiment.only_enabled {
-            true => (enabled.len(), (0..enabled.len()).collect()),
-            false => (DETECTORS, enabled),
-        };
-        let shape = Shape::new(1, experiment.height, experiment.width);
-        let layout = Layout { shape, pixel_type: PixelType::U16, big_endian: false, order: Order::C };
-        let cycle = if experiment.planes > 1 { experiment.planes + experiment.flyback } else { 1 };
-        let times = length / (layout.bytes() * held * cycle);
-        if times == 0 {
-            let bytes = layout.bytes() * held * cycle;
-            let cause =
-                format!("is {length} bytes long, less than one frame of all planes and channels ({bytes} bytes)");
-            return Err(file_error(path, cause));
-        }
-        let walk = choose_plane((experiment.planes, 1), (times, cycle), plane).map_err(|c| file_error(path, c))?;
-        let rate_hz = rate_hz.or(Some(experiment.frame_rate_hz / walk.step as f64)).filter(|r| *r > 0.0);
-        let shape = Shape::new(taken.len(), experiment.height, experiment.width);
-        let stamper = Stamper { source, rate_hz, shape, pixel_type: PixelType::U16 };
-        let payload = vec![0; layout.bytes()];
-        Ok(Self { file, path: path.into(), layout, taken, held, walk, stamper, payload, next: 0 })
-    }
-}
-
-impl Source for ThorRaw {
-    fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
-        if self.next == self.walk.count {
-            return Ok(Next::End);
-        }
-        self.stamper.stamp(self.next as u64, &self.path, into)?;
-        let position = self.walk.first + self.next * self.walk.step;
-        let bytes = self.layout.bytes();
-        for (channel, slot) in self.taken.iter().zip(into.bytes_mut().chunks_exact_mut(bytes)) {
-            let at = ((position * self.held + channel) * bytes) as u64;
-            let read = self.file.read_exact_at(&mut self.payload, at);
-            read.map_err(|e| file_error(&self.path, format!("frame {} cannot be read: {e}", self.next)))?;
-            canonical::copy(&self.layout, &self.payload, slot);
-        }
-        self.next += 1;
-        Ok(Next::Frame)
-    }
-
-    fn frame_bytes_max(&self) -> usize {
-        self.stamper.frame_bytes()
-    }
-
-    fn frames_total(&self) -> Option<u64> {
-        Some(self.walk.count as u64)
-    }
-
-    fn frame_rate_hz(&self) -> Option<f64> {
-        self.stamper.rate_hz
-    }
 }
 
 /// `ChanA_0001_0001_<z>_<t>.tif`: one page a file; times in order of their number, of the chosen plane.
@@ -281,7 +213,9 @@ fn value_of(element: &BytesStart<'_>, key: &str) -> Result<Option<String>, Strin
 
 #[cfg(test)]
 mod tests {
+    use super::super::Next;
     use super::*;
+    use crate::frame::Frame;
 
     const XML: &str = r#"<?xml version="1.0"?><ThorImageExperiment>
         <Wavelengths><ChannelEnable Set="5" /></Wavelengths>

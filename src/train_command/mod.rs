@@ -125,7 +125,7 @@ fn device(asked: TrainDevice) -> anyhow::Result<Device> {
     match asked {
         TrainDevice::Cpu => Ok(Device::flex()),
         #[cfg(feature = "train-cuda")]
-        TrainDevice::Cuda => Ok(Device::cuda(0)),
+        TrainDevice::Cuda => cuda(),
         #[cfg(not(feature = "train-cuda"))]
         TrainDevice::Cuda => Err(usage(
             "--device cuda: this haltere was built without CUDA training; build it with `cargo build --release --features \
@@ -133,6 +133,34 @@ fn device(asked: TrainDevice) -> anyhow::Result<Device> {
                 .to_owned(),
         )),
     }
+}
+
+/// The first NVIDIA GPU, after a look at what burn would panic without.
+///
+/// # Errors
+/// What is missing, and what to do.
+#[cfg(feature = "train-cuda")]
+pub fn cuda() -> anyhow::Result<Device> {
+    use crate::cuda::{Fault, find};
+    use crate::preprocess::BuildError;
+    let missing = |doing, cause: &str| {
+        BuildError::from(Fault { device: "CUDA device 0".to_owned(), doing, cause: cause.to_owned() })
+    };
+    find().map_err(BuildError::from)?;
+    // SAFETY: loads NVIDIA's runtime compiler, whose initialisers have no requirements.
+    #[allow(unsafe_code)]
+    let compiler = unsafe { cudarc::nvrtc::sys::is_culib_present() };
+    if !compiler {
+        let cause = "libnvrtc is not there: install the CUDA toolkit, or put `.runtime-gpu/` of `make gpu` on LD_LIBRARY_PATH";
+        return Err(missing("loading the runtime compiler", cause).into());
+    }
+    let toolkits = std::env::var("CUDA_PATH").into_iter().chain(["/usr/local/cuda", "/opt/cuda"].map(str::to_owned));
+    if !toolkits.map(PathBuf::from).any(|folder| folder.join("include/cuda_fp16.h").is_file()) {
+        let cause = "there is no include/cuda_fp16.h in $CUDA_PATH, /usr/local/cuda or /opt/cuda: install the CUDA toolkit, or set \
+                     CUDA_PATH";
+        return Err(missing("looking for CUDA's headers", cause).into());
+    }
+    Ok(Device::cuda(0))
 }
 
 /// Something that was typed cannot be done.

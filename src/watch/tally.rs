@@ -18,7 +18,6 @@ use super::truth::{Score, TruthReport};
 const CLOSED_LOOP_NS_MAX: i64 = 60_000_000_000;
 /// Stages in the order of the table.
 const STAGES: [&str; 6] = ["queue", "preprocess", "encode", "publish", "daemon", "closed loop"];
-const QUALITIES: [Quality; 5] = [Quality::Ok, Quality::Warmup, Quality::Degraded, Quality::Stale, Quality::Fail];
 
 /// What was heard, in numbers.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -37,7 +36,7 @@ pub struct WatchReport {
     pub silences: u64,
     /// Messages that were not understood.
     pub damaged: u64,
-    /// Decodes by quality, in the order ok, warmup, degraded, stale, fail.
+    /// Decodes by quality, in the order of [`Quality::ALL`]: ok, degraded, warmup, stale, fail.
     pub qualities: [u64; 5],
     /// Seconds watched.
     pub duration_s: f64,
@@ -91,7 +90,7 @@ impl Tally {
         report.decodes += 1;
         report.frames_missing += decode.frame_gap;
         report.skipped += decode.skipped;
-        let quality = QUALITIES.iter().position(|q| *q == decode.quality).unwrap_or_default();
+        let quality = usize::from(decode.quality.code());
         report.qualities[quality] += 1;
         if let Some(latency) = &decode.latency_us {
             let publish = latency.total - latency.queue - latency.preprocess - latency.encode;
@@ -134,7 +133,7 @@ impl WatchReport {
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let rate_hz = self.decodes as f64 / self.duration_s.max(1e-9);
         writeln!(out, "\n{} decodes in {:.1} s ({rate_hz:.1} per second)", self.decodes, self.duration_s)?;
-        let counted = QUALITIES.iter().zip(self.qualities).filter(|(_, n)| *n > 0);
+        let counted = Quality::ALL.iter().zip(self.qualities).filter(|(_, n)| *n > 0);
         let qualities: Vec<String> = counted.map(|(q, n)| format!("{} {n}", q.name())).collect();
         writeln!(out, "quality    {}", if qualities.is_empty() { "-".into() } else { qualities.join(", ") })?;
         writeln!(

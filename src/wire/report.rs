@@ -68,6 +68,8 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::Skipped { .. } => "skipped",
         Event::SeriesBegan { .. } => "series_began",
         Event::SeriesEnded => "series_ended",
+        Event::FileLost { .. } => "file_lost",
+        Event::EndMissing { .. } => "end_missing",
         Event::Ready { .. } => "ready",
         Event::FrameRateOff { .. } => "frame_rate_off",
         Event::FrameRateBack { .. } => "frame_rate_back",
@@ -132,11 +134,13 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("pixels", pixels)
         }
+        Event::EndMissing { silent_s } => map.serialize_entry("silent_s", silent_s),
         Event::Stale { age_ms } => map.serialize_entry("age_ms", age_ms),
         Event::Swapped { generation } | Event::SwapFailed { generation } => {
             map.serialize_entry("generation", generation)
         }
         Event::OutletLost { outlet } | Event::OutletBack { outlet } => map.serialize_entry("outlet", outlet),
+        Event::FileLost { how } => map.serialize_entry("how", how),
         Event::Request { what } => map.serialize_entry("what", what),
         Event::Fault { stage } => map.serialize_entry("stage", stage),
         Event::Mark { number } => map.serialize_entry("number", number),

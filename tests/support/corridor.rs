@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use burn::tensor::Device;
 use haltere::bench::movie::Movie;
@@ -15,6 +17,7 @@ use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, PixelType, Sha
 use haltere::model::{Drift, Kind, Provenance};
 use haltere::pipeline::{Corridor, Line, Settings, no_realtime};
 use haltere::preprocess::parameters::{Baseline, Normalise, Parameters, Registration};
+use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
 use haltere::train::data::NoveltyReference;
@@ -266,4 +269,36 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Says which frame it was given, and goes on when it is told to.
+struct Gated {
+    inner: Box<dyn Preprocess>,
+    taken: Sender<u64>,
+    go_on: Receiver<()>,
+}
+
+impl Preprocess for Gated {
+    fn request(&mut self, request: Request) {
+        self.inner.request(request);
+    }
+
+    fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
+        self.taken.send(frame.info.number).unwrap();
+        // A source that is gone has opened the gate for good; one that is held up itself never opens it.
+        let opened = self.go_on.recv_timeout(Duration::from_secs(GIVE_UP_S));
+        assert!(opened != Err(RecvTimeoutError::Timeout), "the source is blocked");
+        self.inner.apply(frame)
+    }
+
+    fn device(&self) -> &str {
+        self.inner.device()
+    }
+}
+
+/// Its preprocessing says which frame it was given, and goes on when it is told to.
+pub fn gated(corridor: Corridor) -> (Corridor, Receiver<u64>, Sender<()>) {
+    let ((taken, was_taken), (open, go_on)) = (channel(), channel());
+    let preprocess = Box::new(Gated { inner: corridor.preprocess, taken, go_on });
+    (Corridor { preprocess, ..corridor }, was_taken, open)
 }

@@ -59,7 +59,9 @@ mod tests {
         let said = Said {
             seq: 0x0102_0304_0506_0708,
             t_pub_ns: 2,
+            t_received_ns: Some(1),
             frame: Some(1),
+            generation: 1,
             quality: Quality::Ok,
             action: "walking",
             action_id: -1,

@@ -84,7 +84,9 @@ mod tests {
     const SAID: Said<'_> = Said {
         seq: 7,
         t_pub_ns: 99,
+        t_received_ns: Some(98),
         frame: Some(1234),
+        generation: 1,
         quality: Quality::Ok,
         action: "walking",
         action_id: 6,

@@ -5,7 +5,8 @@
 //!
 //! Neighbouring frames share most of their window, so frames cannot be left out one by one. Whole bouts are gathered into pieces
 //! of some windows, pieces are dealt into folds, and frames nearer than a window to a piece that is left out are not learnt
-//! from. The strength of the hold is chosen inside each fold, so that the reported score saw neither the bouts nor the choice.
+//! from. The strength of the hold is a constant. Choosing it inside each fold was tried and was worse: two minutes hold some forty
+//! bouts, most of them of two actions, and the choice followed their chance.
 
 use ndarray::{Array2, ArrayView2, Axis};
 
@@ -18,12 +19,9 @@ pub const PIECE_WINDOWS: usize = 2;
 pub const PIECES_MIN: usize = 4;
 /// Most folds.
 const FOLDS_MAX: usize = 5;
-/// Folds inside a fold, for the choice of the strength.
-const INNER_FOLDS: usize = 3;
-/// Strengths of the hold that are tried, weakest first.
-const STRENGTHS: [f64; 6] = [0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0];
-/// Least probability that the loss sees.
-const PROBABILITY_MIN: f64 = 1e-9;
+/// Strength of the hold, windows of labelled moments: neighbours share their window, so a window of them counts once. Chosen on
+/// simulated animals of a seed of their own, two minutes of labels each: less gains as much on the mean and loses more on the worst.
+const HOLD_WINDOWS: f64 = 1.0;
 
 /// Fits a classifier to embeddings `[moments, dimensions]` and labels, penalised towards the present one with this strength.
 pub type Fit<'a> = dyn Fn(&Classifier, f64, ArrayView2<f32>, &[usize]) -> Result<Classifier, String> + 'a;
@@ -48,13 +46,20 @@ pub struct Scores {
     pub balanced_accuracy: f64,
 }
 
+impl Scores {
+    /// What a classifier is judged by. Balanced accuracy alone hangs on the two or three bouts of a rare action.
+    fn sum(&self) -> f64 {
+        self.accuracy + self.balanced_accuracy
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Refit {
     /// Fitted to all labelled moments.
     #[serde(skip)]
     pub classifier: Classifier,
-    /// Of the hold, chosen on all pieces.
+    /// Of the hold.
     pub strength: f64,
     /// Labelled moments.
     pub moments: usize,
@@ -103,28 +108,24 @@ pub fn refit<'a>(
     if found < PIECES_MIN {
         return Err(CalibrateError::FewBouts { found, frames: PIECE_WINDOWS * window_frames });
     }
-    let judge = Judge { present, labelled, window_frames, labels: names.len(), fit };
+    let strength = HOLD_WINDOWS * window_frames as f64;
+    let judge = Judge { present, labelled, window_frames, strength, fit };
     let folds = deal(truth, &pieces, FOLDS_MAX.min(found));
     let all: Vec<usize> = (0..truth.len()).collect();
     let mut decoded = vec![0; truth.len()];
     for fold in 0..=folds.iter().copied().max().unwrap_or(0) {
         let (learnt, left_out) = judge.split(&all, &folds, fold);
-        let strength = judge.choose(&learnt, &pieces)?;
-        let classifier = judge.fitted(&learnt, strength)?;
+        let classifier = judge.fitted(&learnt)?;
         left_out.iter().for_each(|&row| decoded[row] = classifier.strongest(&judge.row(row)));
     }
     let before: Vec<usize> = all.iter().map(|&row| present.strongest(&judge.row(row))).collect();
     let (before, after) = (scores(truth, &before, names.len()), scores(truth, &decoded, names.len()));
-    let strength = judge.choose(&all, &pieces)?;
-    let refused = (after.balanced_accuracy <= before.balanced_accuracy).then(|| {
-        let percent = |s: Scores| s.balanced_accuracy * 100.0;
-        format!(
-            "on bouts that were left out it is no better (balanced accuracy {:.1} → {:.1} %)",
-            percent(before),
-            percent(after)
-        )
+    let refused = (after.sum() <= before.sum()).then(|| {
+        let percent = |s: Scores| format!("{:.1} and {:.1} %", s.accuracy * 100.0, s.balanced_accuracy * 100.0);
+        let (before, after) = (percent(before), percent(after));
+        format!("on bouts that were left out it is no better (accuracy and balanced accuracy {before} → {after})")
     });
-    let classifier = judge.fitted(&all, strength)?;
+    let classifier = judge.fitted(&all)?;
     Ok(Refit { classifier, strength, moments: truth.len(), pieces: found, before, after, refused })
 }
 
@@ -132,7 +133,7 @@ struct Judge<'a, 'f> {
     present: &'a Classifier,
     labelled: Labelled<'a>,
     window_frames: usize,
-    labels: usize,
+    strength: f64,
     fit: &'a Fit<'f>,
 }
 
@@ -155,55 +156,15 @@ impl Judge<'_, '_> {
         (rows.iter().copied().filter(|&row| folds[row] != fold && !near(row)).collect(), left_out)
     }
 
-    /// The strength with the least loss on left-out pieces of `rows`; the strongest where there is nothing to choose by.
-    fn choose(&self, rows: &[usize], pieces: &[usize]) -> Result<f64, CalibrateError> {
-        let strongest = STRENGTHS[STRENGTHS.len() - 1];
-        let mut there: Vec<usize> = rows.iter().map(|&row| pieces[row]).collect();
-        let labels: Vec<usize> = rows.iter().map(|&row| self.labelled.label[row]).collect();
-        let dealt = deal(&labels, &there, INNER_FOLDS);
-        there.dedup();
-        if there.len() < INNER_FOLDS {
-            return Ok(strongest);
-        }
-        // Rows that are not looked at are in no fold.
-        let mut folds = vec![usize::MAX; pieces.len()];
-        rows.iter().zip(dealt).for_each(|(&row, fold)| folds[row] = fold);
-        let mut best = (f64::INFINITY, strongest);
-        for strength in STRENGTHS.into_iter().rev() {
-            let mut losses = vec![(0.0, 0_u64); self.labels];
-            for fold in 0..INNER_FOLDS {
-                let (learnt, left_out) = self.split(rows, &folds, fold);
-                let classifier = self.fitted(&learnt, strength)?;
-                for row in left_out {
-                    let label = self.labelled.label[row];
-                    losses[label].0 += loss(&classifier.logits(&self.row(row)), label);
-                    losses[label].1 += 1;
-                }
-            }
-            // Every action that is there weighs the same.
-            let loss: f64 = losses.iter().filter(|(_, n)| *n > 0).map(|(sum, n)| sum / *n as f64).sum();
-            if loss < best.0 {
-                best = (loss, strength);
-            }
-        }
-        Ok(best.1)
-    }
-
     /// Fitted to these rows; the present one where they say nothing.
-    fn fitted(&self, rows: &[usize], strength: f64) -> Result<Classifier, CalibrateError> {
+    fn fitted(&self, rows: &[usize]) -> Result<Classifier, CalibrateError> {
         if rows.is_empty() {
             return Ok(self.present.clone());
         }
         let values: Array2<f32> = self.labelled.values.select(Axis(0), rows);
         let labels: Vec<usize> = rows.iter().map(|&row| self.labelled.label[row]).collect();
-        (self.fit)(self.present, strength, values.view(), &labels).map_err(CalibrateError::Fit)
+        (self.fit)(self.present, self.strength, values.view(), &labels).map_err(CalibrateError::Fit)
     }
-}
-
-fn loss(logits: &[f32], label: usize) -> f64 {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let parts: Vec<f64> = logits.iter().map(|l| f64::from(l - top).exp()).collect();
-    -(parts[label] / parts.iter().sum::<f64>()).max(PROBABILITY_MIN).ln()
 }
 
 /// The piece of each moment: whole bouts one after the other, at least `frames` long together. What is left at the end is
@@ -237,8 +198,7 @@ fn deal(label: &[usize], pieces: &[usize], folds: usize) -> Vec<usize> {
             (rarest[piece], fewest[piece]) = (label, frames[label]);
         }
     }
-    // Numbers that no moment has are no pieces.
-    let mut order: Vec<usize> = (0..count).filter(|&piece| fewest[piece] < usize::MAX).collect();
+    let mut order: Vec<usize> = (0..count).collect();
     order.sort_by_key(|&piece| (frames[rarest[piece]], rarest[piece], piece));
     let mut fold_of = vec![0; count];
     order.iter().enumerate().for_each(|(place, &piece)| fold_of[piece] = place % folds);
@@ -310,7 +270,6 @@ mod tests {
         println!("{found:?}");
         assert_eq!(found.refused, None);
         assert!(found.before.balanced_accuracy < 0.75 && found.after.balanced_accuracy > 0.9, "{found:?}");
-        assert!(found.strength < 1000.0, "{}", found.strength);
     }
 
     #[test]
@@ -319,7 +278,7 @@ mod tests {
         let labelled = Labelled { values: values.view(), at: &at, label: &label };
         let found = refit(&prior(), labelled, 4, &names(), &descend).unwrap();
         assert!(found.before.balanced_accuracy > 0.95, "{found:?}");
-        assert!(found.refused.is_some() || found.after.balanced_accuracy > found.before.balanced_accuracy, "{found:?}");
+        assert!(found.refused.is_some() || found.after.sum() > found.before.sum(), "{found:?}");
     }
 
     #[test]
@@ -359,7 +318,7 @@ mod tests {
         let (values, at, label) = animal(120, [0, 1, 2], 0.1);
         let labelled = Labelled { values: values.view(), at: &at, label: &label };
         let present = prior();
-        let judge = Judge { present: &present, labelled, window_frames: 5, labels: LABELS, fit: &descend };
+        let judge = Judge { present: &present, labelled, window_frames: 5, strength: 1.0, fit: &descend };
         let pieces = pieces_of(labelled, 10);
         assert_eq!((pieces[11], pieces[12], pieces[119]), (0, 1, 9));
         let folds = deal(&label, &pieces, 5);

@@ -1,15 +1,17 @@
-//! Tables and columns of numbers, from `.npy`, CSV with a header, or a headerless memory map.
+//! Tables and columns of numbers, from `.npy`, CSV with a header, or a headerless memory map; poses also from SLEAP's HDF5 and
+//! DeepFly3D's pickle.
 //!
-//! Why it exists: behaviour, indices, time stamps and masks come in the same three forms. What it must never do: judge the
-//! values (that is `checks`), or read the frames of a movie into memory.
+//! Why it exists: behaviour, indices, time stamps and masks come in the same forms. What it must never do: judge the values (that
+//! is `checks`), or read the frames of a movie into memory.
 
 use std::path::Path;
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use super::error::DatasetError;
 use super::foreign::{self, Pose};
 use super::npy::{self, Array};
+use super::{deepfly3d, sleap};
 
 /// How many columns a headerless file has.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,15 @@ pub enum Columns {
     Names(Vec<String>),
 }
 
+/// Which of several poses in one file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pick {
+    /// A track of SLEAP, by name or number.
+    pub track: Option<String>,
+    /// An array of DeepFly3D.
+    pub points: Option<String>,
+}
+
 /// Rows of numbers, and the names of the columns where the file has them.
 pub struct Table {
     /// `[rows, columns]`.
@@ -36,7 +47,24 @@ pub struct Table {
 const NOT_BEHAVIOUR: [&str; 7] = ["", "frame", "index", "time", "time_s", "timestamp", "unnamed: 0"];
 
 /// Reads a table of behaviour.
-pub fn table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
+pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, DatasetError> {
+    let (hdf5, pickled) = (sleap::is_hdf5(path)?, !is_csv(path) && npy::begins_as_pickle(path)?);
+    for (key, value, fits, whose) in
+        [("track", &pick.track, hdf5, "SLEAP's HDF5"), ("points", &pick.points, pickled, "DeepFly3D's pickle")]
+    {
+        if let Some(value) = value.as_ref().filter(|_| !fits) {
+            return Err(DatasetError::file(
+                path,
+                format!("is not {whose}, of which `{key} = {value:?}` chooses a part: leave it out"),
+            ));
+        }
+    }
+    if hdf5 {
+        return chosen(path, sleap::table(path, pick.track.as_deref())?, columns);
+    }
+    if pickled {
+        return chosen(path, deepfly3d::table(path, pick.points.as_deref())?, columns);
+    }
     if is_csv(path) {
         return csv_table(path, columns);
     }
@@ -52,6 +80,23 @@ pub fn table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
     };
     let values = Array2::from_shape_vec((rows, width), values).map_err(|e| DatasetError::file(path, e))?;
     Ok(Table { values, names })
+}
+
+/// All columns of a table that names its own, or those that were named.
+fn chosen(path: &Path, table: Table, columns: &Columns) -> Result<Table, DatasetError> {
+    let Table { values, names } = table;
+    match columns {
+        Columns::Names(wanted) => {
+            let find = |name: &String| {
+                let lacks = || format!("has no column {name:?}; it has {}", names.join(", "));
+                names.iter().position(|own| own == name).ok_or_else(|| DatasetError::file(path, lacks()))
+            };
+            let at = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+            Ok(Table { values: values.select(Axis(1), &at), names: wanted.clone() })
+        }
+        Columns::Count(told) if *told != names.len() => Err(wrong_width(path, names.len(), *told)),
+        _ => Ok(Table { values, names }),
+    }
 }
 
 fn wrong_width(path: &Path, found: usize, told: usize) -> DatasetError {

@@ -10,7 +10,8 @@ use super::arrays::{self, Table};
 use super::cache::hex;
 use super::checks;
 use super::error::DatasetError;
-use super::frames::file_name;
+use super::frames::{Probe, file_name};
+use super::holes::Holes;
 use super::labels;
 use super::prepare::{Prepared, Recipe};
 use super::spec::{DataSpec, Neural, Per, TrialSpec};
@@ -33,19 +34,24 @@ pub(super) struct Read {
     pub label: Vec<Option<u8>>,
     /// Two-photon frames that must be left out: masked, or their behaviour was not finite.
     pub left_out: Vec<bool>,
+    /// Of a session: frames missing before each two-photon frame, `None` where a series begins. Empty for other recordings.
+    pub missing: Vec<Option<u64>>,
 }
 
 /// Reads and checks behaviour, synchrony, labels and mask.
 pub(super) fn read(
     trial: &TrialSpec,
-    frames: usize,
+    probe: &Probe,
     [frame_rate_hz, behaviour_rate_hz]: [f64; 2],
     list: Option<&[String]>,
     names: &[String],
     warnings: &mut Vec<DataWarning>,
 ) -> Result<Read, DatasetError> {
-    let Table { mut values, names: columns } = arrays::table(&trial.behaviour, &trial.columns)?;
-    let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz };
+    let Table { mut values, names: columns } = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
+    let (frames, seen) = (probe.frames, probe.seen.as_deref());
+    let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, seen };
+    let told = seen.map(|seen| seen.warnings()).unwrap_or_default().iter();
+    warnings.extend(told.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
     let Synchronised { frame_of, times_s } = synchronise(trial, axis)?;
     let damaged = checks::behaviour(trial, &values, warnings)?;
     hold_last(&mut values, &damaged);
@@ -54,6 +60,10 @@ pub(super) fn read(
     let label = match &trial.labels {
         Some(file) => {
             let read = labels::read(trial, file, axis, &times_s, list)?;
+            if read.not_seen > 0 {
+                let (trial, count) = (trial.name.clone(), read.not_seen);
+                warnings.push(DataWarning::LabelsNotSeen { trial, count });
+            }
             checks::known(trial, file, &read, names)?;
             label_of_frames(&read, &newest, names)
         }
@@ -67,7 +77,8 @@ pub(super) fn read(
         let (trial, count, of) = (trial.name.clone(), without, frames);
         warnings.push(DataWarning::FramesWithoutBehaviour { trial, count, of });
     }
-    Ok(Read { frames, columns, behaviour: values, newest, label, left_out })
+    let missing = seen.map(|seen| seen.missing()).unwrap_or_default();
+    Ok(Read { frames, columns, behaviour: values, newest, label, left_out, missing })
 }
 
 /// Rows that are not finite repeat the last finite one (those at the start the first), so that a window that reaches over
@@ -87,7 +98,7 @@ fn hold_last(values: &mut Array2<f32>, damaged: &[bool]) {
 
 /// For each two-photon frame the newest behaviour frame that belongs to it. Where the cameras are slower than the microscope, a
 /// behaviour frame stays for as many frames as its period lasts.
-fn newest(frame_of: &[i64], axis: Axis) -> Vec<u32> {
+fn newest(frame_of: &[i64], axis: Axis<'_>) -> Vec<u32> {
     let mut newest = vec![NO_BEHAVIOUR; axis.frames];
     for (row, &frame) in frame_of.iter().enumerate().filter(|(_, frame)| **frame >= 0) {
         newest[frame as usize] = row as u32;
@@ -104,7 +115,7 @@ fn newest(frame_of: &[i64], axis: Axis) -> Vec<u32> {
 }
 
 /// Two-photon frames that the mask leaves out. Its length tells what it is about.
-fn mask(trial: &TrialSpec, axis: Axis, newest: &[u32]) -> Result<Vec<bool>, DatasetError> {
+fn mask(trial: &TrialSpec, axis: Axis<'_>, newest: &[u32]) -> Result<Vec<bool>, DatasetError> {
     let Some(path) = &trial.mask else { return Ok(vec![false; axis.frames]) };
     let flags = arrays::flags(path)?;
     if flags.len() == axis.frames {
@@ -166,7 +177,8 @@ pub(super) fn assemble(
         });
         tell(trial, &prepared, read.frames, warnings);
         let key = prepared.key.clone();
-        let one = join(trial, animal, read, prepared);
+        let torn = torn(trial, &read, &prepared, recipe.window_frames, warnings);
+        let one = join(trial, animal, read, prepared, &torn);
         digest(&mut hash, &trial.animal, &key, &one);
         made.push(one);
     }
@@ -202,6 +214,9 @@ fn origin(trials: &[&TrialSpec], recipe: &Recipe) -> Origin {
 fn tell(trial: &TrialSpec, prepared: &Prepared, frames: usize, warnings: &mut Vec<DataWarning>) {
     let notes = &prepared.notes;
     let name = || trial.name.clone();
+    if notes.refused > 0 {
+        warnings.push(DataWarning::Refused { trial: name(), count: notes.refused, of: frames });
+    }
     if notes.non_finite > 0 {
         let (count, of) = (notes.non_finite, notes.usable.len());
         warnings.push(DataWarning::NonFiniteFrames { trial: name(), count, of });
@@ -212,10 +227,29 @@ fn tell(trial: &TrialSpec, prepared: &Prepared, frames: usize, warnings: &mut Ve
     }
 }
 
+/// Model frames at which a session does not go on.
+fn torn(
+    trial: &TrialSpec,
+    read: &Read,
+    prepared: &Prepared,
+    window_frames: usize,
+    warnings: &mut Vec<DataWarning>,
+) -> Vec<bool> {
+    let holes = Holes { missing: &read.missing, resets: &prepared.notes.resets };
+    let torn = holes.torn(&prepared.notes.last_frame, window_frames);
+    let (missing, begins) = holes.counted();
+    if missing > 0 || begins > 0 {
+        let left_out = torn.iter().filter(|torn| **torn).count();
+        warnings.push(DataWarning::Holes { trial: trial.name.clone(), missing, begins, left_out });
+    }
+    torn
+}
+
 /// Per two-photon frame becomes per model frame: that of the last frame of its group.
-fn join(trial: &TrialSpec, animal: usize, read: Read, prepared: Prepared) -> Trial {
+fn join(trial: &TrialSpec, animal: usize, read: Read, prepared: Prepared, torn: &[bool]) -> Trial {
     let last = &prepared.notes.last_frame;
-    let usable = prepared.notes.usable.iter().zip(last).map(|(&good, &f)| good && !read.left_out[f as usize]);
+    let good = prepared.notes.usable.iter().zip(torn).map(|(&good, &torn)| good && !torn);
+    let usable = good.zip(last).map(|(good, &f)| good && !read.left_out[f as usize]);
     Trial {
         name: trial.name.clone(),
         animal,

@@ -26,7 +26,7 @@ use crate::train::data::FrameStore;
 /// Name of the folder.
 const FOLDER: &str = ".haltere-cache";
 /// Layout of the files here, and the state of the program's preprocessing: another one makes another key.
-const FORMAT: &str = concat!("haltere cache 1, ", env!("CARGO_PKG_VERSION"));
+const FORMAT: &str = concat!("haltere cache 2, ", env!("CARGO_PKG_VERSION"));
 /// A file changed so recently may change again within the resolution of its time stamp; its hash is not remembered.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -45,6 +45,10 @@ pub(super) struct Notes {
     pub non_finite: usize,
     /// Two-photon frames whose shift was at the bound.
     pub at_bound: usize,
+    /// Of a session: two-photon frames before which everything was reset.
+    pub resets: Vec<u32>,
+    /// Of a session: two-photon frames that preprocessing refuses, as it did live.
+    pub refused: usize,
 }
 
 /// Size and time of change of a file, and what its content hashed to.

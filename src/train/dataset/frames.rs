@@ -4,30 +4,44 @@
 //! What it must never do: touch a pixel.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::DatasetError;
 use super::spec::{Neural, TrialSpec};
 use crate::frame::{Frame, Name, Shape};
 use crate::source::raw::{RawLayout, RawSource};
-use crate::source::{Next, Source, SourceError, files_of, open_recording};
+use crate::source::{Next, Seen, Source, SourceError, files_of, open_recording, series_of, session_of};
 
 /// Name of the rig in frames that are trained on.
 pub(super) const RIG: Name = Name::literal("train");
 
 /// What is known of the frames before they are read.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Probe {
     pub frames: usize,
     pub shape: Shape,
     pub rate_hz: Option<f64>,
+    /// Number and times of each frame, when they come from a session.
+    pub seen: Option<Arc<Seen>>,
+}
+
+/// The file of the session that a trial's frames were recorded in, if they were.
+pub(super) fn session(trial: &TrialSpec) -> Option<&Path> {
+    match &trial.neural {
+        Neural::Recording(spec) => session_of(spec),
+        _ => None,
+    }
 }
 
 /// Opens the frames of a trial, reads at most one, and tells what they are like.
 pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     if let Neural::Ready { frames, height, width, .. } = trial.neural {
-        return Ok(Probe { frames, shape: Shape::new(1, height, width), rate_hz: None });
+        return Ok(Probe { frames, shape: Shape::new(1, height, width), rate_hz: None, seen: None });
     }
     let mut source = open(trial, None)?;
+    if let Some(path) = session(trial) {
+        return probe_session(trial, path);
+    }
     let mut frame = Frame::with_capacity(source.frame_bytes_max());
     let (total, rate_hz) = (source.frames_total(), source.frame_rate_hz());
     if !pull(trial, source.as_mut(), &mut frame, 0)? {
@@ -38,7 +52,18 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     while total.is_none() && pull(trial, source.as_mut(), &mut frame, frames)? {
         frames += 1;
     }
-    Ok(Probe { frames: frames as usize, shape, rate_hz })
+    Ok(Probe { frames: frames as usize, shape, rate_hz, seen: None })
+}
+
+/// The index of a session that was cut off may lack what its last chunks hold, so its frames are counted.
+fn probe_session(trial: &TrialSpec, path: &Path) -> Result<Probe, DatasetError> {
+    let seen = Seen::read(path).map_err(|e| broken(trial, 0, e))?;
+    let told = match &trial.neural {
+        Neural::Recording(spec) => spec.rate_hz,
+        _ => None,
+    };
+    let rate_hz = told.or_else(|| seen.frame_rate_hz());
+    Ok(Probe { frames: seen.frames(), shape: seen.shape(), rate_hz, seen: Some(Arc::new(seen)) })
 }
 
 /// Opens the frames of a trial. `rate_hz` is used where the recording does not tell its own.
@@ -77,7 +102,7 @@ pub(super) fn pull(
         match source.next(frame) {
             Ok(Next::Frame) => return Ok(true),
             Ok(Next::End) => return Ok(false),
-            Ok(Next::Idle | Next::SeriesBegan | Next::SeriesEnded) => {}
+            Ok(Next::Idle | Next::SeriesBegan | Next::SeriesEnded | Next::FileLost(_)) => {}
             Ok(Next::Rejected(reason)) => {
                 return Err(broken(trial, number, format!("is damaged ({reason:?}): repair or cut the recording")));
             }
@@ -95,7 +120,9 @@ pub(super) fn files(trial: &TrialSpec) -> Result<(Vec<PathBuf>, String), Dataset
     match &trial.neural {
         Neural::Recording(spec) => {
             let files = files_of(spec).map_err(|e| broken(trial, 0, e))?;
-            Ok((files, format!("{} channel(s), {:?}, plane {:?}", spec.channels.len(), spec.raw, spec.plane)))
+            let series = series_of(spec);
+            let chosen = if series.is_empty() { String::new() } else { format!(", series {series:?}") };
+            Ok((files, format!("{} channel(s), {:?}, plane {:?}{chosen}", spec.channels.len(), spec.raw, spec.plane)))
         }
         Neural::Planar { channels, layout } => Ok((channels.clone(), format!("planar {layout:?}"))),
         Neural::Ready { path, height, width, data_at, .. } => {

@@ -12,6 +12,7 @@ use super::npy::Array;
 use super::spec::{LabelFile, Per, TrialSpec};
 use super::synchrony::Axis;
 use crate::model::LABEL_BYTES_MAX;
+use crate::source::Place;
 
 /// Labels of a trial by the file's own names.
 #[derive(Debug)]
@@ -22,12 +23,17 @@ pub(super) struct Labels {
     pub at: Vec<Option<u16>>,
     /// What a frame is.
     pub per: Per,
+    /// Labels of frames that a session does not hold.
+    pub not_seen: usize,
 }
+
+/// (line, frame, label).
+type LabelOfFrame = (usize, f64, String);
 
 /// What stands in a label file.
 enum Entries {
-    /// (line, frame, label).
-    Frames(Vec<(usize, f64, String)>),
+    /// One frame each.
+    Frames(Vec<LabelOfFrame>),
     /// (line, start s, stop s, label).
     Intervals(Vec<(usize, f64, f64, String)>),
     /// One per frame; empty = nobody said.
@@ -51,7 +57,7 @@ pub(super) fn names_in(path: &Path, list: Option<&[String]>) -> Result<Vec<Strin
 pub(super) fn read(
     trial: &TrialSpec,
     file: &LabelFile,
-    axis: Axis,
+    axis: Axis<'_>,
     times_s: &[f64],
     list: Option<&[String]>,
 ) -> Result<Labels, DatasetError> {
@@ -61,6 +67,11 @@ pub(super) fn read(
             placing.every(&all, axis)?;
             let per = if all.len() == axis.rows { Per::Behaviour } else { Per::Frame };
             Ok(placing.finish(per))
+        }
+        Entries::Frames(all) if file.per == Per::Frame && axis.seen.is_some() => {
+            let (all, not_seen) = placing.by_number(all, axis)?;
+            placing.frames(&all, axis.frames)?;
+            Ok(Labels { not_seen, ..placing.finish(file.per) })
         }
         Entries::Frames(all) => {
             let end = if file.per == Per::Frame { axis.frames } else { axis.rows };
@@ -141,7 +152,7 @@ impl<'a> Placing<'a> {
     }
 
     fn finish(self, per: Per) -> Labels {
-        Labels { names: self.names, at: self.at, per }
+        Labels { names: self.names, at: self.at, per, not_seen: 0 }
     }
 
     fn fault(&self, line: usize, value: impl ToString, cause: LabelFault) -> DatasetError {
@@ -167,7 +178,28 @@ impl<'a> Placing<'a> {
         Ok(self.names.len() as u16 - 1)
     }
 
-    fn every(&mut self, all: &[String], axis: Axis) -> Result<(), DatasetError> {
+    /// Frame numbers of a session become its frames; labels of frames that were lost or skipped are counted.
+    fn by_number(&self, all: Vec<LabelOfFrame>, axis: Axis<'_>) -> Result<(Vec<LabelOfFrame>, usize), DatasetError> {
+        let Some(seen) = axis.seen else { return Ok((all, 0)) };
+        let place = seen
+            .places()
+            .map_err(|cause| DatasetError::file(self.path, format!("trial {}: {cause}", self.trial.name)))?;
+        let (mut placed, mut not_seen) = (Vec::with_capacity(all.len()), 0);
+        for (line, number, name) in all {
+            let is_whole = number >= 0.0 && number.fract() == 0.0 && number < 2f64.powi(53);
+            match if is_whole { place(number as u64) } else { Place::Outside } {
+                Place::At(frame) => placed.push((line, frame as f64, name)),
+                Place::Missing => not_seen += 1,
+                Place::Outside => {
+                    let end = format!("frame {} of its session", seen.last_number());
+                    return Err(self.fault(line, format!("frame {number}"), LabelFault::Outside { end }));
+                }
+            }
+        }
+        Ok((placed, not_seen))
+    }
+
+    fn every(&mut self, all: &[String], axis: Axis<'_>) -> Result<(), DatasetError> {
         if all.len() != axis.rows && all.len() != axis.frames {
             return Err(DatasetError::Lengths {
                 trial: self.trial.name.clone(),
@@ -186,7 +218,7 @@ impl<'a> Placing<'a> {
         Ok(())
     }
 
-    fn frames(&mut self, all: &[(usize, f64, String)], end: usize) -> Result<(), DatasetError> {
+    fn frames(&mut self, all: &[LabelOfFrame], end: usize) -> Result<(), DatasetError> {
         self.at = vec![None; end];
         for (line, frame, name) in all.iter().filter(|(_, _, name)| !name.is_empty()) {
             if !(*frame >= 0.0 && *frame < end as f64) {

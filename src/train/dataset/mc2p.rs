@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::arrays::{self, Columns};
+use super::arrays::{self, Columns, Pick};
 use super::error::DatasetError;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
 use super::warning::DataWarning;
@@ -217,6 +217,7 @@ fn trial_spec(
         neural,
         behaviour,
         columns: Columns::Rows(entries.len()),
+        pick: Pick::default(),
         synchrony: Synchrony::Index(index),
         labels: labels.map(|path| LabelFile { path, per: Per::Behaviour }),
         mask: (options.mask_rest && mask.is_file()).then_some(mask),

@@ -2,7 +2,7 @@
 //!
 //! Why it exists: everything that learns works on plain trials; here formats, synchrony, labels, masks and preprocessing are
 //! dealt with once, and everything that is wrong with a recording is said before training starts. What it must never do:
-//! convert a user's files, unpickle, or preprocess in another way than the daemon does.
+//! convert a user's files, run a pickle, or preprocess in another way than the daemon does.
 //!
 //! [`DataSpec`] says which files, by a `dataset.toml` ([`DataSpec::from_toml`]) or by walking MC2P folders ([`DataSpec::mc2p`]);
 //! [`load`] reads and checks the small files of all trials, then prepares the frames, two trials at a time, into a cache.
@@ -13,14 +13,18 @@ mod arrays;
 mod assemble;
 mod cache;
 mod checks;
+mod deepfly3d;
 mod error;
 mod foreign;
 mod frames;
+mod holes;
 mod labels;
 mod mc2p;
 mod npy;
+mod pickle;
 mod prepare;
 mod recipe;
+mod sleap;
 mod spec;
 mod synchrony;
 #[cfg(test)]
@@ -135,7 +139,7 @@ fn read_all(
     let (mut all, mut errors) = (Vec::new(), Vec::new());
     for (trial, probe) in trials.iter().zip(probes) {
         let rates = [recipe.frame_rate_hz, spec.behaviour_rate_hz];
-        match assemble::read(trial, probe.frames, rates, spec.labels.as_deref(), labels, warnings) {
+        match assemble::read(trial, probe, rates, spec.labels.as_deref(), labels, warnings) {
             Ok(read) => all.push(read),
             Err(error) => errors.push(error),
         }

@@ -1,7 +1,7 @@
 //! NumPy's `.npy`, and how a pickle is told from it.
 //!
 //! Why it exists: files of the field come as float32 or float64, as any integer, as bool, as text, and one does not know
-//! before looking. What it must never do: unpickle; an array of Python objects is refused.
+//! before looking. What it must never do: run a pickle; an array of Python objects is refused.
 
 use std::fs::File;
 use std::io::Read;
@@ -196,8 +196,25 @@ pub fn is_pickle(path: &Path) -> Result<bool, DatasetError> {
     let bytes = ends(path).map_err(|e| DatasetError::file(path, e))?;
     let Some((head, last)) = bytes else { return Ok(false) };
     let modern = head[0] == 0x80 && (2..=5).contains(&head[1]);
-    let old = head.starts_with(b"cn") || head.starts_with(b"(l") || head.starts_with(b"(d");
+    let named = head[0] == b'c' && (head[1].is_ascii_lowercase() || head[1] == b'_');
+    let old = named || [*b"(l", *b"(d", *b"}q", *b"]q"].contains(&head);
     Ok(last == b'.' && (modern || old))
+}
+
+/// Does it begin as a pickle of arrays does, whole or cut off? Protocols 4 and 5 begin with a frame, whose length is below a
+/// terabyte; the others with a dictionary, a list or a name.
+pub fn begins_as_pickle(path: &Path) -> Result<bool, DatasetError> {
+    use std::os::unix::fs::FileExt;
+    let mut head = [0; 12];
+    let file = File::open(path).map_err(|e| DatasetError::file(path, e))?;
+    if file.read_exact_at(&mut head, 0).is_err() {
+        return is_pickle(path);
+    }
+    let framed = head[0] == 0x80 && matches!(head[1], 4 | 5) && head[2] == 0x95 && head[8..11] == [0; 3];
+    let bare =
+        [&b"}q\0"[..], b"(dp0\n", b"(lp0\n", b"cnumpy", b"ccollection"].iter().any(|begin| head.starts_with(begin));
+    let unframed = head[0] == 0x80 && matches!(head[1], 2 | 3) && matches!(&head[2..4], b"}q" | b"cn" | b"cc" | b"]q");
+    Ok(framed || bare || unframed || is_pickle(path)?)
 }
 
 /// The first two bytes and the last.

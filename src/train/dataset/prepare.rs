@@ -1,7 +1,8 @@
 //! From a trial's frames to the model's input: exactly the frames that `run` would feed to the encoder.
 //!
 //! Why it exists: what is trained must be what runs, so raw frames go through the daemon's own preprocessing, in order, begun
-//! anew for each trial. What it must never do: have arithmetic of its own on raw frames.
+//! anew for each trial, and what a recorded session says was asked of it is asked again. What it must never do: have arithmetic of
+//! its own on raw frames.
 //!
 //! Ready ΔF/F is not raw: it is scaled to mean 0 and standard deviation 1 per pixel over the whole trial, and, when it is
 //! larger by a whole factor, reduced by the mean over areas. Pixels that are NaN in every frame (the padding of a registered
@@ -16,7 +17,7 @@ use super::error::DatasetError;
 use super::frames::{self, broken};
 use super::spec::{Neural, TrialSpec};
 use crate::config::Device;
-use crate::frame::{Frame, Shape, Tensor};
+use crate::frame::{Frame, Request, Shape, Tensor};
 use crate::preprocess::{self, parameters::Parameters};
 use crate::train::data::FrameStore;
 
@@ -32,6 +33,8 @@ pub(super) struct Recipe {
     pub input: Shape,
     /// Two-photon frames per second, before averaging.
     pub frame_rate_hz: f64,
+    /// Model frames of a window.
+    pub window_frames: usize,
 }
 
 impl Recipe {
@@ -87,7 +90,8 @@ fn key(trial: &TrialSpec, recipe: &Recipe, cache: &Cache) -> Result<String, Data
     Ok(Cache::key(&parts))
 }
 
-/// Drives the daemon's preprocessing as its compute thread does.
+/// Drives the daemon's preprocessing as its compute thread does: what a session says was carried out before a frame is carried
+/// out again, and a frame of it that cannot be taken is passed over, as it was live.
 fn preprocessed(
     trial: &TrialSpec,
     parameters: &Parameters,
@@ -100,9 +104,25 @@ fn preprocessed(
     let mut source = frames::open(trial, Some(recipe.frame_rate_hz))?;
     let mut frame = Frame::with_capacity(source.frame_bytes_max());
     let mut notes = Notes { pixels: recipe.input.pixels(), ..Notes::default() };
+    let recorded_live = frames::session(trial).is_some();
     let (mut number, mut damaged) = (0, false);
     while number <= frames as u64 && frames::pull(trial, source.as_mut(), &mut frame, number)? {
-        let prepared = steps.apply(&frame).map_err(|e| broken(trial, number, e))?;
+        for request in source.requests().iter() {
+            steps.request(request);
+            if request == Request::Reset {
+                notes.resets.push(number as u32);
+            }
+        }
+        let prepared = match steps.apply(&frame) {
+            Ok(prepared) => prepared,
+            Err(_) if recorded_live => {
+                notes.refused += 1;
+                number += 1;
+                tick(1, false);
+                continue;
+            }
+            Err(refusal) => return Err(broken(trial, number, refusal)),
+        };
         let seen = prepared.observation;
         damaged |= seen.non_finite_pixels > 0;
         notes.at_bound += usize::from(seen.shift_at_bound);

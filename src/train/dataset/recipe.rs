@@ -46,7 +46,7 @@ pub(super) fn settle(
     // Over the animals that are left out as well, so that leaving one out changes nothing for the others.
     let taken = |one: &TrialSpec| trials.iter().any(|trial| trial.name == one.name);
     let others = spec.trials.iter().filter(|one| !taken(one)).filter_map(|one| probe(one).ok());
-    let shapes: Vec<Shape> = probes.iter().copied().chain(others).map(|p| p.shape).collect();
+    let shapes: Vec<Shape> = probes.iter().map(|p| p.shape).chain(others.map(|p| p.shape)).collect();
     let channels = shapes.iter().map(|shape| shape.channels).min().unwrap_or(1);
     let side_px = shapes.iter().map(|shape| shape.height.min(shape.width)).min().unwrap_or(SIDE_PX);
     let told = options.parameters.clone().or_else(|| spec.parameters.clone());
@@ -55,7 +55,7 @@ pub(super) fn settle(
     let side = if ready && side_px % SIDE_PX != 0 { side_px } else { side_px.min(SIDE_PX) };
     let input = options.input.unwrap_or(Shape::new(read, side, side));
     let frame_rate_hz = frame_rate(spec, trials, &probes)?;
-    let recipe = Recipe { parameters, input, frame_rate_hz };
+    let recipe = Recipe { parameters, input, frame_rate_hz, window_frames: options.window_frames };
     let faults = trials.iter().zip(&probes).filter_map(|(trial, probe)| fits(trial, probe, &recipe).err());
     DatasetError::gathered(faults.collect())?;
     Ok((recipe, probes))

@@ -5,11 +5,11 @@
 
 use std::path::PathBuf;
 
-use super::arrays::Columns;
+use super::arrays::{Columns, Pick};
 use super::warning::DataWarning;
 use crate::preprocess::parameters::Parameters;
-use crate::source::RecordingSpec;
 use crate::source::raw::RawLayout;
+use crate::source::{FrameClock, RecordingSpec};
 
 /// A data set as it was described: which trials, which files, which rates.
 #[derive(Clone, Debug)]
@@ -40,6 +40,7 @@ pub(super) struct TrialSpec {
     pub neural: Neural,
     pub behaviour: PathBuf,
     pub columns: Columns,
+    pub pick: Pick,
     pub synchrony: Synchrony,
     pub labels: Option<LabelFile>,
     /// True = leave out.
@@ -62,9 +63,11 @@ pub(super) enum Neural {
 pub(super) enum Synchrony {
     /// A file says it for every behaviour frame; negative = before imaging began.
     Index(PathBuf),
-    /// Time stamps of the behaviour frames, and of the two-photon frames (without them they are regular from 0 s).
-    Times { behaviour: PathBuf, frames: Option<PathBuf> },
-    /// Both regular; behaviour frame 0 comes so many seconds after the start of two-photon frame 0.
+    /// Time stamps of the behaviour frames, and of the two-photon frames; without them those of a session on this clock, or of
+    /// another recording regular from 0 s.
+    Times { behaviour: PathBuf, frames: Option<PathBuf>, clock: FrameClock },
+    /// Behaviour is regular, two-photon frames as well or as a session saw them; behaviour frame 0 comes so many seconds after the
+    /// start of two-photon frame 0.
     Offset(f64),
     /// The lines that ThorSync recorded.
     ThorSync { path: PathBuf, camera_line: Option<String>, counts_per_frame: usize },

@@ -2,6 +2,8 @@
 //!
 //! Why it exists: an index file, time stamps, two rates and ThorSync's lines answer the same question. What it must never do:
 //! sort or repair: an index that goes back is an error, because it means that two recordings were joined.
+//!
+//! A session has the numbers and times of its frames in itself: an index means those numbers, and times are compared with those.
 
 use std::path::Path;
 
@@ -9,6 +11,7 @@ use super::arrays;
 use super::error::DatasetError;
 use super::spec::{Synchrony, TrialSpec};
 use super::thorsync;
+use crate::source::{FrameClock, Place, Seen};
 
 /// No two-photon frame: before the first, after the last, or in a pause.
 pub(super) const NO_FRAME: i64 = -1;
@@ -24,7 +27,7 @@ pub(super) struct Synchronised {
 
 /// What is known of the recording.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Axis {
+pub(super) struct Axis<'a> {
     /// Behaviour frames.
     pub rows: usize,
     /// Two-photon frames.
@@ -33,22 +36,34 @@ pub(super) struct Axis {
     pub frame_rate_hz: f64,
     /// Behaviour frames per second.
     pub behaviour_rate_hz: f64,
+    /// Numbers and times of the two-photon frames, when they come from a session.
+    pub seen: Option<&'a Seen>,
 }
 
 /// Reads the synchrony of a trial.
-pub(super) fn synchronise(trial: &TrialSpec, axis: Axis) -> Result<Synchronised, DatasetError> {
+pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchronised, DatasetError> {
     let regular = || (0..axis.rows).map(|row| row as f64 / axis.behaviour_rate_hz).collect::<Vec<_>>();
     let (frame_of, times_s) = match &trial.synchrony {
         Synchrony::Index(path) => (by_index(trial, path, axis)?, regular()),
+        Synchrony::Offset(offset_s) if axis.seen.is_some() => {
+            let starts = of_session(trial, axis, FrameClock::Start)?;
+            let times: Vec<f64> = regular().iter().map(|time| time + offset_s).collect();
+            (among(&starts, &times, axis), regular())
+        }
         Synchrony::Offset(offset_s) => {
             let frame = |&time: &f64| within(((time + offset_s) * axis.frame_rate_hz + 1e-9).floor(), axis.frames);
             (regular().iter().map(frame).collect(), regular())
         }
-        Synchrony::Times { behaviour, frames } => {
+        Synchrony::Times { behaviour, frames, clock } => {
             let times = ascending(trial, behaviour)?;
             let same = (times.len(), axis.rows);
             equal(trial, behaviour, same, "behaviour frames", "the behaviour file")?;
-            (by_times(trial, &times, frames.as_deref(), axis)?, times)
+            (by_times(trial, &times, (frames.as_deref(), *clock), axis)?, times)
+        }
+        Synchrony::ThorSync { path, .. } if axis.seen.is_some() => {
+            let cause = "counts the microscope's frames from its own start, which a session does not know; tie behaviour to the frames \
+                         by `index` (frame numbers) or `behaviour_times_s`";
+            return Err(DatasetError::file(path, format!("trial {}: {cause}", trial.name)));
         }
         Synchrony::ThorSync { path, camera_line, counts_per_frame } => {
             let lines = thorsync::Lines::read(path, camera_line.as_deref())?;
@@ -99,24 +114,37 @@ fn equal(
     })
 }
 
-fn by_index(trial: &TrialSpec, path: &Path, axis: Axis) -> Result<Vec<i64>, DatasetError> {
+fn by_index(trial: &TrialSpec, path: &Path, axis: Axis<'_>) -> Result<Vec<i64>, DatasetError> {
     let index = arrays::integers(path)?;
     equal(trial, path, (index.len(), axis.rows), "behaviour frames", "the behaviour file")?;
-    let mut before = NO_FRAME;
-    for (row, &value) in index.iter().enumerate() {
-        let trial = || trial.name.clone();
-        if value >= axis.frames as i64 {
-            let (frames, last) = (axis.frames, axis.frames.saturating_sub(1));
-            return Err(DatasetError::IndexPastEnd { trial: trial(), path: path.into(), row, value, frames, last });
-        }
-        if value >= 0 {
-            if value < before {
-                return Err(backwards(trial(), path, row, value.to_string(), before.to_string()));
-            }
-            before = value;
-        }
+    never_back(trial, path, &index)?;
+    if let Some(seen) = axis.seen {
+        let place =
+            seen.places().map_err(|cause| DatasetError::file(path, format!("trial {}: {cause}", trial.name)))?;
+        let of = |&number: &i64| match u64::try_from(number).map(&place) {
+            Ok(Place::At(frame)) => frame as i64,
+            _ => NO_FRAME,
+        };
+        return Ok(index.iter().map(of).collect());
+    }
+    let last = axis.frames.saturating_sub(1);
+    if let Some((row, &value)) = index.iter().enumerate().find(|(_, value)| **value >= axis.frames as i64) {
+        let (trial, frames) = (trial.name.clone(), axis.frames);
+        return Err(DatasetError::IndexPastEnd { trial, path: path.into(), row, value, frames, last });
     }
     Ok(index.into_iter().map(|value| value.max(NO_FRAME)).collect())
+}
+
+/// Entries that point to a frame never go back.
+fn never_back(trial: &TrialSpec, path: &Path, index: &[i64]) -> Result<(), DatasetError> {
+    let mut before = NO_FRAME;
+    for (row, &value) in index.iter().enumerate().filter(|(_, value)| **value >= 0) {
+        if value < before {
+            return Err(backwards(trial.name.clone(), path, row, value.to_string(), before.to_string()));
+        }
+        before = value;
+    }
+    Ok(())
 }
 
 fn backwards(trial: String, path: &Path, row: usize, value: String, before: String) -> DatasetError {
@@ -138,18 +166,39 @@ fn ascending(trial: &TrialSpec, path: &Path) -> Result<Vec<f64>, DatasetError> {
     }
 }
 
+/// Times against the begins of the frames: their file's, else the session's, else regular from 0 s.
+fn by_times(
+    trial: &TrialSpec,
+    times: &[f64],
+    (frames, clock): (Option<&Path>, FrameClock),
+    axis: Axis<'_>,
+) -> Result<Vec<i64>, DatasetError> {
+    if let Some(path) = frames {
+        let starts = ascending(trial, path)?;
+        equal(trial, path, (starts.len(), axis.frames), "two-photon frames", "the recording")?;
+        return Ok(among(&starts, times, axis));
+    }
+    if axis.seen.is_some() {
+        return Ok(among(&of_session(trial, axis, clock)?, times, axis));
+    }
+    let frame = |&time: &f64| within((time * axis.frame_rate_hz + 1e-9).floor(), axis.frames);
+    Ok(times.iter().map(frame).collect())
+}
+
+/// When the frames of a session began.
+fn of_session(trial: &TrialSpec, axis: Axis<'_>, clock: FrameClock) -> Result<Vec<f64>, DatasetError> {
+    let Some(seen) = axis.seen else { return Ok(Vec::new()) };
+    let fault = |(frame, cause)| DatasetError::Frame { trial: trial.name.clone(), frame, cause };
+    seen.begins_s(clock, 1.0 / axis.frame_rate_hz).map_err(fault)
+}
+
 /// The last frame that began at or before each time; a frame lasts one and a half periods at most.
-fn by_times(trial: &TrialSpec, times: &[f64], frames: Option<&Path>, axis: Axis) -> Result<Vec<i64>, DatasetError> {
-    let Some(path) = frames else {
-        let frame = |&time: &f64| within((time * axis.frame_rate_hz + 1e-9).floor(), axis.frames);
-        return Ok(times.iter().map(frame).collect());
-    };
-    let starts = ascending(trial, path)?;
-    equal(trial, path, (starts.len(), axis.frames), "two-photon frames", "the recording")?;
+fn among(starts: &[f64], times: &[f64], axis: Axis<'_>) -> Vec<i64> {
     let longest = 1.5 / axis.frame_rate_hz;
-    let frame = |&time: &f64| match starts.partition_point(|&start| start <= time).checked_sub(1) {
+    // A time that is a frame's own, but for the last bits of a sum, is that frame's.
+    let frame = |&time: &f64| match starts.partition_point(|&start| start <= time + 1e-9).checked_sub(1) {
         Some(frame) if time - starts[frame] < longest => frame as i64,
         _ => NO_FRAME,
     };
-    Ok(times.iter().map(frame).collect())
+    times.iter().map(frame).collect()
 }

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::arrays::Columns;
+use super::arrays::{Columns, Pick};
 use super::error::DatasetError;
 use super::frames::RIG;
 use super::npy::Header;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
 use crate::preprocess::parameters::Parameters;
-use crate::source::RecordingSpec;
 use crate::source::raw::RawLayout;
+use crate::source::{FrameClock, RecordingSpec, session_of};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -38,9 +38,12 @@ struct WrittenTrial {
     behaviour: PathBuf,
     columns: Option<usize>,
     column_names: Option<Vec<String>>,
+    track: Option<String>,
+    points: Option<String>,
     index: Option<PathBuf>,
     behaviour_times_s: Option<PathBuf>,
     frame_times_s: Option<PathBuf>,
+    frame_clock: Option<FrameClock>,
     offset_s: Option<f64>,
     thorsync: Option<PathBuf>,
     camera_line: Option<String>,
@@ -98,6 +101,10 @@ impl DataSpec {
     }
 }
 
+fn is_session(neural: &Neural) -> bool {
+    matches!(neural, Neural::Recording(spec) if session_of(spec).is_some())
+}
+
 /// Knows the file, for messages and relative paths.
 struct Reader<'a> {
     path: &'a Path,
@@ -124,6 +131,13 @@ impl Reader<'_> {
             (None, Some(dff)) => self.ready(&key, self.at(dff), written.dff_shape)?,
             _ => return Err(self.value(&key("frames"), "both or neither", "either `frames` or `dff`")),
         };
+        if written.frame_clock.is_some() && !is_session(&neural) {
+            return Err(self.value(
+                &key("frame_clock"),
+                "without a session",
+                "only where `frames` is a recorded session (.mcap)",
+            ));
+        }
         let columns = match (written.columns, written.column_names) {
             (Some(0), _) => return Err(self.value(&key("columns"), 0, "at least 1")),
             (_, Some(names)) => Columns::Names(names),
@@ -137,6 +151,7 @@ impl Reader<'_> {
             neural,
             behaviour: self.at(written.behaviour),
             columns,
+            pick: Pick { track: written.track, points: written.points },
             synchrony,
             labels,
             mask: written.mask.map(|path| self.at(path)),
@@ -168,6 +183,10 @@ impl Reader<'_> {
         if written.thorsync.is_none() && (camera.is_some() || counts.is_some()) {
             return Err(self.value(&key("camera_line"), "without thorsync", "only beside `thorsync`"));
         }
+        if written.frame_clock.is_some() && (written.behaviour_times_s.is_none() || written.frame_times_s.is_some()) {
+            let bound = "only beside `behaviour_times_s`, and in place of `frame_times_s`";
+            return Err(self.value(&key("frame_clock"), "without times to compare", bound));
+        }
         if let Some(index) = &written.index {
             return Ok(Synchrony::Index(at(index)));
         }
@@ -180,7 +199,8 @@ impl Reader<'_> {
         }
         match (&written.behaviour_times_s, &written.frame_times_s) {
             (Some(behaviour), frames) => {
-                Ok(Synchrony::Times { behaviour: at(behaviour), frames: frames.as_ref().map(at) })
+                let clock = written.frame_clock.unwrap_or_default();
+                Ok(Synchrony::Times { behaviour: at(behaviour), frames: frames.as_ref().map(at), clock })
             }
             (None, Some(_)) => Err(self.value(&key("behaviour_times_s"), "absent", "times of the behaviour frames")),
             (None, None) => {

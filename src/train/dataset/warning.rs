@@ -35,6 +35,51 @@ pub enum DataWarning {
         /// All frames.
         of: usize,
     },
+    /// What must be known of a recorded session.
+    #[error("trial {trial}: its session: {what}")]
+    Session {
+        /// Which trial.
+        trial: String,
+        /// What.
+        what: String,
+    },
+    /// A session in which frames do not follow each other.
+    #[error(
+        "trial {trial}: {missing} frames are missing in its session, and {begins} times a series or, by a reset, everything begins \
+         anew: {left_out} frames are left out, so that no window misses more than a tenth or reaches over a new begin"
+    )]
+    Holes {
+        /// Which trial.
+        trial: String,
+        /// Frames that are not there, by their numbers.
+        missing: u64,
+        /// Series and resets after the first frame.
+        begins: usize,
+        /// Model frames left out for it.
+        left_out: usize,
+    },
+    /// Frames of a session that were refused live and are again.
+    #[error(
+        "trial {trial}: {count} of {of} frames of its session are of another geometry and were not decoded live: passed over"
+    )]
+    Refused {
+        /// Which trial.
+        trial: String,
+        /// How many.
+        count: usize,
+        /// All frames.
+        of: usize,
+    },
+    /// Labels of frames that a session lacks.
+    #[error(
+        "trial {trial}: {count} labels are of frames that its session does not hold (lost or skipped live): they say nothing"
+    )]
+    LabelsNotSeen {
+        /// Which trial.
+        trial: String,
+        /// How many.
+        count: usize,
+    },
     /// Registration was at its limit.
     #[error(
         "trial {trial}: in {count} of {of} frames the shift lies at the end of the search range: raise \

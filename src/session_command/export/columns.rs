@@ -1,0 +1,128 @@
+//! The columns that stand before the embedding, in every form that has columns.
+//!
+//! Why it exists: the table as text and the table with types must say the same under the same names. What it must never do: know a
+//! file format.
+
+use std::fmt;
+
+use crate::session::messages::DecodeRecord;
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Unsigned,
+    Signed,
+    Float,
+    Double,
+    Text,
+}
+
+/// One value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cell<'a> {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f32),
+    Double(f64),
+    Text(&'a str),
+}
+
+impl fmt::Display for Cell<'_> {
+    /// With as many digits as lead back to the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned(value) => value.fmt(f),
+            Self::Signed(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Double(value) => value.fmt(f),
+            Self::Text(value) => f.write_str(value),
+        }
+    }
+}
+
+/// One column.
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Has every decode a value here?
+    pub(super) always: bool,
+    /// Its value in a row.
+    pub(super) of: for<'a> fn(&'a DecodeRecord) -> Option<Cell<'a>>,
+}
+
+const fn always(name: &'static str, kind: Kind, of: for<'a> fn(&'a DecodeRecord) -> Option<Cell<'a>>) -> Column {
+    Column { name, kind, always: true, of }
+}
+
+const fn maybe(name: &'static str, kind: Kind, of: for<'a> fn(&'a DecodeRecord) -> Option<Cell<'a>>) -> Column {
+    Column { name, kind, always: false, of }
+}
+
+/// All of them, in their order.
+pub(super) const COLUMNS: [Column; 20] = [
+    always("seq", Kind::Unsigned, |d| Some(Cell::Unsigned(d.seq))),
+    maybe("frame", Kind::Unsigned, |d| d.frame.map(Cell::Unsigned)),
+    maybe("frame_gap", Kind::Unsigned, |d| d.frame_gap.map(Cell::Unsigned)),
+    maybe("skipped", Kind::Unsigned, |d| d.skipped.map(Cell::Unsigned)),
+    maybe("series", Kind::Text, |d| d.series.as_deref().map(Cell::Text)),
+    maybe("t_device_ns", Kind::Signed, |d| d.t_device_ns.map(Cell::Signed)),
+    maybe("t_recv_ns", Kind::Unsigned, |d| d.t_recv_ns.map(Cell::Unsigned)),
+    always("t_pub_ns", Kind::Unsigned, |d| Some(Cell::Unsigned(d.t_pub_ns))),
+    always("quality", Kind::Text, |d| Some(Cell::Text(d.quality.name()))),
+    maybe("reason", Kind::Text, |d| d.reason.as_deref().map(Cell::Text)),
+    maybe("action", Kind::Text, |d| d.action.as_deref().map(Cell::Text)),
+    maybe("confidence", Kind::Float, |d| d.confidence.map(Cell::Float)),
+    maybe("novelty", Kind::Float, |d| d.decoded.as_ref().and_then(|decoded| decoded.novelty).map(Cell::Float)),
+    maybe("shift_dy_px", Kind::Float, |d| d.shift_px.map(|[dy, _]| Cell::Float(dy))),
+    maybe("shift_dx_px", Kind::Float, |d| d.shift_px.map(|[_, dx]| Cell::Float(dx))),
+    maybe("shift_peak", Kind::Float, |d| d.shift_peak.map(Cell::Float)),
+    maybe("queue_us", Kind::Double, |d| d.latency_us.map(|latency| Cell::Double(latency.queue))),
+    maybe("preprocess_us", Kind::Double, |d| d.latency_us.map(|latency| Cell::Double(latency.preprocess))),
+    maybe("encode_us", Kind::Double, |d| d.latency_us.map(|latency| Cell::Double(latency.encode))),
+    maybe("total_us", Kind::Double, |d| d.latency_us.map(|latency| Cell::Double(latency.total))),
+];
+
+/// Name of a dimension's column.
+pub(super) fn of_dimension(index: usize) -> String {
+    format!("e{index}")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A decode as it stands in a session: every second one lacks what a decode may lack.
+    pub(in super::super) fn decode(seq: u64) -> DecodeRecord {
+        let more = serde_json::json!({
+            "frame_gap": 2, "series": "s1", "t_device_ns": -5, "t_recv_ns": u64::MAX, "action": "walk, \"fast\"",
+            "confidence": 0.1_f32, "shift_px": [0.25, -1.5], "shift_peak": 0.5,
+            "latency_us": { "queue": 0.1, "preprocess": 2.0, "encode": 3.0, "total": 5.1 },
+        });
+        let decoded = serde_json::json!({
+            "quality": "ok", "action_id": 1, "probs": [0.5], "novelty": seq.is_multiple_of(2).then_some(0.75),
+            "shift_at_bound": false, "shift_doubtful": false, "line_phase_px": 0.0, "non_finite_pixels": 0,
+            "saturated_pixels": 0, "frame_rate_hz": 16.0, "series_began": false, "embedding": [seq as f32, 0.1_f32],
+        });
+        let mut record = serde_json::json!({
+            "seq": seq, "frame": seq + 7, "source": "rig1", "t_pub_ns": 9, "quality": "degraded", "decoded": decoded,
+        });
+        if seq.is_multiple_of(2) {
+            record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        }
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn a_column_holds_what_it_says_and_lacks_nothing_that_it_always_has() {
+        for (decode, column) in [decode(0), decode(1)].iter().flat_map(|d| COLUMNS.iter().map(move |c| (d, c))) {
+            let kind = (column.of)(decode).map(|cell| match cell {
+                Cell::Unsigned(_) => Kind::Unsigned,
+                Cell::Signed(_) => Kind::Signed,
+                Cell::Float(_) => Kind::Float,
+                Cell::Double(_) => Kind::Double,
+                Cell::Text(_) => Kind::Text,
+            });
+            assert!(kind.map_or(!column.always, |kind| kind == column.kind), "{}: {kind:?}", column.name);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! One TwoPhotonSeries: its geometry, and its frames in blocks of whole chunks.
+//!
+//! Why it exists: NWB's chunks hold many frames, and a chunk that is unpacked for each of them is unpacked many times. What it must
+//! never do: hold more than one block.
+
+use std::path::{Path, PathBuf};
+
+use rust_hdf5::swmr::SwmrFileReader;
+use rust_hdf5::{ByteOrder, DatatypeMessage, FileLocking, H5Dataset, H5File};
+
+use super::find::{find, split};
+use super::times::Times;
+use crate::frame::{PixelType, SIDE_PX_MAX, Shape};
+use crate::source::SourceError;
+use crate::source::canonical::{self, Layout};
+use crate::source::recording::{Walk, choose_plane, file_error};
+use crate::wire::frame_header::Order;
+
+/// Most bytes that are unpacked at once, if a frame is not larger.
+const BLOCK_BYTES_MAX: usize = 64 << 20;
+
+/// The frames of one series.
+pub(super) struct Series {
+    path: PathBuf,
+    /// Path in the file.
+    name: String,
+    reader: SwmrFileReader,
+    geometry: Geometry,
+    /// Frame numbers that `block` holds.
+    held: std::ops::Range<u64>,
+    block: Vec<u8>,
+}
+
+/// How frames lie in the data set.
+struct Geometry {
+    /// Sides of the data set behind its time.
+    sides: Vec<usize>,
+    layout: Layout,
+    /// Positions along time or depth.
+    walk: Walk,
+    /// Depth is the axis along which one walks: a stack without time.
+    deep: bool,
+    plane: usize,
+    frames_per_block: u64,
+}
+
+impl Series {
+    /// Opens a series and reads its times, unless a rate was told.
+    pub fn open(path: &Path, plane: Option<u64>, rate_hz: Option<f64>) -> Result<(Self, Times), SourceError> {
+        let (path, wanted) = split(path);
+        let fail = |cause: String| file_error(&path, cause);
+        if !path.is_file() {
+            return Err(fail("no such file".to_owned()));
+        }
+        super::whole::check(&path).map_err(fail)?;
+        let unreadable = |cause: rust_hdf5::Hdf5Error| {
+            fail(format!("is no readable HDF5 file, as NWB is: {cause}; it is damaged, or was cut off (a download?)"))
+        };
+        let mut reader = SwmrFileReader::open_with_locking(&path, FileLocking::BestEffort).map_err(unreadable)?;
+        let name = find(&mut reader, &path, wanted.as_deref()).map_err(fail)?;
+        let file = H5File::options().best_effort_locking().open(&path).map_err(unreadable)?;
+        let of_series = |cause: String| fail(format!("/{name}: {cause}"));
+        let geometry = Geometry::read(&file, &name, plane).map_err(of_series)?;
+        let times = match rate_hz {
+            Some(rate_hz) => Times::told(rate_hz),
+            // The one time of a stack says nothing of its planes.
+            None if geometry.deep => Times::Unknown,
+            None => Times::read(&file, &name, geometry.walk.count as u64).map_err(of_series)?,
+        };
+        let (held, block) = (0..0, Vec::new());
+        Ok((Self { path, name, reader, geometry, held, block }, times))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The series in it.
+    pub fn name(&self) -> String {
+        format!("/{}", self.name)
+    }
+
+    /// Height and width, px.
+    pub fn sides(&self) -> [usize; 2] {
+        let shape = self.geometry.layout.shape;
+        [shape.height, shape.width]
+    }
+
+    /// How a pixel is stored.
+    pub fn pixel_type(&self) -> PixelType {
+        self.geometry.layout.pixel_type
+    }
+
+    /// How many there are.
+    pub fn frames(&self) -> u64 {
+        self.geometry.walk.count as u64
+    }
+
+    /// Can both be channels of one recording?
+    pub fn is_like(&self, other: &Self) -> bool {
+        let traits = |series: &Self| (series.sides(), series.pixel_type(), series.frames());
+        traits(self) == traits(other)
+    }
+
+    /// For messages.
+    pub fn describe(&self) -> String {
+        let [height, width] = self.sides();
+        format!("{} frames of {height}×{width} {}", self.frames(), self.pixel_type())
+    }
+
+    /// Reads one frame into its part of a slot.
+    pub fn read(&mut self, frame: u64, slot: &mut [u8]) -> Result<(), SourceError> {
+        if !self.held.contains(&frame) {
+            self.fetch(frame)?;
+        }
+        let bytes = self.geometry.layout.bytes();
+        let at = (frame - self.held.start) as usize * bytes;
+        let Some(payload) = self.block.get(at..at + bytes) else {
+            return Err(self.unreadable(frame, "its data are shorter than they say"));
+        };
+        canonical::copy(&self.geometry.layout, payload, slot);
+        Ok(())
+    }
+
+    /// Reads the block in which a frame lies.
+    fn fetch(&mut self, frame: u64) -> Result<(), SourceError> {
+        let geometry = &self.geometry;
+        let first = frame / geometry.frames_per_block * geometry.frames_per_block;
+        let count = geometry.frames_per_block.min(self.frames() - first);
+        let (starts, counts) = geometry.selection(first, count);
+        // Let go before the next is taken.
+        self.block = Vec::new();
+        let read = self.reader.read_slice_raw(&format!("{}/data", self.name), &starts, &counts);
+        self.block = read.map_err(|cause| self.unreadable(frame, cause))?;
+        self.held = first..first + count;
+        Ok(())
+    }
+
+    fn unreadable(&self, frame: u64, cause: impl std::fmt::Display) -> SourceError {
+        let of = self.frames();
+        file_error(
+            &self.path,
+            format!(
+                "/{}: frame {frame} of {of} cannot be read: {cause}; the file is damaged or was cut off",
+                self.name
+            ),
+        )
+    }
+}
+
+impl Geometry {
+    fn read(file: &H5File, series: &str, plane: Option<u64>) -> Result<Self, String> {
+        if let Ok(external) = file.dataset(&format!("{series}/external_file")) {
+            let files = external.read_strings_lossy().unwrap_or_default();
+            return Err(format!(
+                "its frames are not in this file but in {}; read that instead, if it is a TIFF",
+                files.join(", ")
+            ));
+        }
+        let data = file.dataset(&format!("{series}/data")).map_err(|cause| format!("has no readable data: {cause}"))?;
+        let (pixel_type, big_endian) = pixel(&data)?;
+        let shape = data.shape();
+        let (times, first, second, depth) = match *shape.as_slice() {
+            [times, first, second] => (times, first, second, None),
+            [times, first, second, depth] => (times, first, second, Some(depth)),
+            _ => return Err(format!("its data are {shape:?}; frames are (time, x, y), volumes (time, x, y, z)")),
+        };
+        if [first, second].iter().any(|side| !(1..=SIDE_PX_MAX).contains(side)) {
+            return Err(format!("is {first}×{second} px; sides of 1 to {SIDE_PX_MAX} px are taken"));
+        }
+        if times == 0 || depth == Some(0) {
+            return Err("holds no frame".to_owned());
+        }
+        let walk = choose_plane((depth.unwrap_or(1), 1), (times, 1), plane)?;
+        let deep = plane.is_none() && times == 1 && depth.is_some_and(|depth| depth > 1);
+        let plane = plane.unwrap_or(0) as usize;
+        let (order, height, width) = if rows_first(file, series, [first, second]) {
+            (Order::C, first, second)
+        } else {
+            (Order::F, second, first)
+        };
+        let layout = Layout { shape: Shape::new(1, height, width), pixel_type, big_endian, order };
+        let chunked = data.chunk_dims().and_then(|chunk| chunk.first().copied()).unwrap_or(1);
+        let fit = (BLOCK_BYTES_MAX / layout.bytes()).max(1);
+        let frames_per_block = if deep { 1 } else { chunked.clamp(1, fit) as u64 };
+        Ok(Self { sides: shape[1..].to_vec(), layout, walk, deep, plane, frames_per_block })
+    }
+
+    /// Where `count` frames from `first` on lie.
+    fn selection(&self, first: u64, count: u64) -> (Vec<u64>, Vec<u64>) {
+        let sides = &self.sides;
+        let (mut starts, mut counts) = (vec![first, 0, 0], vec![count, sides[0] as u64, sides[1] as u64]);
+        if sides.len() == 3 {
+            starts.push(if self.deep { first } else { self.plane as u64 });
+            counts.push(1);
+        }
+        if self.deep {
+            (starts[0], counts[0]) = (0, 1);
+        }
+        (starts, counts)
+    }
+}
+
+/// How pixels are stored, and whether their most significant byte comes first.
+fn pixel(data: &H5Dataset) -> Result<(PixelType, bool), String> {
+    let kind = data.datatype().map_err(|cause| format!("its data are of a type that cannot be read: {cause}"))?;
+    let big = |order: ByteOrder| order != ByteOrder::LittleEndian;
+    let float = DatatypeMessage::f32_type().ieee_format();
+    match kind {
+        DatatypeMessage::FixedPoint { size: 1, signed: false, bit_offset: 0, bit_precision: 8, .. } => {
+            Ok((PixelType::U8, false))
+        }
+        DatatypeMessage::FixedPoint { size: 2, signed, byte_order, bit_offset: 0, bit_precision: 16 } => {
+            Ok((if signed { PixelType::I16 } else { PixelType::U16 }, big(byte_order)))
+        }
+        DatatypeMessage::FloatingPoint { size: 4, byte_order, .. } if kind.ieee_format() == float => {
+            Ok((PixelType::F32, big(byte_order)))
+        }
+        other => Err(format!("its pixels are {other}; uint8, uint16, int16 and float32 are taken")),
+    }
+}
+
+/// Does the file say, by its `dimension` (x, y), that its data are (time, y, x) against NWB's order?
+fn rows_first(file: &H5File, series: &str, [first, second]: [usize; 2]) -> bool {
+    let told = file.dataset(&format!("{series}/dimension")).and_then(|data| data.read_numeric_as::<i64>());
+    let Ok([x, y, ..]) = told.as_deref() else { return false };
+    first != second && (*x, *y) == (second as i64, first as i64)
+}

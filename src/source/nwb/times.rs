@@ -1,0 +1,86 @@
+//! When the frames of a series were.
+//!
+//! Why it exists: NWB tells time stamps, or a rate and a start, or neither. What it must never do: make up a stamp.
+
+use rust_hdf5::{H5Dataset, H5File};
+
+use crate::frame::{Clock, DeviceTime, Stamp};
+
+/// Seconds that fit into ns of an i64.
+const SECONDS_MAX: f64 = 9e9;
+
+/// The times of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Times {
+    /// Not told.
+    Unknown,
+    /// Frame n began at `start_s` + n / `rate_hz`.
+    Regular { start_s: f64, rate_hz: f64, stamp: Option<Stamp> },
+    /// Of each frame, ns.
+    Stamps(Vec<i64>),
+}
+
+impl Times {
+    /// By the user's word, from 0, as every recording without times has them.
+    pub fn told(rate_hz: f64) -> Self {
+        Self::Regular { start_s: 0.0, rate_hz, stamp: Some(Stamp::Start) }
+    }
+
+    /// Reads the times of the series at `series`, of so many frames.
+    ///
+    /// # Errors
+    /// What cannot be, in words.
+    pub fn read(file: &H5File, series: &str, frames: u64) -> Result<Self, String> {
+        if let Ok(data) = file.dataset(&format!("{series}/timestamps")) {
+            return stamps(&data, frames);
+        }
+        let Ok(data) = file.dataset(&format!("{series}/starting_time")) else { return Ok(Self::Unknown) };
+        let unreadable = |cause| format!("its starting_time cannot be read: {cause}");
+        let start_s = data.read_numeric_as::<f64>().map_err(unreadable)?.first().copied().unwrap_or(0.0);
+        let rate = data.attr("rate").and_then(|rate| rate.read_numeric_as::<f64>()).map_err(unreadable)?;
+        let rate_hz = rate.first().copied().unwrap_or(0.0);
+        let last_s = start_s + frames as f64 / rate_hz;
+        if !(rate_hz.is_finite() && rate_hz > 0.0 && start_s.abs() < SECONDS_MAX && last_s < SECONDS_MAX) {
+            return Err(format!(
+                "says that its frames begin at {start_s} s with {rate_hz} Hz; a rate is positive: tell the right one (--rate)"
+            ));
+        }
+        Ok(Self::Regular { start_s, rate_hz, stamp: None })
+    }
+
+    /// Of frame `index`.
+    pub fn at(&self, index: u64) -> Option<DeviceTime> {
+        let (ns, stamp) = match self {
+            Self::Unknown => return None,
+            Self::Regular { start_s, rate_hz, stamp } => {
+                (((start_s + index as f64 / rate_hz) * 1e9).round() as i64, *stamp)
+            }
+            Self::Stamps(all) => (*all.get(usize::try_from(index).ok()?)?, None),
+        };
+        Some(DeviceTime { ns, clock: Clock::Device, stamp })
+    }
+
+    /// Frames per second: told, or the median of what lies between the stamps.
+    pub fn rate_hz(&self) -> Option<f64> {
+        match self {
+            Self::Unknown => None,
+            Self::Regular { rate_hz, .. } => Some(*rate_hz),
+            Self::Stamps(all) => {
+                let mut periods: Vec<i64> = all.windows(2).map(|pair| pair[1] - pair[0]).filter(|ns| *ns > 0).collect();
+                periods.sort_unstable();
+                periods.get(periods.len() / 2).map(|ns| 1e9 / *ns as f64)
+            }
+        }
+    }
+}
+
+fn stamps(data: &H5Dataset, frames: u64) -> Result<Times, String> {
+    if data.total_elements() as u64 != frames {
+        return Err(format!("has {} time stamps for {frames} frames: the file is damaged", data.total_elements()));
+    }
+    let seconds = data.read_numeric_as::<f64>().map_err(|cause| format!("its timestamps cannot be read: {cause}"))?;
+    if let Some((at, s)) = seconds.iter().enumerate().find(|(_, s)| !(s.is_finite() && s.abs() < SECONDS_MAX)) {
+        return Err(format!("has {s} s as the time of frame {at}: tell a rate instead (--rate)"));
+    }
+    Ok(Times::Stamps(seconds.iter().map(|s| (s * 1e9).round() as i64).collect()))
+}

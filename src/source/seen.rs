@@ -1,0 +1,268 @@
+//! Which frames a session holds, and when they came, without their pixels.
+//!
+//! Why it exists: whoever ties behaviour or labels to a session needs the number and the time of every frame that was seen, and of
+//! those that were not. What it must never do: number a frame anew, or mend a time.
+
+use std::path::Path;
+
+use crate::frame::{Clock, DeviceTime, FrameInfo, Shape, Stamp};
+use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
+
+use super::SourceError;
+use super::mcap::words;
+use super::recording::file_error;
+
+/// Nanoseconds of a second.
+const NS: f64 = 1e9;
+
+/// On which clock the frames of a session are placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FrameClock {
+    /// Seconds since the first frame, by the times at which frames were received.
+    #[default]
+    Start,
+    /// Seconds since 1970, by the times at which frames were received.
+    Unix,
+    /// `CLOCK_MONOTONIC` of the daemon's machine, by the times at which frames were received.
+    Monotonic,
+    /// The microscope's own stamps, s, whatever their clock.
+    Device,
+}
+
+/// What is known of one frame.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    number: u64,
+    received_ns: u64,
+    device: Option<DeviceTime>,
+}
+
+/// The frames of a session, in the order in which they were seen.
+#[derive(Debug)]
+pub struct Seen {
+    heads: Vec<Head>,
+    /// Where a series begins.
+    begins: Vec<usize>,
+    /// Channels × height × width of the first frame.
+    shape: Shape,
+    /// From `CLOCK_MONOTONIC` to UTC, ns.
+    to_unix_ns: Option<i64>,
+    warnings: Vec<String>,
+}
+
+/// Where a frame number lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It is the so-manieth frame of the session.
+    At(usize),
+    /// It lies between the first and the last and is not there: lost on the way, or skipped.
+    Missing,
+    /// It lies before the first or after the last.
+    Outside,
+}
+
+impl Seen {
+    /// Goes through a session.
+    ///
+    /// # Errors
+    /// A file that is no session, or a frame that cannot be read.
+    pub fn read(path: &Path) -> Result<Self, SourceError> {
+        let failed = |cause: SessionError| file_error(path, words(path, &cause));
+        let outline = Outline::of(path).map_err(failed)?;
+        let mut reader = Reader::open(path).map_err(failed)?;
+        let mut infos = Vec::new();
+        while let Some(item) = reader.read().map_err(failed)? {
+            if let Item::Message { topic: Topic::Frames, data, .. } = item {
+                infos.push(layout::read(&data).map_err(|cause| file_error(path, format!("a frame {cause}")))?.0);
+            }
+        }
+        let mut warnings = outline.warnings();
+        if reader.damaged_chunks() > 0 {
+            let chunks = reader.damaged_chunks();
+            warnings
+                .push(format!("{chunks} damaged chunk(s) are left out: the frames and requests in them are missing"));
+        }
+        let to_unix_ns = outline.about.get("monotonic_to_unix_ns").and_then(|text| text.parse().ok());
+        Self::of(&infos, to_unix_ns, warnings).ok_or_else(|| file_error(path, "this session holds no frame"))
+    }
+
+    /// `None` without frames.
+    pub(super) fn of(infos: &[FrameInfo], to_unix_ns: Option<i64>, warnings: Vec<String>) -> Option<Self> {
+        let shape = infos.first()?.shape;
+        let head =
+            |info: &FrameInfo| Head { number: info.number, received_ns: info.t_received_ns, device: info.t_device };
+        let begins = infos.iter().enumerate().filter(|(_, info)| info.series_began).map(|(at, _)| at).collect();
+        Some(Self { heads: infos.iter().map(head).collect(), begins, shape, to_unix_ns, warnings })
+    }
+
+    /// Frames.
+    pub fn frames(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Channels × height × width of the first one.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// What a user of the session must know.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Frames per second: the median interval of two frames whose numbers follow each other, by the microscope's stamps, else by
+    /// receipt.
+    pub fn frame_rate_hz(&self) -> Option<f64> {
+        let device = |head: &Head| head.device.map(|time| (i128::from(time.ns), Some(time.clock)));
+        let received = |head: &Head| Some((i128::from(head.received_ns), None));
+        self.median_ns(device).or_else(|| self.median_ns(received)).map(|ns| NS / ns)
+    }
+
+    fn median_ns(&self, time: impl Fn(&Head) -> Option<(i128, Option<Clock>)>) -> Option<f64> {
+        let interval = |pair: &[Head]| {
+            let ((from, a), (to, b)) = time(&pair[0]).zip(time(&pair[1]))?;
+            let follows = pair[1].number.checked_sub(pair[0].number) == Some(1) && a == b && to > from;
+            follows.then_some((to - from) as f64)
+        };
+        let mut intervals: Vec<f64> = self.heads.windows(2).filter_map(interval).collect();
+        intervals.sort_by(f64::total_cmp);
+        intervals.get(intervals.len() / 2).copied()
+    }
+
+    /// When each frame began, s, never going back. A frame is received when it is over: it began `period_s` before. A stamp of
+    /// the microscope is of the moment that it says, or else of the begin.
+    ///
+    /// # Errors
+    /// The frame, and why it has no such time.
+    pub fn begins_s(&self, clock: FrameClock, period_s: f64) -> Result<Vec<f64>, (u64, String)> {
+        let first_ns = self.heads.first().map_or(0, |head| head.received_ns);
+        let time = |head: &Head| match clock {
+            FrameClock::Start => Ok((i128::from(head.received_ns) - i128::from(first_ns)) as f64 / NS),
+            FrameClock::Monotonic => Ok(head.received_ns as f64 / NS - period_s),
+            FrameClock::Unix => {
+                let offset = self.to_unix_ns.ok_or("this session does not say how its clock stands to UTC")?;
+                Ok((i128::from(head.received_ns) + i128::from(offset)) as f64 / NS - period_s)
+            }
+            FrameClock::Device => self.device_s(head, period_s),
+        };
+        let mut times = Vec::with_capacity(self.heads.len());
+        for head in &self.heads {
+            let fault = |cause: String| (head.number, cause);
+            let time: f64 = time(head).map_err(|cause: String| fault(cause))?;
+            if let Some(before) = times.last().filter(|before| **before > time) {
+                let cause = format!(
+                    "its time is {time} s, after {before} s: times must never go back; use another `frame_clock`"
+                );
+                return Err(fault(cause));
+            }
+            times.push(time);
+        }
+        Ok(times)
+    }
+
+    fn device_s(&self, head: &Head, period_s: f64) -> Result<f64, String> {
+        let clock = self.heads.first().and_then(|first| first.device).map(|time| time.clock);
+        let time = head.device.ok_or("has no stamp of the microscope; use another `frame_clock`")?;
+        if Some(time.clock) != clock {
+            return Err("its stamp is of another clock than that of the first frame; use another `frame_clock`".into());
+        }
+        let before = match time.stamp {
+            None | Some(Stamp::Start) => 0.0,
+            Some(Stamp::Mid) => period_s / 2.0,
+            Some(Stamp::End) => period_s,
+        };
+        Ok(time.ns as f64 / NS - before)
+    }
+
+    /// Where frame numbers lie, when each stands for one frame only.
+    ///
+    /// # Errors
+    /// In words, where they begin anew.
+    pub fn places(&self) -> Result<impl Fn(u64) -> Place + '_, String> {
+        if let Some(at) = self.heads.windows(2).position(|pair| pair[1].number <= pair[0].number) {
+            let [before, after] = [at, at + 1].map(|at| self.heads[at].number);
+            return Err(format!(
+                "its frame numbers begin anew (number {after} after {before}, frame {} of the session), so that a number does not tell \
+                 a frame: use `behaviour_times_s`, or record one session for each acquisition",
+                at + 2
+            ));
+        }
+        Ok(|number| match self.heads.binary_search_by_key(&number, |head| head.number) {
+            Ok(at) => Place::At(at),
+            Err(at) if at == 0 || at == self.heads.len() => Place::Outside,
+            Err(_) => Place::Missing,
+        })
+    }
+
+    /// The last frame's number.
+    pub fn last_number(&self) -> u64 {
+        self.heads.last().map_or(0, |head| head.number)
+    }
+
+    /// Frames that are missing just before each one, by their numbers; `None` where a series begins.
+    pub fn missing(&self) -> Vec<Option<u64>> {
+        let holes =
+            self.heads.windows(2).map(|pair| pair[1].number.checked_sub(pair[0].number).map(|n| n.saturating_sub(1)));
+        let mut missing: Vec<Option<u64>> = std::iter::once(None).chain(holes).collect();
+        self.begins.iter().for_each(|&at| missing[at] = None);
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Frame;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn info(number: u64, received_s: u64, device_s: Option<i64>, series_began: bool) -> FrameInfo {
+        let device = |s: i64| DeviceTime { ns: s * SECOND as i64, clock: Clock::Device, stamp: Some(Stamp::End) };
+        let t_device = device_s.map(device);
+        FrameInfo { number, t_received_ns: received_s * SECOND, t_device, series_began, ..Frame::with_capacity(0).info }
+    }
+
+    fn seen(infos: &[FrameInfo]) -> Seen {
+        Seen::of(infos, Some(1_000 * SECOND as i64), Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn numbers_lead_to_frames_and_holes_are_told_from_what_lies_outside() {
+        let seen = seen(&[info(10, 1, None, true), info(11, 2, None, false), info(14, 5, None, false)]);
+        let place = seen.places().unwrap();
+        let places = [9, 10, 11, 12, 14, 15].map(place);
+        assert_eq!(places, [Place::Outside, Place::At(0), Place::At(1), Place::Missing, Place::At(2), Place::Outside]);
+        assert_eq!(seen.missing(), [None, Some(0), Some(2)]);
+        assert_eq!(seen.frame_rate_hz(), Some(1.0), "the hole is no interval");
+    }
+
+    #[test]
+    fn numbers_that_begin_anew_tell_no_frame() {
+        let seen =
+            seen(&[info(0, 1, None, true), info(1, 2, None, false), info(0, 9, None, true), info(1, 10, None, false)]);
+        let fault = seen.places().err().unwrap();
+        assert!(fault.contains("number 0 after 1, frame 3 of the session"), "{fault}");
+        assert_eq!(seen.missing(), [None, Some(0), None, Some(0)]);
+    }
+
+    #[test]
+    fn every_clock_gives_the_begin_of_a_frame() {
+        let seen = seen(&[info(0, 7, Some(50), true), info(1, 8, Some(51), false)]);
+        let at = |clock| seen.begins_s(clock, 1.0).unwrap();
+        assert_eq!(at(FrameClock::Start), [0.0, 1.0]);
+        assert_eq!(at(FrameClock::Monotonic), [6.0, 7.0]);
+        assert_eq!(at(FrameClock::Unix), [1006.0, 1007.0]);
+        assert_eq!(at(FrameClock::Device), [49.0, 50.0], "stamped at the end of the exposure");
+    }
+
+    #[test]
+    fn stamps_that_are_missing_or_go_back_are_told_with_their_frame() {
+        let back = seen(&[info(0, 7, Some(50), true), info(1, 8, Some(40), false)]);
+        let (frame, cause) = back.begins_s(FrameClock::Device, 1.0).unwrap_err();
+        assert!(frame == 1 && cause.contains("never go back"), "{cause}");
+        let none = seen(&[info(4, 7, None, true)]);
+        let (frame, cause) = none.begins_s(FrameClock::Device, 1.0).unwrap_err();
+        assert!(frame == 4 && cause.contains("no stamp"), "{cause}");
+    }
+}

@@ -1,0 +1,352 @@
+//! `Image_*.raw` while ThorImage writes it: live frames from a file that grows.
+//!
+//! Why it exists: ThorImageLS has no live interface, but its raw file is appended to while the animal is under the microscope.
+//! What it must never do: decode a part of a frame (it is awaited), take a file of zeros for frames, wait longer than
+//! [`IDLE_MS_MAX`], or give a frame a time that nobody measured: the file holds no times, so a frame has the time of its
+//! receipt, when its last byte was seen, and no device time.
+//!
+//! A frame is whole when the file has grown beyond the last byte of its plane; of a volume a plane is decoded as soon as it is
+//! there, so that of an aborted last volume planes are decoded that a reader of the finished file leaves out.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::config::{Overload, Source as Settings, Wait};
+use crate::frame::{Frame, FrameInfo, Name, PixelType};
+use crate::source::recording::{Stamper, file_error};
+use crate::source::{IDLE_MS_MAX, Next, Source, SourceError};
+use crate::stats::now_ns;
+
+use super::raw::Stack;
+use super::{Experiment, find_raw};
+
+/// How often a file that is not there is looked for.
+const LOOK_FOR: Duration = Duration::from_millis(100);
+/// A raw file that comes back may be there before its Experiment.xml, this long.
+const XML_PATIENCE: Duration = Duration::from_secs(5);
+/// Frames of growth between two looks that no microscope makes: the last of them is then looked at for zeros.
+const LEAP_FRAMES: u64 = 64;
+
+/// How a file is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowSettings {
+    /// Time between two looks.
+    pub poll: Duration,
+    /// The acquisition has ended when the file has not grown for so long; `None` = a pause is a pause.
+    pub idle: Option<Duration>,
+    /// Of frames that are there before the start, decode the newest only.
+    pub newest: bool,
+    /// Which plane of a volume.
+    pub plane: Option<u64>,
+    /// How the thread waits between two looks.
+    pub wait: Wait,
+    /// Largest frame that a slot takes, bytes.
+    pub frame_bytes_max: usize,
+}
+
+impl FollowSettings {
+    /// Of a configuration; with `once` a file that grows no more has ended.
+    pub fn new(source: &Settings, overload: Overload, wait: Wait, once: bool) -> Self {
+        Self {
+            poll: source.follow_poll,
+            idle: once.then_some(source.follow_idle),
+            newest: overload == Overload::SkipToLatest,
+            plane: source.plane,
+            wait,
+            frame_bytes_max: source.frame_bytes_max,
+        }
+    }
+}
+
+/// A source that follows.
+pub struct Follower {
+    folder: PathBuf,
+    /// The file, when the user named one.
+    named: Option<PathBuf>,
+    settings: FollowSettings,
+    source: Name,
+    growing: Option<Growing>,
+    looked: Instant,
+    xml_missed: Option<Instant>,
+}
+
+/// The file that is being followed.
+struct Growing {
+    file: File,
+    path: PathBuf,
+    identity: (u64, u64),
+    stack: Stack,
+    stamper: Stamper,
+    series: Option<Name>,
+    first: u64,
+    /// Frames of this plane that were asked for.
+    asked: Option<u64>,
+    length: u64,
+    grew_ns: u64,
+    next: u64,
+    began: bool,
+    ended: bool,
+}
+
+impl Follower {
+    /// Follows the raw file in a ThorImage folder, or one raw file of it; it may not be there yet, but its `Experiment.xml` must.
+    ///
+    /// # Errors
+    /// An `Experiment.xml` that is missing or lacks something, a volume without a plane, frames larger than a slot, a file that
+    /// was given its size before its pixels.
+    pub fn open(path: &Path, settings: FollowSettings, source: Name) -> Result<Self, SourceError> {
+        let named = path.extension().is_some_and(|e| e == "raw").then(|| path.to_path_buf());
+        let parent = || path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = if named.is_some() || path.ends_with("Experiment.xml") { parent() } else { path };
+        let missing = |error: SourceError| {
+            let cause = format!("{error}; `source.follow` names the folder of a ThorImage acquisition that has begun");
+            file_error(path, cause)
+        };
+        let experiment = Experiment::of_folder(folder).map_err(missing)?;
+        let mut follower = Self {
+            folder: folder.into(),
+            named,
+            settings,
+            source,
+            growing: None,
+            looked: Instant::now(),
+            xml_missed: None,
+        };
+        // What is wrong with the geometry is known before there is a file.
+        follower.geometry(&experiment).map_err(|cause| file_error(folder, cause))?;
+        if let Some(path) = follower.find()? {
+            let mut growing = follower.attach(&path, &experiment)?;
+            let whole = growing.whole();
+            if settings.newest && whole > 0 {
+                growing.next = whole - 1;
+            }
+            follower.growing = Some(growing);
+        }
+        Ok(follower)
+    }
+
+    /// Where frames come from, and what is there so far.
+    pub fn describe(&self) -> String {
+        match &self.growing {
+            Some(growing) => format!("{} ({} frames so far)", growing.path.display(), growing.whole()),
+            None => format!("{} (no raw file yet)", self.named.as_ref().unwrap_or(&self.folder).display()),
+        }
+    }
+
+    fn find(&self) -> Result<Option<PathBuf>, SourceError> {
+        match &self.named {
+            Some(path) => Ok(path.is_file().then(|| path.clone())),
+            None if self.folder.is_dir() => find_raw(&self.folder),
+            None => Ok(None),
+        }
+    }
+
+    /// The geometry, and the position of the first frame.
+    fn geometry(&self, experiment: &Experiment) -> Result<(Stack, u64), String> {
+        let (stack, planes) = (Stack::new(experiment)?, experiment.planes as u64);
+        let first = match self.settings.plane {
+            Some(plane) if plane < planes => plane,
+            None if planes == 1 => 0,
+            Some(plane) => {
+                return Err(format!(
+                    "has {planes} plane(s); `source.plane` = {plane} is not one of 0 to {}",
+                    planes - 1
+                ));
+            }
+            None => {
+                return Err(format!(
+                    "is a volume of {planes} planes; set `source.plane` to one of 0 to {}",
+                    planes - 1
+                ));
+            }
+        };
+        let (bytes, most) = (stack.shape().pixels() * PixelType::U16.bytes(), self.settings.frame_bytes_max);
+        if bytes > most {
+            return Err(format!("a frame is {bytes} bytes, `source.frame_max_mib` allows {most}: raise it"));
+        }
+        Ok((stack, first))
+    }
+
+    fn attach(&self, path: &Path, experiment: &Experiment) -> Result<Growing, SourceError> {
+        let fail = |cause: String| file_error(path, cause);
+        let (stack, first) = self.geometry(experiment).map_err(fail)?;
+        let file = File::open(path).map_err(|e| fail(e.to_string()))?;
+        let found = file.metadata().map_err(|e| fail(e.to_string()))?;
+        let stamper = Stamper { source: self.source, rate_hz: None, shape: stack.shape(), pixel_type: PixelType::U16 };
+        // The folder's name, where it can be one.
+        let folder = self.folder.file_name().and_then(|name| name.to_str());
+        let mut growing = Growing {
+            file,
+            path: path.into(),
+            identity: identity(&found),
+            stack,
+            stamper,
+            series: folder.and_then(|name| name.parse().ok()),
+            first,
+            asked: None,
+            length: found.len(),
+            grew_ns: now_ns(),
+            next: 0,
+            began: false,
+            ended: false,
+        };
+        growing.asked = experiment.asked.map(|planes| growing.frames_in(planes)).filter(|frames| *frames > 0);
+        // A file of one frame may just have been begun in the dark.
+        if growing.whole() > 1 {
+            growing.refuse_zeros()?;
+        }
+        Ok(growing)
+    }
+
+    /// One look. `None`: nothing new.
+    fn look(&mut self, into: &mut Frame) -> Result<Option<Next>, SourceError> {
+        let Some(growing) = &mut self.growing else {
+            self.look_for_file()?;
+            return Ok(None);
+        };
+        if let Some(how) = growing.measure()? {
+            self.growing = None;
+            return Ok(Some(Next::FileLost(how)));
+        }
+        if growing.next < growing.whole() {
+            return Ok(growing.deliver(into)?.then_some(Next::Frame));
+        }
+        let still = self.settings.idle.is_some_and(|idle| growing.is_still(idle));
+        let complete = growing.asked.is_some_and(|asked| growing.next >= asked);
+        let over = growing.next > 0 && (still || complete);
+        let told = std::mem::replace(&mut growing.ended, over);
+        Ok((over && !told).then_some(Next::SeriesEnded))
+    }
+
+    /// A file that was not there, or is no more the one that was.
+    fn look_for_file(&mut self) -> Result<(), SourceError> {
+        if self.looked.elapsed() < LOOK_FOR {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let Some(path) = self.find()? else { return Ok(()) };
+        match Experiment::of_folder(&self.folder) {
+            Ok(experiment) => {
+                self.xml_missed = None;
+                self.growing = Some(self.attach(&path, &experiment)?);
+                Ok(())
+            }
+            // It is being written as well.
+            Err(_) if self.xml_missed.get_or_insert_with(Instant::now).elapsed() < XML_PATIENCE => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn wait(&self, until: Instant) {
+        match self.settings.wait {
+            Wait::Spin => std::hint::spin_loop(),
+            Wait::Yield => std::thread::yield_now(),
+            Wait::Park | Wait::Anticipate => {
+                std::thread::sleep(self.settings.poll.min(until.saturating_duration_since(Instant::now())));
+            }
+        }
+    }
+}
+
+impl Source for Follower {
+    fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
+        let until = Instant::now() + Duration::from_millis(IDLE_MS_MAX);
+        loop {
+            if let Some(next) = self.look(into)? {
+                return Ok(next);
+            }
+            if Instant::now() >= until {
+                return Ok(Next::Idle);
+            }
+            self.wait(until);
+        }
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        self.settings.frame_bytes_max
+    }
+}
+
+impl Growing {
+    /// Of so many planes in a file, the frames: those of our plane.
+    fn frames_in(&self, planes: u64) -> u64 {
+        planes.checked_sub(self.first + 1).map_or(0, |more| more / self.stack.cycle as u64 + 1)
+    }
+
+    /// Frames that are there to their last byte.
+    fn whole(&self) -> u64 {
+        self.frames_in(self.length / self.stack.plane_bytes())
+    }
+
+    fn position(&self, frame: u64) -> u64 {
+        self.first + frame * self.stack.cycle as u64
+    }
+
+    /// Looks how far the file has grown. `Some`: what became of it.
+    fn measure(&mut self) -> Result<Option<&'static str>, SourceError> {
+        let found = match std::fs::metadata(&self.path) {
+            Ok(found) => found,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Some("removed")),
+            Err(e) => return Err(file_error(&self.path, format!("cannot be followed any more: {e}"))),
+        };
+        if identity(&found) != self.identity {
+            return Ok(Some("replaced by another"));
+        }
+        if found.len() < self.length {
+            return Ok(Some("truncated"));
+        }
+        if found.len() > self.length {
+            let before = self.whole();
+            (self.length, self.grew_ns) = (found.len(), now_ns());
+            if self.whole() - before > LEAP_FRAMES {
+                self.refuse_zeros()?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has it not grown for so long?
+    fn is_still(&self, idle: Duration) -> bool {
+        now_ns().saturating_sub(self.grew_ns) >= idle.as_nanos() as u64
+    }
+
+    /// The last whole frame must have light in it; else the file has its size and not its pixels.
+    fn refuse_zeros(&mut self) -> Result<(), SourceError> {
+        let Some(last) = self.whole().checked_sub(1) else { return Ok(()) };
+        let blank = self.stack.is_blank(&self.file, self.position(last));
+        if !blank.map_err(|e| file_error(&self.path, format!("frame {last} cannot be read: {e}")))? {
+            return Ok(());
+        }
+        let cause = format!(
+            "is {} bytes long, and its last frame (number {last}) holds nothing but zeros: the file was given its size before its \
+             pixels, so its length does not say which frames are there, and it cannot be followed. Let ThorImage write it without \
+             reserving the space, or decode it after the acquisition with `haltere embed`",
+            self.length
+        );
+        Err(file_error(&self.path, cause))
+    }
+
+    /// Fills the slot with the next frame. Its time of receipt is that at which its last byte was seen. False when the file has
+    /// been cut off since it was measured: the next look will tell.
+    fn deliver(&mut self, into: &mut Frame) -> Result<bool, SourceError> {
+        self.stamper.stamp(self.next, &self.path, into)?;
+        // No device time (the stamper knows no rate): n / rate would be a wish, not a measurement.
+        let (t_received_ns, series, series_began) = (self.grew_ns, self.series, !self.began);
+        into.info = FrameInfo { t_received_ns, series, series_began, ..into.info };
+        match self.stack.read(&self.file, self.position(self.next), into.bytes_mut()) {
+            Ok(()) => {
+                (self.next, self.began) = (self.next + 1, true);
+                Ok(true)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(e) => Err(file_error(&self.path, format!("frame {} cannot be read: {e}", self.next))),
+        }
+    }
+}
+
+/// Two files of one name are two files.
+fn identity(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}

@@ -1,0 +1,110 @@
+//! Where the frames of a session do not follow each other, and what is left out so that no window reaches over it.
+//!
+//! Why it exists: a daemon sees frames that were lost on the way or skipped, series that begin anew and resets; a window over such
+//! a place shows a world that never was. What it must never do: judge more kindly than the daemon, which calls a decode degraded
+//! when more than a tenth of its window is missing.
+
+use std::collections::VecDeque;
+
+/// Share of a window that may be missing; as the corridor judges.
+const MISSING_SHARE_MAX: f64 = 0.1;
+
+/// What is known of the places between two-photon frames.
+pub(super) struct Holes<'a> {
+    /// Frames missing before each; `None` where a series begins; empty when nothing is known.
+    pub missing: &'a [Option<u64>],
+    /// Frames before which everything was reset.
+    pub resets: &'a [u32],
+}
+
+impl Holes<'_> {
+    /// For each model frame, whether it must be left out so that no window of `window_frames` model frames has a break in it, or
+    /// misses more than a tenth. `last_frame`: the last two-photon frame of each model frame.
+    pub fn torn(&self, last_frame: &[u32], window_frames: usize) -> Vec<bool> {
+        let mut torn = vec![false; last_frame.len()];
+        if self.missing.is_empty() {
+            return torn;
+        }
+        let (mut from, mut recent) = (0, VecDeque::with_capacity(window_frames));
+        let average = last_frame.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(1).max(1);
+        let most = MISSING_SHARE_MAX * f64::from(average) * window_frames as f64;
+        for (frame, &last) in last_frame.iter().enumerate() {
+            let missing = self.before(from, last as usize);
+            from = last as usize + 1;
+            if recent.len() >= window_frames.max(1) {
+                recent.pop_front();
+            }
+            recent.push_back(missing.unwrap_or(0));
+            if missing.is_none() || recent.iter().sum::<u64>() as f64 > most {
+                torn[frame] = true;
+                recent.clear();
+            }
+        }
+        torn
+    }
+
+    /// Frames missing before or between these; `None` when something begins anew there. Before the first frame is nothing.
+    fn before(&self, from: usize, to: usize) -> Option<u64> {
+        let known = self.missing.get(from..=to).unwrap_or_default();
+        let mut sum = 0u64;
+        for (at, missing) in (from..).zip(known).filter(|(at, _)| *at > 0) {
+            if self.resets.contains(&(at as u32)) {
+                return None;
+            }
+            sum = sum.saturating_add((*missing)?);
+        }
+        Some(sum)
+    }
+
+    /// Frames missing in all, and places at which something begins anew.
+    pub fn counted(&self) -> (u64, usize) {
+        let inside = self.missing.iter().skip(1);
+        let sum = inside.clone().flatten().fold(0u64, |sum, n| sum.saturating_add(*n));
+        let resets = self.resets.iter().filter(|&&at| at > 0 && matches!(self.missing.get(at as usize), Some(Some(_))));
+        (sum, inside.filter(|missing| missing.is_none()).count() + resets.count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn torn(missing: &[Option<u64>], resets: &[u32], last: &[u32], window: usize) -> Vec<usize> {
+        let torn = Holes { missing, resets }.torn(last, window);
+        torn.iter().enumerate().filter(|(_, torn)| **torn).map(|(at, _)| at).collect()
+    }
+
+    #[test]
+    fn a_tenth_of_a_window_may_be_missing_and_not_more() {
+        let last: Vec<u32> = (0..60).collect();
+        let mut missing = vec![Some(0); 60];
+        missing[0] = None;
+        (missing[10], missing[30], missing[35]) = (Some(2), Some(1), Some(1));
+        assert_eq!(torn(&missing, &[], &last, 20), [0usize; 0], "2 of 20 at most at once");
+        missing[40] = Some(1);
+        assert_eq!(torn(&missing, &[], &last, 20), [40], "the third within 20 frames");
+        missing[10] = Some(3);
+        assert_eq!(torn(&missing, &[], &last, 20), [10, 40]);
+        assert_eq!(torn(&missing, &[], &last, 100), [0usize; 0]);
+        assert_eq!(torn(&[], &[], &last, 20), [0usize; 0], "of other recordings nothing is known");
+    }
+
+    #[test]
+    fn a_series_and_a_reset_break_a_window() {
+        let last: Vec<u32> = (0..30).collect();
+        let mut missing = vec![Some(0); 30];
+        (missing[0], missing[12]) = (None, None);
+        assert_eq!(torn(&missing, &[0, 20], &last, 4), [12, 20]);
+        assert_eq!(Holes { missing: &missing, resets: &[0, 12, 20] }.counted(), (0, 2));
+    }
+
+    #[test]
+    fn averaged_frames_have_the_holes_of_their_group() {
+        let last: Vec<u32> = (0..10).map(|k| 2 * k + 1).collect();
+        let mut missing = vec![Some(0); 20];
+        missing[9] = Some(4);
+        assert_eq!(torn(&missing, &[], &last, 10), [4], "4 of 20 frames of the stream");
+        missing[9] = None;
+        assert_eq!(torn(&missing, &[], &last, 10), [4]);
+    }
+}
