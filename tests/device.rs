@@ -25,7 +25,6 @@ use haltere::frame::{Decode, Embedding, Quality, Shape, Tensor};
 use haltere::model::{Kind, Model, Provenance};
 use haltere::pipeline::{self, Corridor, Failure, Line, Standby};
 use haltere::preprocess::parameters::Parameters;
-use haltere::preprocess::{Chosen, build_on};
 use haltere::train::export::{Details, write_learnt};
 use haltere::train::learnt::Learnt;
 use haltere::train::{Network, NetworkSpec};
@@ -33,15 +32,6 @@ use support::{Keeper, Small};
 
 /// Embedding values: what the tolerance of preprocessing makes of them.
 const EMBEDDING: f32 = 1e-3;
-
-fn on(machine: &Arc<dyn Machine>, small: &Small) -> Decoder {
-    let model = Model::load(&small.manifest).unwrap();
-    let chosen = Chosen { machine: Some(machine.clone()), why: String::new() };
-    let manifest = &model.manifest;
-    let preprocess = build_on(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, &chosen).unwrap();
-    let encoder = Encoder::open_on(&model, None, &Place { threads: 1, machine: chosen.machine }).unwrap();
-    Decoder { model, preprocess, encoder, on_device: true }
-}
 
 /// Runs `frames` frames and returns how it ended, the decodes and the events.
 fn run(decoder: Decoder, frames: u64, line: &Line) -> (Result<(), Failure>, Vec<Decode>, Vec<Event>, Keeper) {
@@ -66,7 +56,7 @@ fn a_corridor_on_a_device_decodes_what_the_cpu_decodes() {
     let small = Small::strange();
     let (ended, expected, ..) = run(small.decoder(), 80, &Line::default());
     ended.unwrap();
-    let (ended, found, ..) = run(on(&Emulator::open(Order::Mixed), &small), 80, &Line::default());
+    let (ended, found, ..) = run(small.decoder_on(&Emulator::open(Order::Mixed)), 80, &Line::default());
     ended.unwrap();
     assert_eq!((found.len(), expected.len()), (80, 80));
     let mut worst = 0.0f32;
@@ -86,7 +76,7 @@ fn a_corridor_on_a_device_decodes_what_the_cpu_decodes() {
 #[test]
 fn a_device_that_fails_ends_the_run_with_its_cause() {
     let small = Small::new();
-    let decoder = on(&Emulator::failing(Order::Forward, Some(30)), &small);
+    let decoder = small.decoder_on(&Emulator::failing(Order::Forward, Some(30)));
     let (ended, decodes, _, keeper) = run(decoder, 60, &Line::default());
     let Err(failure @ Failure::Preprocess(_)) = ended else { panic!("{ended:?}") };
     assert!(failure.to_string().contains("emulated device: running the kernels: it was told to fail"), "{failure}");
@@ -97,7 +87,7 @@ fn a_device_that_fails_ends_the_run_with_its_cause() {
 #[test]
 fn the_cpu_takes_over_from_a_device_that_fails_where_that_is_wanted_and_warms_up_anew() {
     let small = Small::new();
-    let decoder = on(&Emulator::failing(Order::Forward, Some(40)), &small);
+    let decoder = small.decoder_on(&Emulator::failing(Order::Forward, Some(40)));
     let on_cpu = small.decoder();
     let line = Line::default();
     let standby = Standby { preprocess: on_cpu.preprocess, encoder: on_cpu.encoder };
@@ -143,7 +133,7 @@ fn window_state_and_verdict_on_a_device_are_those_of_the_host() {
         let model = windowed(folder.path(), kind);
         let machine = Some(Emulator::open(Order::Backward));
         let mut host = Encoder::open(&model, None, 1).unwrap();
-        let mut device = Encoder::open_on(&model, None, &Place { threads: 1, machine }).unwrap();
+        let mut device = Encoder::open_on(&model, None, &Place { threads: 1, machine, graph: false }).unwrap();
         assert_eq!(host.new_embedding(), device.new_embedding());
         let (mut a, mut b) = (host.new_embedding(), device.new_embedding());
         for round in 0..2 {
@@ -224,7 +214,7 @@ fn a_runtime_without_the_cuda_provider_is_an_error_that_names_the_command_and_ne
     let small = Small::new();
     let model = Model::load(&small.manifest).unwrap();
     let machine: Arc<dyn Machine> = Arc::new(Streaming(Emulator::open(Order::Forward)));
-    let opened = Encoder::open_on(&model, None, &Place { threads: 1, machine: Some(machine) });
+    let opened = Encoder::open_on(&model, None, &Place { threads: 1, machine: Some(machine), graph: false });
     let error = opened.err().expect("the library of the tests has no CUDA");
     assert!(error.is_of_a_device(), "{error}");
     let text = error.to_string();

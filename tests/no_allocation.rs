@@ -7,6 +7,8 @@
 #![cfg(feature = "train")]
 #![allow(clippy::unwrap_used, unsafe_code)]
 
+#[path = "support/emulator.rs"]
+mod emulator;
 #[path = "support/corridor.rs"]
 mod support;
 
@@ -14,11 +16,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use emulator::{Emulator, Order};
 use haltere::config::{self, Attach, Overload, Pattern, Wait};
+use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
 use haltere::frame::Decode;
 use haltere::pipeline::{self, Corridor, Line, PreviewSettings, Settings};
@@ -88,7 +92,7 @@ fn calls_in(line: &Line, frames: u64) -> u64 {
 fn ten_frames_allocate_as_much_as_ten_thousand_and_that_is_nothing() {
     APART.with(|apart| apart.set(true));
     for overload in [Overload::Wait, Overload::SkipToLatest] {
-        measure(overload, None);
+        measure(overload, None, None);
     }
 }
 
@@ -98,8 +102,16 @@ fn ten_frames_allocate_as_much_as_ten_thousand_and_that_is_nothing() {
 fn recording_allocates_nothing_on_the_frame_path_whether_the_disk_keeps_up_or_not() {
     APART.with(|apart| apart.set(true));
     for keeps_up in [true, false] {
-        measure(Overload::Wait, Some(keeps_up));
+        measure(Overload::Wait, Some(keeps_up), None);
     }
+}
+
+/// What surrounds the kernels and the session on a device: tensors by address, programs, verdicts. The emulator itself allocates
+/// nothing while it runs, either.
+#[test]
+fn a_device_allocates_nothing_on_the_frame_path() {
+    APART.with(|apart| apart.set(true));
+    measure(Overload::Wait, None, Some(Emulator::open(Order::Forward)));
 }
 
 /// Pictures as often as they can be had.
@@ -109,7 +121,7 @@ fn often_pictured(settings: Settings) -> Settings {
     Settings { preview, ..settings }
 }
 
-fn measure(overload: Overload, record: Option<bool>) {
+fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Machine>>) {
     // One count for the whole process: one test at a time.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +141,9 @@ fn measure(overload: Overload, record: Option<bool>) {
     let (heartbeat, status) = (Duration::from_millis(10), Duration::from_millis(100));
     let publish = config::Publish { endpoint: decodes_at.clone(), heartbeat, status, ..settings.publish.clone() };
     let mut line = Line::default();
-    let decoder = small.decoder();
+    // The emulator runs the threads of a device one after the other.
+    let many_frames = if device.is_some() { 1_000 } else { 10_000 };
+    let decoder = device.map_or_else(|| small.decoder(), |machine| small.decoder_on(&machine));
     let sink = ZmqSink::bind(&publish, settings.rig, decoder.tag(), line.stats.clone(), vec!["a warning".into()]);
     let sink = sink.unwrap();
     let (sink, writer) = match record {
@@ -154,7 +168,7 @@ fn measure(overload: Overload, record: Option<bool>) {
         });
         wait_for(&line, WARM_FRAMES);
         let few = calls_in(&line, 10);
-        let many = calls_in(&line, 10_000);
+        let many = calls_in(&line, many_frames);
         drop((microscope, listener));
         line.stop.store(true, Relaxed);
         daemon.join().unwrap().unwrap();
@@ -162,7 +176,7 @@ fn measure(overload: Overload, record: Option<bool>) {
             recorder.end();
             writer.join().unwrap();
         }
-        assert_eq!((few, many), (0, 0), "calls of the allocator during 10 and during 10,000 frames, {overload:?}");
+        assert_eq!((few, many), (0, 0), "calls of the allocator during 10 and during {many_frames} frames, {overload:?}");
     });
     assert!(CALLS.load(Relaxed) > 100, "the counter counts");
     let stats = &line.stats.record;

@@ -11,13 +11,15 @@ use std::time::Duration;
 use burn::tensor::Device;
 use haltere::bench::movie::Movie;
 use haltere::config::{self, Config, NewSeries, Overload, Wait};
+use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
+use haltere::encode::{Encoder, Place};
 use haltere::event::Event;
 use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, PixelType, Shape};
-use haltere::model::{Drift, Kind, Provenance};
+use haltere::model::{Drift, Kind, Model, Provenance};
 use haltere::pipeline::{Corridor, Line, Settings, no_realtime};
 use haltere::preprocess::parameters::{Baseline, Normalise, Parameters, Registration};
-use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
+use haltere::preprocess::{Chosen, Prepared, Preprocess, PreprocessError, Request, build_on};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
 use haltere::train::data::NoveltyReference;
@@ -95,6 +97,17 @@ impl Small {
 
     pub fn decoder(&self) -> Decoder {
         Decoder::open(&self.config()).unwrap()
+    }
+
+    /// The same on a device.
+    pub fn decoder_on(&self, machine: &Arc<dyn Machine>) -> Decoder {
+        let model = Model::load(&self.manifest).unwrap();
+        let chosen = Chosen { machine: Some(machine.clone()), why: String::new() };
+        let manifest = &model.manifest;
+        let preprocess = build_on(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, &chosen).unwrap();
+        let place = Place { threads: 1, machine: chosen.machine, graph: false };
+        let encoder = Encoder::open_on(&model, None, &place).unwrap();
+        Decoder { model, preprocess, encoder, on_device: true }
     }
 
     /// `ipc://` in this model's folder: no two tests ever want the same.
