@@ -276,16 +276,7 @@ impl std::fmt::Display for Event {
                 write!(f, "no fresh decode for {age_ms} ms: neutral action published, heartbeat stopped")
             }
             Self::Recovered { frame } => write!(f, "frames are back with frame {frame}: heartbeat runs again"),
-            Self::Swapped { generation } => write!(f, "another model took over: generation {generation}"),
-            Self::SwapFailed { generation } => {
-                write!(f, "the model of generation {generation} failed on live frames: the old one goes on")
-            }
-            Self::DeviceFault { frame } => {
-                write!(
-                    f,
-                    "the device failed at frame {frame}: the CPU took over, template, F₀ and statistics are learnt anew"
-                )
-            }
+            Self::Swapped { .. } | Self::SwapFailed { .. } | Self::DeviceFault { .. } => self.of_takeover(f),
             Self::OutletLost { outlet } => {
                 write!(f, "the {outlet} outlet does not take decodes: what hangs on it keeps its last action")
             }
@@ -302,6 +293,23 @@ impl std::fmt::Display for Event {
 }
 
 impl Event {
+    /// The words of who decodes from now on.
+    fn of_takeover(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Swapped { generation } => write!(f, "another model took over: generation {generation}"),
+            Self::SwapFailed { generation } => {
+                write!(f, "the model of generation {generation} failed on live frames: the old one goes on")
+            }
+            Self::DeviceFault { frame } => {
+                write!(
+                    f,
+                    "the device failed at frame {frame}: the CPU took over, template, F₀ and statistics are learnt anew"
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The words of what happened to the recording.
     fn of_recording(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

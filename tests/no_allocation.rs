@@ -176,8 +176,17 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
             recorder.end();
             writer.join().unwrap();
         }
-        assert_eq!((few, many), (0, 0), "calls of the allocator during 10 and during {many_frames} frames, {overload:?}");
+        assert_eq!(
+            (few, many),
+            (0, 0),
+            "calls of the allocator during 10 and during {many_frames} frames, {overload:?}"
+        );
     });
+    look_back(&line, overload, record);
+}
+
+/// Was it what the test says it was?
+fn look_back(line: &Line, overload: Overload, record: Option<bool>) {
     assert!(CALLS.load(Relaxed) > 100, "the counter counts");
     let stats = &line.stats.record;
     let (kept, lost) = (stats.frames.load(Relaxed), stats.frames_lost_queue.load(Relaxed));

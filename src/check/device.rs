@@ -13,9 +13,8 @@ use crate::preprocess::{Chosen, choose};
 /// Opens the model where the configuration wants it, and says what came of it.
 pub(super) fn lines(config: &Config, model: &Model) -> Vec<Line> {
     let (compute, parameters) = (&config.compute, &model.manifest.preprocess);
-    let open = |chosen: &Chosen| {
-        Encoder::open_on(model, compute.onnxruntime.as_deref(), &decoder::place(compute, chosen))
-    };
+    let open =
+        |chosen: &Chosen| Encoder::open_on(model, compute.onnxruntime.as_deref(), &decoder::place(compute, chosen));
     let chosen = match choose(compute.device, parameters) {
         Ok(chosen) => chosen,
         Err(error) => return vec![Line::fault("device", error.to_string(), "or set compute.device = \"auto\"")],

@@ -65,7 +65,9 @@ fn builder(runtime: &Runtime, place: &Place) -> ort::Result<SessionBuilder> {
     let builder = builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?;
     #[cfg(feature = "cuda")]
     let builder = match &place.machine {
-        Some(machine) if provider(place).is_cuda() => builder.with_execution_providers([cuda(machine.as_ref(), place.graph)])?,
+        Some(machine) if provider(place).is_cuda() => {
+            builder.with_execution_providers([cuda(machine.as_ref(), place.graph)])?
+        }
         _ => builder,
     };
     Ok(builder)
@@ -76,7 +78,8 @@ fn builder(runtime: &Runtime, place: &Place) -> ort::Result<SessionBuilder> {
 #[allow(unsafe_code)]
 fn cuda(machine: &dyn crate::cuda::Machine, graph: bool) -> ort::ep::ExecutionProviderDispatch {
     // Ten bits of mantissa would not reproduce the CPU's embeddings.
-    let provider = ort::ep::CUDA::default().with_device_id(machine.ordinal() as i32).with_tf32(false).with_cuda_graph(graph);
+    let provider =
+        ort::ep::CUDA::default().with_device_id(machine.ordinal() as i32).with_tf32(false).with_cuda_graph(graph);
     // SAFETY: the encoder keeps the machine, and so its stream, until after its session.
     let provider = unsafe { provider.with_compute_stream(machine.stream().cast()) };
     provider.build().error_on_failure()

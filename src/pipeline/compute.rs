@@ -58,17 +58,7 @@ pub(super) fn compute(
     let mut series = 0;
     let mut hand_over = HandOver::new(shared.line.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
-    let decodes_actions = shared.settings.decodes_actions;
-    let standby = shared.line.standby.pop();
-    let mut running = Running {
-        preprocess,
-        encoder,
-        generation: FIRST_GENERATION,
-        decodes_actions,
-        shadow: None,
-        standby,
-        spent: None,
-    };
+    let mut running = Running::new(preprocess, encoder, shared);
     let mut pulse = Pulse::new(shared.settings.pulse);
     while !decodes.is_closed() {
         while let Some(request) = shared.line.requests.pop() {

@@ -6,7 +6,7 @@
 
 use crate::encode::Encoder;
 use crate::event::Event;
-use crate::frame::{Embedding, Frame, Tensor};
+use crate::frame::{Embedding, FIRST_GENERATION, Frame, Tensor};
 use crate::preprocess::{Preprocess, Request};
 use crate::publish::zmq::ModelTag;
 
@@ -107,7 +107,20 @@ impl Shadow {
     }
 }
 
-impl Running<'_> {
+impl<'a> Running<'a> {
+    /// What runs from the start, with what stands by.
+    pub(super) fn new(preprocess: &'a mut Box<dyn Preprocess>, encoder: &'a mut Encoder, shared: &Shared<'_>) -> Self {
+        Self {
+            preprocess,
+            encoder,
+            generation: FIRST_GENERATION,
+            decodes_actions: shared.settings.decodes_actions,
+            shadow: None,
+            standby: shared.line.standby.pop(),
+            spent: None,
+        }
+    }
+
     /// Takes a model that waits into the shadow, and lets the one there take over when it is warm. `Some` when the model
     /// changed: how its drift is told.
     pub(super) fn look(&mut self, shared: &Shared<'_>) -> Option<Option<DriftSettings>> {

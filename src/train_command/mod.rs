@@ -151,7 +151,8 @@ pub fn cuda() -> anyhow::Result<Device> {
     #[allow(unsafe_code)]
     let compiler = unsafe { cudarc::nvrtc::sys::is_culib_present() };
     if !compiler {
-        let cause = "libnvrtc is not there: install the CUDA toolkit, or put `.runtime-gpu/` of `make gpu` on LD_LIBRARY_PATH";
+        let cause =
+            "libnvrtc is not there: install the CUDA toolkit, or put `.runtime-gpu/` of `make gpu` on LD_LIBRARY_PATH";
         return Err(missing("loading the runtime compiler", cause).into());
     }
     let toolkits = std::env::var("CUDA_PATH").into_iter().chain(["/usr/local/cuda", "/opt/cuda"].map(str::to_owned));

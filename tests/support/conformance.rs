@@ -10,7 +10,7 @@ use haltere::preprocess::parameters::{
 
 /// One thing that happens.
 pub enum Step {
-    Frame(Frame),
+    Frame(Box<Frame>),
     Request(Request),
 }
 
@@ -143,7 +143,7 @@ pub fn light_only() -> Parameters {
 }
 
 fn frames(look: Look, count: u64) -> Vec<Step> {
-    (0..count).map(|number| Step::Frame(look.frame(number))).collect()
+    (0..count).map(|number| Step::Frame(Box::new(look.frame(number)))).collect()
 }
 
 fn case(name: &str, parameters: Parameters, input: (usize, usize), steps: Vec<Step>) -> Case {
@@ -205,22 +205,27 @@ fn damaged() -> Vec<Case> {
         let mut frame = look.frame(number);
         let mut counts: Vec<f32> = bytemuck::cast_slice(frame.bytes()).to_vec();
         counts[number as usize * 37 % 900] = f32::NAN;
-        counts[17] = if number % 2 == 0 { f32::INFINITY } else { 3e38 };
+        counts[17] = if number.is_multiple_of(2) { f32::INFINITY } else { 3e38 };
         if number == 17 {
             counts.fill(f32::NAN);
         }
         write(&mut frame, &counts);
-        Step::Frame(frame)
+        Step::Frame(Box::new(frame))
     };
     let bright = Look { counts: 50_000.0, ..Look::new(40, 44) };
     let dark = Look { photons: Some(0.05), counts: 60.0, ..Look::new(64, 64) };
     let doubtful = Registration { peak_min: 0.35, template_frames: 20, ..registration() };
     let black = |number: u64| if number % 7 == 5 { look.frame_at(number, [0.0; 2], 0.0) } else { look.frame(number) };
-    let always_black: Vec<Step> = (0..20).map(|n| Step::Frame(look.frame_at(n, [0.0; 2], 0.0))).collect();
+    let always_black: Vec<Step> = (0..20).map(|n| Step::Frame(Box::new(look.frame_at(n, [0.0; 2], 0.0)))).collect();
     vec![
         case("NaN, infinity, and a frame of nothing else", everything(), (10, 11), (0..30).map(damaged).collect()),
         case("saturated", everything(), (10, 11), frames(bright, 24)),
-        case("black frames between", everything(), (10, 11), (0..40).map(|n| Step::Frame(black(n))).collect()),
+        case(
+            "black frames between",
+            everything(),
+            (10, 11),
+            (0..40).map(|n| Step::Frame(Box::new(black(n)))).collect(),
+        ),
         case("black from the beginning", everything(), (10, 11), always_black),
         case("low light", everything(), (16, 16), frames(dark, 60)),
         case(
@@ -249,7 +254,7 @@ fn requests() -> Vec<Case> {
         let mut steps = Vec::new();
         for number in 0..count {
             steps.extend(at.iter().filter(|(n, _)| *n == number).map(|(_, request)| Step::Request(*request)));
-            steps.push(Step::Frame(look.frame(number)));
+            steps.push(Step::Frame(Box::new(look.frame(number))));
         }
         steps
     };
@@ -287,7 +292,7 @@ fn estimators() -> Vec<Case> {
     // Gaps that stretch a group, gaps that end one, and numbers that go back.
     let numbers =
         [0, 1, 2, 3, 5, 6, 9, 20, 21, 22, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23];
-    let gaps = numbers.into_iter().map(|number| Step::Frame(look.frame(number))).collect();
+    let gaps = numbers.into_iter().map(|number| Step::Frame(Box::new(look.frame(number)))).collect();
     vec![
         case("running quantile", by_quantile, (10, 11), frames(look, 50)),
         case("statistics of a channel", per_channel, (9, 11), frames(Look { channels: 2, ..look }, 40)),
