@@ -32,7 +32,7 @@ def parse_arguments():
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--model", default=str(ROOT / "models/untrained.toml"))
     parser.add_argument("--no-recording", action="store_true")
-    parser.add_argument("--fifo", action="store_true", help="daemon and microscope ahead of every ordinary program (chrt --fifo)")
+    parser.add_argument("--priority", type=int, help="`realtime.priority` of the daemon, and the microscope's, as on a rig")
     parser.add_argument("--out", type=Path, help="append the table to this file")
     return parser.parse_args()
 
@@ -108,7 +108,7 @@ def main():
     args = parse_arguments()
     lines = [f"{machine()}; {args.side}×{args.side} u16 at {args.hz:g} Hz for {args.seconds:g} s, "
              f"{'not ' if args.no_recording else ''}recorded, a monitor attached"
-             f"{', SCHED_FIFO 40' if args.fifo else ''}", "",
+             f"{f', realtime.priority = {args.priority}' if args.priority else ''}", "",
              "| minute | decodes | frames lost | messages lost | p50 µs | p99 | p99.9 | max | memory MiB | open files | load |",
              "|" + "---|" * 11]
     with tempfile.TemporaryDirectory(dir=os.environ.get("SOAK_DIR")) as folder:
@@ -119,8 +119,9 @@ def main():
         quiet = {"stdout": subprocess.DEVNULL}
         log = open(Path(folder) / "daemon.log", "w")
         Path(folder, "sessions").mkdir()
-        ahead = ["chrt", "--fifo", "40"] if args.fifo else []
-        jobs = [subprocess.Popen([*ahead, HALTERE, "run", "--model", args.model, "--set", f"source.endpoint={frames}", "--set",
+        ahead = ["chrt", "--fifo", str(args.priority)] if args.priority else []
+        first = ["--set", f"realtime.priority={args.priority}"] if args.priority else []
+        jobs = [subprocess.Popen([HALTERE, "run", *first, "--model", args.model, "--set", f"source.endpoint={frames}", "--set",
                                   f"publish.endpoint={decodes}", "--set", "control.endpoint=off", *record], stderr=log, **quiet)]
         jobs.append(subprocess.Popen([HALTERE, "monitor", "--endpoint", decodes, "--bind", "127.0.0.1:57131"],
                                      stderr=subprocess.DEVNULL, **quiet))

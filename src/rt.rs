@@ -75,6 +75,18 @@ pub fn settle(stage: &'static str, core: Option<usize>, priority: Option<u8>) ->
     core.and_then(|core| pin(stage, core)).into_iter().chain(priority.and_then(|p| raise(stage, p))).collect()
 }
 
+/// Does `work` on a thread of this priority. Threads that it starts inherit it, as those of ZeroMQ do, which carry every frame and
+/// decode: else they would wait for the corridor's threads. What is denied was told by [`try_out`].
+pub fn with_priority<T: Send>(priority: Option<u8>, work: impl FnOnce() -> T + Send) -> T {
+    let Some(priority) = priority else { return work() };
+    let raised = || {
+        // Told at the start.
+        let _ = raise("socket", priority);
+        work()
+    };
+    std::thread::scope(|threads| threads.spawn(raised).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 fn pin(stage: &'static str, core: usize) -> Option<Warning> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let pinned = cores.iter().find(|id| id.id == core).is_some_and(|&id| core_affinity::set_for_current(id));
@@ -128,6 +140,18 @@ mod tests {
         let warnings = settle("compute", Some(100_000), None);
         assert!(matches!(warnings[..], [Warning::CoreDenied { stage: "compute", core: 100_000, .. }]));
         assert!(warnings[0].to_string().contains("realtime.compute_core = 100000"));
+    }
+
+    #[test]
+    fn a_thread_that_is_started_by_work_of_a_priority_has_it_and_the_caller_has_not() {
+        let policy = || unix::thread_schedule_policy().expect("the system says it");
+        let before = policy();
+        let started = with_priority(Some(7), || std::thread::spawn(policy).join().expect("no panic"));
+        let allowed = std::thread::spawn(|| raise("test", 7)).join().expect("no panic").is_none();
+        let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+        assert_eq!(started, if allowed { fifo } else { before });
+        assert_eq!(policy(), before);
+        assert_eq!(with_priority(None, || 3), 3);
     }
 
     #[test]

@@ -53,16 +53,19 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
         warnings.iter().map(ToString::to_string).chain(denied.iter().map(ToString::to_string)).collect();
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
-    let (source, frames_at) = source(config, once.is_some())?;
+    let priority = config.realtime.priority;
+    let (source, frames_at) = rt::with_priority(priority, || source(config, once.is_some()))?;
     let writer = recorder(config, &decoder, &mut line)?;
-    let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag(), line.stats.clone(), warnings)?;
+    let (tag, stats) = (decoder.tag(), line.stats.clone());
+    let sink = rt::with_priority(priority, || ZmqSink::bind(&config.publish, config.rig, tag, stats, warnings))?;
     let sink = match &line.recorder {
         Some(recorder) => sink.witnessed_by(Box::new(recorder.clone())),
         None => sink,
     };
     let decodes_at = sink.endpoint();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
-    sinks.extend(outlets::relays(config, &decoder.tag(), &line)?);
+    let tag = decoder.tag();
+    sinks.extend(rt::with_priority(priority, || outlets::relays(config, &tag, &line))?);
     let mut control = control(config, &decoder, &line)?;
     let began = std::time::Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
