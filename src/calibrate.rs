@@ -21,7 +21,7 @@ use crate::model::{Manifest, Model};
 use crate::source::{Source, SourceError};
 use crate::train::calibrate::{Alignment, Labelled, Refit, align, refit, scores, unit_rows};
 use crate::train::data::Classifier;
-use crate::train::evaluate::{Probe, ProbeOptions};
+use crate::train::evaluate::{ClassWeight, Probe, ProbeOptions};
 use crate::train::head::{Head, raw_only};
 use crate::train::onnx_read::{OnnxFile, OnnxReadError};
 use gather::{Gathered, gather};
@@ -226,7 +226,10 @@ fn fit_towards(
     labels: &[usize],
 ) -> Result<Classifier, String> {
     let prior = Probe::from_layer(present.weight.clone(), present.bias.clone().into());
-    let options = ProbeOptions { rows_max: FIT_ROWS_MAX, standardise: false, ..ProbeOptions::default() };
+    // The model was trained as if all actions were as frequent. Two minutes of labels also say how this animal divides its time: with each
+    // action counting the same, that is thrown away, and the few frames of a rare action outvote the rest.
+    let (class_weight, rows_max) = (ClassWeight::Root, FIT_ROWS_MAX);
+    let options = ProbeOptions { rows_max, class_weight, standardise: false, ..ProbeOptions::default() };
     let probe = Probe::fit_towards(&prior, strength, values, labels, &options).map_err(|e| e.to_string())?;
     Ok(Classifier { weight: probe.weights, bias: probe.intercept.to_vec() })
 }

@@ -24,6 +24,8 @@ pub const ABSENT_LOGIT: f32 = -50.0;
 pub enum ClassWeight {
     /// Each row counts 1.
     None,
+    /// Halfway to `Balanced`, by ratios: a row of class c counts in proportion to 1 / √(rows of c), 1 on the mean.
+    Root,
     /// Each class counts the same: a row of class c counts rows / (classes × rows of c), rows by their sample weights.
     #[default]
     Balanced,

@@ -189,7 +189,9 @@ fn class_weights(labels: &[usize], classes: usize, sample_weights: Option<&[f64]
         occurs[class] = true;
     }
     let (all, present) = (sums.iter().sum::<f64>(), occurs.iter().filter(|&&occurs| occurs).count());
+    let roots: f64 = sums.iter().map(|sum| sum.sqrt()).sum();
     let weight = |&sum: &f64| match how {
+        ClassWeight::Root if sum > 0.0 => all / (roots * sum.sqrt()),
         ClassWeight::Balanced if sum > 0.0 => all / (present as f64 * sum),
         _ => 1.0,
     };

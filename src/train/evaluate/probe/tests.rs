@@ -67,6 +67,21 @@ fn a_sample_of_weight_two_counts_as_two_samples() {
 }
 
 #[test]
+fn roots_weigh_a_class_by_the_root_of_its_rows() {
+    let (values, labels) = clouds(400, 4);
+    let of =
+        |class_weight| ProbeOptions { class_weight, standardise: false, tolerance: 1e-6, ..ProbeOptions::default() };
+    let found = Probe::fit(values.view(), &labels, 3, None, &of(ClassWeight::Root)).unwrap();
+    let rows = [0, 1, 2].map(|class| labels.iter().filter(|&&label| label == class).count() as f64);
+    let roots: f64 = rows.iter().map(|n| n.sqrt()).sum();
+    let weights: Vec<f64> = labels.iter().map(|&class| 400.0 / roots / rows[class].sqrt()).collect();
+    assert!((weights.iter().sum::<f64>() - 400.0).abs() < 1e-9, "{rows:?}");
+    let by_hand = Probe::fit(values.view(), &labels, 3, Some(&weights), &of(ClassWeight::None)).unwrap();
+    let worst = (&found.weights - &by_hand.weights).mapv(f32::abs).fold(0.0f32, |x, &y| x.max(y));
+    assert!(worst < 1e-4, "{worst}");
+}
+
+#[test]
 fn a_choice_of_rows_gives_nearly_the_same_probe_and_the_same_one_again() {
     let (values, labels) = clouds(6000, 4);
     let some = ProbeOptions { rows_max: 1500, ..ProbeOptions::default() };
