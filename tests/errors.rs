@@ -240,8 +240,9 @@ fn a_template_is_renewed_on_request_while_frames_flow() {
     listener.until("a registered frame", |m| m.kind == "decode" && m.header["shift_px"].is_array());
     rig.control(&["reset"]).code(0);
     listener.until("the request carried out", |m| m.is_event("request"));
-    let after = listener.until("a decode", |m| m.kind == "decode");
-    assert!(after.header["shift_px"].is_null() && after.quality() == "warmup", "a new animal: {}", after.header);
+    // A decode from before may follow the event: they travel on two ways.
+    let after = listener.until("a new animal", |m| m.kind == "decode" && m.header["shift_px"].is_null());
+    assert_eq!(after.quality(), "warmup", "{}", after.header);
     listener.until("a registered frame", |m| m.kind == "decode" && m.header["shift_px"].is_array());
     daemon.kill();
 }

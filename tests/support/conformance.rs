@@ -214,7 +214,7 @@ fn damaged() -> Vec<Case> {
     };
     let bright = Look { counts: 50_000.0, ..Look::new(40, 44) };
     let dark = Look { photons: Some(0.05), counts: 60.0, ..Look::new(64, 64) };
-    let doubtful = Registration { peak_min: 0.35, template_frames: 20, ..registration() };
+    let doubtful = Registration { peak_min: 0.15, template_frames: 20, ..registration() };
     let black = |number: u64| if number % 7 == 5 { look.frame_at(number, [0.0; 2], 0.0) } else { look.frame(number) };
     let always_black: Vec<Step> = (0..20).map(|n| Step::Frame(Box::new(look.frame_at(n, [0.0; 2], 0.0)))).collect();
     vec![
