@@ -64,7 +64,7 @@ fn what_was_typed_wrong_is_refused_before_anything_is_trained() {
 #[test]
 fn a_gpu_that_this_build_cannot_use_names_the_build_that_can() {
     let refused = train("--mc2p flies --name gpu --device cuda").code(2);
-    refused.says(&["--device cuda", "cargo build --release --features cuda", "leave --device out"]);
+    refused.says(&["--device cuda", "cargo build --release --features train-cuda", "leave --device out"]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn load(sets: &[String]) -> Result<Config, String> {
 }
 
 /// Key, least, most, and what else must be set for either to make sense.
-const NUMBERS: [(&str, i64, i64, &str); 18] = [
+const NUMBERS: [(&str, i64, i64, &str); 19] = [
     ("source.hwm", 1, 10_000, ""),
     ("source.frame_max_mib", 1, 128, ""),
     ("source.follow_poll_ms", 1, 50, ""),
@@ -33,6 +33,7 @@ const NUMBERS: [(&str, i64, i64, &str); 18] = [
     ("lane.depth_frames", 1, 1024, ""),
     ("record.queue_frames", 2, 4096, ""),
     ("compute.threads", 1, 64, ""),
+    ("compute.pulse_ms", 1, 1000, ""),
     ("realtime.ingest_core", 0, 1023, ""),
     ("realtime.compute_core", 0, 1023, ""),
     ("realtime.publish_core", 0, 1023, ""),
