@@ -155,8 +155,9 @@ pub fn cuda() -> anyhow::Result<Device> {
             "libnvrtc is not there: install the CUDA toolkit, or put `.runtime-gpu/` of `make gpu` on LD_LIBRARY_PATH";
         return Err(missing("loading the runtime compiler", cause).into());
     }
-    let toolkits = std::env::var("CUDA_PATH").into_iter().chain(["/usr/local/cuda", "/opt/cuda"].map(str::to_owned));
-    if !toolkits.map(PathBuf::from).any(|folder| folder.join("include/cuda_fp16.h").is_file()) {
+    let mut toolkits =
+        std::env::var("CUDA_PATH").into_iter().chain(["/usr/local/cuda", "/opt/cuda"].map(str::to_owned));
+    if !toolkits.any(|folder| Path::new(&folder).join("include/cuda_fp16.h").is_file()) {
         let cause = "there is no include/cuda_fp16.h in $CUDA_PATH, /usr/local/cuda or /opt/cuda: install the CUDA toolkit, or set \
                      CUDA_PATH";
         return Err(missing("looking for CUDA's headers", cause).into());
