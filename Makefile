@@ -9,7 +9,7 @@ help:
 	@echo "make build   target/release/haltere"
 	@echo "make bench   latency and rate on this machine"
 	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/, a browser for a test (the others do it by themselves)"
-	@echo "make gpu     ONNX Runtime with CUDA and its libraries into .runtime-gpu/ (1.5 GB), for a rig with an NVIDIA GPU"
+	@echo "make gpu     ONNX Runtime with CUDA and its libraries into .runtime-gpu/ (some 2 GB), for a rig with an NVIDIA GPU"
 	@echo "make bench-gpu   everything that only a GPU can show: conformance, latency, rate, training step; writes a table"
 	@echo "make clean   remove everything that was fetched or built"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts ONNX Runtime with its CUDA provider, and the CUDA libraries that it needs, into .runtime-gpu/ (git-ignored), from wheels on
 # the Python package index whose hashes are pinned below. Needs no GPU and no CUDA toolkit; a rig needs an NVIDIA driver of
-# version 580 or newer beside it. Some 1.5 GB are fetched. Linux x86-64 only; elsewhere set `compute.onnxruntime` to a library with
+# version 580 or newer beside it. Some 2 GB are fetched. Linux x86-64 only; elsewhere set `compute.onnxruntime` to a library with
 # the CUDA provider. By fetching them you accept NVIDIA's licences, which lie beside the libraries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,7 +33,7 @@ free=$(df --output=avail -k . | tail -1)
 mkdir -p "$folder"
 download=$(mktemp -d "$folder/download.XXXXXX")
 trap 'rm -rf "$download"' EXIT
-echo "fetching ONNX Runtime with CUDA, cuBLAS, cuDNN and others (about 1.5 GB)"
+echo "fetching ONNX Runtime with CUDA, cuBLAS, cuDNN and others (some 2 GB)"
 echo "$pinned" >"$download/requirements.txt"
 python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
   --implementation cp --python-version 3.11 --abi cp311 --abi none \

@@ -44,11 +44,6 @@ impl DeviceMemory {
         self.address
     }
 
-    /// Its length, bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Overwrites its beginning.
     ///
     /// # Errors
@@ -60,19 +55,6 @@ impl DeviceMemory {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         assert!(bytes.len() <= self.bytes, "{} bytes into {}", bytes.len(), self.bytes);
         self.machine.upload(self.address, bytes)
-    }
-
-    /// Reads its beginning.
-    ///
-    /// # Errors
-    /// What the device says.
-    ///
-    /// # Panics
-    /// When more values are asked for than it holds: a defect of the caller.
-    pub fn read<T: Pod>(&self, into: &mut [T]) -> Result<(), Fault> {
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(into);
-        assert!(bytes.len() <= self.bytes, "{} bytes of {}", bytes.len(), self.bytes);
-        self.machine.download(self.address, bytes)
     }
 }
 

@@ -6,7 +6,8 @@
 //! What it must never do: allocate after the first frame of a geometry, or go on after the device failed.
 //!
 //! While line phase and template are being learnt, and while a template is refreshed, the guide channel is also converted on the
-//! host, which learns from it as the CPU implementation does. That costs time, but not before the tensor is ready.
+//! host, which learns from it as the CPU implementation does: such a frame is encoded later by that time. The host waits for the
+//! device twice a frame, after preprocessing, whose outcome decides what is believed, and after the encoder.
 
 mod plan;
 mod stage;
