@@ -145,11 +145,16 @@ mod tests {
     #[test]
     fn resident_memory_is_read_again_every_time() {
         let file = File::open("/proc/self/status").unwrap();
-        let before = resident_bytes(&file).unwrap();
-        assert!(before > 100_000, "{before} bytes");
-        let block = std::hint::black_box(vec![1u8; 64 << 20]);
-        let after = resident_bytes(&file).unwrap();
-        assert!(after >= before + (60 << 20), "{before} then {after} with {} bytes more", block.len());
+        let read = || resident_bytes(&file).unwrap();
+        assert!(read() > 100_000, "{} bytes", read());
+        // The other tests of this process take and free memory meanwhile: now and then one hides a block, never all of them.
+        let grew = |_| {
+            let before = read();
+            let block = std::hint::black_box(vec![1u8; 64 << 20]);
+            let after = read();
+            after >= before + (60 << 20) && block.len() == 64 << 20
+        };
+        assert!((0..20).any(grew), "64 MiB more never showed in {} bytes", read());
     }
 
     #[test]
