@@ -341,7 +341,6 @@ fn a_browser_shows_action_and_latency_keeps_up_and_cries_when_the_heart_stops() 
         "['frame', 'template'].every(w => document.getElementById(w + '-picture').dataset.frame > 0)",
     );
     assert_eq!((browser.text("model"), browser.text("rig")), ("small".into(), "rig7".into()));
-    // Charts are drawn less often than words.
     browser.until("the plane's name", "document.getElementById('plane-of').textContent.includes('over training')");
     // A busy machine may skip a frame now and then.
     browser.until("quality ok", "document.getElementById('quality').textContent === 'ok'");

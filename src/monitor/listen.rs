@@ -54,10 +54,14 @@ pub(super) fn listen(socket: &zmq::Socket, site: &Site, stop: &AtomicBool) -> Re
         };
         let mut state = site.state();
         let now_ns = now_ns();
+        let before = state.tally.decodes;
         if let Some(parts) = message {
             state.hear(&parts, now_ns);
         }
         state.look(now_ns);
+        if state.tally.decodes != before {
+            site.decoded.notify_waiters();
+        }
     }
     Ok(())
 }

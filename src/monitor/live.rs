@@ -6,8 +6,11 @@
 use axum::extract::ws::Message;
 use serde_json::{Value, json};
 
-use super::state::State;
+use super::state::{Matter, State};
 
+/// Numbers, charts and pictures flow so often, ns; a browser without a graphics card paints them on the processor. What a person must
+/// know is told at once.
+const UPDATE_EVERY_NS: u64 = 200_000_000;
 /// Latencies and their histogram are sent so often, ns.
 const LATENCY_EVERY_NS: u64 = 500_000_000;
 
@@ -21,10 +24,20 @@ pub(super) struct Cursor {
     plane: Option<u64>,
     pictures: [u64; 2],
     latency_due_ns: u64,
+    due_ns: u64,
+    matter: Option<Matter>,
+}
+
+impl Cursor {
+    /// Has it been long enough, or has something happened that cannot wait?
+    pub(super) fn is_due(&self, state: &State, now_ns: u64) -> bool {
+        now_ns >= self.due_ns || self.matter != Some(state.matter(now_ns))
+    }
 }
 
 /// The messages that bring a page up to date.
 pub(super) fn messages(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) -> Vec<Message> {
+    (cursor.due_ns, cursor.matter) = (now_ns + UPDATE_EVERY_NS, Some(state.matter(now_ns)));
     let mut messages = vec![Message::text(update(state, cursor, may_control, now_ns).to_string())];
     for (shown, sent) in state.pictures.iter().zip(&mut cursor.pictures) {
         match shown {

@@ -179,6 +179,9 @@ impl Rate {
     }
 }
 
+/// What a person must know at once when it changes: life, quality, action, events.
+pub(crate) type Matter = (Daemon, Option<(Quality, Option<usize>)>, u64);
+
 /// What is to be thought of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Daemon {
@@ -275,6 +278,12 @@ impl State {
     /// Silence that the daemon allows itself.
     pub(crate) fn deadline_ms(&self) -> u64 {
         self.deadline_ns / 1_000_000
+    }
+
+    /// What cannot wait for the next update.
+    pub(crate) fn matter(&self, now_ns: u64) -> Matter {
+        let decode = self.last.as_ref().map(|last| (last.decode.quality, last.decode.action_id));
+        (self.daemon(now_ns), decode, self.events.next)
     }
 
     /// Decodes per second; `None` when they do not come.

@@ -18,6 +18,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::live::{Cursor, messages};
@@ -31,8 +32,10 @@ const PAGE: &str = include_str!("page.html");
 /// Nothing from elsewhere, even if a text could smuggle it in.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// Time between two updates of a page.
-const UPDATE_EVERY: Duration = Duration::from_millis(80);
+/// How often it is looked whether a page is to be told something.
+const LOOK_EVERY: Duration = Duration::from_millis(80);
+/// Longest wait for a decode to follow with an update.
+const DECODE_WAIT_MAX: Duration = Duration::from_millis(50);
 /// A page that does not take an update for so long is left.
 const SEND_MAX: Duration = Duration::from_secs(5);
 /// Pages at once.
@@ -45,6 +48,8 @@ const ANSWER_WAIT_MS: i32 = 3000;
 /// Everything that the handlers share.
 pub(super) struct Site {
     pub(super) state: Mutex<State>,
+    /// A decode was heard.
+    pub(super) decoded: Notify,
     viewers: AtomicUsize,
     control: Option<String>,
     /// Only this machine may look: then the page is known by names of this machine only.
@@ -53,7 +58,7 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) const fn new(state: State, control: Option<String>, local: bool) -> Self {
-        Self { state: Mutex::new(state), viewers: AtomicUsize::new(0), control, local }
+        Self { state: Mutex::new(state), decoded: Notify::const_new(), viewers: AtomicUsize::new(0), control, local }
     }
 
     /// Does anybody look?
@@ -164,23 +169,28 @@ impl Drop for Viewer {
 }
 
 /// Keeps one page up to date until it goes, or takes nothing any more.
+///
+/// An update follows a decode: a browser on the rig's own machine then paints while the daemon waits for the next frame.
 async fn show(viewer: Viewer, mut socket: WebSocket) {
     let site = &viewer.0;
     let mut cursor = Cursor::default();
-    let mut due = Instant::now();
+    let mut look = Instant::now();
     loop {
-        match timeout_at(due, socket.recv()).await {
+        match timeout_at(look, socket.recv()).await {
             // A page has nothing to say here; pings are answered by the library.
-            Ok(Some(Ok(_))) => {}
+            Ok(Some(Ok(_))) => continue,
             Ok(_) => return,
-            Err(_) => {
-                due = Instant::now() + UPDATE_EVERY;
-                let fresh = messages(&site.state(), &mut cursor, site.control.is_some(), now_ns());
-                for message in fresh {
-                    if !matches!(timeout(SEND_MAX, socket.send(message)).await, Ok(Ok(()))) {
-                        return;
-                    }
-                }
+            Err(_) => look = Instant::now() + LOOK_EVERY,
+        }
+        if !cursor.is_due(&site.state(), now_ns()) {
+            continue;
+        }
+        // Where none comes, the page is told that.
+        let _ = timeout(DECODE_WAIT_MAX, site.decoded.notified()).await;
+        let fresh = messages(&site.state(), &mut cursor, site.control.is_some(), now_ns());
+        for message in fresh {
+            if !matches!(timeout(SEND_MAX, socket.send(message)).await, Ok(Ok(()))) {
+                return;
             }
         }
     }

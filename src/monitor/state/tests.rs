@@ -1,6 +1,7 @@
 //! The state under messages and times of the test's own: no socket, no clock.
 
 use super::*;
+use crate::monitor::live::{Cursor, messages};
 use serde_json::json;
 
 const MS: u64 = 1_000_000;
@@ -151,4 +152,30 @@ fn a_picture_is_packed_so_that_a_page_can_lay_floats_over_it() {
     assert_eq!((length % 4, frame.message.len()), (0, 4 + length + 12));
     let header: Value = serde_json::from_slice(&frame.message[4..4 + length]).unwrap();
     assert_eq!((&header["what"], &frame.message[4 + length..][..4]), (&"frame".into(), &1f32.to_le_bytes()[..]));
+}
+
+#[test]
+fn numbers_wait_for_the_next_update_and_what_matters_does_not() {
+    let mut state = state();
+    let mut cursor = Cursor::default();
+    let mut tell = |state: &State, ms: u64| {
+        let due = cursor.is_due(state, ms * MS);
+        if due {
+            messages(state, &mut cursor, false, ms * MS);
+        }
+        due
+    };
+    assert!(tell(&state, 0), "a page that has nothing yet");
+    state.hear(&heartbeat(), MS);
+    assert!(tell(&state, 1), "a daemon that lives");
+    state.hear(&decode(0, "ok"), 2 * MS);
+    assert!(tell(&state, 2), "the first action");
+    state.hear(&decode(1, "ok"), 35 * MS);
+    assert!(!tell(&state, 35) && !tell(&state, 201), "the same action once more");
+    assert!(tell(&state, 202), "it was long enough");
+    state.hear(&decode(2, "degraded"), 210 * MS);
+    assert!(tell(&state, 210), "another quality");
+    state.hear(&[b"noise".to_vec()], 220 * MS);
+    assert!(tell(&state, 220), "an event");
+    assert!(tell(&state, 420) && !tell(&state, 510) && tell(&state, 511), "silence, before the next update");
 }
