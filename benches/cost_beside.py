@@ -7,8 +7,9 @@ One daemon and one microscope run throughout; every other phase has a guest: a m
 reader of what a browser on another machine would get (viewer); no monitor at all but a process that computes for 16 ms five times a
 second, as a measure of what any neighbour costs (load); or a recording. The first four
 seconds of each phase are left out. The table compares all decodes of the two kinds, and the median of the p99 of the phases, which
-one stall of the machine does not move; how much of a difference is chance is told by drawing the phases anew. Needs pyzmq, numpy, target/release/haltere, for the monitor Chromium, and for recording room
-in --folder: 512 KiB a frame of 512×512 u16, deleted after each phase.
+one stall of the machine does not move; how much of a difference is chance is told by drawing the phases anew. Needs pyzmq, numpy,
+target/release/haltere, for the monitor Chromium, and for recording room in --folder: 512 KiB a frame of 512×512 u16, deleted after
+each phase.
 """
 import argparse
 import contextlib

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::state::{Matter, State};
 
-/// Numbers, charts and pictures flow so often, ns; a browser without a graphics card paints them on the processor. What a person must
-/// know is told at once.
+/// Numbers, charts and pictures flow no more often, ns; a browser without a graphics card paints them on the processor. What a person must
+/// know does not wait for it. Looks are 80 ms apart and an update follows a decode: that makes four a second.
 const UPDATE_EVERY_NS: u64 = 200_000_000;
 /// Latencies and their histogram are sent so often, ns.
 const LATENCY_EVERY_NS: u64 = 500_000_000;

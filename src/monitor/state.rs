@@ -179,7 +179,7 @@ impl Rate {
     }
 }
 
-/// What a person must know at once when it changes: life, quality, action, events.
+/// What a person must know soon when it changes: life, quality, action, events.
 pub(crate) type Matter = (Daemon, Option<(Quality, Option<usize>)>, u64);
 
 /// What is to be thought of the daemon.

@@ -32,7 +32,7 @@ const PAGE: &str = include_str!("page.html");
 /// Nothing from elsewhere, even if a text could smuggle it in.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// How often it is looked whether a page is to be told something.
+/// How often it is looked whether a page is to be told something. With the wait below this bounds how late it hears what matters.
 const LOOK_EVERY: Duration = Duration::from_millis(80);
 /// Longest wait for a decode to follow with an update.
 const DECODE_WAIT_MAX: Duration = Duration::from_millis(50);
