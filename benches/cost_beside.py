@@ -175,7 +175,8 @@ try:
     socket = zmq.Context().socket(zmq.SUB)
     socket.subscribe("decode/")
     socket.connect(decodes)
-    listen(socket, 20)
+    if not len(listen(socket, 20)):
+        raise SystemExit(f"no decode came in 20 s: does `{arguments.haltere} run --model {arguments.model}` take {arguments.movie}?")
     phases = {False: [], True: []}
     for phase in range(2 * arguments.rounds):
         # ABBA, so that a drift of the machine falls on both.
