@@ -73,33 +73,42 @@ fn a_corridor_on_a_device_decodes_what_the_cpu_decodes() {
     assert!(apart(&last(&expected), &expected[40].embedding.values) > 10.0 * EMBEDDING, "nothing moves");
 }
 
+/// Where a frame meets a device that fails: a kernel of preprocessing, and one behind the encoder's session.
+const FAILING: [&str; 2] = ["begin", "deliver"];
+
 #[test]
 fn a_device_that_fails_ends_the_run_with_its_cause() {
-    let small = Small::new();
-    let decoder = small.decoder_on(&Emulator::failing(Order::Forward, Some(30)));
-    let (ended, decodes, _, keeper) = run(decoder, 60, &Line::default());
-    let Err(failure @ Failure::Preprocess(_)) = ended else { panic!("{ended:?}") };
-    assert!(failure.to_string().contains("emulated device: running the kernels: it was told to fail"), "{failure}");
-    assert_eq!(decodes.len(), 30);
-    assert_eq!(keeper.0.lock().unwrap().finished, [Some("compute")], "the fail-safe was not told");
+    for kernel in FAILING {
+        let small = Small::new();
+        let decoder = small.decoder_on(&Emulator::failing(Order::Forward, kernel, 30));
+        let (ended, decodes, _, keeper) = run(decoder, 60, &Line::default());
+        let failure = ended.expect_err(kernel);
+        assert_eq!(matches!(failure, Failure::Preprocess(_)), kernel == "begin", "{failure:?}");
+        assert!(failure.to_string().contains("emulated device: running the kernels: it was told to fail"), "{failure}");
+        assert_eq!(decodes.len(), 30, "{kernel}");
+        assert_eq!(keeper.0.lock().unwrap().finished, [Some("compute")], "the fail-safe was not told");
+    }
 }
 
 #[test]
 fn the_cpu_takes_over_from_a_device_that_fails_where_that_is_wanted_and_warms_up_anew() {
-    let small = Small::new();
-    let decoder = small.decoder_on(&Emulator::failing(Order::Forward, Some(40)));
-    let on_cpu = small.decoder();
-    let line = Line::default();
-    let standby = Standby { preprocess: on_cpu.preprocess, encoder: on_cpu.encoder };
-    assert!(line.standby.push(Box::new(standby)).is_ok());
-    let (ended, decodes, events, _) = run(decoder, 100, &line);
-    ended.unwrap();
-    assert!(events.contains(&Event::DeviceFault { frame: 40 }), "{events:?}");
-    let quality = |number: u64| decodes.iter().find(|d| d.frame.number == number).map(|d| d.quality);
-    assert_eq!((quality(39), quality(40)), (Some(Quality::Ok), None), "the frame that failed has no decode");
-    assert_eq!((quality(41), quality(99)), (Some(Quality::Warmup), Some(Quality::Ok)));
-    let again = events.iter().filter(|event| matches!(event, Event::Ready { .. })).count();
-    assert_eq!(again, 2, "ready once more after the warm-up: {events:?}");
+    for kernel in FAILING {
+        let small = Small::new();
+        let decoder = small.decoder_on(&Emulator::failing(Order::Forward, kernel, 40));
+        let on_cpu = small.decoder();
+        let line = Line::default();
+        let standby = Standby { preprocess: on_cpu.preprocess, encoder: on_cpu.encoder };
+        assert!(line.standby.push(Box::new(standby)).is_ok());
+        let (ended, decodes, events, _) = run(decoder, 100, &line);
+        ended.unwrap();
+        assert!(events.contains(&Event::DeviceFault { frame: 40 }), "{kernel}: {events:?}");
+        let quality = |number: u64| decodes.iter().find(|d| d.frame.number == number).map(|d| d.quality);
+        let after = (quality(39), quality(40));
+        assert_eq!(after, (Some(Quality::Ok), None), "{kernel}: the frame that failed has no decode");
+        assert_eq!((quality(41), quality(99)), (Some(Quality::Warmup), Some(Quality::Ok)), "{kernel}");
+        let again = events.iter().filter(|event| matches!(event, Event::Ready { .. })).count();
+        assert_eq!(again, 2, "{kernel}: ready once more after the warm-up: {events:?}");
+    }
 }
 
 fn windowed(folder: &std::path::Path, kind: Kind) -> Model {

@@ -3,8 +3,7 @@
 //! Why it exists: it is the [`Machine`] of a rig. What it must never do: panic because a library is missing (`cudarc` does, so the
 //! library is looked for before), or allocate once its programs are made.
 //!
-//! Compiled on machines without a GPU and not yet run on one; what it runs, and in which order, is what the emulator of the
-//! tests has run.
+//! Not yet run on a GPU. The tests run it with a driver that is the CPU behind it (`tests/driver.rs`), stricter than any device.
 
 #![allow(unsafe_code)]
 
@@ -186,10 +185,39 @@ impl Held {
     }
 }
 
-/// A captured and instantiated graph.
-struct Graph {
+/// A captured graph.
+struct Captured {
     held: Arc<Held>,
     graph: sys::CUgraph,
+}
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        if self.held.bind("dropping a program").is_ok() {
+            // SAFETY: made by `Gpu::program`, destroyed once.
+            let _ = unsafe { result::graph::destroy(self.graph) };
+        }
+    }
+}
+
+impl Captured {
+    fn instantiate(self) -> Result<Graph, Fault> {
+        let doing = "capturing the kernels";
+        let flags = sys::CUgraphInstantiate_flags(0);
+        // SAFETY: the graph is alive.
+        let executable = unsafe { result::graph::instantiate(self.graph, flags) };
+        let executable = executable.map_err(|e| self.held.fault(doing, e))?;
+        let graph = Graph { captured: self, executable };
+        let held = &graph.captured.held;
+        // SAFETY: graph and stream are alive. Uploading now spares the first frame.
+        unsafe { result::graph::upload(executable, held.raw()) }.map_err(|e| held.fault(doing, e))?;
+        Ok(graph)
+    }
+}
+
+/// An instantiated graph, and what it was made of.
+struct Graph {
+    captured: Captured,
     executable: sys::CUgraphExec,
 }
 
@@ -198,22 +226,19 @@ unsafe impl Send for Graph {}
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        if self.held.bind("dropping a program").is_ok() {
-            // SAFETY: both were made by `Gpu::program` and are destroyed once; a graph that still runs is destroyed when it ended.
-            unsafe {
-                let _ = result::graph::exec_destroy(self.executable);
-                let _ = result::graph::destroy(self.graph);
-            }
+        if self.captured.held.bind("dropping a program").is_ok() {
+            // SAFETY: made by `Captured::instantiate`, destroyed once; one that still runs is destroyed when it ended.
+            let _ = unsafe { result::graph::exec_destroy(self.executable) };
         }
     }
 }
 
 impl Program for Graph {
     fn launch(&self) -> Result<(), Fault> {
-        self.held.bind("running the kernels")?;
+        let (held, doing) = (&self.captured.held, "running the kernels");
+        held.bind(doing)?;
         // SAFETY: graph and stream are alive, and belong to the same context.
-        unsafe { result::graph::launch(self.executable, self.held.raw()) }
-            .map_err(|e| self.held.fault("running the kernels", e))
+        unsafe { result::graph::launch(self.executable, held.raw()) }.map_err(|e| held.fault(doing, e))
     }
 }
 
@@ -225,11 +250,17 @@ impl Machine for Gpu {
     fn allocate(&self, bytes: usize) -> Result<u64, Fault> {
         let doing = "taking memory";
         self.0.bind(doing)?;
-        // SAFETY: the context is bound; the memory is cleared before anybody sees it.
-        unsafe {
-            let address = result::malloc_sync(bytes).map_err(|e| self.0.fault(doing, e))?;
-            result::memset_d8_sync(address, 0, bytes).map_err(|e| self.0.fault(doing, e))?;
-            Ok(address)
+        // SAFETY: the context is bound.
+        let address = unsafe { result::malloc_sync(bytes) }.map_err(|e| self.0.fault(doing, e))?;
+        // On our stream: a memset without one may still be going on when it returns, and our stream does not wait for it.
+        // SAFETY: the memory was just taken, and nobody else knows of it.
+        let cleared = unsafe { result::memset_d8_async(address, 0, bytes, self.0.raw()) };
+        match cleared.map_err(|e| self.0.fault(doing, e)).and_then(|()| self.0.wait(doing)) {
+            Ok(()) => Ok(address),
+            Err(fault) => {
+                self.free(address);
+                Err(fault)
+            }
         }
     }
 
@@ -284,23 +315,10 @@ impl Machine for Gpu {
         unsafe { result::stream::begin_capture(held.raw(), mode) }.map_err(|e| held.fault(doing, e))?;
         let recorded = held.record(launches, &functions, argument);
         // SAFETY: as above; ended even if a launch failed, else the stream stays in capture.
-        let graph = unsafe { result::stream::end_capture(held.raw()) };
+        let captured = unsafe { result::stream::end_capture(held.raw()) };
+        let captured = captured.map_err(|e| held.fault(doing, e)).map(|graph| Captured { held: held.clone(), graph });
         recorded?;
-        let graph = graph.map_err(|e| held.fault(doing, e))?;
-        // SAFETY: the graph was just made.
-        match unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)) } {
-            Ok(executable) => {
-                let program = Graph { held: held.clone(), graph, executable };
-                // SAFETY: graph and stream are alive. Uploading now spares the first frame.
-                unsafe { result::graph::upload(executable, held.raw()) }.map_err(|e| held.fault(doing, e))?;
-                Ok(Box::new(program))
-            }
-            Err(error) => {
-                // SAFETY: made above, destroyed once.
-                let _ = unsafe { result::graph::destroy(graph) };
-                Err(held.fault(doing, error))
-            }
-        }
+        Ok(Box::new(captured?.instantiate()?))
     }
 
     fn run(&self, frame: &[u8], to: u64, program: &dyn Program) -> Result<(), Fault> {

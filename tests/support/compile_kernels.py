@@ -1,9 +1,12 @@
 """Compiles a CUDA file with NVRTC (the PyPI package nvidia-cuda-nvrtc) on a machine that need not have a GPU.
 
 compile_kernels.py FILE ptx:compute_75 cubin:sm_80 ...   compiles for each target; the last PTX is written to standard output.
+
+A warning is an error, and so is a kernel whose registers do not suffice: it would go through memory for them ("spill").
 """
 import ctypes
 import pathlib
+import re
 import sys
 
 OPTIONS = ["--fmad=false", "--std=c++17"]
@@ -23,14 +26,20 @@ def compiled(nvrtc, source, name, kind, target):
     program = ctypes.c_void_p()
     check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, name, 0, None, None))
     options = [f"--gpu-architecture={target}"] + OPTIONS
+    if kind == "cubin":
+        options.append("--ptxas-options=-v")
     texts = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
     status = nvrtc.nvrtcCompileProgram(program, len(options), texts)
-    log = content(nvrtc, program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog).rstrip(b"\0").decode().strip()
-    if log:
-        print(f"{target}: {log}", file=sys.stderr)
+    log = content(nvrtc, program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog).replace(b"\0", b"").decode()
+    words = "\n".join(line for line in log.splitlines() if line.strip() and not line.startswith("ptxas "))
+    if words:
+        print(f"{target}: {words}", file=sys.stderr)
     check(nvrtc, status)
-    if log:
+    if words:
         sys.exit(f"{target}: a warning is an error here")
+    spills = re.findall(r"(\d+) bytes spill stores", log)
+    if kind == "cubin" and (not spills or any(map(int, spills))):
+        sys.exit(f"{target}: registers do not suffice, or the compiler does not say so:\n{log}")
     if kind == "ptx":
         return content(nvrtc, program, nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX).rstrip(b"\0")
     return content(nvrtc, program, nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)

@@ -32,9 +32,14 @@ pub struct Emulator {
     emulate: Emulate,
     order: Order,
     memory: Arc<Mutex<Memory>>,
-    /// Programs run until now, and the one that fails.
-    runs: AtomicUsize,
-    fails_at: Option<usize>,
+    failure: Arc<Failure>,
+}
+
+/// Programs with this kernel fail from the `at`th launch on, counted from 0.
+struct Failure {
+    kernel: &'static str,
+    at: usize,
+    launches: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -68,19 +73,20 @@ impl Memory {
 
 impl Emulator {
     pub fn open(order: Order) -> Arc<dyn Machine> {
-        Self::failing(order, None)
+        Self::failing(order, "none", usize::MAX)
     }
 
-    /// An emulator whose `fails_at`th program, counted from 0, is a fault, and everything after it.
-    pub fn failing(order: Order, fails_at: Option<usize>) -> Arc<dyn Machine> {
+    /// An emulator whose `at`th program with this kernel, counted from 0, is a fault, and every one after it.
+    pub fn failing(order: Order, kernel: &'static str, at: usize) -> Arc<dyn Machine> {
         static LIBRARY: OnceLock<libloading::Library> = OnceLock::new();
         let library = LIBRARY.get_or_init(|| {
             // SAFETY: the library was just built from our own source; it has no initialisers.
-            unsafe { libloading::Library::new(compile()) }.expect("the emulator loads")
+            unsafe { libloading::Library::new(compile("emulator.cpp", "emulator.so")) }.expect("the emulator loads")
         });
         // SAFETY: the symbol has this type (emulator.cpp), and the library is never unloaded.
         let emulate = *unsafe { library.get::<Emulate>(b"emulate\0") }.expect("the emulator's entry");
-        Arc::new(Self { emulate, order, memory: Arc::default(), runs: AtomicUsize::new(0), fails_at })
+        let failure = Arc::new(Failure { kernel, at, launches: AtomicUsize::new(0) });
+        Arc::new(Self { emulate, order, memory: Arc::default(), failure })
     }
 
     fn fault(doing: &'static str, cause: impl Into<String>) -> Fault {
@@ -88,27 +94,30 @@ impl Emulator {
     }
 }
 
-/// Builds the emulator with the C++ compiler that ZeroMQ needs as well.
-fn compile() -> PathBuf {
+/// Builds a source file of this folder, with the C++ compiler that ZeroMQ needs as well, into a library of this name.
+pub fn compile(source: &str, library: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulator-{}.so", std::process::id()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulator-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
     let built = Command::new(&compiler)
         .args(["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-I"])
         .arg(root.join("tests/support"))
-        .arg(root.join("tests/support/emulator.cpp"))
+        .arg(root.join("tests/support").join(source))
+        .arg(format!("-Wl,-soname,{library}"))
         .arg("-o")
-        .arg(&library)
+        .arg(folder.join(library))
         .output()
         .unwrap_or_else(|error| panic!("{compiler}: {error}"));
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    library
+    folder.join(library)
 }
 
 struct Emulated {
     emulate: Emulate,
     order: Order,
     memory: Arc<Mutex<Memory>>,
+    failure: Arc<Failure>,
     launches: Vec<(CString, Launch)>,
     /// Eight bytes each, so that it is aligned as its struct is.
     argument: Vec<u64>,
@@ -117,6 +126,11 @@ struct Emulated {
 
 impl Program for Emulated {
     fn launch(&self) -> Result<(), Fault> {
+        let Failure { kernel, at, launches } = &*self.failure;
+        let concerned = self.launches.iter().any(|(_, launch)| launch.kernel == *kernel);
+        if concerned && launches.fetch_add(1, Ordering::Relaxed) >= *at {
+            return Err(Emulator::fault("running the kernels", "it was told to fail here"));
+        }
         for (name, launch) in &self.launches {
             // SAFETY: the argument was made for this kernel by haltere, which is what is being tested: a wrong address in it ends
             // the test. It outlives the call.
@@ -186,6 +200,7 @@ impl Machine for Emulator {
             emulate: self.emulate,
             order: self.order,
             memory: self.memory.clone(),
+            failure: self.failure.clone(),
             launches: named.collect(),
             argument: copy,
             bytes: argument.len(),
@@ -193,10 +208,6 @@ impl Machine for Emulator {
     }
 
     fn run(&self, frame: &[u8], to: u64, program: &dyn Program) -> Result<(), Fault> {
-        let run = self.runs.fetch_add(1, Ordering::Relaxed);
-        if self.fails_at.is_some_and(|at| run >= at) {
-            return Err(Self::fault("running the kernels", "it was told to fail here"));
-        }
         self.upload(to, frame)?;
         program.launch()
     }
