@@ -58,7 +58,21 @@ fn gpu_lines() -> Vec<Line> {
     Vec::new()
 }
 
-/// Driver and clocks.
+/// NVIDIA's libraries that this process has loaded, with the versions in the names of their files, from its `maps` (proc(5)).
+#[cfg(feature = "cuda")]
+fn libraries(maps: &str) -> String {
+    const NAMES: [&str; 7] =
+        ["libcuda.so", "libcudart.so", "libcublas.so", "libcufft.so", "libcurand.so", "libnvrtc.so", "libcudnn.so"];
+    let loaded: std::collections::BTreeSet<&str> =
+        maps.lines().filter_map(|line| Some(&line[line.find('/')?..])).collect();
+    let of_interest = |path: &&str| {
+        let file = path.rsplit('/').next().unwrap_or_default();
+        NAMES.iter().any(|name| file.starts_with(name))
+    };
+    loaded.into_iter().filter(of_interest).collect::<Vec<_>>().join(", ")
+}
+
+/// Driver, libraries and clocks.
 #[cfg(feature = "cuda")]
 fn gpu_lines() -> Vec<Line> {
     let mut lines = Vec::new();
@@ -67,6 +81,8 @@ fn gpu_lines() -> Vec<Line> {
         let module = kernel.lines().next().map(|line| format!("; {}", line.trim())).unwrap_or_default();
         lines.push(Line::good("driver", format!("CUDA {}.{}{module}", version / 1000, version % 1000 / 10)));
     }
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    lines.push(Line::good("GPU libraries", libraries(&maps)));
     // The driver's library for clocks belongs to nvidia-smi, which is installed with it.
     const QUERY: &str = "--query-gpu=index,name,clocks.sm,clocks.max.sm,power.draw,persistence_mode";
     let asked = std::process::Command::new("nvidia-smi").args([QUERY, "--format=csv,noheader"]).output();
@@ -82,4 +98,18 @@ fn gpu_lines() -> Vec<Line> {
         ),
     });
     lines
+}
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    #[test]
+    fn the_libraries_of_the_gpu_are_named_once_each_with_their_versions() {
+        let maps = "7f00-7f01 r--p 00000000 fe:00 11  /usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05\n\
+                    7f01-7f02 r-xp 00001000 fe:00 11  /usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05\n\
+                    7f02-7f03 rw-p 00000000 00:00 0 \n\
+                    7f03-7f04 r--p 00000000 fe:00 12  /rig with space/libcudnn.so.9.13.0\n\
+                    7f04-7f05 r--p 00000000 fe:00 13  /usr/lib/libc.so.6\n";
+        let expected = "/rig with space/libcudnn.so.9.13.0, /usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05";
+        assert_eq!(super::libraries(maps), expected);
+    }
 }
