@@ -355,7 +355,7 @@ fn a_browser_shows_action_and_latency_keeps_up_and_cries_when_the_heart_stops() 
         (0..5).all(|chart| now[chart] != drawn[chart]).then_some(())
     });
     if let Some(path) = std::env::var_os("HALTERE_SCREENSHOT") {
-        std::fs::write(path, browser.screenshot()).unwrap();
+        browser.screenshot(path.as_ref());
     }
     browser.evaluate("document.getElementById('text').value = 'odour'; document.getElementById('mark').click()");
     browser.until("an answer of the daemon", "!['', '…'].includes(document.getElementById('answer').textContent)");

@@ -5,10 +5,11 @@
 #![allow(dead_code, reason = "every test binary uses its part")]
 #![allow(clippy::unwrap_used)]
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -182,7 +183,7 @@ pub fn chromium() -> Option<PathBuf> {
 
 impl Browser {
     /// Opens `url` in a window of 1920×1080.
-    pub fn open(chromium: &std::path::Path, url: &str) -> Self {
+    pub fn open(chromium: &Path, url: &str) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new(chromium);
         command.args([
@@ -255,10 +256,15 @@ impl Browser {
         }
     }
 
-    /// A picture of the page, PNG in base 64.
-    pub fn screenshot(&mut self) -> String {
+    /// Writes a picture of the page, PNG.
+    pub fn screenshot(&mut self, path: &Path) {
         let said = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
-        said["data"].as_str().unwrap().to_owned()
+        let mut decoder = Command::new("base64");
+        decoder.arg("--decode").stdin(Stdio::piped()).stdout(File::create(path).unwrap());
+        let mut decoder = decoder.spawn().unwrap();
+        // Dropped at the end of the statement, which is the end of the input.
+        decoder.stdin.take().unwrap().write_all(said["data"].as_str().unwrap().as_bytes()).unwrap();
+        assert!(decoder.wait().unwrap().success());
     }
 
     /// Ends the browser.
