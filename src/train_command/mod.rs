@@ -135,33 +135,13 @@ fn device(asked: TrainDevice) -> anyhow::Result<Device> {
     }
 }
 
-/// The first NVIDIA GPU, after a look at what burn would panic without.
+/// The first NVIDIA GPU. burn compiles its kernels by itself: a driver is all it needs, and without one it panics.
 ///
 /// # Errors
 /// What is missing, and what to do.
 #[cfg(feature = "train-cuda")]
 pub fn cuda() -> anyhow::Result<Device> {
-    use crate::cuda::{Fault, find};
-    use crate::preprocess::BuildError;
-    let missing = |doing, cause: &str| {
-        BuildError::from(Fault { device: "CUDA device 0".to_owned(), doing, cause: cause.to_owned() })
-    };
-    find().map_err(BuildError::from)?;
-    // SAFETY: loads NVIDIA's runtime compiler, whose initialisers have no requirements.
-    #[allow(unsafe_code)]
-    let compiler = unsafe { cudarc::nvrtc::sys::is_culib_present() };
-    if !compiler {
-        let cause =
-            "libnvrtc is not there: install the CUDA toolkit, or put `.runtime-gpu/` of `make gpu` on LD_LIBRARY_PATH";
-        return Err(missing("loading the runtime compiler", cause).into());
-    }
-    let mut toolkits =
-        std::env::var("CUDA_PATH").into_iter().chain(["/usr/local/cuda", "/opt/cuda"].map(str::to_owned));
-    if !toolkits.any(|folder| Path::new(&folder).join("include/cuda_fp16.h").is_file()) {
-        let cause = "there is no include/cuda_fp16.h in $CUDA_PATH, /usr/local/cuda or /opt/cuda: install the CUDA toolkit, or set \
-                     CUDA_PATH";
-        return Err(missing("looking for CUDA's headers", cause).into());
-    }
+    crate::cuda::find().map_err(crate::preprocess::BuildError::from)?;
     Ok(Device::cuda(0))
 }
 
