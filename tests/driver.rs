@@ -44,7 +44,7 @@ fn every_case_of_the_conformance_suite_is_that_of_the_cpu_whenever_the_device_do
 }
 
 #[test]
-fn a_steady_frame_is_one_copy_one_launch_and_one_wait() {
+fn preprocessing_asks_the_driver_for_one_copy_one_launch_and_one_wait_a_frame() {
     let driver = Driver::take(Timing::Late);
     let case = case("two channels, the second first");
     let machine = cuda::open(0).unwrap();
@@ -112,15 +112,15 @@ fn a_kernel_that_is_not_there_is_named_and_leaves_the_stream_usable() {
     assert_eq!(driver.held(), 0);
 }
 
-/// Runs a case on a device that fails there; the number of frames until then, and what was said.
-fn failing(driver: &Driver, name: &str, after: i32) -> (usize, PreprocessError) {
+/// Runs a case on a device whose function `name` fails from frame 5 on; the frame that met it, and what was said.
+fn failing(driver: &Driver, name: &str) -> (usize, PreprocessError) {
     let machine = cuda::open(0).unwrap();
     let case = case("uint16");
     let mut preprocess = on(&machine, &case);
     for (at, step) in case.steps.iter().enumerate() {
         let Step::Frame(frame) = step else { continue };
         if at == 5 {
-            driver.fail(name, after, LAUNCH_FAILED, true);
+            driver.fail(name, 0, LAUNCH_FAILED, true);
         }
         if let Err(error) = apply(&mut *preprocess, frame, case.input.pixels()) {
             preprocess.request(Request::Reset);
@@ -140,7 +140,7 @@ fn a_kernel_that_fails_ends_the_corridor_with_the_drivers_words_wherever_it_is_m
         ("cuStreamSynchronize", "running the kernels"),
     ] {
         let driver = Driver::take(Timing::Late);
-        let (frame, error) = failing(&driver, name, 0);
+        let (frame, error) = failing(&driver, name);
         assert!(frame == 5 && !error.is_survivable(), "frame {frame}: {error}");
         let words = format!("{doing}: unspecified launch failure (CUDA_ERROR_LAUNCH_FAILED)");
         assert!(error.to_string().ends_with(&words), "{name}: {error}");

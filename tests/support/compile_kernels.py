@@ -31,7 +31,9 @@ def compiled(nvrtc, source, name, kind, target):
     texts = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
     status = nvrtc.nvrtcCompileProgram(program, len(options), texts)
     log = content(nvrtc, program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog).replace(b"\0", b"").decode()
-    words = "\n".join(line for line in log.splitlines() if line.strip() and not line.startswith("ptxas "))
+    # What `-v` adds is no warning; a warning of the assembler is one ("ptxas warning : …").
+    told = re.compile(r"ptxas (info\b|\s*\.)")
+    words = "\n".join(line for line in log.splitlines() if line.strip() and not told.match(line))
     if words:
         print(f"{target}: {words}", file=sys.stderr)
     check(nvrtc, status)
