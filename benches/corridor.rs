@@ -11,18 +11,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use haltere::bench::client::Mode;
-use haltere::bench::corridor::measure;
-use haltere::bench::movie::Movie;
+use haltere::cli::bench::client::Mode;
+use haltere::cli::bench::corridor::measure;
+use haltere::cli::bench::movie::Movie;
+use haltere::cli::model::{InitArguments, init};
 use haltere::config::{self, Config, Overload, Wait};
+use haltere::corridor;
+use haltere::corridor::{Corridor, Line, no_realtime};
 use haltere::decoder::Decoder;
 use haltere::frame::{Decode, Frame, FrameInfo, PixelType, Shape};
 use haltere::model::Kind;
-use haltere::model_command::{InitArguments, init};
-use haltere::pipeline::{self, Corridor, Line, no_realtime};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
-use haltere::stats::now_ns;
+use haltere::sys::stats::now_ns;
 
 const SIDE_PX: usize = 512;
 /// Frames until nothing is learnt any more: template with its rounds, moving average, statistics, window.
@@ -82,7 +83,7 @@ impl Sink for Clock {
 fn in_process(config: &Config, movie: &Arc<Vec<Vec<u16>>>, frames: u64) -> Duration {
     let decoder = Decoder::open(config).unwrap();
     let times = Arc::new(Times::default());
-    let settings = pipeline::Settings {
+    let settings = corridor::Settings {
         lane: config::Lane { depth_frames: 4, overload: Overload::Wait },
         realtime: no_realtime(Wait::Park),
         ..decoder.settings(config)
@@ -95,7 +96,7 @@ fn in_process(config: &Config, movie: &Arc<Vec<Vec<u16>>>, frames: u64) -> Durat
         settings,
         line: Line::default(),
     };
-    pipeline::run(corridor, || {}).unwrap();
+    corridor::run(corridor, || {}).unwrap();
     assert_eq!(times.decoded.load(Relaxed), WARM_FRAMES + frames, "every frame is decoded");
     Duration::from_nanos(times.last_ns.load(Relaxed) - times.warm_ns.load(Relaxed))
 }

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use criterion::{Criterion, criterion_group, criterion_main};
+use haltere::cli::model::{AdoptArguments, adopt};
 use haltere::encode::Encoder;
 use haltere::frame::{Shape, Tensor};
+use haltere::model::parameters::Parameters;
 use haltere::model::{Kind, Model, Provenance};
-use haltere::model_command::{AdoptArguments, adopt};
-use haltere::preprocess::parameters::Parameters;
 use haltere::train::export::{Details, seeded_frames, write};
 use haltere::train::{Network, NetworkSpec};
 

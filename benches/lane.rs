@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use haltere::corridor::lane::{Bells, Received, WhenFull, lane};
 use haltere::frame::Frame;
-use haltere::lane::{Bells, Received, WhenFull, lane};
 
 const FRAME_BYTES: usize = 512 * 512 * 2;
 const DEPTH_FRAMES: usize = 4;

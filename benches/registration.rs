@@ -6,7 +6,7 @@ mod scene;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use haltere::preprocess::parameters::{Piecewise, Registration};
+use haltere::model::parameters::{Piecewise, Registration};
 use haltere::preprocess::piecewise::PiecewiseRegistrar;
 use haltere::preprocess::registration::Registrar;
 use scene::{Random, Scene, motion};

@@ -3,10 +3,10 @@
 //! Why it exists: `run`, `embed` and `bench` must open a model in one way. What it must never do: open a socket.
 
 use crate::config::{Compute, Config, Device, OnDeviceFault};
+use crate::corridor::{DriftSettings, PreviewSettings, Settings, Standby};
 use crate::encode::{EncodeError, Encoder, Place};
 use crate::frame::FIRST_GENERATION;
 use crate::model::{Manifest, Model};
-use crate::pipeline::{DriftSettings, PreviewSettings, Settings, Standby};
 use crate::preprocess::{self, Chosen, Preprocess};
 use crate::publish::zmq::ModelTag;
 

@@ -2,8 +2,8 @@
 
 use clap::Parser;
 use haltere::cli::Cli;
-use haltere::commands;
-use haltere::exit::ExitCode;
+use haltere::cli::commands;
+use haltere::sys::exit::ExitCode;
 
 /// Training takes and gives back megabytes in every step; this allocator keeps them.
 #[cfg(feature = "train")]

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use haltere::config::{Attach, Config, Pattern, Source as Settings, Wait};
-use haltere::event::Reason;
 use haltere::frame::Frame;
+use haltere::frame::event::Reason;
 use haltere::source::{Next, Source, ZmqSource};
 
 const FRAME_BYTES_MAX: usize = 4096;

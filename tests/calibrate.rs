@@ -12,20 +12,21 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use haltere::calibrate::{CalibrateArguments, CalibrateReport, calibrate};
-use haltere::check::{Level, check};
+use haltere::cli::check::{Level, check};
 use haltere::config::Config;
+use haltere::corridor;
+use haltere::corridor::Line;
 use haltere::decoder::Decoder;
 use haltere::encode::Encoder;
-use haltere::exit::ExitCode;
+use haltere::evaluate::fit_novelty;
 use haltere::frame::Quality;
+use haltere::model::head::{raw_only, shift_raw};
+use haltere::model::onnx_read::OnnxFile;
 use haltere::model::{InputOrigin, Manifest, Model, sha256_of};
-use haltere::pipeline::{self, Line};
 use haltere::source::{RecordingSpec, open_recording};
-use haltere::train::evaluate::fit_novelty;
-use haltere::train::head::{raw_only, shift_raw};
-use haltere::train::learnt::{Learnt, LearntNovelty};
-use haltere::train::onnx_read::OnnxFile;
+use haltere::sys::exit::ExitCode;
+use haltere::train::calibrate::to_animal::{CalibrateArguments, CalibrateReport, calibrate};
+use haltere::train::export::head::{Learnt, LearntNovelty};
 use support::{HALTERE, Keeper, RAW, Small};
 
 const LABELS: [&str; 2] = ["rest", "walk"];
@@ -38,7 +39,7 @@ type Seen = (u64, Vec<f32>, Option<usize>);
 fn embeddings(decoder: Decoder, frames: u64) -> Vec<Seen> {
     let (keeper, line) = (Keeper::default(), Line::default());
     let sinks = vec![Box::new(keeper.clone()) as _];
-    pipeline::run(support::corridor(decoder, support::recording(frames), sinks, &line), || {}).unwrap();
+    corridor::run(support::corridor(decoder, support::recording(frames), sinks, &line), || {}).unwrap();
     let kept = keeper.0.lock().unwrap();
     let good = kept.decodes.iter().filter(|d| d.quality == Quality::Ok);
     good.map(|d| (d.frame.number, d.embedding.values.clone(), d.action)).collect()

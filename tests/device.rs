@@ -17,16 +17,17 @@ use std::sync::Arc;
 use burn::tensor::Device as BurnDevice;
 use emulator::{Emulator, Order};
 use haltere::config::Device;
+use haltere::corridor;
+use haltere::corridor::{Corridor, Failure, Line, Standby};
 use haltere::cuda::{Fault, Launch, Machine, Program};
 use haltere::decoder::Decoder;
 use haltere::encode::{EncodeError, Encoder, Place};
-use haltere::event::Event;
+use haltere::frame::event::Event;
 use haltere::frame::{Decode, Embedding, Quality, Shape, Tensor};
+use haltere::model::parameters::Parameters;
 use haltere::model::{Kind, Model, Provenance};
-use haltere::pipeline::{self, Corridor, Failure, Line, Standby};
-use haltere::preprocess::parameters::Parameters;
+use haltere::train::export::head::Learnt;
 use haltere::train::export::{Details, write_learnt};
-use haltere::train::learnt::Learnt;
 use haltere::train::{Network, NetworkSpec};
 use support::{Keeper, Small};
 
@@ -37,8 +38,8 @@ const EMBEDDING: f32 = 1e-3;
 fn run(decoder: Decoder, frames: u64, line: &Line) -> (Result<(), Failure>, Vec<Decode>, Vec<Event>, Keeper) {
     let keeper = Keeper::default();
     let corridor = support::corridor(decoder, support::recording(frames), vec![Box::new(keeper.clone())], line);
-    let settings = pipeline::Settings { pulse: Some(std::time::Duration::from_millis(1)), ..corridor.settings };
-    let ended = pipeline::run(Corridor { settings, ..corridor }, || {});
+    let settings = corridor::Settings { pulse: Some(std::time::Duration::from_millis(1)), ..corridor.settings };
+    let ended = corridor::run(Corridor { settings, ..corridor }, || {});
     let (decodes, events) = {
         let kept = keeper.0.lock().unwrap();
         (kept.decodes.clone(), kept.events.clone())

@@ -13,9 +13,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use haltere::config::{Overload, Wait};
-use haltere::event::Event;
+use haltere::corridor;
+use haltere::corridor::{Corridor, Line};
 use haltere::frame::Quality;
-use haltere::pipeline::{self, Corridor, Line};
+use haltere::frame::event::Event;
 use haltere::preprocess::Request;
 use support::{GIVE_UP_S, Keeper, Kept, Scripted, Small, Step};
 
@@ -25,7 +26,7 @@ fn run(small: &Small, frames: u64, depth_frames: usize, wait: Wait) -> (Kept, Li
     let settings = support::settings(&decoder, Overload::Wait, depth_frames, wait);
     let sinks = vec![Box::new(keeper.clone()) as _];
     let corridor = Corridor { settings, ..support::corridor(decoder, support::recording(frames), sinks, &line) };
-    pipeline::run(corridor, || {}).unwrap();
+    corridor::run(corridor, || {}).unwrap();
     (Arc::into_inner(keeper.0).unwrap().into_inner().unwrap(), line)
 }
 
@@ -77,7 +78,7 @@ fn a_new_animal_is_judged_anew() {
     });
     let keeper = Keeper::default();
     let corridor = support::corridor(small.decoder(), Box::new(source), vec![Box::new(keeper.clone())], &line);
-    pipeline::run(corridor, || {}).unwrap();
+    corridor::run(corridor, || {}).unwrap();
     let kept = keeper.0.lock().unwrap();
     let told: Vec<u64> = drifts(&kept)
         .iter()

@@ -9,13 +9,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use burn::tensor::Device;
+use haltere::dataset::trials::NoveltyReference;
 use haltere::encode::Encoder;
 use haltere::frame::{Shape, Tensor};
+use haltere::model::parameters::Parameters;
 use haltere::model::{Kind, Model, Provenance};
-use haltere::preprocess::parameters::Parameters;
-use haltere::train::data::NoveltyReference;
+use haltere::train::export::head::{Learnt, LearntNovelty};
 use haltere::train::export::{Details, seeded_frames, write_learnt};
-use haltere::train::learnt::{Learnt, LearntNovelty};
 use haltere::train::{Network, NetworkSpec};
 
 struct Counting;

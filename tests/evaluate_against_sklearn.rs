@@ -8,9 +8,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use haltere::train::evaluate::probe::softmax;
-use haltere::train::evaluate::reference_losses::{coral, info_nce, mmd2};
-use haltere::train::evaluate::{ClassWeight, Confusion, Probe, ProbeOptions};
+use haltere::evaluate::probe::softmax;
+use haltere::evaluate::reference_losses::{coral, info_nce, mmd2};
+use haltere::evaluate::{ClassWeight, Confusion, Probe, ProbeOptions};
 use ndarray::{Array1, Array2};
 use ndarray_npy::write_npy;
 use rand::{RngExt, SeedableRng};

@@ -107,7 +107,7 @@ fn a_narrow_permission_is_narrow_and_a_foreign_module_is_refused() {
         ("frame", "event::Event", false),
         ("frame", "frame::Shape", true),
         ("config", "framework::X", false),
-        ("check", "pipeline::run", true),
+        ("check", "corridor::run", true),
         ("encode", "check::check", false),
     ] {
         assert_eq!(allowed(module, path), expected, "{module} → {path}");

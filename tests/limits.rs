@@ -9,12 +9,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use haltere::config::Config;
-use haltere::control::{Control, ask};
-use haltere::event::{Event, Reason};
+use haltere::corridor::Line;
+use haltere::corridor::supervisor::control::{Control, ask};
 use haltere::frame::Shape;
+use haltere::frame::event::{Event, Reason};
+use haltere::model::parameters::{Baseline, LinePhase, Normalise, Parameters, Piecewise, Registration};
 use haltere::model::{Calibration, Drift, FORMAT, InputOrigin, Kind, Manifest, Novelty, Provenance};
-use haltere::pipeline::Line;
-use haltere::preprocess::parameters::{Baseline, LinePhase, Normalise, Parameters, Piecewise, Registration};
 use haltere::preprocess::{self, Request};
 use haltere::source::raw::RawLayout;
 use haltere::wire::frame_header::{HeaderError, Message, parse, parse_message};
@@ -425,7 +425,7 @@ fn queues_hold_what_they_say_and_refuse_or_forget_the_rest() {
 fn a_request_over_the_control_socket_has_a_size_and_a_longer_one_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("ipc://{}/control", folder.path().display());
-    let no_model = std::sync::Arc::new(|_: &Path| Err(haltere::swap::SwapError::UnderWay));
+    let no_model = std::sync::Arc::new(|_: &Path| Err(haltere::corridor::supervisor::load_model::SwapError::UnderWay));
     let mut control = Control::bind(&endpoint, no_model).unwrap();
     let line = Line::default();
     let (until, ends) = (Instant::now() + Duration::from_secs(60), endpoint.clone());

@@ -11,7 +11,7 @@ mod support;
 
 use std::path::Path;
 
-use haltere::event::Reason;
+use haltere::frame::event::Reason;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{LOSSLESS, Listener, Message, Rig, fly, model, shared};

@@ -6,12 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use haltere::frame::Shape;
-use haltere::model::{Kind, Model};
-use haltere::model_command::{
+use haltere::cli::model::{
     AdoptArguments, CommandError, InitArguments, InspectArguments, Inspection, adopt, init, inspect,
 };
-use haltere::train::onnx::Graph;
+use haltere::frame::Shape;
+use haltere::model::onnx_write::Graph;
+use haltere::model::{Kind, Model};
 
 fn arguments(folder: &Path, kind: Kind) -> InitArguments {
     InitArguments {

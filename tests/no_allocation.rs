@@ -22,13 +22,14 @@ use std::time::{Duration, Instant};
 
 use emulator::{Emulator, Order};
 use haltere::config::{self, Attach, Overload, Pattern, Wait};
+use haltere::corridor;
+use haltere::corridor::{Corridor, Line, PreviewSettings, Settings};
 use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
 use haltere::frame::Decode;
-use haltere::pipeline::{self, Corridor, Line, PreviewSettings, Settings};
 use haltere::publish::zmq::ZmqSink;
-use haltere::record::{About, Recorder};
 use haltere::session::Compression;
+use haltere::session::recorder::{About, Recorder};
 use haltere::source::ZmqSource;
 use support::{GIVE_UP_S, Process, RAW, Small};
 
@@ -161,7 +162,7 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
     let microscope = Process::start(&args);
     std::thread::scope(|threads| {
         let daemon = threads.spawn(|| {
-            pipeline::run(corridor, || {
+            corridor::run(corridor, || {
                 // As the daemon does, without writing a line.
                 while line.log.pop().is_some() {}
             })

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use haltere::encode::{EncodeError, Encoder};
 use haltere::frame::Shape;
+use haltere::model::parameters::Parameters;
 use haltere::model::{Kind, Model, Provenance};
-use haltere::preprocess::parameters::Parameters;
 use haltere::train::export::{Details, write};
 use haltere::train::{Network, NetworkSpec};
 

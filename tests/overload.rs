@@ -14,9 +14,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use haltere::config::{Overload, Wait};
-use haltere::event::Event;
+use haltere::corridor;
+use haltere::corridor::{Corridor, Line};
 use haltere::frame::Frame;
-use haltere::pipeline::{self, Corridor, Line};
+use haltere::frame::event::Event;
 use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
 use support::{GIVE_UP_S, Keeper, Scripted, Small, Step, gated};
 
@@ -51,7 +52,7 @@ fn bursts(small: &Small, depth_frames: usize, bursts: u64) -> (Keeper, Line, Vec
         sent += 1;
         Step::Frame(sent - 1)
     });
-    pipeline::run(Corridor { source: Box::new(source), ..corridor }, || {}).unwrap();
+    corridor::run(Corridor { source: Box::new(source), ..corridor }, || {}).unwrap();
     (keeper, line, expected.iter().collect())
 }
 
@@ -115,7 +116,7 @@ fn frames_that_came_before_the_first_decode_are_counted_as_skipped_as_well() {
     line.requests.push(Request::ResetBaseline).unwrap();
     let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &line) };
     let preprocess = Box::new(Held(corridor.preprocess, gate));
-    pipeline::run(Corridor { preprocess, ..corridor }, || {}).unwrap();
+    corridor::run(Corridor { preprocess, ..corridor }, || {}).unwrap();
     assert_eq!(keeper.0.lock().unwrap().numbers(), [9]);
     assert_eq!(line.stats.compute.skipped.load(Relaxed), 9);
     assert_eq!(keeper.0.lock().unwrap().decodes[0].skipped, 9);
@@ -141,7 +142,7 @@ fn wait_decodes_every_frame_and_reads_no_further_than_the_lane_is_deep() {
                 open.send(()).unwrap();
             }
         });
-        pipeline::run(corridor, || {}).unwrap();
+        corridor::run(corridor, || {}).unwrap();
         checker.join().unwrap();
         assert_eq!(keeper.0.lock().unwrap().numbers(), (0..60).collect::<Vec<_>>());
         let stats = &line.stats;

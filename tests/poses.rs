@@ -13,9 +13,9 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use haltere::preprocess::parameters::Parameters;
-use haltere::train::data::Dataset;
-use haltere::train::dataset::{DataSpec, DataWarning, DatasetError, LoadOptions, load};
+use haltere::dataset::trials::Dataset;
+use haltere::dataset::{DataSpec, DataWarning, DatasetError, LoadOptions, load};
+use haltere::model::parameters::Parameters;
 use support::skip;
 
 const FRAMES: usize = 50;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use haltere::config::Device;
 use haltere::frame::{Frame, Observation, PixelType, Shape, Tensor};
-use haltere::preprocess::parameters::{Convert, LinePhase, Parameters, Piecewise, Registration};
+use haltere::model::parameters::{Convert, LinePhase, Parameters, Piecewise, Registration};
 use haltere::preprocess::{BuildError, Preprocess, PreprocessError, Request, build};
 
 const SIDE: usize = 96;

@@ -6,7 +6,7 @@
 #[path = "support/scene.rs"]
 mod scene;
 
-use haltere::preprocess::parameters::Registration;
+use haltere::model::parameters::Registration;
 use haltere::preprocess::registration::{Registrar, Shift};
 use haltere::preprocess::template::TemplateBuilder;
 use scene::{Random, Scene, motion};

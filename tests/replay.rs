@@ -15,8 +15,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use haltere::config::{Overload, Wait};
-use haltere::event::Event;
-use haltere::pipeline::{self, Corridor, Line};
+use haltere::corridor;
+use haltere::corridor::{Corridor, Line};
+use haltere::frame::event::Event;
 use haltere::preprocess::Request;
 use haltere::source::Source;
 use support::{GIVE_UP_S, HALTERE, Keeper, Kept, Process, RAW, Scripted, Small, Step};
@@ -28,7 +29,7 @@ fn run(small: &Small, source: Box<dyn Source>, depth_frames: usize, wait: Wait) 
     let decoder = small.decoder();
     let settings = support::settings(&decoder, Overload::Wait, depth_frames, wait);
     let corridor = Corridor { settings, ..support::corridor(decoder, source, vec![Box::new(keeper.clone())], &line) };
-    pipeline::run(corridor, || {}).unwrap();
+    corridor::run(corridor, || {}).unwrap();
     Arc::into_inner(keeper.0).unwrap().into_inner().unwrap()
 }
 
@@ -110,7 +111,7 @@ fn a_reset_begins_anew_as_if_nothing_had_been_before() {
     });
     let keeper = Keeper::default();
     let corridor = support::corridor(small.decoder(), Box::new(source), vec![Box::new(keeper.clone())], &line);
-    pipeline::run(corridor, || {}).unwrap();
+    corridor::run(corridor, || {}).unwrap();
     let kept = keeper.0.lock().unwrap();
     assert!(kept.events.contains(&Event::Request { what: "reset" }));
     assert!(kept.bits()[70..] == fresh[..]);

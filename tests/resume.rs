@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use haltere::train::onnx_read::OnnxFile;
+use haltere::model::onnx_read::OnnxFile;
 use rustix::process::Signal;
 use support::{Finished, Process, in_folder, wait_for};
 

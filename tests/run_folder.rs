@@ -12,9 +12,9 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use haltere::train::report::metrics::Column;
-use haltere::train::report::provenance::Provenance;
-use haltere::train::report::run_folder::{Opening, RunFolder};
+use haltere::report::provenance::Provenance;
+use haltere::train::metrics_log::Column;
+use haltere::train::run_folder::{Opening, RunFolder};
 
 const COLUMNS: [Column; 2] =
     [Column { name: "loss/train", unit: "nats" }, Column { name: "similarity/positive", unit: "" }];

@@ -16,11 +16,12 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use haltere::config::{self, NewSeries, Overload, Wait};
-use haltere::event::Event;
+use haltere::corridor;
+use haltere::corridor::{Corridor, Line};
+use haltere::frame::event::Event;
 use haltere::frame::{Decode, Quality};
-use haltere::pipeline::{self, Corridor, Line};
-use haltere::record::{About, Recorder};
 use haltere::session::Compression;
+use haltere::session::recorder::{About, Recorder};
 use haltere::source::Source;
 use haltere::source::mcap::McapSource;
 use support::{GIVE_UP_S, Keeper, Kept, Scripted, Small, Step};
@@ -68,7 +69,7 @@ fn corridor(small: &Small, new_series: NewSeries, overload: Overload, line: &Lin
     let settings = support::settings(&decoder, overload, 1, Wait::Park);
     let sinks = vec![Box::new(keeper.clone()) as _];
     let corridor = support::corridor(decoder, support::recording(0), sinks, line);
-    (Corridor { settings: pipeline::Settings { new_series, ..settings }, ..corridor }, keeper)
+    (Corridor { settings: corridor::Settings { new_series, ..settings }, ..corridor }, keeper)
 }
 
 /// Runs the two series live, recorded into `folder`.
@@ -93,7 +94,7 @@ fn live(small: &Small, new_series: NewSeries, folder: &Path) -> (Kept, PathBuf) 
     let (corridor, keeper) = corridor(small, new_series, Overload::SkipToLatest, &line);
     let (corridor, was_taken, open) = support::gated(corridor);
     let source = Box::new(source(was_taken, open));
-    pipeline::run(Corridor { source, ..corridor }, || {}).unwrap();
+    corridor::run(Corridor { source, ..corridor }, || {}).unwrap();
     recorder.end();
     writer.join().unwrap();
     (kept(keeper), session)
@@ -105,7 +106,7 @@ fn kept(keeper: Keeper) -> Kept {
 
 fn replayed(small: &Small, new_series: NewSeries, source: Box<dyn Source>) -> Kept {
     let (corridor, keeper) = corridor(small, new_series, Overload::Wait, &Line::default());
-    pipeline::run(Corridor { source, ..corridor }, || {}).unwrap();
+    corridor::run(Corridor { source, ..corridor }, || {}).unwrap();
     kept(keeper)
 }
 

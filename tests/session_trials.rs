@@ -16,18 +16,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use haltere::config::{Config, Device};
+use haltere::corridor::Line;
+use haltere::dataset::trials::{Dataset, NO_BEHAVIOUR};
+use haltere::dataset::{DataSpec, DataWarning, DatasetError, LoadOptions, load};
 use haltere::decoder::Decoder;
 use haltere::encode::Encoder;
 use haltere::frame::{Arrived, Clock, Decode, DeviceTime, Frame, PixelType, Request, Requests, Shape, Stamp, Tensor};
 use haltere::model::Model;
-use haltere::pipeline::Line;
-use haltere::preprocess::parameters::{Baseline, Normalise, Parameters, Registration};
+use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::preprocess::{self, Prepared, Preprocess, PreprocessError};
 use haltere::publish::{Sink, SinkError};
 use haltere::session::{Compression, Item, Reader, SessionWriter, Topic, layout};
 use haltere::source::mcap::McapSource;
-use haltere::train::data::{Dataset, NO_BEHAVIOUR};
-use haltere::train::dataset::{DataSpec, DataWarning, DatasetError, LoadOptions, load};
 use support::{Finished, LOSSLESS, Process, Rig, fly, in_folder, model};
 
 const SIDE: usize = 32;
@@ -368,7 +368,8 @@ fn embedded(model: &Path, session: &Path) -> (Vec<Vec<u32>>, Vec<Decode>) {
     let preprocess = Box::new(Witness { inner: decoder.preprocess, tensors: tensors.clone() });
     let source = Box::new(McapSource::open(session, None).unwrap());
     let decoder = Decoder { preprocess, ..decoder };
-    haltere::embed::through(&config, decoder, source, Box::new(keeper.clone()), &Line::default(), false).unwrap();
+    haltere::corridor::offline::through(&config, decoder, source, Box::new(keeper.clone()), &Line::default(), false)
+        .unwrap();
     let decodes = std::mem::take(&mut *keeper.0.lock().unwrap());
     (std::mem::take(&mut *tensors.lock().unwrap()), decodes)
 }

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use haltere::client::play;
+use haltere::client::play::{Pace, PlayOptions, play};
 use haltere::config::{Attach, NewSeries, Pattern, Source as Settings, Wait};
-use haltere::event::Reason;
+use haltere::frame::event::Reason;
 use haltere::frame::{Clock, Frame, Name, PixelType, Pixels, Shape};
-use haltere::play::{self, Pace, PlayOptions, play};
 use haltere::source::{Next, RecordingSpec, Source, SourceError, ZmqSource, open_recording};
 use tiff::encoder::{Compression, TiffEncoder, colortype};
 use tiff::tags::Tag;
@@ -415,11 +416,11 @@ fn a_live_stream_tells_its_series_planes_gaps_and_repeats() {
         send(r#"{"frame":12,"plane":1}"#);
         socket.send(r#"{"htype":"end"}"#, 0).unwrap();
         assert_eq!(next(&mut source, &mut slot), Next::SeriesBegan);
-        let before_ns = haltere::stats::now_ns();
+        let before_ns = haltere::sys::stats::now_ns();
         assert_eq!(next(&mut source, &mut slot), Next::Frame);
         assert_eq!((slot.info.number, slot.info.series_began, slot.bytes()), (7, true, &b"ab"[..]));
         assert_eq!((slot.info.source, slot.info.t_device.unwrap().clock), (name("other"), Clock::Ptp));
-        assert!(slot.info.t_received_ns >= before_ns && slot.info.t_received_ns <= haltere::stats::now_ns());
+        assert!(slot.info.t_received_ns >= before_ns && slot.info.t_received_ns <= haltere::sys::stats::now_ns());
         assert_eq!(next(&mut source, &mut slot), Next::Frame);
         assert_eq!((slot.info.number, slot.info.gap, slot.info.source), (9, 0, name("rig")));
         assert_eq!(next(&mut source, &mut slot), Next::Rejected(Reason::Repeated));

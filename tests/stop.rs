@@ -11,9 +11,10 @@ mod support;
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use haltere::event::{Event, Reason};
+use haltere::corridor;
+use haltere::corridor::{Corridor, Failure, Line};
+use haltere::frame::event::{Event, Reason};
 use haltere::frame::{Decode, Frame};
-use haltere::pipeline::{self, Corridor, Failure, Line};
 use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::Source;
@@ -77,7 +78,7 @@ fn run(source: Box<dyn Source>, mut sinks: Vec<Box<dyn Sink>>, change: impl FnOn
     let (keeper, line) = (Keeper::default(), Line::default());
     sinks.push(Box::new(keeper.clone()));
     let corridor = change(support::corridor(Small::new().decoder(), source, sinks, &line));
-    Ended { result: pipeline::run(corridor, || {}), keeper, line }
+    Ended { result: corridor::run(corridor, || {}), keeper, line }
 }
 
 impl Ended {
@@ -166,7 +167,7 @@ fn the_stop_flag_ends_in_order_and_everything_accepted_is_decoded() {
     let (keeper, line) = (Keeper::default(), Line::default());
     let sinks = vec![Box::new(keeper.clone()) as _];
     let corridor = support::corridor(Small::new().decoder(), endless(), sinks, &line);
-    pipeline::run(corridor, || {
+    corridor::run(corridor, || {
         if line.stats.compute.encoded.load(Relaxed) >= 30 {
             line.stop.store(true, Relaxed);
         }
@@ -184,7 +185,7 @@ fn a_silent_source_does_not_keep_the_corridor_from_stopping() {
     let sinks = vec![Box::new(keeper.clone()) as _];
     let source = Box::new(Scripted::new(|_| Step::Idle));
     let corridor = support::corridor(Small::new().decoder(), source, sinks, &line);
-    pipeline::run(corridor, || line.stop.store(true, Relaxed)).unwrap();
+    corridor::run(corridor, || line.stop.store(true, Relaxed)).unwrap();
     Ended { result: Ok(()), keeper, line }.assert_told(None);
 }
 

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use burn::tensor::Device;
+use haltere::dataset::trials::Dataset;
+use haltere::dataset::{DataSpec, LoadOptions, Mc2pOptions, load};
 use haltere::model::{InputOrigin, Model};
 use haltere::train::behaviour::Behaviour;
-use haltere::train::data::Dataset;
-use haltere::train::dataset::{DataSpec, LoadOptions, Mc2pOptions, load};
 use haltere::train::fit::Fit;
 use haltere::train::represent::represent;
 use haltere::train::settings::TrainSettings;

@@ -146,8 +146,8 @@ impl Side<'_> {
 mod tests {
     use super::*;
     use crate::frame::Shape;
+    use crate::model::parameters::Parameters;
     use crate::model::{FORMAT, InputOrigin, Novelty, Provenance};
-    use crate::preprocess::parameters::Parameters;
 
     fn tensor(name: &str, shape: &[i64]) -> TensorInfo {
         TensorInfo { name: name.into(), dtype: "float32".into(), shape: shape.into() }

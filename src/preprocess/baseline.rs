@@ -14,8 +14,8 @@
 //! quantiles from 0.1 to 0.9 of noise near normal (density · D is about ¼ there). α begins as 1/n, so that the first
 //! seconds converge fast; the estimate counts as warm after τ.
 
-use super::parameters::{Baseline as Parameters, Estimator};
 use super::simd::Simd;
+use crate::model::parameters::{Baseline as Parameters, Estimator};
 
 /// What one frame does to F₀: the decision alone, for whoever keeps F₀.
 #[derive(Clone, Copy, Debug, PartialEq)]

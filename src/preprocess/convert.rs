@@ -3,9 +3,9 @@
 //! Why it exists: after it every pixel is a finite `f32`, whatever the microscope sent, so no later step has to ask.
 //! What it must never do: let a NaN through, or clip light below the dark level (noise is negative half of the time).
 
-use super::parameters::Convert;
 use super::simd::Simd;
 use crate::frame::Pixels;
+use crate::model::parameters::Convert;
 
 /// Floating-point pixels beyond this are no counts of any detector: they are treated as non-finite, so that sums and
 /// squares of later steps stay finite.

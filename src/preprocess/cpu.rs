@@ -12,13 +12,13 @@ use super::baseline::Baseline;
 use super::convert::convert;
 use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::Normalise;
-use super::parameters::Parameters;
 use super::rate::RateMeter;
 use super::resample::{FieldResampler, Resampler};
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
 use super::{Prepared, Preprocess, PreprocessError, Request, Template};
 use crate::frame::{Frame, FrameInfo, Observation, PixelType, SIDE_PX_MAX, Shape, Tensor};
+use crate::model::parameters::Parameters;
 
 /// Smallest side when no step needs more, px.
 const SIDE_PX_MIN: usize = 8;

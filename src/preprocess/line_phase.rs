@@ -8,8 +8,8 @@
 //! The offset is reported to a fraction of a pixel, but undone to the nearest whole pixel: interpolation would smooth odd
 //! lines and not even ones, a comb in the noise instead of one in the edges. At most half a frame pixel remains.
 
-use super::parameters::LinePhase;
 use super::simd::Simd;
+use crate::model::parameters::LinePhase;
 
 /// Lanes of the inner sums: fixed, so that the order of summation does not depend on the vector unit.
 const LANES: usize = 8;

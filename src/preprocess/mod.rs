@@ -14,7 +14,6 @@ mod cuda;
 mod kernels;
 pub mod line_phase;
 pub mod normalise;
-pub mod parameters;
 pub mod piecewise;
 pub mod rate;
 pub mod registration;
@@ -26,10 +25,10 @@ pub mod tracker;
 
 use std::sync::Arc;
 
+use super::model::parameters::{Estimator, ParameterError, Parameters};
 use crate::config::Device;
 use crate::cuda::{Fault, Machine};
 use crate::frame::{Frame, Observation, PixelMemory, SIDE_PX_MAX, Shape, Tensor};
-use parameters::{Estimator, ParameterError, Parameters};
 
 pub use crate::frame::Request;
 

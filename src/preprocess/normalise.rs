@@ -6,8 +6,8 @@
 //! Welford's recurrence in f64: after an hour at 30 Hz a new frame moves the mean by a hundred-thousandth of its distance,
 //! which f32 rounds away. The standard deviation is that of the population (M₂ / n).
 
-use super::parameters::{Normalise as Parameters, Scope};
 use super::simd::Simd;
+use crate::model::parameters::{Normalise as Parameters, Scope};
 
 /// Lanes of the sums over a plane: fixed, so that the order of summation does not depend on the vector unit.
 const LANES: usize = 8;

@@ -5,9 +5,9 @@
 //! What it must never do: allocate after it was made, or follow a block that has nothing to say.
 
 use super::correlation::{Correlator, Grid, Planes, Reference};
-use super::parameters;
 use super::registration::Shift;
 use super::spectrum::Spectrum;
+use crate::model::parameters;
 
 /// Rounds of smoothing: each passes a shift on by one block.
 const SMOOTHING_ROUNDS: usize = 2;
@@ -150,7 +150,7 @@ fn block_side(side: usize, blocks: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preprocess::parameters::{Piecewise, Registration};
+    use crate::model::parameters::{Piecewise, Registration};
 
     const SIDE: usize = 128;
 

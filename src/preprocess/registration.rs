@@ -5,8 +5,8 @@
 //! What it must never do: allocate after it was made, look at another frame, return a value that is not finite.
 
 use super::correlation::{Correlator, Grid, Planes, Reference};
-use super::parameters;
 use super::spectrum::Spectrum;
+use crate::model::parameters;
 
 /// Displacement of the copies of a template by which a registrar calibrates itself, px.
 const CALIBRATION_PX: isize = 2;

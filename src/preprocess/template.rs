@@ -8,9 +8,9 @@
 use pulp::Arch;
 
 use super::correlation::{Grid, Planes, Reference};
-use super::parameters;
 use super::registration::{Registrar, Shift};
 use super::spectrum::Spectrum;
+use crate::model::parameters;
 
 /// Stored frames aligned per call; about 0.1 ms each.
 const ALIGNED_PER_CALL: usize = 8;

@@ -5,11 +5,11 @@
 //! What it must never do: move the coordinates of F₀ and the statistics under them. A renewed template lies somewhere else than
 //! the first one; how far is measured when it takes over, and undone besides each frame's own shift.
 
-use super::parameters::Registration as Parameters;
 use super::piecewise::PiecewiseRegistrar;
 use super::registration::{Registrar, Shift};
 use super::resample::Field;
 use super::template::TemplateBuilder;
+use crate::model::parameters::Registration as Parameters;
 
 /// Registration of one stream.
 pub struct Tracker {

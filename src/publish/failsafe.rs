@@ -11,7 +11,7 @@
 //! The age of a decode counts from the receipt of its frame, so that an old frame decoded late is itself stale. The heartbeat
 //! runs while waiting (alive, nothing seen yet) and while fresh; in the other states there is silence.
 
-use crate::event::Event;
+use crate::frame::event::Event;
 
 /// Where the fail-safe stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

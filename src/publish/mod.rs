@@ -6,12 +6,11 @@
 pub mod failsafe;
 pub mod npy;
 pub mod outlet;
-pub mod part;
 pub mod relay;
 pub mod status;
 pub mod zmq;
 
-use crate::event::Event;
+use crate::frame::event::Event;
 use crate::frame::{Decode, Preview};
 use crate::wire::decode::Kind;
 use zmq::ModelTag;
@@ -88,7 +87,7 @@ pub(crate) mod testing {
         let mut frame = Frame::with_capacity(0).info;
         frame.number = number;
         frame.source = "rig1".parse().unwrap();
-        frame.t_received_ns = crate::stats::now_ns();
+        frame.t_received_ns = crate::sys::stats::now_ns();
         Decode {
             frame,
             observation: Observation::default(),

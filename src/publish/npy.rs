@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 
-use super::part::Part;
 use super::{Sink, SinkError};
 use crate::frame::{Decode, Quality};
+use crate::sys::partial_file::Part;
 use crate::wire::decode::largest;
 
 /// Rows between two updates of the header.

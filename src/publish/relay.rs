@@ -12,9 +12,9 @@ use crossbeam::queue::ArrayQueue;
 use super::failsafe::{FailSafe, Verdict};
 use super::zmq::ModelTag;
 use super::{Sink, SinkError};
-use crate::event::Event;
+use crate::frame::event::Event;
 use crate::frame::{Decode, Quality};
-use crate::stats::{Stats, count, now_ns};
+use crate::sys::stats::{Stats, count, now_ns};
 use crate::wire::decode::largest;
 
 /// Id of a neutral action that is none of the model's labels.

@@ -16,12 +16,15 @@
 //! (`CLOCK_MONOTONIC`). Attachments: `model.onnx`, `model.toml`, `config.toml`. Metadata `haltere.session` comes first,
 //! `haltere.end` last; a file without the latter was cut off, and everything before the cut is whole, chunk by chunk.
 
-pub mod calendar;
+pub mod export;
+pub mod recorder;
+pub mod rows;
+pub mod unpacked;
+
 pub mod layout;
 pub mod messages;
 mod read;
 mod schemas;
-mod steady;
 mod write;
 
 use std::path::{Path, PathBuf};

@@ -13,9 +13,10 @@ use mcap::records::MessageHeader;
 use mcap::write::{Metadata, NoSeek};
 use mcap::{Attachment, WriteOptions, Writer};
 
-use super::steady::SteadyFile;
-use super::{BEGIN, END, EXTENSION, FORM, SessionError, Topic, calendar, layout, schemas};
+use super::{BEGIN, END, EXTENSION, FORM, SessionError, Topic, layout, schemas};
 use crate::frame::Arrived;
+use crate::sys::calendar;
+use crate::sys::steady_file::SteadyFile;
 
 /// A chunk is closed when it is larger than this, bytes: little enough that writing it is done before the next frame comes.
 const CHUNK_BYTES: u64 = 1 << 20;

@@ -6,8 +6,8 @@
 //! The constants of the species were counted in the frame-by-frame annotation of seven tethered flies (155,242 frames at 100
 //! frames/s, 638 bouts): NeLy-EPFL/DN_population_analysis, MIT licence; Aymanns et al. 2022, eLife 11:e81527.
 
-use super::dice::{Dice, Stream, Wander};
 use super::recipe;
+use crate::sys::random::{Dice, Stream, Wander};
 
 /// Behaviour frames per second.
 pub const RATE_HZ: f64 = 100.0;

@@ -12,8 +12,8 @@
 use std::f64::consts::{PI, TAU};
 
 use super::behaviour::{Doing, N, RATE_HZ};
-use super::dice::{Dice, Stream, Wander};
 use super::recipe;
+use crate::sys::random::{Dice, Stream, Wander};
 
 /// Legs, segments of a leg, joints of a leg.
 const LEGS: usize = 6;

@@ -7,7 +7,6 @@
 //! trial, recipe); frame k is the same on disk and live.
 
 pub mod behaviour;
-mod dice;
 pub mod limbs;
 pub mod neurons;
 pub mod optics;

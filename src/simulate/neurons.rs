@@ -7,8 +7,8 @@
 //! follow walking and its speed, some turning, fewer head and abdominal grooming, a few rest, and many share a slow input.
 
 use super::behaviour::{Doing, N, RATE_HZ};
-use super::dice::{Dice, Stream, Wander};
 use super::recipe;
+use crate::sys::random::{Dice, Stream, Wander};
 
 /// A group of types with one tuning: how many types, weights of the seven actions, of speed, turning and arousal.
 struct Group {

@@ -7,10 +7,10 @@
 //! of NeLy-EPFL/motion_compensation (MIT; Chen, Hermans et al. 2018, Nat Commun 9:4390).
 
 use super::behaviour::{ACTIONS, Doing};
-use super::dice::{Dice, Stream, Wander};
 use super::neurons::{Population, SECTION_PX};
 use super::recipe;
 use super::tissue::{Affine, Blob, Canvas};
+use crate::sys::random::{Dice, Stream, Wander};
 
 /// The field that distances of the recipe are told for, px.
 const FIELD_PX: f64 = 64.0;

@@ -2,8 +2,8 @@
 //!
 //! Why it exists: the arithmetic of pixels, apart from what it means. What it must never do: draw noise.
 
-use super::dice::{Dice, Stream};
 use super::optics::within_section;
+use crate::sys::random::{Dice, Stream};
 
 /// A point of the section [y, x] → a point of the field, px.
 #[derive(Clone, Copy, Debug)]

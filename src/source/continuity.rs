@@ -8,7 +8,7 @@
 //! publisher that restarted and whose first frames were lost). The same number of frames in a row with one other geometry
 //! begins a series too, unless the sender names its series: then a changed geometry is a contradiction and stays refused.
 
-use crate::event::Reason;
+use crate::frame::event::Reason;
 use crate::frame::{Name, PixelType, Shape};
 
 /// Frames in a row that prove a restart.

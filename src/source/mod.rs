@@ -4,6 +4,9 @@
 //! was decoded live. A source fills a slot of the lane in place and stamps its time; nobody else reads a clock for a frame.
 //! What it must never do: block longer than [`IDLE_MS_MAX`], unpickle, or let a damaged message end the stream.
 
+pub mod arrival;
+pub mod session_index;
+
 pub mod canonical;
 pub mod continuity;
 pub mod limit;
@@ -13,17 +16,16 @@ pub mod open;
 pub mod raw;
 mod recording;
 mod scanimage;
-mod seen;
 pub mod thorimage;
 pub mod tiff;
 mod tiff_order;
 pub mod zmq;
 
-use crate::event::Reason;
+use crate::frame::event::Reason;
 use crate::frame::{Frame, Requests};
 
 pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of};
-pub use self::seen::{FrameClock, Place, Seen};
+pub use self::session_index::{FrameClock, Place, Seen};
 pub use self::zmq::ZmqSource;
 
 /// Longest time one call of [`Source::next`] may wait for a frame, ms.

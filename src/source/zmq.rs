@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Attach, Pattern, Source as Settings, Wait};
 use crate::frame::{Frame, FrameInfo, Name};
-use crate::rhythm::{Advice, Rhythm};
-use crate::stats::now_ns;
+use crate::source::arrival::{Advice, Rhythm};
+use crate::sys::stats::now_ns;
 use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
 
 use super::canonical::{self, Layout};

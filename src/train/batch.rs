@@ -9,10 +9,10 @@ use rand_pcg::Pcg64;
 use rayon::prelude::*;
 
 use super::augment::{Augmentations, NoiseTable, augment_frames};
+use super::behaviour::kinds;
 use super::behaviour::{self, Behaviour, SwapIndex};
-use super::data::{Dataset, Moment};
 use super::settings::TrainSettings;
-use super::variety;
+use crate::dataset::trials::{Dataset, Moment};
 
 /// Pieces of recordings with their other views.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl<'a> Sampler<'a> {
         let mut by_kind = |moments: &[Moment]| -> Vec<Kinds> {
             let ends = piece_ends(data, moments, settings);
             let kinds = settings.batch.kinds;
-            ends.iter().map(|own| variety::sorted(data, behaviour, &basis, own, kinds, &mut random)).collect()
+            ends.iter().map(|own| kinds::sorted(data, behaviour, &basis, own, kinds, &mut random)).collect()
         };
         let (training, held_out) = (by_kind(&early), by_kind(&late));
         let noise = NoiseTable::new(&mut random);

@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 
 use super::augment::Augmentations;
 use super::behaviour::Behaviour;
-use super::data::{Dataset, Representation};
-use super::evaluate::domain_gap::{DomainGap, GapOptions, domain_gap};
-use super::evaluate::pixels;
-use super::evaluate::settings::{EvaluateError, Evaluation, Options, Setting, evaluate_setting};
-use super::finish::moments_of;
+use super::export::accept::moments_of;
 use super::fit::{Ended, Fit, FitError, Progress};
 use super::represent::{of_moments, represent};
 use super::settings::{Method, TrainSettings};
+use crate::dataset::trials::{Dataset, Representation};
+use crate::evaluate::domain_gap::{DomainGap, GapOptions, domain_gap};
+use crate::evaluate::pixels;
+use crate::evaluate::questions::{EvaluateError, Evaluation, Options, Setting, evaluate_setting};
 
 /// What an ablation leaves out beside the augmentations.
 const ALIGNMENT: &str = "alignment between animals";
@@ -233,7 +233,7 @@ impl Job<'_> {
         let (best, last) = (checkpoints.join("best"), checkpoints.join("last"));
         std::fs::create_dir_all(checkpoints)
             .map_err(|e| CompareError::File { path: checkpoints.into(), cause: e.to_string() })?;
-        if let Some(whole) = super::report::replace::newest_whole(&last) {
+        if let Some(whole) = crate::sys::replace_folder::newest_whole(&last) {
             fit = fit.resume(&whole)?;
         }
         if fit.run(Some((&best, &last)), stop, tell)? == Ended::Stopped {

@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Sampler, TooShort};
 use super::behaviour::Behaviour;
-use super::data::Dataset;
 use super::frame_pass::burn_side::update_running;
 use super::frame_pass::{FramePass, FrameWeights, PassError};
 use super::learner::{Learner, Shown};
-use super::report::replace::{ReplaceError, replace_folder};
 use super::settings::{SettingError, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
+use crate::dataset::trials::Dataset;
+use crate::sys::replace_folder::{ReplaceError, replace_folder};
 
 /// Batches of a look at the held-out part.
 const HELD_OUT_BATCHES: usize = 4;

@@ -9,7 +9,7 @@ use burn::nn::gru::{Gru, GruConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::batch::Batch;
-use super::behaviour_net::{BehaviourNet, ProjectionHead};
+use super::behaviour::network::{BehaviourNet, ProjectionHead};
 use super::loss;
 use super::network::{Maker, Network, SplitMix};
 use super::settings::{Method, TrainSettings};

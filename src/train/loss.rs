@@ -128,7 +128,7 @@ pub fn coral(rows: Tensor<2>, group_of: &[usize]) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::evaluate::reference_losses;
+    use crate::evaluate::reference_losses;
     use ndarray::Array2;
     use rand::SeedableRng;
     use rand_distr::{Distribution, StandardNormal};

@@ -8,32 +8,24 @@
 //!                                                                                         └─▶ finish ─▶ export ─▶ models/
 //! ```
 
+pub mod domain_gaps;
+pub mod metrics_log;
+pub mod run_folder;
+
 pub mod augment;
 pub mod batch;
 pub mod behaviour;
-pub mod behaviour_net;
 pub mod calibrate;
 pub mod compare;
-pub mod data;
-pub mod dataset;
-pub mod evaluate;
 pub mod export;
-pub mod finish;
 pub mod fit;
 pub mod frame_pass;
-pub mod gaps;
-pub mod head;
 pub mod learner;
-pub mod learnt;
 pub mod loss;
 pub mod network;
-pub mod onnx;
-pub mod onnx_read;
-pub mod report;
 pub mod represent;
 pub mod settings;
 pub mod spec;
-pub mod variety;
 
 pub use network::Network;
 pub use spec::NetworkSpec;

@@ -6,10 +6,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::Array2;
 
-use super::data::{Dataset, Moment, Representation};
 use super::frame_pass::{FramePass, FrameWeights};
 use super::learner::Learner;
 use super::spec::NetworkSpec;
+use crate::dataset::trials::{Dataset, Moment, Representation};
 
 /// Frames encoded at once.
 const FRAMES_AT_ONCE: usize = 512;

@@ -1,7 +1,8 @@
 //! Bytes to headers and values and back: pure functions over slices, every limit stated.
 
+pub mod subscriber;
+
 pub mod decode;
 pub mod frame_header;
-pub mod heard;
 pub mod preview;
 pub mod report;

@@ -6,7 +6,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::decode::{CLOCK, ModelHeader};
-use crate::event::{Event, Reason};
+use crate::frame::event::{Event, Reason};
 use crate::frame::{Name, Quality};
 
 /// `heartbeat/<source>`: sent while decodes may be trusted to come; its absence says that they may not.

@@ -3,10 +3,8 @@
 #![allow(dead_code)]
 
 use haltere::frame::{Frame, PixelType, Shape};
+use haltere::model::parameters::{Baseline, Convert, Estimator, LinePhase, Normalise, Parameters, Registration, Scope};
 use haltere::preprocess::Request;
-use haltere::preprocess::parameters::{
-    Baseline, Convert, Estimator, LinePhase, Normalise, Parameters, Registration, Scope,
-};
 
 /// One thing that happens.
 pub enum Step {

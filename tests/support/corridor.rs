@@ -9,22 +9,22 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use burn::tensor::Device;
-use haltere::bench::movie::Movie;
+use haltere::cli::bench::movie::Movie;
 use haltere::config::{self, Config, NewSeries, Overload, Wait};
+use haltere::corridor::{Corridor, Line, Settings, no_realtime};
 use haltere::cuda::Machine;
+use haltere::dataset::trials::NoveltyReference;
 use haltere::decoder::Decoder;
 use haltere::encode::{Encoder, Place};
-use haltere::event::Event;
+use haltere::frame::event::Event;
 use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, PixelType, Shape};
+use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::model::{Drift, Kind, Model, Provenance};
-use haltere::pipeline::{Corridor, Line, Settings, no_realtime};
-use haltere::preprocess::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::preprocess::{Chosen, Prepared, Preprocess, PreprocessError, Request, build_on};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
-use haltere::train::data::NoveltyReference;
+use haltere::train::export::head::{Learnt, LearntNovelty};
 use haltere::train::export::{Details, write_learnt};
-use haltere::train::learnt::{Learnt, LearntNovelty};
 use haltere::train::{Network, NetworkSpec};
 
 /// Side of the frames and of the model's input, px.
@@ -188,7 +188,7 @@ impl<F: FnMut(u64) -> Step + Send> Source for Scripted<F> {
                 clock: Clock::Device,
                 stamp: None,
             }),
-            t_received_ns: haltere::stats::now_ns(),
+            t_received_ns: haltere::sys::stats::now_ns(),
             source: "scripted".parse().unwrap(),
             series: None,
             series_began: number == 0,

@@ -23,7 +23,6 @@ use super::convert::convert;
 use super::cpu::{check_frame, planes};
 use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::Census;
-use super::parameters::Parameters;
 use super::rate::RateMeter;
 use super::registration::Shift;
 use super::simd::Simd;
@@ -31,6 +30,7 @@ use super::tracker::{Tracked, Tracker};
 use super::{Prepared, Preprocess, PreprocessError, Request, Template};
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Pulse};
 use crate::frame::{DeviceTensor, Frame, FrameInfo, Observation, PixelMemory, Shape, Tensor};
+use crate::model::parameters::Parameters;
 
 /// The steps with their parameters on a device, and what was learnt of the present animal.
 pub struct CudaPreprocess {

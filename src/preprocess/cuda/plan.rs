@@ -224,7 +224,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preprocess::parameters::Registration;
+    use crate::model::parameters::Registration;
     use crate::preprocess::registration::Registrar;
 
     /// Shared memory that every device gives a block without being asked, bytes.

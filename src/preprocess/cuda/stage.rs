@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::plan::{Axis, Grid, Order, Outcome, PER_CHANNEL, PER_PIXEL, Plan, RUNNING_MINIMUM, RUNNING_QUANTILE};
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Program};
 use crate::frame::{PixelType, Shape};
+use crate::model::parameters::{Estimator, Parameters, Scope};
 use crate::preprocess::correlation::BLANK;
 use crate::preprocess::cpu::planes;
-use crate::preprocess::parameters::{Estimator, Parameters, Scope};
 use crate::preprocess::registration::Registrar;
 use crate::preprocess::{resample, spectrum};
 

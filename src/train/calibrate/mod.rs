@@ -4,6 +4,11 @@
 //! Why it exists: animals differ, and a few minutes of the one under the microscope are to be had before the experiment. What
 //! it must never do: accept a change that was judged on the moments it was made from.
 
+pub mod gather;
+#[cfg(feature = "train")]
+pub mod to_animal;
+pub mod write;
+
 mod align;
 mod refit;
 

@@ -4,7 +4,7 @@
 //! What it must never do: hold text made at run time.
 
 use super::{HEADER_BYTES_MAX, Word};
-use crate::event::Reason;
+use crate::frame::event::Reason;
 use crate::frame::{CHANNELS_MAX, NameError, PixelType, Shape};
 
 /// Why a message is refused.

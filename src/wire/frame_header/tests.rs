@@ -1,7 +1,7 @@
 //! Headers that must be read, and headers that must be refused, each with its reason.
 
 use super::*;
-use crate::event::Reason;
+use crate::frame::event::Reason;
 
 fn frame(json: &str) -> Result<FrameHeader, HeaderError> {
     match parse(json.as_bytes())? {

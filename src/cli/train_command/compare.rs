@@ -1,0 +1,335 @@
+//! `haltere compare`: every method on every population, several at once, resumable; the table and its report.
+//!
+//! Why it exists: a claim about methods is a table. What it must never do: leave a method out of the table because its result
+//! is bad, or mix results of different settings.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::ProgressBar;
+
+use super::eval::write_all;
+use super::{Loader, bar, device, settings, show, shown, usage};
+use crate::cli::train::CompareArgs;
+use crate::dataset::trials::Dataset;
+use crate::evaluate::table::{gap, gap_closed, to_csv};
+use crate::evaluate::{Evaluation, Metric, Options, Run, Setting, Summary, Table, summarise};
+use crate::report::data as report;
+use crate::report::html;
+use crate::report::provenance::Provenance;
+use crate::train::compare::{CompareError, Contender, Job, Outcome};
+use crate::train::domain_gaps::{GapRow, augmentation_gaps};
+use crate::train::fit::Progress;
+use crate::train::settings::Method;
+
+/// Seeds behind each chance level: one permutation of each run, for every animal and repetition, is many together.
+const PERMUTATIONS: usize = 2;
+
+/// A population and the two views of it.
+struct Population {
+    name: String,
+    seed: u64,
+    all: Dataset,
+    seen: Dataset,
+    unseen: Vec<usize>,
+}
+
+/// Runs what is not finished, then prints and writes the table.
+///
+/// # Errors
+/// What was wrong with the arguments, the data, a training or a file.
+pub fn compare(args: &CompareArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    let contenders = contenders(args);
+    let populations = populations(args)?;
+    let results = args.out.join("results");
+    std::fs::create_dir_all(&results)?;
+    let jobs = jobs(args, &contenders, &populations)?;
+    let outcomes = run_all(args, jobs, &results, stop)?;
+    let gaps = gaps_of(args, &populations)?;
+    finish(args, &populations, &outcomes, &gaps)
+}
+
+fn contenders(args: &CompareArgs) -> Vec<Contender> {
+    let methods = if args.methods.is_empty() { Method::ALL.to_vec() } else { args.methods.clone() };
+    let plain = methods.into_iter().map(|method| Contender { method, without: None });
+    let ablation = if args.ablation { Contender::ablation() } else { Vec::new() };
+    plain.chain(ablation).collect()
+}
+
+fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
+    let mut populations = Vec::new();
+    for (name, loader) in Loader::all(&args.data, args.learn.progress)? {
+        for &seed in &args.seeds {
+            let window = settings(Method::Haltere, seed, &args.learn)?.network.window_frames;
+            let animals = loader.animals();
+            if args.unseen >= animals.len() {
+                return Err(usage(format!(
+                    "--unseen {}: {name} has {} animals, and at least one must be trained on: lower --unseen, or add animals",
+                    args.unseen,
+                    animals.len()
+                )));
+            }
+            // Another seed leaves out others.
+            let first = seed as usize * args.unseen;
+            let unseen: Vec<usize> = (0..args.unseen).map(|n| (first + n) % animals.len()).collect();
+            let rest: Vec<String> =
+                (0..animals.len()).filter(|a| !unseen.contains(a)).map(|a| animals[a].clone()).collect();
+            let all = loader.load(&animals, window, true)?;
+            let seen = loader.load(&rest, window, false)?;
+            show::same_labels(&all, &seen)?;
+            populations.push(Population { name: name.clone(), seed, all, seen, unseen });
+        }
+    }
+    Ok(populations)
+}
+
+fn jobs<'a>(
+    args: &CompareArgs,
+    contenders: &[Contender],
+    populations: &'a [Population],
+) -> anyhow::Result<VecDeque<Job<'a>>> {
+    let mut jobs = VecDeque::new();
+    // The methods of all populations before the first ablation: a comparison that is cut short has its main table.
+    let (plain, ablation): (Vec<&Contender>, Vec<&Contender>) = contenders.iter().partition(|c| c.without.is_none());
+    for of_rows in [plain, ablation] {
+        for population in populations {
+            for contender in &of_rows {
+                jobs.push_back(Job {
+                    contender: (*contender).clone(),
+                    settings: contender.settings(settings(contender.method, population.seed, &args.learn)?),
+                    population: population.name.clone(),
+                    all: &population.all,
+                    training: &population.seen,
+                    unseen: population.unseen.clone(),
+                });
+            }
+        }
+    }
+    Ok(jobs)
+}
+
+/// Works through the jobs, `--jobs` at once; the first error ends all of them.
+fn run_all(
+    args: &CompareArgs,
+    jobs: VecDeque<Job<'_>>,
+    results: &Path,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Vec<Outcome>> {
+    let whole = bar(shown(args.learn.progress), "{prefix:>12} {bar:30} {pos}/{len} trainings {msg}");
+    whole.set_prefix("compare");
+    whole.set_length(jobs.len() as u64);
+    let device = device(args.learn.device)?;
+    let queue = Mutex::new(jobs);
+    let done = Mutex::new((Vec::new(), None::<CompareError>));
+    let worker = || {
+        while !stop.load(Relaxed) {
+            let Some(job) = lock(&queue).pop_front() else { break };
+            let outcome = job.finished(results).map_or_else(
+                || {
+                    let options = Options { permutations: PERMUTATIONS, seed: job.settings.seed, ..Options::default() };
+                    job.run(results, &options, &device, stop, &mut |progress| tell(&whole, &job, &progress))
+                },
+                Ok,
+            );
+            whole.inc(1);
+            match outcome {
+                Ok(outcome) => {
+                    tracing::info!("{} in {:.0} s", job.file().trim_end_matches(".json"), outcome.training_s);
+                    lock(&done).0.push(outcome);
+                }
+                Err(error) => {
+                    lock(&done).1.get_or_insert(error);
+                    stop.store(true, Relaxed);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..args.jobs).for_each(|_| drop(scope.spawn(worker))));
+    whole.finish_and_clear();
+    let (outcomes, error) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match error {
+        Some(error) => Err(error.into()),
+        None if stop.load(Relaxed) => Err(CompareError::Stopped.into()),
+        None => Ok(outcomes),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A worker that panicked has not left a half-written value: both are pushed to and popped from only.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tell(bar: &ProgressBar, job: &Job<'_>, progress: &Progress) {
+    if let Progress::Step { step, shown, .. } = progress {
+        let (name, steps) = (job.contender.name(), job.settings.steps);
+        bar.set_message(format!("{name} step {step}/{steps}, loss {:.2}", shown.loss));
+    }
+}
+
+/// Outcomes as runs of the table.
+fn runs_of(outcomes: &[Outcome]) -> Vec<Run> {
+    let run = |outcome: &Outcome| Run {
+        method: outcome.contender.name(),
+        seed: outcome.seed,
+        scores: outcome.evaluation.scores.clone(),
+    };
+    outcomes.iter().map(run).collect()
+}
+
+/// What an encoder that learnt from labels scores on animals it saw says nothing: its across-animal score is the unseen one.
+fn honest(mut runs: Vec<Run>) -> Vec<Run> {
+    for run in runs.iter_mut().filter(|run| run.method == Method::Supervised.name()) {
+        let unseen: Vec<_> = run.scores.iter().filter(|s| s.setting == Setting::Unseen).cloned().collect();
+        run.scores.extend(unseen.into_iter().map(|mut score| {
+            score.setting = Setting::AcrossAnimal;
+            score
+        }));
+    }
+    runs
+}
+
+/// How far apart animals lie before and after each augmentation, of the first population.
+fn gaps_of(args: &CompareArgs, populations: &[Population]) -> anyhow::Result<Vec<GapRow>> {
+    let Some(first) = populations.first() else { return Ok(Vec::new()) };
+    Ok(augmentation_gaps(&first.all, &settings(Method::Haltere, first.seed, &args.learn)?)?)
+}
+
+fn finish(args: &CompareArgs, populations: &[Population], outcomes: &[Outcome], gaps: &[GapRow]) -> anyhow::Result<()> {
+    let mut ordered: Vec<Outcome> = outcomes.to_vec();
+    ordered.sort_by(|a, b| (&a.contender, &a.population, a.seed).cmp(&(&b.contender, &b.population, b.seed)));
+    let summaries = summarise(&honest(runs_of(&ordered)));
+    let text = show::tables(&summaries, Table::to_text);
+    println!("{text}");
+    let verdict = verdict(&summaries);
+    println!("{verdict}");
+    let provenance = Provenance::now(
+        &populations.first().map(|p| p.all.sha256.clone()).unwrap_or_default(),
+        args.seeds.first().copied().unwrap_or_default(),
+    );
+    let report = report_data(populations, &ordered, &summaries, gaps, &verdict, &provenance);
+    let files = [
+        ("table.txt", text + "\n" + &verdict + "\n"),
+        ("table.md", show::tables(&summaries, Table::to_markdown)),
+        ("table.csv", to_csv(&summaries)),
+        ("report.json", report.to_json()?),
+        ("report.html", html::render(&report)),
+    ];
+    let folder: PathBuf = args.out.clone();
+    write_all(&folder, &files)
+}
+
+/// The gap and how much of it each method closes, in words.
+fn verdict(summaries: &[Summary]) -> String {
+    let metric = Metric::BalancedAccuracy;
+    let Some(gap) = gap(summaries, metric) else {
+        return "The gap was not measured: it needs `simclr`, single-animal and across-animal.".into();
+    };
+    let mut text =
+        format!("simclr loses {:.1} points of balanced accuracy from single-animal to across-animal.", 100.0 * gap);
+    if let Some(closed) = gap_closed(summaries, Method::Haltere.name(), metric) {
+        text += &format!(" haltere closes {:.0} % of that gap.", 100.0 * closed);
+    }
+    text
+}
+
+fn report_data(
+    populations: &[Population],
+    outcomes: &[Outcome],
+    summaries: &[Summary],
+    gaps: &[GapRow],
+    verdict: &str,
+    provenance: &Provenance,
+) -> report::ReportData {
+    let plain: Vec<Summary> = summaries.iter().filter(|s| !s.method.contains(" without ")).cloned().collect();
+    let haltere: Vec<&Evaluation> = outcomes
+        .iter()
+        .filter(|o| o.contender.name() == Method::Haltere.name())
+        .map(|outcome| &outcome.evaluation)
+        .collect();
+    let first = populations.first();
+    let labels = first.map(|p| p.all.labels.clone()).unwrap_or_default();
+    let hashes = populations.iter().map(|p| (format!("data {}", p.name), p.all.sha256.clone())).collect();
+    let mut warnings: Vec<String> = outcomes.iter().flat_map(|o| o.evaluation.warnings.clone()).collect();
+    warnings.sort();
+    warnings.dedup();
+    let gap = |row: &GapRow| report::GapBar {
+        augmentation: row.augmentation.clone(),
+        space: row.space.into(),
+        before: report::Spread { mean: row.before, sd: 0.0, count: 1 },
+        after: report::Spread { mean: row.after, sd: 0.0, count: 1 },
+    };
+    report::ReportData {
+        title: "Comparison of methods".into(),
+        summary: verdict.into(),
+        scores: show::score_rows(summaries),
+        data: first.map(|p| {
+            let folds = populations.iter().map(|p| {
+                let names: Vec<&str> = p.unseen.iter().map(|&a| p.all.animals[a].as_str()).collect();
+                format!("{} (seed {}): {}", p.name, p.seed, names.join(", "))
+            });
+            show::data_summary(&p.all, format!("unseen in {}", folds.collect::<Vec<_>>().join("; ")))
+        }),
+        look_ahead: first.zip(outcomes.first()).map(|(p, o)| show::look_ahead(&o.settings, p.all.frame_rate_hz)),
+        method: outcomes.iter().find(|o| o.contender.method == Method::Haltere).map(|o| show::method(&o.settings)),
+        confusion: show::confusion(&haltere, Setting::Unseen, &labels, "haltere, unseen animals"),
+        per_animal: show::per_animal(&haltere, Setting::Unseen),
+        domain_gap: gaps.iter().map(gap).collect(),
+        ablation: ablations(outcomes),
+        comparison: Some(comparison(&plain, outcomes)),
+        warnings,
+        reproduce: Some(show::reproduce(provenance, hashes)),
+        ..report::ReportData::default()
+    }
+}
+
+/// Every value of a contender in a setting, all labels.
+fn values(outcomes: &[Outcome], name: &str, setting: Setting) -> Vec<f64> {
+    let own = outcomes.iter().filter(|o| o.contender.name() == name);
+    let scores = own.flat_map(|o| &o.evaluation.scores).filter(|s| s.setting == setting && s.label_share == 1.0);
+    scores.map(|s| s.balanced_accuracy).collect()
+}
+
+fn comparison(plain: &[Summary], outcomes: &[Outcome]) -> report::Comparison {
+    let mut names: Vec<&str> = plain.iter().map(|s| s.method.as_str()).collect();
+    names.dedup();
+    let panel = |setting: Setting| {
+        let chances: Vec<f64> =
+            plain.iter().filter(|s| s.setting == setting).filter_map(|s| s.balanced_accuracy.chance).collect();
+        report::ProtocolPanel {
+            name: setting.name().into(),
+            methods: names
+                .iter()
+                .map(|name| report::Values { name: (*name).to_owned(), values: values(outcomes, name, setting) })
+                .collect(),
+            chance: (!chances.is_empty()).then(|| chances.iter().sum::<f64>() / chances.len() as f64),
+            lower_is_better: !setting.higher_is_better(),
+        }
+    };
+    report::Comparison { measure: "balanced accuracy".into(), protocols: Setting::ALL.into_iter().map(panel).collect() }
+}
+
+fn ablations(outcomes: &[Outcome]) -> Vec<report::Ablation> {
+    let rows: Vec<String> = std::iter::once(Method::Haltere.name().to_owned())
+        .chain(Contender::ablation().iter().map(Contender::name))
+        .filter(|name| outcomes.iter().any(|o| o.contender.name() == *name))
+        .collect();
+    let bars = |setting| {
+        let bar = |name: &String| report::Bar {
+            name: name.clone(),
+            score: report::Spread::of(&values(outcomes, name, setting)),
+        };
+        rows.iter().map(bar).collect()
+    };
+    let ablation = |setting: Setting| report::Ablation {
+        measure: format!("{setting}: balanced accuracy"),
+        bars: bars(setting),
+        chance: None,
+        lower_is_better: !setting.higher_is_better(),
+    };
+    if rows.len() < 2 {
+        return Vec::new();
+    }
+    [Setting::AcrossAnimal, Setting::Unseen, Setting::Identity].map(ablation).into()
+}

@@ -1,0 +1,328 @@
+//! `haltere train`: one run from recordings to a model that the daemon accepted.
+//!
+//! Why it exists: settings, checkpoints, metrics, model, report and card of a run belong into one folder, and a run that was
+//! stopped must go on as if it had not been. What it must never do: put a model into `models/` that was not accepted.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use burn::tensor::Device;
+
+use super::show::{self, Curves};
+use super::{Loader, bar, device, settings, shown, usage};
+use crate::cli::train::TrainArgs;
+use crate::dataset::trials::{Dataset, Origin};
+use crate::encode::Encoder;
+use crate::evaluate::{Evaluation, Options, Setting, evaluate};
+use crate::model::{Kind, Model, Provenance as ModelProvenance};
+use crate::report::provenance::Provenance;
+use crate::sys::exit::{ExitCode, Failure};
+use crate::train::behaviour::Behaviour;
+use crate::train::export::accept;
+use crate::train::export::accept::Head;
+use crate::train::export::{Details, write};
+use crate::train::fit::{Ended, Fit, Progress};
+use crate::train::learner::Learner;
+use crate::train::metrics_log::Column;
+use crate::train::represent::represent;
+use crate::train::run_folder::{Checkpoint, Opening, RunFolder};
+use crate::train::settings::TrainSettings;
+use crate::train::spec::NetworkSpec;
+
+/// What is written of every step and every look.
+const COLUMNS: [Column; 7] = [
+    Column { name: "loss", unit: "nats" },
+    Column { name: "similarity_paired", unit: "cosine" },
+    Column { name: "similarity_others", unit: "cosine" },
+    Column { name: "learning_rate", unit: "1" },
+    Column { name: "held_out_loss", unit: "nats" },
+    Column { name: "held_out_similarity_paired", unit: "cosine" },
+    Column { name: "held_out_similarity_others", unit: "cosine" },
+];
+/// Steps whose mean loss the bar shows.
+const SMOOTHED_STEPS: usize = 20;
+/// Animals from which one is held out unasked.
+const HELD_OUT_FROM: usize = 4;
+
+/// Trains a model and puts it into `models/`.
+///
+/// # Errors
+/// What was wrong with the arguments, the data, the training or the files.
+pub fn train(args: &TrainArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    if !args.method.exports() {
+        let name = args.method.name();
+        return Err(usage(format!(
+            "--method {name}: no daemon could run what it makes; it is one of those that `haltere compare` sets against the others"
+        )));
+    }
+    refuse_to_overwrite(args)?;
+    let loader = Loader::one(&args.data, args.learn.progress)?;
+    let settings = settings(args.method, args.seed, &args.learn)?;
+    let (training, held_out) = split(&loader, args, &settings)?;
+    let opening = if args.resume { Opening::Resume } else { [Opening::New, Opening::Replace][usize::from(args.force)] };
+    let folder = RunFolder::create(&args.runs, &args.name.to_string(), opening)?;
+    let resumed = resume_point(&folder, args.resume, &settings, &training)?;
+    folder.write_config(&settings)?;
+    if resumed.is_none() {
+        folder.write_provenance(&Provenance::now(&training.sha256, args.seed))?;
+    }
+    let run = Run { args, settings: &settings, training: &training, held_out: held_out.as_ref(), folder: &folder };
+    let plain = device(args.learn.device)?;
+    let (learner, spec, curves) = run.learn(resumed.as_deref(), &plain, stop)?;
+    run.finish(&learner, &spec, &curves, &plain)
+}
+
+fn refuse_to_overwrite(args: &TrainArgs) -> anyhow::Result<()> {
+    let there = ["toml", "onnx"].map(|e| args.out.join(format!("{}.{e}", args.name))).into_iter().find(|p| p.exists());
+    match there {
+        Some(path) if !args.force && !args.resume => anyhow::bail!(
+            "{} is there already: choose another --name or --out, or overwrite it with --force",
+            path.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The animals to train on, and those that judge.
+fn split(
+    loader: &Loader<'_>,
+    args: &TrainArgs,
+    settings: &TrainSettings,
+) -> anyhow::Result<(Dataset, Option<Dataset>)> {
+    let all = loader.animals();
+    let held: Vec<String> = match args.hold_out.as_slice() {
+        [] if all.len() >= HELD_OUT_FROM => all.last().cloned().into_iter().collect(),
+        [] => Vec::new(),
+        [none] if none == "none" => Vec::new(),
+        named => named.to_vec(),
+    };
+    if let Some(unknown) = held.iter().find(|name| !all.contains(name)) {
+        return Err(usage(format!("--hold-out {unknown}: no such animal; there are {}", all.join(", "))));
+    }
+    let rest: Vec<String> = all.iter().filter(|name| !held.contains(name)).cloned().collect();
+    if rest.is_empty() {
+        return Err(usage(format!("--hold-out leaves no animal to train on; there are {}", all.join(", "))));
+    }
+    let window = settings.network.window_frames;
+    let training = loader.load(&rest, window, true)?;
+    if held.is_empty() {
+        return Ok((training, None));
+    }
+    let held_out = loader.load(&held, window, false)?;
+    show::same_labels(&training, &held_out)?;
+    Ok((training, Some(held_out)))
+}
+
+/// The checkpoint to go on from; refuses one of other settings or other data.
+fn resume_point(
+    folder: &RunFolder,
+    resume: bool,
+    settings: &TrainSettings,
+    training: &Dataset,
+) -> anyhow::Result<Option<std::path::PathBuf>> {
+    if !resume {
+        return Ok(None);
+    }
+    let before: TrainSettings = toml::from_str(&folder.config_text()?)?;
+    anyhow::ensure!(
+        before == *settings,
+        "--resume: the settings differ from those of {}: repeat the command that began the run, or start anew",
+        folder.path().join("config.toml").display()
+    );
+    let data = folder.provenance()?.data_sha256;
+    anyhow::ensure!(
+        data == training.sha256,
+        "--resume: the data differ from those the run began with (SHA-256 {} now, {data} then): start anew",
+        training.sha256
+    );
+    Ok(folder.newest_checkpoint(Checkpoint::Last))
+}
+
+struct Run<'a> {
+    args: &'a TrainArgs,
+    settings: &'a TrainSettings,
+    training: &'a Dataset,
+    held_out: Option<&'a Dataset>,
+    folder: &'a RunFolder,
+}
+
+impl Run<'_> {
+    /// Trains.
+    fn learn(
+        &self,
+        resumed: Option<&Path>,
+        device: &Device,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<(Learner, NetworkSpec, Curves)> {
+        let behaviour = Behaviour::standardised(self.training, self.settings.augment.standardise_behaviour);
+        let mut fit = Fit::new(self.training, &behaviour, self.settings, device)?;
+        self.rehearse_export(&fit)?;
+        if let Some(checkpoint) = resumed {
+            fit = fit.resume(checkpoint)?;
+            self.folder.note_resumption(fit.state().step as u64)?;
+        }
+        let after = resumed.map(|_| fit.state().step as u64);
+        let mut metrics = self.folder.metrics(&COLUMNS, after)?;
+        let mut curves = Curves::default();
+        let bar = bar(shown(self.args.learn.progress), "{prefix:>12} {bar:30} {pos}/{len} {msg}, {eta} left");
+        bar.set_prefix(self.settings.method.name());
+        bar.set_length(self.settings.steps as u64);
+        bar.set_position(fit.state().step as u64);
+        bar.reset_eta();
+        let (mut recent, mut row, mut failed) = (VecDeque::new(), [None; COLUMNS.len()], None);
+        let (best, last) = (self.folder.checkpoint(Checkpoint::Best), self.folder.checkpoint(Checkpoint::Last));
+        let temperature = self.settings.temperature;
+        let ended = fit.run(Some((&best, &last)), stop, &mut |progress| {
+            curves.add(&progress);
+            if let Progress::Step { step, shown, learning_rate } = &progress {
+                recent.push_back(shown.loss);
+                recent.drain(..recent.len().saturating_sub(SMOOTHED_STEPS));
+                let mean = recent.iter().sum::<f32>() / recent.len() as f32;
+                let (paired, others) = (shown.similarity_paired, shown.similarity_others);
+                bar.set_position(*step as u64);
+                bar.set_message(format!("loss {mean:.3}, τ {temperature}, pairs {paired:+.2}, others {others:+.2}"));
+                row = show::step_row(shown, *learning_rate);
+            }
+            let (step, row) = show::row_of(&progress, row);
+            failed = failed.take().or(metrics.record(step, &row).err());
+        })?;
+        bar.finish_and_clear();
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        if ended == Ended::Stopped {
+            let what = format!(
+                "stopped after step {} of {}; {} holds it: go on with --resume",
+                fit.state().step,
+                self.settings.steps,
+                last.display()
+            );
+            // A script must not go on to a model that is not there.
+            return Err(Failure { code: ExitCode::Interrupted, what }.into());
+        }
+        let chosen = self.folder.newest_checkpoint(Checkpoint::Best);
+        if let (Some(best), true) = (chosen, fit.state().best_step < fit.state().step) {
+            fit = fit.resume(&best)?;
+        }
+        curves.best_step = Some(fit.state().step as u64);
+        Ok((fit.learner(), fit.spec().clone(), curves))
+    }
+
+    /// Exports the untrained network and opens it: a missing ONNX Runtime is told before hours of training, not after.
+    fn rehearse_export(&self, fit: &Fit<'_>) -> anyhow::Result<()> {
+        let folder = std::env::temp_dir().join(format!("haltere-train-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let opened = write(&fit.learner().network, fit.spec(), &self.details(), &folder)
+            .and_then(|path| Ok(Encoder::open(&Model::load(&path)?, None, 1)?));
+        // A folder that cannot be removed is a few kilobytes in the place for such.
+        let _ = std::fs::remove_dir_all(&folder);
+        opened?;
+        Ok(())
+    }
+
+    /// Probe, calibration, scores, export, report, card.
+    fn finish(&self, learner: &Learner, spec: &NetworkSpec, curves: &Curves, device: &Device) -> anyhow::Result<()> {
+        let head = accept::fit_head(learner, spec, self.settings, self.training, self.held_out, device)?;
+        let evaluation = self.scores(learner, spec, device)?;
+        let details = self.details();
+        let judge = self.held_out.unwrap_or(self.training);
+        std::fs::create_dir_all(&self.args.out)?;
+        let (path, parity) = accept::export(learner, spec, &details, &head.learnt, judge, &self.args.out, None)?;
+        tracing::info!(
+            "{}: the daemon's encoder reproduces it within {:e} over {} frames",
+            path.display(),
+            parity.max_abs_difference,
+            parity.frames
+        );
+        self.report(learner, spec, &head, &evaluation, curves, &path, device)
+    }
+
+    fn scores(&self, learner: &Learner, spec: &NetworkSpec, device: &Device) -> anyhow::Result<Evaluation> {
+        let look_ahead = self.settings.look_ahead_frames;
+        let of = |data: &Dataset| {
+            represent(learner, spec, look_ahead, data, &accept::moments_of(data, self.settings).0, device)
+        };
+        let mut all = of(self.training);
+        let seen = all.animals.len();
+        if let Some(held_out) = self.held_out {
+            show::append(&mut all, of(held_out));
+        }
+        let unseen: Vec<usize> = (seen..all.animals.len()).collect();
+        if !all.label.iter().any(Option::is_some) {
+            return Ok(Evaluation::default());
+        }
+        let mut evaluation = evaluate(&all, &unseen, &Options::default())?;
+        if self.settings.method.needs_labels() {
+            // It learnt from the labels of these animals: such scores would flatter it.
+            evaluation.scores.retain(|s| matches!(s.setting, Setting::Identity | Setting::Unseen));
+        }
+        Ok(evaluation)
+    }
+
+    fn details(&self) -> Details {
+        let preprocess = match &self.training.origin {
+            Origin::Preprocessed(parameters) => (**parameters).clone(),
+            Origin::ReadyMade { .. } => crate::model::parameters::Parameters {
+                registration: None,
+                baseline: None,
+                ..crate::model::parameters::Parameters::default()
+            },
+        };
+        let method = self.settings.method;
+        Details {
+            name: self.args.name.to_string(),
+            kind: Kind::Streaming,
+            frame_rate_hz: self.training.frame_rate_hz,
+            look_ahead_frames: self.settings.look_ahead_frames,
+            provenance: ModelProvenance {
+                trained: true,
+                made_by: format!("haltere {} train --method {}", env!("CARGO_PKG_VERSION"), method.name()),
+                trained_on: show::data_in_words(self.training),
+                note: match &self.training.origin {
+                    Origin::Preprocessed(_) => method.in_words().to_owned(),
+                    Origin::ReadyMade { note } => format!("{}; {note}", method.in_words()),
+                },
+            },
+            preprocess,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // they are what a report is about
+    fn report(
+        &self,
+        learner: &Learner,
+        spec: &NetworkSpec,
+        head: &Head,
+        evaluation: &Evaluation,
+        curves: &Curves,
+        model: &Path,
+        device: &Device,
+    ) -> anyhow::Result<()> {
+        let look_ahead = self.settings.look_ahead_frames;
+        let shown = self.held_out.unwrap_or(self.training);
+        let moments = accept::moments_of(self.training, self.settings).0;
+        let representation = represent(learner, spec, look_ahead, self.training, &moments, device);
+        let (report, card) = show::of_run(&show::RunShown {
+            name: &self.args.name.to_string(),
+            settings: self.settings,
+            training: self.training,
+            held_out: self.held_out,
+            judged_on: &shown.animals,
+            head,
+            evaluation,
+            curves,
+            representation: &representation,
+            provenance: &self.folder.provenance()?,
+            model,
+        })?;
+        let path = self.folder.write_report(&report)?;
+        self.folder.write("MODEL_CARD.md", card.as_bytes())?;
+        println!("{}", show::table(self.settings.method.name(), self.settings.seed, evaluation));
+        evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        println!("model   {}", model.display());
+        println!("report  {}", path.display());
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! What a page is sent: the facts of this moment, and of the past what it has not got yet.
+//!
+//! Why it exists: a browser that is told everything thirty times a second heats the room. What it must never do: leave out how
+//! old a fact is.
+
+use axum::extract::ws::Message;
+use serde_json::{Value, json};
+
+use crate::client::state::{Matter, State};
+
+/// Numbers, charts and pictures flow no more often, ns; a browser without a graphics card paints them on the processor. What a person must
+/// know does not wait for it. Looks are 80 ms apart and an update follows a decode: that makes four a second.
+const UPDATE_EVERY_NS: u64 = 200_000_000;
+/// Latencies and their histogram are sent so often, ns.
+const LATENCY_EVERY_NS: u64 = 500_000_000;
+
+/// What one page has already got.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    point: u64,
+    event: u64,
+    status: u64,
+    /// `None` before the first.
+    plane: Option<u64>,
+    pictures: [u64; 2],
+    latency_due_ns: u64,
+    due_ns: u64,
+    matter: Option<Matter>,
+}
+
+impl Cursor {
+    /// Has it been long enough, or has something happened that cannot wait?
+    pub(crate) fn is_due(&self, state: &State, now_ns: u64) -> bool {
+        now_ns >= self.due_ns || self.matter != Some(state.matter(now_ns))
+    }
+}
+
+/// The messages that bring a page up to date.
+pub(crate) fn messages(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) -> Vec<Message> {
+    (cursor.due_ns, cursor.matter) = (now_ns + UPDATE_EVERY_NS, Some(state.matter(now_ns)));
+    let mut messages = vec![Message::text(update(state, cursor, may_control, now_ns).to_string())];
+    for (shown, sent) in state.pictures.iter().zip(&mut cursor.pictures) {
+        match shown {
+            Some(shown) if shown.number != *sent => {
+                *sent = shown.number;
+                messages.push(Message::binary(shown.message.clone()));
+            }
+            Some(_) => {}
+            None => *sent = 0,
+        }
+    }
+    messages
+}
+
+fn update(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) -> Value {
+    let age_ms = |seen_ns: u64| now_ns.saturating_sub(seen_ns) / 1_000_000;
+    let mut update = json!({
+        "now": state.since_start_ms(now_ns),
+        "endpoint": state.endpoint,
+        "may_control": may_control,
+        "daemon": state.daemon(now_ns).name(),
+        "silence_ms": state.silence_ns(now_ns).map(|ns| ns / 1_000_000),
+        "heartbeat_deadline_ms": state.deadline_ms(),
+        "not_ready": state.ready(now_ns).err(),
+        "rate_hz": state.rate_hz(now_ns),
+        "tally": state.tally,
+        "status_age_ms": state.status.as_ref().map(|(seen_ns, _)| age_ms(*seen_ns)),
+        "picture_age_ms": state.pictures.each_ref().map(|p| p.as_ref().map(|shown| age_ms(shown.seen_ns))),
+        "last": last(state, age_ms),
+        "points": state.points.since(&mut cursor.point).collect::<Vec<_>>(),
+        "events": state.events.since(&mut cursor.event).collect::<Vec<_>>(),
+    });
+    if state.statuses != cursor.status {
+        cursor.status = state.statuses;
+        update["status"] = state.status.as_ref().map_or(Value::Null, |(_, status)| status.clone());
+    }
+    if cursor.plane != Some(state.plane.version) {
+        cursor.plane = Some(state.plane.version);
+        update["plane"] = state.plane.to_json();
+    }
+    if now_ns >= cursor.latency_due_ns {
+        cursor.latency_due_ns = now_ns + LATENCY_EVERY_NS;
+        update["latency"] = state.latencies.to_json();
+    }
+    update
+}
+
+fn last(state: &State, age_ms: impl Fn(u64) -> u64) -> Value {
+    let Some(last) = &state.last else { return Value::Null };
+    let decode = &last.decode;
+    json!({
+        "age_ms": age_ms(last.seen_ns),
+        "source": last.source,
+        "series": last.series,
+        "model": last.model,
+        "seq": decode.seq,
+        "frame": decode.frame,
+        "quality": decode.quality,
+        "reason": decode.reason,
+        "action": decode.action,
+        "action_id": decode.action_id,
+        "confidence": decode.confidence,
+        "novelty": decode.novelty,
+        "shift_px": decode.shift_px,
+        "shift_peak": decode.shift_peak,
+        "total_ms": decode.latency_us.map(|latency| latency.total / 1e3),
+    })
+}

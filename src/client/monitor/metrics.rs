@@ -1,0 +1,180 @@
+//! The same facts for a metrics server, as OpenMetrics text.
+//!
+//! Why it exists: labs that run for days watch their rigs with Prometheus. What it must never do: repeat a number of a daemon
+//! that says nothing any more; what is too old is left out.
+
+use std::fmt::{Display, Write};
+
+use serde_json::Value;
+
+use crate::client::state::latency::{EDGES_S, STAGES};
+use crate::client::state::{Daemon, State};
+use crate::frame::Quality;
+
+/// What the text is.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// A status that is older is left out, ns.
+const STATUS_OLD_NS: u64 = 5_000_000_000;
+
+/// Counters of the status: key, name, help.
+const COUNTERS: [(&str, &str, &str); 9] = [
+    ("received", "frames_received", "Messages that came from the microscope."),
+    ("accepted", "frames_accepted", "Frames taken."),
+    ("gaps", "frame_gaps", "Jumps in the microscope's frame numbers."),
+    ("missing", "frames_missing", "Frames missing in these jumps."),
+    ("published", "decodes_published", "Decodes of frames published."),
+    ("stale", "stale", "Times the fail-safe spoke."),
+    ("non_finite_pixels", "non_finite_pixels", "NaN or infinite pixels."),
+    ("saturated_pixels", "saturated_pixels", "Saturated pixels."),
+    ("non_finite_embeddings", "non_finite_embeddings", "Frames without a decode, for NaN of the encoder."),
+];
+
+/// Everything that is known and not too old.
+pub(crate) fn text(state: &State, now_ns: u64) -> String {
+    let mut page = Page(String::new());
+    page.family("haltere_monitor", "info", "The monitor.");
+    page.sample("haltere_monitor_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    page.one(
+        "haltere_up",
+        "gauge",
+        "1 while the daemon's heartbeat is fresh.",
+        u8::from(state.daemon(now_ns) == Daemon::Alive),
+    );
+    page.one(
+        "haltere_ready",
+        "gauge",
+        "1 while decodes may be believed, as /readyz says.",
+        u8::from(state.ready(now_ns).is_ok()),
+    );
+    if let Some(ns) = state.silence_ns(now_ns) {
+        page.family_with_unit("haltere_silence_seconds", "gauge", "seconds", "Since the last sign of life.");
+        page.sample("haltere_silence_seconds", &[], ns as f64 / 1e9);
+    }
+    own(&mut page, state);
+    decode(&mut page, state, now_ns);
+    if let Some((seen_ns, status)) = &state.status
+        && now_ns.saturating_sub(*seen_ns) <= STATUS_OLD_NS
+    {
+        of_status(&mut page, status);
+    }
+    latencies(&mut page, state);
+    page.0.push_str("# EOF\n");
+    page.0
+}
+
+fn own(page: &mut Page, state: &State) {
+    let tally = &state.tally;
+    for (name, help, value) in [
+        ("decodes_heard", "Decodes that reached the monitor.", tally.decodes),
+        ("decodes_lost", "Decodes that did not reach the monitor.", tally.lost),
+        ("daemon_restarts", "Times the daemon was started anew.", tally.restarts),
+        ("daemon_silences", "Times the heartbeat failed.", tally.silences),
+        ("messages_damaged", "Messages that the monitor did not understand.", tally.damaged),
+    ] {
+        page.counter(&format!("haltere_{name}"), help, &[(&[], value)]);
+    }
+}
+
+/// Of the last decode. Without a living daemon there is none.
+fn decode(page: &mut Page, state: &State, now_ns: u64) {
+    let Some(last) = state.last.as_ref().filter(|_| state.daemon(now_ns) == Daemon::Alive) else { return };
+    page.family("haltere_quality", "stateset", "How far decodes may be trusted.");
+    for quality in Quality::ALL {
+        let on = u8::from(quality == last.decode.quality);
+        page.sample("haltere_quality", &[("haltere_quality", quality.name())], on);
+    }
+    let model = |key: &str| last.model[key].as_str().unwrap_or_default().to_owned();
+    let generation = last.model["generation"].as_u64().unwrap_or_default().to_string();
+    page.family("haltere_model", "info", "The model in use.");
+    let labels = [("name", model("name")), ("sha256", model("sha256")), ("generation", generation)];
+    page.sample("haltere_model_info", &labels.each_ref().map(|(key, value)| (*key, value.as_str())), 1);
+    if let Some([Some(dy), Some(dx)]) = last.decode.shift_px {
+        page.family("haltere_shift_px", "gauge", "Displacement relative to the template, pixels.");
+        page.sample("haltere_shift_px", &[("axis", "y")], dy);
+        page.sample("haltere_shift_px", &[("axis", "x")], dx);
+    }
+    for (name, help, value) in [
+        ("confidence", "Probability of the decoded action.", last.decode.confidence),
+        ("novelty", "How strange the embedding is, 0 to 1.", last.decode.novelty),
+        ("shift_peak", "Height of the correlation peak.", last.decode.shift_peak),
+    ] {
+        value.into_iter().for_each(|value| page.one(&format!("haltere_{name}"), "gauge", help, value));
+    }
+}
+
+fn of_status(page: &mut Page, status: &Value) {
+    for (key, name, help) in COUNTERS {
+        if let Some(value) = status[key].as_u64() {
+            page.counter(&format!("haltere_{name}"), help, &[(&[], value)]);
+        }
+    }
+    for (key, label, help) in [
+        ("rejected", "reason", "Messages refused, by reason."),
+        ("dropped", "policy", "Frames and decodes lost to overload."),
+    ] {
+        let counts = status[key].as_object().into_iter().flatten();
+        let counts: Vec<_> = counts.filter_map(|(word, n)| Some(([(label, word.as_str())], n.as_u64()?))).collect();
+        let samples: Vec<(&[(&str, &str)], u64)> = counts.iter().map(|(labels, n)| (&labels[..], *n)).collect();
+        page.counter(&format!("haltere_{key}"), help, &samples);
+    }
+    for (value, name, help) in [
+        (&status["frame_rate_hz"], "frame_rate_hz", "Frame rate by the microscope's own times."),
+        (&status["novelty_mean"], "novelty_mean", "Running mean of the novelty; 0.5 is expected."),
+        (&status["memory_bytes"], "memory_bytes", "Resident memory of the daemon."),
+        (&status["uptime_s"], "uptime_seconds", "Since the daemon's start."),
+        (&status["queue_depth"]["frames"], "waiting_frames", "Frames between receipt and compute."),
+        (&status["queue_depth"]["decodes"], "waiting_decodes", "Decodes between compute and publishing."),
+        (&status["deadline_ms"], "deadline_ms", "Age at which a decode is stale."),
+    ] {
+        if let Some(value) = value.as_f64() {
+            page.one(&format!("haltere_{name}"), "gauge", help, value);
+        }
+    }
+}
+
+fn latencies(page: &mut Page, state: &State) {
+    let name = "haltere_latency_seconds";
+    page.family_with_unit(name, "histogram", "seconds", "Latency of decodes heard since the daemon's start, by stage.");
+    for (stage, measured) in STAGES.iter().zip(&state.latencies.stages) {
+        let mut so_far = 0;
+        for (edge, count) in EDGES_S.iter().map(f64::to_string).chain(["+Inf".to_owned()]).zip(measured.counts) {
+            so_far += count;
+            page.sample(&format!("{name}_bucket"), &[("stage", stage), ("le", &edge)], so_far);
+        }
+        page.sample(&format!("{name}_count"), &[("stage", stage)], so_far);
+        page.sample(&format!("{name}_sum"), &[("stage", stage)], measured.sum_s);
+    }
+}
+
+/// Lines of text.
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a text cannot fail.
+        let _ = writeln!(self.0, "# TYPE {name} {kind}\n# HELP {name} {help}");
+    }
+
+    fn family_with_unit(&mut self, name: &str, kind: &str, unit: &str, help: &str) {
+        let _ = writeln!(self.0, "# TYPE {name} {kind}\n# UNIT {name} {unit}\n# HELP {name} {help}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, samples: &[(&[(&str, &str)], u64)]) {
+        self.family(name, "counter", help);
+        samples.iter().for_each(|(labels, value)| self.sample(&format!("{name}_total"), labels, value));
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (index, (key, text)) in labels.iter().enumerate() {
+            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{}{key}=\"{escaped}\"", if index == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+}

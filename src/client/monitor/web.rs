@@ -1,0 +1,255 @@
+//! The web side: one page, one WebSocket, metrics, health, and a door to the control socket that is shut unless told otherwise.
+//!
+//! Why it exists: every machine in a lab has a browser. What it must never do: serve anything from outside, believe a page of
+//! another site (`Host` and `Origin` are looked at), or pass on a command that is not on the short list.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{DefaultBodyLimit, Request, State as Given};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::live::{Cursor, messages};
+use super::metrics;
+use crate::client::state::State;
+use crate::corridor::supervisor::control;
+use crate::sys::stats::now_ns;
+
+/// The page; nothing else is ever loaded.
+const PAGE: &str = include_str!("page.html");
+/// Nothing from elsewhere, even if a text could smuggle it in.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+                      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// How often it is looked whether a page is to be told something. With the wait below this bounds how late it hears what matters.
+const LOOK_EVERY: Duration = Duration::from_millis(80);
+/// Longest wait for a decode to follow with an update.
+const DECODE_WAIT_MAX: Duration = Duration::from_millis(50);
+/// A page that does not take an update for so long is left.
+const SEND_MAX: Duration = Duration::from_secs(5);
+/// Pages at once.
+const VIEWERS_MAX: usize = 16;
+/// Longest request to the control socket, bytes.
+const REQUEST_BYTES_MAX: usize = 1024;
+/// Longest wait for the daemon's answer, ms.
+const ANSWER_WAIT_MS: i32 = 3000;
+
+/// Everything that the handlers share.
+pub(super) struct Site {
+    pub(super) state: Mutex<State>,
+    /// A decode was heard.
+    pub(super) decoded: Notify,
+    viewers: AtomicUsize,
+    control: Option<String>,
+    /// Only this machine may look: then the page is known by names of this machine only.
+    local: bool,
+}
+
+impl Site {
+    pub(super) const fn new(state: State, control: Option<String>, local: bool) -> Self {
+        Self { state: Mutex::new(state), decoded: Notify::const_new(), viewers: AtomicUsize::new(0), control, local }
+    }
+
+    /// Does anybody look?
+    pub(super) fn is_watched(&self) -> bool {
+        self.viewers.load(Relaxed) > 0
+    }
+}
+
+/// Who serves what.
+pub(super) fn router(site: &Arc<Site>) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/live", get(live))
+        .route("/control", post(ask))
+        .route("/metrics", get(metrics_text))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .layer(from_fn_with_state(site.clone(), guard))
+        .with_state(site.clone())
+}
+
+/// Refuses what a page of another site would send: a foreign `Origin`, or (only local) a name that only pretends to be us.
+async fn guard(Given(site): Given<Arc<Site>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    let host = text(header::HOST).unwrap_or_default();
+    let ours = !site.local || is_of_this_machine(host);
+    let from_us = text(header::ORIGIN).is_none_or(|origin| origin == format!("http://{host}"));
+    if ours && from_us && has_one_origin(headers) {
+        return next.run(request).await;
+    }
+    let why = "the monitor answers its own page only; open it by the address that it printed\n";
+    (StatusCode::FORBIDDEN, why).into_response()
+}
+
+/// An `Origin` that is not text must not pass for none.
+fn has_one_origin(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ORIGIN).iter().all(|value| value.to_str().is_ok()) && {
+        headers.get_all(header::ORIGIN).iter().count() <= 1
+    }
+}
+
+fn is_of_this_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+async fn page() -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, PAGE)
+}
+
+async fn metrics_text(Given(site): Given<Arc<Site>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&site.state(), now_ns()))
+}
+
+/// The monitor lives; that is all.
+async fn healthz() -> Response {
+    answer(StatusCode::OK, &json!({ "ok": true }))
+}
+
+/// Decodes may be believed, or why not.
+async fn readyz(Given(site): Given<Arc<Site>>) -> Response {
+    let ready = site.state().ready(now_ns());
+    match ready {
+        Ok(()) => answer(StatusCode::OK, &json!({ "ready": true })),
+        Err(reason) => answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "reason": reason })),
+    }
+}
+
+fn answer(code: StatusCode, body: &Value) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (code, headers, format!("{body}\n")).into_response()
+}
+
+async fn live(Given(site): Given<Arc<Site>>, upgrade: WebSocketUpgrade) -> Response {
+    let Some(viewer) = Viewer::enter(&site) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{VIEWERS_MAX} pages look already\n")).into_response();
+    };
+    upgrade.max_message_size(REQUEST_BYTES_MAX).on_upgrade(|socket| show(viewer, socket))
+}
+
+/// One page that looks; counted for as long as it is there.
+struct Viewer(Arc<Site>);
+
+impl Viewer {
+    fn enter(site: &Arc<Site>) -> Option<Self> {
+        // Counted first: the guard takes it back however this ends.
+        let before = site.viewers.fetch_add(1, Relaxed);
+        let viewer = Self(site.clone());
+        (before < VIEWERS_MAX).then_some(viewer)
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.0.viewers.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Keeps one page up to date until it goes, or takes nothing any more.
+///
+/// An update follows a decode: a browser on the rig's own machine then paints while the daemon waits for the next frame.
+async fn show(viewer: Viewer, mut socket: WebSocket) {
+    let site = &viewer.0;
+    let mut cursor = Cursor::default();
+    let mut look = Instant::now();
+    loop {
+        match timeout_at(look, socket.recv()).await {
+            // A page has nothing to say here; pings are answered by the library.
+            Ok(Some(Ok(_))) => continue,
+            Ok(_) => return,
+            Err(_) => look = Instant::now() + LOOK_EVERY,
+        }
+        if !cursor.is_due(&site.state(), now_ns()) {
+            continue;
+        }
+        // Where none comes, the page is told that.
+        let _ = timeout(DECODE_WAIT_MAX, site.decoded.notified()).await;
+        let fresh = messages(&site.state(), &mut cursor, site.control.is_some(), now_ns());
+        for message in fresh {
+            if !matches!(timeout(SEND_MAX, socket.send(message)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+}
+
+/// Asks the daemon what a page wants, if pages may.
+async fn ask(Given(site): Given<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Response {
+    let refuse = |code: StatusCode, error: &str| answer(code, &json!({ "ok": false, "error": error }));
+    let Some(endpoint) = site.control.clone() else {
+        return refuse(StatusCode::FORBIDDEN, "the monitor was started without --allow-control");
+    };
+    // A form of another site cannot send this type without asking first, and nobody answers it.
+    let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/json");
+    let request = serde_json::from_slice::<Value>(&body).ok().filter(|_| is_json);
+    let Some(command) = request.as_ref().and_then(command_of) else {
+        let error =
+            "not a request: {\"command\":\"record start\"}, \"record stop\" or \"mark TEXT\" as application/json";
+        return refuse(StatusCode::BAD_REQUEST, error);
+    };
+    let asked = tokio::task::spawn_blocking(move || control::ask(&endpoint, &command, ANSWER_WAIT_MS)).await;
+    match asked {
+        Ok(Ok(said)) => answer(StatusCode::OK, &said),
+        Ok(Err(error)) => refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// The command of a request if a page may give it: recording and marks, nothing that changes what is decoded.
+fn command_of(request: &Value) -> Option<String> {
+    let command = request["command"].as_str()?;
+    let text = command.strip_prefix("mark ").map(str::trim);
+    let is_mark = text.is_some_and(|text| !text.is_empty() && !text.chars().any(char::is_control));
+    (is_mark || ["record start", "record stop"].contains(&command)).then(|| command.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_its_own() {
+        for host in ["127.0.0.1:5713", "localhost:5713", "localhost", "[::1]:5713", "127.9.9.9"] {
+            assert!(is_of_this_machine(host), "{host}");
+        }
+        for host in ["", "evil.example:5713", "10.0.0.1:5713", "127.0.0.1.evil.example", "localhost.evil:1", "[::2]:1"]
+        {
+            assert!(!is_of_this_machine(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_page_may_record_and_mark_and_nothing_else() {
+        let of = |command: &str| command_of(&json!({ "command": command }));
+        for command in ["record start", "record stop", "mark second stimulus, left"] {
+            assert_eq!(of(command).as_deref(), Some(command));
+        }
+        for command in ["shutdown", "reset", "record", "mark ", "mark a\nb", "model other.toml", ""] {
+            assert_eq!(of(command), None, "{command:?}");
+        }
+        assert_eq!(command_of(&json!(["record start"])), None);
+    }
+}

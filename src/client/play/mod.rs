@@ -1,0 +1,515 @@
+//! The microscope's stand-in: a recording becomes a ZeroMQ stream, as `interfaces` documents it.
+//!
+//! Why it exists: a daemon is tried out, tested and measured without a microscope. Frames are paced by *intended* send times
+//! on an absolute schedule, and the header carries the intended time: a sender that is late makes latencies longer, not
+//! invisible. What it must never do: drift, drop a frame without saying so, or hold a recording that does not fit.
+
+mod schedule;
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::config::Attach;
+use crate::frame::{Frame, Name, PixelType, Shape};
+use crate::source::zmq::{check_endpoint, explain};
+use crate::source::{Next, Source, SourceError};
+use crate::sys::stats::{Histogram, Quantiles, now_ns};
+
+pub use self::schedule::{Burst, Pace, Schedule};
+
+/// Frame rate when neither the user nor the file says one, Hz.
+pub const RATE_HZ_DEFAULT: f64 = 30.0;
+/// Longest time between two looks at `stop`, ms.
+const STOP_MS: u64 = 50;
+/// How long the socket may go on sending after the last frame, ms.
+const LINGER_MS: i32 = 3000;
+/// How long the connection is held after the end message.
+const HOLD: Duration = Duration::from_millis(500);
+/// Between two calls of `progress`, ns.
+const PROGRESS_NS: u64 = 100_000_000;
+/// Before an intended time, a spinning sender wakes up this early.
+const SPIN: Duration = Duration::from_millis(1);
+
+/// Which ZeroMQ socket sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// PUB: a slow receiver loses frames.
+    Pub,
+    /// PUSH: a slow receiver holds us back.
+    Push,
+}
+
+/// How to play.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlayOptions {
+    /// `tcp://…` or `ipc://…`.
+    pub endpoint: String,
+    /// PUB or PUSH.
+    pub pattern: Pattern,
+    /// Bind, or connect to a receiver that binds.
+    pub attach: Attach,
+    /// First part of every message; empty = no topic part.
+    pub topic: String,
+    /// Series in the headers.
+    pub series: Option<Name>,
+    /// When frames go out.
+    pub pace: Pace,
+    /// How often the recording is played; `None` = until stopped.
+    pub loops: Option<u64>,
+    /// Stop after this time.
+    pub duration: Option<Duration>,
+    /// Stop after so many frames were due.
+    pub frames: Option<u64>,
+    /// Each intended time is moved by up to ± this, ms, by a seeded generator.
+    pub jitter_ms: f64,
+    /// Seed of the jitter.
+    pub seed: u64,
+    /// Every n-th frame is not sent; its number is used up.
+    pub skip_every: Option<u64>,
+    /// Every n-th frame is sent twice, with the same number.
+    pub repeat_every: Option<u64>,
+    /// Frames held back and sent at once.
+    pub burst: Option<Burst>,
+    /// Spin through the last millisecond before an intended time, instead of sleeping.
+    pub spin: bool,
+    /// Wait for a receiver at most this long before the first frame; zero = do not wait.
+    pub wait_for_receiver: Duration,
+    /// Say `{"htype":"end"}` at the end.
+    pub end_message: bool,
+    /// Send queue per receiver, messages.
+    pub hwm: i32,
+    /// A looped recording up to this size is held in memory, bytes; a larger one is read again.
+    pub memory_bytes_max: usize,
+}
+
+impl Default for PlayOptions {
+    fn default() -> Self {
+        Self {
+            endpoint: "tcp://127.0.0.1:5710".to_string(),
+            pattern: Pattern::Pub,
+            attach: Attach::Bind,
+            topic: String::new(),
+            series: None,
+            pace: Pace::Recording,
+            loops: Some(1),
+            duration: None,
+            frames: None,
+            jitter_ms: 0.0,
+            seed: 1,
+            skip_every: None,
+            repeat_every: None,
+            burst: None,
+            spin: false,
+            wait_for_receiver: Duration::from_secs(10),
+            end_message: true,
+            hwm: 64,
+            memory_bytes_max: 1 << 30,
+        }
+    }
+}
+
+/// What has been sent so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlayProgress {
+    /// Messages with a frame that went out, repeats included.
+    pub sent: u64,
+    /// Frames left out on purpose.
+    pub skipped: u64,
+    /// Frames sent twice on purpose.
+    pub repeated: u64,
+    /// Frames due in all, if the end is known.
+    pub total: Option<u64>,
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlayReport {
+    /// Counts.
+    pub progress: PlayProgress,
+    /// From the first to the last frame, s.
+    pub elapsed_s: f64,
+    /// Messages per second.
+    pub rate_hz: f64,
+    /// Was a receiver there when the first frame went out? (A PUSH socket that connects queues, and says yes.)
+    pub receiver_seen: bool,
+    /// How late after its intended time each frame was handed to the socket.
+    pub lateness: Quantiles,
+}
+
+/// Why playing failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// The recording.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The socket.
+    #[error("{endpoint}: {cause}")]
+    Socket {
+        /// Which endpoint.
+        endpoint: String,
+        /// Why, and what to do.
+        cause: String,
+    },
+    /// An option that makes no sense.
+    #[error("{option} is {value}; it must be {bound}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        bound: &'static str,
+    },
+    /// The recording holds no frame.
+    #[error("the recording holds no frame")]
+    Empty,
+}
+
+/// Opens the recording from its beginning.
+pub type Open<'a> = dyn FnMut() -> Result<Box<dyn Source>, SourceError> + 'a;
+
+/// Plays a recording until its end, its limits, or `stop`. `open` is called once, and again at each loop that cannot be
+/// played from memory; `progress` about ten times a second and at the end.
+///
+/// # Errors
+/// [`PlayError`]; a receiver that goes away is none.
+pub fn play(
+    options: &PlayOptions,
+    open: &mut Open<'_>,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(&PlayProgress),
+) -> Result<PlayReport, PlayError> {
+    let recording = open()?;
+    let schedule = Schedule::new(options, recording.frame_rate_hz())?;
+    let limit = total_frames(options, recording.frames_total());
+    let mut reel = Reel::new(recording, options);
+    let mut sender = Sender::open(options)?;
+    let receiver_seen = sender.wait_for_receiver(options.wait_for_receiver, stop);
+    let run = Run { options, schedule, stop, begin: Instant::now(), begin_ns: now_ns(), limit };
+    let lateness = Histogram::default();
+    let counts = run.frames(&mut sender, &mut reel, open, &lateness, progress)?;
+    let elapsed_s = run.begin.elapsed().as_secs_f64();
+    if options.end_message {
+        sender.send_end(stop)?;
+    }
+    progress(&counts);
+    let rate_hz = if elapsed_s > 0.0 { counts.sent as f64 / elapsed_s } else { 0.0 };
+    Ok(PlayReport { progress: counts, elapsed_s, rate_hz, receiver_seen, lateness: lateness.quantiles() })
+}
+
+fn total_frames(options: &PlayOptions, in_recording: Option<u64>) -> Option<u64> {
+    let by_loops = options.loops.zip(in_recording).map(|(loops, frames)| loops.saturating_mul(frames));
+    match (by_loops, options.frames) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// One run: what does not change in it.
+struct Run<'a> {
+    options: &'a PlayOptions,
+    schedule: Schedule,
+    stop: &'a AtomicBool,
+    begin: Instant,
+    begin_ns: u64,
+    limit: Option<u64>,
+}
+
+impl Run<'_> {
+    /// Sends all frames.
+    fn frames(
+        &self,
+        sender: &mut Sender<'_>,
+        reel: &mut Reel,
+        open: &mut Open<'_>,
+        lateness: &Histogram,
+        progress: &mut dyn FnMut(&PlayProgress),
+    ) -> Result<PlayProgress, PlayError> {
+        let mut counts = PlayProgress { total: self.limit, ..PlayProgress::default() };
+        let mut told_ns = 0;
+        let mut places = Places::default();
+        let every = |n: Option<u64>, index: u64| n.is_some_and(|n| (index + 1).is_multiple_of(n));
+        for _ in 0..self.options.frames.unwrap_or(u64::MAX) {
+            let Some(frame) = reel.next(open)? else { break };
+            let (index, number) = places.next(frame.info.number);
+            let due = self.schedule.due(index);
+            if self.options.duration.is_some_and(|d| due.unwrap_or_else(|| self.begin.elapsed()) >= d) {
+                break;
+            }
+            if every(self.options.skip_every, index) {
+                counts.skipped += 1;
+                continue;
+            }
+            if !self.wait_until(due) {
+                break;
+            }
+            let intended_ns = due.map_or_else(now_ns, |d| self.begin_ns + d.as_nanos() as u64);
+            let again = every(self.options.repeat_every, index);
+            for _ in 0..=usize::from(again) {
+                if !sender.send_frame(frame, number, intended_ns, self.stop)? {
+                    return Ok(counts);
+                }
+                counts.sent += 1;
+            }
+            counts.repeated += u64::from(again);
+            let now = now_ns();
+            lateness.record(now.saturating_sub(intended_ns));
+            if now - told_ns > PROGRESS_NS {
+                told_ns = now;
+                progress(&counts);
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Sleeps until a time after the begin; `false`: told to stop.
+    fn wait_until(&self, due: Option<Duration>) -> bool {
+        let early = if self.options.spin { SPIN } else { Duration::ZERO };
+        loop {
+            if self.stop.load(Relaxed) {
+                return false;
+            }
+            let left = due.unwrap_or_default().saturating_sub(self.begin.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            if left > early {
+                std::thread::sleep((left - early).min(Duration::from_millis(STOP_MS)));
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// Places of the frames on the schedule, and their numbers: a recorded session keeps its own numbers and the holes between them,
+/// every other recording counts from 0. In a loop both go on.
+#[derive(Default)]
+struct Places {
+    first: u64,
+    /// Number in the recording and place of the last frame.
+    last: Option<(u64, u64)>,
+}
+
+impl Places {
+    fn next(&mut self, recorded: u64) -> (u64, u64) {
+        let index = match self.last {
+            None => {
+                self.first = recorded;
+                0
+            }
+            // What goes back begins anew, just behind.
+            Some((last, index)) => index + recorded.checked_sub(last).filter(|step| *step > 0).unwrap_or(1),
+        };
+        self.last = Some((recorded, index));
+        (index, self.first.saturating_add(index))
+    }
+}
+
+/// The recording on its reel: read frame by frame, kept for the next loop if it fits.
+struct Reel {
+    source: Box<dyn Source>,
+    loops_left: u64,
+    frame: Frame,
+    kept: Vec<Frame>,
+    keep: bool,
+    /// Position in `kept`, once the recording is played from memory.
+    at: Option<usize>,
+    read: u64,
+}
+
+impl Reel {
+    fn new(source: Box<dyn Source>, options: &PlayOptions) -> Self {
+        let loops = options.loops.unwrap_or(u64::MAX);
+        let bytes = source.frame_bytes_max() as u64;
+        let size = source.frames_total().map(|n| n.saturating_mul(bytes));
+        let keep = loops > 1 && size.is_some_and(|s| s <= options.memory_bytes_max as u64);
+        let frame = Frame::with_capacity(source.frame_bytes_max());
+        Self { source, loops_left: loops, frame, kept: Vec::new(), keep, at: None, read: 0 }
+    }
+
+    fn next(&mut self, open: &mut Open<'_>) -> Result<Option<&Frame>, PlayError> {
+        if let Some(at) = self.at {
+            return Ok(self.next_kept(at));
+        }
+        loop {
+            match self.source.next(&mut self.frame)? {
+                Next::Frame => break,
+                Next::End => {
+                    if self.read == 0 {
+                        return Err(PlayError::Empty);
+                    }
+                    self.loops_left = self.loops_left.saturating_sub(1);
+                    if self.loops_left == 0 {
+                        return Ok(None);
+                    }
+                    if self.keep {
+                        return Ok(self.next_kept(0));
+                    }
+                    (self.source, self.read) = (open()?, 0);
+                }
+                _ => {}
+            }
+        }
+        self.read += 1;
+        if self.keep {
+            let mut copy = Frame::with_capacity(self.frame.len_bytes());
+            copy.info = self.frame.info;
+            copy.bytes_mut().copy_from_slice(self.frame.bytes());
+            self.kept.push(copy);
+        }
+        Ok(Some(&self.frame))
+    }
+
+    fn next_kept(&mut self, mut at: usize) -> Option<&Frame> {
+        if at == self.kept.len() {
+            self.loops_left = self.loops_left.saturating_sub(1);
+            at = 0;
+        }
+        self.at = Some(at + 1);
+        if self.loops_left == 0 { None } else { self.kept.get(at) }
+    }
+}
+
+/// The sending socket.
+struct Sender<'a> {
+    socket: zmq::Socket,
+    options: &'a PlayOptions,
+    header: String,
+}
+
+impl<'a> Sender<'a> {
+    fn open(options: &'a PlayOptions) -> Result<Self, PlayError> {
+        let endpoint = &options.endpoint;
+        let fail = |cause: String| PlayError::Socket { endpoint: endpoint.clone(), cause };
+        check_endpoint(endpoint, options.attach).map_err(fail)?;
+        let kind = match options.pattern {
+            // XPUB is PUB that also hears who subscribes.
+            Pattern::Pub => zmq::XPUB,
+            Pattern::Push => zmq::PUSH,
+        };
+        let make = || -> Result<zmq::Socket, zmq::Error> {
+            let socket = zmq::Context::new().socket(kind)?;
+            socket.set_linger(LINGER_MS)?;
+            socket.set_sndhwm(options.hwm)?;
+            Ok(socket)
+        };
+        let socket = make().map_err(|e| fail(format!("the socket cannot be set up: {e}")))?;
+        let attached = match options.attach {
+            Attach::Bind => socket.bind(endpoint),
+            Attach::Connect => socket.connect(endpoint),
+        };
+        attached.map_err(|e| fail(explain(e, endpoint, "--to")))?;
+        Ok(Self { socket, options, header: String::with_capacity(512) })
+    }
+
+    /// Waits until somebody subscribes (PUB) or can take a message (PUSH).
+    fn wait_for_receiver(&self, longest: Duration, stop: &AtomicBool) -> bool {
+        let until = Instant::now() + longest;
+        loop {
+            let seen = match self.options.pattern {
+                Pattern::Pub => self.somebody_subscribed(),
+                Pattern::Push => self.socket.poll(zmq::POLLOUT, 0).is_ok_and(|n| n > 0),
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if seen || left.is_zero() || stop.load(Relaxed) {
+                return seen;
+            }
+            let events = if self.options.pattern == Pattern::Pub { zmq::POLLIN } else { zmq::POLLOUT };
+            // A failure shows at the first frame, with its cause.
+            let _ = self.socket.poll(events, left.as_millis().clamp(1, STOP_MS.into()) as i64);
+        }
+    }
+
+    /// Subscriptions arrive as messages that begin with a byte 1.
+    fn somebody_subscribed(&self) -> bool {
+        let mut message = zmq::Message::new();
+        while self.socket.recv(&mut message, zmq::DONTWAIT).is_ok() {
+            if message.first() == Some(&1) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends one frame; `false`: told to stop while no receiver took it.
+    fn send_frame(&mut self, frame: &Frame, number: u64, ns: u64, stop: &AtomicBool) -> Result<bool, PlayError> {
+        let info = &frame.info;
+        self.write_header(info.shape, info.pixel_type, info.source, number, ns);
+        Ok(self.send_head(zmq::SNDMORE, stop)? && self.send(frame.bytes(), 0, stop)?)
+    }
+
+    fn send_end(&mut self, stop: &AtomicBool) -> Result<(), PlayError> {
+        self.header.clear();
+        self.header.push_str(r#"{"htype":"end"}"#);
+        self.send_head(0, stop)?;
+        // A receiver whose queue is full when we hang up loses what it has not read yet: let it read.
+        let until = Instant::now() + HOLD;
+        while Instant::now() < until && !stop.load(Relaxed) {
+            std::thread::sleep(Duration::from_millis(STOP_MS));
+        }
+        Ok(())
+    }
+
+    fn write_header(&mut self, shape: Shape, pixel_type: PixelType, source: Name, number: u64, ns: u64) {
+        let Shape { channels, height, width } = shape;
+        let header = &mut self.header;
+        header.clear();
+        // Writing to a string cannot fail; names need no escapes.
+        let _ = match channels {
+            1 => write!(header, r#"{{"dtype":"{pixel_type}","shape":[{height},{width}]"#),
+            _ => write!(header, r#"{{"dtype":"{pixel_type}","shape":[{channels},{height},{width}]"#),
+        };
+        let _ = write!(header, r#","frame":{number},"timestamp_ns":{ns},"clock":"monotonic","stamp":"end""#);
+        let _ = write!(header, r#","source":"{source}""#);
+        if let Some(series) = self.options.series {
+            let _ = write!(header, r#","series":"{series}""#);
+        }
+        header.push('}');
+        if cfg!(target_endian = "big") {
+            header.insert_str(1, r#""endianness":"big","#);
+        }
+    }
+
+    fn send_head(&self, flags: i32, stop: &AtomicBool) -> Result<bool, PlayError> {
+        let topic = self.options.topic.as_bytes();
+        if !topic.is_empty() && !self.send(topic, zmq::SNDMORE, stop)? {
+            return Ok(false);
+        }
+        self.send(self.header.as_bytes(), flags, stop)
+    }
+
+    /// Sends one part; a PUSH socket without a receiver is waited for.
+    fn send(&self, part: &[u8], flags: i32, stop: &AtomicBool) -> Result<bool, PlayError> {
+        loop {
+            match self.socket.send(part, flags | zmq::DONTWAIT) {
+                Ok(()) => return Ok(true),
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) if stop.load(Relaxed) => return Ok(false),
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {
+                    let _ = self.socket.poll(zmq::POLLOUT, STOP_MS as i64);
+                }
+                Err(error) => {
+                    let cause = format!("sending failed: {error}");
+                    return Err(PlayError::Socket { endpoint: self.options.endpoint.clone(), cause });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(recorded: &[u64]) -> Vec<(u64, u64)> {
+        let mut places = Places::default();
+        recorded.iter().map(|number| places.next(*number)).collect()
+    }
+
+    #[test]
+    fn a_session_keeps_its_numbers_and_the_time_of_its_holes_and_a_loop_goes_on() {
+        assert_eq!(places(&[0, 1, 2, 0, 1]), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
+        assert_eq!(places(&[70, 71, 75, 75, 3, 4]), [(0, 70), (1, 71), (5, 75), (6, 76), (7, 77), (8, 78)]);
+    }
+}

@@ -1,0 +1,426 @@
+//! What is known of the daemon at this moment, and how old each piece of it is.
+//!
+//! Why it exists: page, metrics and readiness must say the same. What it must never do: read a clock (times are handed in),
+//! keep more than a bounded past, or let a fact look younger than it is.
+
+pub mod latency;
+
+use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::monitor::plane::{Plane, Training};
+use super::state::latency::Latencies;
+use crate::client::watch::event_line;
+use crate::frame::{Picture, Quality};
+use crate::wire::subscriber::{Heard, HeardDecode, HeardHeartbeat, HeardPreview, Said, parse};
+
+/// Points that are kept: a minute at 60 per second.
+const POINTS_MAX: usize = 3600;
+/// Shortest time between two points, unless something changed, ns. Tallies count every decode.
+const POINT_EVERY_NS: u64 = 15_000_000;
+/// Events that are kept.
+const EVENTS_MAX: usize = 200;
+/// Silence that is allowed before the first heartbeat has said how much is, ns.
+const DEADLINE_UNTOLD_NS: u64 = 1_000_000_000;
+/// Time over which the rate of decodes is measured, ns.
+const RATE_OVER_NS: u64 = 1_000_000_000;
+
+/// Everything that is known.
+pub(crate) struct State {
+    /// Whom we listen to.
+    pub(crate) endpoint: String,
+    began_ns: u64,
+    /// Last sign of life, ns.
+    sign_ns: Option<u64>,
+    deadline_ns: u64,
+    silent: bool,
+    /// The last decode.
+    pub(crate) last: Option<Last>,
+    /// The last status and when it was heard.
+    pub(crate) status: Option<(u64, Value)>,
+    /// Counts statuses, so that a viewer knows which it has.
+    pub(crate) statuses: u64,
+    /// What was counted since the monitor's start.
+    pub(crate) tally: Tally,
+    expected_seq: Option<u64>,
+    rate: Rate,
+    /// The past of what can be drawn over time.
+    pub(crate) points: Series<Point>,
+    /// What happened.
+    pub(crate) events: Series<Line>,
+    /// Of the daemon that runs now.
+    pub(crate) latencies: Latencies,
+    /// The embedding.
+    pub(crate) plane: Plane,
+    /// Frame and template.
+    pub(crate) pictures: [Option<Shown>; 2],
+}
+
+/// The last decode, who sent it and when it was heard.
+pub(crate) struct Last {
+    pub(crate) seen_ns: u64,
+    pub(crate) source: String,
+    pub(crate) decode: HeardDecode,
+    /// As in the header: name, sha256, generation.
+    pub(crate) model: Value,
+    pub(crate) series: Option<String>,
+}
+
+/// Counters of the monitor's own.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Tally {
+    pub(crate) decodes: u64,
+    /// Decodes that did not reach the monitor.
+    pub(crate) lost: u64,
+    /// Frames missing at the microscope.
+    pub(crate) missing: u64,
+    /// Frames skipped by the daemon.
+    pub(crate) skipped: u64,
+    pub(crate) restarts: u64,
+    pub(crate) silences: u64,
+    /// Messages that were not understood.
+    pub(crate) damaged: u64,
+}
+
+/// One decode as it is drawn over time; short keys, because there are thousands.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Point {
+    /// When it was heard, ms since the monitor's start.
+    t: u64,
+    q: Quality,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    p: Vec<Option<f32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s: Option<[Option<f32>; 2]>,
+    /// Latency in the daemon, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    l: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xy: Option<[f32; 2]>,
+    /// Frames missing or skipped before it.
+    g: u64,
+}
+
+/// How much a person should mind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Info,
+    Warn,
+    Bad,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Line {
+    /// ms since 1970.
+    unix_ms: u64,
+    pub(crate) level: Level,
+    pub(crate) text: String,
+}
+
+/// A picture, ready to be sent to a page.
+pub(crate) struct Shown {
+    pub(crate) seen_ns: u64,
+    /// Counts pictures of this kind.
+    pub(crate) number: u64,
+    pub(crate) message: Bytes,
+}
+
+/// The last values of something, each with a number that never comes again.
+pub(crate) struct Series<T> {
+    kept: VecDeque<T>,
+    most: usize,
+    next: u64,
+}
+
+impl<T> Series<T> {
+    const fn new(most: usize) -> Self {
+        Self { kept: VecDeque::new(), most, next: 0 }
+    }
+
+    fn push(&mut self, value: T) {
+        if self.kept.len() == self.most {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(value);
+        self.next += 1;
+    }
+
+    /// What came since `cursor`, which is moved to the end.
+    pub(crate) fn since(&self, cursor: &mut u64) -> impl Iterator<Item = &T> {
+        let fresh = usize::try_from(self.next - (*cursor).min(self.next)).unwrap_or(usize::MAX);
+        *cursor = self.next;
+        self.kept.iter().skip(self.kept.len().saturating_sub(fresh))
+    }
+}
+
+/// Decodes per second, measured over a second.
+#[derive(Debug, Default)]
+struct Rate {
+    from_ns: u64,
+    decodes: u64,
+    hz: Option<f64>,
+}
+
+impl Rate {
+    fn count(&mut self, now_ns: u64) {
+        let elapsed = now_ns.saturating_sub(self.from_ns);
+        if elapsed >= RATE_OVER_NS {
+            // After a pause the first second says nothing.
+            self.hz = (elapsed < 3 * RATE_OVER_NS).then_some(self.decodes as f64 / (elapsed as f64 / 1e9));
+            (self.from_ns, self.decodes) = (now_ns, 0);
+        }
+        self.decodes += 1;
+    }
+}
+
+/// What a person must know soon when it changes: life, quality, action, events.
+pub(crate) type Matter = (Daemon, Option<(Quality, Option<usize>)>, u64);
+
+/// What is to be thought of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Daemon {
+    /// Nothing was heard since the monitor's start.
+    Unheard,
+    /// The last sign of life is younger than the deadline.
+    Alive,
+    /// It is not.
+    Silent,
+}
+
+impl Daemon {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Unheard => "unheard",
+            Self::Alive => "alive",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn new(endpoint: &str, training: Result<Training, String>, now_ns: u64) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            began_ns: now_ns,
+            sign_ns: None,
+            deadline_ns: DEADLINE_UNTOLD_NS,
+            silent: false,
+            last: None,
+            status: None,
+            statuses: 0,
+            tally: Tally::default(),
+            expected_seq: None,
+            rate: Rate::default(),
+            points: Series::new(POINTS_MAX),
+            events: Series::new(EVENTS_MAX),
+            latencies: Latencies::default(),
+            plane: Plane::new(training),
+            pictures: [None, None],
+        }
+    }
+
+    /// ms since the monitor's start.
+    pub(crate) fn since_start_ms(&self, ns: u64) -> u64 {
+        ns.saturating_sub(self.began_ns) / 1_000_000
+    }
+
+    /// Takes one message.
+    pub(crate) fn hear(&mut self, parts: &[Vec<u8>], now_ns: u64) {
+        let Heard { source, header, said } = match parse(parts) {
+            Ok(heard) => heard,
+            Err(error) => {
+                self.tally.damaged += 1;
+                return self.tell(Level::Warn, format!("not understood: {error}"));
+            }
+        };
+        match said {
+            Said::Decode(decode, values) => self.decode(*decode, &values, (source, &header), now_ns),
+            Said::Heartbeat(HeardHeartbeat { deadline_ms, .. }) => {
+                self.deadline_ns = deadline_ms.saturating_mul(1_000_000);
+                self.sign_of_life(now_ns);
+            }
+            Said::Status => self.status(header, now_ns),
+            Said::Event => self.tell(level_of(&header), event_line(&header)),
+            Said::Preview(preview, _) => self.picture(&preview, &header, &parts[2], now_ns),
+        }
+    }
+
+    /// Time passes.
+    pub(crate) fn look(&mut self, now_ns: u64) {
+        if self.daemon(now_ns) == Daemon::Silent && !self.silent {
+            self.silent = true;
+            self.tally.silences += 1;
+            let allowed = self.deadline_ns / 1_000_000;
+            self.tell(Level::Bad, format!("no heartbeat for more than {allowed} ms: assume neutral"));
+        }
+    }
+
+    /// Whether it lives, as far as we know.
+    pub(crate) fn daemon(&self, now_ns: u64) -> Daemon {
+        match self.silence_ns(now_ns) {
+            None => Daemon::Unheard,
+            Some(age_ns) if age_ns <= self.deadline_ns => Daemon::Alive,
+            Some(_) => Daemon::Silent,
+        }
+    }
+
+    /// Age of the last sign of life.
+    pub(crate) fn silence_ns(&self, now_ns: u64) -> Option<u64> {
+        self.sign_ns.map(|sign_ns| now_ns.saturating_sub(sign_ns))
+    }
+
+    /// Silence that the daemon allows itself.
+    pub(crate) fn deadline_ms(&self) -> u64 {
+        self.deadline_ns / 1_000_000
+    }
+
+    /// What cannot wait for the next update.
+    pub(crate) fn matter(&self, now_ns: u64) -> Matter {
+        let decode = self.last.as_ref().map(|last| (last.decode.quality, last.decode.action_id));
+        (self.daemon(now_ns), decode, self.events.next)
+    }
+
+    /// Decodes per second; `None` when they do not come.
+    pub(crate) fn rate_hz(&self, now_ns: u64) -> Option<f64> {
+        self.rate.hz.filter(|_| now_ns.saturating_sub(self.rate.from_ns) < 3 * RATE_OVER_NS)
+    }
+
+    /// May the decodes be believed now?
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub(crate) fn ready(&self, now_ns: u64) -> Result<(), String> {
+        match (self.daemon(now_ns), self.silence_ns(now_ns)) {
+            (Daemon::Alive, _) => {}
+            (Daemon::Silent, Some(age_ns)) => {
+                let (age, allowed) = (age_ns / 1_000_000, self.deadline_ms());
+                return Err(format!("no heartbeat for {age} ms, {allowed} ms are allowed"));
+            }
+            _ => return Err(format!("nothing was heard from {} yet", self.endpoint)),
+        }
+        let Some(last) = &self.last else { return Err("no decode yet: the daemon waits for frames".to_owned()) };
+        let age_ms = now_ns.saturating_sub(last.seen_ns) / 1_000_000;
+        let stale_ms = self.status.as_ref().and_then(|(_, status)| status["deadline_ms"].as_u64());
+        if let Some(stale_ms) = stale_ms.filter(|&stale_ms| age_ms > stale_ms) {
+            return Err(format!("the last decode is {age_ms} ms old, {stale_ms} ms are allowed"));
+        }
+        if last.decode.quality == Quality::Ok {
+            return Ok(());
+        }
+        let reason = last.decode.reason.as_deref().map_or(String::new(), |reason| format!(" ({reason})"));
+        Err(format!("the quality is {}{reason}", last.decode.quality.name()))
+    }
+
+    fn tell(&mut self, level: Level, text: String) {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.events.push(Line { unix_ms: since_1970.as_millis() as u64, level, text });
+    }
+
+    fn sign_of_life(&mut self, now_ns: u64) {
+        self.sign_ns = Some(now_ns);
+        if std::mem::take(&mut self.silent) {
+            self.tell(Level::Info, "the heartbeat is back".to_owned());
+        }
+    }
+
+    /// Another process than before: what was measured of the old one is not of this one.
+    fn restarted(&mut self) {
+        self.tally.restarts += 1;
+        self.latencies = Latencies::default();
+        (self.status, self.expected_seq, self.last) = (None, None, None);
+        self.pictures = [None, None];
+        self.tell(Level::Bad, "the daemon was started anew".to_owned());
+    }
+
+    fn status(&mut self, status: Value, now_ns: u64) {
+        let uptime = |status: &Value| status["uptime_s"].as_f64().unwrap_or_default();
+        if self.status.as_ref().is_some_and(|(_, before)| uptime(&status) < uptime(before)) {
+            self.restarted();
+        }
+        self.status = Some((now_ns, status));
+        self.statuses += 1;
+    }
+
+    fn decode(&mut self, decode: HeardDecode, values: &[f32], (source, header): (String, &Value), now_ns: u64) {
+        match self.expected_seq {
+            Some(expected) if decode.seq < expected => self.restarted(),
+            Some(expected) if decode.seq > expected => {
+                let lost = decode.seq - expected;
+                self.tally.lost += lost;
+                self.tell(Level::Warn, format!("{lost} decode(s) lost on the way to the monitor"));
+            }
+            _ => {}
+        }
+        self.expected_seq = Some(decode.seq + 1);
+        self.tally.decodes += 1;
+        self.tally.missing += decode.frame_gap;
+        self.tally.skipped += decode.skipped;
+        self.rate.count(now_ns);
+        decode.latency_us.iter().for_each(|latency| self.latencies.record(latency));
+        if matches!(decode.quality, Quality::Ok | Quality::Degraded | Quality::Warmup) {
+            self.sign_of_life(now_ns);
+        }
+        let (model, series) = (header["model"].clone(), header["series"].as_str().map(str::to_owned));
+        self.draw(&decode, values, &model, now_ns);
+        self.last = Some(Last { seen_ns: now_ns, source, decode, model, series });
+    }
+
+    /// Keeps a point of it, if it is time for one or something changed.
+    fn draw(&mut self, decode: &HeardDecode, values: &[f32], model: &Value, now_ns: u64) {
+        let t = self.since_start_ms(now_ns);
+        let g = decode.frame_gap + decode.skipped;
+        let before = self.points.kept.back();
+        let soon = before.is_some_and(|p| t.saturating_sub(p.t) * 1_000_000 < POINT_EVERY_NS);
+        let changed = before.is_some_and(|p| (p.q, p.id) != (decode.quality, decode.action_id));
+        if soon && !changed && g == 0 {
+            return;
+        }
+        let believed = matches!(decode.quality, Quality::Ok | Quality::Degraded);
+        let sha256 = model["sha256"].as_str().unwrap_or_default();
+        let xy = if believed { self.plane.push(values, decode.action_id, sha256) } else { None };
+        self.points.push(Point {
+            t,
+            q: decode.quality,
+            id: decode.action_id,
+            p: decode.probs.clone(),
+            s: decode.shift_px,
+            l: decode.latency_us.map(|latency| latency.total / 1e3),
+            xy,
+            g,
+        });
+    }
+
+    /// The message for a page: length of the header (u32), header padded to whole fours, values. Little-endian.
+    fn picture(&mut self, preview: &HeardPreview, header: &Value, pixels: &[u8], now_ns: u64) {
+        let mut text = header.to_string();
+        text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(4) - text.len()));
+        let mut message = Vec::with_capacity(4 + text.len() + pixels.len());
+        message.extend((text.len() as u32).to_le_bytes());
+        message.extend(text.as_bytes());
+        message.extend(pixels);
+        let place = &mut self.pictures[usize::from(preview.what == Picture::Template)];
+        let number = place.as_ref().map_or(0, |shown| shown.number) + 1;
+        *place = Some(Shown { seen_ns: now_ns, number, message: message.into() });
+    }
+}
+
+fn level_of(event: &Value) -> Level {
+    match event["event"].as_str().unwrap_or_default() {
+        "fault" | "stale" | "drift" | "shutdown" => Level::Bad,
+        "ready" | "series_began" | "series_ended" | "request" | "recovered" | "frame_rate_back" | "drift_back" => {
+            Level::Info
+        }
+        _ => Level::Warn,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! The state under messages and times of the test's own: no socket, no clock.
+
+use super::*;
+use crate::client::monitor::live::{Cursor, messages};
+use serde_json::json;
+
+const MS: u64 = 1_000_000;
+
+fn state() -> State {
+    State::new("tcp://127.0.0.1:5711", Err("none".into()), 0)
+}
+
+fn message(kind: &str, header: &Value, body: Option<&[f32]>) -> Vec<Vec<u8>> {
+    let body = body.map(|values| values.iter().flat_map(|v| v.to_le_bytes()).collect());
+    [Some(format!("{kind}/rig1").into_bytes()), Some(header.to_string().into_bytes()), body]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn decode(seq: u64, quality: &str) -> Vec<Vec<u8>> {
+    let header = json!({"seq": seq, "shape": [2], "t_pub_ns": 1, "quality": quality, "frame": seq, "frame_gap": 0,
+        "action": "walking", "action_id": 1, "probs": [0.1, 0.9], "confidence": 0.9, "model": {"name": "m", "sha256": "ab", "generation": 1},
+        "latency_us": {"queue": 1.0, "preprocess": 2.0, "encode": 3.0, "total": 700.0}});
+    message("decode", &header, Some(&[0.5, 0.1]))
+}
+
+fn heartbeat() -> Vec<Vec<u8>> {
+    message("heartbeat", &json!({"deadline_ms": 300, "quality": "ok"}), None)
+}
+
+fn status(uptime_s: f64) -> Vec<Vec<u8>> {
+    message("status", &json!({"uptime_s": uptime_s, "deadline_ms": 250}), None)
+}
+
+fn told(state: &State) -> Vec<&str> {
+    state.events.since(&mut 0).map(|line| line.text.as_str()).collect()
+}
+
+#[test]
+fn readiness_says_at_each_step_what_is_missing() {
+    let mut state = state();
+    assert!(state.ready(0).unwrap_err().contains("nothing was heard from tcp://127.0.0.1:5711"));
+    state.hear(&heartbeat(), 10 * MS);
+    assert!(state.ready(11 * MS).unwrap_err().contains("waits for frames"));
+    state.hear(&decode(0, "warmup"), 20 * MS);
+    assert_eq!(state.ready(21 * MS).unwrap_err(), "the quality is warmup");
+    state.hear(&status(1.0), 25 * MS);
+    state.hear(&decode(1, "ok"), 30 * MS);
+    assert_eq!(state.ready(31 * MS), Ok(()));
+    state.hear(&heartbeat(), 290 * MS);
+    assert!(state.ready(290 * MS).unwrap_err().contains("260 ms old, 250 ms are allowed"), "a heart without decodes");
+    assert!(state.ready(700 * MS).unwrap_err().contains("no heartbeat for 410 ms, 300 ms are allowed"));
+}
+
+#[test]
+fn a_silence_is_told_once_and_its_end_too() {
+    let mut state = state();
+    state.look(5_000 * MS);
+    assert!(told(&state).is_empty(), "who was never heard does not fall silent");
+    state.hear(&heartbeat(), 5_000 * MS);
+    for ms in (5_000..6_000).step_by(20) {
+        state.look(ms * MS);
+    }
+    state.hear(&heartbeat(), 6_000 * MS);
+    assert_eq!(told(&state), ["no heartbeat for more than 300 ms: assume neutral", "the heartbeat is back"]);
+    assert_eq!((state.tally.silences, state.daemon(6_000 * MS)), (1, Daemon::Alive));
+}
+
+#[test]
+fn a_stale_decode_is_no_sign_of_life() {
+    let mut state = state();
+    state.hear(&heartbeat(), 0);
+    state.hear(&decode(0, "stale"), 400 * MS);
+    state.hear(&status(1.0), 400 * MS);
+    assert_eq!(state.daemon(400 * MS), Daemon::Silent);
+}
+
+#[test]
+fn a_restart_is_seen_once_by_seq_or_by_uptime_and_begins_the_measurements_anew() {
+    let by_seq = [decode(5, "ok"), status(9.0), decode(0, "ok"), status(0.5)];
+    let by_uptime = [decode(5, "ok"), status(9.0), status(0.5), decode(0, "ok")];
+    for messages in [by_seq, by_uptime] {
+        let mut state = state();
+        for (at, parts) in messages.iter().enumerate() {
+            state.hear(parts, at as u64 * 100 * MS);
+        }
+        assert_eq!((state.tally.restarts, state.tally.lost, told(&state)), (1, 0, vec!["the daemon was started anew"]));
+        assert_eq!(state.latencies.to_json()["count"], 1, "of the new daemon only");
+    }
+}
+
+#[test]
+fn decodes_lost_on_the_way_are_counted_and_told() {
+    let mut state = state();
+    [0, 1, 4].iter().for_each(|seq| state.hear(&decode(*seq, "ok"), seq * 33 * MS));
+    assert_eq!((state.tally.lost, told(&state)), (2, vec!["2 decode(s) lost on the way to the monitor"]));
+    state.hear(&[b"noise".to_vec()], 200 * MS);
+    assert_eq!(state.tally.damaged, 1);
+}
+
+#[test]
+fn a_page_gets_the_past_once_and_then_only_what_is_new_and_the_past_is_bounded() {
+    let mut state = state();
+    (0..20_000u64).for_each(|seq| state.hear(&decode(seq, "ok"), seq * 2 * MS));
+    let mut cursor = 0;
+    let points = state.points.since(&mut cursor).count();
+    assert!(points <= POINTS_MAX && points > 2000, "{points} points of 20,000 decodes at 500 per second");
+    assert_eq!(state.points.since(&mut cursor).count(), 0);
+    state.hear(&decode(20_000, "degraded"), 40_000 * MS);
+    assert_eq!(state.points.since(&mut cursor).count(), 1, "a change is never thinned out");
+    assert!((state.rate_hz(40_000 * MS).unwrap() - 500.0).abs() < 5.0);
+    assert_eq!(state.rate_hz(45_000 * MS), None, "an old rate is no rate");
+}
+
+#[test]
+fn metrics_leave_out_what_is_old_and_end_as_they_must() {
+    let mut state = state();
+    let header = json!({"uptime_s": 1.5, "received": 7, "rejected": {"shape": 2}, "dropped": {"skip_to_latest": 1}});
+    state.hear(&message("status", &header, None), 0);
+    state.hear(&heartbeat(), 0);
+    state.hear(&decode(0, "ok"), 0);
+    let fresh = crate::client::monitor::metrics::text(&state, 100 * MS);
+    for line in [
+        "haltere_up 1",
+        "haltere_frames_received_total 7",
+        "haltere_rejected_total{reason=\"shape\"} 2",
+        "haltere_quality{haltere_quality=\"ok\"} 1",
+        "haltere_latency_seconds_bucket{stage=\"total\",le=\"0.001\"} 1",
+        "haltere_latency_seconds_bucket{stage=\"total\",le=\"0.0005\"} 0",
+    ] {
+        assert!(fresh.lines().any(|found| found == line), "{line:?} is not in\n{fresh}");
+    }
+    assert!(fresh.ends_with("\n# EOF\n"));
+    let old = crate::client::monitor::metrics::text(&state, 60_000 * MS);
+    assert!(
+        old.contains("haltere_up 0") && !old.contains("frames_received") && !old.contains("haltere_quality"),
+        "{old}"
+    );
+}
+
+#[test]
+fn a_picture_is_packed_so_that_a_page_can_lay_floats_over_it() {
+    let mut state = state();
+    for what in ["frame", "template", "frame"] {
+        let header = json!({"what": what, "shape": [1, 1, 3], "frame": 9});
+        state.hear(&message("preview", &header, Some(&[1.0, 2.0, 3.0])), MS);
+    }
+    let [Some(frame), Some(template)] = &state.pictures else { panic!("a picture is missing") };
+    assert_eq!((frame.number, template.number), (2, 1));
+    let length = u32::from_le_bytes(frame.message[..4].try_into().unwrap()) as usize;
+    assert_eq!((length % 4, frame.message.len()), (0, 4 + length + 12));
+    let header: Value = serde_json::from_slice(&frame.message[4..4 + length]).unwrap();
+    assert_eq!((&header["what"], &frame.message[4 + length..][..4]), (&"frame".into(), &1f32.to_le_bytes()[..]));
+}
+
+#[test]
+fn numbers_wait_for_the_next_update_and_what_matters_does_not() {
+    let mut state = state();
+    let mut cursor = Cursor::default();
+    let mut tell = |state: &State, ms: u64| {
+        let due = cursor.is_due(state, ms * MS);
+        if due {
+            messages(state, &mut cursor, false, ms * MS);
+        }
+        due
+    };
+    assert!(tell(&state, 0), "a page that has nothing yet");
+    state.hear(&heartbeat(), MS);
+    assert!(tell(&state, 1), "a daemon that lives");
+    state.hear(&decode(0, "ok"), 2 * MS);
+    assert!(tell(&state, 2), "the first action");
+    state.hear(&decode(1, "ok"), 35 * MS);
+    assert!(!tell(&state, 35) && !tell(&state, 201), "the same action once more");
+    assert!(tell(&state, 202), "it was long enough");
+    state.hear(&decode(2, "degraded"), 210 * MS);
+    assert!(tell(&state, 210), "another quality");
+    state.hear(&[b"noise".to_vec()], 220 * MS);
+    assert!(tell(&state, 220), "an event");
+    assert!(tell(&state, 420) && !tell(&state, 510) && tell(&state, 511), "silence, before the next update");
+}

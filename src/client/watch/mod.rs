@@ -1,0 +1,327 @@
+//! A subscriber for people and for scripts: one line per decode as fast as one reads, and a table at the end.
+//!
+//! Why it exists: whoever sets up a rig must see in one look that it decodes, how fast, and when not to trust it.
+//! What it must never do: hold the daemon back (it is one more subscriber), or show a number without saying what it is.
+
+mod plane;
+mod screen;
+mod tally;
+mod truth;
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::frame::Quality;
+use crate::sys::stats::now_ns;
+use crate::wire::decode::Kind;
+use crate::wire::subscriber::{Heard, HeardDecode, HeardHeartbeat, Said, parse};
+use plane::Plane;
+pub use screen::screen;
+pub use tally::{StageReport, WatchReport};
+use tally::{Tally, closed_loop_ns};
+pub use truth::{ActionScore, Truth, TruthReport, truth_of};
+
+/// Longest wait for a message before stop and silence are looked at, ms.
+const WAIT_MS: i32 = 20;
+/// A person is told after so long that nothing was heard at all, ns.
+const NOTHING_NS: u64 = 2_000_000_000;
+
+/// What to watch and for how long.
+#[derive(Debug)]
+pub struct WatchOptions {
+    /// The daemon's PUB endpoint.
+    pub endpoint: String,
+    /// Only this source; `None` = all. Losses are counted over all of them, because `seq` is.
+    pub source: Option<String>,
+    /// Stop after this time; `None` = no limit.
+    pub duration: Option<Duration>,
+    /// Stop after so many decodes; `None` = no limit.
+    pub frames: Option<u64>,
+    /// One JSON object per message instead of lines for people.
+    pub json: bool,
+    /// Lines per second for people; events come at once.
+    pub lines_per_s: f64,
+    /// What the animal really did, to be shown and counted beside the decodes.
+    pub truth: Option<Truth>,
+    /// A decode speaks of the frame so many frames before its own: the model's look-ahead, in frames of the stream.
+    pub look_ahead: u64,
+}
+
+/// Why watching could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The endpoint is not one, or the socket failed.
+    #[error("{endpoint}: {cause}; an endpoint is written tcp://ADDRESS:PORT or ipc://PATH, as in tcp://127.0.0.1:5711")]
+    Socket {
+        /// Which endpoint.
+        endpoint: String,
+        /// ZeroMQ's words.
+        cause: zmq::Error,
+    },
+    /// Lines cannot be written.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Watches until `stop`, the duration, the number of decodes, or until nobody reads `out` any more.
+///
+/// # Errors
+/// Any [`WatchError`]. A daemon that is not there is none: it may come.
+pub fn watch(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> Result<WatchReport, WatchError> {
+    let fault = |cause| WatchError::Socket { endpoint: options.endpoint.clone(), cause };
+    let socket = zmq::Context::new().socket(zmq::SUB).map_err(fault)?;
+    socket.set_linger(0).map_err(fault)?;
+    socket.set_rcvtimeo(WAIT_MS).map_err(fault)?;
+    for kind in Kind::FACTS {
+        socket.set_subscribe(format!("{}/", kind.name()).as_bytes()).map_err(fault)?;
+    }
+    socket.connect(&options.endpoint).map_err(fault)?;
+    let began_ns = now_ns();
+    let mut watcher = Watcher::new(options, began_ns);
+    let shown = loop {
+        let elapsed = Duration::from_nanos(now_ns() - began_ns);
+        let enough = options.duration.is_some_and(|d| elapsed >= d)
+            || options.frames.is_some_and(|n| watcher.tally.report.decodes >= n);
+        if enough || stop.load(Relaxed) {
+            break Ok(());
+        }
+        let message = match socket.recv_multipart(0) {
+            Ok(parts) => Some(parts),
+            Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => None,
+            Err(cause) => return Err(fault(cause)),
+        };
+        let now_ns = now_ns();
+        let shown = message.map_or(Ok(()), |parts| watcher.hear(&parts, now_ns, out));
+        if let Err(error) = shown.and_then(|()| watcher.listen_for_silence(now_ns, out)) {
+            break Err(error);
+        }
+    };
+    let report = watcher.tally.finish((now_ns() - began_ns) as f64 / 1e9, options.truth.is_some());
+    let shown = shown.and_then(|()| write_report(&report, options.json, out));
+    match shown {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(report),
+    }
+}
+
+fn write_report(report: &WatchReport, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    if !json {
+        return report.write(out);
+    }
+    let line = serde_json::json!({"topic": "summary", "report": report});
+    writeln!(out, "{line}")
+}
+
+/// One message as a script sees it.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    topic: &'a str,
+    t_seen_ns: u64,
+    header: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<&'a [f32]>,
+    /// The true action of the frame that a decode speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truth: Option<&'a str>,
+}
+
+/// The state between two messages.
+struct Watcher<'a> {
+    options: &'a WatchOptions,
+    tally: Tally,
+    plane: Plane,
+    line_due_ns: u64,
+    began_ns: u64,
+    /// Last sign of life and the silence that it allows, ns; `None` before the first heartbeat.
+    sign_ns: Option<u64>,
+    deadline_ns: u64,
+    silent: bool,
+    asked: bool,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(options: &'a WatchOptions, began_ns: u64) -> Self {
+        Self {
+            options,
+            tally: Tally::default(),
+            plane: Plane::default(),
+            line_due_ns: 0,
+            began_ns,
+            sign_ns: None,
+            deadline_ns: 0,
+            silent: false,
+            asked: false,
+        }
+    }
+
+    fn hear(&mut self, parts: &[Vec<u8>], now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+        self.asked = true;
+        let heard = match parse(parts) {
+            Ok(heard) => heard,
+            Err(error) => {
+                self.tally.report.damaged += 1;
+                return self.tell(&format!("not understood: {error}"), out);
+            }
+        };
+        // `seq` runs over all sources, so losses are counted before any source is left out.
+        let lost = match &heard.said {
+            Said::Decode(decode, _) => self.tally.decode(decode, now_ns),
+            _ => None,
+        };
+        if self.options.source.as_ref().is_some_and(|wanted| *wanted != heard.source) {
+            return Ok(());
+        }
+        if let Some(line) = lost {
+            self.tell(&line, out)?;
+        }
+        let truth = match &heard.said {
+            Said::Decode(decode, _) => self.truth_of(decode),
+            _ => None,
+        };
+        if self.options.json {
+            write_json(parts, &heard, truth.as_deref(), now_ns, out)?;
+        }
+        match &heard.said {
+            Said::Decode(decode, embedding) => {
+                self.tally.score.count(decode, truth.as_deref());
+                let believed = matches!(decode.quality, Quality::Ok | Quality::Degraded);
+                if believed || decode.quality == Quality::Warmup {
+                    self.sign_of_life(now_ns, out)?;
+                }
+                if believed {
+                    self.plane.push(embedding);
+                }
+                self.show(decode, truth.as_deref(), now_ns, out)
+            }
+            Said::Heartbeat(HeardHeartbeat { deadline_ms, .. }) => {
+                self.deadline_ns = deadline_ms.saturating_mul(1_000_000);
+                self.sign_of_life(now_ns, out)
+            }
+            Said::Status => {
+                self.tally.report.status = Some(heard.header);
+                Ok(())
+            }
+            Said::Preview(..) => Ok(()),
+            Said::Event => self.tell(&event_line(&heard.header), out),
+        }
+    }
+
+    fn truth_of(&self, decode: &HeardDecode) -> Option<String> {
+        let frame = decode.frame?.checked_sub(self.options.look_ahead)?;
+        self.options.truth.as_ref()?.of(frame)
+    }
+
+    /// What is shown of the truth: whether it was met, the true action, and the accuracies so far.
+    fn truth_text(&self, decode: &HeardDecode, truth: Option<&str>) -> String {
+        let met = if decode.action.as_deref() == truth { '✓' } else { '✗' };
+        let truth = truth.map_or_else(|| "? ".to_owned(), |truth| format!("{met} {truth}"));
+        let so_far = self.tally.score.accuracies();
+        let so_far = so_far.map(|(a, b)| format!("accuracy {:5.1} %, balanced {:5.1} %", a * 100.0, b * 100.0));
+        format!("{truth:<20}  {:<34}", so_far.unwrap_or_default())
+    }
+
+    fn sign_of_life(&mut self, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+        self.sign_ns = Some(now_ns);
+        if std::mem::take(&mut self.silent) { self.tell("the daemon is back", out) } else { Ok(()) }
+    }
+
+    fn listen_for_silence(&mut self, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+        let Some(sign_ns) = self.sign_ns else {
+            if self.asked || now_ns.saturating_sub(self.began_ns) < NOTHING_NS {
+                return Ok(());
+            }
+            self.asked = true;
+            let endpoint = &self.options.endpoint;
+            return self.tell(&format!("nothing heard from {endpoint} yet: does `haltere run` publish there?"), out);
+        };
+        let age_ns = now_ns.saturating_sub(sign_ns);
+        if self.silent || self.deadline_ns == 0 || age_ns <= self.deadline_ns {
+            return Ok(());
+        }
+        self.silent = true;
+        self.tally.report.silences += 1;
+        self.tell(&format!("DAEMON SILENT for {} ms: assume neutral", age_ns / 1_000_000), out)
+    }
+
+    /// A line of its own for what a person must not miss; scripts read it from the messages and the summary.
+    fn tell(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
+        if self.options.json { Ok(()) } else { writeln!(out, "!! {text}").and_then(|()| out.flush()) }
+    }
+
+    fn show(&mut self, decode: &HeardDecode, truth: Option<&str>, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+        let untrusted = matches!(decode.quality, Quality::Stale | Quality::Fail);
+        if self.options.json || (now_ns < self.line_due_ns && !untrusted) {
+            return Ok(());
+        }
+        self.line_due_ns = now_ns + (1e9 / self.options.lines_per_s.max(0.01)) as u64;
+        let frame = decode.frame.map_or("-".into(), |n| n.to_string());
+        let action = decode.action.as_deref().unwrap_or("—");
+        let confidence = decode.confidence.map_or(String::new(), |c| format!("{:.0} %", c * 100.0));
+        let shift = match decode.shift_px {
+            Some([Some(dy), Some(dx)]) => format!("shift {dy:+6.2} {dx:+6.2} px"),
+            _ => format!("{:<22}", "no shift"),
+        };
+        let quality = decode.quality.name();
+        let latency = latency_text(decode, now_ns);
+        let beside =
+            if self.options.truth.is_some() { self.truth_text(decode, truth) } else { self.motion_text(untrusted) };
+        let novelty = decode.novelty.map_or(String::new(), |n| format!("  novelty {n:.2}"));
+        let reason = decode.reason.as_deref().map_or(String::new(), |r| format!("  ({r})"));
+        writeln!(
+            out,
+            "{frame:>8}  {action:<18}{confidence:>5}  {beside}  {shift}  {quality:<8}  {latency}{novelty}{reason}"
+        )?;
+        out.flush()
+    }
+
+    /// Where the embedding is and where it goes; a line with the truth has no room for it.
+    fn motion_text(&mut self, untrusted: bool) -> String {
+        match self.plane.position().filter(|_| !untrusted) {
+            Some(([x, y], arrow)) => format!("({x:+5.2}, {y:+5.2}) {arrow} [{}]", self.plane.trail()),
+            None => format!("{:<27}", "embedding not yet known"),
+        }
+    }
+}
+
+/// The closed loop if it can be measured, else the daemon's own share, each with its name.
+fn latency_text(decode: &HeardDecode, now_ns: u64) -> String {
+    match (closed_loop_ns(decode, now_ns), decode.latency_us) {
+        (Some(ns), _) => format!("closed loop {:7.2} ms", ns as f64 / 1e6),
+        (None, Some(latency)) => format!("daemon {:7.2} ms", latency.total / 1e3),
+        (None, None) => String::new(),
+    }
+}
+
+fn write_json(
+    parts: &[Vec<u8>],
+    heard: &Heard,
+    truth: Option<&str>,
+    now_ns: u64,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let embedding = match &heard.said {
+        Said::Decode(_, embedding) => Some(embedding.as_slice()),
+        _ => None,
+    };
+    let topic = String::from_utf8_lossy(&parts[0]);
+    let line = Line { topic: &topic, t_seen_ns: now_ns, header: &heard.header, embedding, truth };
+    serde_json::to_writer(&mut *out, &line)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+/// An event for people: its name, then its own fields.
+pub(crate) fn event_line(header: &Value) -> String {
+    const COMMON: [&str; 5] = ["htype", "event", "source", "t_pub_ns", "clock"];
+    let name = header["event"].as_str().unwrap_or("event");
+    let fields = header.as_object().into_iter().flatten().filter(|(key, _)| !COMMON.contains(&key.as_str()));
+    fields.fold(name.replace('_', " "), |line, (key, value)| {
+        format!("{line}, {key} {}", value.as_str().map_or_else(|| value.to_string(), String::from))
+    })
+}
+
+#[cfg(test)]
+mod tests;

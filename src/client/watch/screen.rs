@@ -1,0 +1,242 @@
+//! `haltere watch --screen`: the facts of the monitor's page on a terminal.
+//!
+//! Why it exists: over ssh there is no browser. What it must never do: know anything that the page does not; both are drawn from
+//! the same state, and here too what is old is not shown as if it were new.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::plane::Plane;
+use super::{WatchError, WatchOptions};
+use crate::client::state::{Daemon, Level, State};
+use crate::frame::Quality;
+use crate::sys::stats::now_ns;
+use crate::wire::decode::Kind;
+use crate::wire::subscriber::{HeardDecode, Said, parse};
+
+/// Time between two drawings, ns.
+const DRAW_EVERY_NS: u64 = 200_000_000;
+/// Longest wait for a message, ms.
+const WAIT_MS: i32 = 50;
+/// A decode that is older is not shown, ns.
+const OLD_NS: u64 = 1_500_000_000;
+/// Characters of a bar.
+const BAR: usize = 40;
+/// Labels and events shown.
+const LABELS_MAX: usize = 16;
+const EVENTS: usize = 8;
+/// To the first line; each line clears what was longer before, the last one everything below.
+const HOME: &str = "\x1b[H";
+const END_OF_LINE: &str = "\x1b[0m\x1b[K\r\n";
+const CLEAR_BELOW: &str = "\x1b[J";
+const BOLD: &str = "\x1b[1m";
+const ALARM: &str = "\x1b[1;97;41m";
+const GOOD: &str = "\x1b[1;30;42m";
+const DOUBT: &str = "\x1b[1;30;43m";
+
+/// Draws until `stop`, the duration, the number of decodes, or until nobody reads `out` any more.
+///
+/// # Errors
+/// Any [`WatchError`]. A daemon that is not there is none: it may come.
+pub fn screen(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> Result<(), WatchError> {
+    let fault = |cause| WatchError::Socket { endpoint: options.endpoint.clone(), cause };
+    let socket = zmq::Context::new().socket(zmq::SUB).map_err(fault)?;
+    socket.set_linger(0).map_err(fault)?;
+    socket.set_rcvtimeo(WAIT_MS).map_err(fault)?;
+    for kind in Kind::FACTS {
+        socket.set_subscribe(format!("{}/", kind.name()).as_bytes()).map_err(fault)?;
+    }
+    socket.connect(&options.endpoint).map_err(fault)?;
+    let began_ns = now_ns();
+    let mut state = State::new(&options.endpoint, Err("a terminal draws its own".to_owned()), began_ns);
+    let (mut plane, mut due_ns) = (Plane::default(), began_ns);
+    loop {
+        let now_ns = match socket.recv_multipart(0) {
+            Ok(parts) => {
+                state.hear(&parts, now_ns());
+                follow(&parts, &mut plane);
+                now_ns()
+            }
+            Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => now_ns(),
+            Err(cause) => return Err(fault(cause)),
+        };
+        state.look(now_ns);
+        let over = options.duration.is_some_and(|d| Duration::from_nanos(now_ns - began_ns) >= d)
+            || options.frames.is_some_and(|n| state.tally.decodes >= n);
+        let ends = over || stop.load(Relaxed);
+        if ends || now_ns >= due_ns {
+            due_ns = now_ns + DRAW_EVERY_NS;
+            let drawn = draw(&state, &mut plane, now_ns);
+            if out.write_all(drawn.as_bytes()).and_then(|()| out.flush()).is_err() {
+                return Ok(());
+            }
+        }
+        if ends {
+            return Ok(());
+        }
+    }
+}
+
+/// The embedding's motion; only of decodes that may be believed.
+fn follow(parts: &[Vec<u8>], plane: &mut Plane) {
+    if let Ok(Said::Decode(decode, values)) = parse(parts).map(|heard| heard.said)
+        && matches!(decode.quality, Quality::Ok | Quality::Degraded)
+    {
+        plane.push(&values);
+    }
+}
+
+fn draw(state: &State, plane: &mut Plane, now_ns: u64) -> String {
+    let mut lines = vec![headline(state, now_ns), String::new()];
+    let last = state.last.as_ref().filter(|last| now_ns.saturating_sub(last.seen_ns) <= OLD_NS);
+    let alive = state.daemon(now_ns) == Daemon::Alive;
+    lines.push(match (last, state.ready(now_ns)) {
+        (Some(last), _) if alive => action(&last.decode),
+        (_, Err(why)) => format!("{ALARM}  {}  ", why.to_uppercase()),
+        _ => String::new(),
+    });
+    lines.push(String::new());
+    if let Some(last) = last.filter(|_| alive) {
+        probabilities(&last.decode, state.status.as_ref().map(|(_, status)| status), &mut lines);
+        lines.push(motion(&last.decode, plane));
+    }
+    lines.push(latencies(state));
+    lines.push(counts(state, now_ns));
+    lines.push(String::new());
+    let events: Vec<_> = state.events.since(&mut 0).collect();
+    lines.extend(events.iter().rev().take(EVENTS).map(|line| match line.level {
+        Level::Info => line.text.clone(),
+        Level::Warn => format!("{BOLD}{}", line.text),
+        Level::Bad => format!("{ALARM}{}", line.text),
+    }));
+    let drawn: String = lines.iter().flat_map(|line| [line.as_str(), END_OF_LINE]).collect();
+    format!("{HOME}{drawn}{CLEAR_BELOW}")
+}
+
+/// Quality, rig, model, frame, rate.
+fn headline(state: &State, now_ns: u64) -> String {
+    let Some(last) = &state.last else { return format!("{}  no decode yet", state.endpoint) };
+    let (colour, quality) = match (state.daemon(now_ns), last.decode.quality) {
+        (Daemon::Alive, Quality::Ok) => (GOOD, "ok"),
+        (Daemon::Alive, quality @ (Quality::Degraded | Quality::Warmup)) => (DOUBT, quality.name()),
+        (Daemon::Alive, quality) => (ALARM, quality.name()),
+        _ => (ALARM, "silent"),
+    };
+    let model = last.model["name"].as_str().unwrap_or("-");
+    let generation = last.model["generation"].as_u64().unwrap_or_default();
+    let frame = last.decode.frame.map_or("-".into(), |frame| frame.to_string());
+    let rate = state.rate_hz(now_ns).map_or("-".into(), |hz| format!("{hz:.1}"));
+    format!(
+        "{colour} {quality} \x1b[0m  {}  model {model} generation {generation}  frame {frame}  {rate} decodes/s",
+        last.source
+    )
+}
+
+fn action(decode: &HeardDecode) -> String {
+    let reason = decode.reason.as_deref().map_or(String::new(), |reason| format!("  ({})", reason.replace('_', " ")));
+    let novelty = decode.novelty.map_or(String::new(), |novelty| format!("  novelty {novelty:.2}"));
+    let confidence = decode.confidence.map_or(String::new(), |c| format!("  {:.0} %", c * 100.0));
+    let spaced = |word: &str| word.to_uppercase().replace('_', " ").chars().flat_map(|c| [c, ' ']).collect::<String>();
+    let word = match (decode.quality, decode.action.as_deref()) {
+        (Quality::Warmup, _) => "warming up".to_owned(),
+        (_, None) => "this model names no action".to_owned(),
+        (_, Some(action)) => spaced(action),
+    };
+    let colour = if matches!(decode.quality, Quality::Stale | Quality::Fail) { ALARM } else { BOLD };
+    format!("  {colour}{word}\x1b[0m{confidence}{novelty}{reason}")
+}
+
+fn probabilities(decode: &HeardDecode, status: Option<&Value>, lines: &mut Vec<String>) {
+    let labels = status.and_then(|status| status["labels"].as_array());
+    for (id, value) in decode.probs.iter().enumerate().take(LABELS_MAX) {
+        let label =
+            labels.and_then(|labels| labels.get(id)?.as_str()).map_or_else(|| format!("label {id}"), str::to_owned);
+        let value = value.unwrap_or_default().clamp(0.0, 1.0);
+        let bold = if decode.action_id == Some(id) { BOLD } else { "" };
+        let bar = "█".repeat((value * BAR as f32).round() as usize);
+        lines.push(format!("{bold}{label:>22} {:>4.0} % {bar}", value * 100.0));
+    }
+}
+
+fn motion(decode: &HeardDecode, plane: &mut Plane) -> String {
+    let mut line = match decode.shift_px {
+        Some([Some(dy), Some(dx)]) => format!("shift {dy:+6.2} {dx:+6.2} px"),
+        _ => "no shift".to_owned(),
+    };
+    if let Some(peak) = decode.shift_peak {
+        // Writing to a text cannot fail.
+        let _ = write!(line, "  peak {peak:.2}");
+    }
+    if let Some(([x, y], arrow)) = plane.position() {
+        let _ = write!(line, "   embedding ({x:+5.2}, {y:+5.2}) {arrow} [{}]", plane.trail());
+    }
+    line
+}
+
+fn latencies(state: &State) -> String {
+    let latency = state.latencies.to_json();
+    let ms = |key: &str| latency[key].as_f64().unwrap_or_default();
+    if latency["count"] == 0 {
+        return "no latency was measured".to_owned();
+    }
+    let deadline = state.status.as_ref().and_then(|(_, status)| status["deadline_ms"].as_u64());
+    let deadline = deadline.map_or(String::new(), |ms| format!("  deadline {ms}"));
+    let [p50, p99, p999, max] = ["p50", "p99", "p999", "max"].map(ms);
+    format!("latency in the daemon, ms: p50 {p50:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2}{deadline}")
+}
+
+fn counts(state: &State, now_ns: u64) -> String {
+    let tally = &state.tally;
+    let mut line = format!(
+        "missing {}  skipped {}  lost on the way {}  silences {}  restarts {}",
+        tally.missing, tally.skipped, tally.lost, tally.silences, tally.restarts
+    );
+    if let Some((seen_ns, status)) = &state.status {
+        let number = |key: &str| status[key].as_u64().unwrap_or_default();
+        let age_s = now_ns.saturating_sub(*seen_ns) / 1_000_000_000;
+        let old = if age_s > 4 { format!("  ({age_s} s ago)") } else { String::new() };
+        let _ = write!(line, "  received {}  fail-safe {}{old}", number("received"), number("stale"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn hear(state: &mut State, kind: &str, header: &str, ms: u64) {
+        let mut parts = vec![format!("{kind}/rig1").into_bytes(), header.as_bytes().to_vec()];
+        parts.extend((kind == "decode").then(|| vec![0; 4]));
+        state.hear(&parts, ms * MS);
+    }
+
+    #[test]
+    fn the_screen_shows_what_is_and_cries_when_it_is_no_more() {
+        let mut state = State::new("tcp://127.0.0.1:5711", Err(String::new()), 0);
+        let mut plane = Plane::default();
+        assert!(draw(&state, &mut plane, 0).contains("NOTHING WAS HEARD FROM"));
+        hear(&mut state, "heartbeat", r#"{"deadline_ms":300,"quality":"ok"}"#, 0);
+        hear(&mut state, "status", r#"{"labels":["resting","walking"],"deadline_ms":250,"received":9}"#, 0);
+        let decode = r#"{"seq":0,"shape":[1],"t_pub_ns":1,"quality":"ok","frame":12,"action":"walking","action_id":1,"probs":[0.25,0.75],
+            "confidence":0.75,"shift_px":[0.5,-1.0],"latency_us":{"queue":1,"preprocess":2,"encode":3,"total":1500}}"#;
+        hear(&mut state, "decode", decode, 10);
+        let drawn = draw(&state, &mut plane, 20 * MS);
+        for words in
+            ["W A L K I N G", "75 %", "frame 12", "resting   25 %", "shift  +0.50  -1.00 px", "p99 1.5", "deadline 250"]
+        {
+            assert!(drawn.contains(words), "{words:?} is not in\n{drawn}");
+        }
+        assert_eq!(drawn.matches('█').count(), BAR);
+        let later = draw(&state, &mut plane, 5_000 * MS);
+        assert!(
+            later.contains("NO HEARTBEAT FOR") && !later.contains("W A L K I N G") && !later.contains('█'),
+            "{later}"
+        );
+    }
+}

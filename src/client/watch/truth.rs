@@ -1,0 +1,189 @@
+//! What the animal really did, beside what was decoded: running accuracy and balanced accuracy.
+//!
+//! Why it exists: with a simulated fly, or with a labelled recording that is played, the running daemon itself is measured.
+//! What it must never do: count a decode that does not claim to be good (`quality` other than `ok`), or one without a truth.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::frame::Quality;
+use crate::model::labels::{Labels, LabelsError};
+use crate::simulate::{self, RecipeError, Spec};
+use crate::wire::subscriber::HeardDecode;
+
+/// The true action of each frame of the microscope, by its number.
+pub struct Truth(Box<dyn Fn(u64) -> Option<String> + Send + Sync>);
+
+impl std::fmt::Debug for Truth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Truth")
+    }
+}
+
+impl Truth {
+    /// A truth that is a function of the frame's number.
+    pub fn new(of: impl Fn(u64) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Box::new(of))
+    }
+
+    /// The action of a frame.
+    pub fn of(&self, frame: u64) -> Option<String> {
+        (self.0)(frame)
+    }
+}
+
+/// The truth that `--truth` names: a CSV file with the columns `frame,label`, or the word of a simulated recording.
+///
+/// # Errors
+/// [`LabelsError`] when it cannot be had.
+pub fn truth_of(spec: &str) -> Result<Truth, LabelsError> {
+    if simulate::is_simulated(Path::new(spec)) {
+        return simulated(spec);
+    }
+    let at = Labels::read(Path::new(spec))?.texts_by_frame()?;
+    Ok(Truth::new(move |frame| at.get(&frame).cloned()))
+}
+
+/// The truth of the recording that `play` plays for the same word. The word tells its length, and `play --loop` numbers frames
+/// on from one round to the next: frame n is frame n mod length of the recording.
+fn simulated(word: &str) -> Result<Truth, LabelsError> {
+    let spec: Spec = word.parse().map_err(|e: RecipeError| LabelsError { path: word.into(), cause: e.to_string() })?;
+    let simulate::Truth { labels, action_of_frame } = simulate::truth(&spec);
+    Ok(Truth::new(move |frame| {
+        let at = frame.checked_rem(action_of_frame.len() as u64)?;
+        labels.get(usize::from(*action_of_frame.get(at as usize)?)).cloned()
+    }))
+}
+
+/// How one true action fared.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct ActionScore {
+    /// The true action.
+    pub action: String,
+    /// Its frames.
+    pub frames: u64,
+    /// Share of them that was decoded as it.
+    pub recall: f64,
+}
+
+/// How the decodes fared.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct TruthReport {
+    /// Decodes of quality `ok` of frames whose action is known.
+    pub frames: u64,
+    /// Share of them that named it; `None` without any.
+    pub accuracy: Option<f64>,
+    /// Mean of the recalls of the true actions that came; `None` without any.
+    pub balanced_accuracy: Option<f64>,
+    /// Each true action that came.
+    pub actions: Vec<ActionScore>,
+}
+
+/// Counts while it goes: of each true action, frames and hits.
+#[derive(Debug, Default)]
+pub(super) struct Score(BTreeMap<String, (u64, u64)>);
+
+impl Score {
+    pub(super) fn count(&mut self, decode: &HeardDecode, truth: Option<&str>) {
+        let (Quality::Ok, Some(action), Some(truth)) = (decode.quality, decode.action.as_deref(), truth) else {
+            return;
+        };
+        let (frames, hits) = self.0.entry(truth.to_owned()).or_default();
+        *frames += 1;
+        *hits += u64::from(action == truth);
+    }
+
+    /// Accuracy and balanced accuracy so far.
+    pub(super) fn accuracies(&self) -> Option<(f64, f64)> {
+        let frames: u64 = self.0.values().map(|(frames, _)| frames).sum();
+        let hits: u64 = self.0.values().map(|(_, hits)| hits).sum();
+        let recalls: f64 = self.0.values().map(|(frames, hits)| *hits as f64 / *frames as f64).sum();
+        (frames > 0).then(|| (hits as f64 / frames as f64, recalls / self.0.len() as f64))
+    }
+
+    pub(super) fn report(&self) -> TruthReport {
+        let accuracies = self.accuracies();
+        let score = |(action, (frames, hits)): (&String, &(u64, u64))| ActionScore {
+            action: action.clone(),
+            frames: *frames,
+            recall: *hits as f64 / *frames as f64,
+        };
+        TruthReport {
+            frames: self.0.values().map(|(frames, _)| frames).sum(),
+            accuracy: accuracies.map(|(accuracy, _)| accuracy),
+            balanced_accuracy: accuracies.map(|(_, balanced)| balanced),
+            actions: self.0.iter().map(score).collect(),
+        }
+    }
+}
+
+impl TruthReport {
+    pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (Some(accuracy), Some(balanced)) = (self.accuracy, self.balanced_accuracy) else {
+            return writeln!(out, "truth      no decode of quality ok had an action and a known truth");
+        };
+        writeln!(
+            out,
+            "truth      accuracy {:.1} %, balanced {:.1} % over {} decodes of quality ok",
+            accuracy * 100.0,
+            balanced * 100.0,
+            self.frames
+        )?;
+        self.actions.iter().try_for_each(|a| {
+            writeln!(out, "           {:<20} {:>6.1} % of {:>6} frames", a.action, a.recall * 100.0, a.frames)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(quality: &str, action: &str) -> HeardDecode {
+        let json = serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": quality, "action": action});
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn accuracy_is_over_frames_and_balanced_accuracy_over_actions() {
+        let mut score = Score::default();
+        assert_eq!(score.accuracies(), None);
+        (0..9).for_each(|_| score.count(&decode("ok", "rest"), Some("rest")));
+        score.count(&decode("ok", "rest"), Some("walk"));
+        assert_eq!(score.accuracies(), Some((0.9, 0.5)));
+        // What does not claim to be good, and what nobody knows, does not count.
+        for quality in ["warmup", "degraded", "stale", "fail"] {
+            score.count(&decode(quality, "walk"), Some("rest"));
+        }
+        score.count(&decode("ok", "walk"), None);
+        let report = score.report();
+        assert_eq!((report.frames, report.accuracy, report.balanced_accuracy), (10, Some(0.9), Some(0.5)));
+        assert_eq!(report.actions[1], ActionScore { action: "walk".into(), frames: 1, recall: 0.0 });
+    }
+
+    #[test]
+    fn a_file_is_looked_up_by_frame_and_a_missing_one_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "frame,label\n7,walk\n").unwrap();
+        let truth = truth_of(file.path().to_str().unwrap()).unwrap();
+        assert_eq!((truth.of(7).as_deref(), truth.of(8)), (Some("walk"), None));
+        assert!(truth_of("/nowhere/truth.csv").unwrap_err().to_string().contains("/nowhere/truth.csv"));
+    }
+
+    #[test]
+    fn a_simulated_fly_is_known_by_its_word_and_again_in_every_round_of_a_loop() {
+        let word = "sim:seed=7,animal=9,trial=1,seconds=20";
+        let known = simulate::truth(&word.parse().unwrap());
+        let truth = truth_of(word).unwrap();
+        let frames = known.action_of_frame.len() as u64;
+        assert_eq!(frames, 320, "20 s at 16 Hz");
+        for frame in [0, 1, 150, frames - 1] {
+            let action = &known.labels[usize::from(known.action_of_frame[frame as usize])];
+            assert_eq!(truth.of(frame).as_ref(), Some(action));
+            assert_eq!(truth.of(frame + 3 * frames).as_ref(), Some(action));
+        }
+        let error = truth_of("sim:sead=7").unwrap_err().to_string();
+        assert!(error.contains("sim:sead=7") && error.contains("did you mean `seed`"), "{error}");
+    }
+}

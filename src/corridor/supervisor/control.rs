@@ -1,0 +1,296 @@
+//! The control socket: requests to a running daemon, answered by the supervisor between two glances at the corridor.
+//!
+//! Why it exists: a new animal, a new template, a frozen normalisation and the end of the day are said while frames flow.
+//! What it must never do: touch a frame, or make the corridor wait. Requests cross to the compute thread through a bounded
+//! queue and take effect between two frames.
+//!
+//! A request is one message, `{"command":"template reset"}` or the bare words; so is the answer: `{"ok":true,…}` or
+//! `{"ok":false,"error":"…"}`.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use crate::corridor::Line;
+use crate::corridor::supervisor::load_model::SwapError;
+use crate::preprocess::Request;
+use crate::session::recorder::Recorder;
+
+/// Longest request, bytes.
+pub const REQUEST_BYTES_MAX: usize = 4096;
+
+/// The commands, each with what it does.
+pub const COMMANDS: [(&str, &str); 12] = [
+    ("status", "counters, latencies, model and quality, as published under status/<source>"),
+    ("reset", "a new animal: forget template, baseline, statistics and window"),
+    ("template reset", "build a new registration template from the next frames"),
+    ("baseline reset", "forget F0; keep the template"),
+    ("normalisation freeze", "stop updating the running mean and standard deviation"),
+    ("normalisation resume", "update them again"),
+    ("model <path>", "load another model, warm it beside the running one, take it over between two frames"),
+    ("record start", "begin a session file in `record.folder`"),
+    ("record stop", "end it in order"),
+    ("mark", "mark TEXT: write these words into the recording, with the time"),
+    ("help", "this list"),
+    ("shutdown", "publish the neutral action, end in order"),
+];
+
+/// A control socket that cannot be opened or asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{endpoint}: {cause}")]
+pub struct ControlError {
+    /// Which endpoint.
+    pub endpoint: String,
+    /// Why, and what to do.
+    pub cause: String,
+}
+
+fn failed(endpoint: &str, cause: zmq::Error) -> ControlError {
+    let advice = match cause {
+        zmq::Error::EADDRINUSE => "; another program (an other haltere?) has it: stop that, or set `control.endpoint`",
+        _ => "",
+    };
+    ControlError { endpoint: endpoint.to_owned(), cause: format!("{cause}{advice}") }
+}
+
+/// Loads another model and hands it to the corridor; its answer goes to whoever asked.
+pub type LoadModel = Arc<dyn Fn(&Path) -> Result<serde_json::Value, SwapError> + Send + Sync>;
+
+/// The daemon's end.
+pub struct Control {
+    socket: zmq::Socket,
+    message: zmq::Message,
+    load_model: LoadModel,
+    /// A model that is being loaded: its answer comes when it is done, and until then nothing else is answered.
+    loading: Option<JoinHandle<serde_json::Value>>,
+}
+
+impl Control {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    /// When the endpoint is taken or not an endpoint.
+    pub fn bind(endpoint: &str, load_model: LoadModel) -> Result<Self, ControlError> {
+        // libzmq would silently take the path of a living daemon away from it.
+        if endpoint.strip_prefix("ipc://").is_some_and(|path| UnixStream::connect(path).is_ok()) {
+            return Err(failed(endpoint, zmq::Error::EADDRINUSE));
+        }
+        let open = || {
+            let socket = zmq::Context::new().socket(zmq::REP)?;
+            socket.set_linger(0)?;
+            socket.set_maxmsgsize(REQUEST_BYTES_MAX as i64)?;
+            socket.bind(endpoint)?;
+            Ok(socket)
+        };
+        let socket = open().map_err(|cause| failed(endpoint, cause))?;
+        Ok(Self { socket, message: zmq::Message::new(), load_model, loading: None })
+    }
+
+    /// Answers everything that has been asked since the last call; never waits. `status` makes the status object.
+    pub fn answer(&mut self, line: &Line, mut status: impl FnMut() -> serde_json::Value) {
+        if let Some(loading) = self.loading.take_if(|loading| loading.is_finished()) {
+            self.reply(&loading.join().unwrap_or_else(|_| refusal("internal error while loading; please report it")));
+        }
+        while self.loading.is_none() && self.socket.recv(&mut self.message, zmq::DONTWAIT).is_ok() {
+            let mut answer = match command_of(&self.message) {
+                Ok(command) if command.starts_with(MODEL) && !self.socket.get_rcvmore().unwrap_or(false) => {
+                    self.load(command[MODEL.len()..].trim().into());
+                    continue;
+                }
+                Ok(command) => carry_out(&command, line, &mut status),
+                Err(error) => refusal(&error),
+            };
+            while self.socket.get_rcvmore().unwrap_or(false) {
+                let _ = self.socket.recv(&mut self.message, zmq::DONTWAIT);
+                answer = refusal("a request has one part");
+            }
+            self.reply(&answer);
+        }
+    }
+
+    fn reply(&self, answer: &serde_json::Value) {
+        // A client that is gone does not get its answer; nothing to be done.
+        let _ = self.socket.send(answer.to_string().as_bytes(), zmq::DONTWAIT);
+    }
+
+    /// Loads a model on a thread of its own: it takes a second, and the supervisor has other work.
+    fn load(&mut self, path: PathBuf) {
+        let load_model = Arc::clone(&self.load_model);
+        let load = move || load_model(&path).unwrap_or_else(|error| refusal(&error.to_string()));
+        match std::thread::Builder::new().name("model".to_owned()).spawn(load) {
+            Ok(loading) => self.loading = Some(loading),
+            Err(cause) => self.reply(&refusal(&format!("no thread to load a model with: {cause}"))),
+        }
+    }
+}
+
+/// What the request for another model begins with.
+const MODEL: &str = "model ";
+
+fn refusal(error: &str) -> serde_json::Value {
+    serde_json::json!({ "ok": false, "error": error })
+}
+
+/// The words of a request: bare, or under `command` of a JSON object.
+fn command_of(message: &[u8]) -> Result<String, String> {
+    let text = std::str::from_utf8(message).map_err(|_| "the request is not UTF-8".to_owned())?.trim();
+    if !text.starts_with('{') {
+        return Ok(text.to_owned());
+    }
+    let object: serde_json::Value =
+        serde_json::from_str(text).map_err(|cause| format!("the request is not JSON: {cause}"))?;
+    let command = object.get("command").and_then(serde_json::Value::as_str);
+    command.map(str::to_owned).ok_or_else(|| "the request has no text under `command`".to_owned())
+}
+
+fn carry_out(command: &str, line: &Line, status: &mut dyn FnMut() -> serde_json::Value) -> serde_json::Value {
+    if let Some(text) = command.strip_prefix("mark").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+        return recorded(line, |recorder| recorder.mark(text.trim()).map(|()| None));
+    }
+    let request = match command {
+        "reset" => Request::Reset,
+        "template reset" => Request::RenewTemplate,
+        "baseline reset" => Request::ResetBaseline,
+        "normalisation freeze" => Request::FreezeNormalisation(true),
+        "normalisation resume" => Request::FreezeNormalisation(false),
+        "record start" => return recorded(line, |recorder| recorder.start().map(Some)),
+        "record stop" => return recorded(line, |recorder| recorder.stop().map(Some)),
+        "status" => return serde_json::json!({ "ok": true, "status": status() }),
+        "help" => {
+            return serde_json::json!({ "ok": true, "commands": COMMANDS.iter().copied().collect::<std::collections::BTreeMap<_, _>>() });
+        }
+        "shutdown" => {
+            line.stop.store(true, Ordering::Relaxed);
+            return serde_json::json!({ "ok": true });
+        }
+        _ => {
+            let known: Vec<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
+            let nearest = known
+                .iter()
+                .max_by(|a, b| strsim::jaro_winkler(command, a).total_cmp(&strsim::jaro_winkler(command, b)));
+            let nearest = nearest.copied().unwrap_or_default();
+            return refusal(&format!(
+                "unknown command {command:?}; did you mean {nearest:?}? Known: {}",
+                known.join(", ")
+            ));
+        }
+    };
+    match line.requests.push(request) {
+        Ok(()) => serde_json::json!({ "ok": true }),
+        Err(_) => refusal("too many requests wait for the next frame; is the microscope sending?"),
+    }
+}
+
+/// Asks the recorder; the answer names the file, where there is one to name.
+fn recorded(line: &Line, ask: impl FnOnce(&Recorder) -> Result<Option<PathBuf>, String>) -> serde_json::Value {
+    let Some(recorder) = &line.recorder else {
+        return refusal(
+            "this daemon has no recorder: set `record.folder`, or start it with `haltere run --record FOLDER`",
+        );
+    };
+    match ask(recorder) {
+        Ok(None) => serde_json::json!({ "ok": true }),
+        Ok(Some(path)) => serde_json::json!({ "ok": true, "file": path.to_string_lossy() }),
+        Err(error) => refusal(&error),
+    }
+}
+
+/// Asks a running daemon and gives its answer, waiting at most `timeout_ms`.
+///
+/// # Errors
+/// When the request is too long, when nobody answers, or not JSON.
+pub fn ask(endpoint: &str, command: &str, timeout_ms: i32) -> Result<serde_json::Value, ControlError> {
+    let request = serde_json::json!({ "command": command }).to_string();
+    if request.len() > REQUEST_BYTES_MAX {
+        // The daemon's socket would hang up without a word.
+        let cause = format!("a request of {} bytes; at most {REQUEST_BYTES_MAX} are taken", request.len());
+        return Err(ControlError { endpoint: endpoint.to_owned(), cause });
+    }
+    let open = || {
+        let socket = zmq::Context::new().socket(zmq::REQ)?;
+        socket.set_linger(0)?;
+        socket.set_rcvtimeo(timeout_ms)?;
+        socket.set_sndtimeo(timeout_ms)?;
+        socket.connect(endpoint)?;
+        socket.send(request.as_bytes(), 0)?;
+        socket.recv_bytes(0)
+    };
+    let answer = open().map_err(|cause| match cause {
+        zmq::Error::EAGAIN => ControlError {
+            endpoint: endpoint.to_owned(),
+            cause: format!("no answer within {timeout_ms} ms: is `haltere run` going, with this `control.endpoint`?"),
+        },
+        cause => failed(endpoint, cause),
+    })?;
+    serde_json::from_slice(&answer).map_err(|cause| ControlError {
+        endpoint: endpoint.to_owned(),
+        cause: format!("the answer is not JSON: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask_once(command: &str, line: &Line) -> serde_json::Value {
+        carry_out(command, line, &mut || serde_json::json!({ "received": 7 }))
+    }
+
+    #[test]
+    fn requests_reach_the_compute_thread_in_order() {
+        let line = Line::default();
+        for command in ["reset", "template reset", "baseline reset", "normalisation freeze"] {
+            assert_eq!(ask_once(command, &line)["ok"], true, "{command}");
+        }
+        let queued: Vec<Request> = std::iter::from_fn(|| line.requests.pop()).collect();
+        let expected =
+            [Request::Reset, Request::RenewTemplate, Request::ResetBaseline, Request::FreezeNormalisation(true)];
+        assert_eq!(queued, expected);
+    }
+
+    #[test]
+    fn shutdown_stops_and_status_tells() {
+        let line = Line::default();
+        assert_eq!(ask_once("status", &line)["status"]["received"], 7);
+        assert!(!line.stop.load(Ordering::Relaxed));
+        ask_once("shutdown", &line);
+        assert!(line.stop.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn an_unknown_command_is_answered_with_the_nearest_one() {
+        let answer = ask_once("templat reset", &Line::default());
+        assert_eq!(answer["ok"], false);
+        assert!(answer["error"].as_str().unwrap().contains("did you mean \"template reset\"?"));
+    }
+
+    #[test]
+    fn a_full_queue_refuses_instead_of_forgetting() {
+        let line = Line::default();
+        let answers: Vec<bool> = (0..20).map(|_| ask_once("baseline reset", &line)["ok"] == true).collect();
+        assert_eq!(answers.iter().filter(|ok| **ok).count(), crate::corridor::REQUESTS_WAITING_MAX);
+    }
+
+    #[test]
+    fn a_client_gets_its_answer_over_a_real_socket_and_rubbish_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = format!("ipc://{}/control", folder.path().display());
+        let mut control = Control::bind(&endpoint, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
+        let line = Line::default();
+        let client = std::thread::spawn({
+            let endpoint = endpoint.clone();
+            move || ["help", "\u{7f}{", "model x.toml"].map(|words| ask(&endpoint, words, 5000).unwrap())
+        });
+        while !client.is_finished() {
+            control.answer(&line, || serde_json::Value::Null);
+            std::thread::yield_now();
+        }
+        let [help, rubbish, model] = client.join().unwrap();
+        assert!(model["error"].as_str().unwrap().contains("warming up"), "{model}");
+        assert!(help["commands"]["shutdown"].is_string());
+        assert_eq!(rubbish["ok"], false);
+        assert!(command_of(b"{\"command\":7}").is_err() && command_of(b"\xff").is_err() && command_of(b"{").is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! Another model for a running daemon: load, check, warm, hand over.
+//!
+//! Why it exists: a model that was calibrated while the animal waits must go in without stopping the loop, and a wrong one must
+//! be refused while the old one runs on. What it must never do: let a model in whose decodes a subscriber would read otherwise.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::corridor::{Line, Swap};
+use crate::decoder::{Decoder, drift_of};
+use crate::frame::FIRST_GENERATION;
+use crate::model::Manifest;
+
+/// Why a model is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapError {
+    /// It cannot be opened.
+    #[error("{0:#}; the model before runs on")]
+    Open(anyhow::Error),
+    /// It is another kind of model.
+    #[error(
+        "the new model's {what} is {new}, the running one's {old}: subscribers would misread its decodes; restart the daemon \
+         with it instead. The model before runs on"
+    )]
+    Differs {
+        /// Which property.
+        what: &'static str,
+        /// Of the new model.
+        new: String,
+        /// Of the old one.
+        old: String,
+    },
+    /// A file of a session holds one model.
+    #[error(
+        "a session is being recorded, and its file holds one model: `record stop` first, then `model`, then `record start`"
+    )]
+    Recording,
+    /// One at a time.
+    #[error("another model is still warming up in the shadow of the running one: wait for the event `swapped`")]
+    UnderWay,
+}
+
+/// What a swap must know of the daemon.
+pub struct Swapper {
+    config: Config,
+    line: Line,
+    /// Of the newest model handed over, its generation, and whether every model so far wanted the preprocessing of the first. One
+    /// that did not may have taken over or failed in the shadow, and nobody here knows: from then on each brings its own.
+    newest: Mutex<(Manifest, u64, bool)>,
+}
+
+impl Swapper {
+    /// For a daemon that began with the model of `manifest`.
+    pub fn new(config: &Config, line: &Line, manifest: &Manifest) -> Self {
+        Self {
+            config: config.clone(),
+            line: line.clone(),
+            newest: Mutex::new((manifest.clone(), FIRST_GENERATION, true)),
+        }
+    }
+
+    /// Loads, checks and warms the model at `path`, and hands it to the corridor. Takes as long as it takes: not for a thread
+    /// that others wait for.
+    ///
+    /// # Errors
+    /// [`SwapError`]; the model before runs on.
+    pub fn swap(&self, path: &Path) -> Result<Value, SwapError> {
+        let recorder = self.line.recorder.as_ref();
+        if recorder.is_some_and(|recorder| recorder.is_open()) {
+            return Err(SwapError::Recording);
+        }
+        let config = Config { model: path.to_owned(), ..self.config.clone() };
+        let decoder = Decoder::open(&config).map_err(SwapError::Open)?;
+        let manifest = &decoder.model.manifest;
+        let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (old, generation) = (&newest.0, newest.1 + 1);
+        must_equal(manifest, old)?;
+        let same_input = newest.2 && manifest.preprocess == old.preprocess;
+        let about = recorder
+            .map(|_| crate::corridor::supervisor::about(&config, &decoder))
+            .transpose()
+            .map_err(SwapError::Open)?;
+        let mut tag = decoder.tag();
+        tag.generation = generation;
+        let (name, sha256) = (tag.name.clone(), tag.sha256.clone());
+        let swap = Swap {
+            tag,
+            decodes_actions: decoder.model.decodes_actions(),
+            drift: drift_of(manifest),
+            preprocess: (!same_input).then_some(decoder.preprocess),
+            encoder: decoder.encoder,
+        };
+        self.line.swaps.push(Box::new(swap)).map_err(|_| SwapError::UnderWay)?;
+        *newest = (manifest.clone(), generation, same_input);
+        if let (Some(recorder), Some(about)) = (recorder, about) {
+            recorder.describe(about);
+        }
+        let warms = if same_input { "one window" } else { "its own preprocessing and one window" };
+        Ok(json!({ "ok": true, "model": name, "sha256": sha256, "generation": generation, "takes_over_after": warms }))
+    }
+}
+
+fn must_equal(new: &Manifest, old: &Manifest) -> Result<(), SwapError> {
+    let differs =
+        |what, new: String, old: String| if new == old { Ok(()) } else { Err(SwapError::Differs { what, new, old }) };
+    differs("labels", new.labels.join(", "), old.labels.join(", "))?;
+    differs("embedding", new.embedding.to_string(), old.embedding.to_string())?;
+    differs("input", new.input.to_string(), old.input.to_string())?;
+    differs("frame rate", format!("{} Hz", needed_hz(new)), format!("{} Hz", needed_hz(old)))?;
+    differs("look-ahead", format!("{} frames", new.look_ahead_frames), format!("{} frames", old.look_ahead_frames))?;
+    let window = |m: &Manifest| format!("{} frames of the stream", m.window_frames * m.preprocess.average_frames);
+    differs("window", window(new), window(old))
+}
+
+/// Frames per second that a model needs of the stream.
+fn needed_hz(manifest: &Manifest) -> f64 {
+    manifest.frame_rate_hz * manifest.preprocess.average_frames as f64
+}

@@ -1,0 +1,48 @@
+//! Which outlets the configuration asks for, opened, each behind a relay with its own fail-safe.
+//!
+//! Why it exists: a device that is not there must be known by name before the daemon says `ready`. What it must never do: open
+//! what was not asked for.
+
+use crate::config::Config;
+use crate::config::template::TemplateError;
+use crate::corridor::Line;
+use crate::publish::outlet::{Binary, Lsl, Osc, Plain, Serial};
+use crate::publish::relay::{Outlet, Relay};
+use crate::publish::zmq::ModelTag;
+use crate::publish::{Sink, SinkError};
+
+/// The outlets, as sinks.
+///
+/// # Errors
+/// The first that cannot be opened.
+pub(super) fn relays(config: &Config, model: &ModelTag, line: &Line) -> Result<Vec<Box<dyn Sink>>, SinkError> {
+    let neutral = config.publish.neutral_action.as_str();
+    let deadline_ns = config.publish.deadline.as_nanos() as u64;
+    let relay = |outlet| {
+        let (stats, news) = (line.stats.clone(), line.events.clone());
+        Box::new(Relay::new(outlet, (deadline_ns, neutral), model.clone(), stats, news)) as Box<dyn Sink>
+    };
+    Ok(outlets(config, model, neutral)?.into_iter().map(relay).collect())
+}
+
+fn outlets(config: &Config, model: &ModelTag, neutral: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
+    let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
+    if let Some(endpoint) = &config.plain.endpoint {
+        let unfit = |e: TemplateError| SinkError { sink: "plain.template".to_owned(), cause: e.to_string() };
+        outlets.push(Box::new(Plain::bind(endpoint, config.plain.template.parse().map_err(unfit)?)?));
+    }
+    if let Some(endpoint) = &config.binary.endpoint {
+        outlets.push(Box::new(Binary::bind(endpoint)?));
+    }
+    if let Some(receiver) = config.osc.receiver {
+        outlets.push(Box::new(Osc::open(receiver, config.osc.embedding.then_some(model.embedding))?));
+    }
+    if let Some(device) = &config.serial.device {
+        let (baud, write) = (config.serial.baud, config.serial.write);
+        outlets.push(Box::new(Serial::open(device, baud, write, &model.labels, neutral)?));
+    }
+    if let Some(name) = config.lsl.name {
+        outlets.push(Box::new(Lsl::open(name, &config.lsl, config.rig, model, neutral)?));
+    }
+    Ok(outlets)
+}

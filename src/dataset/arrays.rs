@@ -1,0 +1,294 @@
+//! Tables and columns of numbers, from `.npy`, CSV with a header, or a headerless memory map; poses also from SLEAP's HDF5 and
+//! DeepFly3D's pickle.
+//!
+//! Why it exists: behaviour, indices, time stamps and masks come in the same forms. What it must never do: judge the values (that
+//! is `checks`), or read the frames of a movie into memory.
+
+use std::path::Path;
+
+use ndarray::{Array2, Axis};
+
+use super::error::DatasetError;
+use super::imports::foreign;
+use super::imports::foreign::Pose;
+use super::imports::{deepfly3d, sleap};
+use super::npy::{self, Array};
+
+/// How many columns a headerless file has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Columns {
+    /// By the file itself (`.npy`, CSV).
+    Own,
+    /// So many, as the user said.
+    Count(usize),
+    /// The file has so many rows; the columns follow.
+    Rows(usize),
+    /// These names: they choose among the columns of a CSV, and name those of other files.
+    Names(Vec<String>),
+}
+
+/// Which of several poses in one file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pick {
+    /// A track of SLEAP, by name or number.
+    pub track: Option<String>,
+    /// An array of DeepFly3D.
+    pub points: Option<String>,
+}
+
+/// Rows of numbers, and the names of the columns where the file has them.
+pub struct Table {
+    /// `[rows, columns]`.
+    pub values: Array2<f32>,
+    /// One per column.
+    pub names: Vec<String>,
+}
+
+/// Columns of a CSV that tell when, not what.
+const NOT_BEHAVIOUR: [&str; 7] = ["", "frame", "index", "time", "time_s", "timestamp", "unnamed: 0"];
+
+/// Reads a table of behaviour.
+pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, DatasetError> {
+    let (hdf5, pickled) = (sleap::is_hdf5(path)?, !is_csv(path) && npy::begins_as_pickle(path)?);
+    for (key, value, fits, whose) in
+        [("track", &pick.track, hdf5, "SLEAP's HDF5"), ("points", &pick.points, pickled, "DeepFly3D's pickle")]
+    {
+        if let Some(value) = value.as_ref().filter(|_| !fits) {
+            return Err(DatasetError::file(
+                path,
+                format!("is not {whose}, of which `{key} = {value:?}` chooses a part: leave it out"),
+            ));
+        }
+    }
+    if hdf5 {
+        return chosen(path, sleap::table(path, pick.track.as_deref())?, columns);
+    }
+    if pickled {
+        return chosen(path, deepfly3d::table(path, pick.points.as_deref())?, columns);
+    }
+    if is_csv(path) {
+        return csv_table(path, columns);
+    }
+    let (rows, width, values) = match Array::read(path)? {
+        Some(array) => npy_values(path, &array)?,
+        None => map_values(path, columns)?,
+    };
+    let names = match columns {
+        Columns::Names(names) if names.len() == width => names.clone(),
+        Columns::Names(names) => return Err(wrong_width(path, width, names.len())),
+        Columns::Count(told) if *told != width => return Err(wrong_width(path, width, *told)),
+        _ => (0..width).map(|i| i.to_string()).collect(),
+    };
+    let values = Array2::from_shape_vec((rows, width), values).map_err(|e| DatasetError::file(path, e))?;
+    Ok(Table { values, names })
+}
+
+/// All columns of a table that names its own, or those that were named.
+fn chosen(path: &Path, table: Table, columns: &Columns) -> Result<Table, DatasetError> {
+    let Table { values, names } = table;
+    match columns {
+        Columns::Names(wanted) => {
+            let find = |name: &String| {
+                let lacks = || format!("has no column {name:?}; it has {}", names.join(", "));
+                names.iter().position(|own| own == name).ok_or_else(|| DatasetError::file(path, lacks()))
+            };
+            let at = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+            Ok(Table { values: values.select(Axis(1), &at), names: wanted.clone() })
+        }
+        Columns::Count(told) if *told != names.len() => Err(wrong_width(path, names.len(), *told)),
+        _ => Ok(Table { values, names }),
+    }
+}
+
+fn wrong_width(path: &Path, found: usize, told: usize) -> DatasetError {
+    DatasetError::file(path, format!("has {found} columns, but `columns` tells {told}"))
+}
+
+/// Further axes (joints × 3) become columns.
+fn npy_values(path: &Path, array: &Array) -> Result<(usize, usize, Vec<f32>), DatasetError> {
+    let shape = &array.header.shape;
+    let numbers = array.numbers().filter(|_| !shape.is_empty());
+    let Some(numbers) = numbers else {
+        return Err(DatasetError::file(path, "is no table of numbers; behaviour is [frames, columns]"));
+    };
+    Ok((shape[0], shape[1..].iter().product(), numbers.into_iter().map(|v| v as f32).collect()))
+}
+
+fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>), DatasetError> {
+    npy::refuse_pickle(path)?;
+    let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+    let count = bytes.len() / 4;
+    let fail = |cause: String| Err(DatasetError::file(path, cause));
+    let (rows, width) = match columns {
+        Columns::Rows(0) => (0, 0),
+        Columns::Rows(rows) => (*rows, count / rows),
+        Columns::Count(width) => (count / width.max(&1), *width),
+        Columns::Names(names) => (count / names.len().max(1), names.len()),
+        Columns::Own => return fail("is a headerless memory map: tell its number of columns (`columns = 90`)".into()),
+    };
+    if rows * width * 4 != bytes.len() || count == 0 {
+        let told = if matches!(columns, Columns::Rows(_)) { "rows (one per entry of the index)" } else { "columns" };
+        let number = if matches!(columns, Columns::Rows(_)) { rows } else { width };
+        return fail(format!("{} bytes are no whole float32 table of {number} {told}", bytes.len()));
+    }
+    let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    Ok((rows, width, values))
+}
+
+fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
+    if let Some(pose) = foreign::pose(path)? {
+        return pose_table(path, &pose, columns);
+    }
+    let sheet = Sheet::read(path)?;
+    let chosen: Vec<usize> = match columns {
+        Columns::Names(names) => {
+            let find = |name: &String| {
+                sheet.column(&[name]).ok_or_else(|| {
+                    DatasetError::file(path, format!("has no column {name:?}; it has {}", sheet.header.join(", ")))
+                })
+            };
+            names.iter().map(find).collect::<Result<_, _>>()?
+        }
+        _ => (0..sheet.header.len()).filter(|&i| !NOT_BEHAVIOUR.contains(&sheet.header[i].as_str())).collect(),
+    };
+    let mut values = Vec::with_capacity(sheet.rows.len() * chosen.len());
+    for (row, fields) in sheet.rows.iter().enumerate() {
+        for &column in &chosen {
+            values.push(number(path, row + 2, &fields[column])? as f32);
+        }
+    }
+    let names: Vec<String> = chosen.iter().map(|&i| sheet.header[i].clone()).collect();
+    if let Columns::Count(told) = columns
+        && *told != names.len()
+    {
+        return Err(wrong_width(path, names.len(), *told));
+    }
+    let values =
+        Array2::from_shape_vec((sheet.rows.len(), names.len()), values).map_err(|e| DatasetError::file(path, e))?;
+    Ok(Table { values, names })
+}
+
+/// The pose of another program's table, all of it or the columns that were named.
+fn pose_table(path: &Path, pose: &Pose, columns: &Columns) -> Result<Table, DatasetError> {
+    let chosen: Vec<usize> = match columns {
+        Columns::Names(wanted) => {
+            let find = |name: &String| {
+                let at = pose.names.iter().position(|own| own == name);
+                let lacks = || format!("has no column {name:?}; it has {}", pose.names.join(", "));
+                at.ok_or_else(|| DatasetError::file(path, lacks()))
+            };
+            wanted.iter().map(find).collect::<Result<_, _>>()?
+        }
+        _ => (0..pose.names.len()).collect(),
+    };
+    if let Columns::Count(told) = columns
+        && *told != chosen.len()
+    {
+        return Err(wrong_width(path, chosen.len(), *told));
+    }
+    let mut values = Vec::with_capacity(pose.rows.len() * chosen.len());
+    for (line, fields) in &pose.rows {
+        for &at in &chosen {
+            values.push(number(path, *line, fields.get(pose.columns[at]).map_or("", String::as_str))? as f32);
+        }
+    }
+    let shape = (pose.rows.len(), chosen.len());
+    let values = Array2::from_shape_vec(shape, values).map_err(|e| DatasetError::file(path, e))?;
+    Ok(Table { values, names: chosen.iter().map(|&at| pose.names[at].clone()).collect() })
+}
+
+/// A field of a CSV; nothing at all, `NA` and `nan` are NaN.
+fn number(path: &Path, line: usize, field: &str) -> Result<f64, DatasetError> {
+    if field.is_empty() || field.eq_ignore_ascii_case("na") {
+        return Ok(f64::NAN);
+    }
+    field.parse().map_err(|_| DatasetError::file(path, format!("line {line}: {field:?} is not a number")))
+}
+
+/// Whole numbers: `.npy`, CSV (its only column, or the one named `frame` or `index`), or a headerless int64 memory map.
+pub fn integers(path: &Path) -> Result<Vec<i64>, DatasetError> {
+    if is_csv(path) {
+        let whole = |(row, value): (usize, f64)| {
+            let is_whole = value.fract() == 0.0 && value.abs() < 9e15;
+            let fault = || DatasetError::file(path, format!("line {}: {value} is no whole number", row + 2));
+            is_whole.then_some(value as i64).ok_or_else(fault)
+        };
+        return csv_column(path, &["two_photon_frame", "frame", "index"])?.into_iter().enumerate().map(whole).collect();
+    }
+    if let Some(array) = Array::read(path)? {
+        let cause = "holds no whole numbers; an index is int64, one entry per behaviour frame";
+        return array.integers().ok_or_else(|| DatasetError::file(path, cause));
+    }
+    npy::refuse_pickle(path)?;
+    let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+    if bytes.is_empty() || bytes.len() % 8 != 0 {
+        return Err(DatasetError::file(path, format!("{} bytes are no headerless int64 array", bytes.len())));
+    }
+    let integer = |b: &[u8]| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
+    Ok(bytes.chunks_exact(8).map(integer).collect())
+}
+
+/// Times in seconds: `.npy`, or CSV (its only column, or the one named `time_s` or `time`).
+pub fn times_s(path: &Path) -> Result<Vec<f64>, DatasetError> {
+    if is_csv(path) {
+        return csv_column(path, &["time_s", "time", "timestamp"]);
+    }
+    let numbers = Array::read(path)?.and_then(|array| array.numbers());
+    numbers.ok_or_else(|| DatasetError::file(path, "is neither .npy nor .csv; times are seconds, one per frame"))
+}
+
+/// Flags: `.npy` of bool or whole numbers, one byte each in a headerless file, or CSV.
+pub fn flags(path: &Path) -> Result<Vec<bool>, DatasetError> {
+    if is_csv(path) {
+        return Ok(csv_column(path, &["mask", "leave_out"])?.into_iter().map(|v| v != 0.0).collect());
+    }
+    if let Some(array) = Array::read(path)? {
+        let numbers = array.numbers().ok_or_else(|| DatasetError::file(path, "holds text; a mask is bool"))?;
+        return Ok(numbers.into_iter().map(|v| v != 0.0).collect());
+    }
+    npy::refuse_pickle(path)?;
+    let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+    Ok(bytes.into_iter().map(|b| b != 0).collect())
+}
+
+fn csv_column(path: &Path, names: &[&str]) -> Result<Vec<f64>, DatasetError> {
+    let sheet = Sheet::read(path)?;
+    let only = (sheet.header.len() == 1).then_some(0);
+    let column = sheet.column(names).or(only).ok_or_else(|| {
+        let header = sheet.header.join(", ");
+        DatasetError::file(path, format!("none of its columns ({header}) is called {}", names.join(" or ")))
+    })?;
+    sheet.rows.iter().enumerate().map(|(row, fields)| number(path, row + 2, &fields[column])).collect()
+}
+
+pub(super) fn is_csv(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"))
+}
+
+/// A CSV with a header, as text.
+pub struct Sheet {
+    /// Names of the columns, in lower case.
+    pub header: Vec<String>,
+    /// Fields, row by row; the first row is line 2.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Sheet {
+    /// Reads the file.
+    pub fn read(path: &Path) -> Result<Self, DatasetError> {
+        let failed = |e: csv::Error| DatasetError::file(path, e);
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(failed)?;
+        let clean = |field: &str| field.trim_start_matches('\u{feff}').to_lowercase();
+        let header: Vec<String> = reader.headers().map_err(failed)?.iter().map(clean).collect();
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            rows.push(record.map_err(failed)?.iter().map(str::to_owned).collect());
+        }
+        Ok(Self { header, rows })
+    }
+
+    /// The first column that has one of these names.
+    pub fn column(&self, names: &[impl AsRef<str>]) -> Option<usize> {
+        names.iter().find_map(|name| self.header.iter().position(|h| h.eq_ignore_ascii_case(name.as_ref())))
+    }
+}

@@ -1,0 +1,277 @@
+//! One trial from its parts: behaviour, labels and masks follow the model frames.
+//!
+//! Why it exists: files speak of behaviour frames and two-photon frames, a model of its own (perhaps averaged) frames; here the
+//! one becomes the other. What it must never do: read frames, or drop a fault.
+
+use ndarray::{Array2, Axis as Along};
+use sha2::{Digest, Sha256};
+
+use super::arrays::{self, Table};
+use super::cache::hex;
+use super::checks;
+use super::error::DatasetError;
+use super::frames::{Probe, file_name};
+use super::labels;
+use super::missing_frames::Holes;
+use super::prepare::{Prepared, Recipe};
+use super::spec::{DataSpec, Neural, Per, TrialSpec};
+use super::synchrony::{Axis, Synchronised, synchronise};
+use super::warning::DataWarning;
+use crate::dataset::trials::{Dataset, NO_BEHAVIOUR, Origin, Trial};
+
+/// Everything of a trial but its frames.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// Two-photon frames.
+    pub frames: usize,
+    /// Names of the behaviour's columns.
+    pub columns: Vec<String>,
+    /// Behaviour; rows that were not finite repeat the last one that was.
+    pub behaviour: Array2<f32>,
+    /// For each two-photon frame the newest behaviour frame of its moment.
+    pub newest: Vec<u32>,
+    /// For each two-photon frame its label.
+    pub label: Vec<Option<u8>>,
+    /// Two-photon frames that must be left out: masked, or their behaviour was not finite.
+    pub left_out: Vec<bool>,
+    /// Of a session: frames missing before each two-photon frame, `None` where a series begins. Empty for other recordings.
+    pub missing: Vec<Option<u64>>,
+}
+
+/// Reads and checks behaviour, synchrony, labels and mask.
+pub(super) fn read(
+    trial: &TrialSpec,
+    probe: &Probe,
+    [frame_rate_hz, behaviour_rate_hz]: [f64; 2],
+    list: Option<&[String]>,
+    names: &[String],
+    warnings: &mut Vec<DataWarning>,
+) -> Result<Read, DatasetError> {
+    let Table { mut values, names: columns } = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
+    let (frames, seen) = (probe.frames, probe.seen.as_deref());
+    let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, seen };
+    let told = seen.map(|seen| seen.warnings()).unwrap_or_default().iter();
+    warnings.extend(told.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
+    let Synchronised { frame_of, times_s } = synchronise(trial, axis)?;
+    let damaged = checks::behaviour(trial, &values, warnings)?;
+    hold_last(&mut values, &damaged);
+    let newest = newest(&frame_of, axis);
+    let mut left_out = mask(trial, axis, &newest)?;
+    let label = match &trial.labels {
+        Some(file) => {
+            let read = labels::read(trial, file, axis, &times_s, list)?;
+            if read.not_seen > 0 {
+                let (trial, count) = (trial.name.clone(), read.not_seen);
+                warnings.push(DataWarning::LabelsNotSeen { trial, count });
+            }
+            checks::known(trial, file, &read, names)?;
+            label_of_frames(&read, &newest, names)
+        }
+        None => vec![None; frames],
+    };
+    for (out, &row) in left_out.iter_mut().zip(&newest) {
+        *out |= row != NO_BEHAVIOUR && damaged[row as usize];
+    }
+    let without = newest.iter().filter(|&&row| row == NO_BEHAVIOUR).count();
+    if without > 0 {
+        let (trial, count, of) = (trial.name.clone(), without, frames);
+        warnings.push(DataWarning::FramesWithoutBehaviour { trial, count, of });
+    }
+    let missing = seen.map(|seen| seen.missing()).unwrap_or_default();
+    Ok(Read { frames, columns, behaviour: values, newest, label, left_out, missing })
+}
+
+/// Rows that are not finite repeat the last finite one (those at the start the first), so that a window that reaches over
+/// them stays finite; the frames that point to them are left out.
+fn hold_last(values: &mut Array2<f32>, damaged: &[bool]) {
+    let Some(first) = damaged.iter().position(|bad| !bad) else { return };
+    let mut good = first;
+    for (row, &bad) in damaged.iter().enumerate() {
+        if bad {
+            let copy = values.row(good).to_owned();
+            values.row_mut(row).assign(&copy);
+        } else {
+            good = row;
+        }
+    }
+}
+
+/// For each two-photon frame the newest behaviour frame that belongs to it. Where the cameras are slower than the microscope, a
+/// behaviour frame stays for as many frames as its period lasts.
+fn newest(frame_of: &[i64], axis: Axis<'_>) -> Vec<u32> {
+    let mut newest = vec![NO_BEHAVIOUR; axis.frames];
+    for (row, &frame) in frame_of.iter().enumerate().filter(|(_, frame)| **frame >= 0) {
+        newest[frame as usize] = row as u32;
+    }
+    let stays = (axis.frame_rate_hz / axis.behaviour_rate_hz).ceil() as usize;
+    let mut age = stays;
+    for frame in 0..axis.frames {
+        age = if newest[frame] == NO_BEHAVIOUR { age.saturating_add(1) } else { 0 };
+        if (1..stays).contains(&age) {
+            newest[frame] = newest[frame - 1];
+        }
+    }
+    newest
+}
+
+/// Two-photon frames that the mask leaves out. Its length tells what it is about.
+fn mask(trial: &TrialSpec, axis: Axis<'_>, newest: &[u32]) -> Result<Vec<bool>, DatasetError> {
+    let Some(path) = &trial.mask else { return Ok(vec![false; axis.frames]) };
+    let flags = arrays::flags(path)?;
+    if flags.len() == axis.frames {
+        return Ok(flags);
+    }
+    if flags.len() == axis.rows {
+        return Ok(newest.iter().map(|&row| row != NO_BEHAVIOUR && flags[row as usize]).collect());
+    }
+    Err(DatasetError::Lengths {
+        trial: trial.name.clone(),
+        path: path.clone(),
+        found: flags.len().to_string(),
+        expected: format!("{} (behaviour) or {} (two-photon)", axis.rows, axis.frames),
+        unit: "flags",
+        by: "the recording".into(),
+        advice: "a mask has one flag per frame, true = leave out",
+    })
+}
+
+fn label_of_frames(read: &labels::Labels, newest: &[u32], names: &[String]) -> Vec<Option<u8>> {
+    let index = |name: &String| names.iter().position(|known| known == name).map(|at| at as u8);
+    let global: Vec<Option<u8>> = read.names.iter().map(|(name, _)| index(name)).collect();
+    let of = |at: Option<u16>| at.and_then(|at| global[usize::from(at)]);
+    let behind = |&row: &u32| if row == NO_BEHAVIOUR { None } else { of(read.at[row as usize]) };
+    match read.per {
+        Per::Behaviour => newest.iter().map(behind).collect(),
+        Per::Frame => read.at.iter().map(|&at| of(at)).collect(),
+    }
+}
+
+/// A data set, and how many frames of each trial were warm-up.
+pub(super) struct Assembled {
+    pub data: Dataset,
+    pub warmup: Vec<usize>,
+}
+
+/// Puts the trials together, in the order of their animals.
+pub(super) fn assemble(
+    spec: &DataSpec,
+    trials: &[&TrialSpec],
+    recipe: &Recipe,
+    labels: Vec<String>,
+    read: Vec<Read>,
+    prepared: Vec<Prepared>,
+    warnings: &mut Vec<DataWarning>,
+) -> Assembled {
+    let mut animals: Vec<String> = Vec::new();
+    let mut hash = Sha256::new();
+    let rates = [recipe.frame_rate_hz, spec.behaviour_rate_hz];
+    hash.update(format!("{rates:?} {labels:?} {:?} {:?}", recipe.input, recipe.parameters));
+    let behaviour_columns = read.first().map(|r| r.columns.clone()).unwrap_or_default();
+    let warmup = prepared.iter().map(|p| p.notes.warmup).collect();
+    let mut made = Vec::new();
+    for ((trial, read), prepared) in trials.iter().zip(read).zip(prepared) {
+        let known = animals.iter().position(|animal| *animal == trial.animal);
+        let animal = known.unwrap_or_else(|| {
+            animals.push(trial.animal.clone());
+            animals.len() - 1
+        });
+        tell(trial, &prepared, read.frames, warnings);
+        let key = prepared.key.clone();
+        let torn = torn(trial, &read, &prepared, recipe.window_frames, warnings);
+        let one = join(trial, animal, read, prepared, &torn);
+        digest(&mut hash, &trial.animal, &key, &one);
+        made.push(one);
+    }
+    let data = Dataset {
+        animals,
+        labels,
+        behaviour_columns,
+        input: recipe.input,
+        frame_rate_hz: recipe.model_rate_hz(),
+        behaviour_rate_hz: spec.behaviour_rate_hz,
+        origin: origin(trials, recipe),
+        sha256: hex(&hash.finalize()),
+        trials: made,
+    };
+    Assembled { data, warmup }
+}
+
+fn origin(trials: &[&TrialSpec], recipe: &Recipe) -> Origin {
+    if let Some(parameters) = &recipe.parameters {
+        return Origin::Preprocessed(Box::new(parameters.clone()));
+    }
+    let file = trials.iter().find_map(|trial| match &trial.neural {
+        Neural::Ready { path, .. } => Some(file_name(path)),
+        _ => None,
+    });
+    let file = file.unwrap_or_default();
+    Origin::ReadyMade {
+        note: format!("ready ΔF/F ({file}), scaled to mean 0 and sd 1 per pixel over each whole trial"),
+    }
+}
+
+/// What preparation noticed.
+fn tell(trial: &TrialSpec, prepared: &Prepared, frames: usize, warnings: &mut Vec<DataWarning>) {
+    let notes = &prepared.notes;
+    let name = || trial.name.clone();
+    if notes.refused > 0 {
+        warnings.push(DataWarning::Refused { trial: name(), count: notes.refused, of: frames });
+    }
+    if notes.non_finite > 0 {
+        let (count, of) = (notes.non_finite, notes.usable.len());
+        warnings.push(DataWarning::NonFiniteFrames { trial: name(), count, of });
+    }
+    // A shift at the bound now and then is a jump of the animal; one in twenty is a search range that is too small.
+    if notes.at_bound * 20 > frames {
+        warnings.push(DataWarning::AtBound { trial: name(), count: notes.at_bound, of: frames });
+    }
+}
+
+/// Model frames at which a session does not go on.
+fn torn(
+    trial: &TrialSpec,
+    read: &Read,
+    prepared: &Prepared,
+    window_frames: usize,
+    warnings: &mut Vec<DataWarning>,
+) -> Vec<bool> {
+    let holes = Holes { missing: &read.missing, resets: &prepared.notes.resets };
+    let torn = holes.torn(&prepared.notes.last_frame, window_frames);
+    let (missing, begins) = holes.counted();
+    if missing > 0 || begins > 0 {
+        let left_out = torn.iter().filter(|torn| **torn).count();
+        warnings.push(DataWarning::Holes { trial: trial.name.clone(), missing, begins, left_out });
+    }
+    torn
+}
+
+/// Per two-photon frame becomes per model frame: that of the last frame of its group.
+fn join(trial: &TrialSpec, animal: usize, read: Read, prepared: Prepared, torn: &[bool]) -> Trial {
+    let last = &prepared.notes.last_frame;
+    let good = prepared.notes.usable.iter().zip(torn).map(|(&good, &torn)| good && !torn);
+    let usable = good.zip(last).map(|(good, &f)| good && !read.left_out[f as usize]);
+    Trial {
+        name: trial.name.clone(),
+        animal,
+        usable: usable.collect(),
+        behaviour_at: last.iter().map(|&f| read.newest[f as usize]).collect(),
+        label: last.iter().map(|&f| read.label[f as usize]).collect(),
+        frames: prepared.store,
+        behaviour: read.behaviour,
+    }
+}
+
+fn digest(hash: &mut Sha256, animal: &str, key: &str, trial: &Trial) {
+    for text in [animal, key, &trial.name] {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    hash.update(format!("{:?}", trial.behaviour.shape()));
+    for row in trial.behaviour.axis_iter(Along(0)) {
+        row.iter().for_each(|value| hash.update(value.to_le_bytes()));
+    }
+    for ((&row, label), &usable) in trial.behaviour_at.iter().zip(&trial.label).zip(&trial.usable) {
+        hash.update(row.to_le_bytes());
+        hash.update([label.map_or(255, |l| l), u8::from(label.is_some()), u8::from(usable)]);
+    }
+}

@@ -1,0 +1,271 @@
+//! What somebody said the animal did: by frame, by interval, or one entry for every frame.
+//!
+//! Why it exists: three forms, one answer. What it must never do: decide between two labels of the same moment, or drop one
+//! that does not fit.
+
+use std::path::Path;
+
+use super::arrays::{Sheet, is_csv};
+use super::error::{DatasetError, LabelFault};
+use super::imports::foreign;
+use super::npy::Array;
+use super::spec::{LabelFile, Per, TrialSpec};
+use super::synchrony::Axis;
+use crate::model::LABEL_BYTES_MAX;
+use crate::source::Place;
+
+/// Labels of a trial by the file's own names.
+#[derive(Debug)]
+pub(super) struct Labels {
+    /// Each name with the line it first stands in.
+    pub names: Vec<(String, usize)>,
+    /// For each frame an index into `names`.
+    pub at: Vec<Option<u16>>,
+    /// What a frame is.
+    pub per: Per,
+    /// Labels of frames that a session does not hold.
+    pub not_seen: usize,
+}
+
+/// (line, frame, label).
+type LabelOfFrame = (usize, f64, String);
+
+/// What stands in a label file.
+enum Entries {
+    /// One frame each.
+    Frames(Vec<LabelOfFrame>),
+    /// (line, start s, stop s, label).
+    Intervals(Vec<(usize, f64, f64, String)>),
+    /// One per frame; empty = nobody said.
+    Every(Vec<String>),
+}
+
+/// Names that a file uses, without looking where. `list` names the numbers of a numeric file.
+pub(super) fn names_in(path: &Path, list: Option<&[String]>) -> Result<Vec<String>, DatasetError> {
+    let mut names: Vec<String> = match entries(path, list)? {
+        Entries::Frames(all) => all.into_iter().map(|(_, _, label)| label).collect(),
+        Entries::Intervals(all) => all.into_iter().map(|(_, _, _, label)| label).collect(),
+        Entries::Every(all) => all,
+    };
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Reads the labels of a trial. `times_s`: time of each behaviour frame, for intervals.
+pub(super) fn read(
+    trial: &TrialSpec,
+    file: &LabelFile,
+    axis: Axis<'_>,
+    times_s: &[f64],
+    list: Option<&[String]>,
+) -> Result<Labels, DatasetError> {
+    let mut placing = Placing::new(trial, &file.path);
+    match entries(&file.path, list)? {
+        Entries::Every(all) => {
+            placing.every(&all, axis)?;
+            let per = if all.len() == axis.rows { Per::Behaviour } else { Per::Frame };
+            Ok(placing.finish(per))
+        }
+        Entries::Frames(all) if file.per == Per::Frame && axis.seen.is_some() => {
+            let (all, not_seen) = placing.by_number(all, axis)?;
+            placing.frames(&all, axis.frames)?;
+            Ok(Labels { not_seen, ..placing.finish(file.per) })
+        }
+        Entries::Frames(all) => {
+            let end = if file.per == Per::Frame { axis.frames } else { axis.rows };
+            placing.frames(&all, end)?;
+            Ok(placing.finish(file.per))
+        }
+        Entries::Intervals(mut all) => {
+            placing.intervals(&mut all, times_s, 1.0 / axis.behaviour_rate_hz)?;
+            Ok(placing.finish(Per::Behaviour))
+        }
+    }
+}
+
+fn entries(path: &Path, list: Option<&[String]>) -> Result<Entries, DatasetError> {
+    if is_csv(path) { sheet_entries(path) } else { array_entries(path, list) }
+}
+
+fn sheet_entries(path: &Path) -> Result<Entries, DatasetError> {
+    if let Some(bouts) = foreign::bouts(path)? {
+        return Ok(Entries::Intervals(bouts));
+    }
+    let sheet = Sheet::read(path)?;
+    let column = |names: &[&str]| sheet.column(names);
+    let label = column(&["label", "action", "behaviour", "behavior"]);
+    let (frame, start) = (column(&["frame"]), column(&["start_s", "start"]));
+    let stop = column(&["stop_s", "stop", "end_s", "end"]);
+    let value = |line: usize, text: &str| {
+        let fault = || DatasetError::file(path, format!("line {line}: {text:?} is not a number"));
+        text.parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(fault)
+    };
+    let rows = || sheet.rows.iter().enumerate().map(|(row, fields)| (row + 2, fields));
+    match (label, frame, start.zip(stop)) {
+        (Some(label), Some(frame), _) => {
+            { rows().map(|(line, f)| Ok((line, value(line, &f[frame])?, f[label].clone()))).collect::<Result<_, _>>() }
+                .map(Entries::Frames)
+        }
+        (Some(label), None, Some((from, to))) => {
+            let one = |(line, f): (usize, &Vec<String>)| {
+                Ok((line, value(line, &f[from])?, value(line, &f[to])?, f[label].clone()))
+            };
+            rows().map(one).collect::<Result<_, _>>().map(Entries::Intervals)
+        }
+        _ => {
+            let cause = format!(
+                "its columns are {}; a label file has `frame,label` or `start_s,stop_s,label`, or is an export of BORIS",
+                sheet.header.join(", ")
+            );
+            Err(DatasetError::file(path, cause))
+        }
+    }
+}
+
+fn array_entries(path: &Path, list: Option<&[String]>) -> Result<Entries, DatasetError> {
+    let array = Array::read(path)?.ok_or_else(|| DatasetError::file(path, "is neither .npy nor .csv"))?;
+    if let Some(texts) = array.texts() {
+        return Ok(Entries::Every(texts));
+    }
+    let numbers = array.integers().ok_or_else(|| DatasetError::file(path, "labels are whole numbers or text"))?;
+    let name = |number: i64| match (usize::try_from(number), list) {
+        (Err(_), _) => String::new(),
+        (Ok(index), Some(list)) => list.get(index).cloned().unwrap_or_else(|| number.to_string()),
+        (Ok(_), None) => number.to_string(),
+    };
+    Ok(Entries::Every(numbers.into_iter().map(name).collect()))
+}
+
+/// Puts labels into their places.
+struct Placing<'a> {
+    trial: &'a TrialSpec,
+    path: &'a Path,
+    names: Vec<(String, usize)>,
+    at: Vec<Option<u16>>,
+}
+
+impl<'a> Placing<'a> {
+    fn new(trial: &'a TrialSpec, path: &'a Path) -> Self {
+        Self { trial, path, names: Vec::new(), at: Vec::new() }
+    }
+
+    fn finish(self, per: Per) -> Labels {
+        Labels { names: self.names, at: self.at, per, not_seen: 0 }
+    }
+
+    fn fault(&self, line: usize, value: impl ToString, cause: LabelFault) -> DatasetError {
+        DatasetError::Label {
+            trial: self.trial.name.clone(),
+            path: self.path.into(),
+            line,
+            value: value.to_string(),
+            cause,
+        }
+    }
+
+    fn name(&mut self, line: usize, name: &str) -> Result<u16, DatasetError> {
+        if let Some(known) = self.names.iter().position(|(known, _)| known == name) {
+            return Ok(known as u16);
+        }
+        if name.len() > LABEL_BYTES_MAX || name.chars().any(char::is_control) {
+            let cause =
+                LabelFault::Malformed(format!("a label has 1 to {LABEL_BYTES_MAX} bytes, no control characters"));
+            return Err(self.fault(line, name, cause));
+        }
+        self.names.push((name.into(), line));
+        Ok(self.names.len() as u16 - 1)
+    }
+
+    /// Frame numbers of a session become its frames; labels of frames that were lost or skipped are counted.
+    fn by_number(&self, all: Vec<LabelOfFrame>, axis: Axis<'_>) -> Result<(Vec<LabelOfFrame>, usize), DatasetError> {
+        let Some(seen) = axis.seen else { return Ok((all, 0)) };
+        let place = seen
+            .places()
+            .map_err(|cause| DatasetError::file(self.path, format!("trial {}: {cause}", self.trial.name)))?;
+        let (mut placed, mut not_seen) = (Vec::with_capacity(all.len()), 0);
+        for (line, number, name) in all {
+            let is_whole = number >= 0.0 && number.fract() == 0.0 && number < 2f64.powi(53);
+            match if is_whole { place(number as u64) } else { Place::Outside } {
+                Place::At(frame) => placed.push((line, frame as f64, name)),
+                Place::Missing => not_seen += 1,
+                Place::Outside => {
+                    let end = format!("frame {} of its session", seen.last_number());
+                    return Err(self.fault(line, format!("frame {number}"), LabelFault::Outside { end }));
+                }
+            }
+        }
+        Ok((placed, not_seen))
+    }
+
+    fn every(&mut self, all: &[String], axis: Axis<'_>) -> Result<(), DatasetError> {
+        if all.len() != axis.rows && all.len() != axis.frames {
+            return Err(DatasetError::Lengths {
+                trial: self.trial.name.clone(),
+                path: self.path.into(),
+                found: all.len().to_string(),
+                expected: format!("{} (behaviour) or {} (two-photon)", axis.rows, axis.frames),
+                unit: "labels",
+                by: "the recording".into(),
+                advice: "an array of labels has one entry per frame",
+            });
+        }
+        for (frame, name) in all.iter().enumerate() {
+            let label = if name.is_empty() { None } else { Some(self.name(frame + 1, name)?) };
+            self.at.push(label);
+        }
+        Ok(())
+    }
+
+    fn frames(&mut self, all: &[LabelOfFrame], end: usize) -> Result<(), DatasetError> {
+        self.at = vec![None; end];
+        for (line, frame, name) in all.iter().filter(|(_, _, name)| !name.is_empty()) {
+            if !(*frame >= 0.0 && *frame < end as f64) {
+                let end = format!("frame {}", end.saturating_sub(1));
+                return Err(self.fault(*line, format!("frame {frame}"), LabelFault::Outside { end }));
+            }
+            if frame.fract() != 0.0 {
+                let cause = LabelFault::Malformed("a frame is a whole number".into());
+                return Err(self.fault(*line, format!("frame {frame}"), cause));
+            }
+            let label = self.name(*line, name)?;
+            if let Some(other) = self.at[*frame as usize].filter(|&other| other != label) {
+                let other = self.names[usize::from(other)].0.clone();
+                return Err(self.fault(*line, format!("frame {frame}, {name:?}"), LabelFault::Twice { other }));
+            }
+            self.at[*frame as usize] = Some(label);
+        }
+        Ok(())
+    }
+
+    /// `start ≤ time < stop`. The recording ends one period after its last behaviour frame.
+    fn intervals(
+        &mut self,
+        all: &mut [(usize, f64, f64, String)],
+        times_s: &[f64],
+        period_s: f64,
+    ) -> Result<(), DatasetError> {
+        self.at = vec![None; times_s.len()];
+        let (begin, end) = (times_s.first().copied().unwrap_or(0.0), times_s.last().map_or(0.0, |t| t + period_s));
+        all.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let mut before: Option<(usize, f64)> = None;
+        for (line, start, stop, name) in all.iter().filter(|(_, _, _, name)| !name.is_empty()) {
+            let said = format!("{name:?} from {start} s to {stop} s");
+            if stop <= start {
+                return Err(self.fault(*line, said, LabelFault::Malformed("the end is not after the start".into())));
+            }
+            if *start < begin - 1e-6 || *stop > end + 1e-6 {
+                return Err(self.fault(*line, said, LabelFault::Outside { end: format!("{end:.3} s") }));
+            }
+            if let Some((other, _)) = before.filter(|&(_, ended)| *start < ended - 1e-9) {
+                return Err(self.fault(*line, said, LabelFault::Overlap { other }));
+            }
+            before = Some((*line, *stop));
+            let label = self.name(*line, name)?;
+            let (from, to) = (times_s.partition_point(|t| t < start), times_s.partition_point(|t| t < stop));
+            self.at[from..to].fill(Some(label));
+        }
+        Ok(())
+    }
+}

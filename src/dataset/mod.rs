@@ -1,0 +1,182 @@
+//! From files on disk to a [`Dataset`].
+//!
+//! Why it exists: everything that learns works on plain trials; here formats, synchrony, labels, masks and preprocessing are
+//! dealt with once, and everything that is wrong with a recording is said before training starts. What it must never do:
+//! convert a user's files, run a pickle, or preprocess in another way than the daemon does.
+//!
+//! [`DataSpec`] says which files, by a `dataset.toml` ([`DataSpec::from_toml`]) or by walking MC2P folders ([`DataSpec::mc2p`]);
+//! [`load`] reads and checks the small files of all trials, then prepares the frames, two trials at a time, into a cache.
+
+#![allow(clippy::result_large_err, reason = "loading fails once, on a cold path, and its errors name many things")]
+
+pub mod imports;
+mod missing_frames;
+pub mod trials;
+
+mod arrays;
+mod assemble;
+mod cache;
+mod checks;
+mod error;
+mod frames;
+mod labels;
+mod mc2p;
+mod npy;
+mod prepare;
+mod recipe;
+mod spec;
+mod synchrony;
+#[cfg(test)]
+mod tests;
+mod thorsync;
+mod toml_spec;
+mod warning;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use self::assemble::{Read, assemble};
+use self::cache::Cache;
+use self::prepare::{Prepared, Recipe, prepare};
+use self::spec::TrialSpec;
+use super::dataset::trials::Dataset;
+use crate::frame::Shape;
+use crate::model::parameters::Parameters;
+
+pub use self::error::{DatasetError, LabelFault};
+pub use self::mc2p::Mc2pOptions;
+pub use self::recipe::training_parameters;
+pub use self::spec::DataSpec;
+pub use self::warning::DataWarning;
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// One model frame; `None` = as many channels as preprocessing chooses, 64×64 px (the frames' own size when smaller).
+    pub input: Option<Shape>,
+    /// Preprocessing; wins over that of the description. `None` there as well = [`training_parameters`].
+    pub parameters: Option<Parameters>,
+    /// Only these animals; empty = all.
+    pub animals: Vec<String>,
+    /// Without these animals.
+    pub leave_out: Vec<String>,
+    /// Cache folder; `None` = `.haltere-cache` beside the data, or in the working directory when that cannot be written.
+    pub cache: Option<PathBuf>,
+    /// Do not warn of animals that never show some actions.
+    pub accept_missing_classes: bool,
+    /// Frames of a window, to tell trials that are too short.
+    pub window_frames: usize,
+    /// Trials prepared at once.
+    pub threads: usize,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            input: None,
+            parameters: None,
+            animals: Vec::new(),
+            leave_out: Vec::new(),
+            cache: None,
+            accept_missing_classes: false,
+            window_frames: 32,
+            threads: 2,
+        }
+    }
+}
+
+/// How far the preparation of frames is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress<'a> {
+    /// The trial that just went on.
+    pub trial: &'a str,
+    /// Its frames were found in the cache.
+    pub cached: bool,
+    /// Two-photon frames done, over all trials.
+    pub frames_done: u64,
+    /// Two-photon frames of all trials.
+    pub frames_total: u64,
+}
+
+/// Loads a data set: checks everything, prepares the frames (or finds them in the cache), and hands out plain trials.
+///
+/// # Errors
+/// Any [`DatasetError`]; faults of several trials are told together.
+pub fn load(
+    spec: &DataSpec,
+    options: &LoadOptions,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<(Dataset, Vec<DataWarning>), DatasetError> {
+    let mut warnings = spec.warnings.clone();
+    let trials = checks::chosen(spec, options)?;
+    let labels = checks::label_names(spec)?;
+    let (recipe, probes) = recipe::settle(spec, &trials, options)?;
+    let read = read_all(spec, &trials, &probes, &recipe, &labels, &mut warnings)?;
+    let (cache, elsewhere) = Cache::open(&spec.home, options.cache.as_deref())?;
+    warnings.extend(elsewhere);
+    let prepared = prepare_all(&trials, &recipe, &read, &cache, options.threads, progress);
+    // Also after an error: what was hashed need not be hashed again.
+    cache.remember();
+    let prepared = prepared?;
+    checks::finite_frames(&trials, &prepared)?;
+    let dataset = assemble(spec, &trials, &recipe, labels, read, prepared, &mut warnings);
+    checks::after(&dataset, options, &mut warnings)?;
+    Ok((dataset.data, warnings))
+}
+
+/// Everything but the frames, of every trial.
+fn read_all(
+    spec: &DataSpec,
+    trials: &[&TrialSpec],
+    probes: &[frames::Probe],
+    recipe: &Recipe,
+    labels: &[String],
+    warnings: &mut Vec<DataWarning>,
+) -> Result<Vec<Read>, DatasetError> {
+    let (mut all, mut errors) = (Vec::new(), Vec::new());
+    for (trial, probe) in trials.iter().zip(probes) {
+        let rates = [recipe.frame_rate_hz, spec.behaviour_rate_hz];
+        match assemble::read(trial, probe, rates, spec.labels.as_deref(), labels, warnings) {
+            Ok(read) => all.push(read),
+            Err(error) => errors.push(error),
+        }
+    }
+    DatasetError::gathered(errors)?;
+    checks::same_columns(trials, &all)?;
+    Ok(all)
+}
+
+/// The frames of every trial, `threads` trials at a time.
+fn prepare_all(
+    trials: &[&TrialSpec],
+    recipe: &Recipe,
+    read: &[Read],
+    cache: &Cache,
+    threads: usize,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<Vec<Prepared>, DatasetError> {
+    let frames_total = read.iter().map(|r| r.frames as u64).sum();
+    let done = AtomicU64::new(0);
+    let one = |(trial, read): (&&TrialSpec, &Read)| {
+        let tick = |frames: u64, cached: bool| {
+            let frames_done = done.fetch_add(frames, Ordering::Relaxed) + frames;
+            progress(Progress { trial: &trial.name, cached, frames_done, frames_total });
+        };
+        prepare(trial, recipe, read.frames, cache, &tick)
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build();
+    let pool = pool.map_err(|e| DatasetError::file(std::path::Path::new("threads"), e))?;
+    let all: Vec<Result<Prepared, DatasetError>> =
+        pool.install(|| trials.par_iter().zip(read.par_iter()).map(one).collect());
+    let (mut prepared, mut errors) = (Vec::new(), Vec::new());
+    for result in all {
+        match result {
+            Ok(one) => prepared.push(one),
+            Err(error) => errors.push(error),
+        }
+    }
+    DatasetError::gathered(errors)?;
+    Ok(prepared)
+}

@@ -1,0 +1,110 @@
+//! What was asked for: the trials and their files, whoever listed them (a `dataset.toml`, or a walk through MC2P folders).
+//!
+//! Why it exists: both roads lead to the same plan, and everything behind it knows only the plan. What it must never do: read
+//! more of a file than its head.
+
+use std::path::PathBuf;
+
+use super::arrays::{Columns, Pick};
+use super::warning::DataWarning;
+use crate::model::parameters::Parameters;
+use crate::source::raw::RawLayout;
+use crate::source::{FrameClock, RecordingSpec};
+
+/// A data set as it was described: which trials, which files, which rates.
+#[derive(Clone, Debug)]
+pub struct DataSpec {
+    /// The folder or file that describes it, for messages.
+    pub(super) path: PathBuf,
+    /// Where the cache lies unless told otherwise.
+    pub(super) home: PathBuf,
+    /// Order of the labels; without it they are sorted by name.
+    pub(super) labels: Option<Vec<String>>,
+    /// Preprocessing, where the description names it.
+    pub(super) parameters: Option<Parameters>,
+    /// Two-photon frames per second, before averaging; `None` = by the recordings' own metadata.
+    pub(super) frame_rate_hz: Option<f64>,
+    /// Behaviour frames per second.
+    pub(super) behaviour_rate_hz: f64,
+    /// The trials, grouped by animal.
+    pub(super) trials: Vec<TrialSpec>,
+    /// What was odd about the folders.
+    pub(super) warnings: Vec<DataWarning>,
+}
+
+/// The files of one trial.
+#[derive(Clone, Debug)]
+pub(super) struct TrialSpec {
+    pub name: String,
+    pub animal: String,
+    pub neural: Neural,
+    pub behaviour: PathBuf,
+    pub columns: Columns,
+    pub pick: Pick,
+    pub synchrony: Synchrony,
+    pub labels: Option<LabelFile>,
+    /// True = leave out.
+    pub mask: Option<PathBuf>,
+}
+
+/// Where the frames of a trial are.
+#[derive(Clone, Debug)]
+pub(super) enum Neural {
+    /// Anything the corridor reads.
+    Recording(RecordingSpec),
+    /// One headerless file per channel.
+    Planar { channels: Vec<PathBuf>, layout: RawLayout },
+    /// ΔF/F made elsewhere: (frames, height, width) of little-endian float32 after `data_at` bytes.
+    Ready { path: PathBuf, frames: usize, height: usize, width: usize, data_at: usize },
+}
+
+/// How behaviour frames find their two-photon frame.
+#[derive(Clone, Debug)]
+pub(super) enum Synchrony {
+    /// A file says it for every behaviour frame; negative = before imaging began.
+    Index(PathBuf),
+    /// Time stamps of the behaviour frames, and of the two-photon frames; without them those of a session on this clock, or of
+    /// another recording regular from 0 s.
+    Times { behaviour: PathBuf, frames: Option<PathBuf>, clock: FrameClock },
+    /// Behaviour is regular, two-photon frames as well or as a session saw them; behaviour frame 0 comes so many seconds after the
+    /// start of two-photon frame 0.
+    Offset(f64),
+    /// The lines that ThorSync recorded.
+    ThorSync { path: PathBuf, camera_line: Option<String>, counts_per_frame: usize },
+}
+
+/// A file of labels.
+#[derive(Clone, Debug)]
+pub(super) struct LabelFile {
+    pub path: PathBuf,
+    pub per: Per,
+}
+
+/// What a `frame` column counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Per {
+    /// Behaviour frames.
+    #[default]
+    Behaviour,
+    /// Two-photon frames.
+    Frame,
+}
+
+impl DataSpec {
+    /// Names of the animals, in the order of their first trial.
+    pub fn animals(&self) -> Vec<String> {
+        let mut animals: Vec<String> = Vec::new();
+        for trial in &self.trials {
+            if !animals.contains(&trial.animal) {
+                animals.push(trial.animal.clone());
+            }
+        }
+        animals
+    }
+
+    /// Names of the trials with their animals, for listings.
+    pub fn trials(&self) -> Vec<(&str, &str)> {
+        self.trials.iter().map(|t| (t.animal.as_str(), t.name.as_str())).collect()
+    }
+}

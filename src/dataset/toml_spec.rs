@@ -1,0 +1,274 @@
+//! `dataset.toml`: what a user writes about recordings of any form.
+//!
+//! Why it exists: `config/dataset-example.toml` explains every key. What it must never do: let a key pass that it does not know.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::arrays::{Columns, Pick};
+use super::error::DatasetError;
+use super::frames::RIG;
+use super::npy::Header;
+use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
+use crate::model::parameters::Parameters;
+use crate::source::raw::RawLayout;
+use crate::source::{FrameClock, RecordingSpec, session_of};
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    labels: Option<Vec<String>>,
+    frame_rate_hz: Option<f64>,
+    behaviour_rate_hz: f64,
+    preprocess: Option<Parameters>,
+    #[serde(rename = "trial", default)]
+    trials: Vec<WrittenTrial>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenTrial {
+    animal: String,
+    name: Option<String>,
+    frames: Option<WrittenFrames>,
+    dff: Option<PathBuf>,
+    dff_shape: Option<[usize; 2]>,
+    behaviour: PathBuf,
+    columns: Option<usize>,
+    column_names: Option<Vec<String>>,
+    track: Option<String>,
+    points: Option<String>,
+    index: Option<PathBuf>,
+    behaviour_times_s: Option<PathBuf>,
+    frame_times_s: Option<PathBuf>,
+    frame_clock: Option<FrameClock>,
+    offset_s: Option<f64>,
+    thorsync: Option<PathBuf>,
+    camera_line: Option<String>,
+    counts_per_frame: Option<usize>,
+    labels: Option<PathBuf>,
+    #[serde(default)]
+    labels_per: Per,
+    mask: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFrames {
+    path: Option<PathBuf>,
+    channels: Option<Vec<PathBuf>>,
+    raw: Option<String>,
+    rate_hz: Option<f64>,
+    plane: Option<u64>,
+}
+
+impl DataSpec {
+    /// Reads a `dataset.toml`; paths in it are relative to it.
+    ///
+    /// # Errors
+    /// Syntax and unknown keys with their line, and values that cannot be.
+    pub fn from_toml(path: &Path) -> Result<Self, DatasetError> {
+        let text = std::fs::read_to_string(path).map_err(|e| DatasetError::file(path, e))?;
+        let written: Written = toml::from_str(&text)
+            .map_err(|error| DatasetError::Syntax { path: path.into(), message: crate::model::describe(&error) })?;
+        let home = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let reader = Reader { path, home: &home };
+        super::checks::rate(path, "behaviour_rate_hz", written.behaviour_rate_hz)?;
+        if written.trials.is_empty() {
+            return Err(reader.value("trial", "absent", "at least one [[trial]]"));
+        }
+        if let Some(parameters) = &written.preprocess {
+            parameters.check().map_err(|e| reader.value(&format!("preprocess.{}", e.key), e.value, e.bound))?;
+        }
+        let trials = written.trials.into_iter().enumerate().map(|(at, trial)| reader.trial(at, trial));
+        let mut trials = trials.collect::<Result<Vec<_>, _>>()?;
+        reader.names_differ(&trials)?;
+        let mut animals: Vec<String> = trials.iter().map(|t| t.animal.clone()).collect();
+        animals.dedup();
+        trials.sort_by_key(|trial| animals.iter().position(|animal| *animal == trial.animal));
+        Ok(Self {
+            path: path.into(),
+            labels: written.labels,
+            parameters: written.preprocess,
+            frame_rate_hz: written.frame_rate_hz,
+            behaviour_rate_hz: written.behaviour_rate_hz,
+            trials,
+            warnings: Vec::new(),
+            home,
+        })
+    }
+}
+
+fn is_session(neural: &Neural) -> bool {
+    matches!(neural, Neural::Recording(spec) if session_of(spec).is_some())
+}
+
+/// Knows the file, for messages and relative paths.
+struct Reader<'a> {
+    path: &'a Path,
+    home: &'a Path,
+}
+
+impl Reader<'_> {
+    fn value(&self, key: &str, value: impl ToString, bound: &str) -> DatasetError {
+        DatasetError::Value { path: self.path.into(), key: key.into(), value: value.to_string(), bound: bound.into() }
+    }
+
+    fn at(&self, path: PathBuf) -> PathBuf {
+        self.home.join(path)
+    }
+
+    fn trial(&self, at: usize, written: WrittenTrial) -> Result<TrialSpec, DatasetError> {
+        let key = |key: &str| format!("trial[{at}].{key}");
+        if written.animal.is_empty() {
+            return Err(self.value(&key("animal"), "\"\"", "the name of an animal"));
+        }
+        let synchrony = self.synchrony(&key, &written)?;
+        let neural = match (written.frames, written.dff) {
+            (Some(frames), None) => self.frames(&key, frames)?,
+            (None, Some(dff)) => self.ready(&key, self.at(dff), written.dff_shape)?,
+            _ => return Err(self.value(&key("frames"), "both or neither", "either `frames` or `dff`")),
+        };
+        if written.frame_clock.is_some() && !is_session(&neural) {
+            return Err(self.value(
+                &key("frame_clock"),
+                "without a session",
+                "only where `frames` is a recorded session (.mcap)",
+            ));
+        }
+        let columns = match (written.columns, written.column_names) {
+            (Some(0), _) => return Err(self.value(&key("columns"), 0, "at least 1")),
+            (_, Some(names)) => Columns::Names(names),
+            (Some(count), None) => Columns::Count(count),
+            (None, None) => Columns::Own,
+        };
+        let labels = written.labels.map(|path| LabelFile { path: self.at(path), per: written.labels_per });
+        Ok(TrialSpec {
+            name: written.name.unwrap_or_else(|| format!("{}/{:03}", written.animal, at + 1)),
+            animal: written.animal,
+            neural,
+            behaviour: self.at(written.behaviour),
+            columns,
+            pick: Pick { track: written.track, points: written.points },
+            synchrony,
+            labels,
+            mask: written.mask.map(|path| self.at(path)),
+        })
+    }
+
+    fn names_differ(&self, trials: &[TrialSpec]) -> Result<(), DatasetError> {
+        for (at, trial) in trials.iter().enumerate() {
+            if trials[..at].iter().any(|other| other.name == trial.name) {
+                return Err(self.value(&format!("trial[{at}].name"), &trial.name, "a name no other trial has"));
+            }
+        }
+        Ok(())
+    }
+
+    fn synchrony(&self, key: &dyn Fn(&str) -> String, written: &WrittenTrial) -> Result<Synchrony, DatasetError> {
+        let at = |path: &PathBuf| self.at(path.clone());
+        let ways = [
+            written.index.is_some(),
+            written.behaviour_times_s.is_some() || written.frame_times_s.is_some(),
+            written.offset_s.is_some(),
+            written.thorsync.is_some(),
+        ];
+        if ways.iter().filter(|way| **way).count() > 1 {
+            let bound = "one of `index`, `behaviour_times_s` (with `frame_times_s`), `offset_s`, `thorsync`";
+            return Err(self.value(&key("index"), "more than one synchrony", bound));
+        }
+        let (camera, counts) = (written.camera_line.clone(), written.counts_per_frame);
+        if written.thorsync.is_none() && (camera.is_some() || counts.is_some()) {
+            return Err(self.value(&key("camera_line"), "without thorsync", "only beside `thorsync`"));
+        }
+        if written.frame_clock.is_some() && (written.behaviour_times_s.is_none() || written.frame_times_s.is_some()) {
+            let bound = "only beside `behaviour_times_s`, and in place of `frame_times_s`";
+            return Err(self.value(&key("frame_clock"), "without times to compare", bound));
+        }
+        if let Some(index) = &written.index {
+            return Ok(Synchrony::Index(at(index)));
+        }
+        if let Some(path) = &written.thorsync {
+            let counts_per_frame = counts.unwrap_or(1);
+            if counts_per_frame == 0 {
+                return Err(self.value(&key("counts_per_frame"), 0, "at least 1"));
+            }
+            return Ok(Synchrony::ThorSync { path: at(path), camera_line: camera, counts_per_frame });
+        }
+        match (&written.behaviour_times_s, &written.frame_times_s) {
+            (Some(behaviour), frames) => {
+                let clock = written.frame_clock.unwrap_or_default();
+                Ok(Synchrony::Times { behaviour: at(behaviour), frames: frames.as_ref().map(at), clock })
+            }
+            (None, Some(_)) => Err(self.value(&key("behaviour_times_s"), "absent", "times of the behaviour frames")),
+            (None, None) => {
+                let offset_s = written.offset_s.unwrap_or(0.0);
+                let good = offset_s.is_finite();
+                good.then_some(Synchrony::Offset(offset_s))
+                    .ok_or_else(|| self.value(&key("offset_s"), offset_s, "finite seconds"))
+            }
+        }
+    }
+
+    fn frames(&self, key: &dyn Fn(&str) -> String, written: WrittenFrames) -> Result<Neural, DatasetError> {
+        let layout: Option<RawLayout> = written
+            .raw
+            .map(|text| text.parse().map_err(|e: String| self.value(&key("frames.raw"), &text, &e)))
+            .transpose()?;
+        let paths: Vec<PathBuf> = match (written.path, written.channels) {
+            (Some(path), None) => vec![self.at(path)],
+            (None, Some(channels)) if !channels.is_empty() => channels.into_iter().map(|c| self.at(c)).collect(),
+            _ => return Err(self.value(&key("frames"), "both or neither", "either `path` or `channels`")),
+        };
+        if let Some(rate) = written.rate_hz {
+            super::checks::rate(self.path, &key("frames.rate_hz"), rate)?;
+        }
+        match layout {
+            Some(layout) if paths.len() > 1 && super::frames::is_planar(&layout) => {
+                Ok(Neural::Planar { channels: paths, layout })
+            }
+            raw => {
+                let channels = paths.into_iter().map(|path| vec![path]).collect();
+                let (rate_hz, plane) = (written.rate_hz, written.plane);
+                Ok(Neural::Recording(RecordingSpec { channels, raw, rate_hz, plane, source: RIG }))
+            }
+        }
+    }
+
+    fn ready(
+        &self,
+        key: &dyn Fn(&str) -> String,
+        path: PathBuf,
+        shape: Option<[usize; 2]>,
+    ) -> Result<Neural, DatasetError> {
+        if let Some(header) = Header::read(&path)? {
+            let [frames, height, width] = header.shape[..] else {
+                return Err(DatasetError::file(
+                    &path,
+                    format!("its shape is {:?}; ΔF/F is (frames, height, width)", header.shape),
+                ));
+            };
+            if !header.is_plain_f32() {
+                return Err(DatasetError::file(&path, "must be little-endian float32: np.save(name, a.astype('<f4'))"));
+            }
+            let file = std::fs::metadata(&path).map_err(|e| DatasetError::file(&path, e))?.len();
+            if file < (header.data_at + header.items() * 4) as u64 {
+                return Err(DatasetError::file(&path, "is shorter than its header promises: it was cut off"));
+            }
+            return Ok(Neural::Ready { path, frames, height, width, data_at: header.data_at });
+        }
+        super::npy::refuse_pickle(&path)?;
+        let Some([height, width]) = shape.filter(|[h, w]| *h > 0 && *w > 0) else {
+            return Err(self.value(&key("dff_shape"), "absent", "[height, width] of a headerless memory map, px"));
+        };
+        let bytes = std::fs::metadata(&path).map_err(|e| DatasetError::file(&path, e))?.len() as usize;
+        let each = 4 * height * width;
+        if bytes == 0 || !bytes.is_multiple_of(each) {
+            let cause = format!("{bytes} bytes are no whole number of float32 frames of {height}×{width}");
+            return Err(DatasetError::file(&path, cause));
+        }
+        Ok(Neural::Ready { path, frames: bytes / each, height, width, data_at: 0 })
+    }
+}

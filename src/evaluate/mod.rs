@@ -1,0 +1,29 @@
+//! What a representation is worth: probes, scores, chance, calibration, domain gap. Plain arithmetic on plain arrays.
+//!
+//! Why it exists: every method is judged by the same code, on values that any encoder can make ([`Representation`]). What it
+//! must never do: touch an encoder's weights, read or write a file, or draw at random without a seed.
+//!
+//! [`Representation`]: super::dataset::trials::Representation
+
+pub mod questions;
+
+pub mod calibration;
+pub mod domain_gap;
+pub mod lbfgs;
+pub mod metrics;
+pub mod novelty;
+pub mod pixels;
+pub mod probe;
+pub mod reference_losses;
+mod rows;
+pub mod summary;
+pub mod table;
+
+pub use calibration::{Calibration, fit_temperature};
+pub use domain_gap::{DomainGap, GapOptions, domain_gap};
+pub use metrics::{Confusion, Reliability};
+pub use novelty::{fit_novelty, novelty_of};
+pub use probe::{ClassWeight, Probe, ProbeError, ProbeOptions};
+pub use questions::{Evaluation, Options, Score, Setting, evaluate};
+pub use summary::{Metric, Run, Summary, summarise};
+pub use table::Table;

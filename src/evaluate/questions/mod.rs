@@ -1,0 +1,405 @@
+//! The four settings of the table: within an animal, across animals, the animal's identity, an animal never seen.
+//!
+//! Why it exists: each question about a representation is a rule that says which moments a probe learns from and which it is
+//! tested on; everything after that is the same. What it must never do: let a probe learn from a moment that shares frames
+//! with one it is tested on, or score without saying what chance would reach.
+//!
+//! Moments of a trial are taken to stand in the order of time. Scores of an animal come from all its tested moments together
+//! (folds are pooled before a share is taken), so that a class missing from one trial does not count as a failure.
+
+mod labels;
+mod split;
+
+use std::fmt;
+
+use ndarray::Axis;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::metrics::Confusion;
+use super::probe::{Probe, ProbeError, ProbeOptions};
+use crate::dataset::trials::Representation;
+use split::{Moments, Split};
+
+/// A question about a representation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Setting {
+    /// Probe trained and tested on the same animal, on other trials of it. High is good.
+    SingleAnimal,
+    /// Probe trained on all animals but one, tested on that one; the encoder may have seen it without labels. High is good.
+    AcrossAnimal,
+    /// Probe that names the animal. Low is good, chance is best.
+    Identity,
+    /// Probe trained on the animals that the encoder saw, tested on one that it never saw. High is good.
+    Unseen,
+}
+
+impl Setting {
+    /// In the order of the table.
+    pub const ALL: [Self; 4] = [Self::SingleAnimal, Self::AcrossAnimal, Self::Identity, Self::Unseen];
+
+    /// As tables and files name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SingleAnimal => "single-animal",
+            Self::AcrossAnimal => "across-animal",
+            Self::Identity => "identity",
+            Self::Unseen => "unseen",
+        }
+    }
+
+    /// False for identity.
+    pub const fn higher_is_better(self) -> bool {
+        !matches!(self, Self::Identity)
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How settings are measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Every probe.
+    pub probe: ProbeOptions,
+    /// Shares of the labelled bouts that a probe may learn from.
+    pub label_shares: Vec<f64>,
+    /// Every so manieth moment of a trial is used.
+    pub stride: usize,
+    /// Moments left out between training and test where one trial is cut in two (before thinning): at least the window.
+    pub gap_moments: usize,
+    /// At most so many folds over the trials of an animal.
+    pub folds_max: usize,
+    /// Permutations behind each chance level; 0 = no chance level.
+    pub permutations: usize,
+    /// Most rows of a probe fitted to permuted labels: chance needs less precision.
+    pub chance_rows_max: usize,
+    /// Seed of every draw.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            probe: ProbeOptions { rows_max: 10_000, ..ProbeOptions::default() },
+            label_shares: vec![0.5, 1.0],
+            stride: 1,
+            gap_moments: 32,
+            folds_max: 4,
+            permutations: 5,
+            chance_rows_max: 3000,
+            seed: 0,
+        }
+    }
+}
+
+/// Three shares of one set of moments.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shares {
+    /// Share of moments decoded rightly.
+    pub accuracy: f64,
+    /// Mean recall over the classes that occur.
+    pub balanced_accuracy: f64,
+    /// Mean F1 over the classes that occur.
+    pub macro_f1: f64,
+}
+
+/// What one setting gave for one animal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// The question.
+    pub setting: Setting,
+    /// Share of the labelled bouts that probes learnt from.
+    pub label_share: f64,
+    /// Which animal was tested; `None` = all together (identity).
+    pub animal: Option<String>,
+    /// Share of moments decoded rightly.
+    pub accuracy: f64,
+    /// Mean recall over the classes that occur.
+    pub balanced_accuracy: f64,
+    /// Mean F1 over the classes that occur.
+    pub macro_f1: f64,
+    /// Moments tested.
+    pub moments: u64,
+    /// Truth against decoded.
+    pub confusion: Confusion,
+    /// The same, of probes fitted to permuted labels (all bouts, whatever the share: chance hardly depends on it).
+    pub chance: Option<Shares>,
+}
+
+/// Scores, and what a reader of them must know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Ordered by setting, label share, animal.
+    pub scores: Vec<Score>,
+    /// Classes that training lacked, animals that could not be tested.
+    pub warnings: Vec<String>,
+}
+
+/// What cannot be evaluated.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EvaluateError {
+    /// A list of the representation has another length.
+    #[error("the representation has {rows} moments but {found} entries of {what}: each moment needs one")]
+    Length {
+        /// Which list.
+        what: &'static str,
+        /// Rows of the values.
+        rows: usize,
+        /// Entries of the list.
+        found: usize,
+    },
+    /// An index without a name.
+    #[error("moment {row} has {what} {found}; there are {known} names, counted from 0")]
+    Index {
+        /// Animal or label.
+        what: &'static str,
+        /// Which row.
+        row: usize,
+        /// Its index.
+        found: usize,
+        /// Number of names.
+        known: usize,
+    },
+    /// An unseen animal without a name.
+    #[error("unseen animal {found} does not exist; there are {known}, counted from 0")]
+    Unseen {
+        /// The index.
+        found: usize,
+        /// Number of animals.
+        known: usize,
+    },
+    /// A share of labels that is none.
+    #[error("label share {0} must be above 0 and at most 1")]
+    LabelShare(f64),
+    /// A probe that cannot be fitted.
+    #[error("{setting}, {animal}: {cause}")]
+    Probe {
+        /// The question.
+        setting: Setting,
+        /// Which animal.
+        animal: String,
+        /// Why.
+        cause: ProbeError,
+    },
+}
+
+/// Every setting. `unseen` are the animals (indices) that the encoder never saw; the other settings are about the rest.
+///
+/// # Errors
+/// [`EvaluateError`]; an animal or a setting that has too little data is a warning instead.
+pub fn evaluate(
+    representation: &Representation,
+    unseen: &[usize],
+    options: &Options,
+) -> Result<Evaluation, EvaluateError> {
+    let mut all = Evaluation::default();
+    for setting in Setting::ALL {
+        let one = evaluate_setting(representation, setting, unseen, options)?;
+        all.scores.extend(one.scores);
+        all.warnings.extend(one.warnings);
+    }
+    Ok(all)
+}
+
+/// One setting; see [`evaluate`].
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_setting(
+    representation: &Representation,
+    setting: Setting,
+    unseen: &[usize],
+    options: &Options,
+) -> Result<Evaluation, EvaluateError> {
+    check(representation, unseen, options)?;
+    let seen = |animal: &usize| !unseen.contains(animal);
+    let animals: Vec<usize> = (0..representation.animals.len()).filter(seen).collect();
+    let moments = Moments::new(representation, setting, options.stride);
+    let mut warnings = Vec::new();
+    let splits = match setting {
+        Setting::SingleAnimal => moments.within(&animals, options, &mut warnings),
+        Setting::AcrossAnimal => moments.leave_one_out(&animals, &mut warnings),
+        Setting::Identity => moments.name_the_animal(&animals, options, &mut warnings),
+        Setting::Unseen => moments.never_seen(&animals, unseen, &mut warnings),
+    };
+    let bench = Bench { representation, setting, moments: &moments, options };
+    warnings.extend(splits.iter().filter_map(|split| bench.missing_classes(split)));
+    warnings.dedup();
+    let scores = bench.scores(&splits)?;
+    Ok(Evaluation { scores, warnings })
+}
+
+/// Everything that fitting and testing one split needs.
+struct Bench<'a> {
+    representation: &'a Representation,
+    setting: Setting,
+    moments: &'a Moments,
+    options: &'a Options,
+}
+
+impl Bench<'_> {
+    fn scores(&self, splits: &[Split]) -> Result<Vec<Score>, EvaluateError> {
+        let chance = self.chance(splits)?;
+        let mut scores = Vec::new();
+        for &share in &self.options.label_shares {
+            let tested = in_parallel(splits, |number, split| {
+                let train = labels::share_of_bouts(self.moments, &split.train, share, self.seed(number, 0));
+                let targets: Vec<usize> = train.iter().map(|&row| self.moments.target[row]).collect();
+                self.test(split, &train, &targets, &split.test_targets(self.moments), usize::MAX)
+            })?;
+            for (animal, confusion) in self.pooled(splits, &tested) {
+                let chance = chance.iter().find(|(of, _)| *of == animal).map(|(_, shares)| *shares);
+                scores.push(self.score(share, animal, confusion, chance));
+            }
+        }
+        Ok(scores)
+    }
+
+    /// Mean scores over permutations, per tested animal.
+    fn chance(&self, splits: &[Split]) -> Result<Vec<(Option<usize>, Shares)>, EvaluateError> {
+        let count = self.options.permutations;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let mut runs = Vec::with_capacity(count);
+        for run in 0..count {
+            let tested = in_parallel(splits, |number, split| {
+                let seed = self.seed(number, 1 + run as u64);
+                let (train, test) = match self.setting {
+                    Setting::Identity => labels::names_permuted(self.moments, split, seed),
+                    _ => (labels::rotated(self.moments, &split.train, seed), split.test_targets(self.moments)),
+                };
+                self.test(split, &split.train, &train, &test, self.options.chance_rows_max)
+            })?;
+            runs.push(self.pooled(splits, &tested));
+        }
+        let mean = |animal: usize, of: fn(&Confusion) -> f64| {
+            runs.iter().map(|run| of(&run[animal].1)).sum::<f64>() / count as f64
+        };
+        let shares = |animal| Shares {
+            accuracy: mean(animal, Confusion::accuracy),
+            balanced_accuracy: mean(animal, Confusion::balanced_accuracy),
+            macro_f1: mean(animal, Confusion::macro_f1),
+        };
+        Ok(runs[0].iter().enumerate().map(|(at, (animal, _))| (*animal, shares(at))).collect())
+    }
+
+    /// Fits a probe to the rows `train` with `targets` and counts what it says of the rows of the split's test.
+    fn test(
+        &self,
+        split: &Split,
+        train: &[usize],
+        targets: &[usize],
+        truth: &[usize],
+        rows_max: usize,
+    ) -> Result<Confusion, EvaluateError> {
+        let rows = |chosen: &[usize]| {
+            let rows: Vec<usize> = chosen.iter().map(|&at| self.moments.row[at]).collect();
+            self.representation.values.select(Axis(0), &rows)
+        };
+        let options = ProbeOptions {
+            rows_max: self.options.probe.rows_max.min(rows_max),
+            seed: self.options.probe.seed ^ self.options.seed,
+            ..self.options.probe.clone()
+        };
+        let probe = Probe::fit(rows(train).view(), targets, self.classes(), None, &options)
+            .map_err(|cause| EvaluateError::Probe { setting: self.setting, animal: self.name(split.animal), cause })?;
+        Ok(Confusion::of(truth, &probe.predict(rows(&split.test).view()), self.classes()))
+    }
+
+    /// Confusions of the splits that test the same animal, added; animals ascending.
+    fn pooled(&self, splits: &[Split], tested: &[Confusion]) -> Vec<(Option<usize>, Confusion)> {
+        let mut animals: Vec<Option<usize>> = splits.iter().map(|split| split.animal).collect();
+        animals.sort_unstable();
+        animals.dedup();
+        let sum = |animal: Option<usize>| {
+            let mut all = Confusion::new(self.classes());
+            let own = splits.iter().zip(tested).filter(|(split, _)| split.animal == animal);
+            own.for_each(|(_, confusion)| all.add(confusion));
+            (animal, all)
+        };
+        animals.into_iter().map(sum).collect()
+    }
+
+    fn score(&self, label_share: f64, animal: Option<usize>, confusion: Confusion, chance: Option<Shares>) -> Score {
+        Score {
+            setting: self.setting,
+            label_share,
+            animal: animal.map(|animal| self.representation.animals[animal].clone()),
+            accuracy: confusion.accuracy(),
+            balanced_accuracy: confusion.balanced_accuracy(),
+            macro_f1: confusion.macro_f1(),
+            moments: confusion.moments(),
+            confusion,
+            chance,
+        }
+    }
+
+    /// A class that is tested but that training lacks cannot be decoded; it is scored as it is, and said.
+    fn missing_classes(&self, split: &Split) -> Option<String> {
+        let has = |rows: &[usize], class: usize| rows.iter().any(|&row| self.moments.target[row] == class);
+        let names =
+            if self.setting == Setting::Identity { &self.representation.animals } else { &self.representation.labels };
+        let missing = |&class: &usize| has(&split.test, class) && !has(&split.train, class);
+        let lacking: Vec<&str> = (0..self.classes()).filter(missing).map(|class| names[class].as_str()).collect();
+        let (setting, animal) = (self.setting, self.name(split.animal));
+        (!lacking.is_empty()).then(|| {
+            format!(
+                "{setting}, {animal}: {} occurs in the test but not in training; no probe can decode it",
+                lacking.join(", ")
+            )
+        })
+    }
+
+    fn classes(&self) -> usize {
+        match self.setting {
+            Setting::Identity => self.representation.animals.len(),
+            _ => self.representation.labels.len(),
+        }
+    }
+
+    fn name(&self, animal: Option<usize>) -> String {
+        animal.map_or_else(|| "all animals".into(), |animal| self.representation.animals[animal].clone())
+    }
+
+    fn seed(&self, split: usize, purpose: u64) -> u64 {
+        self.options.seed ^ ((split as u64) << 32 | purpose << 8 | self.setting as u64)
+    }
+}
+
+/// One confusion per split, in their order, whatever the threads do.
+fn in_parallel(
+    splits: &[Split],
+    test: impl Fn(usize, &Split) -> Result<Confusion, EvaluateError> + Sync,
+) -> Result<Vec<Confusion>, EvaluateError> {
+    splits.par_iter().enumerate().map(|(number, split)| test(number, split)).collect()
+}
+
+fn check(representation: &Representation, unseen: &[usize], options: &Options) -> Result<(), EvaluateError> {
+    let r = representation;
+    let rows = r.values.nrows();
+    for (what, found) in [("animal", r.animal.len()), ("trial", r.trial.len()), ("label", r.label.len())] {
+        if found != rows {
+            return Err(EvaluateError::Length { what, rows, found });
+        }
+    }
+    let index = |what, known, list: &mut dyn Iterator<Item = Option<usize>>| {
+        let wrong = list.enumerate().find_map(|(row, value)| value.filter(|&v| v >= known).map(|found| (row, found)));
+        wrong.map_or(Ok(()), |(row, found)| Err(EvaluateError::Index { what, row, found, known }))
+    };
+    index("animal", r.animals.len(), &mut r.animal.iter().map(|&a| Some(a)))?;
+    index("label", r.labels.len(), &mut r.label.iter().map(|l| l.map(usize::from)))?;
+    if let Some(&found) = unseen.iter().find(|&&animal| animal >= r.animals.len()) {
+        return Err(EvaluateError::Unseen { found, known: r.animals.len() });
+    }
+    let wrong = options.label_shares.iter().find(|&&share| !(share > 0.0 && share <= 1.0));
+    wrong.map_or(Ok(()), |&share| Err(EvaluateError::LabelShare(share)))
+}
+
+#[cfg(test)]
+mod tests;

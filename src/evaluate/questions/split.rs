@@ -1,0 +1,171 @@
+//! Which moments a probe learns from, and which it is tested on.
+//!
+//! Why it exists: leakage between training and test is the commonest way to a wrong table, so the rules stand in one place.
+//! What it must never do: put neighbours in time on both sides.
+
+use std::collections::BTreeMap;
+
+use crate::dataset::trials::Representation;
+
+use super::{Options, Setting};
+
+/// Share of a single trial that is trained on.
+const TRAINED_SHARE: f64 = 0.7;
+
+/// Moments to learn from, and to test on.
+type Fold = (Vec<usize>, Vec<usize>);
+
+/// The moments that a setting uses, thinned, with what a probe is to say of each.
+pub(super) struct Moments {
+    /// Row of the representation.
+    pub row: Vec<usize>,
+    /// Class: the action, or the animal.
+    pub target: Vec<usize>,
+    /// Animal.
+    pub animal: Vec<usize>,
+    /// Trial.
+    pub trial: Vec<usize>,
+    /// Action, for bouts; `None` where nobody said.
+    pub label: Vec<Option<u8>>,
+    /// Position in its trial before thinning.
+    pub time: Vec<usize>,
+}
+
+/// One probe's moments, as indices into [`Moments`].
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Split {
+    /// Which animal is tested; `None` = all.
+    pub animal: Option<usize>,
+    /// Learnt from, ascending.
+    pub train: Vec<usize>,
+    /// Tested on, ascending.
+    pub test: Vec<usize>,
+}
+
+impl Split {
+    /// What the tested moments are.
+    pub fn test_targets(&self, moments: &Moments) -> Vec<usize> {
+        self.test.iter().map(|&at| moments.target[at]).collect()
+    }
+}
+
+impl Moments {
+    /// Every `stride`-th moment of each trial; for actions, those that have one.
+    pub fn new(representation: &Representation, setting: Setting, stride: usize) -> Self {
+        let r = representation;
+        let mut next = BTreeMap::new();
+        let mut moments =
+            Self { row: vec![], target: vec![], animal: vec![], trial: vec![], label: vec![], time: vec![] };
+        for row in 0..r.values.nrows() {
+            let next: &mut usize = next.entry(r.trial[row]).or_default();
+            let time = *next;
+            *next += 1;
+            let target = match setting {
+                Setting::Identity => Some(r.animal[row]),
+                _ => r.label[row].map(usize::from),
+            };
+            let Some(target) = target.filter(|_| time.is_multiple_of(stride.max(1))) else { continue };
+            moments.row.push(row);
+            moments.target.push(target);
+            moments.animal.push(r.animal[row]);
+            moments.trial.push(r.trial[row]);
+            moments.label.push(r.label[row]);
+            moments.time.push(time);
+        }
+        moments
+    }
+
+    /// Each animal by itself: its trials left out in turn, or its one trial cut in two.
+    pub fn within(&self, animals: &[usize], options: &Options, warnings: &mut Vec<String>) -> Vec<Split> {
+        let mut splits = Vec::new();
+        for &animal in animals {
+            for (train, test) in self.folds(animal, options) {
+                splits.push(Split { animal: Some(animal), train, test });
+            }
+        }
+        usable(splits, Setting::SingleAnimal, warnings)
+    }
+
+    /// Each animal against all others.
+    pub fn leave_one_out(&self, animals: &[usize], warnings: &mut Vec<String>) -> Vec<Split> {
+        if animals.len() < 2 {
+            warnings.push(format!("{}: needs two animals that the encoder saw", Setting::AcrossAnimal));
+            return Vec::new();
+        }
+        let split = |&animal: &usize| {
+            let train = self.of(|at| self.animal[at] != animal && animals.contains(&self.animal[at]));
+            Split { animal: Some(animal), train, test: self.of(|at| self.animal[at] == animal) }
+        };
+        usable(animals.iter().map(split).collect(), Setting::AcrossAnimal, warnings)
+    }
+
+    /// All `seen` animals against each unseen one.
+    pub fn never_seen(&self, seen: &[usize], unseen: &[usize], warnings: &mut Vec<String>) -> Vec<Split> {
+        let train = self.of(|at| seen.contains(&self.animal[at]));
+        let mut unseen = unseen.to_vec();
+        unseen.sort_unstable();
+        unseen.dedup();
+        let split = |animal: usize| {
+            let test = self.of(|at| self.animal[at] == animal);
+            Split { animal: Some(animal), train: train.clone(), test }
+        };
+        usable(unseen.into_iter().map(split).collect(), Setting::Unseen, warnings)
+    }
+
+    /// All animals together, their names the classes: fold k holds the k-th trials of every animal back.
+    pub fn name_the_animal(&self, animals: &[usize], options: &Options, warnings: &mut Vec<String>) -> Vec<Split> {
+        if animals.len() < 2 {
+            warnings.push(format!("{}: needs two animals that the encoder saw", Setting::Identity));
+            return Vec::new();
+        }
+        let of_each: Vec<_> = animals.iter().map(|&animal| self.folds(animal, options)).collect();
+        let folds = of_each.iter().map(Vec::len).min().unwrap_or(0);
+        let joined = |fold: usize, part: fn(&Fold) -> &Vec<usize>| {
+            let mut all: Vec<usize> = of_each.iter().flat_map(|folds| part(&folds[fold])).copied().collect();
+            all.sort_unstable();
+            all
+        };
+        let split = |fold| Split { animal: None, train: joined(fold, |f| &f.0), test: joined(fold, |f| &f.1) };
+        usable((0..folds).map(split).collect(), Setting::Identity, warnings)
+    }
+
+    /// Training and test moments of one animal, fold by fold.
+    fn folds(&self, animal: usize, options: &Options) -> Vec<Fold> {
+        let own = self.of(|at| self.animal[at] == animal);
+        let mut trials: Vec<usize> = own.iter().map(|&at| self.trial[at]).collect();
+        trials.sort_unstable();
+        trials.dedup();
+        if trials.len() < 2 {
+            return vec![self.cut_in_time(&own, options.gap_moments)];
+        }
+        let folds = trials.len().min(options.folds_max.max(2));
+        let fold_of = |at: usize| trials.binary_search(&self.trial[at]).unwrap_or(0) % folds;
+        (0..folds).map(|fold| own.iter().partition(|&&at| fold_of(at) != fold)).collect()
+    }
+
+    /// First 70 % of one trial's time, a gap, the rest.
+    fn cut_in_time(&self, own: &[usize], gap_moments: usize) -> Fold {
+        let (Some(&first), Some(&last)) = (own.first(), own.last()) else { return (Vec::new(), Vec::new()) };
+        let (first, last) = (self.time[first], self.time[last]);
+        let cut = first + ((last + 1 - first) as f64 * TRAINED_SHARE) as usize;
+        let train = own.iter().copied().filter(|&at| self.time[at] < cut).collect();
+        let test = own.iter().copied().filter(|&at| self.time[at] >= cut + gap_moments).collect();
+        (train, test)
+    }
+
+    fn of(&self, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+        (0..self.row.len()).filter(|&at| wanted(at)).collect()
+    }
+}
+
+/// Splits with something on both sides; the others become warnings.
+fn usable(splits: Vec<Split>, setting: Setting, warnings: &mut Vec<String>) -> Vec<Split> {
+    let (good, empty): (Vec<Split>, Vec<Split>) =
+        splits.into_iter().partition(|split| !split.train.is_empty() && !split.test.is_empty());
+    for split in empty {
+        let side = if split.train.is_empty() { "train on" } else { "test" };
+        let animal = split.animal.map_or_else(|| "all animals".into(), |animal| format!("animal {animal} (from 0)"));
+        warnings.push(format!("{setting}, {animal}: no labelled moments to {side}; left out"));
+    }
+    good
+}

@@ -1,0 +1,211 @@
+//! Lab Streaming Layer: a stream of numbers for each decode, and a stream of markers that name the action.
+//!
+//! Why it exists: EEG, eye trackers and LabRecorder meet on LSL, and a decode belongs beside them on one clock. What it must
+//! never do: wait for a reader, or stamp with anything but the moment of publication: a sample's time is that at which its
+//! decode was published, on LSL's clock. The frame was received `latency_ms` before.
+//!
+//! Numbers: `e0` to `e<n-1>`, then [`MORE`]. Markers: one channel of text, the action, when it changes (or for every decode).
+//! Both are said under the relay's rules: what is not believed is the neutral action.
+
+mod library;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Lsl as Settings, LslMarkers};
+use crate::frame::{Name, Quality};
+use crate::publish::SinkError;
+use crate::publish::relay::{NEUTRAL_ID, Outlet, Said};
+use crate::publish::zmq::ModelTag;
+use crate::sys::stats::now_ns;
+
+use library::{About, Library, Node, Stream};
+
+/// Channels behind the embedding: label, unit, what it is.
+const MORE: [(&str, &str, &str); 6] = [
+    ("action_id", "id", "Action"),
+    ("confidence", "probability", "Action"),
+    ("quality", "code", "Quality"),
+    ("frame", "number modulo 16777216", "Frame"),
+    ("latency_ms", "milliseconds", "Latency"),
+    ("generation", "count of models since start", "Model"),
+];
+/// Whole numbers above it are not exact in float32.
+const FRAMES_EXACT: u64 = 1 << 24;
+/// What the time stamps are, for whoever reads the file in ten years.
+const STAMP: &str =
+    "publication of the decode, on LSL's clock; its frame was received latency_ms earlier; NaN = no frame";
+/// Longest that the end waits for readers to take the neutral decode.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Two streams.
+pub struct Lsl {
+    library: Arc<Library>,
+    numbers: Stream,
+    markers: Stream,
+    every: bool,
+    row: Vec<f32>,
+    last: Option<i32>,
+}
+
+impl Lsl {
+    /// Loads liblsl and announces both streams: `<name>-embedding` and `<name>-action`.
+    ///
+    /// # Errors
+    /// When liblsl is not there or gives no stream; the message says where it was searched and what to do.
+    pub fn open(
+        name: Name,
+        settings: &Settings,
+        rig: Name,
+        model: &ModelTag,
+        neutral: &str,
+    ) -> Result<Self, SinkError> {
+        let fail = |cause: String| SinkError { sink: "lsl".to_owned(), cause };
+        let library = Library::open(settings.library.as_deref()).map_err(fail)?;
+        let host = host();
+        let open = |what: &str, kind: &str, floats: Option<usize>, meta: &[Node]| {
+            let (name, source_id) = (format!("{name}-{what}"), format!("haltere:{host}:{rig}:{name}:{what}"));
+            Stream::open(&library, &About { name: &name, kind, floats, source_id: &source_id, meta }).map_err(fail)
+        };
+        let channels = model.embedding + MORE.len();
+        let numbers = open("embedding", "Embedding", Some(channels), &meta(numbers(model.embedding), model, neutral))?;
+        let action = vec![channel("action".to_owned(), "", "Marker")];
+        let markers = open("action", "Markers", None, &meta(action, model, neutral))?;
+        let every = settings.markers == LslMarkers::Every;
+        Ok(Self { library, numbers, markers, every, row: vec![0.0; channels], last: None })
+    }
+
+    /// LSL's time of a moment in our own, s.
+    fn stamp(&self, t_pub_ns: u64) -> f64 {
+        self.library.clock() - now_ns().saturating_sub(t_pub_ns) as f64 * 1e-9
+    }
+}
+
+impl Outlet for Lsl {
+    fn name(&self) -> &'static str {
+        "lsl"
+    }
+
+    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
+        let stamp = self.stamp(said.t_pub_ns);
+        fill(&mut self.row, said);
+        self.numbers.push(&self.row, stamp)?;
+        if !self.every && self.last == Some(said.action_id) {
+            return Ok(());
+        }
+        self.markers.push_text(said.action, stamp)?;
+        // Only what was taken has been said.
+        self.last = Some(said.action_id);
+        Ok(())
+    }
+}
+
+impl Drop for Lsl {
+    fn drop(&mut self) {
+        // An outlet that is destroyed takes with it what its readers had not fetched, and that is the neutral action.
+        if self.numbers.has_readers() || self.markers.has_readers() {
+            std::thread::sleep(LAST_WORDS);
+        }
+    }
+}
+
+/// The library that [`Lsl::open`] would take, and its version, for `haltere check`.
+///
+/// # Errors
+/// Why there is none, and what to do.
+pub fn liblsl(wanted: Option<&Path>) -> Result<String, String> {
+    let library = Library::open(wanted)?;
+    let version = library.version();
+    Ok(format!("{} ({}.{})", library.name, version / 100, version % 100))
+}
+
+/// One sample.
+fn fill(row: &mut [f32], said: &Said<'_>) {
+    let (embedding, more) = row.split_at_mut(row.len().saturating_sub(MORE.len()));
+    embedding.iter_mut().zip(said.embedding).for_each(|(to, from)| *to = *from);
+    let latency_ns = said.t_received_ns.map(|received| said.t_pub_ns.saturating_sub(received));
+    let values = [
+        said.action_id as f32,
+        said.confidence,
+        f32::from(said.quality.code()),
+        said.frame.map_or(f32::NAN, |frame| (frame % FRAMES_EXACT) as f32),
+        latency_ns.map_or(f32::NAN, |ns| (ns as f64 * 1e-6) as f32),
+        said.generation as f32,
+    ];
+    more.copy_from_slice(&values);
+}
+
+fn channel(label: String, unit: &str, kind: &str) -> Node {
+    let values = [("label", label), ("unit", unit.to_owned()), ("type", kind.to_owned())];
+    Node::Group("channel", values.map(|(name, value)| Node::Value(name, value)).into())
+}
+
+fn numbers(dimensions: usize) -> Vec<Node> {
+    let embedding = (0..dimensions).map(|index| channel(format!("e{index}"), "normalised", "Embedding"));
+    embedding.chain(MORE.iter().map(|(label, unit, kind)| channel((*label).to_owned(), unit, kind))).collect()
+}
+
+/// What both streams say of themselves: their channels, the model, its actions, what the codes and the stamps mean.
+fn meta(channels: Vec<Node>, model: &ModelTag, neutral: &str) -> Vec<Node> {
+    let pair = |group, id: String, label: &str| {
+        Node::Group(group, vec![Node::Value("id", id), Node::Value("label", label.to_owned())])
+    };
+    let actions = model.labels.iter().enumerate().map(|(id, label)| pair("action", id.to_string(), label)).collect();
+    let neutral_id = model.labels.iter().position(|label| label == neutral).map_or(NEUTRAL_ID, |id| id as i32);
+    let qualities = Quality::ALL.map(|quality| pair("quality", quality.code().to_string(), quality.name()));
+    let of_model = vec![
+        Node::Value("name", model.name.clone()),
+        Node::Value("sha256", model.sha256.clone()),
+        // Another model in mid-run cannot change what was announced: the channel of this name counts on.
+        Node::Value("generation", model.generation.to_string()),
+        Node::Value("dimensions", model.embedding.to_string()),
+    ];
+    vec![
+        Node::Group("channels", channels),
+        Node::Group("model", of_model),
+        Node::Group("actions", actions),
+        pair("neutral", neutral_id.to_string(), neutral),
+        Node::Group("qualities", qualities.into()),
+        Node::Value("time_stamps", STAMP.to_owned()),
+        Node::Group("acquisition", vec![Node::Value("haltere", env!("CARGO_PKG_VERSION").to_owned())]),
+    ]
+}
+
+/// The machine's name, so that the same rig name on two machines is two sources.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_the_embedding_and_then_what_belongs_to_it() {
+        let said = Said {
+            seq: 9,
+            t_pub_ns: 7_500_000,
+            t_received_ns: Some(5_000_000),
+            frame: Some(FRAMES_EXACT + 3),
+            generation: 2,
+            quality: Quality::Degraded,
+            action: "walking",
+            action_id: 6,
+            confidence: 0.5,
+            embedding: &[0.25, -0.75],
+        };
+        let mut row = vec![9.0; 8];
+        fill(&mut row, &said);
+        assert_eq!(row, [0.25, -0.75, 6.0, 0.5, 1.0, 3.0, 2.5, 2.0]);
+        let nothing = Said { frame: None, t_received_ns: None, quality: Quality::Stale, embedding: &[0.0; 2], ..said };
+        fill(&mut row, &nothing);
+        assert_eq!((row[4], row[5].is_nan(), row[6].is_nan()), (3.0, true, true));
+    }
+
+    #[test]
+    fn every_channel_of_a_sample_has_a_name() {
+        assert_eq!(numbers(128).len(), 128 + MORE.len());
+    }
+}

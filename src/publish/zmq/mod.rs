@@ -1,0 +1,412 @@
+//! Decodes out over a ZeroMQ PUB socket, with heartbeat, status, events and the fail-safe.
+//!
+//! Why it exists: it is what a stimulus controller listens to, so it numbers, stamps and judges every decode at the last moment
+//! before it leaves. What it must never do: wait for a subscriber (PUB drops for whoever is slow, and `seq` tells him), let a
+//! stale decode look fresh, or allocate on the Rust side after its buffers have grown with the first messages.
+//!
+//! What stands in a decode, by quality:
+//!
+//! | quality | action | probs | novelty | embedding |
+//! |---|---|---|---|---|
+//! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and tells it | yes |
+//! | `warmup` | the neutral one, if the model decodes actions | no | no | yes |
+//! | `stale`, `fail` | the neutral one, always | no | no | zeros, same shape |
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use zmq::{Context, DONTWAIT, SNDMORE, Socket};
+
+use super::failsafe::{FailSafe, Verdict};
+use super::status::{About, Reporter};
+use super::{Sink, SinkError, Witness};
+use crate::config;
+use crate::frame::event::Event;
+use crate::frame::{Decode, Name, Preview, Quality};
+use crate::sys::stats::{Stats, count, now_ns};
+use crate::wire::decode::{Action, DecodeHeader, Kind, LastFrame, ModelHeader, Stamped};
+use crate::wire::decode::{reason_of, write_embedding, write_json, write_topic};
+use crate::wire::preview::PreviewHeader;
+use crate::wire::report::{EventHeader, HeartbeatHeader};
+
+/// Longest time that closing may wait for unsent messages, ms.
+const LINGER_MS: i32 = 200;
+/// Memory taken at start for a header, bytes: more than the status of a rig with a few warnings needs.
+const HEADER_BYTES_EXPECTED: usize = 16 << 10;
+/// Heartbeats that may be missing before a subscriber must assume the daemon dead.
+const HEARTBEATS_MISSED_MAX: u64 = 3;
+
+/// The model whose decodes are published.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelTag {
+    /// Name in the manifest.
+    pub name: String,
+    /// SHA-256 of the ONNX file, hexadecimal.
+    pub sha256: String,
+    /// 1 for the first model of this start.
+    pub generation: u64,
+    /// Action labels, in the order of the probabilities.
+    pub labels: Vec<String>,
+    /// Dimensions of the embedding.
+    pub embedding: usize,
+    /// False for random weights: no action is published but the neutral one in `stale` and `fail`.
+    pub trained: bool,
+}
+
+impl ModelTag {
+    fn header(&self) -> ModelHeader<'_> {
+        ModelHeader { name: &self.name, sha256: &self.sha256, generation: self.generation }
+    }
+
+    fn decodes_actions(&self) -> bool {
+        self.trained && !self.labels.is_empty()
+    }
+}
+
+/// The PUB socket of the daemon.
+pub struct ZmqSink {
+    out: Outbox,
+    failsafe: FailSafe,
+    reporter: Reporter,
+    model: ModelTag,
+    neutral: (String, Option<usize>),
+    zeros: Vec<f32>,
+    source: Name,
+    seq: u64,
+    last: Option<LastFrame>,
+    last_quality: Option<Quality>,
+    frame_rate_hz: f32,
+    heartbeat: Period,
+    status: Period,
+    witness: Option<Box<dyn Witness>>,
+}
+
+impl ZmqSink {
+    /// Binds the PUB socket. `rig` names heartbeat and status until a frame names its source; `warnings` go into every status.
+    ///
+    /// # Errors
+    /// When the endpoint is in use, not an endpoint, or not allowed; the message says what to do.
+    pub fn bind(
+        config: &config::Publish,
+        rig: Name,
+        model: ModelTag,
+        stats: Arc<Stats>,
+        warnings: Vec<String>,
+    ) -> Result<Self, SinkError> {
+        Self::bind_in(&Context::new(), config, rig, model, (stats, warnings))
+    }
+
+    /// As [`ZmqSink::bind`], in a context of the caller's, so that `inproc://` endpoints can be reached.
+    ///
+    /// # Errors
+    /// As [`ZmqSink::bind`].
+    pub fn bind_in(
+        context: &Context,
+        config: &config::Publish,
+        rig: Name,
+        model: ModelTag,
+        (stats, warnings): (Arc<Stats>, Vec<String>),
+    ) -> Result<Self, SinkError> {
+        let socket = open_pub(context, &config.endpoint, config.hwm, "publish.endpoint")?;
+        let now_ns = now_ns();
+        let id = model.labels.iter().position(|label| *label == config.neutral_action);
+        Ok(Self {
+            out: Outbox::new(socket, config.endpoint.clone(), model.embedding),
+            failsafe: FailSafe::new(config.deadline.as_nanos() as u64),
+            reporter: Reporter::new(stats, warnings, config.deadline, now_ns),
+            neutral: (config.neutral_action.clone(), id),
+            zeros: vec![0.0; model.embedding],
+            model,
+            source: rig,
+            seq: 0,
+            last: None,
+            last_quality: None,
+            frame_rate_hz: 0.0,
+            heartbeat: Period::starting(config.heartbeat.as_nanos() as u64, now_ns),
+            status: Period::starting(config.status.as_nanos() as u64, now_ns),
+            witness: None,
+        })
+    }
+
+    /// The same, and somebody is told everything that leaves.
+    #[must_use]
+    pub fn witnessed_by(self, witness: Box<dyn Witness>) -> Self {
+        Self { witness: Some(witness), ..self }
+    }
+
+    /// After a message has left.
+    fn tell(&mut self, kind: Kind, t_pub_ns: u64, decode: Option<&Decode>) {
+        if let Some(witness) = &mut self.witness {
+            witness.published(kind, &self.out.header, t_pub_ns, decode);
+        }
+    }
+
+    /// The endpoint really bound: with `tcp://127.0.0.1:*` it says which port was free.
+    pub fn endpoint(&self) -> String {
+        self.out.socket.get_last_endpoint().ok().and_then(Result::ok).unwrap_or_else(|| self.out.endpoint.clone())
+    }
+
+    /// One decode without a frame: the neutral action, no embedding, and why.
+    fn publish_neutral(&mut self, quality: Quality, reason: &str, now_ns: u64) -> Result<(), SinkError> {
+        let action = neutral_action(&self.neutral);
+        let model = self.model.header();
+        let reason = Some(reason);
+        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty: None };
+        let header = DecodeHeader::neutral(self.source, self.model.embedding, self.last, stamped);
+        self.out.send(Kind::Decode, &self.source, &header, Some(&self.zeros))?;
+        self.tell(Kind::Decode, now_ns, None);
+        self.seq += 1;
+        self.last_quality = Some(quality);
+        count(&self.reporter.stats().publish.stale, 1);
+        Ok(())
+    }
+
+    fn publish_event(&mut self, event: &Event, now_ns: u64) -> Result<(), SinkError> {
+        let header = EventHeader { event, source: self.source, t_pub_ns: now_ns };
+        self.out.send(Kind::Event, &self.source, &header, None)?;
+        self.tell(Kind::Event, now_ns, None);
+        Ok(())
+    }
+
+    fn publish_heartbeat(&mut self, now_ns: u64) -> Result<(), SinkError> {
+        let last = self.last_quality.map(|quality| (self.seq.saturating_sub(1), quality));
+        let period_ms = self.heartbeat.every_ns.div_ceil(1_000_000);
+        let deadline_ms = HEARTBEATS_MISSED_MAX * period_ms;
+        let header = HeartbeatHeader::new(self.source, last, deadline_ms, period_ms, now_ns);
+        self.out.send(Kind::Heartbeat, &self.source, &header, None)
+    }
+
+    fn publish_status(&mut self, now_ns: u64) -> Result<(), SinkError> {
+        let about = About {
+            source: self.source,
+            model: self.model.header(),
+            trained: self.model.trained,
+            labels: &self.model.labels,
+        };
+        let quality = self.last_quality.unwrap_or_default();
+        let header = self.reporter.status(about, (quality, self.frame_rate_hz), now_ns);
+        self.out.send(Kind::Status, &self.source, &header, None)?;
+        self.tell(Kind::Status, now_ns, None);
+        Ok(())
+    }
+}
+
+impl Sink for ZmqSink {
+    fn model_changed(&mut self, model: &ModelTag) {
+        self.model = model.clone();
+    }
+
+    fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
+        let now_ns = now_ns();
+        let frame = &decode.frame;
+        let Verdict { fresh, event } = self.failsafe.decode(frame.number, frame.t_received_ns, now_ns);
+        self.source = frame.source;
+        if let Some(event @ Event::Recovered { .. }) = event {
+            self.publish_event(&event, now_ns)?;
+            self.heartbeat.due_ns = now_ns;
+        }
+        let quality = if fresh { decode.quality } else { Quality::Stale };
+        let (action, values) = match quality {
+            Quality::Ok | Quality::Degraded => (decoded_action(&self.model, decode), &decode.embedding.values),
+            Quality::Warmup if self.model.decodes_actions() => {
+                (neutral_action(&self.neutral), &decode.embedding.values)
+            }
+            Quality::Warmup => (Action::default(), &decode.embedding.values),
+            Quality::Stale | Quality::Fail => (neutral_action(&self.neutral), &self.zeros),
+        };
+        let reason = if fresh { reason_of(decode) } else { Some("late") };
+        let believed = matches!(quality, Quality::Ok | Quality::Degraded);
+        let novelty = decode.embedding.novelty.filter(|_| believed && self.model.trained);
+        let model = self.model.header();
+        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
+        let header = DecodeHeader::of(decode, stamped);
+        self.out.send(Kind::Decode, &self.source, &header, Some(values))?;
+        self.seq += 1;
+        self.last = Some(LastFrame { number: frame.number, t_received_ns: frame.t_received_ns, series: frame.series });
+        self.last_quality = Some(quality);
+        self.frame_rate_hz = decode.observation.frame_rate_hz;
+        let publish = &self.reporter.stats().publish;
+        count(&publish.published, 1);
+        publish.total.record(crate::sys::stats::now_ns().saturating_sub(frame.t_received_ns));
+        self.tell(Kind::Decode, now_ns, Some(decode));
+        if let Some(event @ Event::Stale { .. }) = event {
+            count(&self.reporter.stats().publish.stale, 1);
+            self.publish_event(&event, now_ns)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event) -> Result<(), SinkError> {
+        self.publish_event(event, now_ns())
+    }
+
+    fn preview(&mut self, preview: &Preview) -> Result<(), SinkError> {
+        let header = PreviewHeader::of(preview, now_ns());
+        self.out.send(Kind::Preview, &preview.source, &header, Some(preview.values()))
+    }
+
+    fn tick(&mut self, now_ns: u64) -> Result<(), SinkError> {
+        if let Some(event) = self.failsafe.tick(now_ns) {
+            self.publish_neutral(Quality::Stale, "no_frame", now_ns)?;
+            self.publish_event(&event, now_ns)?;
+        }
+        if self.failsafe.alive() && self.heartbeat.is_due(now_ns) {
+            self.publish_heartbeat(now_ns)?;
+        }
+        if self.status.is_due(now_ns) {
+            self.publish_status(now_ns)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, fault: Option<&'static str>) -> Result<(), SinkError> {
+        if !self.failsafe.finish() {
+            return Ok(());
+        }
+        let now_ns = now_ns();
+        self.publish_neutral(Quality::Fail, fault.unwrap_or("shutdown"), now_ns)?;
+        let event = fault.map_or(Event::Shutdown, |stage| Event::Fault { stage });
+        self.publish_event(&event, now_ns)?;
+        self.publish_status(now_ns)
+    }
+}
+
+/// The action that the model decoded; nothing when it decodes none.
+fn decoded_action<'a>(model: &'a ModelTag, decode: &'a Decode) -> Action<'a> {
+    let known = decode.action.filter(|_| model.trained).and_then(|id| Some((id, model.labels.get(id)?)));
+    known.map_or(Action::default(), |(id, label)| Action {
+        label: Some(label),
+        id: Some(id),
+        probabilities: &decode.embedding.probabilities,
+    })
+}
+
+fn neutral_action((label, id): &(String, Option<usize>)) -> Action<'_> {
+    Action { label: Some(label), id: *id, probabilities: &[] }
+}
+
+/// Something that happens every so often; a late look does not make it happen twice.
+#[derive(Clone, Copy, Debug)]
+struct Period {
+    every_ns: u64,
+    due_ns: u64,
+}
+
+impl Period {
+    const fn starting(every_ns: u64, now_ns: u64) -> Self {
+        Self { every_ns, due_ns: now_ns }
+    }
+
+    fn is_due(&mut self, now_ns: u64) -> bool {
+        let due = now_ns >= self.due_ns;
+        if due {
+            self.due_ns = (self.due_ns + self.every_ns).max(now_ns + self.every_ns / 2);
+        }
+        due
+    }
+}
+
+/// The socket and the buffers that messages are written into.
+struct Outbox {
+    socket: Socket,
+    endpoint: String,
+    topic: Vec<u8>,
+    header: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Outbox {
+    fn new(socket: Socket, endpoint: String, embedding: usize) -> Self {
+        let buffer = || Vec::with_capacity(HEADER_BYTES_EXPECTED);
+        Self {
+            socket,
+            endpoint,
+            topic: Vec::with_capacity(80),
+            header: buffer(),
+            body: Vec::with_capacity(4 * embedding),
+        }
+    }
+
+    fn send<T: serde::Serialize>(
+        &mut self,
+        kind: Kind,
+        source: &Name,
+        header: &T,
+        values: Option<&[f32]>,
+    ) -> Result<(), SinkError> {
+        write_topic(kind, source, &mut self.topic);
+        write_json(header, &mut self.header).map_err(|e| self.error(&e))?;
+        self.part(&self.topic, SNDMORE)?;
+        let Some(values) = values else { return self.part(&self.header, 0) };
+        self.part(&self.header, SNDMORE)?;
+        if cfg!(target_endian = "little") {
+            return self.part(bytemuck::cast_slice(values), 0);
+        }
+        write_embedding(values, &mut self.body);
+        self.part(&self.body, 0)
+    }
+
+    /// Hands one part over. PUB takes it at once or drops it; only a signal can come between.
+    fn part(&self, bytes: &[u8], flags: i32) -> Result<(), SinkError> {
+        loop {
+            match self.socket.send(bytes, DONTWAIT | flags) {
+                Err(zmq::Error::EINTR) => {}
+                Ok(()) | Err(zmq::Error::EAGAIN) => return Ok(()),
+                Err(e) => return Err(self.error(&e)),
+            }
+        }
+    }
+
+    fn error(&self, cause: &dyn std::fmt::Display) -> SinkError {
+        SinkError { sink: self.endpoint.clone(), cause: cause.to_string() }
+    }
+}
+
+/// Opens and binds a PUB socket; `key` is the configuration's, for messages. `XPUB_NODROP` stays off: a full queue must never
+/// hold anybody back.
+///
+/// # Errors
+/// When the endpoint is in use, not an endpoint, or not allowed; the message says what to do.
+pub(super) fn open_pub(context: &Context, endpoint: &str, hwm: i32, key: &str) -> Result<Socket, SinkError> {
+    let fail = |cause: String| SinkError { sink: endpoint.to_string(), cause };
+    let option = |e: zmq::Error| fail(format!("the socket cannot be set up: {e}"));
+    let socket = context.socket(zmq::PUB).map_err(option)?;
+    socket.set_sndhwm(hwm).map_err(option)?;
+    socket.set_linger(LINGER_MS).map_err(option)?;
+    // libzmq would silently take the path of a living daemon away from it.
+    let path = endpoint.strip_prefix("ipc://");
+    if path.is_some_and(|path| UnixStream::connect(path).is_ok()) {
+        return Err(fail(in_use(endpoint, key)));
+    }
+    match socket.bind(endpoint) {
+        Ok(()) => Ok(socket),
+        Err(e) => Err(fail(bind_cause(endpoint, key, e))),
+    }
+}
+
+/// Why binding failed and what to do.
+fn bind_cause(endpoint: &str, key: &str, error: zmq::Error) -> String {
+    match error {
+        zmq::Error::EADDRINUSE => in_use(endpoint, key),
+        zmq::Error::EADDRNOTAVAIL | zmq::Error::ENODEV => format!(
+            "this machine has no such address; bind 127.0.0.1, the address of one of its interfaces, or * in `{key}` ({error})"
+        ),
+        zmq::Error::EACCES => {
+            format!("permission denied; ports below 1024 and foreign folders need rights: choose another `{key}`")
+        }
+        other => format!(
+            "cannot be bound ({other}); `{key}` is written tcp://ADDRESS:PORT or ipc://PATH, as in tcp://127.0.0.1:5711"
+        ),
+    }
+}
+
+fn in_use(endpoint: &str, key: &str) -> String {
+    let what = match endpoint.rsplit_once(':').map(|(_, port)| port).filter(|_| endpoint.starts_with("tcp://")) {
+        Some(port) => format!("port {port} is already in use (`ss -ltnp | grep :{port}` shows by whom)"),
+        None => "another process already listens there".to_string(),
+    };
+    format!("{what}: stop that program, perhaps another haltere, or set another `{key}`")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Where a run's numbers come from: program, revision, data, seed, command, machine.
+//!
+//! Why it exists: a number without these cannot be made again. What it must never do: fail a run because git is not there.
+
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::calendar::unix_s;
+
+/// `provenance.json` of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// This program's version.
+    pub program_version: String,
+    /// Commit of the working directory, with `-dirty` when tracked files differ from it; `unknown` outside a checkout.
+    pub git_revision: String,
+    /// SHA-256 over everything that was read ([`crate::dataset::trials::Dataset::sha256`]).
+    pub data_sha256: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The command as it was typed.
+    pub command_line: Vec<String>,
+    /// Logical cores of the machine.
+    pub host_cores: usize,
+    /// `linux x86_64`.
+    pub host: String,
+    /// When the run began, seconds since 1970 UTC.
+    pub started_unix_s: f64,
+    /// Each time the run was taken up again.
+    #[serde(default)]
+    pub resumed: Vec<Resumption>,
+}
+
+/// A run that was taken up again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// Last step that was kept.
+    pub after_step: u64,
+    /// This program's version then.
+    pub program_version: String,
+    /// Commit of the working directory then.
+    pub git_revision: String,
+    /// The command as it was typed.
+    pub command_line: Vec<String>,
+    /// When, seconds since 1970 UTC.
+    pub at_unix_s: f64,
+}
+
+impl Provenance {
+    /// Of this process.
+    pub fn now(data_sha256: &str, seed: u64) -> Self {
+        Self {
+            program_version: env!("CARGO_PKG_VERSION").into(),
+            git_revision: git_revision(),
+            data_sha256: data_sha256.into(),
+            seed,
+            command_line: command_line(),
+            host_cores: std::thread::available_parallelism().map_or(1, usize::from),
+            host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            started_unix_s: unix_s(),
+            resumed: Vec::new(),
+        }
+    }
+}
+
+impl Resumption {
+    /// By this process.
+    pub fn now(after_step: u64) -> Self {
+        Self {
+            after_step,
+            program_version: env!("CARGO_PKG_VERSION").into(),
+            git_revision: git_revision(),
+            command_line: command_line(),
+            at_unix_s: unix_s(),
+        }
+    }
+}
+
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
+/// Commit of the working directory, `-dirty` when tracked files were changed; `unknown` without git or outside a checkout.
+pub fn git_revision() -> String {
+    let Some(commit) = git(&["rev-parse", "--verify", "HEAD"]).filter(|commit| !commit.is_empty()) else {
+        return "unknown".into();
+    };
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    commit + if changed { "-dirty" } else { "" }
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,165 @@
+//! The page of a session's report.
+//!
+//! Why it exists: one file that is mailed and archived with the recording. What it must never do: leave out what speaks against the
+//! session.
+
+use ndarray::Array2;
+
+use super::plots;
+use super::summary::{Summary, quantiles};
+use crate::dataset::trials::Representation;
+use crate::report::html::{Page, paragraph, table};
+use crate::report::pca::EmbeddingView;
+use crate::report::plot;
+use crate::session::Topic;
+use crate::session::rows::Recorded;
+
+/// Moments in the plot of the embedding.
+const POINTS_MAX: usize = 3000;
+/// Parts of the session told apart in the plot of the embedding: an animal that drifts is seen there.
+const PARTS: [&str; 3] = ["first third", "second third", "last third"];
+
+/// The whole file.
+pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> String {
+    let mut page = Page::default();
+    let mut warnings = recorded.outline.warnings();
+    if recorded.odd > 0 {
+        warnings.push(format!("{} messages could not be understood and are left out", recorded.odd));
+    }
+    page.list("warnings", "Warnings", &warnings);
+    page.section("latency", "Latency", &latencies(summary));
+    let caption = "From receipt of the whole frame to publishing. Where several decodes fall into one pixel, the stroke goes from the fastest to the slowest.";
+    page.figure("over-time", "Latency over the session", &[plots::latency(summary)], caption);
+    let caption = "Both axes are logarithmic, so that one late decode among many is seen.";
+    page.figure("histogram", "Histogram of latencies", &[plots::histogram(summary)], caption);
+    let caption = format!(
+        "{} frames are missing by the sender's numbers, {} were skipped because computing was slower than the stream.",
+        summary.missing, summary.skipped
+    );
+    page.figure("events", "Gaps, drops and events", &[plots::events(summary)], &caption);
+    marks(&mut page, summary);
+    page.figure(
+        "shifts",
+        "Shifts",
+        &[plots::shifts(summary), plots::peaks(summary)],
+        "Of the content relative to the template, and how well they agree.",
+    );
+    page.figure("quality", "Quality", &[plots::qualities(summary)], &quality_text(summary));
+    page.figure("actions", "Actions", &[plots::actions(summary)], &action_text(summary));
+    let view = embedding(recorded, summary);
+    let caption = format!(
+        "{} of {} decodes of {} dimensions, in their principal components.",
+        view.points.len(),
+        view.moments,
+        view.dimensions
+    );
+    page.figure("embedding", "Embedding", &[plot::embedding_2d_by(&view, "by time")], &caption);
+    page.section("session", "The session", &facts(recorded));
+    page.finish(&format!("Session {name}"), &summary.verdict())
+}
+
+fn latencies(summary: &Summary) -> String {
+    let row = |name: &str, values: [f64; 4]| {
+        let mut row = vec![name.to_owned()];
+        row.extend(values.map(|ms| format!("{ms:.3}")));
+        row
+    };
+    let rows = summary.stages_ms.iter().map(|(name, values)| row(name, *values));
+    let all = rows.chain([row("receipt to publishing", summary.quantiles_ms)]);
+    let jitter = quantiles(summary.moments.windows(2).map(|pair| (pair[1].at_s - pair[0].at_s) * 1e3));
+    let all = all.chain([row("between two frames", jitter)]);
+    let words = format!(
+        "The deadline is {:.0} ms: {} decodes came later, {} times there was silence although frames came, {} stages failed.",
+        summary.deadline_ms, summary.late, summary.overdue, summary.faults
+    );
+    table(&["[ms]", "p50", "p99", "p99.9", "largest"], 1, all) + &paragraph(&words)
+}
+
+fn marks(page: &mut Page, summary: &Summary) {
+    if !summary.marks.is_empty() {
+        let rows = summary.marks.iter().map(|(text, at)| vec![format!("{at:.2}"), text.clone()]);
+        page.section("marks", "Marks", &table(&["s", "words"], 2, rows));
+    }
+}
+
+fn quality_text(summary: &Summary) -> String {
+    let total = summary.moments.len().max(1) as f64;
+    let each = summary
+        .qualities
+        .iter()
+        .map(|(name, count)| format!("{name} {count} ({:.1} %)", *count as f64 / total * 100.0));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn action_text(summary: &Summary) -> String {
+    let decoded = summary.moments.iter().filter(|moment| moment.action.is_some()).count();
+    if decoded == 0 {
+        return "No action was decoded: the model is untrained, has no labels, or was still warming up.".into();
+    }
+    let share =
+        |index: usize| summary.moments.iter().filter(|m| m.action == Some(index)).count() as f64 / decoded as f64;
+    let each = summary.labels.iter().enumerate().map(|(index, name)| format!("{name} {:.1} %", share(index) * 100.0));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// The decodes that were no warm-up, by action and by the third of the session in which they lie.
+fn embedding(recorded: &Recorded, summary: &Summary) -> EmbeddingView {
+    let rows: Vec<_> =
+        recorded.rows().into_iter().filter(|row| row.decoded.quality != crate::frame::Quality::Warmup).collect();
+    let dimensions = rows.first().map_or(0, |row| row.decoded.embedding.len());
+    let rows: Vec<_> = rows.iter().filter(|row| row.decoded.embedding.len() == dimensions).collect();
+    let values: Vec<f32> = rows.iter().flat_map(|row| row.decoded.embedding.iter().copied()).collect();
+    let count = rows.len();
+    let representation = Representation {
+        animals: PARTS.map(str::to_owned).into(),
+        labels: summary.labels.clone(),
+        values: Array2::from_shape_vec((count, dimensions), values).unwrap_or_default(),
+        animal: (0..count).map(|index| index * PARTS.len() / count.max(1)).collect(),
+        trial: vec![0; count],
+        label: rows.iter().map(|row| row.action().and_then(|action| u8::try_from(action).ok())).collect(),
+    };
+    EmbeddingView::of(&representation, POINTS_MAX)
+}
+
+fn facts(recorded: &Recorded) -> String {
+    let outline = &recorded.outline;
+    let hidden = ["labels", "form", "monotonic_to_unix_ns", "frame_bytes_max"];
+    let about = outline.about.iter().filter(|(key, _)| !hidden.contains(&key.as_str()));
+    let counts = [
+        ("frames recorded".to_owned(), recorded.frames.to_string()),
+        ("decodes recorded".to_owned(), recorded.decodes.len().to_string()),
+        ("status messages".to_owned(), outline.count(Topic::Status).to_string()),
+    ];
+    let end = outline.end.iter().flatten().map(|(key, value)| (format!("at the end: {key}"), value.clone()));
+    let about = about.map(|(key, value)| (key.clone(), value.clone()));
+    table(&["", ""], 2, about.chain(counts).chain(end).map(|(key, value)| vec![key, value]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::recorded;
+    use super::*;
+
+    fn page(recorded: &Recorded) -> String {
+        render("a.mcap", recorded, &Summary::of(recorded).unwrap())
+    }
+
+    #[test]
+    fn the_page_stands_alone_and_has_a_plot_for_everything() {
+        let html = page(&recorded());
+        assert!(html.matches("<svg").count() >= 8 && html.contains("deadline of 50 ms met"));
+        let outside = html.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+        for forbidden in ["http", "<script", "<link", "<img", "@import", "url(", "src="] {
+            assert!(!outside.contains(forbidden), "{forbidden}");
+        }
+    }
+
+    #[test]
+    fn words_of_the_experimenter_are_escaped() {
+        let mut recorded = recorded();
+        let mark = serde_json::json!({ "text": "<script>", "t_ns": 7, "unix_ns": 8 });
+        recorded.marks.push(serde_json::from_value(mark).unwrap());
+        assert!(page(&recorded).contains("&lt;script&gt;"));
+        assert!(!page(&recorded).contains("<script"));
+    }
+}

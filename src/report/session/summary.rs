@@ -1,0 +1,215 @@
+//! The numbers of a session's report.
+//!
+//! Why it exists: what is drawn and what is judged must be the same numbers. What it must never do: draw.
+//!
+//! A session keeps its word when every decode was published within the deadline after the receipt of its frame, no frame waited
+//! in vain (a silence longer than the deadline although frames came and were skipped), and no stage failed. A microscope that
+//! pauses breaks nothing: the fail-safe speaks, as it must.
+
+use std::collections::BTreeMap;
+
+use crate::frame::Quality;
+use crate::session::messages::DecodeRecord;
+
+use crate::session::rows::Recorded;
+
+/// One decode as it is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// Receipt of its frame, s after the first.
+    pub at_s: f64,
+    /// From receipt to publishing, ms.
+    pub total_ms: f64,
+    /// [dy, dx], px.
+    pub shift_px: Option<[f64; 2]>,
+    /// 0 to 1.
+    pub shift_peak: Option<f64>,
+    /// As published.
+    pub quality: Quality,
+    /// Index of the decoded label.
+    pub action: Option<usize>,
+}
+
+/// What a session was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Every decode of a frame.
+    pub moments: Vec<Moment>,
+    /// The deadline promised, ms.
+    pub deadline_ms: f64,
+    /// Labels of the model.
+    pub labels: Vec<String>,
+    /// p50, p99, p99.9 and largest latency from receipt to publishing, ms.
+    pub quantiles_ms: [f64; 4],
+    /// The same of the stages: name and the four.
+    pub stages_ms: Vec<(&'static str, [f64; 4])>,
+    /// Decodes published later than the deadline.
+    pub late: u64,
+    /// Silences longer than the deadline although frames came.
+    pub overdue: u64,
+    /// Frames missing by the sender's numbers, and skipped by overload.
+    pub missing: u64,
+    /// Skipped by overload.
+    pub skipped: u64,
+    /// Decodes by quality.
+    pub qualities: BTreeMap<&'static str, u64>,
+    /// Name and s of every event worth a mark.
+    pub events: Vec<(String, f64)>,
+    /// Words and s.
+    pub marks: Vec<(String, f64)>,
+    /// Stages that failed.
+    pub faults: u64,
+    /// From the first to the last frame, s.
+    pub seconds: f64,
+}
+
+impl Summary {
+    /// Of a session; `None` when it holds no decode of a frame.
+    pub fn of(recorded: &Recorded) -> Option<Self> {
+        let of_frames: Vec<&DecodeRecord> =
+            recorded.decodes.iter().filter(|d| d.decoded.is_some() && d.t_recv_ns.is_some()).collect();
+        let begin = of_frames.first()?.t_recv_ns?;
+        let deadline_ms = recorded.outline.number("deadline_ms").unwrap_or(0) as f64;
+        let moments: Vec<Moment> = of_frames.iter().filter_map(|decode| moment(decode, begin)).collect();
+        let stage = |name, of: fn(&crate::session::messages::Latency) -> f64| {
+            (name, quantiles(of_frames.iter().filter_map(|d| d.latency_us.as_ref()).map(|l| of(l) / 1e3)))
+        };
+        let mut qualities = BTreeMap::new();
+        moments.iter().for_each(|moment| *qualities.entry(moment.quality.name()).or_insert(0) += 1);
+        let seconds_of = |t_ns: u64| (t_ns as f64 - begin as f64) / 1e9;
+        let labels = recorded.outline.about.get("labels").and_then(|text| serde_json::from_str(text).ok());
+        Some(Self {
+            deadline_ms,
+            labels: labels.unwrap_or_default(),
+            quantiles_ms: quantiles(moments.iter().map(|moment| moment.total_ms)),
+            stages_ms: vec![
+                stage("queue", |l| l.queue),
+                stage("preprocess", |l| l.preprocess),
+                stage("encode", |l| l.encode),
+            ],
+            late: moments.iter().filter(|moment| moment.total_ms > deadline_ms).count() as u64,
+            overdue: overdue(&of_frames, deadline_ms),
+            missing: of_frames.iter().filter_map(|d| d.frame_gap).sum(),
+            skipped: of_frames.iter().filter_map(|d| d.skipped).sum(),
+            qualities,
+            events: recorded.events.iter().map(|e| (e.event.clone(), seconds_of(e.t_pub_ns))).collect(),
+            marks: recorded.marks.iter().map(|m| (m.text.clone(), seconds_of(m.t_ns))).collect(),
+            faults: recorded.events.iter().filter(|e| e.event == "fault").count() as u64,
+            seconds: moments.last().map_or(0.0, |moment| moment.at_s),
+            moments,
+        })
+    }
+
+    /// Did it keep its word?
+    pub fn met(&self) -> bool {
+        self.late + self.overdue + self.faults == 0
+    }
+
+    /// The same in words.
+    pub fn verdict(&self) -> String {
+        let [p50, p99, p999, most] = self.quantiles_ms;
+        let said = format!(
+            "{} decodes in {:.1} s; receipt to publishing p50 {p50:.2}, p99 {p99:.2}, p99.9 {p999:.2}, largest {most:.2} ms",
+            self.moments.len(),
+            self.seconds
+        );
+        let deadline = self.deadline_ms;
+        if self.met() {
+            return format!("deadline of {deadline:.0} ms met: {said}");
+        }
+        format!(
+            "deadline of {deadline:.0} ms MISSED: {} decodes late, {} silences although frames came, {} stages failed; {said}",
+            self.late, self.overdue, self.faults
+        )
+    }
+}
+
+fn moment(decode: &DecodeRecord, begin: u64) -> Option<Moment> {
+    let received = decode.t_recv_ns?;
+    Some(Moment {
+        at_s: received.saturating_sub(begin) as f64 / 1e9,
+        total_ms: decode.t_pub_ns.saturating_sub(received) as f64 / 1e6,
+        shift_px: decode.shift_px.map(|shift| shift.map(f64::from)),
+        shift_peak: decode.shift_peak.map(f64::from),
+        quality: decode.quality,
+        action: decode.decoded.as_ref()?.action_id.filter(|_| decode.action.is_some()),
+    })
+}
+
+/// Silences that were ours: longer than the deadline, and frames that came meanwhile were skipped.
+fn overdue(decodes: &[&DecodeRecord], deadline_ms: f64) -> u64 {
+    let silent = |pair: &&[&DecodeRecord]| {
+        let silence_ms = pair[1].t_pub_ns.saturating_sub(pair[0].t_pub_ns) as f64 / 1e6;
+        silence_ms > deadline_ms && pair[1].skipped.unwrap_or(0) > 0
+    };
+    decodes.windows(2).filter(silent).count() as u64
+}
+
+/// p50, p99, p99.9 and the largest: exact, of the sorted values.
+pub(super) fn quantiles(values: impl Iterator<Item = f64>) -> [f64; 4] {
+    let mut values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    [0.5, 0.99, 0.999, 1.0].map(|share| {
+        let rank = (values.len() as f64 * share).ceil().max(1.0) as usize;
+        values.get(rank - 1).copied().unwrap_or(f64::NAN)
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// 100 decodes at 10 Hz with 5 ms each, a deadline of 50 ms.
+    pub(in super::super) fn recorded() -> Recorded {
+        let decode = |n: u64| {
+            let text = format!(
+                r#"{{"seq":{n},"frame":{n},"source":"rig","t_recv_ns":{},"t_pub_ns":{},"quality":"ok","action":"walk",
+                "shift_px":[0.5,-1.0],"shift_peak":0.8,"latency_us":{{"queue":10,"preprocess":900,"encode":4000,"total":5000}},
+                "decoded":{{"quality":"ok","action_id":{},"probs":[0.2,0.8],"novelty":null,"shift_at_bound":false,"shift_doubtful":false,
+                "line_phase_px":0,"non_finite_pixels":0,"saturated_pixels":0,"frame_rate_hz":10,"series_began":false,"embedding":[{},1,0.5]}}}}"#,
+                n * 100_000_000,
+                n * 100_000_000 + 5_000_000,
+                n % 2,
+                n as f32 / 10.0,
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let mut recorded = Recorded { decodes: (0..100).map(decode).collect(), ..Recorded::default() };
+        recorded.outline.about =
+            [("deadline_ms", "50"), ("labels", r#"["rest","walk"]"#)].map(|(k, v)| (k.into(), v.into())).into();
+        recorded
+    }
+
+    #[test]
+    fn a_session_that_kept_its_word_says_so() {
+        let summary = Summary::of(&recorded()).unwrap();
+        assert!(summary.met() && summary.verdict().contains("met"), "{}", summary.verdict());
+        assert_eq!(summary.quantiles_ms, [5.0; 4]);
+        assert!((summary.seconds - 9.9).abs() < 1e-9);
+        assert_eq!(summary.qualities["ok"], 100);
+    }
+
+    #[test]
+    fn one_late_decode_one_silence_with_frames_or_one_fault_breaks_it_and_a_pause_does_not() {
+        let mut late = recorded();
+        late.decodes[40].t_pub_ns += 46_000_000;
+        assert_eq!(Summary::of(&late).map(|s| (s.late, s.met())), Some((1, false)));
+        // Frames 40 to 49 never came: no decode for a second, and nobody's fault here.
+        let mut pause = recorded();
+        pause.decodes.drain(40..50);
+        assert!(Summary::of(&pause).unwrap().met());
+        // They came and were skipped.
+        pause.decodes[40].skipped = Some(10);
+        assert_eq!(Summary::of(&pause).map(|s| (s.overdue, s.skipped, s.met())), Some((1, 10, false)));
+        let mut fault = recorded();
+        fault.events.push(serde_json::from_str(r#"{"event":"fault","t_pub_ns":5,"stage":"compute"}"#).unwrap());
+        assert!(!Summary::of(&fault).unwrap().met());
+        assert!(Summary::of(&Recorded::default()).is_none());
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_sorted_values() {
+        assert_eq!(quantiles((1..=1000).rev().map(f64::from)), [500.0, 990.0, 999.0, 1000.0]);
+        assert!(quantiles(std::iter::empty())[0].is_nan());
+    }
+}

@@ -1,0 +1,86 @@
+//! The table as text: one line for each decode, empty where there is nothing.
+//!
+//! Why it exists: everything reads CSV. What it must never do: write a float with fewer digits than lead back to it.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::columns::{COLUMNS, Cell, of_dimension};
+use super::{Table, fitting};
+use crate::publish::SinkError;
+use crate::publish::npy::csv_field;
+use crate::session::messages::DecodeRecord;
+use crate::sys::partial_file::Part;
+
+pub(super) struct Csv {
+    file: Part,
+    dimensions: usize,
+    line: Vec<u8>,
+}
+
+impl Csv {
+    /// Writes the head.
+    ///
+    /// # Errors
+    /// A file that cannot be made.
+    pub(super) fn create(path: &Path, dimensions: usize) -> Result<Self, SinkError> {
+        let mut file = Part::create(path)?;
+        let names = COLUMNS.iter().map(|column| column.name.to_owned()).chain((0..dimensions).map(of_dimension));
+        file.append((names.collect::<Vec<_>>().join(",") + "\n").as_bytes())?;
+        Ok(Self { file, dimensions, line: Vec::new() })
+    }
+}
+
+impl Table for Csv {
+    fn row(&mut self, decode: &DecodeRecord) -> Result<(), SinkError> {
+        let fail = |cause| SinkError { sink: self.file.path().display().to_string(), cause };
+        let values = fitting(decode, self.dimensions).map_err(fail)?;
+        self.line.clear();
+        for column in &COLUMNS {
+            // Writing to memory cannot fail, here and below.
+            let _ = match (column.of)(decode) {
+                Some(Cell::Text(text)) => write!(self.line, "{},", csv_field(text)),
+                Some(cell) => write!(self.line, "{cell},"),
+                None => write!(self.line, ","),
+            };
+        }
+        for value in values {
+            let _ = write!(self.line, "{value},");
+        }
+        // The comma behind the last value.
+        self.line.pop();
+        self.line.push(b'\n');
+        self.file.append(&self.line)
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        self.file.rename()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::columns::tests::decode;
+    use super::*;
+
+    #[test]
+    fn a_row_is_what_was_recorded_with_every_digit_and_nothing_where_nothing_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.csv");
+        let mut csv = Csv::create(&path, 2).unwrap();
+        [0, 1].iter().for_each(|seq| csv.row(&decode(*seq)).unwrap());
+        csv.finish().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "seq,frame,frame_gap,skipped,series,t_device_ns,t_recv_ns,t_pub_ns,quality,reason,action,confidence,novelty,\
+                 shift_dy_px,shift_dx_px,shift_peak,queue_us,preprocess_us,encode_us,total_us,e0,e1",
+                "0,7,2,,s1,-5,18446744073709551615,9,degraded,,\"walk, \"\"fast\"\"\",0.1,0.75,0.25,-1.5,0.5,0.1,2,3,5.1,0,0.1",
+                "1,8,,,,,,9,degraded,,,,,,,,,,,,1,0.1",
+            ]
+        );
+        assert!(Csv::create(&folder.path().join("x.csv"), 3).unwrap().row(&decode(0)).is_err());
+    }
+}

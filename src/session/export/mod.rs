@@ -1,0 +1,105 @@
+//! `haltere export`: a session as NWB, its decodes as a table or as an array.
+//!
+//! Why it exists: an analysis begins in pandas or numpy, not in MCAP. What it must never do: leave half a file under the name of a
+//! whole one, round a value, or hold the session in memory: rows go from one file to the other.
+
+pub mod nwb;
+
+mod columns;
+mod csv;
+mod decodes;
+mod npy;
+mod parquet;
+
+use anyhow::bail;
+use tracing::warn;
+
+use super::rows::Recorded;
+use super::unpacked::warn_of;
+use crate::cli::{ExportArgs, ExportForm};
+use crate::publish::SinkError;
+use crate::session::messages::DecodeRecord;
+use crate::sys::exit::{ExitCode, Failure};
+
+use decodes::Decodes;
+
+/// A file that is being made of decodes.
+trait Table {
+    /// Adds the decode of a frame.
+    ///
+    /// # Errors
+    /// A decode that does not fit, or a disk that refuses.
+    fn row(&mut self, decode: &DecodeRecord) -> Result<(), SinkError>;
+
+    /// The file is whole and gets its name.
+    ///
+    /// # Errors
+    /// A disk that refuses.
+    fn finish(&mut self) -> Result<(), SinkError>;
+}
+
+/// Writes what was asked for.
+///
+/// # Errors
+/// A file that is no session or holds no decode, or one that cannot be written.
+pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
+    warn_of(&args.session)?;
+    if args.to == ExportForm::Nwb {
+        return nwb::export(&Recorded::read(&args.session)?, &args.out, args.metadata.as_deref());
+    }
+    if let Some(file) = &args.metadata {
+        let what =
+            format!("--metadata {}: only NWB has a place for it; leave it out, or export --to nwb", file.display());
+        bail!(Failure { code: ExitCode::Usage, what });
+    }
+    let mut decodes = Decodes::open(&args.session)?;
+    let Some(mut decode) = decodes.next()? else {
+        let what = format!("{}: holds no decode of a frame", args.session.display());
+        bail!(Failure { code: ExitCode::Source, what });
+    };
+    let dimensions = embedding(&decode).len();
+    let mut table: Box<dyn Table> = match args.to {
+        ExportForm::Csv => Box::new(csv::Csv::create(&args.out, dimensions)?),
+        // What is neither of the others; NWB went its own way above.
+        ExportForm::Npy | ExportForm::Nwb => Box::new(npy::Npy::create(&args.out, dimensions)?),
+        ExportForm::Parquet => {
+            Box::new(parquet::Parquet::create(&args.out, dimensions, decodes.about(), parquet::ROWS_PER_GROUP)?)
+        }
+    };
+    let mut rows = 0_u64;
+    loop {
+        table.row(&decode)?;
+        rows += 1;
+        match decodes.next()? {
+            Some(next) => decode = next,
+            None => break,
+        }
+    }
+    table.finish()?;
+    if decodes.odd() > 0 {
+        warn!("{} decodes were written by another version and are left out", decodes.odd());
+    }
+    println!("{rows} rows  {}", args.out.display());
+    Ok(())
+}
+
+/// Of the decode of a frame, what the network said.
+fn embedding(decode: &DecodeRecord) -> &[f32] {
+    decode.decoded.as_ref().map_or(&[], |decoded| &decoded.embedding)
+}
+
+/// A session holds one model; a decode of another size would shift every column behind it.
+///
+/// # Errors
+/// When it has another size.
+fn fitting(decode: &DecodeRecord, dimensions: usize) -> Result<&[f32], String> {
+    let values = embedding(decode);
+    if values.len() == dimensions {
+        return Ok(values);
+    }
+    Err(format!(
+        "decode {} has {} dimensions, the first one {dimensions}: the session is damaged",
+        decode.seq,
+        values.len()
+    ))
+}

@@ -1,0 +1,108 @@
+//! What has a moment or an interval instead of a frame: bouts, marks, events.
+//!
+//! Why it exists: readers of NWB look for intervals and tables of their own. What it must never do: make an empty one.
+
+use rust_hdf5::{H5Group, Result};
+use serde_json::Value;
+
+use super::bouts;
+use super::h5::{Column, INTERVALS, Nwb, TABLE};
+use super::timeline::Timeline;
+use crate::session::rows::Recorded;
+
+/// Writes the decoded bouts; how many.
+pub(super) fn bouts(nwb: &Nwb, root: &H5Group, recorded: &Recorded, timeline: Timeline) -> Result<usize> {
+    let bouts = bouts::bouts(&recorded.decodes);
+    if bouts.is_empty() {
+        return Ok(0);
+    }
+    let seconds =
+        |of: fn(&bouts::Bout) -> u64| Column::Number(bouts.iter().map(|bout| timeline.seconds(of(bout))).collect());
+    let columns = [
+        ("start_time", "Receipt of the first frame.", seconds(|bout| bout.start_ns)),
+        (
+            "stop_time",
+            "Receipt of the frame that ended it, where that one directly followed; else one (median) frame period after its last frame.",
+            seconds(|bout| bout.stop_ns),
+        ),
+        ("action", "As published.", Column::Text(bouts.iter().map(|bout| bout.action.clone()).collect())),
+        (
+            "mean_confidence",
+            "Mean of the published confidence over its frames.",
+            Column::Number(bouts.iter().map(|bout| bout.confidence).collect()),
+        ),
+        ("frames", "How many frames said so.", Column::Count(bouts.iter().map(|bout| bout.frames as i64).collect())),
+    ];
+    let description = "Frame after frame decoded as the same action. Only decodes of quality ok make a bout; any other decode, a neutral one, a missing or skipped frame and a new series end it.";
+    let intervals = nwb.group(root, "intervals")?;
+    nwb.table(&intervals, ("decoded_bouts", INTERVALS), description, &columns)?;
+    Ok(bouts.len())
+}
+
+/// Writes the experimenter's words.
+pub(super) fn marks(nwb: &Nwb, acquisition: &H5Group, recorded: &Recorded, timeline: Timeline) -> Result<()> {
+    let marks = &recorded.marks;
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let times = marks.iter().map(|mark| timeline.seconds(mark.t_ns)).collect();
+    let columns = [
+        ("timestamp", "When they came, seconds after the session's start.", Column::Number(times)),
+        ("text", "The words.", Column::Text(marks.iter().map(|mark| mark.text.clone()).collect())),
+    ];
+    nwb.table(acquisition, ("marks", TABLE), "Words of the experimenter during the session.", &columns)
+}
+
+/// Writes what the daemon told of itself and of its frames, and where the fail-safe spoke instead of a decode.
+pub(super) fn events(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeline: Timeline) -> Result<()> {
+    let events = recorded.events.iter().map(|event| (event.t_pub_ns, event.event.clone(), detail(&event.more)));
+    let neutral = recorded.decodes.iter().filter(|decode| decode.decoded.is_none()).map(|decode| {
+        let reason = decode.reason.as_deref().unwrap_or("unknown");
+        (decode.t_pub_ns, "neutral_decode".to_owned(), format!("quality={} reason={reason}", decode.quality.name()))
+    });
+    let mut rows: Vec<(u64, String, String)> = events.chain(neutral).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    rows.sort_by_key(|(t_ns, ..)| *t_ns);
+    let times = rows.iter().map(|(t_ns, ..)| timeline.seconds(*t_ns)).collect();
+    let (names, details) = rows.into_iter().map(|(_, name, detail)| (name, detail)).unzip();
+    let columns = [
+        ("timestamp", "Publishing, seconds after the session's start.", Column::Number(times)),
+        ("event", "Its name.", Column::Text(names)),
+        ("detail", "Everything else it said, key=value.", Column::Text(details)),
+    ];
+    let description =
+        "Events as the daemon published them; neutral_decode is a decode without a frame, by the fail-safe.";
+    nwb.table(module, ("events", TABLE), description, &columns)
+}
+
+/// Everything but which rig and of which form the message was, which is the same in every row.
+fn detail(more: &serde_json::Map<String, Value>) -> String {
+    let mut words = Vec::new();
+    let own = more.iter().filter(|(key, _)| !["source", "htype"].contains(&key.as_str()));
+    own.for_each(|(key, value)| flat(key, value, &mut words));
+    words.join(" ")
+}
+
+/// Nested keys with points between them.
+fn flat(key: &str, value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(inner, value)| flat(&format!("{key}.{inner}"), value, into)),
+        Value::Array(list) => list.iter().enumerate().for_each(|(at, value)| flat(&format!("{key}.{at}"), value, into)),
+        Value::String(text) => into.push(format!("{key}={text}")),
+        other => into.push(format!("{key}={other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_values_become_flat_words() {
+        let mut words = Vec::new();
+        flat("a", &serde_json::json!({ "b": [1, "x"], "c": { "d": null } }), &mut words);
+        assert_eq!(words, ["a.b.0=1", "a.b.1=x", "a.c.d=null"]);
+    }
+}

@@ -1,0 +1,149 @@
+//! `haltere export --to nwb`: a session as one file of Neurodata Without Borders.
+//!
+//! Why it exists: labs share and archive NWB, and its readers know nothing of a session. What it must never do: invent what nobody
+//! measured or said, put times of different clocks on one line, or leave half a file under the name of a whole one.
+//!
+//! | where | what |
+//! |---|---|
+//! | `acquisition/TwoPhotonSeries…` | raw frames of each channel, (time, x, y), at the times of their receipt |
+//! | `acquisition/FrameNumber`, `MicroscopeTime-…`, `marks` | the sender's numbers and times; the experimenter's words |
+//! | `processing/behavior/…` | one row for each decoded frame: embedding, probabilities, action, quality, shift, latency …; events |
+//! | `intervals/decoded_bouts` | frame after frame decoded as the same action, of quality ok |
+//!
+//! Only what NWB has had since 2.0 is used, and no extension, so that any reader of it will do.
+
+mod bouts;
+mod decodes;
+mod events;
+mod frames;
+mod general;
+mod h5;
+mod metadata;
+mod timeline;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use rust_hdf5::H5File;
+
+use self::h5::{Nwb, text, texts};
+use self::metadata::Metadata;
+use self::timeline::Timeline;
+use crate::session::rows::Recorded;
+use crate::session::{Item, Reader, Topic, layout};
+use crate::sys::exit::{ExitCode, Failure};
+
+/// The version whose words are used; later ones have them, too.
+const NWB_VERSION: &str = "2.8.0";
+
+/// Writes `recorded` and the frames of its session into `out`.
+///
+/// # Errors
+/// A session without frames and decodes, or without a calendar; metadata that cannot be; a file that cannot be written.
+pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyhow::Result<()> {
+    let metadata = metadata.map(Metadata::read).transpose()?.unwrap_or_default();
+    let session = &recorded.outline.path;
+    let first = first_and_channels(session)?;
+    if first.is_none() && recorded.decodes.iter().all(|decode| decode.decoded.is_none()) {
+        let what = format!("{}: holds neither a frame nor a decode of one", session.display());
+        bail!(Failure { code: ExitCode::Source, what });
+    }
+    let timeline = Timeline::of(recorded, first.map(|(received, _)| received))?;
+    let partial = partial(out);
+    let channels = first.map_or(0, |(_, channels)| channels);
+    let written = write(&partial, recorded, &metadata, (timeline, channels));
+    let written = written.and_then(|said| {
+        std::fs::rename(&partial, out)?;
+        Ok(said)
+    });
+    let said = written.map_err(|cause| {
+        // It may not even have been made.
+        let _ = std::fs::remove_file(&partial);
+        let of_session = cause.downcast_ref::<Failure>().is_some_and(|failure| failure.code == ExitCode::Source);
+        let what = format!("{}: cannot be written", out.display());
+        if of_session { cause } else { cause.context(Failure { code: ExitCode::Sink, what }) }
+    })?;
+    println!("{said}  {}", out.display());
+    let missing = metadata.missing();
+    if !missing.is_empty() {
+        tracing::warn!(
+            "nobody said {}: the file is whole, but an archive will ask; --metadata FILE.toml says it (config/nwb-example.toml)",
+            missing.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Beside the file, so that it can be renamed.
+fn partial(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(format!(".partial{}", std::process::id()));
+    name.into()
+}
+
+/// Earliest receipt of a frame, ns, and the most channels of any.
+fn first_and_channels(session: &Path) -> anyhow::Result<Option<(u64, usize)>> {
+    let no_source = || Failure { code: ExitCode::Source, what: session.display().to_string() };
+    let mut reader = Reader::open(session).with_context(no_source)?;
+    let mut found = None;
+    while let Some(item) = reader.read().with_context(no_source)? {
+        let Item::Message { topic: Topic::Frames, data, .. } = item else { continue };
+        let info = layout::read(&data).map_err(|cause| anyhow::anyhow!("a frame {cause}")).with_context(no_source)?.0;
+        let (received, channels) = found.unwrap_or((info.t_received_ns, 0));
+        found = Some((received.min(info.t_received_ns), channels.max(info.shape.channels)));
+    }
+    Ok(found)
+}
+
+fn write(
+    path: &Path,
+    recorded: &Recorded,
+    metadata: &Metadata,
+    (timeline, channels): (Timeline, usize),
+) -> anyhow::Result<String> {
+    let about = |key: &str| recorded.outline.about.get(key).map_or("unknown", String::as_str);
+    let identifier = format!("haltere-{}-{}", about("rig"), about("began_unix_ns"));
+    let nwb = Nwb { file: H5File::create(path)?, identifier };
+    let root = nwb.file.root_group();
+    nwb.mark(&root, ("core", "NWBFile"))?;
+    root.set_attr_string("nwb_version", NWB_VERSION)?;
+    head(&nwb, recorded, metadata, timeline)?;
+    let [acquisition, processing] = ["acquisition", "processing"].map(|name| nwb.group(&root, name));
+    let (acquisition, processing) = (acquisition?, processing?);
+    nwb.group(&root, "analysis")?;
+    let stimulus = nwb.group(&root, "stimulus")?;
+    ["presentation", "templates"].iter().try_for_each(|name| nwb.group(&stimulus, name).map(drop))?;
+    let channels = general::write(&nwb, recorded, metadata, &acquisition, channels)?;
+    let bar = crate::corridor::offline::progress_bar(Some(recorded.frames), std::io::stderr().is_terminal());
+    let session = &recorded.outline.path;
+    let frames = frames::write(&nwb, session, &channels, timeline, |done| bar.set_position(done));
+    bar.finish_and_clear();
+    let frames = frames?;
+    let module = nwb.object(&processing, "behavior", ("core", "ProcessingModule"))?;
+    module.set_attr_string(
+        "description",
+        "What was decoded from the frames while they came, and what happened meanwhile.",
+    )?;
+    let rows = decodes::write(&nwb, &module, recorded, timeline)?;
+    events::marks(&nwb, &acquisition, recorded, timeline)?;
+    events::events(&nwb, &module, recorded, timeline)?;
+    let bouts = events::bouts(&nwb, &root, recorded, timeline)?;
+    nwb.file.close()?;
+    Ok(format!("{frames} frames, {rows} decodes, {bouts} bouts"))
+}
+
+/// What lies at the root.
+fn head(nwb: &Nwb, recorded: &Recorded, metadata: &Metadata, timeline: Timeline) -> anyhow::Result<()> {
+    let root = nwb.file.root_group();
+    let rig = recorded.outline.about.get("rig").map_or("unknown", String::as_str);
+    let own = format!("Two-photon imaging, recorded and decoded live by haltere on the rig {rig}.");
+    text(&root, "identifier", &nwb.identifier)?;
+    text(&root, "session_description", metadata.session_description.as_deref().unwrap_or(&own))?;
+    text(&root, "session_start_time", &timeline.zero())?;
+    text(&root, "timestamps_reference_time", &timeline.zero())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
+    texts(&root, "file_create_date", &[timeline::iso(now)])?;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The decodes of a session, as recorded or as decoded again.
+//!
+//! Why it exists: comparison, export and report look at the same rows. What it must never do: pair a frame with another one of
+//! the same number: numbers that go back begin a new part.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+
+use crate::config::Config;
+use crate::corridor::Line;
+use crate::decoder::Decoder;
+use crate::frame::{Decode, Quality};
+use crate::publish::{Sink, SinkError};
+use crate::session::messages::{DecodeRecord, Decoded, EventRecord, MarkRecord};
+use crate::session::{Item, Outline, Reader, Topic};
+use crate::source::mcap::McapSource;
+use crate::sys::exit::{ExitCode, Failure};
+
+/// Everything of a session but its pixels.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// What it says of itself.
+    pub outline: Outline,
+    /// Decodes in the order of publishing, neutral ones too.
+    pub decodes: Vec<DecodeRecord>,
+    /// Events.
+    pub events: Vec<EventRecord>,
+    /// Marks.
+    pub marks: Vec<MarkRecord>,
+    /// The last status.
+    pub status: Option<serde_json::Value>,
+    /// Numbers of the frames whose pixels are in the file.
+    pub frames: u64,
+    /// Messages that could not be understood: of another version.
+    pub odd: u64,
+}
+
+impl Recorded {
+    /// Reads a session to its end, or to where it was cut off.
+    ///
+    /// # Errors
+    /// A file that is no session.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let no_source = || Failure { code: ExitCode::Source, what: path.display().to_string() };
+        let outline = Outline::of(path).with_context(no_source)?;
+        let mut reader = Reader::open(path).with_context(no_source)?;
+        let mut recorded = Self { outline, ..Self::default() };
+        while let Some(item) = reader.read().with_context(no_source)? {
+            if let Item::Message { topic, data, .. } = item {
+                recorded.take(topic, &data);
+            }
+        }
+        Ok(recorded)
+    }
+
+    fn take(&mut self, topic: Topic, data: &[u8]) {
+        let understood = match topic {
+            Topic::Frames => {
+                self.frames += 1;
+                true
+            }
+            Topic::Requests => true,
+            Topic::Decodes => push(&mut self.decodes, data),
+            Topic::Events => push(&mut self.events, data),
+            Topic::Marks => push(&mut self.marks, data),
+            Topic::Status => {
+                self.status = serde_json::from_slice(data).ok();
+                self.status.is_some()
+            }
+        };
+        self.odd += u64::from(!understood);
+    }
+
+    /// The decodes of frames.
+    pub fn rows(&self) -> Vec<Row> {
+        let mut parts = Parts::default();
+        let of_frames = self.decodes.iter().filter_map(|decode| Some((decode.frame?, decode.decoded.as_ref()?)));
+        of_frames.map(|(frame, decoded)| parts.row(frame, decoded.clone())).collect()
+    }
+}
+
+fn push<T: serde::de::DeserializeOwned>(into: &mut Vec<T>, data: &[u8]) -> bool {
+    let read = serde_json::from_slice(data).ok();
+    let understood = read.is_some();
+    into.extend(read);
+    understood
+}
+
+/// One decoded frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Counted up whenever the frame numbers go back.
+    pub part: u32,
+    /// The frame's number.
+    pub frame: u64,
+    /// What was decoded.
+    pub decoded: Decoded,
+}
+
+impl Row {
+    /// Frames of two runs with the same key are the same frame.
+    pub fn key(&self) -> (u32, u64) {
+        (self.part, self.frame)
+    }
+
+    /// The action, where it may be believed.
+    pub fn action(&self) -> Option<usize> {
+        self.decoded.action_id.filter(|_| self.decoded.quality != Quality::Warmup)
+    }
+}
+
+/// Counts the parts.
+#[derive(Default)]
+struct Parts {
+    part: u32,
+    last: Option<u64>,
+}
+
+impl Parts {
+    fn row(&mut self, frame: u64, decoded: Decoded) -> Row {
+        if self.last.is_some_and(|last| frame <= last) {
+            self.part += 1;
+        }
+        self.last = Some(frame);
+        Row { part: self.part, frame, decoded }
+    }
+}
+
+/// Decodes the frames of a session again, with this configuration's model.
+///
+/// # Errors
+/// The model, or the stage that failed.
+pub fn decoded_again(session: &Path, config: &Config, progress: bool) -> anyhow::Result<Vec<Row>> {
+    let decoder = Decoder::open(config)?;
+    let source = McapSource::open(session, None)?;
+    let rows = Keeper::default();
+    let kept = rows.0.clone();
+    let line = Line::default();
+    crate::corridor::supervisor::stop_on_signals(&line.stop)?;
+    crate::corridor::offline::through(config, decoder, Box::new(source), Box::new(rows), &line, progress)?;
+    let kept = std::mem::take(&mut *kept.lock().map_err(|_| anyhow::anyhow!("the sink has failed"))?);
+    Ok(kept.1)
+}
+
+/// A sink that keeps what `diff` needs.
+#[derive(Default)]
+struct Keeper(Arc<Mutex<(Parts, Vec<Row>)>>);
+
+impl Sink for Keeper {
+    fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
+        if let Ok(mut kept) = self.0.lock() {
+            let row = kept.0.row(decode.frame.number, Decoded::from(decode));
+            kept.1.push(row);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_counted_behind_one_that_can() {
+        let mut recorded = Recorded::default();
+        recorded.take(Topic::Marks, br#"{"t_ns":7,"unix_ns":9,"text":"light on"}"#);
+        recorded.take(Topic::Marks, b"of another version");
+        assert_eq!((recorded.marks.len(), recorded.odd), (1, 1));
+    }
+}

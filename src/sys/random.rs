@@ -1,0 +1,163 @@
+//! Seeded random numbers, one independent stream for each thing that is drawn.
+//!
+//! Why it exists: what is drawn for one thing must not move when another is drawn more often, or not at all: a knob at 0 takes
+//! away its own difference between animals and nothing else. What it must never do: read a clock or the machine.
+
+use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution, StandardNormal};
+use rand_pcg::Pcg64Mcg;
+
+/// What a stream is for. The numbers are part of what a seed means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Stream {
+    Species = 1,
+    Balance = 2,
+    BoutLength = 3,
+    Bouts = 4,
+    Course = 5,
+    LimbLength = 10,
+    Frequency = 11,
+    Posture = 12,
+    Style = 13,
+    CameraPlace = 14,
+    CameraNoise = 16,
+    Movement = 17,
+    Tracking = 18,
+    Position = 20,
+    Size = 21,
+    Gain = 22,
+    Mixing = 23,
+    Missing = 24,
+    Extra = 25,
+    Lead = 26,
+    Decay = 27,
+    Spikes = 28,
+    Private = 29,
+    Rotation = 40,
+    Shift = 41,
+    Scale = 42,
+    TrialPlace = 43,
+    Brightness = 44,
+    Expression = 45,
+    Illumination = 46,
+    Texture = 47,
+    Detector = 48,
+    Bleaching = 49,
+    Motion = 50,
+    Neuropil = 51,
+    Shot = 52,
+}
+
+/// A stream of random numbers.
+pub(crate) struct Dice(Pcg64Mcg);
+
+/// Largest mean at which photons are counted one by one; above it the normal form is as good.
+const COUNTED_MEAN_MAX: f64 = 10.0;
+
+impl Dice {
+    /// The stream of one thing of one seed, animal, trial, …
+    pub(crate) fn new(stream: Stream, keys: &[u64]) -> Self {
+        let start = mixed(stream as u64);
+        Self(Pcg64Mcg::seed_from_u64(keys.iter().fold(start, |state, &key| mixed(state ^ mixed(key)))))
+    }
+
+    /// Uniform in [0, 1).
+    pub(crate) fn uniform(&mut self) -> f64 {
+        self.0.random()
+    }
+
+    /// Mean 0, standard deviation 1.
+    pub(crate) fn normal(&mut self) -> f64 {
+        StandardNormal.sample(&mut self.0)
+    }
+
+    /// A factor around 1 whose logarithm has this standard deviation.
+    pub(crate) fn factor(&mut self, log_sd: f64) -> f64 {
+        (log_sd * self.normal()).exp()
+    }
+
+    /// A count with this mean: exact up to a mean of 10, above it a normal number with the skewness put right.
+    pub(crate) fn poisson(&mut self, mean: f64) -> f64 {
+        if mean > COUNTED_MEAN_MAX {
+            let z = self.normal();
+            return (mean + mean.sqrt() * z + (z * z - 1.0) / 6.0).round().max(0.0);
+        }
+        let u = self.uniform();
+        let (mut count, mut chance) = (0.0, (-mean).exp());
+        let mut below = chance;
+        while u > below && count < 60.0 {
+            count += 1.0;
+            chance *= mean / count;
+            below += chance;
+        }
+        count
+    }
+
+    /// An index, with these weights.
+    pub(crate) fn choice(&mut self, weights: &[f64]) -> usize {
+        let mut left = self.uniform() * weights.iter().sum::<f64>();
+        for (index, weight) in weights.iter().enumerate() {
+            left -= weight;
+            if left < 0.0 {
+                return index;
+            }
+        }
+        weights.iter().rposition(|&w| w > 0.0).unwrap_or(0)
+    }
+}
+
+/// A bijection that leaves no pattern (the finaliser of SplitMix64; Steele et al. 2014).
+fn mixed(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Noise that forgets: mean 0, standard deviation 1, correlation time in steps.
+pub(crate) struct Wander {
+    value: f64,
+    keep: f64,
+}
+
+impl Wander {
+    pub(crate) fn new(steps: f64, dice: &mut Dice) -> Self {
+        Self { value: dice.normal(), keep: (-1.0 / steps.max(1e-9)).exp() }
+    }
+
+    pub(crate) fn next(&mut self, dice: &mut Dice) -> f64 {
+        self.value = self.keep * self.value + (1.0 - self.keep * self.keep).sqrt() * dice.normal();
+        self.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_mean_and_variance_of_their_mean_in_both_forms() {
+        for mean in [0.3, 4.0, 9.9, 10.1, 40.0] {
+            let mut dice = Dice::new(Stream::Shot, &[1, 2]);
+            let n = 40_000;
+            let counts: Vec<f64> = (0..n).map(|_| dice.poisson(mean)).collect();
+            let average = counts.iter().sum::<f64>() / n as f64;
+            let variance = counts.iter().map(|c| (c - average).powi(2)).sum::<f64>() / n as f64;
+            assert!((average / mean - 1.0).abs() < 0.03, "{mean}: mean {average}");
+            assert!((variance / mean - 1.0).abs() < 0.05, "{mean}: variance {variance}");
+        }
+    }
+
+    #[test]
+    fn streams_differ_by_purpose_and_by_every_key() {
+        let first = |stream, keys: &[u64]| Dice::new(stream, keys).uniform();
+        let one = first(Stream::Shot, &[1, 2, 3]);
+        assert_eq!(one, first(Stream::Shot, &[1, 2, 3]));
+        for other in
+            [first(Stream::Motion, &[1, 2, 3]), first(Stream::Shot, &[2, 1, 3]), first(Stream::Shot, &[1, 2, 4])]
+        {
+            assert_ne!(one, other);
+        }
+    }
+}

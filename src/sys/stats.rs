@@ -1,0 +1,266 @@
+//! Counters and latency histograms: written by one thread each, read by anybody at any time.
+//!
+//! Why it exists: an instrument says what it did with every frame it was given. What it must never do: lock, allocate
+//! after it is made, or make a stage wait.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crossbeam::utils::CachePadded;
+
+use crate::frame::event::Reason;
+
+/// Nanoseconds on `CLOCK_MONOTONIC`, comparable between processes of this machine.
+pub fn now_ns() -> u64 {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Written by the ingest thread.
+    pub intake: CachePadded<Intake>,
+    /// Written by the compute thread.
+    pub compute: CachePadded<Compute>,
+    /// Written by the publish thread.
+    pub publish: CachePadded<Publish>,
+    /// Written by the recorder, and by whoever finds it behind.
+    pub record: CachePadded<Record>,
+}
+
+impl Stats {
+    /// Refused messages and frames by reason, in the order of [`Reason::ALL`]: by the source and by preprocessing.
+    pub fn rejected(&self) -> [u64; Reason::ALL.len()] {
+        let mut rejected = std::array::from_fn(|reason| self.intake.rejected[reason].load(Relaxed));
+        rejected[Reason::Geometry as usize] += self.compute.refused_geometry.load(Relaxed);
+        rejected[Reason::Channel as usize] += self.compute.refused_channel.load(Relaxed);
+        rejected
+    }
+}
+
+/// Counters of the ingest thread.
+#[derive(Debug, Default)]
+pub struct Intake {
+    /// Messages or frames that came.
+    pub received: AtomicU64,
+    /// Frames handed to the lane.
+    pub accepted: AtomicU64,
+    /// Refused, by reason, in the order of [`Reason::ALL`].
+    pub rejected: [AtomicU64; Reason::ALL.len()],
+    /// Jumps in the sender's numbers.
+    pub gaps: AtomicU64,
+    /// Frames missing in all jumps together.
+    pub missing: AtomicU64,
+    /// Frames evicted from a full lane (`skip-to-latest`).
+    pub evicted: AtomicU64,
+}
+
+/// Counters and times of the compute thread.
+#[derive(Debug, Default)]
+pub struct Compute {
+    /// Frames that arrived and were not decoded because a newer one was there (`skip-to-latest`), evicted ones included.
+    pub skipped: AtomicU64,
+    /// Frames preprocessed.
+    pub preprocessed: AtomicU64,
+    /// Frames encoded.
+    pub encoded: AtomicU64,
+    /// Frames that preprocessing refused for their shape, or because geometry or type changed.
+    pub refused_geometry: AtomicU64,
+    /// Frames that lacked a channel the model reads.
+    pub refused_channel: AtomicU64,
+    /// Frames whose embedding was NaN or infinite: never published.
+    pub non_finite_embeddings: AtomicU64,
+    /// Decodes that found the lane to the publisher full.
+    pub decodes_dropped: AtomicU64,
+    /// NaN or infinite pixels since start.
+    pub non_finite_pixels: AtomicU64,
+    /// Saturated pixels since start.
+    pub saturated_pixels: AtomicU64,
+    /// Running mean of the novelty.
+    pub novelty_mean: Gauge,
+    /// Time in the lane, ns.
+    pub queue: Histogram,
+    /// Time in preprocessing, ns.
+    pub preprocess: Histogram,
+    /// Time in the encoder, ns.
+    pub encode: Histogram,
+}
+
+/// Counters and times of the publish thread.
+#[derive(Debug, Default)]
+pub struct Publish {
+    /// Decodes published.
+    pub published: AtomicU64,
+    /// Times the fail-safe spoke.
+    pub stale: AtomicU64,
+    /// Decodes that a relay's outlet did not take.
+    pub relay_lost: AtomicU64,
+    /// From receipt of the frame to the hand-over of the decode to the socket, ns.
+    pub total: Histogram,
+}
+
+/// Counters of the recorder. Each has one writer: the thread that its text names.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// 1 while a file is open (recorder).
+    pub recording: AtomicU64,
+    /// Frames written since start (recorder).
+    pub frames: AtomicU64,
+    /// Bytes of the present file's messages (recorder).
+    pub bytes: AtomicU64,
+    /// Frames that were decoded and not recorded, because the queue was full: the disk is too slow (compute).
+    pub frames_lost_queue: AtomicU64,
+    /// Frames that were handed over and not recorded, because the disk refused, or the file had just been ended (recorder).
+    pub frames_lost_disk: AtomicU64,
+    /// Decodes, events and status that were not recorded because the queue was full (publish).
+    pub messages_lost: AtomicU64,
+}
+
+/// A value that goes up and down, or is not known. Single writer, any readers.
+#[derive(Debug)]
+pub struct Gauge(AtomicU32);
+
+impl Default for Gauge {
+    /// Not known.
+    fn default() -> Self {
+        Self(AtomicU32::new(f32::NAN.to_bits()))
+    }
+}
+
+impl Gauge {
+    /// Sets it; `None` = not known.
+    pub fn set(&self, value: Option<f32>) {
+        self.0.store(value.unwrap_or(f32::NAN).to_bits(), Relaxed);
+    }
+
+    /// What was set last.
+    pub fn get(&self) -> Option<f32> {
+        Some(f32::from_bits(self.0.load(Relaxed))).filter(|value| !value.is_nan())
+    }
+}
+
+/// Adds one to a counter that only this thread writes.
+pub fn count(counter: &AtomicU64, more: u64) {
+    // A load and a store instead of a read-modify-write: each counter has a single writer.
+    counter.store(counter.load(Relaxed) + more, Relaxed);
+}
+
+/// Sub-buckets per power of two: quantiles are exact to 1/32, about 3 %.
+const SUB_BITS: u32 = 5;
+const SUB: usize = 1 << SUB_BITS;
+/// Values up to 2⁴⁰ ns (18 minutes); larger ones fall into the last bucket.
+const BUCKETS: usize = (40 - SUB_BITS as usize + 1) * SUB;
+
+/// A log-linear histogram of nanoseconds, single writer, any readers; the maximum is exact.
+#[derive(Debug)]
+pub struct Histogram {
+    buckets: Box<[AtomicU64]>,
+    max: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(), max: AtomicU64::new(0) }
+    }
+}
+
+/// Quantiles of a histogram, ns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quantiles {
+    /// Values recorded.
+    pub count: u64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 99 %.
+    pub p99_ns: u64,
+    /// 99.9 %.
+    pub p999_ns: u64,
+    /// Largest, exact.
+    pub max_ns: u64,
+}
+
+impl Histogram {
+    /// Adds one value. Single writer.
+    pub fn record(&self, ns: u64) {
+        count(&self.buckets[bucket_of(ns)], 1);
+        if ns > self.max.load(Relaxed) {
+            self.max.store(ns, Relaxed);
+        }
+    }
+
+    /// Forgets everything. Only for measurements that discard a warm-up; called by the single writer.
+    pub fn clear(&self) {
+        self.buckets.iter().for_each(|b| b.store(0, Relaxed));
+        self.max.store(0, Relaxed);
+    }
+
+    /// The quantiles now. A value recorded meanwhile may or may not be in them.
+    pub fn quantiles(&self) -> Quantiles {
+        let total: u64 = self.buckets.iter().map(|b| b.load(Relaxed)).sum();
+        let max_ns = self.max.load(Relaxed);
+        let at = |share: f64| self.value_at(((total as f64 * share).ceil() as u64).max(1)).min(max_ns);
+        Quantiles { count: total, p50_ns: at(0.5), p99_ns: at(0.99), p999_ns: at(0.999), max_ns }
+    }
+
+    /// Upper edge of the bucket in which the `rank`-th smallest value lies.
+    fn value_at(&self, rank: u64) -> u64 {
+        let mut seen = 0;
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            seen += bucket.load(Relaxed);
+            if seen >= rank {
+                return upper_edge(index);
+            }
+        }
+        0
+    }
+}
+
+fn bucket_of(ns: u64) -> usize {
+    if ns < SUB as u64 {
+        return ns as usize;
+    }
+    let power = 63 - ns.leading_zeros();
+    let sub = (ns >> (power - SUB_BITS)) as usize & (SUB - 1);
+    (((power - SUB_BITS + 1) as usize) * SUB + sub).min(BUCKETS - 1)
+}
+
+fn upper_edge(index: usize) -> u64 {
+    let (power, sub) = (index / SUB, index % SUB);
+    if power == 0 { sub as u64 } else { ((SUB + sub + 1) as u64) << (power - 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_within_a_thirtysecond_of_the_truth() {
+        let histogram = Histogram::default();
+        (1..=100_000u64).for_each(|v| histogram.record(v * 10));
+        let q = histogram.quantiles();
+        for (found, truth) in [(q.p50_ns, 500_000.0), (q.p99_ns, 990_000.0), (q.p999_ns, 999_000.0)] {
+            assert!((found as f64 / truth - 1.0).abs() <= 1.0 / 32.0, "{found} for {truth}");
+        }
+        assert_eq!((q.count, q.max_ns), (100_000, 1_000_000));
+    }
+
+    #[test]
+    fn a_gauge_is_unknown_until_it_is_set_and_can_be_unknown_again() {
+        let gauge = Gauge::default();
+        assert_eq!(gauge.get(), None);
+        gauge.set(Some(0.0));
+        assert_eq!(gauge.get(), Some(0.0));
+        gauge.set(None);
+        assert_eq!(gauge.get(), None);
+    }
+
+    #[test]
+    fn every_value_falls_into_a_bucket_whose_edges_hold_it() {
+        for ns in (0..2000).chain((11..40).flat_map(|p| [(1u64 << p) - 1, 1 << p, (1 << p) + 1])) {
+            let index = bucket_of(ns);
+            assert!(ns <= upper_edge(index), "{ns} above bucket {index}");
+            assert!(index == 0 || ns >= upper_edge(index - 1), "{ns} below bucket {index}");
+        }
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+    }
+}

@@ -1,0 +1,184 @@
+//! The new model's two files, after the daemon's own encoder reproduced it on the whole recording.
+//!
+//! Why it exists: a model is accepted only as what it is. What it must never do: leave a file that was not proven, or overwrite
+//! one unasked.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::{ArrayView2, Axis};
+
+use super::gather::{Gathered, gather};
+use super::to_animal::{CalibrateArguments, Open};
+use crate::cli::model::CommandError;
+use crate::config::Config;
+use crate::dataset::trials::Classifier;
+use crate::decoder::Decoder;
+use crate::encode::Encoder;
+use crate::frame::Name;
+use crate::model::head::{set_classifier, shift_raw};
+use crate::model::onnx_read::OnnxFile;
+use crate::model::{Adapted, Model, Parity, sha256_of, write_whole};
+use crate::preprocess;
+use crate::sys::exit::{ExitCode, Failure};
+use crate::train::calibrate::unit_rows;
+
+/// Most that the encoder may differ from the arithmetic: other orders of the same f32 sums.
+const PARITY_MAX: f32 = 1e-5;
+
+/// Where the new model goes.
+pub(super) struct Target {
+    name: String,
+    onnx: PathBuf,
+    manifest: PathBuf,
+}
+
+impl Target {
+    pub(super) fn new(out: &Path, force: bool) -> anyhow::Result<Self> {
+        let known = out.extension().is_some_and(|e| e == "onnx" || e == "toml");
+        let out = if known { out.with_extension("") } else { out.to_owned() };
+        let name = out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let usage = |what: String| Failure { code: ExitCode::Usage, what };
+        if let Err(error) = name.parse::<Name>() {
+            return Err(usage(format!("--out {}: the name {name:?} {error}", out.display())).into());
+        }
+        let folder = out.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        if !folder.is_dir() {
+            return Err(usage(format!("--out {}: the folder is not there; create it first", out.display())).into());
+        }
+        let [onnx, manifest] = ["onnx", "toml"].map(|extension| folder.join(format!("{name}.{extension}")));
+        if let Some(path) = [&onnx, &manifest].into_iter().find(|path| path.exists() && !force) {
+            return Err(CommandError::Exists(path.clone()).into());
+        }
+        Ok(Self { name, onnx, manifest })
+    }
+}
+
+/// A folder for files that nobody shall find, gone at the end.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("haltere-calibrate-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+
+    /// `like` with another file. `raw`: the file gives its raw embedding and nothing else.
+    pub(super) fn model(&self, like: &Model, file: &OnnxFile, name: &str, raw: bool) -> anyhow::Result<Model> {
+        let mut model = like.clone();
+        model.onnx_path = self.0.join(format!("{name}.onnx"));
+        write_whole(&model.onnx_path, &file.bytes())?;
+        model.manifest.sha256 = sha256_of(&model.onnx_path)?;
+        if raw {
+            let m = &mut model.manifest;
+            (m.labels, m.calibration, m.novelty, m.drift) = (Vec::new(), None, None, None);
+        }
+        Ok(model)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What is different from the model it began with.
+pub(super) struct Changes {
+    pub shift: Option<Vec<f32>>,
+    pub classifier: Option<Classifier>,
+    pub refitted_on: usize,
+    pub unchanged: bool,
+}
+
+/// What was written.
+pub(super) struct Written {
+    pub manifest: PathBuf,
+    pub parity: f32,
+}
+
+/// Changes the file, proves it and writes it with its manifest.
+pub(super) fn write(
+    config: &Config,
+    model: &Model,
+    mut file: OnnxFile,
+    changes: &Changes,
+    gathered: &Gathered,
+    (target, scratch, arguments): (&Target, &Scratch, &CalibrateArguments),
+    open: &mut Open<'_>,
+) -> anyhow::Result<Written> {
+    if let Some(shift) = &changes.shift {
+        shift_raw(&mut file, shift)?;
+    }
+    if let Some(classifier) = &changes.classifier {
+        set_classifier(&mut file, classifier)?;
+        file.remove_metadata("temperature");
+    }
+    file.set_metadata("name", &target.name);
+    file.set_metadata("calibrated_from", &model.manifest.sha256);
+    file.set_metadata("calibrated_on", &arguments.recording);
+    let mut changed = scratch.model(model, &file, "changed", false)?;
+    let parity = prove(config, &changed, changes, gathered, arguments.progress, open)?;
+
+    let m = &mut changed.manifest;
+    m.name.clone_from(&target.name);
+    m.file = target.onnx.file_name().map(PathBuf::from).unwrap_or_default();
+    m.adapted = Some(Adapted {
+        from_name: model.manifest.name.clone(),
+        from_sha256: model.manifest.sha256.clone(),
+        recording: arguments.recording.clone(),
+        frames: gathered.good.nrows(),
+        aligned: changes.shift.is_some(),
+        refitted_on: changes.refitted_on,
+    });
+    if changes.classifier.is_some() {
+        // The temperature was measured for another classifier.
+        m.calibration = None;
+    }
+    let max_abs_difference = parity.max_abs_difference;
+    m.parity = Some(parity);
+    m.check(&target.manifest)?;
+    write_whole(&target.onnx, &file.bytes())?;
+    m.save(&target.manifest)?;
+    Ok(Written { manifest: target.manifest.clone(), parity: max_abs_difference })
+}
+
+/// The whole recording once more, through the new model; every embedding must be what arithmetic says of the raw ones.
+fn prove(
+    config: &Config,
+    changed: &Model,
+    changes: &Changes,
+    gathered: &Gathered,
+    progress: bool,
+    open: &mut Open<'_>,
+) -> anyhow::Result<Parity> {
+    let manifest = &changed.manifest;
+    let encoder = Encoder::open(changed, config.compute.onnxruntime.as_deref(), config.compute.threads)?;
+    let preprocess =
+        preprocess::build(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, config.compute.device)?;
+    let decoder = Decoder { model: changed.clone(), preprocess, encoder, on_device: false };
+    let again = gather(config, decoder, open()?, progress)?;
+    let width = manifest.embedding;
+    let raw = ArrayView2::from_shape((gathered.all.len() / width, width), &gathered.all)?;
+    let found = ArrayView2::from_shape((again.all.len() / width, width), &again.all)?;
+    let still = vec![0.0; width];
+    let expected = unit_rows(raw, changes.shift.as_deref().unwrap_or(&still));
+    let worst = expected
+        .axis_iter(Axis(0))
+        .zip(found.axis_iter(Axis(0)))
+        .flat_map(|(a, b)| a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).collect::<Vec<_>>());
+    let worst = worst.fold(0.0, f32::max);
+    if expected.nrows() != found.nrows() || worst > PARITY_MAX {
+        let what = format!(
+            "the daemon's encoder does not reproduce the calibrated model ({worst:e} over {} of {} embeddings, at most \
+             {PARITY_MAX:e} is allowed): nothing was written; please report it",
+            found.nrows(),
+            expected.nrows()
+        );
+        return Err(Failure { code: ExitCode::Model, what }.into());
+    }
+    let against = "raw embeddings of the model it was calibrated from, shifted and brought to length 1".into();
+    Ok(Parity { against, frames: found.nrows(), max_abs_difference: worst })
+}

@@ -1,0 +1,257 @@
+//! From a trained network to a model: probe, calibrated probabilities, novelty, and the daemon's own encoder as the judge.
+//!
+//! Why it exists: a network that separates actions is not yet one that names them, and nothing goes to `models/` that the
+//! daemon did not reproduce. What it must never do: fit a temperature or a novelty on moments that the probe learnt from, or
+//! leave files behind that were refused.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use ndarray::{Array1, Array2, Axis};
+
+use super::head::{Learnt, LearntNovelty};
+use super::{Details, ExportError, measure_parity, write_learnt};
+use crate::dataset::trials::{AlignmentReference, Classifier, Dataset, Moment, Origin, Representation};
+use crate::encode::Encoder;
+use crate::evaluate::calibration;
+use crate::evaluate::calibration::CalibrationError;
+use crate::evaluate::novelty::{NoveltyError, fit_novelty};
+use crate::evaluate::probe::{Probe, ProbeError, ProbeOptions};
+use crate::model::{Calibration, Drift, InputOrigin, Model, Parity};
+use crate::train::learner::Learner;
+use crate::train::represent::{represent, represent_raw};
+use crate::train::settings::TrainSettings;
+use crate::train::spec::NetworkSpec;
+
+/// Directions that stand for the embeddings of training.
+const PROTOTYPES: usize = 64;
+/// Quantiles of the novelty: steps of a half per cent.
+const THRESHOLDS: usize = 200;
+/// Moments that a probe, a temperature or a novelty is fitted to, at most.
+const MOMENTS_MAX: usize = 20_000;
+/// Time constant of the drift, s: several bouts long, so that one rare action is no drift.
+const DRIFT_TIME_CONSTANT_S: f64 = 60.0;
+/// Least distance between the highest mean novelty of held-out animals and the limit.
+const DRIFT_MARGIN: f64 = 0.05;
+/// Largest difference between the network and the daemon's encoder that is accepted.
+pub const PARITY_MAX: f32 = 1e-5;
+/// Frames that the daemon's encoder must reproduce beyond the first window.
+const PARITY_FRAMES: usize = 200;
+
+/// What cannot be finished.
+#[derive(Debug, thiserror::Error)]
+pub enum FinishError {
+    /// The probe.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The temperature.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    /// The novelty.
+    #[error(transparent)]
+    Novelty(#[from] NoveltyError),
+    /// The files.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The daemon's encoder says something else than the network.
+    #[error(
+        "the daemon's encoder differs from the trained network by {difference:e} over {frames} held-out frames (allowed: \
+         {PARITY_MAX:e}): the model is not accepted"
+    )]
+    Parity {
+        /// Largest difference.
+        difference: f32,
+        /// Frames compared.
+        frames: usize,
+    },
+}
+
+/// What is fitted on the frozen embedding.
+#[derive(Debug)]
+pub struct Head {
+    /// Embedding → logits; `None` when nothing is labelled.
+    pub probe: Option<Probe>,
+    /// The temperature and what it did; `None` without labels.
+    pub calibration: Option<calibration::Calibration>,
+    /// Whose moments temperature and novelty were measured on.
+    pub measured_on: String,
+    /// Moments of them with a label.
+    pub measured_moments: usize,
+    /// What goes into the file.
+    pub learnt: Learnt,
+}
+
+/// The moments of a data set that a network of these settings can represent, evenly thinned to at most `MOMENTS_MAX`, and
+/// every how manieth frame that is.
+pub fn moments_of(data: &Dataset, settings: &TrainSettings) -> (Vec<Moment>, usize) {
+    let all = data.moments(settings.network.window_frames, settings.look_ahead_frames);
+    let stride = all.len().div_ceil(MOMENTS_MAX).max(1);
+    (all.into_iter().filter(|m| m.frame.is_multiple_of(stride)).collect(), stride)
+}
+
+/// Fits probe, temperature, novelty and drift. `held_out` are animals that nothing was trained on; without any, each animal
+/// is judged by a probe of the others, and that is said.
+///
+/// # Errors
+/// Any [`FinishError`] but those of the export.
+pub fn fit_head(
+    learner: &Learner,
+    spec: &NetworkSpec,
+    settings: &TrainSettings,
+    training: &Dataset,
+    held_out: Option<&Dataset>,
+    device: &Device,
+) -> Result<Head, FinishError> {
+    let look_ahead = settings.look_ahead_frames;
+    let (own_moments, mut stride) = moments_of(training, settings);
+    let own = represent(learner, spec, look_ahead, training, &own_moments, device);
+    let raw = represent_raw(learner, spec, look_ahead, training, &own_moments, device);
+    let others = held_out.map(|data| {
+        let (moments, own_stride) = moments_of(data, settings);
+        (represent(learner, spec, look_ahead, data, &moments, device), own_stride)
+    });
+    let others = others.filter(|(r, _)| r.values.nrows() > 0).map(|(r, own_stride)| {
+        stride = own_stride;
+        r
+    });
+    let (measured_on, judged) = match (&others, held_out) {
+        (Some(others), Some(data)) => (format!("held-out {}", data.animals.join(", ")), others),
+        _ => ("training animals, each by the probe of the others".to_owned(), &own),
+    };
+    let probe = labelled(&own).map(|(values, classes)| fit(&values, &classes, own.labels.len())).transpose()?;
+    let (logits, truth) = match (&others, &probe) {
+        (Some(others), Some(probe)) => of_held_out(others, probe),
+        (None, Some(_)) => of_left_out(&own)?,
+        _ => (Array2::zeros((0, 0)), Vec::new()),
+    };
+    let calibration = (!truth.is_empty()).then(|| calibration::fit_temperature(logits.view(), &truth)).transpose()?;
+    let reference = fit_novelty(own.values.view(), judged.values.view(), PROTOTYPES, THRESHOLDS, settings.seed)?;
+    let step_s = stride as f64 / training.frame_rate_hz;
+    let highest = highest_mean_novelty(judged, |row| reference.rank(reference.distance(row)), step_s);
+    let limit = (highest + DRIFT_MARGIN).clamp(0.7, 0.98);
+    let learnt = Learnt {
+        classifier: probe.as_ref().map(|p| Classifier { weight: p.weights.clone(), bias: p.intercept.to_vec() }),
+        calibration: calibration.as_ref().map(|c| Calibration {
+            temperature: c.temperature,
+            measured_on: measured_on.clone(),
+            moments: truth.len(),
+            ece_before: c.before.ece,
+            ece_after: c.after.ece,
+        }),
+        novelty: Some(LearntNovelty { reference, measured_on: measured_on.clone() }),
+        drift: Some(Drift { time_constant_s: DRIFT_TIME_CONSTANT_S, limit }),
+        alignment: Some(AlignmentReference::of(raw.view())),
+        input_origin: match training.origin {
+            Origin::Preprocessed(_) => InputOrigin::Live,
+            Origin::ReadyMade { .. } => InputOrigin::ReadyMade,
+        },
+        data_sha256: training.sha256.clone(),
+    };
+    Ok(Head { probe, calibration, measured_on, measured_moments: truth.len(), learnt })
+}
+
+fn fit(values: &Array2<f32>, classes: &[usize], count: usize) -> Result<Probe, ProbeError> {
+    Probe::fit(values.view(), classes, count, None, &ProbeOptions::default())
+}
+
+/// The labelled rows and their classes; `None` without any.
+pub fn labelled(r: &Representation) -> Option<(Array2<f32>, Vec<usize>)> {
+    let rows: Vec<usize> = (0..r.label.len()).filter(|&row| r.label[row].is_some()).collect();
+    let classes = rows.iter().filter_map(|&row| r.label[row]).map(usize::from).collect();
+    (!rows.is_empty()).then(|| (r.values.select(Axis(0), &rows), classes))
+}
+
+fn of_held_out(others: &Representation, probe: &Probe) -> (Array2<f32>, Vec<usize>) {
+    labelled(others).map_or_else(
+        || (Array2::zeros((0, 0)), Vec::new()),
+        |(values, classes)| (probe.predict_logits(values.view()), classes),
+    )
+}
+
+/// Logits of every animal by a probe of the others.
+fn of_left_out(own: &Representation) -> Result<(Array2<f32>, Vec<usize>), FinishError> {
+    let mut logits = Array2::zeros((0, own.labels.len()));
+    let mut truth = Vec::new();
+    for animal in 0..own.animals.len() {
+        let part = |keep: &dyn Fn(usize) -> bool| {
+            let rows: Vec<usize> =
+                (0..own.label.len()).filter(|&r| keep(own.animal[r]) && own.label[r].is_some()).collect();
+            let classes: Vec<usize> = rows.iter().filter_map(|&r| own.label[r]).map(usize::from).collect();
+            (own.values.select(Axis(0), &rows), classes)
+        };
+        let ((training, classes), (values, tested)) = (part(&|a| a != animal), part(&|a| a == animal));
+        if classes.is_empty() || tested.is_empty() {
+            continue;
+        }
+        let probe = fit(&training, &classes, own.labels.len())?;
+        let found = probe.predict_logits(values.view());
+        logits.append(Axis(0), found.view()).unwrap_or_default();
+        truth.extend(tested);
+    }
+    Ok((logits, truth))
+}
+
+/// The highest exponential mean of the novelty over all trials, as the daemon would keep it.
+fn highest_mean_novelty(judged: &Representation, novelty: impl Fn(&[f32]) -> f32, step_s: f64) -> f64 {
+    let keep = (-step_s / DRIFT_TIME_CONSTANT_S).exp();
+    let (mut highest, mut mean, mut trial) = (0.5_f64, 0.5_f64, usize::MAX);
+    for (row, &of) in judged.values.outer_iter().zip(&judged.trial) {
+        if of != trial {
+            (trial, mean) = (of, 0.5);
+        }
+        let row: Array1<f32> = row.to_owned();
+        let value = f64::from(novelty(row.as_slice().unwrap_or_default()));
+        mean = keep * mean + (1.0 - keep) * value;
+        highest = highest.max(mean);
+    }
+    highest
+}
+
+/// Writes the model into `folder`, runs it through the daemon's own encoder over frames of `judge`, and accepts it or removes
+/// it again. Returns the manifest's path and what was measured.
+///
+/// # Errors
+/// [`FinishError::Export`] or [`FinishError::Parity`]; what was written is removed.
+pub fn export(
+    learner: &Learner,
+    spec: &NetworkSpec,
+    details: &Details,
+    learnt: &Learnt,
+    judge: &Dataset,
+    folder: &Path,
+    runtime: Option<&Path>,
+) -> Result<(PathBuf, Parity), FinishError> {
+    let path = write_learnt(&learner.network, spec, details, learnt, folder)?;
+    let accepted = accept(learner, spec, judge, &path, runtime);
+    if accepted.is_err() {
+        // What was refused must not be taken for a model. A file that cannot be removed is named by the error that counts.
+        let _ = std::fs::remove_file(&path);
+        let _ = std::fs::remove_file(path.with_extension("onnx"));
+    }
+    Ok((path, accepted?))
+}
+
+fn accept(
+    learner: &Learner,
+    spec: &NetworkSpec,
+    judge: &Dataset,
+    path: &Path,
+    runtime: Option<&Path>,
+) -> Result<Parity, FinishError> {
+    let mut model = Model::load(path).map_err(ExportError::from)?;
+    let mut encoder = Encoder::open(&model, runtime, 1).map_err(ExportError::from)?;
+    let trial = judge.trials.iter().max_by_key(|t| t.frames.len());
+    let last = trial.map_or(0, |t| t.frames.len());
+    let first = last.saturating_sub(spec.window_frames - 1 + PARITY_FRAMES);
+    let frames: Vec<f32> =
+        trial.into_iter().flat_map(|t| (first..last).flat_map(|f| t.frames.frame(f))).copied().collect();
+    let parity = measure_parity(&learner.network, spec, &mut encoder, &frames, &Device::flex())?;
+    // Not `>`: a difference that is no number is refused as well.
+    let reproduced = parity.max_abs_difference <= PARITY_MAX && parity.frames > 0;
+    if !reproduced {
+        return Err(FinishError::Parity { difference: parity.max_abs_difference, frames: parity.frames });
+    }
+    model.manifest.parity = Some(parity.clone());
+    model.manifest.save(path).map_err(ExportError::from)?;
+    Ok(parity)
+}

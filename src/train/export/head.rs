@@ -1,0 +1,136 @@
+//! What training learnt beside the network's weights, and what a file says of it: classifier, temperature, novelty, drift.
+//!
+//! Why it exists: the probe, its temperature and the novelty's reference are found after the network, on held-out animals, and
+//! go into the same file. What it must never do: pass on a value that does not fit the network it belongs to.
+
+use super::{Details, ExportError};
+use crate::dataset::trials::{AlignmentReference, Classifier, NoveltyReference};
+use crate::model::{Calibration, Drift, InputOrigin, Kind, Novelty, PROTOTYPES_MAX, THRESHOLDS_MAX};
+use crate::train::spec::NetworkSpec;
+
+/// Longest deviation of a prototype's length from 1.
+const LENGTH_TOLERANCE: f32 = 1e-3;
+
+/// Everything that goes into a model's file beside the network. The default adds nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Learnt {
+    /// Instead of the network's own classifier: the probe that was fitted on the frozen embedding.
+    pub classifier: Option<Classifier>,
+    /// Its temperature is folded into the classifier that is written.
+    pub calibration: Option<Calibration>,
+    /// Makes the file's output `novelty`.
+    pub novelty: Option<LearntNovelty>,
+    /// When the mean of the novelty is told as an event.
+    pub drift: Option<Drift>,
+    /// For `calibrate`: how raw embeddings lay in training.
+    pub alignment: Option<AlignmentReference>,
+    /// Where the frames of training came from.
+    pub input_origin: InputOrigin,
+    /// Of the data set; empty = not known.
+    pub data_sha256: String,
+}
+
+/// A novelty's reference and where it was measured.
+#[derive(Clone, Debug)]
+pub struct LearntNovelty {
+    /// Prototypes and thresholds.
+    pub reference: NoveltyReference,
+    /// On which animals the thresholds were measured.
+    pub measured_on: String,
+}
+
+impl LearntNovelty {
+    pub(crate) fn manifest(&self) -> Novelty {
+        let NoveltyReference { prototypes, thresholds } = &self.reference;
+        let (prototypes, thresholds) = (prototypes.nrows(), thresholds.len());
+        Novelty { prototypes, thresholds, measured_on: self.measured_on.clone() }
+    }
+}
+
+impl Learnt {
+    /// What the logits are divided by.
+    pub(crate) fn temperature(&self) -> f64 {
+        self.calibration.as_ref().map_or(1.0, |c| c.temperature)
+    }
+
+    /// Checks that every piece fits the network.
+    ///
+    /// # Errors
+    /// [`ExportError::Unfit`] with the piece, what it is, and what it must be.
+    pub fn check(&self, spec: &NetworkSpec) -> Result<(), ExportError> {
+        let (embedding, labels) = (spec.embedding, spec.labels.len());
+        if let Some(classifier) = &self.classifier {
+            let (found, biases) = (classifier.weight.dim(), classifier.bias.len());
+            let good = labels > 0 && found == (embedding, labels) && biases == labels;
+            fits(good, "the classifier", format!("{found:?} with {biases} biases"), || {
+                format!("[{embedding}, {labels}] with {labels} biases, for the network's embedding and labels")
+            })?;
+        }
+        if let Some(novelty) = &self.novelty {
+            check_novelty(&novelty.reference, embedding)?;
+        }
+        let Some(AlignmentReference { mean, sd }) = &self.alignment else { return Ok(()) };
+        let good = mean.len() == embedding && sd.len() == embedding && sd.iter().all(|v| *v >= 0.0);
+        fits(good, "the alignment's reference", format!("{} means and {} sds", mean.len(), sd.len()), || {
+            format!("{embedding} of each, no sd negative")
+        })
+    }
+
+    /// What the file itself says, so that it is known without its manifest.
+    pub(crate) fn metadata(&self, spec: &NetworkSpec, details: &Details) -> Vec<(&'static str, String)> {
+        let mut entries = form_and_labels(spec, details.kind);
+        entries.extend([
+            ("name", details.name.clone()),
+            ("made_by", details.provenance.made_by.clone()),
+            ("trained", details.provenance.trained.to_string()),
+            ("trained_on", details.provenance.trained_on.clone()),
+            ("frame_rate_hz", details.frame_rate_hz.to_string()),
+            ("window_frames", spec.window_frames.to_string()),
+            ("look_ahead_frames", details.look_ahead_frames.to_string()),
+            ("input_origin", self.input_origin.name().to_owned()),
+        ]);
+        entries.extend((!self.data_sha256.is_empty()).then(|| ("data_sha256", self.data_sha256.clone())));
+        entries.extend(self.calibration.as_ref().map(|c| ("temperature", c.temperature.to_string())));
+        if let Some(AlignmentReference { mean, sd }) = &self.alignment {
+            // Text and not constants: ONNX Runtime warns of constants that nobody reads. Rust prints the shortest text that
+            // reads back to the same bits.
+            entries.extend([(ALIGNMENT_MEAN, numbers(mean)), (ALIGNMENT_SD, numbers(sd))]);
+        }
+        entries
+    }
+}
+
+/// Keys of the alignment's reference in the metadata.
+pub(crate) const ALIGNMENT_MEAN: &str = "alignment.mean";
+pub(crate) const ALIGNMENT_SD: &str = "alignment.sd";
+
+pub(crate) fn form_and_labels(spec: &NetworkSpec, kind: Kind) -> Vec<(&'static str, String)> {
+    let form = if kind == Kind::Streaming { "streaming" } else { "windowed" };
+    vec![("form", form.to_owned()), ("labels", spec.labels.join(","))]
+}
+
+fn numbers(values: &[f32]) -> String {
+    values.iter().map(f32::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn check_novelty(reference: &NoveltyReference, embedding: usize) -> Result<(), ExportError> {
+    let NoveltyReference { prototypes, thresholds } = reference;
+    let (rows, columns) = prototypes.dim();
+    let good = (1..=PROTOTYPES_MAX).contains(&rows) && columns == embedding;
+    fits(good, "the novelty's prototypes", format!("[{rows}, {columns}]"), || {
+        format!("[1 to {PROTOTYPES_MAX}, {embedding}]")
+    })?;
+    let count = thresholds.len();
+    fits((2..=THRESHOLDS_MAX).contains(&count), "the number of the novelty's thresholds", count.to_string(), || {
+        format!("2 to {THRESHOLDS_MAX}")
+    })?;
+    let rising = thresholds.is_sorted_by(|a, b| a <= b);
+    fits(rising, "the novelty's thresholds", "not in order, or NaN".into(), || "ascending".into())?;
+    let length = |row: ndarray::ArrayView1<f32>| row.iter().map(|v| v * v).sum::<f32>().sqrt();
+    let worst = prototypes.rows().into_iter().map(length).find(|l| l.is_nan() || (l - 1.0).abs() > LENGTH_TOLERANCE);
+    fits(worst.is_none(), "the length of a prototype", format!("{worst:?}"), || "1".into())
+}
+
+fn fits(good: bool, what: &'static str, found: String, expected: impl FnOnce() -> String) -> Result<(), ExportError> {
+    if good { Ok(()) } else { Err(ExportError::Unfit { what, found, expected: expected() }) }
+}

@@ -1,0 +1,419 @@
+//! From a network to the file and the manifest that the daemon runs, and the proof that the daemon reproduces it.
+//!
+//! Why it exists: training may only accept a model that the daemon's own encoder reproduced. Both forms, streaming and
+//! windowed, are written from the same weights. What it must never do: write weights that are not finite, or a manifest that
+//! claims a parity nobody measured.
+
+pub mod accept;
+pub mod head;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::export::head::{Learnt, LearntNovelty, form_and_labels};
+use super::network::{NORM_MIN, Network, SplitMix};
+use super::spec::{NetworkSpec, PATCH_PX};
+use crate::encode::{EncodeError, Encoder};
+use crate::frame::{Shape, Tensor as Input};
+use crate::model::onnx_write::{Attribute, FLOAT, Graph};
+use crate::model::parameters::Parameters;
+use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance, sha256_of, write_whole};
+
+/// Names of tensors in the file that others look for.
+pub(crate) const RAW: &str = "embedding.raw";
+pub(crate) const EMBEDDING: &str = "embedding";
+pub(crate) const LOGITS: &str = "logits";
+pub(crate) const PROBABILITIES: &str = "probabilities";
+pub(crate) const NOVELTY: &str = "novelty";
+
+/// What a manifest says beside the shapes.
+#[derive(Clone, Debug)]
+pub struct Details {
+    /// Name of the model and of its files.
+    pub name: String,
+    /// Which form to write.
+    pub kind: Kind,
+    /// Model frames per second.
+    pub frame_rate_hz: f64,
+    /// Future frames the windows of training saw.
+    pub look_ahead_frames: usize,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// What happens to a frame before it reaches the model.
+    pub preprocess: Parameters,
+}
+
+/// A network that cannot be exported, or that the daemon does not reproduce.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A weight or a folded statistic is not a number: training diverged.
+    #[error("{weight} holds NaN or infinity: the network is not exported")]
+    NonFinite {
+        /// Which tensor.
+        weight: String,
+    },
+    /// A piece that was learnt beside the network does not fit it.
+    #[error("{what} is {found}; it must be {expected}")]
+    Unfit {
+        /// Which piece.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What the network needs.
+        expected: String,
+    },
+    /// burn could not hand its values over.
+    #[error("burn: {0}")]
+    Values(String),
+    /// The files cannot be written, or the manifest would not be sound.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The daemon's encoder does not take what was written.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// Writes `<folder>/<name>.onnx` and `<name>.toml` (without parity) and returns the manifest's path.
+///
+/// # Errors
+/// Any [`ExportError`] but [`ExportError::Encode`].
+pub fn write(network: &Network, spec: &NetworkSpec, details: &Details, folder: &Path) -> Result<PathBuf, ExportError> {
+    write_learnt(network, spec, details, &Learnt::default(), folder)
+}
+
+/// As [`write()`], with what training learnt beside the network.
+///
+/// # Errors
+/// Any [`ExportError`] but [`ExportError::Encode`].
+pub fn write_learnt(
+    network: &Network,
+    spec: &NetworkSpec,
+    details: &Details,
+    learnt: &Learnt,
+    folder: &Path,
+) -> Result<PathBuf, ExportError> {
+    let file = PathBuf::from(format!("{}.onnx", details.name));
+    learnt.check(spec)?;
+    let (onnx_path, manifest_path) = (folder.join(&file), folder.join(format!("{}.toml", details.name)));
+    let mut manifest = Manifest {
+        format: FORMAT,
+        name: details.name.clone(),
+        file,
+        sha256: "0".repeat(64),
+        kind: details.kind,
+        frame_rate_hz: details.frame_rate_hz,
+        window_frames: spec.window_frames,
+        look_ahead_frames: details.look_ahead_frames,
+        input: spec.input,
+        embedding: spec.embedding,
+        state: (details.kind == Kind::Streaming).then_some([spec.window_frames - 1, spec.features]),
+        labels: spec.labels.clone(),
+        provenance: details.provenance.clone(),
+        parity: None,
+        input_origin: learnt.input_origin,
+        calibration: learnt.calibration.clone(),
+        novelty: learnt.novelty.as_ref().map(LearntNovelty::manifest),
+        drift: learnt.drift,
+        adapted: None,
+        preprocess: details.preprocess.clone(),
+    };
+    // Before anything is written: a name that cannot be must not become a file.
+    manifest.check(&manifest_path)?;
+    write_whole(&onnx_path, &to_onnx_learnt(network, spec, details, learnt)?)?;
+    manifest.sha256 = sha256_of(&onnx_path)?;
+    manifest.save(&manifest_path)?;
+    Ok(manifest_path)
+}
+
+/// The ONNX file of a network: same weights, same bytes.
+///
+/// Streaming: (`frame` `[1,C,H,W]`, `state` `[1,T−1,D]`) → (`embedding` `[1,E]`, `probabilities` `[1,L]` if there are labels,
+/// `next_state` `[1,T−1,D]`). Windowed: `frames` `[1,T,C,H,W]` → the same without state.
+///
+/// # Errors
+/// [`ExportError::NonFinite`] or [`ExportError::Values`].
+pub fn to_onnx(network: &Network, spec: &NetworkSpec, kind: Kind) -> Result<Vec<u8>, ExportError> {
+    Ok(finish(graph_of(network, spec, kind, &Learnt::default())?, &form_and_labels(spec, kind)))
+}
+
+/// As [`to_onnx`], with what training learnt beside the network, and with metadata that say what the file is. A novelty's
+/// reference adds the output `novelty` `[1,1]`.
+///
+/// # Errors
+/// [`ExportError::NonFinite`], [`ExportError::Values`] or [`ExportError::Unfit`].
+pub fn to_onnx_learnt(
+    network: &Network,
+    spec: &NetworkSpec,
+    details: &Details,
+    learnt: &Learnt,
+) -> Result<Vec<u8>, ExportError> {
+    learnt.check(spec)?;
+    Ok(finish(graph_of(network, spec, details.kind, learnt)?, &learnt.metadata(spec, details)))
+}
+
+fn finish(graph: Graph, metadata: &[(&'static str, String)]) -> Vec<u8> {
+    let metadata: Vec<(&str, &str)> = metadata.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    graph.finish("haltere", &metadata)
+}
+
+fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, learnt: &Learnt) -> Result<Graph, ExportError> {
+    let Shape { channels, height, width } = spec.input;
+    let (window, features) = (spec.window_frames, spec.features);
+    let mut writer = Writer { graph: Graph::default() };
+    let rows = match kind {
+        Kind::Streaming => {
+            writer.graph.input("frame", &[1, channels, height, width]);
+            writer.graph.input("state", &[1, window - 1, features]);
+            writer.frame_net(network, spec, "frame")?;
+            writer.state(spec);
+            "window"
+        }
+        Kind::Windowed => {
+            writer.graph.input("frames", &[1, window, channels, height, width]);
+            writer.reshape("frames", "frames_apart", &[window, channels, height, width]);
+            writer.frame_net(network, spec, "frames_apart")?;
+            "features"
+        }
+    };
+    writer.head(network, spec, rows)?;
+    writer.classifier(network, spec, learnt)?;
+    writer.novelty(learnt)?;
+    if kind == Kind::Streaming {
+        writer.graph.output("next_state", &[1, window - 1, features]);
+    }
+    Ok(writer.graph)
+}
+
+struct Writer {
+    graph: Graph,
+}
+
+impl Writer {
+    /// Adds a float constant, after a look at its values.
+    fn weight(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Result<(), ExportError> {
+        if values.iter().all(|v| v.is_finite()) {
+            self.graph.floats(name, shape, values);
+            Ok(())
+        } else {
+            Err(ExportError::NonFinite { weight: name.into() })
+        }
+    }
+
+    fn reshape(&mut self, from: &str, to: &str, shape: &[usize]) {
+        let sides: Vec<i64> = shape.iter().map(|&side| side as i64).collect();
+        let constant = format!("{to}.shape");
+        self.graph.integers(&constant, &sides);
+        self.graph.node("Reshape", &[from, &constant], to, &[]);
+    }
+
+    /// `from` `[N,C,H,W]` → `features` `[N,D]`.
+    fn frame_net(&mut self, network: &Network, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
+        let mut before = String::from(from);
+        for (index, block) in network.frame.blocks.iter().enumerate() {
+            let name = format!("frame.{index}");
+            let shape = block.convolution.weight.val().dims();
+            let (weights, biases) = fold(block)?;
+            let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+            self.weight(&weight, &shape, &weights)?;
+            self.weight(&bias, &[shape[0]], &biases)?;
+            let (stride, padding) = if index == 0 { (PATCH_PX as i64, 0) } else { (2, 1) };
+            let attributes = [
+                ("kernel_shape", Attribute::Ints(&[shape[2] as i64, shape[3] as i64])),
+                ("pads", Attribute::Ints(&[padding; 4])),
+                ("strides", Attribute::Ints(&[stride; 2])),
+            ];
+            self.graph.node("Conv", &[&before, &weight, &bias], &name, &attributes);
+            before = format!("{name}.relu");
+            self.graph.node("Relu", &[&name], &before, &[]);
+        }
+        self.graph.node("Flatten", &[&before], "map", &[("axis", Attribute::Int(1))]);
+        let linear = &network.frame.linear;
+        self.linear("map", "features", linear, [spec.flattened(), spec.features])
+    }
+
+    /// `features` `[1,D]` and `state` `[1,T−1,D]` → `window` `[1,T,D]` and `next_state`, which is the window without its oldest row.
+    fn state(&mut self, spec: &NetworkSpec) {
+        self.reshape("features", "newest", &[1, 1, spec.features]);
+        self.graph.node("Concat", &["state", "newest"], "window", &[("axis", Attribute::Int(1))]);
+        self.graph.integers("second", &[1]);
+        self.graph.integers("end", &[spec.window_frames as i64]);
+        self.graph.node("Slice", &["window", "second", "end", "second"], "next_state", &[]);
+    }
+
+    /// T rows of features → `embedding` `[1,E]`. A convolution whose kernel is its stride is a matrix product on k rows laid
+    /// side by side: the same sums without rearranging anything.
+    fn head(&mut self, network: &Network, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
+        let (mut before, mut length) = (String::from(from), spec.window_frames);
+        let last = network.head.convolutions.len() - 1;
+        for (index, convolution) in network.head.convolutions.iter().enumerate() {
+            let name = if index == last { RAW.into() } else { format!("head.{index}") };
+            let [out, columns, kernel] = convolution.weight.val().dims();
+            length /= kernel;
+            let wide = format!("{name}.rows");
+            self.reshape(&before, &wide, &[length, kernel * columns]);
+            let values = values_of(convolution.weight.val())?;
+            let at = |row: usize, o: usize| values[(o * columns + row % columns) * kernel + row / columns];
+            let matrix: Vec<f32> =
+                (0..kernel * columns).flat_map(|row| (0..out).map(move |o| (row, o))).map(|(r, o)| at(r, o)).collect();
+            let bias = convolution.bias.as_ref().map(|b| values_of(b.val())).transpose()?;
+            self.gemm(&wide, &name, [kernel * columns, out], &matrix, &bias.unwrap_or_else(|| vec![0.0; out]))?;
+            before = name;
+            if index < last {
+                let next = format!("{before}.relu");
+                self.graph.node("Relu", &[&before], &next, &[]);
+                before = next;
+            }
+        }
+        let axes = [("axes", Attribute::Ints(&[1])), ("keepdims", Attribute::Int(1))];
+        self.graph.node("ReduceL2", &[&before], "length", &axes);
+        self.weight("length.min", &[1, 1], &[NORM_MIN as f32])?;
+        self.graph.node("Max", &["length", "length.min"], "divisor", &[]);
+        self.graph.node("Div", &[&before, "divisor"], EMBEDDING, &[]);
+        self.graph.output(EMBEDDING, &[1, spec.embedding]);
+        Ok(())
+    }
+
+    /// `embedding` → `probabilities` `[1,L]`; the temperature goes into weights and biases, divided in f64.
+    fn classifier(&mut self, network: &Network, spec: &NetworkSpec, learnt: &Learnt) -> Result<(), ExportError> {
+        let labels = spec.labels.len();
+        let (mut weight, mut bias) = match (&learnt.classifier, &network.classifier) {
+            (Some(probe), _) => (probe.weight.iter().copied().collect(), probe.bias.clone()),
+            (None, Some(own)) => {
+                let bias = own.bias.as_ref().map(|b| values_of(b.val())).transpose()?;
+                (values_of(own.weight.val())?, bias.unwrap_or_else(|| vec![0.0; labels]))
+            }
+            (None, None) => return Ok(()),
+        };
+        let temperature = learnt.temperature();
+        weight.iter_mut().chain(&mut bias).for_each(|v| *v = (f64::from(*v) / temperature) as f32);
+        self.gemm(EMBEDDING, LOGITS, [spec.embedding, labels], &weight, &bias)?;
+        self.graph.node("Softmax", &[LOGITS], PROBABILITIES, &[("axis", Attribute::Int(1))]);
+        self.graph.output(PROBABILITIES, &[1, labels]);
+        Ok(())
+    }
+
+    /// `embedding` → `novelty` `[1,1]`: the share of thresholds strictly below 1 − max cosine with the prototypes.
+    fn novelty(&mut self, learnt: &Learnt) -> Result<(), ExportError> {
+        let Some(LearntNovelty { reference, .. }) = &learnt.novelty else { return Ok(()) };
+        let (rows, columns) = reference.prototypes.dim();
+        let prototypes: Vec<f32> = reference.prototypes.iter().copied().collect();
+        self.weight("novelty.prototypes", &[rows, columns], &prototypes)?;
+        self.weight("novelty.thresholds", &[1, reference.thresholds.len()], &reference.thresholds)?;
+        self.weight("novelty.one", &[1, 1], &[1.0])?;
+        let along = [("axes", Attribute::Ints(&[1])), ("keepdims", Attribute::Int(1))];
+        let transposed = [("transB", Attribute::Int(1))];
+        let graph = &mut self.graph;
+        graph.node("Gemm", &[EMBEDDING, "novelty.prototypes"], "novelty.cosines", &transposed);
+        graph.node("ReduceMax", &["novelty.cosines"], "novelty.cosine", &along);
+        graph.node("Sub", &["novelty.one", "novelty.cosine"], "novelty.distance", &[]);
+        graph.node("Greater", &["novelty.distance", "novelty.thresholds"], "novelty.above", &[]);
+        graph.node("Cast", &["novelty.above"], "novelty.counts", &[("to", Attribute::Int(FLOAT as i64))]);
+        graph.node("ReduceMean", &["novelty.counts"], NOVELTY, &along);
+        graph.output(NOVELTY, &[1, 1]);
+        Ok(())
+    }
+
+    fn linear(
+        &mut self,
+        from: &str,
+        to: &str,
+        linear: &burn::nn::Linear,
+        shape: [usize; 2],
+    ) -> Result<(), ExportError> {
+        let bias = linear.bias.as_ref().map(|b| values_of(b.val())).transpose()?;
+        let bias = bias.unwrap_or_else(|| vec![0.0; shape[1]]);
+        self.gemm(from, to, shape, &values_of(linear.weight.val())?, &bias)
+    }
+
+    fn gemm(
+        &mut self,
+        from: &str,
+        to: &str,
+        shape: [usize; 2],
+        matrix: &[f32],
+        bias: &[f32],
+    ) -> Result<(), ExportError> {
+        let (weight, offset) = (format!("{to}.weight"), format!("{to}.bias"));
+        self.weight(&weight, &shape, matrix)?;
+        self.weight(&offset, &[shape[1]], bias)?;
+        self.graph.node("Gemm", &[from, &weight, &offset], to, &[]);
+        Ok(())
+    }
+}
+
+/// Batch normalisation with its running statistics, folded into the convolution before it: w·γ/√(σ²+ε), β − μ·γ/√(σ²+ε).
+/// In f64, so that only the result is rounded.
+fn fold(block: &super::network::Block) -> Result<(Vec<f32>, Vec<f32>), ExportError> {
+    let norm = &block.norm;
+    let (gamma, beta) = (values_of(norm.gamma.val())?, values_of(norm.beta.val())?);
+    let (mean, variance) = (values_of(norm.running_mean.value())?, values_of(norm.running_var.value())?);
+    let factors: Vec<f64> =
+        gamma.iter().zip(&variance).map(|(&g, &v)| f64::from(g) / (f64::from(v) + norm.epsilon).sqrt()).collect();
+    let mut weights = values_of(block.convolution.weight.val())?;
+    let each = weights.len() / factors.len();
+    for (filter, factor) in weights.chunks_mut(each).zip(&factors) {
+        filter.iter_mut().for_each(|w| *w = (f64::from(*w) * factor) as f32);
+    }
+    let statistics = beta.iter().zip(&mean).zip(&factors);
+    let biases = statistics.map(|((&b, &m), factor)| (f64::from(b) - f64::from(m) * factor) as f32).collect();
+    Ok((weights, biases))
+}
+
+fn values_of<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ExportError> {
+    let data = tensor.try_into_data().map_err(|error| ExportError::Values(error.to_string()))?;
+    data.try_to_vec().map_err(|error| ExportError::Values(format!("{error:?}")))
+}
+
+/// Runs the daemon's encoder over `frames` (one C×H×W frame after the other) and compares every embedding of a full window
+/// with the network's own. The network must be on a plain device (`valid()`): on an autodiff device it would learn.
+///
+/// # Errors
+/// [`ExportError::Encode`] or [`ExportError::Values`].
+pub fn measure_parity(
+    network: &Network,
+    spec: &NetworkSpec,
+    encoder: &mut Encoder,
+    frames: &[f32],
+    device: &Device,
+) -> Result<Parity, ExportError> {
+    let mut features = Vec::new();
+    for frame in frames.chunks_exact(spec.input.pixels()) {
+        let Shape { channels, height, width } = spec.input;
+        let tensor = Tensor::from_data(TensorData::new(frame.to_vec(), [1, channels, height, width]), device);
+        features.extend(values_of(network.forward_frame(tensor))?);
+    }
+    let (mut embedding, mut compared, mut worst) = (encoder.new_embedding(), 0, 0.0_f32);
+    encoder.reset();
+    for (index, frame) in frames.chunks_exact(spec.input.pixels()).enumerate() {
+        encoder.encode(&Input::Host(frame), &mut embedding)?;
+        if encoder.warming_up() {
+            continue;
+        }
+        let window = &features[(index + 1 - spec.window_frames) * spec.features..(index + 1) * spec.features];
+        let window = TensorData::new(window.to_vec(), [1, spec.window_frames, spec.features]);
+        let own = values_of(network.forward_features(Tensor::from_data(window, device)))?;
+        let differences = own.iter().zip(&embedding.values).map(|(a, b)| (a - b).abs());
+        worst = differences.fold(worst, f32::max);
+        compared += 1;
+    }
+    encoder.reset();
+    Ok(Parity { against: "the network in burn (flex)".into(), frames: compared, max_abs_difference: worst })
+}
+
+/// Frames to compare with when there is no recording: blobs of light that change from frame to frame, and noise. C order.
+pub fn seeded_frames(shape: Shape, count: usize, seed: u64) -> Vec<f32> {
+    const GRID: usize = 8;
+    let mut random = SplitMix(seed);
+    let mut frames = Vec::with_capacity(count * shape.pixels());
+    for _ in 0..count * shape.channels {
+        let grid: Vec<f32> = (0..GRID * GRID).map(|_| 2.0 * random.signed()).collect();
+        for y in 0..shape.height {
+            for x in 0..shape.width {
+                let cell = grid[y * GRID / shape.height * GRID + x * GRID / shape.width];
+                frames.push(cell + 0.5 * random.signed());
+            }
+        }
+    }
+    frames
+}
