@@ -15,7 +15,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use haltere::frame::{Arrived, Clock, DeviceTime, Frame, PixelType, Shape};
+use haltere::frame::{Clock, DeviceTime, Frame, FrameSlot, PixelType, Shape};
 use haltere::model::Manifest;
 use haltere::session::{Compression, SessionWriter, Topic};
 use haltere::source::{Next, open_recording};
@@ -181,7 +181,7 @@ fn made(path: &Path) {
     ];
     let about = about.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let mut session = SessionWriter::create(path, Compression::Lz4, 0, &about, &[]).unwrap();
-    let mut arrived = Arrived::with_capacity(2 * 16 * 12 * 2);
+    let mut arrived = FrameSlot::with_capacity(2 * 16 * 12 * 2);
     for at in (0..90).filter(|at| !(30..33).contains(at)) {
         let info = &mut arrived.frame.info;
         let second = at >= 60;

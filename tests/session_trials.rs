@@ -21,7 +21,7 @@ use haltere::dataset::trials::{Dataset, NO_BEHAVIOUR};
 use haltere::dataset::{DataSpec, DataWarning, DatasetError, LoadOptions, load};
 use haltere::decoder::Decoder;
 use haltere::encode::Encoder;
-use haltere::frame::{Arrived, Clock, Decode, DeviceTime, Frame, PixelType, Request, Requests, Shape, Stamp, Tensor};
+use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameSlot, PixelType, Request, Requests, Shape, Stamp, Tensor};
 use haltere::model::Model;
 use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::preprocess::{self, Prepared, Preprocess, PreprocessError};
@@ -59,7 +59,7 @@ fn write(path: &Path, frames: &[Recorded]) {
         ("from_start".to_owned(), "true".to_owned()),
     ]);
     let mut session = SessionWriter::create(path, Compression::None, TO_UNIX_NS, &about, &[]).unwrap();
-    let mut arrived = Arrived::with_capacity(2 * SIDE * SIDE);
+    let mut arrived = FrameSlot::with_capacity(2 * SIDE * SIDE);
     for (place, frame) in frames.iter().enumerate() {
         fill(&mut arrived.frame, frame, place);
         arrived.requests = Requests::default();

@@ -12,11 +12,11 @@ use crate::corridor::realtime::Idle;
 use crate::encode::Encoder;
 use crate::frame::event::{Event, Reason};
 use crate::frame::{
-    Arrived, Decode, Embedding, FIRST_GENERATION, Frame, FrameInfo, Observation, Quality, Request, Requests,
+    Decode, Embedding, FIRST_GENERATION, Frame, FrameInfo, FrameSlot, Observation, Quality, Request, Requests,
     StageTimes, Tensor,
 };
 use crate::preprocess::{Preprocess, PreprocessError};
-use crate::source::arrival::{Advice, Rhythm};
+use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::stats::{count, now_ns};
 
 use super::drift::{Change, Drift, DriftSettings};
@@ -45,7 +45,7 @@ impl Decode {
 pub(super) fn compute(
     preprocess: &mut Box<dyn Preprocess>,
     encoder: &mut Encoder,
-    frames: &mut Consumer<Arrived>,
+    frames: &mut Consumer<FrameSlot>,
     decodes: &mut Producer<Decode>,
     idle: &Idle,
     shared: &Shared<'_>,
@@ -53,7 +53,7 @@ pub(super) fn compute(
     shared.settle("compute", shared.settings.realtime.compute_core);
     let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
     let mut photographer = Photographer::new(shared.settings.preview, &shared.previews);
-    let mut rhythm = Rhythm::default();
+    let mut rhythm = ArrivalPredictor::default();
     let mut since = Requests::default();
     let mut series = 0;
     let mut hand_over = HandOver::new(shared.line.recorder.as_deref());
@@ -106,13 +106,13 @@ pub(super) fn compute(
 }
 
 /// What must be carried out before this frame: what was before it when it was recorded, and a new animal when a series means one.
-fn before(slot: &Arrived, shared: &Shared<'_>) -> impl Iterator<Item = Request> + use<> {
+fn before(slot: &FrameSlot, shared: &Shared<'_>) -> impl Iterator<Item = Request> + use<> {
     let new_animal = slot.frame.info.series_began && shared.settings.new_series == NewSeries::Reset;
     slot.requests.iter().chain(new_animal.then_some(Request::Reset))
 }
 
 /// Idles towards the next frame, no longer than `pause` at a time: asleep, then once through code and data, then awake.
-fn prepare(rhythm: &mut Rhythm, running: &mut Running<'_>, idle: &Idle, pause: Duration) {
+fn prepare(rhythm: &mut ArrivalPredictor, running: &mut Running<'_>, idle: &Idle, pause: Duration) {
     match rhythm.advise(now_ns()) {
         Advice::Sleep(ns) => idle.idle(pause.min(Duration::from_nanos(ns))),
         Advice::Warm => {
@@ -159,7 +159,7 @@ fn carry_out(request: Request, running: &mut Running<'_>, judge: &mut Judge, sha
 
 /// One frame: preprocess, encode, judge, send; then once more for a model that waits in the shadow.
 fn step(
-    slot: &Arrived,
+    slot: &FrameSlot,
     running: &mut Running<'_>,
     decodes: &mut Producer<Decode>,
     judge: &mut Judge,
@@ -367,7 +367,7 @@ impl Judge {
     }
 
     /// Frames that arrived after the last one taken, or since the start, and before this one.
-    fn skipped(&mut self, slot: &Arrived) -> u64 {
+    fn skipped(&mut self, slot: &FrameSlot) -> u64 {
         let arrived = std::mem::replace(&mut self.arrived, slot.arrival + 1);
         slot.arrival.saturating_sub(arrived)
     }

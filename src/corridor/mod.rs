@@ -32,7 +32,7 @@ use crate::corridor::lane::{Bells, Consumer, Producer, Received, WhenFull, lane}
 use crate::corridor::realtime::Idle;
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::event::{Event, Reason};
-use crate::frame::{Arrived, Decode, FIRST_GENERATION, Frame};
+use crate::frame::{Decode, FIRST_GENERATION, Frame, FrameSlot};
 use crate::preprocess::{Preprocess, PreprocessError, Request};
 use crate::publish::zmq::ModelTag;
 use crate::publish::{Sink, SinkError};
@@ -246,7 +246,7 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
     let bells = Bells { filled: compute_idle.bell(), freed: ingest_idle.bell() };
     // In memory that the device reads by itself, if there is one: a frame is then copied once, to the device.
     let slot = || preprocess.frame_memory(bytes).map_or_else(|| Frame::with_capacity(bytes), Frame::in_memory);
-    let (frames_in, frames_out) = lane(settings.lane.depth_frames, when_full, bells, || Arrived::of(slot()));
+    let (frames_in, frames_out) = lane(settings.lane.depth_frames, when_full, bells, || FrameSlot::of(slot()));
     let bells = Bells { filled: publish_idle.bell(), freed: compute_idle.bell() };
     let (decodes_in, decodes_out) =
         lane(DECODES_WAITING_MAX, when_full, bells, || Decode::with_embedding(encoder.new_embedding()));
@@ -302,7 +302,7 @@ fn first_cause(results: Vec<Result<(), Failure>>, first: Option<&'static str>) -
 /// Fills slots from the source until it ends, the run is stopped, or nobody reads any more.
 fn ingest(
     source: &mut dyn Source,
-    lane: &mut Producer<Arrived>,
+    lane: &mut Producer<FrameSlot>,
     idle: &Idle,
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Shared;
 use crate::corridor::lane::Consumer;
-use crate::frame::Arrived;
+use crate::frame::FrameSlot;
 use crate::frame::event::Event;
 use crate::session::recorder::Recorder;
 
@@ -25,7 +25,7 @@ impl<'a> HandOver<'a> {
 
     /// Hands over the slot received last, frame `number`. False when it was to be recorded and could not be: what was carried
     /// out before it is then told with the next one.
-    pub(super) fn frame(&mut self, frames: &mut Consumer<Arrived>, number: u64, shared: &Shared<'_>) -> bool {
+    pub(super) fn frame(&mut self, frames: &mut Consumer<FrameSlot>, number: u64, shared: &Shared<'_>) -> bool {
         let Some(recorder) = self.recorder.filter(|recorder| recorder.takes_frames()) else {
             self.behind = false;
             return true;

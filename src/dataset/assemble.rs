@@ -48,9 +48,9 @@ pub(super) fn read(
     warnings: &mut Vec<DataWarning>,
 ) -> Result<Read, DatasetError> {
     let Table { mut values, names: columns } = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
-    let (frames, seen) = (probe.frames, probe.seen.as_deref());
-    let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, seen };
-    let told = seen.map(|seen| seen.warnings()).unwrap_or_default().iter();
+    let (frames, session) = (probe.frames, probe.session.as_deref());
+    let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session };
+    let told = session.map(|session| session.warnings()).unwrap_or_default().iter();
     warnings.extend(told.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
     let Synchronised { frame_of, times_s } = synchronise(trial, axis)?;
     let damaged = checks::behaviour(trial, &values, warnings)?;
@@ -77,7 +77,7 @@ pub(super) fn read(
         let (trial, count, of) = (trial.name.clone(), without, frames);
         warnings.push(DataWarning::FramesWithoutBehaviour { trial, count, of });
     }
-    let missing = seen.map(|seen| seen.missing()).unwrap_or_default();
+    let missing = session.map(|session| session.missing()).unwrap_or_default();
     Ok(Read { frames, columns, behaviour: values, newest, label, left_out, missing })
 }
 

@@ -10,7 +10,7 @@ use super::error::DatasetError;
 use super::spec::{Neural, TrialSpec};
 use crate::frame::{Frame, Name, Shape};
 use crate::source::raw::{RawLayout, RawSource};
-use crate::source::{Next, Seen, Source, SourceError, files_of, open_recording, series_of, session_of};
+use crate::source::{Next, SessionIndex, Source, SourceError, files_of, open_recording, series_of, session_of};
 
 /// Name of the rig in frames that are trained on.
 pub(super) const RIG: Name = Name::literal("train");
@@ -22,7 +22,7 @@ pub(super) struct Probe {
     pub shape: Shape,
     pub rate_hz: Option<f64>,
     /// Number and times of each frame, when they come from a session.
-    pub seen: Option<Arc<Seen>>,
+    pub session: Option<Arc<SessionIndex>>,
 }
 
 /// The file of the session that a trial's frames were recorded in, if they were.
@@ -36,7 +36,7 @@ pub(super) fn session(trial: &TrialSpec) -> Option<&Path> {
 /// Opens the frames of a trial, reads at most one, and tells what they are like.
 pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     if let Neural::Ready { frames, height, width, .. } = trial.neural {
-        return Ok(Probe { frames, shape: Shape::new(1, height, width), rate_hz: None, seen: None });
+        return Ok(Probe { frames, shape: Shape::new(1, height, width), rate_hz: None, session: None });
     }
     let mut source = open(trial, None)?;
     if let Some(path) = session(trial) {
@@ -52,18 +52,18 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     while total.is_none() && pull(trial, source.as_mut(), &mut frame, frames)? {
         frames += 1;
     }
-    Ok(Probe { frames: frames as usize, shape, rate_hz, seen: None })
+    Ok(Probe { frames: frames as usize, shape, rate_hz, session: None })
 }
 
 /// The index of a session that was cut off may lack what its last chunks hold, so its frames are counted.
 fn probe_session(trial: &TrialSpec, path: &Path) -> Result<Probe, DatasetError> {
-    let seen = Seen::read(path).map_err(|e| broken(trial, 0, e))?;
+    let session = SessionIndex::read(path).map_err(|e| broken(trial, 0, e))?;
     let told = match &trial.neural {
         Neural::Recording(spec) => spec.rate_hz,
         _ => None,
     };
-    let rate_hz = told.or_else(|| seen.frame_rate_hz());
-    Ok(Probe { frames: seen.frames(), shape: seen.shape(), rate_hz, seen: Some(Arc::new(seen)) })
+    let rate_hz = told.or_else(|| session.frame_rate_hz());
+    Ok(Probe { frames: session.frames(), shape: session.shape(), rate_hz, session: Some(Arc::new(session)) })
 }
 
 /// Opens the frames of a trial. `rate_hz` is used where the recording does not tell its own.

@@ -12,7 +12,7 @@ use super::npy::Array;
 use super::spec::{LabelFile, Per, TrialSpec};
 use super::synchrony::Axis;
 use crate::model::LABEL_BYTES_MAX;
-use crate::source::Place;
+use crate::source::FrameIndex;
 
 /// Labels of a trial by the file's own names.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(super) fn read(
             let per = if all.len() == axis.rows { Per::Behaviour } else { Per::Frame };
             Ok(placing.finish(per))
         }
-        Entries::Frames(all) if file.per == Per::Frame && axis.seen.is_some() => {
+        Entries::Frames(all) if file.per == Per::Frame && axis.session.is_some() => {
             let (all, not_seen) = placing.by_number(all, axis)?;
             placing.frames(&all, axis.frames)?;
             Ok(Labels { not_seen, ..placing.finish(file.per) })
@@ -180,18 +180,18 @@ impl<'a> Placing<'a> {
 
     /// Frame numbers of a session become its frames; labels of frames that were lost or skipped are counted.
     fn by_number(&self, all: Vec<LabelOfFrame>, axis: Axis<'_>) -> Result<(Vec<LabelOfFrame>, usize), DatasetError> {
-        let Some(seen) = axis.seen else { return Ok((all, 0)) };
-        let place = seen
+        let Some(session) = axis.session else { return Ok((all, 0)) };
+        let place = session
             .places()
             .map_err(|cause| DatasetError::file(self.path, format!("trial {}: {cause}", self.trial.name)))?;
         let (mut placed, mut not_seen) = (Vec::with_capacity(all.len()), 0);
         for (line, number, name) in all {
             let is_whole = number >= 0.0 && number.fract() == 0.0 && number < 2f64.powi(53);
-            match if is_whole { place(number as u64) } else { Place::Outside } {
-                Place::At(frame) => placed.push((line, frame as f64, name)),
-                Place::Missing => not_seen += 1,
-                Place::Outside => {
-                    let end = format!("frame {} of its session", seen.last_number());
+            match if is_whole { place(number as u64) } else { FrameIndex::Outside } {
+                FrameIndex::At(frame) => placed.push((line, frame as f64, name)),
+                FrameIndex::Missing => not_seen += 1,
+                FrameIndex::Outside => {
+                    let end = format!("frame {} of its session", session.last_number());
                     return Err(self.fault(line, format!("frame {number}"), LabelFault::Outside { end }));
                 }
             }

@@ -11,7 +11,7 @@ use super::arrays;
 use super::error::DatasetError;
 use super::spec::{Synchrony, TrialSpec};
 use super::thorsync;
-use crate::source::{FrameClock, Place, Seen};
+use crate::source::{FrameClock, FrameIndex, SessionIndex};
 
 /// No two-photon frame: before the first, after the last, or in a pause.
 pub(super) const NO_FRAME: i64 = -1;
@@ -37,7 +37,7 @@ pub(super) struct Axis<'a> {
     /// Behaviour frames per second.
     pub behaviour_rate_hz: f64,
     /// Numbers and times of the two-photon frames, when they come from a session.
-    pub seen: Option<&'a Seen>,
+    pub session: Option<&'a SessionIndex>,
 }
 
 /// Reads the synchrony of a trial.
@@ -45,7 +45,7 @@ pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchroni
     let regular = || (0..axis.rows).map(|row| row as f64 / axis.behaviour_rate_hz).collect::<Vec<_>>();
     let (frame_of, times_s) = match &trial.synchrony {
         Synchrony::Index(path) => (by_index(trial, path, axis)?, regular()),
-        Synchrony::Offset(offset_s) if axis.seen.is_some() => {
+        Synchrony::Offset(offset_s) if axis.session.is_some() => {
             let starts = of_session(trial, axis, FrameClock::Start)?;
             let times: Vec<f64> = regular().iter().map(|time| time + offset_s).collect();
             (among(&starts, &times, axis), regular())
@@ -60,7 +60,7 @@ pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchroni
             equal(trial, behaviour, same, "behaviour frames", "the behaviour file")?;
             (by_times(trial, &times, (frames.as_deref(), *clock), axis)?, times)
         }
-        Synchrony::ThorSync { path, .. } if axis.seen.is_some() => {
+        Synchrony::ThorSync { path, .. } if axis.session.is_some() => {
             let cause = "counts the microscope's frames from its own start, which a session does not know; tie behaviour to the frames \
                          by `index` (frame numbers) or `behaviour_times_s`";
             return Err(DatasetError::file(path, format!("trial {}: {cause}", trial.name)));
@@ -118,11 +118,11 @@ fn by_index(trial: &TrialSpec, path: &Path, axis: Axis<'_>) -> Result<Vec<i64>, 
     let index = arrays::integers(path)?;
     equal(trial, path, (index.len(), axis.rows), "behaviour frames", "the behaviour file")?;
     never_back(trial, path, &index)?;
-    if let Some(seen) = axis.seen {
+    if let Some(session) = axis.session {
         let place =
-            seen.places().map_err(|cause| DatasetError::file(path, format!("trial {}: {cause}", trial.name)))?;
+            session.places().map_err(|cause| DatasetError::file(path, format!("trial {}: {cause}", trial.name)))?;
         let of = |&number: &i64| match u64::try_from(number).map(&place) {
-            Ok(Place::At(frame)) => frame as i64,
+            Ok(FrameIndex::At(frame)) => frame as i64,
             _ => NO_FRAME,
         };
         return Ok(index.iter().map(of).collect());
@@ -178,7 +178,7 @@ fn by_times(
         equal(trial, path, (starts.len(), axis.frames), "two-photon frames", "the recording")?;
         return Ok(among(&starts, times, axis));
     }
-    if axis.seen.is_some() {
+    if axis.session.is_some() {
         return Ok(among(&of_session(trial, axis, clock)?, times, axis));
     }
     let frame = |&time: &f64| within((time * axis.frame_rate_hz + 1e-9).floor(), axis.frames);
@@ -187,9 +187,9 @@ fn by_times(
 
 /// When the frames of a session began.
 fn of_session(trial: &TrialSpec, axis: Axis<'_>, clock: FrameClock) -> Result<Vec<f64>, DatasetError> {
-    let Some(seen) = axis.seen else { return Ok(Vec::new()) };
+    let Some(session) = axis.session else { return Ok(Vec::new()) };
     let fault = |(frame, cause)| DatasetError::Frame { trial: trial.name.clone(), frame, cause };
-    seen.begins_s(clock, 1.0 / axis.frame_rate_hz).map_err(fault)
+    session.begins_s(clock, 1.0 / axis.frame_rate_hz).map_err(fault)
 }
 
 /// The last frame that began at or before each time; a frame lasts one and a half periods at most.

@@ -13,7 +13,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
-pub use slot::{Arrived, Request, Requests};
+pub use slot::{FrameSlot, Request, Requests};
 
 /// Channels of one microscope that the corridor understands (functional, and one anatomical for registration).
 pub const CHANNELS_MAX: usize = 2;

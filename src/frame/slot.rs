@@ -84,7 +84,7 @@ impl Requests {
 }
 
 /// What travels on the first lane, and on to the recorder.
-pub struct Arrived {
+pub struct FrameSlot {
     /// The frame.
     pub frame: Frame,
     /// Counts the frames handed to the lane, so that those evicted on the way are missed.
@@ -97,7 +97,7 @@ pub struct Arrived {
     pub requests: Requests,
 }
 
-impl Arrived {
+impl FrameSlot {
     /// A slot for a frame of at most `capacity_bytes` of pixels.
     pub fn with_capacity(capacity_bytes: usize) -> Self {
         Self::of(Frame::with_capacity(capacity_bytes))

@@ -20,9 +20,9 @@ use crate::wire::decode::largest;
 /// Id of a neutral action that is none of the model's labels.
 pub const NEUTRAL_ID: i32 = -1;
 
-/// What is said of one moment.
+/// What is sent to a device for one decode.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Said<'a> {
+pub struct RelayedDecode<'a> {
     /// Without gaps from the start of the daemon, 0 first.
     pub seq: u64,
     /// `CLOCK_MONOTONIC`, ns.
@@ -54,7 +54,7 @@ pub trait Outlet: Send {
     ///
     /// # Errors
     /// When it could not be said; the relay counts it and goes on.
-    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()>;
+    fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()>;
 
     /// Called about every 5 ms: a device that was lost may be looked for.
     fn tick(&mut self, _now_ns: u64) {}
@@ -97,7 +97,7 @@ impl Relay {
         }
     }
 
-    fn say(&mut self, decode: Option<&Decode>, quality: Quality, now_ns: u64) {
+    fn relay(&mut self, decode: Option<&Decode>, quality: Quality, now_ns: u64) {
         let believed = matches!(quality, Quality::Ok | Quality::Degraded);
         let action = decode.filter(|_| believed && self.model.trained).and_then(|decode| {
             let id = decode.action?;
@@ -106,7 +106,7 @@ impl Relay {
         });
         let (action, action_id, confidence) = action.unwrap_or((&self.neutral.0, self.neutral.1, 0.0));
         let embedding = decode.filter(|_| believed || quality == Quality::Warmup);
-        let said = Said {
+        let relayed = RelayedDecode {
             seq: self.seq,
             t_pub_ns: now_ns,
             t_received_ns: decode.map(|decode| decode.frame.t_received_ns),
@@ -118,7 +118,7 @@ impl Relay {
             confidence,
             embedding: embedding.map_or(&self.zeros, |decode| &decode.embedding.values),
         };
-        let ended = self.outlet.say(&said);
+        let ended = self.outlet.send(&relayed);
         self.seq += 1;
         self.note(ended.is_err());
     }
@@ -145,21 +145,21 @@ impl Sink for Relay {
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let now_ns = now_ns();
         let Verdict { fresh, .. } = self.failsafe.decode(decode.frame.number, decode.frame.t_received_ns, now_ns);
-        self.say(Some(decode), if fresh { decode.quality } else { Quality::Stale }, now_ns);
+        self.relay(Some(decode), if fresh { decode.quality } else { Quality::Stale }, now_ns);
         Ok(())
     }
 
     fn tick(&mut self, now_ns: u64) -> Result<(), SinkError> {
         self.outlet.tick(now_ns);
         if self.failsafe.tick(now_ns).is_some() {
-            self.say(None, Quality::Stale, now_ns);
+            self.relay(None, Quality::Stale, now_ns);
         }
         Ok(())
     }
 
     fn finish(&mut self, _fault: Option<&'static str>) -> Result<(), SinkError> {
         if self.failsafe.finish() {
-            self.say(None, Quality::Fail, now_ns());
+            self.relay(None, Quality::Fail, now_ns());
         }
         Ok(())
     }
@@ -184,11 +184,11 @@ mod tests {
             "plain"
         }
 
-        fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
+        fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()> {
             if self.deaf.load(std::sync::atomic::Ordering::Relaxed) {
                 return Err(std::io::ErrorKind::BrokenPipe.into());
             }
-            let entry = (said.quality, said.action.to_owned(), said.action_id, said.confidence);
+            let entry = (decode.quality, decode.action.to_owned(), decode.action_id, decode.confidence);
             self.heard.lock().unwrap().push(entry);
             Ok(())
         }

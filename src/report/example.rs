@@ -20,9 +20,9 @@ const LABELS: [&str; 8] = [
 ];
 const SHARE: [f64; 8] = [0.56, 0.33, 0.03, 0.03, 0.02, 0.012, 0.01, 0.008];
 
-struct Dice(rand_pcg::Pcg64);
+struct Random(rand_pcg::Pcg64);
 
-impl Dice {
+impl Random {
     fn normal(&mut self) -> f64 {
         StandardNormal.sample(&mut self.0)
     }
@@ -42,24 +42,24 @@ fn labels() -> Vec<String> {
 
 /// Eight flies, eight actions, all sections filled.
 pub fn report() -> ReportData {
-    let mut dice = Dice(rand_pcg::Pcg64::seed_from_u64(3));
+    let mut random = Random(rand_pcg::Pcg64::seed_from_u64(3));
     ReportData {
         title: "haltere on 8 simulated flies".into(),
         summary: "Trained on seven flies, decoded an eighth that it never saw with a balanced accuracy of 71 % (chance 12.5 %); \
                   the identity of the fly can hardly be read from the embedding (16 %, chance 12.5 %)."
             .into(),
-        scores: scores(&mut dice),
+        scores: scores(&mut random),
         method: Some(method()),
         data: Some(data()),
         look_ahead: Some(LookAhead { window_frames: 32, frames: 0, seconds: 0.0 }),
-        loss: Some(loss(&mut dice)),
-        embedding: Some(EmbeddingView::of(&representation(&mut dice), 1500)),
+        loss: Some(loss(&mut random)),
+        embedding: Some(EmbeddingView::of(&representation(&mut random), 1500)),
         confusion: Some(confusion()),
-        per_animal: Some(per_animal(&mut dice)),
+        per_animal: Some(per_animal(&mut random)),
         calibration: Some(calibration()),
         domain_gap: domain_gap(),
         ablation: ablation(),
-        comparison: Some(comparison(&mut dice)),
+        comparison: Some(comparison(&mut random)),
         warnings: vec![
             "fly-7 has no labelled moment of `pushing`: its balanced accuracy is over 7 actions.".into(),
             "The data are simulated; the numbers say nothing about real flies.".into(),
@@ -68,14 +68,14 @@ pub fn report() -> ReportData {
     }
 }
 
-fn scores(dice: &mut Dice) -> Vec<ScoreRow> {
+fn scores(random: &mut Random) -> Vec<ScoreRow> {
     let rows = [
         ("single-animal", 0.82, 0.125),
         ("across-animal", 0.76, 0.125),
         ("unseen animal", 0.71, 0.125),
         ("identity", 0.16, 0.125),
     ];
-    let mut spread = |mean: f64| Spread::of(&dice.around(mean, 0.04, 24));
+    let mut spread = |mean: f64| Spread::of(&random.around(mean, 0.04, 24));
     rows.iter()
         .flat_map(|row| [(row, 50.0), (row, 100.0)])
         .map(|(&(protocol, mean, chance), labels_percent)| ScoreRow {
@@ -129,30 +129,30 @@ fn data() -> DataSummary {
     }
 }
 
-fn loss(dice: &mut Dice) -> LossCurves {
-    let curve = |dice: &mut Dice, every: u64, from: f64, to: f64, noise: f64| -> Vec<Point> {
+fn loss(random: &mut Random) -> LossCurves {
+    let curve = |random: &mut Random, every: u64, from: f64, to: f64, noise: f64| -> Vec<Point> {
         (1..=4000 / every)
             .map(|i| {
                 let step = i * every;
-                let value = to + (from - to) * (-(step as f64) / 700.0).exp() + noise * dice.normal();
+                let value = to + (from - to) * (-(step as f64) / 700.0).exp() + noise * random.normal();
                 Point { step, value }
             })
             .collect()
     };
     LossCurves {
-        train: curve(dice, 5, 5.5, 2.6, 0.08),
-        held_out: curve(dice, 200, 5.5, 3.1, 0.03),
+        train: curve(random, 5, 5.5, 2.6, 0.08),
+        held_out: curve(random, 200, 5.5, 3.1, 0.03),
         unit: "nats".into(),
-        positive: curve(dice, 5, 0.05, 0.72, 0.015),
-        negative: curve(dice, 5, 0.02, 0.04, 0.008),
+        positive: curve(random, 5, 0.05, 0.72, 0.015),
+        negative: curve(random, 5, 0.02, 0.04, 0.008),
         best_step: Some(3400),
     }
 }
 
-fn representation(dice: &mut Dice) -> Representation {
+fn representation(random: &mut Random) -> Representation {
     let (dimensions, per_animal) = (16, 500);
-    let centres: Vec<Vec<f64>> = (0..8).map(|_| (0..dimensions).map(|_| 1.4 * dice.normal()).collect()).collect();
-    let shifts: Vec<Vec<f64>> = (0..8).map(|_| (0..dimensions).map(|_| 0.3 * dice.normal()).collect()).collect();
+    let centres: Vec<Vec<f64>> = (0..8).map(|_| (0..dimensions).map(|_| 1.4 * random.normal()).collect()).collect();
+    let shifts: Vec<Vec<f64>> = (0..8).map(|_| (0..dimensions).map(|_| 0.3 * random.normal()).collect()).collect();
     let (mut values, mut animal, mut label) = (Vec::new(), Vec::new(), Vec::new());
     for (fly, shift) in shifts.iter().enumerate() {
         for moment in 0..per_animal {
@@ -167,7 +167,7 @@ fn representation(dice: &mut Dice) -> Representation {
                 .count()
                 .min(7);
             for d in 0..dimensions {
-                values.push((centres[action][d] + shift[d] + 0.45 * dice.normal()) as f32);
+                values.push((centres[action][d] + shift[d] + 0.45 * random.normal()) as f32);
             }
             animal.push(fly);
             label.push((moment % 25 != 0).then_some(action as u8));
@@ -190,11 +190,11 @@ fn confusion() -> Confusion {
     Confusion { labels: labels(), counts: rows.collect(), note: "unseen animal, 3 seeds, 100 % of the labels".into() }
 }
 
-fn per_animal(dice: &mut Dice) -> PerAnimal {
+fn per_animal(random: &mut Random) -> PerAnimal {
     let animals = names(8)
         .into_iter()
         .enumerate()
-        .map(|(i, name)| Values { name, values: dice.around(if i == 6 { 0.55 } else { 0.72 }, 0.03, 3) });
+        .map(|(i, name)| Values { name, values: random.around(if i == 6 { 0.55 } else { 0.72 }, 0.03, 3) });
     PerAnimal { measure: "balanced accuracy, unseen animal".into(), animals: animals.collect(), chance: Some(0.125) }
 }
 
@@ -264,14 +264,14 @@ fn ablation() -> Vec<Ablation> {
     ]
 }
 
-fn comparison(dice: &mut Dice) -> Comparison {
+fn comparison(random: &mut Random) -> Comparison {
     const METHODS: [&str; 8] =
         ["linear", "supervised", "regression", "simclr", "simclr+grl", "simclr+mmd", "simclr+coral", "haltere"];
     let mut panel = |name: &str, means: [f64; 8], lower_is_better: bool| {
         let values = METHODS
             .iter()
             .zip(means)
-            .map(|(method, mean)| Values { name: (*method).into(), values: dice.around(mean, 0.05, 24) });
+            .map(|(method, mean)| Values { name: (*method).into(), values: random.around(mean, 0.05, 24) });
         ProtocolPanel { name: name.into(), methods: values.collect(), chance: Some(0.125), lower_is_better }
     };
     Comparison {

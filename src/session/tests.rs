@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::frame::{Arrived, PixelType, Request, Shape};
+use crate::frame::{FrameSlot, PixelType, Request, Shape};
 
 /// A session of so many frames, each with a message of a decode behind it; a reset before the fourth.
 fn write(path: &Path, frames: u64, compression: Compression) {
     let about = BTreeMap::from([("rig".to_owned(), "rig1".to_owned())]);
     let attachments = [(MODEL_TOML, "text/plain", &b"name = 1"[..])];
     let mut session = SessionWriter::create(path, compression, 1_000, &about, &attachments).unwrap();
-    let mut arrived = Arrived::with_capacity(32 * 32 * 2);
+    let mut arrived = FrameSlot::with_capacity(32 * 32 * 2);
     for number in 0..frames {
         let info = &mut arrived.frame.info;
         (info.shape, info.pixel_type, info.number) = (Shape::new(1, 32, 32), PixelType::U16, number);

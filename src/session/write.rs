@@ -14,7 +14,7 @@ use mcap::write::{Metadata, NoSeek};
 use mcap::{Attachment, WriteOptions, Writer};
 
 use super::{BEGIN, END, EXTENSION, FORM, SessionError, Topic, layout, schemas};
-use crate::frame::Arrived;
+use crate::frame::FrameSlot;
 use crate::sys::calendar;
 use crate::sys::steady_file::SteadyFile;
 
@@ -122,7 +122,7 @@ impl SessionWriter {
     ///
     /// # Errors
     /// The system's refusal: nothing more can be written.
-    pub fn frame(&mut self, arrived: &Arrived) -> Result<(), SessionError> {
+    pub fn frame(&mut self, arrived: &FrameSlot) -> Result<(), SessionError> {
         let info = &arrived.frame.info;
         if !arrived.requests.is_empty() {
             let requests: Vec<&str> = arrived.requests.iter().map(|request| request.name()).collect();

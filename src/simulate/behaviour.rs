@@ -7,7 +7,7 @@
 //! frames/s, 638 bouts): NeLy-EPFL/DN_population_analysis, MIT licence; Aymanns et al. 2022, eLife 11:e81527.
 
 use super::recipe;
-use crate::sys::random::{Dice, Stream, Wander};
+use crate::sys::random::{Random, Stream, Wander};
 
 /// Behaviour frames per second.
 pub const RATE_HZ: f64 = 100.0;
@@ -71,18 +71,18 @@ pub struct Habits {
 
 impl Habits {
     pub(super) fn of(recipe: &recipe::Behaviour, seed: u64, animal: u64) -> Self {
-        let mut dice = Dice::new(Stream::Balance, &[seed, animal]);
+        let mut random = Random::new(Stream::Balance, &[seed, animal]);
         let mut balance: [f64; N] = std::array::from_fn(|action| {
             let more = if action > usize::from(WALKING) { GROOMING_DIFFERS } else { 1.0 };
-            BALANCE[action] * dice.factor(recipe.balance_sd * more)
+            BALANCE[action] * random.factor(recipe.balance_sd * more)
         });
         normalise(&mut balance);
-        let mut dice = Dice::new(Stream::BoutLength, &[seed, animal]);
+        let mut random = Random::new(Stream::BoutLength, &[seed, animal]);
         let length_log = std::array::from_fn(|action| {
             let [mean, sd] = LENGTH_LOG[action];
             // Who rests more rests both longer and more often.
             let longer = 0.5 * (balance[action] / BALANCE[action]).ln();
-            [mean + longer + recipe.bout_length_sd * dice.normal(), sd]
+            [mean + longer + recipe.bout_length_sd * random.normal(), sd]
         });
         let next = transitions(&balance, &length_log);
         Self { balance, length_log, next }
@@ -153,8 +153,8 @@ pub(super) struct Course<'a> {
     habits: &'a Habits,
     absence_frames_max: Option<u64>,
     bout_sd: f64,
-    bouts: Dice,
-    slow: Dice,
+    bouts: Random,
+    slow: Random,
     walk: [Wander; 2],
     arousal: Wander,
     effort: f64,
@@ -171,16 +171,16 @@ pub(super) struct Course<'a> {
 
 impl<'a> Course<'a> {
     pub(super) fn new(habits: &'a Habits, recipe: &recipe::Recipe, keys: [u64; 3]) -> Self {
-        let mut slow = Dice::new(Stream::Course, &keys);
+        let mut slow = Random::new(Stream::Course, &keys);
         let absence = recipe.behaviour.absence_s_max;
-        let wander = |s: f64, dice: &mut Dice| Wander::new(s * RATE_HZ, dice);
+        let wander = |s: f64, random: &mut Random| Wander::new(s * RATE_HZ, random);
         let walk = [wander(0.8, &mut slow), wander(0.6, &mut slow)];
         let arousal = wander(15.0, &mut slow);
         let mut course = Self {
             habits,
             absence_frames_max: (absence > 0.0).then_some((absence * RATE_HZ) as u64),
             bout_sd: recipe.neurons.bout_sd,
-            bouts: Dice::new(Stream::Bouts, &keys),
+            bouts: Random::new(Stream::Bouts, &keys),
             slow,
             walk,
             arousal,

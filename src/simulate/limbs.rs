@@ -13,7 +13,7 @@ use std::f64::consts::{PI, TAU};
 
 use super::behaviour::{Doing, N, RATE_HZ};
 use super::recipe;
-use crate::sys::random::{Dice, Stream, Wander};
+use crate::sys::random::{Random, Stream, Wander};
 
 /// Legs, segments of a leg, joints of a leg.
 const LEGS: usize = 6;
@@ -170,11 +170,11 @@ pub struct Body {
 
 impl Body {
     pub(super) fn of(recipe: &recipe::Limbs, seed: u64, animal: u64) -> Self {
-        let dice = |stream| Dice::new(stream, &[seed, animal]);
+        let random = |stream| Random::new(stream, &[seed, animal]);
         let (mut length, mut frequency, mut posture) =
-            (dice(Stream::LimbLength), dice(Stream::Frequency), dice(Stream::Posture));
+            (random(Stream::LimbLength), random(Stream::Frequency), random(Stream::Posture));
         let (mut style, mut place, mut noise) =
-            (dice(Stream::Style), dice(Stream::CameraPlace), dice(Stream::CameraNoise));
+            (random(Stream::Style), random(Stream::CameraPlace), random(Stream::CameraNoise));
         let whole = length.factor(recipe.length_sd);
         let mut segment = |leg: usize, s: usize| LENGTH[leg % 3][s] * whole * length.factor(0.5 * recipe.length_sd);
         Self {
@@ -205,8 +205,8 @@ impl Body {
 pub(super) struct Motion<'a> {
     body: &'a Body,
     jumps_hz: f64,
-    movement: Dice,
-    tracking: Dice,
+    movement: Random,
+    tracking: Random,
     /// How far the legs are in each action's movement, 0 to 1, and its phase, turns.
     blend: [f64; N],
     phase: [f64; N],
@@ -220,14 +220,14 @@ pub(super) struct Motion<'a> {
 
 impl<'a> Motion<'a> {
     pub(super) fn new(body: &'a Body, recipe: &recipe::Limbs, keys: [u64; 3]) -> Self {
-        let mut movement = Dice::new(Stream::Movement, &keys);
+        let mut movement = Random::new(Stream::Movement, &keys);
         let tempo = Wander::new(0.7 * RATE_HZ, &mut movement);
         let sway = (0..LEGS * 2).map(|_| Wander::new(SWAY.1 * RATE_HZ, &mut movement)).collect();
         Self {
             body,
             jumps_hz: recipe.camera_jumps_hz,
             movement,
-            tracking: Dice::new(Stream::Tracking, &keys),
+            tracking: Random::new(Stream::Tracking, &keys),
             blend: [0.0; N],
             phase: [0.0; N],
             tempo,

@@ -8,7 +8,7 @@
 
 use super::behaviour::{Doing, N, RATE_HZ};
 use super::recipe;
-use crate::sys::random::{Dice, Stream, Wander};
+use crate::sys::random::{Random, Stream, Wander};
 
 /// A group of types with one tuning: how many types, weights of the seven actions, of speed, turning and arousal.
 struct Group {
@@ -92,22 +92,22 @@ pub struct Population {
 
 /// The species: the same for every seed, because another seed means other animals and no other flies.
 fn species() -> Vec<Axon> {
-    let mut dice = Dice::new(Stream::Species, &[]);
+    let mut random = Random::new(Stream::Species, &[]);
     let mut axons: Vec<Axon> = Vec::new();
     for group in &GROUPS {
-        let tract = inside(&mut dice, 0.85);
+        let tract = inside(&mut random, 0.85);
         for _ in 0..group.types {
-            let place_px = free_place(&mut dice, tract, &axons);
+            let place_px = free_place(&mut random, tract, &axons);
             let left = Axon {
                 id: axons.len() as u64,
                 place_px,
-                radius_px: 0.8 * dice.factor(0.25),
+                radius_px: 0.8 * random.factor(0.25),
                 gain: 1.0,
                 actions: group.actions,
                 slow: [group.speed, group.turn, group.arousal],
-                tonic: 0.2 + 0.8 * dice.uniform(),
-                lead_s: 0.05 + 0.08 * dice.normal(),
-                idle: 0.04 + 0.08 * dice.uniform(),
+                tonic: 0.2 + 0.8 * random.uniform(),
+                lead_s: 0.05 + 0.08 * random.normal(),
+                idle: 0.04 + 0.08 * random.uniform(),
             };
             let mut right = left.clone();
             right.id += 1;
@@ -120,19 +120,19 @@ fn species() -> Vec<Axon> {
 }
 
 /// A point of the left half of the section.
-fn inside(dice: &mut Dice, share: f64) -> [f64; 2] {
+fn inside(random: &mut Random, share: f64) -> [f64; 2] {
     loop {
-        let [y, x] = [2.0 * dice.uniform() - 1.0, -dice.uniform()];
+        let [y, x] = [2.0 * random.uniform() - 1.0, -random.uniform()];
         if y * y + x * x < share * share {
             return [y * SECTION_PX[0], x * SECTION_PX[1]];
         }
     }
 }
 
-fn free_place(dice: &mut Dice, tract: [f64; 2], taken: &[Axon]) -> [f64; 2] {
+fn free_place(random: &mut Random, tract: [f64; 2], taken: &[Axon]) -> [f64; 2] {
     let mut place = tract;
     for _ in 0..1000 {
-        place = tract.map(|t| t + TRACT_PX * dice.normal());
+        place = tract.map(|t| t + TRACT_PX * random.normal());
         let [y, x] = [place[0] / SECTION_PX[0], place[1] / SECTION_PX[1]];
         let near = |a: &Axon| (a.place_px[0] - place[0]).hypot(a.place_px[1] - place[1]) < APART_PX;
         if y * y + x * x < 0.85 && place[1] < -0.5 * APART_PX && !taken.iter().any(near) {
@@ -144,11 +144,11 @@ fn free_place(dice: &mut Dice, tract: [f64; 2], taken: &[Axon]) -> [f64; 2] {
 
 impl Population {
     pub(super) fn of(recipe: &recipe::Neurons, seed: u64, animal: u64) -> Self {
-        let dice = |stream| Dice::new(stream, &[seed, animal]);
-        let (mut position, mut size, mut gain) = (dice(Stream::Position), dice(Stream::Size), dice(Stream::Gain));
-        let (mut mixing, mut lead) = (dice(Stream::Mixing), dice(Stream::Lead));
+        let random = |stream| Random::new(stream, &[seed, animal]);
+        let (mut position, mut size, mut gain) = (random(Stream::Position), random(Stream::Size), random(Stream::Gain));
+        let (mut mixing, mut lead) = (random(Stream::Mixing), random(Stream::Lead));
         let mut axons = species();
-        axons.extend(extra(recipe.extra, dice(Stream::Extra)));
+        axons.extend(extra(recipe.extra, random(Stream::Extra)));
         for axon in &mut axons {
             axon.place_px.iter_mut().for_each(|p| *p += recipe.position_px_sd * position.normal());
             axon.radius_px *= size.factor(recipe.size_sd);
@@ -156,35 +156,35 @@ impl Population {
             axon.actions.iter_mut().for_each(|w| *w += recipe.mixing_sd * mixing.normal());
             axon.lead_s += recipe.lead_s_sd * lead.normal();
         }
-        let mut missing = dice(Stream::Missing);
+        let mut missing = random(Stream::Missing);
         axons.retain(|_| missing.uniform() >= recipe.missing);
-        Self { axons, decay_s: recipe.decay_s * dice(Stream::Decay).factor(recipe.decay_sd) }
+        Self { axons, decay_s: recipe.decay_s * random(Stream::Decay).factor(recipe.decay_sd) }
     }
 }
 
 /// Axons that no other animal has, tuned to anything.
-fn extra(mean: f64, mut dice: Dice) -> Vec<Axon> {
-    let count = dice.poisson(mean) as usize;
-    let one = |id: u64, dice: &mut Dice| {
-        let mut place_px = inside(dice, 0.9);
-        if dice.uniform() < 0.5 {
+fn extra(mean: f64, mut random: Random) -> Vec<Axon> {
+    let count = random.poisson(mean) as usize;
+    let one = |id: u64, random: &mut Random| {
+        let mut place_px = inside(random, 0.9);
+        if random.uniform() < 0.5 {
             place_px[1] = -place_px[1];
         }
         let mut actions = [0.0; N];
-        actions[dice.choice(&[1.0; N])] = dice.uniform();
+        actions[random.choice(&[1.0; N])] = random.uniform();
         Axon {
             id,
             place_px,
-            radius_px: 0.8 * dice.factor(0.25),
+            radius_px: 0.8 * random.factor(0.25),
             gain: 1.0,
             actions,
-            slow: [0.3 * dice.normal(), 0.2 * dice.normal(), 0.4 * dice.normal()],
-            tonic: 0.2 + 0.8 * dice.uniform(),
-            lead_s: 0.05 + 0.08 * dice.normal(),
-            idle: 0.04 + 0.08 * dice.uniform(),
+            slow: [0.3 * random.normal(), 0.2 * random.normal(), 0.4 * random.normal()],
+            tonic: 0.2 + 0.8 * random.uniform(),
+            lead_s: 0.05 + 0.08 * random.normal(),
+            idle: 0.04 + 0.08 * random.uniform(),
         }
     };
-    (0..count).map(|index| one(EXTRA_ID + index as u64, &mut dice)).collect()
+    (0..count).map(|index| one(EXTRA_ID + index as u64, &mut random)).collect()
 }
 
 /// ΔF/F of every axon, averaged over the scan of each two-photon frame: `[frames, axons]`.
@@ -226,9 +226,9 @@ fn drive(axon: &Axon, recipe: &recipe::Neurons, doing: &Doing) -> f64 {
 
 /// Spikes and calcium of one axon.
 struct Cell {
-    spikes: Dice,
+    spikes: Random,
     private: Wander,
-    private_dice: Dice,
+    private_dice: Random,
     private_sd: f64,
     idle: f64,
     spikes_per_step: f64,
@@ -244,13 +244,13 @@ struct Cell {
 impl Cell {
     fn new(axon: &Axon, decay_s: f64, recipe: &recipe::Neurons, [seed, animal, trial]: [u64; 3]) -> Self {
         let keys = [seed, animal, trial, axon.id];
-        let mut private_dice = Dice::new(Stream::Private, &keys);
+        let mut private_dice = Random::new(Stream::Private, &keys);
         let keep = |s: f64| (-1.0 / (s * RATE_HZ)).exp();
         let keep_decay = keep(decay_s);
         let spikes_per_step = recipe.firing_hz / RATE_HZ;
         let idle = axon.idle;
         Self {
-            spikes: Dice::new(Stream::Spikes, &keys),
+            spikes: Random::new(Stream::Spikes, &keys),
             private: Wander::new(2.0 * RATE_HZ, &mut private_dice),
             private_dice,
             private_sd: recipe.private,

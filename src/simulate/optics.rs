@@ -10,7 +10,7 @@ use super::behaviour::{ACTIONS, Doing};
 use super::neurons::{Population, SECTION_PX};
 use super::recipe;
 use super::tissue::{Affine, Blob, Canvas};
-use crate::sys::random::{Dice, Stream, Wander};
+use crate::sys::random::{Random, Stream, Wander};
 
 /// The field that distances of the recipe are told for, px.
 const FIELD_PX: f64 = 64.0;
@@ -54,13 +54,14 @@ pub struct View {
 
 impl View {
     pub(super) fn of(recipe: &recipe::Optics, population: &Population, seed: u64, animal: u64) -> Self {
-        let dice = |stream| Dice::new(stream, &[seed, animal]);
-        let (mut rotation, mut shift, mut scale) = (dice(Stream::Rotation), dice(Stream::Shift), dice(Stream::Scale));
-        let (mut light, mut slope) = (dice(Stream::Brightness), dice(Stream::Illumination));
-        let (mut detector, mut bleaching) = (dice(Stream::Detector), dice(Stream::Bleaching));
+        let random = |stream| Random::new(stream, &[seed, animal]);
+        let (mut rotation, mut shift, mut scale) =
+            (random(Stream::Rotation), random(Stream::Shift), random(Stream::Scale));
+        let (mut light, mut slope) = (random(Stream::Brightness), random(Stream::Illumination));
+        let (mut detector, mut bleaching) = (random(Stream::Detector), random(Stream::Bleaching));
         let expression = |axon: u64| {
-            let mut dice = Dice::new(Stream::Expression, &[seed, animal, axon]);
-            [(); 2].map(|()| dice.factor(recipe.expression_sd))
+            let mut random = Random::new(Stream::Expression, &[seed, animal, axon]);
+            [(); 2].map(|()| random.factor(recipe.expression_sd))
         };
         Self {
             rotation_deg: recipe.rotation_deg_sd * rotation.normal(),
@@ -77,12 +78,12 @@ impl View {
 
     /// Placement found again, not quite, in one trial.
     fn in_trial(&self, recipe: &recipe::Optics, keys: [u64; 3]) -> Self {
-        let mut dice = Dice::new(Stream::TrialPlace, &keys);
+        let mut random = Random::new(Stream::TrialPlace, &keys);
         let share = recipe.trial_placement;
         let mut view = self.clone();
-        view.rotation_deg += share * recipe.rotation_deg_sd * dice.normal();
-        view.shift_px.iter_mut().for_each(|s| *s += share * recipe.shift_px_sd * dice.normal());
-        view.scale.iter_mut().for_each(|s| *s *= dice.factor(share * recipe.scale_sd));
+        view.rotation_deg += share * recipe.rotation_deg_sd * random.normal();
+        view.shift_px.iter_mut().for_each(|s| *s += share * recipe.shift_px_sd * random.normal());
+        view.scale.iter_mut().for_each(|s| *s *= random.factor(share * recipe.scale_sd));
         view
     }
 
@@ -199,13 +200,13 @@ impl Scene {
 
     /// What the neuropil does in each frame: its own slow signal, and the mean of all axons out of focus.
     fn haze(&self, recipe: &recipe::Optics) -> Vec<f64> {
-        let mut dice = Dice::new(Stream::Neuropil, &self.keys);
-        let mut own = Wander::new(TIMES_S[2] * recipe.rate_hz, &mut dice);
+        let mut random = Random::new(Stream::Neuropil, &self.keys);
+        let mut own = Wander::new(TIMES_S[2] * recipe.rate_hz, &mut random);
         let axons = self.blobs.len().max(1);
         let mut means =
             self.activity.chunks(axons).map(|row| row.iter().map(|&v| f64::from(v)).sum::<f64>() / axons as f64);
         let mut one =
-            |_| recipe.neuropil_signal * own.next(&mut dice) + recipe.contamination * means.next().unwrap_or(0.0);
+            |_| recipe.neuropil_signal * own.next(&mut random) + recipe.contamination * means.next().unwrap_or(0.0);
         (0..self.frames()).map(&mut one).collect()
     }
 
@@ -220,20 +221,20 @@ impl Scene {
             work.add_times(blob, f64::from(signal).max(-0.9));
         }
         let [seed, animal, trial] = self.keys;
-        let mut dice = Dice::new(Stream::Shot, &[seed, animal, trial, frame as u64]);
+        let mut random = Random::new(Stream::Shot, &[seed, animal, trial, frame as u64]);
         let [green_light, red_light] = self.light[frame];
         let shift = self.motion_px[frame];
         for index in 0..plane {
             let at = [index / self.side, index % self.side];
             let g = work.moved(at, shift) * green_light;
             let r = self.still[1].moved(at, shift) * red_light + self.crosstalk * g;
-            green[index] = self.detect(&mut dice, g, 0);
-            red[index] = self.detect(&mut dice, r, 1);
+            green[index] = self.detect(&mut random, g, 0);
+            red[index] = self.detect(&mut random, r, 1);
         }
     }
 
-    fn detect(&self, dice: &mut Dice, photons: f64, channel: usize) -> u16 {
-        let counts = dice.poisson(photons.max(0.0)) * self.gain[channel] + self.dark + self.read_sd * dice.normal();
+    fn detect(&self, random: &mut Random, photons: f64, channel: usize) -> u16 {
+        let counts = random.poisson(photons.max(0.0)) * self.gain[channel] + self.dark + self.read_sd * random.normal();
         counts.round().clamp(0.0, f64::from(u16::MAX)) as u16
     }
 
@@ -251,9 +252,9 @@ fn lights(bleaching: f64, rate_hz: f64, frames: usize) -> Vec<[f64; 2]> {
 
 /// Drift, fast motion while the animal moves, and a throw at each start of movement; px.
 fn motion(recipe: &recipe::Optics, doing: &[Doing], keys: [u64; 3]) -> Vec<[f64; 2]> {
-    let mut dice = Dice::new(Stream::Motion, &keys);
+    let mut random = Random::new(Stream::Motion, &keys);
     let unit = recipe.side_px as f64 / FIELD_PX;
-    let mut wander = |s: f64| [(); 2].map(|()| Wander::new(s * recipe.rate_hz, &mut dice));
+    let mut wander = |s: f64| [(); 2].map(|()| Wander::new(s * recipe.rate_hz, &mut random));
     let (mut drift, mut fast) = (wander(TIMES_S[0]), wander(TIMES_S[1]));
     let mut throw = [0.0; 2];
     let back = (-1.0 / (START.1 * recipe.rate_hz)).exp();
@@ -265,10 +266,10 @@ fn motion(recipe: &recipe::Optics, doing: &[Doing], keys: [u64; 3]) -> Vec<[f64;
         let starts = before == 0 && action != 0;
         before = action;
         let shift = std::array::from_fn(|axis| {
-            let kick = START.0 * recipe.jerk_px * dice.normal();
+            let kick = START.0 * recipe.jerk_px * random.normal();
             throw[axis] = back * throw[axis] + if starts { kick } else { 0.0 };
-            let slow = recipe.drift_px * drift[axis].next(&mut dice);
-            let quick = recipe.jerk_px * vigour * fast[axis].next(&mut dice);
+            let slow = recipe.drift_px * drift[axis].next(&mut random);
+            let quick = recipe.jerk_px * vigour * fast[axis].next(&mut random);
             (slow + quick + throw[axis]).clamp(-MOTION_PX_MAX, MOTION_PX_MAX) * unit
         });
         moved.push(shift);

@@ -3,7 +3,7 @@
 //! Why it exists: the arithmetic of pixels, apart from what it means. What it must never do: draw noise.
 
 use super::optics::within_section;
-use crate::sys::random::{Dice, Stream};
+use crate::sys::random::{Random, Stream};
 
 /// A point of the section [y, x] → a point of the field, px.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +68,8 @@ impl Canvas {
 
     /// Neuropil of mean about 1 within the section: a texture of the species, and one of this animal's own.
     pub(super) fn paint_neuropil(&mut self, affine: &Affine, own: f64, animal: [u64; 2]) {
-        let common = Waves::new(&mut Dice::new(Stream::Species, &[1]));
-        let individual = Waves::new(&mut Dice::new(Stream::Texture, &animal));
+        let common = Waves::new(&mut Random::new(Stream::Species, &[1]));
+        let individual = Waves::new(&mut Random::new(Stream::Texture, &animal));
         for (index, light) in self.light.iter_mut().enumerate() {
             let at = [index / self.side, index % self.side].map(|p| p as f64 - self.margin as f64);
             let [y, x] = affine.back(at);
@@ -135,12 +135,12 @@ struct Waves([[f64; 3]; Waves::COUNT]);
 impl Waves {
     const COUNT: usize = 24;
 
-    fn new(dice: &mut Dice) -> Self {
+    fn new(random: &mut Random) -> Self {
         Self(std::array::from_fn(|_| {
-            let length = 6.0 * 5.0f64.powf(dice.uniform());
-            let (sin, cos) = (std::f64::consts::TAU * dice.uniform()).sin_cos();
+            let length = 6.0 * 5.0f64.powf(random.uniform());
+            let (sin, cos) = (std::f64::consts::TAU * random.uniform()).sin_cos();
             let wave = std::f64::consts::TAU / length;
-            [wave * sin, wave * cos, std::f64::consts::TAU * dice.uniform()]
+            [wave * sin, wave * cos, std::f64::consts::TAU * random.uniform()]
         }))
     }
 

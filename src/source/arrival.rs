@@ -33,7 +33,7 @@ pub enum Advice {
 
 /// The smoothed period of a stream and its last arrival.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Rhythm {
+pub struct ArrivalPredictor {
     last_ns: u64,
     period_ns: u64,
     /// Intervals in a row that do not fit the period.
@@ -41,7 +41,7 @@ pub struct Rhythm {
     warmed: bool,
 }
 
-impl Rhythm {
+impl ArrivalPredictor {
     /// A frame arrived.
     pub fn note(&mut self, arrived_ns: u64) {
         let interval = arrived_ns.saturating_sub(self.last_ns);
@@ -95,15 +95,15 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn at_30_hz() -> Rhythm {
-        let mut rhythm = Rhythm::default();
+    fn at_30_hz() -> ArrivalPredictor {
+        let mut rhythm = ArrivalPredictor::default();
         (1..=20).for_each(|k| rhythm.note(k * 33 * MS));
         rhythm
     }
 
     #[test]
     fn nothing_is_anticipated_before_a_period_is_known_or_when_it_is_too_long() {
-        let mut rhythm = Rhythm::default();
+        let mut rhythm = ArrivalPredictor::default();
         assert_eq!(rhythm.advise(5), Advice::Sleep(u64::MAX));
         rhythm.note(MS);
         assert_eq!(rhythm.advise(5 * MS), Advice::Sleep(u64::MAX));

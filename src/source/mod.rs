@@ -25,7 +25,7 @@ use crate::frame::event::Reason;
 use crate::frame::{Frame, Requests};
 
 pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of};
-pub use self::session_index::{FrameClock, Place, Seen};
+pub use self::session_index::{FrameClock, FrameIndex, SessionIndex};
 pub use self::zmq::ZmqSource;
 
 /// Longest time one call of [`Source::next`] may wait for a frame, ms.

@@ -40,7 +40,7 @@ struct Head {
 
 /// The frames of a session, in the order in which they were seen.
 #[derive(Debug)]
-pub struct Seen {
+pub struct SessionIndex {
     heads: Vec<Head>,
     /// Where a series begins.
     begins: Vec<usize>,
@@ -53,7 +53,7 @@ pub struct Seen {
 
 /// Where a frame number lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FrameIndex {
     /// It is the so-manieth frame of the session.
     At(usize),
     /// It lies between the first and the last and is not there: lost on the way, or skipped.
@@ -62,7 +62,7 @@ pub enum Place {
     Outside,
 }
 
-impl Seen {
+impl SessionIndex {
     /// Goes through a session.
     ///
     /// # Errors
@@ -179,7 +179,7 @@ impl Seen {
     ///
     /// # Errors
     /// In words, where they begin anew.
-    pub fn places(&self) -> Result<impl Fn(u64) -> Place + '_, String> {
+    pub fn places(&self) -> Result<impl Fn(u64) -> FrameIndex + '_, String> {
         if let Some(at) = self.heads.windows(2).position(|pair| pair[1].number <= pair[0].number) {
             let [before, after] = [at, at + 1].map(|at| self.heads[at].number);
             return Err(format!(
@@ -189,9 +189,9 @@ impl Seen {
             ));
         }
         Ok(|number| match self.heads.binary_search_by_key(&number, |head| head.number) {
-            Ok(at) => Place::At(at),
-            Err(at) if at == 0 || at == self.heads.len() => Place::Outside,
-            Err(_) => Place::Missing,
+            Ok(at) => FrameIndex::At(at),
+            Err(at) if at == 0 || at == self.heads.len() => FrameIndex::Outside,
+            Err(_) => FrameIndex::Missing,
         })
     }
 
@@ -223,8 +223,8 @@ mod tests {
         FrameInfo { number, t_received_ns: received_s * SECOND, t_device, series_began, ..Frame::with_capacity(0).info }
     }
 
-    fn seen(infos: &[FrameInfo]) -> Seen {
-        Seen::of(infos, Some(1_000 * SECOND as i64), Vec::new()).unwrap()
+    fn seen(infos: &[FrameInfo]) -> SessionIndex {
+        SessionIndex::of(infos, Some(1_000 * SECOND as i64), Vec::new()).unwrap()
     }
 
     #[test]
@@ -232,7 +232,17 @@ mod tests {
         let seen = seen(&[info(10, 1, None, true), info(11, 2, None, false), info(14, 5, None, false)]);
         let place = seen.places().unwrap();
         let places = [9, 10, 11, 12, 14, 15].map(place);
-        assert_eq!(places, [Place::Outside, Place::At(0), Place::At(1), Place::Missing, Place::At(2), Place::Outside]);
+        assert_eq!(
+            places,
+            [
+                FrameIndex::Outside,
+                FrameIndex::At(0),
+                FrameIndex::At(1),
+                FrameIndex::Missing,
+                FrameIndex::At(2),
+                FrameIndex::Outside
+            ]
+        );
         assert_eq!(seen.missing(), [None, Some(0), Some(2)]);
         assert_eq!(seen.frame_rate_hz(), Some(1.0), "the hole is no interval");
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Attach, Pattern, Source as Settings, Wait};
 use crate::frame::{Frame, FrameInfo, Name};
-use crate::source::arrival::{Advice, Rhythm};
+use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::stats::now_ns;
 use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
 
@@ -41,7 +41,7 @@ pub struct ZmqSource {
     frame_bytes_max: usize,
     plane: Option<u64>,
     wait: Wait,
-    rhythm: Rhythm,
+    rhythm: ArrivalPredictor,
     last_error: Option<HeaderError>,
 }
 
@@ -69,7 +69,7 @@ impl ZmqSource {
             frame_bytes_max: settings.frame_bytes_max,
             plane: settings.plane,
             wait,
-            rhythm: Rhythm::default(),
+            rhythm: ArrivalPredictor::default(),
             last_error: None,
         })
     }

@@ -50,12 +50,12 @@ pub(crate) enum Stream {
 }
 
 /// A stream of random numbers.
-pub(crate) struct Dice(Pcg64Mcg);
+pub(crate) struct Random(Pcg64Mcg);
 
 /// Largest mean at which photons are counted one by one; above it the normal form is as good.
 const COUNTED_MEAN_MAX: f64 = 10.0;
 
-impl Dice {
+impl Random {
     /// The stream of one thing of one seed, animal, trial, …
     pub(crate) fn new(stream: Stream, keys: &[u64]) -> Self {
         let start = mixed(stream as u64);
@@ -122,12 +122,12 @@ pub(crate) struct Wander {
 }
 
 impl Wander {
-    pub(crate) fn new(steps: f64, dice: &mut Dice) -> Self {
-        Self { value: dice.normal(), keep: (-1.0 / steps.max(1e-9)).exp() }
+    pub(crate) fn new(steps: f64, random: &mut Random) -> Self {
+        Self { value: random.normal(), keep: (-1.0 / steps.max(1e-9)).exp() }
     }
 
-    pub(crate) fn next(&mut self, dice: &mut Dice) -> f64 {
-        self.value = self.keep * self.value + (1.0 - self.keep * self.keep).sqrt() * dice.normal();
+    pub(crate) fn next(&mut self, random: &mut Random) -> f64 {
+        self.value = self.keep * self.value + (1.0 - self.keep * self.keep).sqrt() * random.normal();
         self.value
     }
 }
@@ -139,9 +139,9 @@ mod tests {
     #[test]
     fn counts_have_mean_and_variance_of_their_mean_in_both_forms() {
         for mean in [0.3, 4.0, 9.9, 10.1, 40.0] {
-            let mut dice = Dice::new(Stream::Shot, &[1, 2]);
+            let mut random = Random::new(Stream::Shot, &[1, 2]);
             let n = 40_000;
-            let counts: Vec<f64> = (0..n).map(|_| dice.poisson(mean)).collect();
+            let counts: Vec<f64> = (0..n).map(|_| random.poisson(mean)).collect();
             let average = counts.iter().sum::<f64>() / n as f64;
             let variance = counts.iter().map(|c| (c - average).powi(2)).sum::<f64>() / n as f64;
             assert!((average / mean - 1.0).abs() < 0.03, "{mean}: mean {average}");
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn streams_differ_by_purpose_and_by_every_key() {
-        let first = |stream, keys: &[u64]| Dice::new(stream, keys).uniform();
+        let first = |stream, keys: &[u64]| Random::new(stream, keys).uniform();
         let one = first(Stream::Shot, &[1, 2, 3]);
         assert_eq!(one, first(Stream::Shot, &[1, 2, 3]));
         for other in

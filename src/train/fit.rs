@@ -16,7 +16,7 @@ use super::batch::{Batch, Sampler, TooShort};
 use super::behaviour::Behaviour;
 use super::frame_pass::burn_side::update_running;
 use super::frame_pass::{FramePass, FrameWeights, PassError};
-use super::learner::{Learner, Shown};
+use super::learner::{Learner, StepMetrics};
 use super::settings::{SettingError, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
 use crate::dataset::trials::Dataset;
@@ -93,7 +93,7 @@ pub enum Progress {
         /// Steps done.
         step: usize,
         /// What it showed.
-        shown: Shown,
+        shown: StepMetrics,
         /// Step size.
         learning_rate: f64,
     },
@@ -102,7 +102,7 @@ pub enum Progress {
         /// Steps done.
         step: usize,
         /// Means over the batches looked at.
-        shown: Shown,
+        shown: StepMetrics,
         /// The lowest so far.
         best: bool,
     },
@@ -253,7 +253,7 @@ impl<'a> Fit<'a> {
         Ok(Progress::Step { step: self.state.step, shown, learning_rate })
     }
 
-    fn gradients(&mut self, batch: &Batch) -> Result<(Shown, GradientsParams), FitError> {
+    fn gradients(&mut self, batch: &Batch) -> Result<(StepMetrics, GradientsParams), FitError> {
         let alignment = self.settings.alignment_at(self.state.step);
         let columns = self.spec.features;
         let shape = [batch.frame_count, columns];
@@ -291,11 +291,15 @@ impl<'a> Fit<'a> {
         let step = self.state.step;
         if !self.sampler.has_held_out() {
             (self.state.best_loss, self.state.best_step) = (None, step);
-            return Ok(Progress::Look { step, shown: Shown { loss: f32::NAN, ..Shown::default() }, best: true });
+            return Ok(Progress::Look {
+                step,
+                shown: StepMetrics { loss: f32::NAN, ..StepMetrics::default() },
+                best: true,
+            });
         }
         let learner = self.learner.clone().valid();
         let plain = self.device.clone().without_autodiff();
-        let mut all = Shown::default();
+        let mut all = StepMetrics::default();
         for number in 0..HELD_OUT_BATCHES {
             let batch = self.sampler.held_out_batch(number);
             let features = match &mut self.pass {

@@ -41,7 +41,7 @@ pub struct Learner {
 
 /// What one step shows of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Shown {
+pub struct StepMetrics {
     /// The whole loss.
     pub loss: f32,
     /// Mean cosine of the two views of a moment; NaN where nothing is contrasted.
@@ -63,9 +63,9 @@ impl Loss {
     }
 
     /// As numbers.
-    pub fn shown(&self) -> Shown {
+    pub fn shown(&self) -> StepMetrics {
         let similarities = self.similarities.as_ref();
-        Shown {
+        StepMetrics {
             loss: scalar(&self.total),
             similarity_paired: similarities.map_or(f32::NAN, |(paired, _)| scalar(paired)),
             similarity_others: similarities.map_or(f32::NAN, |(_, others)| scalar(others)),

@@ -16,7 +16,7 @@ pub const EMBEDDING_MAX: usize = 1 << 20;
 
 /// Why a message was not understood.
 #[derive(Debug, thiserror::Error)]
-pub enum HeardError {
+pub enum MessageError {
     /// Not `<kind>/<source>`.
     #[error(
         "the topic {0:?} is none of decode/, status/, event/, heartbeat/, preview/: does another program publish there?"
@@ -55,7 +55,7 @@ pub enum HeardError {
 
 /// The fields of a decode header that a person or a controller looks at; unknown ones are ignored.
 #[derive(Clone, Debug, Deserialize)]
-pub struct HeardDecode {
+pub struct DecodeMessage {
     /// Gapless since the daemon's start.
     pub seq: u64,
     /// Dimensions of the embedding.
@@ -75,7 +75,7 @@ pub struct HeardDecode {
     /// Time of publishing, ns.
     pub t_pub_ns: u64,
     /// Where the time went; absent when no frame stands behind the decode.
-    pub latency_us: Option<HeardLatency>,
+    pub latency_us: Option<MessageLatency>,
     /// [dy, dx], px; a value that was not finite is `None`.
     pub shift_px: Option<[Option<f32>; 2]>,
     /// Height of the correlation peak.
@@ -99,7 +99,7 @@ pub struct HeardDecode {
 
 /// Latency of one decode within the daemon, µs.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct HeardLatency {
+pub struct MessageLatency {
     /// Waiting in the lane.
     pub queue: f64,
     /// Preprocessing.
@@ -112,7 +112,7 @@ pub struct HeardLatency {
 
 /// A heartbeat.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub struct HeardHeartbeat {
+pub struct HeartbeatMessage {
     /// Silence after which the daemon must be assumed dead, ms.
     pub deadline_ms: u64,
     /// Of the last decode.
@@ -121,7 +121,7 @@ pub struct HeardHeartbeat {
 
 /// A picture.
 #[derive(Clone, Debug, Deserialize)]
-pub struct HeardPreview {
+pub struct PreviewMessage {
     /// What it shows.
     pub what: Picture,
     /// Channels, rows, columns.
@@ -130,75 +130,75 @@ pub struct HeardPreview {
     pub frame: u64,
 }
 
-/// What a message said, by kind.
+/// The content of a message, by kind.
 #[derive(Clone, Debug)]
-pub enum Said {
+pub enum Content {
     /// A decode and its embedding.
-    Decode(Box<HeardDecode>, Vec<f32>),
+    Decode(Box<DecodeMessage>, Vec<f32>),
     /// Counters since start.
     Status,
     /// Something happened.
     Event,
     /// The daemon lives.
-    Heartbeat(HeardHeartbeat),
+    Heartbeat(HeartbeatMessage),
     /// A picture and its values.
-    Preview(HeardPreview, Vec<f32>),
+    Preview(PreviewMessage, Vec<f32>),
 }
 
 /// One message.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct Message {
     /// Who published: the topic behind the slash.
     pub source: String,
     /// The whole header.
     pub header: Value,
     /// Its meaning.
-    pub said: Said,
+    pub content: Content,
 }
 
 /// Reads one multipart message.
 ///
 /// # Errors
-/// Any [`HeardError`]; the next message may well be good.
-pub fn parse(parts: &[Vec<u8>]) -> Result<Heard, HeardError> {
+/// Any [`MessageError`]; the next message may well be good.
+pub fn parse(parts: &[Vec<u8>]) -> Result<Message, MessageError> {
     let topic = String::from_utf8_lossy(parts.first().map_or(&[][..], |p| p));
     let split = topic.split_once('/').and_then(|(word, source)| {
         let kind = Kind::ALL.into_iter().find(|kind| kind.name() == word)?;
         Some((kind, source.to_string()))
     });
-    let (kind, source) = split.ok_or_else(|| HeardError::Topic(topic.chars().take(80).collect()))?;
+    let (kind, source) = split.ok_or_else(|| MessageError::Topic(topic.chars().take(80).collect()))?;
     let expected = if matches!(kind, Kind::Decode | Kind::Preview) { 3 } else { 2 };
     if parts.len() != expected {
-        return Err(HeardError::Parts { kind: kind.name(), found: parts.len(), expected });
+        return Err(MessageError::Parts { kind: kind.name(), found: parts.len(), expected });
     }
     if parts[1].len() > HEADER_BYTES_MAX {
-        return Err(HeardError::HeaderSize(parts[1].len()));
+        return Err(MessageError::HeaderSize(parts[1].len()));
     }
-    let fault = |cause| HeardError::Header { kind: kind.name(), cause };
+    let fault = |cause| MessageError::Header { kind: kind.name(), cause };
     let header: Value = serde_json::from_slice(&parts[1]).map_err(fault)?;
-    let said = match kind {
+    let content = match kind {
         Kind::Decode => {
-            let decode = HeardDecode::deserialize(&header).map_err(fault)?;
+            let decode = DecodeMessage::deserialize(&header).map_err(fault)?;
             let embedding = parse_values(&parts[2], &decode.shape)?;
-            Said::Decode(Box::new(decode), embedding)
+            Content::Decode(Box::new(decode), embedding)
         }
-        Kind::Heartbeat => Said::Heartbeat(HeardHeartbeat::deserialize(&header).map_err(fault)?),
+        Kind::Heartbeat => Content::Heartbeat(HeartbeatMessage::deserialize(&header).map_err(fault)?),
         Kind::Preview => {
-            let preview = HeardPreview::deserialize(&header).map_err(fault)?;
+            let preview = PreviewMessage::deserialize(&header).map_err(fault)?;
             let values = parse_values(&parts[2], &preview.shape)?;
-            Said::Preview(preview, values)
+            Content::Preview(preview, values)
         }
-        Kind::Status => Said::Status,
-        Kind::Event => Said::Event,
+        Kind::Status => Content::Status,
+        Kind::Event => Content::Event,
     };
-    Ok(Heard { source, header, said })
+    Ok(Message { source, header, content })
 }
 
-fn parse_values(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, HeardError> {
+fn parse_values(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, MessageError> {
     let values = shape.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
     let (chunks, rest) = bytes.as_chunks::<4>();
     if values != Some(chunks.len()) || !rest.is_empty() || chunks.len() > EMBEDDING_MAX {
-        return Err(HeardError::Embedding { found: bytes.len(), shape: shape.to_vec() });
+        return Err(MessageError::Embedding { found: bytes.len(), shape: shape.to_vec() });
     }
     Ok(chunks.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
@@ -217,7 +217,7 @@ mod tests {
     fn a_decode_is_read_back_with_its_embedding() {
         let body = [0.5f32.to_le_bytes(), (-2.0f32).to_le_bytes()].concat();
         let heard = parse(&message("decode/rig.1", HEADER, Some(&body))).unwrap();
-        let Said::Decode(decode, embedding) = heard.said else { panic!("not a decode") };
+        let Content::Decode(decode, embedding) = heard.content else { panic!("not a decode") };
         assert_eq!((heard.source.as_str(), decode.seq, decode.quality), ("rig.1", 3, Quality::Ok));
         assert_eq!((embedding.as_slice(), decode.frame, decode.action), (&[0.5, -2.0][..], None, None));
     }

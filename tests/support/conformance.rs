@@ -57,7 +57,7 @@ impl Look {
         frame.info.pixel_type = self.pixel_type;
         frame.info.number = number;
         frame.info.t_received_ns = (number + 1) * 33_333_333;
-        let mut random = Dice(number.wrapping_mul(0x9e37_79b9).wrapping_add(7));
+        let mut random = Random(number.wrapping_mul(0x9e37_79b9).wrapping_add(7));
         let plane = height * width;
         let mut counts = Vec::with_capacity(self.channels * plane);
         for i in 0..self.channels * plane {
@@ -98,9 +98,9 @@ pub fn write(frame: &mut Frame, counts: &[f32]) {
 }
 
 /// Fixed sequences of random numbers (SplitMix64).
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn uniform(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

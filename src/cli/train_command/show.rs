@@ -18,7 +18,7 @@ use crate::report::pca::EmbeddingView;
 use crate::report::provenance::Provenance;
 use crate::train::export::accept::Head;
 use crate::train::fit::Progress;
-use crate::train::learner::Shown;
+use crate::train::learner::StepMetrics;
 use crate::train::settings::TrainSettings;
 
 /// Points of an embedding that a picture can take.
@@ -30,9 +30,9 @@ const CURVE_POINTS_MAX: usize = 400;
 #[derive(Clone, Debug, Default)]
 pub struct Curves {
     /// Step, and what it showed.
-    pub steps: Vec<(usize, Shown)>,
+    pub steps: Vec<(usize, StepMetrics)>,
     /// Looks at the held-out part.
-    pub looks: Vec<(usize, Shown)>,
+    pub looks: Vec<(usize, StepMetrics)>,
     /// Step of the checkpoint that was kept.
     pub best_step: Option<u64>,
 }
@@ -49,8 +49,8 @@ impl Curves {
     fn shown(&self) -> shown::LossCurves {
         let every = self.steps.len().div_ceil(CURVE_POINTS_MAX).max(1);
         // Means over neighbouring steps: a single batch says little.
-        let thinned = |value: fn(&Shown) -> f32| -> Vec<shown::Point> {
-            let point = |chunk: &[(usize, Shown)]| shown::Point {
+        let thinned = |value: fn(&StepMetrics) -> f32| -> Vec<shown::Point> {
+            let point = |chunk: &[(usize, StepMetrics)]| shown::Point {
                 step: chunk.last().map_or(0, |(step, _)| *step as u64),
                 value: f64::from(chunk.iter().map(|(_, s)| value(s)).sum::<f32>() / chunk.len() as f32),
             };
@@ -73,7 +73,7 @@ fn finite(value: f32) -> Option<f64> {
 }
 
 /// The columns of a step; see `COLUMNS` of `train`.
-pub fn step_row(shown: &Shown, learning_rate: f64) -> [Option<f64>; 7] {
+pub fn step_row(shown: &StepMetrics, learning_rate: f64) -> [Option<f64>; 7] {
     let values = [shown.loss, shown.similarity_paired, shown.similarity_others].map(finite);
     [values[0], values[1], values[2], Some(learning_rate), None, None, None]
 }

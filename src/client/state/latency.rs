@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::sys::stats::Histogram;
-use crate::wire::subscriber::HeardLatency;
+use crate::wire::subscriber::MessageLatency;
 
 /// Bins of the picture per factor of ten.
 const BINS_PER_DECADE: usize = 12;
@@ -39,8 +39,8 @@ pub(crate) struct Stage {
 
 impl Latencies {
     /// Adds one decode.
-    pub(crate) fn record(&mut self, latency: &HeardLatency) {
-        let HeardLatency { queue, preprocess, encode, total } = *latency;
+    pub(crate) fn record(&mut self, latency: &MessageLatency) {
+        let MessageLatency { queue, preprocess, encode, total } = *latency;
         for (stage, us) in self.stages.iter_mut().zip([queue, preprocess, encode, total]) {
             stage.record(us.max(0.0) / 1e6);
         }
@@ -77,7 +77,7 @@ mod tests {
     fn a_latency_falls_into_the_bin_and_the_bucket_that_hold_it() {
         let mut latencies = Latencies::default();
         for total in [0.0, 9.0, 900.0, 1000.0, 33_000.0, 1e9] {
-            latencies.record(&HeardLatency { queue: 0.0, preprocess: 1.0, encode: 2.0, total });
+            latencies.record(&MessageLatency { queue: 0.0, preprocess: 1.0, encode: 2.0, total });
         }
         let bins = latencies.to_json();
         assert_eq!((&bins["bins"][0], &bins["bins"][24], &bins["count"]), (&2.into(), &1.into(), &6.into()));

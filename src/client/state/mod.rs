@@ -16,7 +16,7 @@ use super::monitor::plane::{Plane, Training};
 use super::state::latency::Latencies;
 use crate::client::watch::event_line;
 use crate::frame::{Picture, Quality};
-use crate::wire::subscriber::{Heard, HeardDecode, HeardHeartbeat, HeardPreview, Said, parse};
+use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, PreviewMessage, parse};
 
 /// Points that are kept: a minute at 60 per second.
 const POINTS_MAX: usize = 3600;
@@ -64,7 +64,7 @@ pub(crate) struct State {
 pub(crate) struct Last {
     pub(crate) seen_ns: u64,
     pub(crate) source: String,
-    pub(crate) decode: HeardDecode,
+    pub(crate) decode: DecodeMessage,
     /// As in the header: name, sha256, generation.
     pub(crate) model: Value,
     pub(crate) series: Option<String>,
@@ -234,22 +234,22 @@ impl State {
 
     /// Takes one message.
     pub(crate) fn hear(&mut self, parts: &[Vec<u8>], now_ns: u64) {
-        let Heard { source, header, said } = match parse(parts) {
+        let Message { source, header, content } = match parse(parts) {
             Ok(heard) => heard,
             Err(error) => {
                 self.tally.damaged += 1;
                 return self.tell(Level::Warn, format!("not understood: {error}"));
             }
         };
-        match said {
-            Said::Decode(decode, values) => self.decode(*decode, &values, (source, &header), now_ns),
-            Said::Heartbeat(HeardHeartbeat { deadline_ms, .. }) => {
+        match content {
+            Content::Decode(decode, values) => self.decode(*decode, &values, (source, &header), now_ns),
+            Content::Heartbeat(HeartbeatMessage { deadline_ms, .. }) => {
                 self.deadline_ns = deadline_ms.saturating_mul(1_000_000);
                 self.sign_of_life(now_ns);
             }
-            Said::Status => self.status(header, now_ns),
-            Said::Event => self.tell(level_of(&header), event_line(&header)),
-            Said::Preview(preview, _) => self.picture(&preview, &header, &parts[2], now_ns),
+            Content::Status => self.status(header, now_ns),
+            Content::Event => self.tell(level_of(&header), event_line(&header)),
+            Content::Preview(preview, _) => self.picture(&preview, &header, &parts[2], now_ns),
         }
     }
 
@@ -349,7 +349,7 @@ impl State {
         self.statuses += 1;
     }
 
-    fn decode(&mut self, decode: HeardDecode, values: &[f32], (source, header): (String, &Value), now_ns: u64) {
+    fn decode(&mut self, decode: DecodeMessage, values: &[f32], (source, header): (String, &Value), now_ns: u64) {
         match self.expected_seq {
             Some(expected) if decode.seq < expected => self.restarted(),
             Some(expected) if decode.seq > expected => {
@@ -374,7 +374,7 @@ impl State {
     }
 
     /// Keeps a point of it, if it is time for one or something changed.
-    fn draw(&mut self, decode: &HeardDecode, values: &[f32], model: &Value, now_ns: u64) {
+    fn draw(&mut self, decode: &DecodeMessage, values: &[f32], model: &Value, now_ns: u64) {
         let t = self.since_start_ms(now_ns);
         let g = decode.frame_gap + decode.skipped;
         let before = self.points.kept.back();
@@ -399,7 +399,7 @@ impl State {
     }
 
     /// The message for a page: length of the header (u32), header padded to whole fours, values. Little-endian.
-    fn picture(&mut self, preview: &HeardPreview, header: &Value, pixels: &[u8], now_ns: u64) {
+    fn picture(&mut self, preview: &PreviewMessage, header: &Value, pixels: &[u8], now_ns: u64) {
         let mut text = header.to_string();
         text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(4) - text.len()));
         let mut message = Vec::with_capacity(4 + text.len() + pixels.len());

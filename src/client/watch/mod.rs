@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::frame::Quality;
 use crate::sys::stats::now_ns;
 use crate::wire::decode::Kind;
-use crate::wire::subscriber::{Heard, HeardDecode, HeardHeartbeat, Said, parse};
+use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, parse};
 use plane::Plane;
 pub use screen::screen;
 pub use tally::{StageReport, WatchReport};
@@ -167,8 +167,8 @@ impl<'a> Watcher<'a> {
             }
         };
         // `seq` runs over all sources, so losses are counted before any source is left out.
-        let lost = match &heard.said {
-            Said::Decode(decode, _) => self.tally.decode(decode, now_ns),
+        let lost = match &heard.content {
+            Content::Decode(decode, _) => self.tally.decode(decode, now_ns),
             _ => None,
         };
         if self.options.source.as_ref().is_some_and(|wanted| *wanted != heard.source) {
@@ -177,15 +177,15 @@ impl<'a> Watcher<'a> {
         if let Some(line) = lost {
             self.tell(&line, out)?;
         }
-        let truth = match &heard.said {
-            Said::Decode(decode, _) => self.truth_of(decode),
+        let truth = match &heard.content {
+            Content::Decode(decode, _) => self.truth_of(decode),
             _ => None,
         };
         if self.options.json {
             write_json(parts, &heard, truth.as_deref(), now_ns, out)?;
         }
-        match &heard.said {
-            Said::Decode(decode, embedding) => {
+        match &heard.content {
+            Content::Decode(decode, embedding) => {
                 self.tally.score.count(decode, truth.as_deref());
                 let believed = matches!(decode.quality, Quality::Ok | Quality::Degraded);
                 if believed || decode.quality == Quality::Warmup {
@@ -196,26 +196,26 @@ impl<'a> Watcher<'a> {
                 }
                 self.show(decode, truth.as_deref(), now_ns, out)
             }
-            Said::Heartbeat(HeardHeartbeat { deadline_ms, .. }) => {
+            Content::Heartbeat(HeartbeatMessage { deadline_ms, .. }) => {
                 self.deadline_ns = deadline_ms.saturating_mul(1_000_000);
                 self.sign_of_life(now_ns, out)
             }
-            Said::Status => {
+            Content::Status => {
                 self.tally.report.status = Some(heard.header);
                 Ok(())
             }
-            Said::Preview(..) => Ok(()),
-            Said::Event => self.tell(&event_line(&heard.header), out),
+            Content::Preview(..) => Ok(()),
+            Content::Event => self.tell(&event_line(&heard.header), out),
         }
     }
 
-    fn truth_of(&self, decode: &HeardDecode) -> Option<String> {
+    fn truth_of(&self, decode: &DecodeMessage) -> Option<String> {
         let frame = decode.frame?.checked_sub(self.options.look_ahead)?;
         self.options.truth.as_ref()?.of(frame)
     }
 
     /// What is shown of the truth: whether it was met, the true action, and the accuracies so far.
-    fn truth_text(&self, decode: &HeardDecode, truth: Option<&str>) -> String {
+    fn truth_text(&self, decode: &DecodeMessage, truth: Option<&str>) -> String {
         let met = if decode.action.as_deref() == truth { '✓' } else { '✗' };
         let truth = truth.map_or_else(|| "? ".to_owned(), |truth| format!("{met} {truth}"));
         let so_far = self.tally.score.accuracies();
@@ -251,7 +251,13 @@ impl<'a> Watcher<'a> {
         if self.options.json { Ok(()) } else { writeln!(out, "!! {text}").and_then(|()| out.flush()) }
     }
 
-    fn show(&mut self, decode: &HeardDecode, truth: Option<&str>, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+    fn show(
+        &mut self,
+        decode: &DecodeMessage,
+        truth: Option<&str>,
+        now_ns: u64,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let untrusted = matches!(decode.quality, Quality::Stale | Quality::Fail);
         if self.options.json || (now_ns < self.line_due_ns && !untrusted) {
             return Ok(());
@@ -287,7 +293,7 @@ impl<'a> Watcher<'a> {
 }
 
 /// The closed loop if it can be measured, else the daemon's own share, each with its name.
-fn latency_text(decode: &HeardDecode, now_ns: u64) -> String {
+fn latency_text(decode: &DecodeMessage, now_ns: u64) -> String {
     match (closed_loop_ns(decode, now_ns), decode.latency_us) {
         (Some(ns), _) => format!("closed loop {:7.2} ms", ns as f64 / 1e6),
         (None, Some(latency)) => format!("daemon {:7.2} ms", latency.total / 1e3),
@@ -297,13 +303,13 @@ fn latency_text(decode: &HeardDecode, now_ns: u64) -> String {
 
 fn write_json(
     parts: &[Vec<u8>],
-    heard: &Heard,
+    heard: &Message,
     truth: Option<&str>,
     now_ns: u64,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let embedding = match &heard.said {
-        Said::Decode(_, embedding) => Some(embedding.as_slice()),
+    let embedding = match &heard.content {
+        Content::Decode(_, embedding) => Some(embedding.as_slice()),
         _ => None,
     };
     let topic = String::from_utf8_lossy(&parts[0]);

@@ -16,7 +16,7 @@ use crate::client::state::{Daemon, Level, State};
 use crate::frame::Quality;
 use crate::sys::stats::now_ns;
 use crate::wire::decode::Kind;
-use crate::wire::subscriber::{HeardDecode, Said, parse};
+use crate::wire::subscriber::{Content, DecodeMessage, parse};
 
 /// Time between two drawings, ns.
 const DRAW_EVERY_NS: u64 = 200_000_000;
@@ -83,7 +83,7 @@ pub fn screen(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) ->
 
 /// The embedding's motion; only of decodes that may be believed.
 fn follow(parts: &[Vec<u8>], plane: &mut Plane) {
-    if let Ok(Said::Decode(decode, values)) = parse(parts).map(|heard| heard.said)
+    if let Ok(Content::Decode(decode, values)) = parse(parts).map(|heard| heard.content)
         && matches!(decode.quality, Quality::Ok | Quality::Degraded)
     {
         plane.push(&values);
@@ -136,7 +136,7 @@ fn headline(state: &State, now_ns: u64) -> String {
     )
 }
 
-fn action(decode: &HeardDecode) -> String {
+fn action(decode: &DecodeMessage) -> String {
     let reason = decode.reason.as_deref().map_or(String::new(), |reason| format!("  ({})", reason.replace('_', " ")));
     let novelty = decode.novelty.map_or(String::new(), |novelty| format!("  novelty {novelty:.2}"));
     let confidence = decode.confidence.map_or(String::new(), |c| format!("  {:.0} %", c * 100.0));
@@ -150,7 +150,7 @@ fn action(decode: &HeardDecode) -> String {
     format!("  {colour}{word}\x1b[0m{confidence}{novelty}{reason}")
 }
 
-fn probabilities(decode: &HeardDecode, status: Option<&Value>, lines: &mut Vec<String>) {
+fn probabilities(decode: &DecodeMessage, status: Option<&Value>, lines: &mut Vec<String>) {
     let labels = status.and_then(|status| status["labels"].as_array());
     for (id, value) in decode.probs.iter().enumerate().take(LABELS_MAX) {
         let label =
@@ -162,7 +162,7 @@ fn probabilities(decode: &HeardDecode, status: Option<&Value>, lines: &mut Vec<S
     }
 }
 
-fn motion(decode: &HeardDecode, plane: &mut Plane) -> String {
+fn motion(decode: &DecodeMessage, plane: &mut Plane) -> String {
     let mut line = match decode.shift_px {
         Some([Some(dy), Some(dx)]) => format!("shift {dy:+6.2} {dx:+6.2} px"),
         _ => "no shift".to_owned(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::frame::{Clock, Quality};
 use crate::sys::stats::{Histogram, Quantiles};
 use crate::wire::decode::tenths_us;
-use crate::wire::subscriber::HeardDecode;
+use crate::wire::subscriber::DecodeMessage;
 
 use super::truth::{Score, TruthReport};
 
@@ -77,7 +77,7 @@ pub(super) struct Tally {
 }
 
 /// Time from the microscope's stamp to now, ns, if both are on the same clock.
-pub(super) fn closed_loop_ns(decode: &HeardDecode, seen_ns: u64) -> Option<u64> {
+pub(super) fn closed_loop_ns(decode: &DecodeMessage, seen_ns: u64) -> Option<u64> {
     let stamp = decode.t_device_ns.filter(|_| decode.t_device_clock == Some(Clock::Monotonic))?;
     let elapsed = i64::try_from(seen_ns).ok()?.checked_sub(stamp)?;
     (0..=CLOSED_LOOP_NS_MAX).contains(&elapsed).then_some(elapsed as u64)
@@ -85,7 +85,7 @@ pub(super) fn closed_loop_ns(decode: &HeardDecode, seen_ns: u64) -> Option<u64> 
 
 impl Tally {
     /// Counts a decode. `Some` is a line that a person must see: a loss or a restart.
-    pub(super) fn decode(&mut self, decode: &HeardDecode, seen_ns: u64) -> Option<String> {
+    pub(super) fn decode(&mut self, decode: &DecodeMessage, seen_ns: u64) -> Option<String> {
         let report = &mut self.report;
         report.decodes += 1;
         report.frames_missing += decode.frame_gap;
@@ -189,11 +189,11 @@ fn write_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    pub(crate) fn heard(json: Value) -> HeardDecode {
+    pub(crate) fn heard(json: Value) -> DecodeMessage {
         serde_json::from_value(json).unwrap()
     }
 
-    fn numbered(seq: u64) -> HeardDecode {
+    fn numbered(seq: u64) -> DecodeMessage {
         heard(serde_json::json!({"seq": seq, "shape": [0], "t_pub_ns": 1, "quality": "ok", "frame_gap": 2}))
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::frame::Quality;
 use crate::model::labels::{Labels, LabelsError};
 use crate::simulate::{self, RecipeError, Spec};
-use crate::wire::subscriber::HeardDecode;
+use crate::wire::subscriber::DecodeMessage;
 
 /// The true action of each frame of the microscope, by its number.
 pub struct Truth(Box<dyn Fn(u64) -> Option<String> + Send + Sync>);
@@ -85,7 +85,7 @@ pub struct TruthReport {
 pub(super) struct Score(BTreeMap<String, (u64, u64)>);
 
 impl Score {
-    pub(super) fn count(&mut self, decode: &HeardDecode, truth: Option<&str>) {
+    pub(super) fn count(&mut self, decode: &DecodeMessage, truth: Option<&str>) {
         let (Quality::Ok, Some(action), Some(truth)) = (decode.quality, decode.action.as_deref(), truth) else {
             return;
         };
@@ -140,7 +140,7 @@ impl TruthReport {
 mod tests {
     use super::*;
 
-    fn decode(quality: &str, action: &str) -> HeardDecode {
+    fn decode(quality: &str, action: &str) -> DecodeMessage {
         let json = serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": quality, "action": action});
         serde_json::from_value(json).unwrap()
     }

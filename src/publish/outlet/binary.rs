@@ -7,7 +7,7 @@ use zmq::{Context, Socket};
 
 use super::plain::send;
 use crate::publish::SinkError;
-use crate::publish::relay::{Outlet, Said};
+use crate::publish::relay::{Outlet, RelayedDecode};
 use crate::publish::zmq::open_pub;
 
 /// Length of a message: `u64 seq, u64 t_pub_ns, i32 action_id, f32 confidence`, little-endian, no padding.
@@ -35,17 +35,17 @@ impl Outlet for Binary {
         "binary"
     }
 
-    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
-        send(&self.socket, &bytes(said))
+    fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()> {
+        send(&self.socket, &bytes(decode))
     }
 }
 
-fn bytes(said: &Said<'_>) -> [u8; BINARY_BYTES] {
+fn bytes(decode: &RelayedDecode<'_>) -> [u8; BINARY_BYTES] {
     let mut bytes = [0; BINARY_BYTES];
-    bytes[..8].copy_from_slice(&said.seq.to_le_bytes());
-    bytes[8..16].copy_from_slice(&said.t_pub_ns.to_le_bytes());
-    bytes[16..20].copy_from_slice(&said.action_id.to_le_bytes());
-    bytes[20..].copy_from_slice(&said.confidence.to_le_bytes());
+    bytes[..8].copy_from_slice(&decode.seq.to_le_bytes());
+    bytes[8..16].copy_from_slice(&decode.t_pub_ns.to_le_bytes());
+    bytes[16..20].copy_from_slice(&decode.action_id.to_le_bytes());
+    bytes[20..].copy_from_slice(&decode.confidence.to_le_bytes());
     bytes
 }
 
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_layout_is_that_of_the_protocol() {
-        let said = Said {
+        let decode = RelayedDecode {
             seq: 0x0102_0304_0506_0708,
             t_pub_ns: 2,
             t_received_ns: Some(1),
@@ -69,6 +69,6 @@ mod tests {
             embedding: &[],
         };
         let expected = [8, 7, 6, 5, 4, 3, 2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x80, 0x3f];
-        assert_eq!(bytes(&said), expected);
+        assert_eq!(bytes(&decode), expected);
     }
 }

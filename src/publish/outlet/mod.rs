@@ -1,6 +1,6 @@
 //! The outlets of relays: text, fixed bytes, OSC, a serial line, Lab Streaming Layer.
 //!
-//! Why it exists: each is a format and a device, nothing more; what may be said is the relay's business. What it must never do:
+//! Why it exists: each is a format and a device, nothing more; what may be decode is the relay's business. What it must never do:
 //! wait, or take up memory with every decode.
 
 mod binary;

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use rosc::{OscMessage, OscPacket, OscType, encoder};
 
 use crate::publish::SinkError;
-use crate::publish::relay::{Outlet, Said};
+use crate::publish::relay::{Outlet, RelayedDecode};
 
 /// Address of a decode; arguments: action, action id, confidence, frame (modulo 2³¹, -1 = none), quality.
 const DECODE: &str = "/haltere/decode";
@@ -79,17 +79,17 @@ impl Outlet for Osc {
         "osc"
     }
 
-    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
+    fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()> {
         if let [action, id, confidence, frame, quality] = arguments(&mut self.decode) {
-            put(action, said.action);
-            *id = OscType::Int(said.action_id);
-            *confidence = OscType::Float(said.confidence);
-            *frame = OscType::Int(said.frame.map_or(-1, |frame| (frame & 0x7fff_ffff) as i32));
-            put(quality, said.quality.name());
+            put(action, decode.action);
+            *id = OscType::Int(decode.action_id);
+            *confidence = OscType::Float(decode.confidence);
+            *frame = OscType::Int(decode.frame.map_or(-1, |frame| (frame & 0x7fff_ffff) as i32));
+            put(quality, decode.quality.name());
         }
         send(&self.socket, self.receiver, &self.decode, &mut self.bytes)?;
         let Some(packet) = &mut self.embedding else { return Ok(()) };
-        let values = said.embedding.iter().map(|&value| OscType::Float(value));
+        let values = decode.embedding.iter().map(|&value| OscType::Float(value));
         arguments(packet).iter_mut().zip(values).for_each(|(to, from)| *to = from);
         send(&self.socket, self.receiver, packet, &mut self.bytes)
     }

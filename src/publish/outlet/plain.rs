@@ -9,28 +9,28 @@ use zmq::{Context, DONTWAIT, Socket};
 
 use crate::config::template::{Field, Piece, Template};
 use crate::publish::SinkError;
-use crate::publish::relay::{Outlet, Said};
+use crate::publish::relay::{Outlet, RelayedDecode};
 use crate::publish::zmq::open_pub;
 
 /// Messages kept for a slow subscriber.
 const HWM: i32 = 64;
 
 /// Writes the line; a frame that there is none of is -1.
-fn write_line(template: &Template, said: &Said<'_>, line: &mut Vec<u8>) -> std::io::Result<()> {
+fn write_line(template: &Template, decode: &RelayedDecode<'_>, line: &mut Vec<u8>) -> std::io::Result<()> {
     line.clear();
     for piece in template.pieces() {
         match piece {
             Piece::Text(text) => line.extend_from_slice(text.as_bytes()),
-            Piece::Field(Field::Action) => line.extend_from_slice(said.action.as_bytes()),
-            Piece::Field(Field::ActionId) => write!(line, "{}", said.action_id)?,
-            Piece::Field(Field::Confidence) => write!(line, "{:.2}", said.confidence)?,
-            Piece::Field(Field::Frame) => match said.frame {
+            Piece::Field(Field::Action) => line.extend_from_slice(decode.action.as_bytes()),
+            Piece::Field(Field::ActionId) => write!(line, "{}", decode.action_id)?,
+            Piece::Field(Field::Confidence) => write!(line, "{:.2}", decode.confidence)?,
+            Piece::Field(Field::Frame) => match decode.frame {
                 Some(frame) => write!(line, "{frame}")?,
                 None => write!(line, "-1")?,
             },
-            Piece::Field(Field::Quality) => line.extend_from_slice(said.quality.name().as_bytes()),
-            Piece::Field(Field::Seq) => write!(line, "{}", said.seq)?,
-            Piece::Field(Field::TimeNs) => write!(line, "{}", said.t_pub_ns)?,
+            Piece::Field(Field::Quality) => line.extend_from_slice(decode.quality.name().as_bytes()),
+            Piece::Field(Field::Seq) => write!(line, "{}", decode.seq)?,
+            Piece::Field(Field::TimeNs) => write!(line, "{}", decode.t_pub_ns)?,
         }
     }
     Ok(())
@@ -59,8 +59,8 @@ impl Outlet for Plain {
         "plain"
     }
 
-    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
-        write_line(&self.template, said, &mut self.line)?;
+    fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()> {
+        write_line(&self.template, decode, &mut self.line)?;
         send(&self.socket, &self.line)
     }
 }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::frame::Quality;
 
-    const SAID: Said<'_> = Said {
+    const SAID: RelayedDecode<'_> = RelayedDecode {
         seq: 7,
         t_pub_ns: 99,
         t_received_ns: Some(98),
@@ -94,9 +94,9 @@ mod tests {
         embedding: &[],
     };
 
-    fn line(template: &str, said: &Said<'_>) -> String {
+    fn line(template: &str, decode: &RelayedDecode<'_>) -> String {
         let mut line = b"rubbish of the line before".to_vec();
-        write_line(&template.parse().unwrap(), said, &mut line).unwrap();
+        write_line(&template.parse().unwrap(), decode, &mut line).unwrap();
         String::from_utf8(line).unwrap()
     }
 
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(line("{action} {confidence} {frame}", &SAID), "walking 0.93 1234");
         assert_eq!(line("<{quality}|{action_id};{seq}@{t_ns}>", &SAID), "<ok|6;7@99>");
         assert_eq!(line("no field", &SAID), "no field");
-        let without = Said { frame: None, ..SAID };
+        let without = RelayedDecode { frame: None, ..SAID };
         assert_eq!(line("{frame}", &without), "-1");
     }
 }

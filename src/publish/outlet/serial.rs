@@ -2,7 +2,7 @@
 //!
 //! Why it exists: a TTL box or a microcontroller on a serial port is the most common way to a light or a laser. What it must
 //! never do: wait for the line, or leave an action standing on it when the decodes are no longer believed: the neutral byte
-//! is the fail-safe, and it is said again every second as long as nothing else is, in case a byte was lost.
+//! is the fail-safe, and it is decode again every second as long as nothing else is, in case a byte was lost.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use serialport::{SerialPort, TTYPort};
 
 use crate::config::SerialWrite;
 use crate::publish::SinkError;
-use crate::publish::relay::{NEUTRAL_ID, Outlet, Said};
+use crate::publish::relay::{NEUTRAL_ID, Outlet, RelayedDecode};
 
 /// The neutral byte.
 const NEUTRAL: u8 = 0;
@@ -90,13 +90,13 @@ impl Outlet for Serial {
         "serial"
     }
 
-    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
-        let neutral = said.action_id == self.neutral_id || said.action_id < 0;
-        let byte = if neutral { NEUTRAL } else { u8::try_from(said.action_id + 1).unwrap_or(NEUTRAL) };
+    fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()> {
+        let neutral = decode.action_id == self.neutral_id || decode.action_id < 0;
+        let byte = if neutral { NEUTRAL } else { u8::try_from(decode.action_id + 1).unwrap_or(NEUTRAL) };
         if self.write == SerialWrite::Change && self.last == Some(byte) && self.port.is_some() {
             return Ok(());
         }
-        self.next_ns = said.t_pub_ns + AGAIN_NS;
+        self.next_ns = decode.t_pub_ns + AGAIN_NS;
         self.put(byte)
     }
 

@@ -25,7 +25,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::config;
 use crate::frame::event::Event;
-use crate::frame::{Arrived, Decode};
+use crate::frame::{Decode, FrameSlot};
 use crate::publish::Witness;
 use crate::sys::stats::{Stats, count};
 use crate::wire::decode::Kind;
@@ -77,8 +77,8 @@ pub struct Recorder {
     /// A file is open: frames and messages are wanted.
     open: AtomicBool,
     wants_frames: bool,
-    frames: ArrayQueue<Box<Arrived>>,
-    spare_frames: ArrayQueue<Box<Arrived>>,
+    frames: ArrayQueue<Box<FrameSlot>>,
+    spare_frames: ArrayQueue<Box<FrameSlot>>,
     messages: ArrayQueue<Box<Published>>,
     spare_messages: ArrayQueue<Box<Published>>,
     commands: Sender<Command>,
@@ -108,7 +108,7 @@ impl Recorder {
             stats,
         };
         for _ in 0..if config.frames { depth } else { 0 } {
-            recorder.give_back(Box::new(Arrived::with_capacity(frame_bytes_max)));
+            recorder.give_back(Box::new(FrameSlot::with_capacity(frame_bytes_max)));
         }
         for _ in 0..MESSAGES_WAITING_MAX {
             let header = Vec::with_capacity(HEADER_BYTES_MAX);
@@ -128,7 +128,7 @@ impl Recorder {
     }
 
     /// A box to go on with in place of one that is handed over; `None` when the recorder is behind, which is counted.
-    pub fn spare(&self) -> Option<Box<Arrived>> {
+    pub fn spare(&self) -> Option<Box<FrameSlot>> {
         let spare = self.spare_frames.pop();
         if spare.is_none() {
             count(&self.stats.record.frames_lost_queue, 1);
@@ -137,12 +137,12 @@ impl Recorder {
     }
 
     /// Hands a decoded frame over. There are no more boxes than places, so none is ever refused.
-    pub fn keep(&self, arrived: Box<Arrived>) {
+    pub fn keep(&self, arrived: Box<FrameSlot>) {
         drop(self.frames.push(arrived));
     }
 
     /// Puts a spare box back.
-    pub fn give_back(&self, spare: Box<Arrived>) {
+    pub fn give_back(&self, spare: Box<FrameSlot>) {
         drop(self.spare_frames.push(spare));
     }
 

@@ -189,9 +189,9 @@ fn headers_beyond_16_kib_are_refused_and_deep_nesting_is_harmless() {
 }
 
 /// A small generator, so that a failure can be repeated: xorshift64*.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -210,21 +210,21 @@ fn random_and_mutated_bytes_never_panic_and_what_is_accepted_is_within_bounds() 
     ];
     let tokens =
         ["\"", "{", "}", "[", "]", ",", ":", "\\u00e9", "-", "1e999", "18446744073709551615", "null", "é", "\0"];
-    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
     for round in 0..40_000 {
         let mut bytes = seeds[round % seeds.len()].as_bytes().to_vec();
-        for _ in 0..1 + dice.below(4) {
-            let at = dice.below(bytes.len().max(1)).min(bytes.len());
-            match dice.below(5) {
-                0 if at < bytes.len() => bytes[at] = dice.below(256) as u8,
+        for _ in 0..1 + random.below(4) {
+            let at = random.below(bytes.len().max(1)).min(bytes.len());
+            match random.below(5) {
+                0 if at < bytes.len() => bytes[at] = random.below(256) as u8,
                 1 => bytes.truncate(at),
-                2 => drop(bytes.splice(at..at, tokens[dice.below(tokens.len())].bytes())),
+                2 => drop(bytes.splice(at..at, tokens[random.below(tokens.len())].bytes())),
                 3 if at < bytes.len() => drop(bytes.remove(at)),
                 _ => bytes.extend_from_within(at..),
             }
         }
         if round % 7 == 0 {
-            bytes = (0..dice.below(200)).map(|_| dice.below(256) as u8).collect();
+            bytes = (0..random.below(200)).map(|_| random.below(256) as u8).collect();
         }
         match parse_message(&[&bytes, b"pixels"]) {
             Ok((Message::Frame(header), _)) => {

@@ -5,7 +5,7 @@
 //! decode was published, on LSL's clock. The frame was received `latency_ms` before.
 //!
 //! Numbers: `e0` to `e<n-1>`, then [`MORE`]. Markers: one channel of text, the action, when it changes (or for every decode).
-//! Both are said under the relay's rules: what is not believed is the neutral action.
+//! Both are decode under the relay's rules: what is not believed is the neutral action.
 
 mod library;
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::config::{Lsl as Settings, LslMarkers};
 use crate::frame::{Name, Quality};
 use crate::publish::SinkError;
-use crate::publish::relay::{NEUTRAL_ID, Outlet, Said};
+use crate::publish::relay::{NEUTRAL_ID, Outlet, RelayedDecode};
 use crate::publish::zmq::ModelTag;
 use crate::sys::stats::now_ns;
 
@@ -87,16 +87,16 @@ impl Outlet for Lsl {
         "lsl"
     }
 
-    fn say(&mut self, said: &Said<'_>) -> std::io::Result<()> {
-        let stamp = self.stamp(said.t_pub_ns);
-        fill(&mut self.row, said);
+    fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()> {
+        let stamp = self.stamp(decode.t_pub_ns);
+        fill(&mut self.row, decode);
         self.numbers.push(&self.row, stamp)?;
-        if !self.every && self.last == Some(said.action_id) {
+        if !self.every && self.last == Some(decode.action_id) {
             return Ok(());
         }
-        self.markers.push_text(said.action, stamp)?;
-        // Only what was taken has been said.
-        self.last = Some(said.action_id);
+        self.markers.push_text(decode.action, stamp)?;
+        // Only what was taken has been decode.
+        self.last = Some(decode.action_id);
         Ok(())
     }
 }
@@ -121,17 +121,17 @@ pub fn liblsl(wanted: Option<&Path>) -> Result<String, String> {
 }
 
 /// One sample.
-fn fill(row: &mut [f32], said: &Said<'_>) {
+fn fill(row: &mut [f32], decode: &RelayedDecode<'_>) {
     let (embedding, more) = row.split_at_mut(row.len().saturating_sub(MORE.len()));
-    embedding.iter_mut().zip(said.embedding).for_each(|(to, from)| *to = *from);
-    let latency_ns = said.t_received_ns.map(|received| said.t_pub_ns.saturating_sub(received));
+    embedding.iter_mut().zip(decode.embedding).for_each(|(to, from)| *to = *from);
+    let latency_ns = decode.t_received_ns.map(|received| decode.t_pub_ns.saturating_sub(received));
     let values = [
-        said.action_id as f32,
-        said.confidence,
-        f32::from(said.quality.code()),
-        said.frame.map_or(f32::NAN, |frame| (frame % FRAMES_EXACT) as f32),
+        decode.action_id as f32,
+        decode.confidence,
+        f32::from(decode.quality.code()),
+        decode.frame.map_or(f32::NAN, |frame| (frame % FRAMES_EXACT) as f32),
         latency_ns.map_or(f32::NAN, |ns| (ns as f64 * 1e-6) as f32),
-        said.generation as f32,
+        decode.generation as f32,
     ];
     more.copy_from_slice(&values);
 }
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_the_embedding_and_then_what_belongs_to_it() {
-        let said = Said {
+        let decode = RelayedDecode {
             seq: 9,
             t_pub_ns: 7_500_000,
             t_received_ns: Some(5_000_000),
@@ -197,9 +197,10 @@ mod tests {
             embedding: &[0.25, -0.75],
         };
         let mut row = vec![9.0; 8];
-        fill(&mut row, &said);
+        fill(&mut row, &decode);
         assert_eq!(row, [0.25, -0.75, 6.0, 0.5, 1.0, 3.0, 2.5, 2.0]);
-        let nothing = Said { frame: None, t_received_ns: None, quality: Quality::Stale, embedding: &[0.0; 2], ..said };
+        let nothing =
+            RelayedDecode { frame: None, t_received_ns: None, quality: Quality::Stale, embedding: &[0.0; 2], ..decode };
         fill(&mut row, &nothing);
         assert_eq!((row[4], row[5].is_nan(), row[6].is_nan()), (3.0, true, true));
     }
