@@ -10,7 +10,7 @@ use haltere::simulate::{Spec, truth};
 
 /// A seed that no model is trained on.
 const SEED: u64 = 9001;
-/// StepMetrics after a warm-up of 295 frames: 19 s at 16 Hz and one more.
+/// Shown after a warm-up of 295 frames: 19 s at 16 Hz and one more.
 const SHOWN: RangeInclusive<usize> = 295..=600;
 /// Different actions in it, of a second (16 frames) or more each.
 const ACTIONS_MIN: usize = 4;
