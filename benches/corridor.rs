@@ -17,7 +17,7 @@ use haltere::cli::bench::movie::Movie;
 use haltere::cli::model::{InitArguments, init};
 use haltere::config::{self, Config, Overload, Wait};
 use haltere::corridor;
-use haltere::corridor::{Corridor, Line, no_realtime};
+use haltere::corridor::{Corridor, Handles, no_realtime};
 use haltere::decoder::Decoder;
 use haltere::frame::{Decode, Frame, FrameInfo, PixelType, Shape};
 use haltere::model::Kind;
@@ -94,7 +94,7 @@ fn in_process(config: &Config, movie: &Arc<Vec<Vec<u16>>>, frames: u64) -> Durat
         encoder: decoder.encoder,
         sinks: vec![Box::new(Clock(times.clone()))],
         settings,
-        line: Line::default(),
+        handles: Handles::default(),
     };
     corridor::run(corridor, || {}).unwrap();
     assert_eq!(times.decoded.load(Relaxed), WARM_FRAMES + frames, "every frame is decoded");

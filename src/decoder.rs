@@ -5,10 +5,9 @@
 use crate::config::{Compute, Config, Device, OnDeviceFault};
 use crate::corridor::{DriftSettings, PreviewSettings, Settings, Standby};
 use crate::encode::{EncodeError, Encoder, Place};
-use crate::frame::FIRST_GENERATION;
+use crate::frame::{FIRST_GENERATION, ModelTag};
 use crate::model::{Manifest, Model};
 use crate::preprocess::{self, Chosen, Preprocess};
-use crate::publish::zmq::ModelTag;
 
 /// When the model's drift is told, in its frames.
 pub fn drift_of(manifest: &Manifest) -> Option<DriftSettings> {

@@ -15,7 +15,7 @@ use std::process::Command;
 use haltere::cli::check::{Level, check};
 use haltere::config::Config;
 use haltere::corridor;
-use haltere::corridor::Line;
+use haltere::corridor::Handles;
 use haltere::decoder::Decoder;
 use haltere::encode::Encoder;
 use haltere::evaluate::fit_novelty;
@@ -37,9 +37,9 @@ type Seen = (u64, Vec<f32>, Option<usize>);
 
 /// Good embeddings of the first frames of the movie: frame number and values.
 fn embeddings(decoder: Decoder, frames: u64) -> Vec<Seen> {
-    let (keeper, line) = (Keeper::default(), Line::default());
+    let (keeper, handles) = (Keeper::default(), Handles::default());
     let sinks = vec![Box::new(keeper.clone()) as _];
-    corridor::run(support::corridor(decoder, support::recording(frames), sinks, &line), || {}).unwrap();
+    corridor::run(support::corridor(decoder, support::recording(frames), sinks, &handles), || {}).unwrap();
     let kept = keeper.0.lock().unwrap();
     let good = kept.decodes.iter().filter(|d| d.quality == Quality::Ok);
     good.map(|d| (d.frame.number, d.embedding.values.clone(), d.action)).collect()
@@ -246,8 +246,8 @@ fn ready_made_input_is_refused_everywhere_unless_it_is_accepted_by_its_key() {
     assert!(code == ExitCode::Model && words.contains("accept_ready_made_input = true"), "{words}");
     let level = |config: Config| {
         let report = check(Ok((config, Vec::new())));
-        let of_model = report.lines.iter().filter(|line| ["model", "input"].contains(&line.what));
-        of_model.map(|line| (line.what, line.level)).max_by_key(|(_, level)| *level).unwrap()
+        let of_model = report.lines.iter().filter(|handles| ["model", "input"].contains(&handles.what));
+        of_model.map(|handles| (handles.what, handles.level)).max_by_key(|(_, level)| *level).unwrap()
     };
     assert_eq!(level(small.config()), ("model", Level::Fault));
     let accepted = Config { accept_ready_made_input: true, ..small.config() };

@@ -28,7 +28,6 @@ use crate::client::play::{Burst, Pace, Pattern, PlayOptions, PlayProgress};
 use crate::client::watch::{WatchOptions, screen, truth_of, watch};
 use crate::config::endpoint::Endpoint;
 use crate::config::{Attach, Config, Warning};
-use crate::corridor::supervisor::control;
 use crate::corridor::{offline, supervisor};
 use crate::decoder::Decoder;
 use crate::frame::Name;
@@ -108,7 +107,7 @@ fn learn(work: impl FnOnce(&Arc<AtomicBool>) -> anyhow::Result<()>) -> anyhow::R
 
 fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    supervisor::stop_on_signals(&stop)?;
+    crate::sys::signals::stop_on_signals(&stop)?;
     Ok(stop)
 }
 
@@ -143,7 +142,7 @@ fn microscope(args: &PlayArgs) -> anyhow::Result<()> {
         wait_for_receiver: if args.no_wait { Duration::ZERO } else { PlayOptions::default().wait_for_receiver },
         ..PlayOptions::default()
     };
-    let bar = offline::progress_bar(None, std::io::stderr().is_terminal());
+    let bar = crate::sys::progress::progress_bar(None, std::io::stderr().is_terminal());
     let mut progress = |so_far: &PlayProgress| {
         so_far.total.into_iter().for_each(|total| bar.set_length(total));
         bar.set_position(so_far.sent);
@@ -312,7 +311,7 @@ fn ask(args: &ControlArgs) -> anyhow::Result<ExitCode> {
         }
         words => words.join(" "),
     };
-    let answer = control::ask(&endpoint, &command, args.timeout_ms)?;
+    let answer = crate::client::ask::ask(&endpoint, &command, args.timeout_ms)?;
     println!("{answer:#}");
     Ok(if answer["ok"] == true { ExitCode::Ok } else { ExitCode::Other })
 }

@@ -11,10 +11,7 @@ use crate::corridor::lane::{Consumer, Producer, Received};
 use crate::corridor::realtime::Idle;
 use crate::encode::Encoder;
 use crate::frame::event::{Event, Reason};
-use crate::frame::{
-    Decode, Embedding, FIRST_GENERATION, Frame, FrameInfo, FrameSlot, Observation, Quality, Request, Requests,
-    StageTimes, Tensor,
-};
+use crate::frame::{Decode, Frame, FrameInfo, FrameSlot, Observation, Quality, Request, Requests, StageTimes, Tensor};
 use crate::preprocess::{Preprocess, PreprocessError};
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::stats::{count, now_ns};
@@ -22,24 +19,8 @@ use crate::sys::stats::{count, now_ns};
 use super::drift::{Change, Drift, DriftSettings};
 use super::preview::Photographer;
 use super::shadow::{Running, Shadow};
-use super::to_recorder::HandOver;
+use super::to_recorder::ToRecorder;
 use super::{Failure, IDLE_MAX, Shared};
-
-impl Decode {
-    /// A slot of the decode lane; nothing in it is valid yet but the sizes of the embedding.
-    pub fn with_embedding(embedding: Embedding) -> Self {
-        Self {
-            frame: Frame::with_capacity(0).info,
-            observation: Observation::default(),
-            embedding,
-            quality: Quality::Warmup,
-            skipped: 0,
-            action: None,
-            generation: FIRST_GENERATION,
-            times: StageTimes::default(),
-        }
-    }
-}
 
 /// Decodes frames until the lane of frames is closed or nobody takes the decodes.
 pub(super) fn compute(
@@ -53,15 +34,15 @@ pub(super) fn compute(
     shared.settle("compute", shared.settings.realtime.compute_core);
     let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
     let mut photographer = Photographer::new(shared.settings.preview, &shared.previews);
-    let mut rhythm = ArrivalPredictor::default();
+    let mut arrivals = ArrivalPredictor::default();
     let mut since = Requests::default();
     let mut series = 0;
-    let mut hand_over = HandOver::new(shared.line.recorder.as_deref());
+    let mut to_recorder = ToRecorder::new(shared.handles.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     let mut running = Running::new(preprocess, encoder, shared);
     let mut pulse = Pulse::new(shared.settings.pulse);
     while !decodes.is_closed() {
-        while let Some(request) = shared.line.requests.pop() {
+        while let Some(request) = shared.handles.requests.pop() {
             since.add(request);
             carry_out(request, &mut running, &mut judge, shared);
         }
@@ -74,7 +55,7 @@ pub(super) fn compute(
         };
         match received {
             Received::Slot(slot, _) => {
-                rhythm.note(slot.frame.info.t_received_ns);
+                arrivals.note(slot.frame.info.t_received_ns);
                 // A skipped frame takes its word with it that it began a series: the first one decoded says it in its place.
                 slot.frame.info.series_began = std::mem::replace(&mut series, slot.series) != slot.series;
                 if anticipates {
@@ -90,14 +71,14 @@ pub(super) fn compute(
                 let stepped = step(slot, &mut running, decodes, &mut judge, &mut photographer, idle, shared);
                 shared.decoding.store(false, Relaxed);
                 photographer.template(&slot.frame.info, running.preprocess.as_ref());
-                if hand_over.frame(frames, number, shared) {
+                if to_recorder.frame(frames, number, shared) {
                     since = Requests::default();
                 }
                 stepped.or_else(|failure| running.fall_back(failure, number, shared))?;
             }
             Received::Empty => {
                 let pause = pulse.beat(&mut running);
-                if anticipates { prepare(&mut rhythm, &mut running, idle, pause) } else { idle.idle(pause) }
+                if anticipates { prepare(&mut arrivals, &mut running, idle, pause) } else { idle.idle(pause) }
             }
             Received::Closed => break,
         }
@@ -112,8 +93,8 @@ fn before(slot: &FrameSlot, shared: &Shared<'_>) -> impl Iterator<Item = Request
 }
 
 /// Idles towards the next frame, no longer than `pause` at a time: asleep, then once through code and data, then awake.
-fn prepare(rhythm: &mut ArrivalPredictor, running: &mut Running<'_>, idle: &Idle, pause: Duration) {
-    match rhythm.advise(now_ns()) {
+fn prepare(arrivals: &mut ArrivalPredictor, running: &mut Running<'_>, idle: &Idle, pause: Duration) {
+    match arrivals.advise(now_ns()) {
         Advice::Sleep(ns) => idle.idle(pause.min(Duration::from_nanos(ns))),
         Advice::Warm => {
             running.preprocess.keep_warm();
@@ -154,7 +135,7 @@ fn carry_out(request: Request, running: &mut Running<'_>, judge: &mut Judge, sha
         running.encoder.reset();
         judge.forget_drift(shared);
     }
-    shared.tell(Event::Request { what: request.name() });
+    shared.emit(Event::Request { what: request.name() });
 }
 
 /// One frame: preprocess, encode, judge, send; then once more for a model that waits in the shadow.
@@ -167,12 +148,12 @@ fn step(
     idle: &Idle,
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
-    let (frame, stats) = (&slot.frame, &shared.line.stats.compute);
+    let (frame, stats) = (&slot.frame, &shared.handles.stats.compute);
     let began_ns = now_ns();
     let skipped = judge.skipped(slot);
     if skipped > 0 {
         count(&stats.skipped, skipped);
-        shared.tell(Event::Skipped { frame: frame.info.number, count: skipped });
+        shared.emit(Event::Skipped { frame: frame.info.number, count: skipped });
     }
     let prepared = match running.preprocess.apply(frame) {
         Ok(prepared) => prepared,
@@ -249,8 +230,8 @@ fn encode(
         Ok(()) => Ok(true),
         Err(cause) if cause.is_survivable() => {
             // The encoder kept the state of the frame before, so the window goes on without this frame.
-            count(&shared.line.stats.compute.non_finite_embeddings, 1);
-            shared.tell(Event::NonFiniteEmbedding { frame: number });
+            count(&shared.handles.stats.compute.non_finite_embeddings, 1);
+            shared.emit(Event::NonFiniteEmbedding { frame: number });
             Ok(false)
         }
         Err(cause) => Err(cause.into()),
@@ -280,7 +261,7 @@ fn wait_for_slot<'a>(decodes: &'a mut Producer<Decode>, idle: &Idle, shared: &Sh
 }
 
 fn refuse(refusal: &PreprocessError, shared: &Shared<'_>) {
-    let stats = &shared.line.stats.compute;
+    let stats = &shared.handles.stats.compute;
     let (counter, reason) = match refusal {
         PreprocessError::Channel { .. } => (&stats.refused_channel, Reason::Channel),
         PreprocessError::Side { .. } => (&stats.refused_geometry, Reason::Shape),
@@ -291,7 +272,7 @@ fn refuse(refusal: &PreprocessError, shared: &Shared<'_>) {
     count(counter, 1);
     let so_far = counter.load(Relaxed);
     if so_far % 100 == 1 {
-        shared.tell(Event::Rejected { reason, count: so_far });
+        shared.emit(Event::Rejected { reason, count: so_far });
     }
 }
 
@@ -340,25 +321,25 @@ impl Judge {
     fn drift(&mut self, novelty: Option<f32>, frame: u64, shared: &Shared<'_>) {
         let (Some(drift), Some(novelty)) = (&mut self.drift, novelty) else { return };
         let change = drift.push(novelty);
-        shared.line.stats.compute.novelty_mean.set(drift.mean());
+        shared.handles.stats.compute.novelty_mean.set(drift.mean());
         let novelty_mean = drift.mean().unwrap_or_default();
         match change {
             Change::None => {}
-            Change::Began => shared.tell(Event::Drift { frame, novelty_mean, limit: drift.limit() }),
-            Change::Ended => shared.tell(Event::DriftBack { frame, novelty_mean }),
+            Change::Began => shared.emit(Event::Drift { frame, novelty_mean, limit: drift.limit() }),
+            Change::Ended => shared.emit(Event::DriftBack { frame, novelty_mean }),
         }
     }
 
     /// Another model: what it finds strange is another thing.
     fn begin_drift(&mut self, settings: Option<DriftSettings>, shared: &Shared<'_>) {
         self.drift = settings.map(Drift::new);
-        shared.line.stats.compute.novelty_mean.set(None);
+        shared.handles.stats.compute.novelty_mean.set(None);
     }
 
     /// A new animal: what was strange about the old one says nothing of it.
     fn forget_drift(&mut self, shared: &Shared<'_>) {
         self.drift.iter_mut().for_each(Drift::reset);
-        shared.line.stats.compute.novelty_mean.set(None);
+        shared.handles.stats.compute.novelty_mean.set(None);
     }
 
     /// True for the first frame after preprocessing's warm-up.
@@ -381,16 +362,16 @@ impl Judge {
 
         if began(&mut self.rate_off, seen.frame_rate_off) {
             let (measured_hz, needed_hz) = (seen.frame_rate_hz, shared.settings.needed_hz as f32);
-            shared.tell(Event::FrameRateOff { measured_hz, needed_hz });
+            shared.emit(Event::FrameRateOff { measured_hz, needed_hz });
         } else if !seen.frame_rate_off && std::mem::take(&mut self.rate_off) {
-            shared.tell(Event::FrameRateBack { measured_hz: seen.frame_rate_hz });
+            shared.emit(Event::FrameRateBack { measured_hz: seen.frame_rate_hz });
         }
         if began(&mut self.non_finite, seen.non_finite_pixels > 0) {
-            shared.tell(Event::NonFinitePixels { frame: frame.number, pixels: seen.non_finite_pixels });
+            shared.emit(Event::NonFinitePixels { frame: frame.number, pixels: seen.non_finite_pixels });
         }
         self.non_finite = seen.non_finite_pixels > 0;
         if began(&mut self.at_bound, seen.shift_at_bound) {
-            shared.tell(Event::ShiftAtBound { frame: frame.number });
+            shared.emit(Event::ShiftAtBound { frame: frame.number });
         }
         self.at_bound = seen.shift_at_bound;
     }
@@ -401,7 +382,7 @@ impl Judge {
             return Quality::Warmup;
         }
         if began(&mut self.ready, true) {
-            shared.tell(Event::Ready { frame });
+            shared.emit(Event::Ready { frame });
         }
         let missing: u64 = self.missing.iter().sum();
         let torn = missing as f64 > MISSING_SHARE_MAX * self.missing.len() as f64;

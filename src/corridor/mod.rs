@@ -32,9 +32,8 @@ use crate::corridor::lane::{Bells, Consumer, Producer, Received, WhenFull, lane}
 use crate::corridor::realtime::Idle;
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::event::{Event, Reason};
-use crate::frame::{Decode, FIRST_GENERATION, Frame, FrameSlot};
+use crate::frame::{Decode, FIRST_GENERATION, Frame, FrameSlot, ModelTag};
 use crate::preprocess::{Preprocess, PreprocessError, Request};
-use crate::publish::zmq::ModelTag;
 use crate::publish::{Sink, SinkError};
 use crate::session::recorder::Recorder;
 use crate::source::{Next, Source, SourceError};
@@ -75,8 +74,8 @@ pub struct Corridor {
     pub sinks: Vec<Box<dyn Sink>>,
     /// How it runs.
     pub settings: Settings,
-    /// The line to the supervisor.
-    pub line: Line,
+    /// What the supervisor holds of it.
+    pub handles: Handles,
 }
 
 /// How a corridor runs.
@@ -105,9 +104,9 @@ pub struct Settings {
     pub pulse: Option<Duration>,
 }
 
-/// What the supervisor and the corridor share. Cloning gives another handle to the same line.
+/// What the supervisor and the corridor share. A clone shares the same counters and queues.
 #[derive(Clone)]
-pub struct Line {
+pub struct Handles {
     /// Counters and histograms.
     pub stats: Arc<Stats>,
     /// Set by anybody: end in order.
@@ -128,7 +127,7 @@ pub struct Line {
     pub recorder: Option<Arc<Recorder>>,
 }
 
-impl Default for Line {
+impl Default for Handles {
     fn default() -> Self {
         Self {
             stats: Arc::default(),
@@ -172,7 +171,7 @@ pub enum Failure {
 /// What the three threads share beside the lanes.
 struct Shared<'a> {
     settings: &'a Settings,
-    line: &'a Line,
+    handles: &'a Handles,
     /// Names of the models that took over, for the publish thread.
     tags: ArrayQueue<ModelTag>,
     previews: Previews,
@@ -182,13 +181,13 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    fn tell(&self, event: Event) {
+    fn emit(&self, event: Event) {
         // A full queue drops its oldest event; what it said is still in the counters.
-        let _ = self.line.events.force_push(event);
+        let _ = self.handles.events.force_push(event);
     }
 
     fn stopping(&self) -> bool {
-        self.line.stop.load(Ordering::Relaxed)
+        self.handles.stop.load(Ordering::Relaxed)
     }
 
     fn settle(&self, stage: &'static str, core: Option<usize>) {
@@ -225,10 +224,10 @@ impl Shared<'_> {
 /// # Errors
 /// The first stage that failed. Everything survivable is in the statistics.
 pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failure> {
-    let Corridor { mut source, mut preprocess, mut encoder, mut sinks, settings, line } = corridor;
+    let Corridor { mut source, mut preprocess, mut encoder, mut sinks, settings, handles } = corridor;
     let shared = Shared {
         settings: &settings,
-        line: &line,
+        handles: &handles,
         tags: ArrayQueue::new(SWAPS_RETIRED_MAX),
         previews: Previews::new(settings.preview.is_some()),
         fault: OnceLock::new(),
@@ -255,18 +254,18 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
     let shared = &shared;
     let mut results = Vec::with_capacity(3);
     std::thread::scope(|threads| {
-        let handles = [
+        let stages = [
             spawn(threads, shared, "ingest", frames_in, move |lane| ingest(source, lane, &ingest_idle, shared)),
             spawn(threads, shared, "compute", (frames_out, decodes_in), move |(frames, decodes)| {
                 compute::compute(preprocess, encoder, frames, decodes, &compute_idle, shared)
             }),
             spawn(threads, shared, "publish", decodes_out, move |lane| publish(sinks, lane, &publish_idle, shared)),
         ];
-        while handles.iter().flatten().any(|handle| !handle.is_finished()) {
+        while stages.iter().flatten().any(|handle| !handle.is_finished()) {
             supervise();
             std::thread::sleep(SUPERVISE_EVERY);
         }
-        results.extend(handles.into_iter().map(|handle| match handle {
+        results.extend(stages.into_iter().map(|handle| match handle {
             Ok(handle) => handle.join().unwrap_or(Ok(())),
             Err(cause) => Err(Failure::Defect { stage: "start", message: cause.to_string() }),
         }));
@@ -307,7 +306,7 @@ fn ingest(
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
     shared.settle("ingest", shared.settings.realtime.ingest_core);
-    let intake = &shared.line.stats.intake;
+    let intake = &shared.handles.stats.intake;
     let (mut arrivals, mut series) = (0, 0);
     let mut silence = Silence::new(shared.settings.end_with_series);
     while !lane.is_closed() && !shared.stopping() {
@@ -327,12 +326,12 @@ fn ingest(
                 arrivals += 1;
                 count(&intake.received, 1);
                 if info.series_began {
-                    shared.tell(Event::SeriesBegan { frame: info.number });
+                    shared.emit(Event::SeriesBegan { frame: info.number });
                 }
                 if info.gap > 0 {
                     count(&intake.gaps, 1);
                     count(&intake.missing, info.gap);
-                    shared.tell(Event::Gap { frame: info.number, missing: info.gap });
+                    shared.emit(Event::Gap { frame: info.number, missing: info.gap });
                 }
                 if lane.send() {
                     count(&intake.evicted, 1);
@@ -346,16 +345,16 @@ fn ingest(
             }
             Next::Idle => {
                 if let Some(silent) = silence.too_long() {
-                    shared.tell(Event::EndMissing { silent_s: silent.as_secs() });
+                    shared.emit(Event::EndMissing { silent_s: silent.as_secs() });
                     break;
                 }
             }
             Next::SeriesBegan => silence.is_not_the_senders(),
             Next::SeriesEnded | Next::FileLost(_) if shared.settings.end_with_series.is_some() => {
-                tell_end(next, shared);
+                emit_end(next, shared);
                 break;
             }
-            Next::SeriesEnded | Next::FileLost(_) => tell_end(next, shared),
+            Next::SeriesEnded | Next::FileLost(_) => emit_end(next, shared),
             Next::End => break,
         }
     }
@@ -363,8 +362,8 @@ fn ingest(
 }
 
 /// The acquisition is over, in order or not.
-fn tell_end(next: Next, shared: &Shared<'_>) {
-    shared.tell(match next {
+fn emit_end(next: Next, shared: &Shared<'_>) {
+    shared.emit(match next {
         Next::FileLost(how) => Event::FileLost { how },
         _ => Event::SeriesEnded,
     });
@@ -376,7 +375,7 @@ fn reject(counters: &[std::sync::atomic::AtomicU64; Reason::ALL.len()], reason: 
     count(counter, 1);
     let so_far = counter.load(Ordering::Relaxed);
     if so_far % 100 == 1 {
-        shared.tell(Event::Rejected { reason, count: so_far });
+        shared.emit(Event::Rejected { reason, count: so_far });
     }
 }
 
@@ -392,7 +391,7 @@ fn publish(
     let mut ended = hand_on(sinks, lane, idle, shared);
     let fault = shared.fault.get().copied().or(ended.is_err().then_some("publish"));
     // For the log only: each sink says it itself, after its last decode.
-    let _ = shared.line.log.force_push(fault.map_or(Event::Shutdown, |stage| Event::Fault { stage }));
+    let _ = shared.handles.log.force_push(fault.map_or(Event::Shutdown, |stage| Event::Fault { stage }));
     for sink in sinks {
         // The first failure is the cause; the other sinks are told the end all the same.
         ended = ended.and(sink.finish(fault).map_err(Failure::from));
@@ -409,7 +408,7 @@ fn hand_on(
 ) -> Result<(), Failure> {
     let (mut ticked_ns, mut generation) = (0, FIRST_GENERATION);
     loop {
-        tell_events(sinks, shared)?;
+        send_events(sinks, shared)?;
         match lane.oldest() {
             Received::Slot(decode, _) => {
                 while generation < decode.generation {
@@ -424,7 +423,7 @@ fn hand_on(
             Received::Empty if shared.decoding.load(Ordering::Relaxed) => std::thread::yield_now(),
             Received::Empty if show_picture(sinks, shared)? => {}
             Received::Empty => idle.idle(IDLE_MAX),
-            Received::Closed => return tell_events(sinks, shared),
+            Received::Closed => return send_events(sinks, shared),
         }
         let now = now_ns();
         if now - ticked_ns >= IDLE_MAX.as_nanos() as u64 {
@@ -450,10 +449,10 @@ fn show_picture(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<bool
     Ok(true)
 }
 
-fn tell_events(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<(), Failure> {
-    while let Some(event) = shared.line.events.pop() {
+fn send_events(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<(), Failure> {
+    while let Some(event) = shared.handles.events.pop() {
         // The log is the supervisor's work: a terminal that does not read must not delay a decode.
-        let _ = shared.line.log.force_push(event);
+        let _ = shared.handles.log.force_push(event);
         for sink in sinks.iter_mut() {
             sink.event(&event)?;
         }

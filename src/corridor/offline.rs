@@ -8,16 +8,16 @@ use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use crate::config::{Config, Overload, Wait};
 use crate::corridor;
 use crate::corridor::summary::Report;
-use crate::corridor::{Corridor, Line, Settings};
+use crate::corridor::{Corridor, Handles, Settings};
 use crate::decoder::Decoder;
 use crate::publish::Sink;
 use crate::publish::npy::NpySink;
 use crate::source::Source;
+use crate::sys::progress::progress_bar;
+use crate::sys::signals;
 
 /// Frames that may wait for the encoder.
 const DEPTH_FRAMES: usize = 8;
@@ -34,12 +34,12 @@ pub fn embed(
     table: Option<&Path>,
     progress: bool,
 ) -> anyhow::Result<Report> {
-    let line = Line::default();
-    corridor::supervisor::stop_on_signals(&line.stop)?;
+    let handles = Handles::default();
+    signals::stop_on_signals(&handles.stop)?;
     let manifest = decoder.model.manifest.clone();
     let said = (manifest.labels.as_slice(), manifest.provenance.trained);
     let sink = NpySink::create(out, table, manifest.embedding, said)?;
-    through(config, decoder, recording, Box::new(sink), &line, progress)
+    through(config, decoder, recording, Box::new(sink), &handles, progress)
 }
 
 /// Every frame of a recording through the corridor, as fast as it goes, into one sink: what `embed` and `calibrate` are made of.
@@ -51,7 +51,7 @@ pub fn through(
     decoder: Decoder,
     recording: Box<dyn Source>,
     sink: Box<dyn Sink>,
-    line: &Line,
+    handles: &Handles,
     progress: bool,
 ) -> anyhow::Result<Report> {
     let name = decoder.model.manifest.name.clone();
@@ -69,23 +69,15 @@ pub fn through(
         encoder: decoder.encoder,
         sinks: vec![sink],
         settings,
-        line: line.clone(),
+        handles: handles.clone(),
     };
     let ended = corridor::run(corridor, || {
-        bar.set_position(line.stats.compute.preprocessed.load(Relaxed));
-        while let Some(event) = line.log.pop() {
+        bar.set_position(handles.stats.compute.preprocessed.load(Relaxed));
+        while let Some(event) = handles.log.pop() {
             bar.suspend(|| tracing::info!("{event}"));
         }
     });
     bar.finish_and_clear();
     ended?;
-    Ok(Report::of(&line.stats, &name, began.elapsed()))
-}
-
-/// A bar of frames, on standard error if `shown`.
-pub fn progress_bar(frames: Option<u64>, shown: bool) -> ProgressBar {
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(frames, target);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} frames, {per_sec}, {eta} left");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    Ok(Report::of(&handles.stats, &name, began.elapsed()))
 }

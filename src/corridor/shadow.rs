@@ -6,9 +6,8 @@
 
 use crate::encode::Encoder;
 use crate::frame::event::Event;
-use crate::frame::{Embedding, FIRST_GENERATION, Frame, Tensor};
+use crate::frame::{Embedding, FIRST_GENERATION, Frame, ModelTag, Tensor};
 use crate::preprocess::{Preprocess, Request};
-use crate::publish::zmq::ModelTag;
 
 use super::standby::Standby;
 use super::{DriftSettings, Shared};
@@ -93,8 +92,8 @@ impl Shadow {
 
     /// It fails on live frames: the old model goes on.
     pub(super) fn give_up(self, shared: &Shared<'_>) {
-        shared.tell(Event::SwapFailed { generation: self.swap.tag.generation });
-        let _ = shared.line.retired.force_push(self.swap);
+        shared.emit(Event::SwapFailed { generation: self.swap.tag.generation });
+        let _ = shared.handles.retired.force_push(self.swap);
     }
 
     fn encode(&mut self, tensor: &Tensor<'_>, warming_up: bool) -> bool {
@@ -116,7 +115,7 @@ impl<'a> Running<'a> {
             generation: FIRST_GENERATION,
             decodes_actions: shared.settings.decodes_actions,
             shadow: None,
-            standby: shared.line.standby.pop(),
+            standby: shared.handles.standby.pop(),
             spent: None,
         }
     }
@@ -125,7 +124,7 @@ impl<'a> Running<'a> {
     /// changed: how its drift is told.
     pub(super) fn look(&mut self, shared: &Shared<'_>) -> Option<Option<DriftSettings>> {
         if self.shadow.is_none() {
-            self.shadow = shared.line.swaps.pop().map(Shadow::new);
+            self.shadow = shared.handles.swaps.pop().map(Shadow::new);
         }
         let Shadow { mut swap, .. } = self.shadow.take_if(|shadow| shadow.is_warm())?;
         std::mem::swap(self.encoder, &mut swap.encoder);
@@ -136,10 +135,10 @@ impl<'a> Running<'a> {
         self.standby = None;
         self.generation = swap.tag.generation;
         self.decodes_actions = swap.decodes_actions;
-        shared.tell(Event::Swapped { generation: self.generation });
+        shared.emit(Event::Swapped { generation: self.generation });
         let drift = swap.drift;
         let _ = shared.tags.force_push(std::mem::take(&mut swap.tag));
-        let _ = shared.line.retired.force_push(swap);
+        let _ = shared.handles.retired.force_push(swap);
         Some(drift)
     }
 }

@@ -54,7 +54,7 @@ impl Running<'_> {
         }
         // Kept to the end of the run: to free what lies on a lost device may take long.
         self.spent = Some(standby);
-        shared.tell(Event::DeviceFault { frame });
+        shared.emit(Event::DeviceFault { frame });
         Ok(())
     }
 }

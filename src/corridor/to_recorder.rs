@@ -12,13 +12,13 @@ use crate::frame::event::Event;
 use crate::session::recorder::Recorder;
 
 /// The compute thread's side of the recorder.
-pub(super) struct HandOver<'a> {
+pub(super) struct ToRecorder<'a> {
     recorder: Option<&'a Recorder>,
     /// The last frame was not recorded: the burst has been told.
     behind: bool,
 }
 
-impl<'a> HandOver<'a> {
+impl<'a> ToRecorder<'a> {
     pub(super) fn new(recorder: Option<&'a Recorder>) -> Self {
         Self { recorder, behind: false }
     }
@@ -32,8 +32,8 @@ impl<'a> HandOver<'a> {
         };
         let Some(spare) = recorder.spare() else {
             if !std::mem::replace(&mut self.behind, true) {
-                let count = shared.line.stats.record.frames_lost_queue.load(Relaxed);
-                shared.tell(Event::RecordLost { frame: number, count });
+                let count = shared.handles.stats.record.frames_lost_queue.load(Relaxed);
+                shared.emit(Event::RecordLost { frame: number, count });
             }
             return false;
         };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 
 use crate::config::Config;
-use crate::corridor::Line;
+use crate::corridor::Handles;
 use crate::decoder::Decoder;
 use crate::frame::{Decode, Quality};
 use crate::publish::{Sink, SinkError};
@@ -137,9 +137,9 @@ pub fn decoded_again(session: &Path, config: &Config, progress: bool) -> anyhow:
     let source = McapSource::open(session, None)?;
     let rows = Keeper::default();
     let kept = rows.0.clone();
-    let line = Line::default();
-    crate::corridor::supervisor::stop_on_signals(&line.stop)?;
-    crate::corridor::offline::through(config, decoder, Box::new(source), Box::new(rows), &line, progress)?;
+    let handles = Handles::default();
+    crate::sys::signals::stop_on_signals(&handles.stop)?;
+    crate::corridor::offline::through(config, decoder, Box::new(source), Box::new(rows), &handles, progress)?;
     let kept = std::mem::take(&mut *kept.lock().map_err(|_| anyhow::anyhow!("the sink has failed"))?);
     Ok(kept.1)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use burn::tensor::Device;
 use haltere::cli::bench::movie::Movie;
 use haltere::config::{self, Config, NewSeries, Overload, Wait};
-use haltere::corridor::{Corridor, Line, Settings, no_realtime};
+use haltere::corridor::{Corridor, Handles, Settings, no_realtime};
 use haltere::cuda::Machine;
 use haltere::dataset::trials::NoveltyReference;
 use haltere::decoder::Decoder;
@@ -256,9 +256,16 @@ pub fn settings(decoder: &Decoder, overload: Overload, depth_frames: usize, wait
 }
 
 /// A corridor from `source` to `sinks`, every frame decoded, parked while idle.
-pub fn corridor(decoder: Decoder, source: Box<dyn Source>, sinks: Vec<Box<dyn Sink>>, line: &Line) -> Corridor {
+pub fn corridor(decoder: Decoder, source: Box<dyn Source>, sinks: Vec<Box<dyn Sink>>, handles: &Handles) -> Corridor {
     let settings = settings(&decoder, Overload::Wait, 4, Wait::Park);
-    Corridor { source, preprocess: decoder.preprocess, encoder: decoder.encoder, sinks, settings, line: line.clone() }
+    Corridor {
+        source,
+        preprocess: decoder.preprocess,
+        encoder: decoder.encoder,
+        sinks,
+        settings,
+        handles: handles.clone(),
+    }
 }
 
 /// A child process that does not outlive its test.

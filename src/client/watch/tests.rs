@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::publish::Sink;
 use crate::publish::testing::decode;
-use crate::publish::zmq::{ModelTag, ZmqSink};
+use crate::publish::zmq::ZmqSink;
 
 fn options(json: bool) -> WatchOptions {
     WatchOptions {

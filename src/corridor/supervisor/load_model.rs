@@ -9,10 +9,11 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::corridor::{Line, Swap};
+use crate::corridor::{Handles, Swap};
 use crate::decoder::{Decoder, drift_of};
 use crate::frame::FIRST_GENERATION;
 use crate::model::Manifest;
+use crate::session::recorder::About;
 
 /// Why a model is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ pub enum SwapError {
 /// What a swap must know of the daemon.
 pub struct Swapper {
     config: Config,
-    line: Line,
+    handles: Handles,
     /// Of the newest model handed over, its generation, and whether every model so far wanted the preprocessing of the first. One
     /// that did not may have taken over or failed in the shadow, and nobody here knows: from then on each brings its own.
     newest: Mutex<(Manifest, u64, bool)>,
@@ -54,10 +55,10 @@ pub struct Swapper {
 
 impl Swapper {
     /// For a daemon that began with the model of `manifest`.
-    pub fn new(config: &Config, line: &Line, manifest: &Manifest) -> Self {
+    pub fn new(config: &Config, handles: &Handles, manifest: &Manifest) -> Self {
         Self {
             config: config.clone(),
-            line: line.clone(),
+            handles: handles.clone(),
             newest: Mutex::new((manifest.clone(), FIRST_GENERATION, true)),
         }
     }
@@ -68,7 +69,7 @@ impl Swapper {
     /// # Errors
     /// [`SwapError`]; the model before runs on.
     pub fn swap(&self, path: &Path) -> Result<Value, SwapError> {
-        let recorder = self.line.recorder.as_ref();
+        let recorder = self.handles.recorder.as_ref();
         if recorder.is_some_and(|recorder| recorder.is_open()) {
             return Err(SwapError::Recording);
         }
@@ -79,10 +80,7 @@ impl Swapper {
         let (old, generation) = (&newest.0, newest.1 + 1);
         must_equal(manifest, old)?;
         let same_input = newest.2 && manifest.preprocess == old.preprocess;
-        let about = recorder
-            .map(|_| crate::corridor::supervisor::about(&config, &decoder))
-            .transpose()
-            .map_err(SwapError::Open)?;
+        let about = recorder.map(|_| About::of(&config, &decoder)).transpose().map_err(SwapError::Open)?;
         let mut tag = decoder.tag();
         tag.generation = generation;
         let (name, sha256) = (tag.name.clone(), tag.sha256.clone());
@@ -93,7 +91,7 @@ impl Swapper {
             preprocess: (!same_input).then_some(decoder.preprocess),
             encoder: decoder.encoder,
         };
-        self.line.swaps.push(Box::new(swap)).map_err(|_| SwapError::UnderWay)?;
+        self.handles.swaps.push(Box::new(swap)).map_err(|_| SwapError::UnderWay)?;
         *newest = (manifest.clone(), generation, same_input);
         if let (Some(recorder), Some(about)) = (recorder, about) {
             recorder.describe(about);

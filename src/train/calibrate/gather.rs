@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ndarray::Array2;
 
 use crate::config::Config;
-use crate::corridor::Line;
+use crate::corridor::Handles;
 use crate::corridor::offline;
 use crate::decoder::Decoder;
 use crate::frame::{Decode, Frame, Quality};
@@ -94,10 +94,10 @@ pub(super) fn gather(
     let width = decoder.model.manifest.embedding;
     let window = decoder.model.manifest.window_frames * decoder.model.manifest.preprocess.average_frames;
     let source = Box::new(Noting { source: recording, span: Arc::clone(&span) });
-    let line = Line::default();
-    crate::corridor::supervisor::stop_on_signals(&line.stop)?;
-    offline::through(config, decoder, source, Box::new(Keeper(Arc::clone(&kept))), &line, progress)?;
-    if line.stop.load(std::sync::atomic::Ordering::Relaxed) {
+    let handles = Handles::default();
+    crate::sys::signals::stop_on_signals(&handles.stop)?;
+    offline::through(config, decoder, source, Box::new(Keeper(Arc::clone(&kept))), &handles, progress)?;
+    if handles.stop.load(std::sync::atomic::Ordering::Relaxed) {
         let what = "interrupted: nothing was written".to_owned();
         return Err(Failure { code: ExitCode::Interrupted, what }.into());
     }
