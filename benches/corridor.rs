@@ -86,12 +86,11 @@ fn in_process(config: &Config, movie: &Arc<Vec<Vec<u16>>>, frames: u64) -> Durat
     let settings = corridor::Settings {
         lane: config::Lane { depth_frames: 4, overload: Overload::Wait },
         realtime: no_realtime(Wait::Park),
-        ..decoder.settings(config)
+        ..corridor::Settings::of(&decoder, config)
     };
     let corridor = Corridor {
         source: Box::new(Reel { movie: movie.clone(), next: 0, frames: WARM_FRAMES + frames }),
-        preprocess: decoder.preprocess,
-        encoder: decoder.encoder,
+        decoder,
         sinks: vec![Box::new(Clock(times.clone()))],
         settings,
         handles: Handles::default(),

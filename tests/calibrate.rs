@@ -15,14 +15,14 @@ use std::process::Command;
 use haltere::cli::check::{Level, check};
 use haltere::config::Config;
 use haltere::corridor;
-use haltere::corridor::Handles;
+use haltere::corridor::{Handles, offline};
 use haltere::decoder::Decoder;
-use haltere::encode::Encoder;
 use haltere::evaluate::fit_novelty;
 use haltere::frame::Quality;
 use haltere::model::head::{raw_only, shift_raw};
 use haltere::model::onnx_read::OnnxFile;
 use haltere::model::{InputOrigin, Manifest, Model, sha256_of};
+use haltere::preprocess::Chosen;
 use haltere::source::{RecordingSpec, open_recording};
 use haltere::sys::exit::ExitCode;
 use haltere::train::calibrate::to_animal::{CalibrateArguments, CalibrateReport, calibrate};
@@ -67,8 +67,8 @@ fn make_strange(small: &Small) {
     raw.onnx_path = small.folder.path().join("raw.onnx");
     std::fs::write(&raw.onnx_path, raw_only(&file).unwrap().bytes()).unwrap();
     (raw.manifest.labels, raw.manifest.novelty) = (Vec::new(), None);
-    let encoder = Encoder::open(&raw, None, 1).unwrap();
-    let seen = embeddings(Decoder { model: raw, encoder, ..small.decoder() }, 100);
+    let decoder = Decoder::open_on(&raw, &small.config().compute, &Chosen::cpu("")).unwrap();
+    let seen = embeddings(decoder, 100);
     let size = seen.iter().flat_map(|(_, v, _)| v).map(|v| v.abs()).sum::<f32>() / (seen.len() * 128) as f32;
     let gap: Vec<f32> = (0..128).map(|d| if d % 2 == 0 { 0.5 * size } else { -0.5 * size }).collect();
     shift_raw(&mut file, &gap).unwrap();
@@ -106,14 +106,14 @@ fn arguments(small: &Small, name: &str) -> CalibrateArguments {
         labels: None,
         align: true,
         force: false,
-        progress: false,
     }
 }
 
 fn calibrated(config: &Config, arguments: &CalibrateArguments, movie: &Path) -> anyhow::Result<CalibrateReport> {
     let mut spec = RecordingSpec::new(movie, "rig".parse().unwrap());
     (spec.raw, spec.rate_hz) = (Some(RAW.parse().unwrap()), Some(support::RATE_HZ));
-    calibrate(config, arguments, &mut || open_recording(&spec))
+    let mut decode = |decoder| offline::embeddings(config, decoder, open_recording(&spec)?, false);
+    calibrate(config, arguments, &mut decode)
 }
 
 fn refused(config: &Config, arguments: &CalibrateArguments, movie: &Path) -> (ExitCode, String) {

@@ -18,7 +18,7 @@ use burn::tensor::Device as BurnDevice;
 use emulator::{Emulator, Order};
 use haltere::config::Device;
 use haltere::corridor;
-use haltere::corridor::{Corridor, Failure, Handles, Standby};
+use haltere::corridor::{Corridor, Failure, Handles};
 use haltere::cuda::{Fault, Launch, Machine, Program};
 use haltere::decoder::Decoder;
 use haltere::encode::{EncodeError, Encoder, Place};
@@ -98,8 +98,7 @@ fn the_cpu_takes_over_from_a_device_that_fails_where_that_is_wanted_and_warms_up
         let decoder = small.decoder_on(&Emulator::failing(Order::Forward, kernel, 40));
         let on_cpu = small.decoder();
         let handles = Handles::default();
-        let standby = Standby { preprocess: on_cpu.preprocess, encoder: on_cpu.encoder };
-        assert!(handles.standby.push(Box::new(standby)).is_ok());
+        assert!(handles.standby.push(Box::new(on_cpu)).is_ok());
         let (ended, decodes, events, _) = run(decoder, 100, &handles);
         ended.unwrap();
         assert!(events.contains(&Event::DeviceFault { frame: 40 }), "{kernel}: {events:?}");
@@ -245,10 +244,10 @@ fn a_device_that_is_asked_for_and_not_there_is_an_error_and_auto_takes_the_cpu_a
     let text = format!("{refused:#}");
     assert!(["driver", "nvidia-smi", "--features cuda"].iter().any(|remedy| text.contains(remedy)), "{text}");
     let auto = with(Device::Auto).unwrap();
-    if auto.on_device {
-        eprintln!("skipped in part: this machine has {}", auto.preprocess.device());
+    if auto.on_device() {
+        eprintln!("skipped in part: this machine has {}", auto.device());
         return;
     }
-    let device = auto.preprocess.device();
+    let device = auto.device();
     assert!(device.starts_with("CPU: ") && device.len() > "CPU: ".len(), "{device}");
 }

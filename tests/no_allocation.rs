@@ -26,7 +26,6 @@ use haltere::corridor;
 use haltere::corridor::{Corridor, Handles, PreviewSettings, Settings};
 use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
-use haltere::frame::Decode;
 use haltere::publish::zmq::ZmqSink;
 use haltere::session::Compression;
 use haltere::session::recorder::{About, Buffers, Recorder};
@@ -145,7 +144,8 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
     // The emulator runs the threads of a device one after the other.
     let many_frames = if device.is_some() { 1_000 } else { 10_000 };
     let decoder = device.map_or_else(|| small.decoder(), |machine| small.decoder_on(&machine));
-    let sink = ZmqSink::bind(&publish, settings.rig, decoder.tag(), handles.stats.clone(), vec!["a warning".into()]);
+    let (tag, warnings) = (decoder.tag().clone(), vec!["a warning".into()]);
+    let sink = ZmqSink::bind(&publish, settings.rig, tag, handles.stats.clone(), warnings);
     let sink = sink.unwrap();
     let (sink, writer) = match record {
         Some(keeps_up) => recorded(&small, &decoder, sink, &mut handles, keeps_up),
@@ -211,8 +211,7 @@ fn recorded(
     let folder = Some(small.folder.path().join("sessions"));
     let record =
         config::Record { folder, at_start: true, frames: true, queue_frames: 64, compression: Compression::None };
-    let decode = Decode::with_embedding(decoder.encoder.new_embedding());
-    let buffers = Buffers { frame_bytes_max: 1 << 14, decode: &decode };
+    let buffers = Buffers { frame_bytes_max: 1 << 14, decode: &decoder.new_decode() };
     let (stats, events) = (handles.stats.clone(), handles.events.clone());
     let (recorder, mut worker) = Recorder::new(&record, buffers, About::default(), stats, events);
     worker.start().unwrap();

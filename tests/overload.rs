@@ -115,8 +115,8 @@ fn frames_that_came_before_the_first_decode_are_counted_as_skipped_as_well() {
     });
     handles.requests.push(Request::ResetBaseline).unwrap();
     let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &handles) };
-    let preprocess = Box::new(Held(corridor.preprocess, gate));
-    corridor::run(Corridor { preprocess, ..corridor }, || {}).unwrap();
+    let decoder = corridor.decoder.with_preprocessing(|inner| Box::new(Held(inner, gate)));
+    corridor::run(Corridor { decoder, ..corridor }, || {}).unwrap();
     assert_eq!(keeper.0.lock().unwrap().numbers(), [9]);
     assert_eq!(handles.stats.compute.skipped.load(Relaxed), 9);
     assert_eq!(keeper.0.lock().unwrap().decodes[0].skipped, 9);

@@ -18,8 +18,8 @@ use std::time::Duration;
 use haltere::config::{self, NewSeries, Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles};
+use haltere::frame::Quality;
 use haltere::frame::event::Event;
-use haltere::frame::{Decode, Quality};
 use haltere::session::Compression;
 use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::Source;
@@ -85,7 +85,7 @@ fn live(small: &Small, new_series: NewSeries, folder: &Path) -> (Kept, PathBuf) 
     let bytes = 2 * support::SIDE * support::SIDE;
     let facts = BTreeMap::from([("frame_bytes_max".to_owned(), bytes.to_string())]);
     let about = About { rig: "rig1".into(), facts, attachments: Vec::new() };
-    let decode = Decode::with_embedding(small.decoder().encoder.new_embedding());
+    let decode = small.decoder().new_decode();
     let buffers = Buffers { frame_bytes_max: bytes, decode: &decode };
     let (recorder, mut worker) = Recorder::new(&record, buffers, about, handles.stats.clone(), handles.events.clone());
     let session = worker.start().unwrap();

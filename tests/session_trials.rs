@@ -365,9 +365,8 @@ fn embedded(model: &Path, session: &Path) -> (Vec<Vec<u32>>, Vec<Decode>) {
     let config = Config { model: model.into(), ..Config::default() };
     let decoder = Decoder::open(&config).unwrap();
     let (tensors, keeper) = (Arc::<Mutex<Vec<_>>>::default(), Keeper::default());
-    let preprocess = Box::new(Witness { inner: decoder.preprocess, tensors: tensors.clone() });
     let source = Box::new(McapSource::open(session, None).unwrap());
-    let decoder = Decoder { preprocess, ..decoder };
+    let decoder = decoder.with_preprocessing(|inner| Box::new(Witness { inner, tensors: tensors.clone() }));
     haltere::corridor::offline::through(&config, decoder, source, Box::new(keeper.clone()), &Handles::default(), false)
         .unwrap();
     let decodes = std::mem::take(&mut *keeper.0.lock().unwrap());

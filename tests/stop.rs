@@ -43,7 +43,8 @@ impl Preprocess for Panicking {
 }
 
 fn panicking(corridor: Corridor, frame: u64) -> Corridor {
-    Corridor { preprocess: Box::new(Panicking(corridor.preprocess, frame)), ..corridor }
+    let decoder = corridor.decoder.with_preprocessing(|inner| Box::new(Panicking(inner, frame)));
+    Corridor { decoder, ..corridor }
 }
 
 /// A sink that fails at its `n`-th decode, or at the end.

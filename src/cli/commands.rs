@@ -241,7 +241,7 @@ fn offline(args: &EmbedArgs) -> anyhow::Result<()> {
     tell(&warnings);
     session.map_or(Ok(()), |session| unpacked::warn_of(session))?;
     let decoder = Decoder::open(&config)?;
-    let recording = open_limited(&args.recording, config.rig, Some(decoder.model.manifest.frame_rate_hz))?;
+    let recording = open_limited(&args.recording, config.rig, Some(decoder.model().manifest.frame_rate_hz))?;
     let shown = is_shown(args.progress);
     let report = offline::embed(&config, decoder, recording, &args.out, args.csv.as_deref(), shown)?;
     tracing::info!("{report}");
@@ -270,10 +270,13 @@ fn adapt(mut args: crate::cli::CalibrateArgs) -> anyhow::Result<()> {
         labels: args.labels,
         align: !args.no_align,
         force: args.force,
-        progress: is_shown(args.progress),
     };
-    let mut open = || open_limited(&args.recording, config.rig, Some(rate_hz));
-    let report = crate::train::calibrate::to_animal::calibrate(&config, &arguments, &mut open)?;
+    let shown = is_shown(args.progress);
+    let mut decode = |decoder| {
+        let recording = open_limited(&args.recording, config.rig, Some(rate_hz))?;
+        offline::embeddings(&config, decoder, recording, shown)
+    };
+    let report = crate::train::calibrate::to_animal::calibrate(&config, &arguments, &mut decode)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

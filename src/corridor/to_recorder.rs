@@ -1,7 +1,7 @@
-//! From the compute thread to the recorder: the box of a frame whose decode has left.
+//! From the compute thread to the recorder: the buffer of a frame whose decode has left.
 //!
 //! Why it exists: a recorded frame is not copied, it changes hands. What it must never do: wait, or take memory: without a spare
-//! box the frame stays in the lane, is counted as not recorded, and one event says so for the whole burst.
+//! buffer the frame stays in the lane, is counted as not recorded, and one event says so for the whole burst.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,7 +14,7 @@ use crate::session::recorder::Recorder;
 /// The compute thread's side of the recorder.
 pub(super) struct ToRecorder<'a> {
     recorder: Option<&'a Recorder>,
-    /// The last frame was not recorded: the burst has been told.
+    /// The last frame was not recorded: the burst has its event.
     behind: bool,
 }
 
@@ -24,7 +24,7 @@ impl<'a> ToRecorder<'a> {
     }
 
     /// Hands over the slot received last, frame `number`. False when it was to be recorded and could not be: what was carried
-    /// out before it is then told with the next one.
+    /// out before it is then recorded with the next one.
     pub(super) fn frame(&mut self, frames: &mut Consumer<FrameSlot>, number: u64, shared: &Shared<'_>) -> bool {
         let Some(recorder) = self.recorder.filter(|recorder| recorder.takes_frames()) else {
             self.behind = false;

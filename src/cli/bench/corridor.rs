@@ -54,12 +54,11 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
     let warm = warm_frames(&decoder) + WARM_FRAMES;
     let handles = Handles::default();
     let source = ZmqSource::open(&config.source, config.rig, config.realtime.wait)?;
-    let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag(), handles.stats.clone(), Vec::new())?;
+    let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag().clone(), handles.stats.clone(), Vec::new())?;
     let corridor = Corridor {
         source: Box::new(source),
-        settings: decoder.settings(&config),
-        preprocess: decoder.preprocess,
-        encoder: decoder.encoder,
+        settings: corridor::Settings::of(&decoder, &config),
+        decoder,
         sinks: vec![Box::new(sink)],
         handles: handles.clone(),
     };
@@ -81,7 +80,7 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
 
 /// Frames until the decodes are no longer warm-up.
 pub(super) fn warm_frames(decoder: &Decoder) -> usize {
-    let manifest = &decoder.model.manifest;
+    let manifest = &decoder.model().manifest;
     let p = &manifest.preprocess;
     let template = p.registration.as_ref().map_or(0, |r| r.template_frames * (1 + r.template_rounds));
     let line_phase = p.line_phase.as_ref().map_or(0, |l| l.frames);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::frame::ModelTag;
 use crate::publish::Sink;
 use crate::publish::testing::decode;
 use crate::publish::zmq::ZmqSink;

@@ -18,7 +18,7 @@ impl About {
     /// # Errors
     /// When a file of the model cannot be read.
     pub(super) fn of(config: &Config, decoder: &Decoder) -> anyhow::Result<Self> {
-        let model = &decoder.model;
+        let model = decoder.model();
         let manifest = &model.manifest;
         let facts = [
             ("haltere", env!("CARGO_PKG_VERSION").to_owned()),
@@ -29,7 +29,7 @@ impl About {
             ("labels", serde_json::to_string(&manifest.labels)?),
             ("deadline_ms", config.publish.deadline.as_millis().to_string()),
             ("frame_bytes_max", config.source.frame_bytes_max.to_string()),
-            ("device", decoder.preprocess.device().to_owned()),
+            ("device", decoder.device().to_owned()),
             ("host", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
         ];
         let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());

@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::corridor::{Handles, Swap};
-use crate::decoder::{Decoder, drift_of};
+use crate::corridor::{Handles, Swap, stream_rate_hz, stream_window_frames};
+use crate::decoder::Decoder;
 use crate::frame::FIRST_GENERATION;
 use crate::model::Manifest;
 use crate::session::recorder::About;
@@ -75,24 +75,16 @@ impl Swapper {
         }
         let config = Config { model: path.to_owned(), ..self.config.clone() };
         let decoder = Decoder::open(&config).map_err(SwapError::Open)?;
-        let manifest = &decoder.model.manifest;
+        let manifest = decoder.model().manifest.clone();
         let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (old, generation) = (&newest.0, newest.1 + 1);
-        must_equal(manifest, old)?;
+        must_equal(&manifest, old)?;
         let same_input = newest.2 && manifest.preprocess == old.preprocess;
         let about = recorder.map(|_| About::of(&config, &decoder)).transpose().map_err(SwapError::Open)?;
-        let mut tag = decoder.tag();
-        tag.generation = generation;
-        let (name, sha256) = (tag.name.clone(), tag.sha256.clone());
-        let swap = Swap {
-            tag,
-            decodes_actions: decoder.model.decodes_actions(),
-            drift: drift_of(manifest),
-            preprocess: (!same_input).then_some(decoder.preprocess),
-            encoder: decoder.encoder,
-        };
+        let (name, sha256) = (manifest.name.clone(), manifest.sha256.clone());
+        let swap = Swap::new(decoder.with_generation(generation), same_input);
         self.handles.swaps.push(Box::new(swap)).map_err(|_| SwapError::UnderWay)?;
-        *newest = (manifest.clone(), generation, same_input);
+        *newest = (manifest, generation, same_input);
         if let (Some(recorder), Some(about)) = (recorder, about) {
             recorder.describe(about);
         }
@@ -107,13 +99,8 @@ fn must_equal(new: &Manifest, old: &Manifest) -> Result<(), SwapError> {
     differs("labels", new.labels.join(", "), old.labels.join(", "))?;
     differs("embedding", new.embedding.to_string(), old.embedding.to_string())?;
     differs("input", new.input.to_string(), old.input.to_string())?;
-    differs("frame rate", format!("{} Hz", needed_hz(new)), format!("{} Hz", needed_hz(old)))?;
+    differs("frame rate", format!("{} Hz", stream_rate_hz(new)), format!("{} Hz", stream_rate_hz(old)))?;
     differs("look-ahead", format!("{} frames", new.look_ahead_frames), format!("{} frames", old.look_ahead_frames))?;
-    let window = |m: &Manifest| format!("{} frames of the stream", m.window_frames * m.preprocess.average_frames);
+    let window = |m: &Manifest| format!("{} frames of the stream", stream_window_frames(m));
     differs("window", window(new), window(old))
-}
-
-/// Frames per second that a model needs of the stream.
-fn needed_hz(manifest: &Manifest) -> f64 {
-    manifest.frame_rate_hz * manifest.preprocess.average_frames as f64
 }

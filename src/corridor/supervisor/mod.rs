@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tracing::{info, warn};
 
-use crate::config::{Config, Warning};
+use crate::config::{Config, OnDeviceFault, Warning};
 use crate::corridor;
 use crate::corridor::realtime;
 use crate::corridor::summary::Report;
@@ -25,8 +25,8 @@ use crate::corridor::supervisor::control::{Control, LoadModel};
 use crate::corridor::supervisor::load_model::Swapper;
 use crate::corridor::{Corridor, Handles};
 use crate::decoder::Decoder;
-use crate::frame::Decode;
 use crate::frame::event::Event;
+use crate::preprocess::Chosen;
 use crate::publish::Sink;
 use crate::publish::zmq::ZmqSink;
 use crate::session::recorder::{About, Buffers, Recorder};
@@ -48,7 +48,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let mut handles = Handles::default();
     signals::stop_on_signals(&handles.stop)?;
     let decoder = Decoder::open(config)?;
-    if let Some(standby) = decoder.standby(config)? {
+    if let Some(standby) = standby(config, &decoder)? {
         let _ = handles.standby.push(standby);
     }
     let denied = realtime::try_out(&config.realtime);
@@ -59,30 +59,23 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let priority = config.realtime.priority;
     let (source, frames_at) = realtime::with_priority(priority, || source(config, once.is_some()))?;
     let writer = recorder(config, &decoder, &mut handles)?;
-    let (tag, stats) = (decoder.tag(), handles.stats.clone());
-    let sink = realtime::with_priority(priority, || ZmqSink::bind(&config.publish, config.rig, tag, stats, warnings))?;
+    let (tag, stats) = (decoder.tag().clone(), handles.stats.clone());
+    let bind = || ZmqSink::bind(&config.publish, config.rig, tag.clone(), stats, warnings);
+    let sink = realtime::with_priority(priority, bind)?;
     let sink = match &handles.recorder {
         Some(recorder) => sink.witnessed_by(Box::new(recorder.clone())),
         None => sink,
     };
     let decodes_at = sink.endpoint();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
-    let tag = decoder.tag();
     sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles))?);
     let mut control = control(config, &decoder, &handles)?;
     let began = std::time::Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
 
-    let settings = corridor::Settings { end_with_series: once, ..decoder.settings(config) };
-    let model_name = decoder.model.manifest.name.clone();
-    let corridor = Corridor {
-        source,
-        preprocess: decoder.preprocess,
-        encoder: decoder.encoder,
-        sinks,
-        settings,
-        handles: handles.clone(),
-    };
+    let settings = corridor::Settings { end_with_series: once, ..corridor::Settings::of(&decoder, config) };
+    let model_name = decoder.model().manifest.name.clone();
+    let corridor = Corridor { source, decoder, sinks, settings, handles: handles.clone() };
     let mut end_missing = false;
     let ended = corridor::run(corridor, || {
         while let Some(event) = handles.log.pop() {
@@ -109,6 +102,15 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
 }
 
+/// What takes over when the device fails, if the configuration wants that.
+fn standby(config: &Config, decoder: &Decoder) -> anyhow::Result<Option<Box<Decoder>>> {
+    if !decoder.on_device() || config.compute.on_device_fault == OnDeviceFault::Stop {
+        return Ok(None);
+    }
+    let on_cpu = Chosen::cpu("the device that was chosen failed");
+    Ok(Some(Box::new(Decoder::open_on(decoder.model(), &config.compute, &on_cpu)?)))
+}
+
 /// Where frames come from, and how that is said.
 fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), SourceError> {
     let (settings, wait) = (&config.source, config.realtime.wait);
@@ -126,7 +128,7 @@ fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), Sour
 /// The control socket, if the configuration wants one.
 fn control(config: &Config, decoder: &Decoder, handles: &Handles) -> anyhow::Result<Option<Control>> {
     let Some(endpoint) = &config.control.endpoint else { return Ok(None) };
-    let swapper = Swapper::new(config, handles, &decoder.model.manifest);
+    let swapper = Swapper::new(config, handles, &decoder.model().manifest);
     let load_model: LoadModel = Arc::new(move |path| swapper.swap(path));
     let control = Control::bind(endpoint, load_model).map_err(|cause| {
         let what = format!("control socket: {cause}");
@@ -141,8 +143,7 @@ fn recorder(config: &Config, decoder: &Decoder, handles: &mut Handles) -> anyhow
         return Ok(None);
     }
     let about = About::of(config, decoder)?;
-    let decode = Decode::with_embedding(decoder.encoder.new_embedding());
-    let buffers = Buffers { frame_bytes_max: config.source.frame_bytes_max, decode: &decode };
+    let buffers = Buffers { frame_bytes_max: config.source.frame_bytes_max, decode: &decoder.new_decode() };
     let (recorder, mut worker) =
         Recorder::new(&config.record, buffers, about, handles.stats.clone(), handles.events.clone());
     if config.record.at_start {
@@ -185,13 +186,13 @@ fn expect_folder(report: &Path) -> anyhow::Result<()> {
 }
 
 fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
-    let manifest = &decoder.model.manifest;
+    let manifest = &decoder.model().manifest;
     let model = format!("model {} ({} Hz, {})", manifest.name, manifest.frame_rate_hz, manifest.input);
-    info!("ready: {model} on {}; frames from {frames_at}, decodes at {decodes_at}", decoder.preprocess.device());
-    if decoder.encoder.info().partly_on_cpu {
+    info!("ready: {model} on {}; frames from {frames_at}, decodes at {decodes_at}", decoder.device());
+    if decoder.encode_info().partly_on_cpu {
         warn!("ONNX Runtime runs part of the model on the CPU, not on the GPU: it is slower than it could be");
     }
-    if !decoder.model.decodes_actions() {
+    if !decoder.model().decodes_actions() {
         warn!("this model decodes no action: it is untrained or has no labels; only embeddings are published");
     }
 }
