@@ -17,7 +17,7 @@ use haltere::cli::bench::movie::Movie;
 use haltere::cli::model::{InitArguments, init};
 use haltere::config::{self, Config, Overload, Wait};
 use haltere::corridor;
-use haltere::corridor::{Corridor, Line, no_realtime};
+use haltere::corridor::{Corridor, Handles, no_realtime};
 use haltere::decoder::Decoder;
 use haltere::frame::{Decode, Frame, FrameInfo, PixelType, Shape};
 use haltere::model::Kind;
@@ -86,15 +86,14 @@ fn in_process(config: &Config, movie: &Arc<Vec<Vec<u16>>>, frames: u64) -> Durat
     let settings = corridor::Settings {
         lane: config::Lane { depth_frames: 4, overload: Overload::Wait },
         realtime: no_realtime(Wait::Park),
-        ..decoder.settings(config)
+        ..corridor::Settings::of(&decoder, config)
     };
     let corridor = Corridor {
         source: Box::new(Reel { movie: movie.clone(), next: 0, frames: WARM_FRAMES + frames }),
-        preprocess: decoder.preprocess,
-        encoder: decoder.encoder,
+        decoder,
         sinks: vec![Box::new(Clock(times.clone()))],
         settings,
-        line: Line::default(),
+        handles: Handles::default(),
     };
     corridor::run(corridor, || {}).unwrap();
     assert_eq!(times.decoded.load(Relaxed), WARM_FRAMES + frames, "every frame is decoded");

@@ -15,14 +15,14 @@ use std::process::Command;
 use haltere::cli::check::{Level, check};
 use haltere::config::Config;
 use haltere::corridor;
-use haltere::corridor::Line;
+use haltere::corridor::{Handles, offline};
 use haltere::decoder::Decoder;
-use haltere::encode::Encoder;
 use haltere::evaluate::fit_novelty;
 use haltere::frame::Quality;
 use haltere::model::head::{raw_only, shift_raw};
 use haltere::model::onnx_read::OnnxFile;
 use haltere::model::{InputOrigin, Manifest, Model, sha256_of};
+use haltere::preprocess::Chosen;
 use haltere::source::{RecordingSpec, open_recording};
 use haltere::sys::exit::ExitCode;
 use haltere::train::calibrate::to_animal::{CalibrateArguments, CalibrateReport, calibrate};
@@ -37,9 +37,9 @@ type Seen = (u64, Vec<f32>, Option<usize>);
 
 /// Good embeddings of the first frames of the movie: frame number and values.
 fn embeddings(decoder: Decoder, frames: u64) -> Vec<Seen> {
-    let (keeper, line) = (Keeper::default(), Line::default());
+    let (keeper, handles) = (Keeper::default(), Handles::default());
     let sinks = vec![Box::new(keeper.clone()) as _];
-    corridor::run(support::corridor(decoder, support::recording(frames), sinks, &line), || {}).unwrap();
+    corridor::run(support::corridor(decoder, support::recording(frames), sinks, &handles), || {}).unwrap();
     let kept = keeper.0.lock().unwrap();
     let good = kept.decodes.iter().filter(|d| d.quality == Quality::Ok);
     good.map(|d| (d.frame.number, d.embedding.values.clone(), d.action)).collect()
@@ -67,8 +67,8 @@ fn make_strange(small: &Small) {
     raw.onnx_path = small.folder.path().join("raw.onnx");
     std::fs::write(&raw.onnx_path, raw_only(&file).unwrap().bytes()).unwrap();
     (raw.manifest.labels, raw.manifest.novelty) = (Vec::new(), None);
-    let encoder = Encoder::open(&raw, None, 1).unwrap();
-    let seen = embeddings(Decoder { model: raw, encoder, ..small.decoder() }, 100);
+    let decoder = Decoder::open_on(&raw, &small.config().compute, &Chosen::cpu("")).unwrap();
+    let seen = embeddings(decoder, 100);
     let size = seen.iter().flat_map(|(_, v, _)| v).map(|v| v.abs()).sum::<f32>() / (seen.len() * 128) as f32;
     let gap: Vec<f32> = (0..128).map(|d| if d % 2 == 0 { 0.5 * size } else { -0.5 * size }).collect();
     shift_raw(&mut file, &gap).unwrap();
@@ -106,14 +106,14 @@ fn arguments(small: &Small, name: &str) -> CalibrateArguments {
         labels: None,
         align: true,
         force: false,
-        progress: false,
     }
 }
 
 fn calibrated(config: &Config, arguments: &CalibrateArguments, movie: &Path) -> anyhow::Result<CalibrateReport> {
     let mut spec = RecordingSpec::new(movie, "rig".parse().unwrap());
     (spec.raw, spec.rate_hz) = (Some(RAW.parse().unwrap()), Some(support::RATE_HZ));
-    calibrate(config, arguments, &mut || open_recording(&spec))
+    let mut decode = |decoder| offline::embeddings(config, decoder, open_recording(&spec)?, false);
+    calibrate(config, arguments, &mut decode)
 }
 
 fn refused(config: &Config, arguments: &CalibrateArguments, movie: &Path) -> (ExitCode, String) {
@@ -246,8 +246,8 @@ fn ready_made_input_is_refused_everywhere_unless_it_is_accepted_by_its_key() {
     assert!(code == ExitCode::Model && words.contains("accept_ready_made_input = true"), "{words}");
     let level = |config: Config| {
         let report = check(Ok((config, Vec::new())));
-        let of_model = report.lines.iter().filter(|line| ["model", "input"].contains(&line.what));
-        of_model.map(|line| (line.what, line.level)).max_by_key(|(_, level)| *level).unwrap()
+        let of_model = report.lines.iter().filter(|handles| ["model", "input"].contains(&handles.what));
+        of_model.map(|handles| (handles.what, handles.level)).max_by_key(|(_, level)| *level).unwrap()
     };
     assert_eq!(level(small.config()), ("model", Level::Fault));
     let accepted = Config { accept_ready_made_input: true, ..small.config() };

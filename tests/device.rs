@@ -18,7 +18,7 @@ use burn::tensor::Device as BurnDevice;
 use emulator::{Emulator, Order};
 use haltere::config::Device;
 use haltere::corridor;
-use haltere::corridor::{Corridor, Failure, Line, Standby};
+use haltere::corridor::{Corridor, Failure, Handles};
 use haltere::cuda::{Fault, Launch, Machine, Program};
 use haltere::decoder::Decoder;
 use haltere::encode::{EncodeError, Encoder, Place};
@@ -35,9 +35,9 @@ use support::{Keeper, Small};
 const EMBEDDING: f32 = 1e-3;
 
 /// Runs `frames` frames and returns how it ended, the decodes and the events.
-fn run(decoder: Decoder, frames: u64, line: &Line) -> (Result<(), Failure>, Vec<Decode>, Vec<Event>, Keeper) {
+fn run(decoder: Decoder, frames: u64, handles: &Handles) -> (Result<(), Failure>, Vec<Decode>, Vec<Event>, Keeper) {
     let keeper = Keeper::default();
-    let corridor = support::corridor(decoder, support::recording(frames), vec![Box::new(keeper.clone())], line);
+    let corridor = support::corridor(decoder, support::recording(frames), vec![Box::new(keeper.clone())], handles);
     let settings = corridor::Settings { pulse: Some(std::time::Duration::from_millis(1)), ..corridor.settings };
     let ended = corridor::run(Corridor { settings, ..corridor }, || {});
     let (decodes, events) = {
@@ -55,9 +55,9 @@ fn apart(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn a_corridor_on_a_device_decodes_what_the_cpu_decodes() {
     let small = Small::strange();
-    let (ended, expected, ..) = run(small.decoder(), 80, &Line::default());
+    let (ended, expected, ..) = run(small.decoder(), 80, &Handles::default());
     ended.unwrap();
-    let (ended, found, ..) = run(small.decoder_on(&Emulator::open(Order::Mixed)), 80, &Line::default());
+    let (ended, found, ..) = run(small.decoder_on(&Emulator::open(Order::Mixed)), 80, &Handles::default());
     ended.unwrap();
     assert_eq!((found.len(), expected.len()), (80, 80));
     let mut worst = 0.0f32;
@@ -82,7 +82,7 @@ fn a_device_that_fails_ends_the_run_with_its_cause() {
     for kernel in FAILING {
         let small = Small::new();
         let decoder = small.decoder_on(&Emulator::failing(Order::Forward, kernel, 30));
-        let (ended, decodes, _, keeper) = run(decoder, 60, &Line::default());
+        let (ended, decodes, _, keeper) = run(decoder, 60, &Handles::default());
         let failure = ended.expect_err(kernel);
         assert_eq!(matches!(failure, Failure::Preprocess(_)), kernel == "begin", "{failure:?}");
         assert!(failure.to_string().contains("emulated device: running the kernels: it was told to fail"), "{failure}");
@@ -97,10 +97,9 @@ fn the_cpu_takes_over_from_a_device_that_fails_where_that_is_wanted_and_warms_up
         let small = Small::new();
         let decoder = small.decoder_on(&Emulator::failing(Order::Forward, kernel, 40));
         let on_cpu = small.decoder();
-        let line = Line::default();
-        let standby = Standby { preprocess: on_cpu.preprocess, encoder: on_cpu.encoder };
-        assert!(line.standby.push(Box::new(standby)).is_ok());
-        let (ended, decodes, events, _) = run(decoder, 100, &line);
+        let handles = Handles::default();
+        assert!(handles.standby.push(Box::new(on_cpu)).is_ok());
+        let (ended, decodes, events, _) = run(decoder, 100, &handles);
         ended.unwrap();
         assert!(events.contains(&Event::DeviceFault { frame: 40 }), "{kernel}: {events:?}");
         let quality = |number: u64| decodes.iter().find(|d| d.frame.number == number).map(|d| d.quality);
@@ -245,10 +244,10 @@ fn a_device_that_is_asked_for_and_not_there_is_an_error_and_auto_takes_the_cpu_a
     let text = format!("{refused:#}");
     assert!(["driver", "nvidia-smi", "--features cuda"].iter().any(|remedy| text.contains(remedy)), "{text}");
     let auto = with(Device::Auto).unwrap();
-    if auto.on_device {
-        eprintln!("skipped in part: this machine has {}", auto.preprocess.device());
+    if auto.on_device() {
+        eprintln!("skipped in part: this machine has {}", auto.device());
         return;
     }
-    let device = auto.preprocess.device();
+    let device = auto.device();
     assert!(device.starts_with("CPU: ") && device.len() > "CPU: ".len(), "{device}");
 }

@@ -8,9 +8,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use haltere::client::ask::ask;
 use haltere::config::Config;
-use haltere::corridor::Line;
-use haltere::corridor::supervisor::control::{Control, ask};
+use haltere::corridor::Handles;
+use haltere::corridor::supervisor::control::Control;
 use haltere::frame::Shape;
 use haltere::frame::event::{Event, Reason};
 use haltere::model::parameters::{Baseline, LinePhase, Normalise, Parameters, Piecewise, Registration};
@@ -410,15 +411,15 @@ fn the_sides_of_a_raw_layout_are_bounded() {
 
 #[test]
 fn queues_hold_what_they_say_and_refuse_or_forget_the_rest() {
-    let line = Line::default();
+    let handles = Handles::default();
     for _ in 0..16 {
-        line.requests.push(Request::ResetBaseline).unwrap();
+        handles.requests.push(Request::ResetBaseline).unwrap();
     }
-    assert!(line.requests.push(Request::Reset).is_err(), "a request is refused, never lost");
+    assert!(handles.requests.push(Request::Reset).is_err(), "a request is refused, never lost");
     for frame in 0..257 {
-        let _ = line.log.force_push(Event::Ready { frame });
+        let _ = handles.log.force_push(Event::Ready { frame });
     }
-    assert_eq!((line.log.len(), line.log.pop()), (256, Some(Event::Ready { frame: 1 })));
+    assert_eq!((handles.log.len(), handles.log.pop()), (256, Some(Event::Ready { frame: 1 })));
 }
 
 #[test]
@@ -427,7 +428,7 @@ fn a_request_over_the_control_socket_has_a_size_and_a_longer_one_stops_nobody() 
     let endpoint = format!("ipc://{}/control", folder.path().display());
     let no_model = std::sync::Arc::new(|_: &Path| Err(haltere::corridor::supervisor::load_model::SwapError::UnderWay));
     let mut control = Control::bind(&endpoint, no_model).unwrap();
-    let line = Line::default();
+    let handles = Handles::default();
     let (until, ends) = (Instant::now() + Duration::from_secs(60), endpoint.clone());
     let client = std::thread::spawn(move || {
         let framed = r#"{"command":""}"#.len();
@@ -445,7 +446,7 @@ fn a_request_over_the_control_socket_has_a_size_and_a_longer_one_stops_nobody() 
     });
     while !client.is_finished() {
         assert!(Instant::now() < until);
-        control.answer(&line, || serde_json::Value::Null);
+        control.answer(&handles, || serde_json::Value::Null);
         std::thread::yield_now();
     }
     client.join().unwrap();

@@ -25,7 +25,7 @@ fn resident_kib(process: &Process) -> u64 {
 
 /// Published decodes, asked for over the control socket.
 fn published(control: &str) -> u64 {
-    haltere::corridor::supervisor::control::ask(control, "status", 5000)
+    haltere::client::ask::ask(control, "status", 5000)
         .map_or(0, |answer| answer["status"]["published"].as_u64().unwrap_or(0))
 }
 
@@ -73,6 +73,6 @@ fn resident_memory_does_not_grow_with_the_number_of_frames() {
     let late = resident_kib(&daemon);
     eprintln!("resident memory: {early} KiB after {FIRST} frames, {late} KiB after {frames}");
     assert!(late <= early + GROWTH_KIB_MAX, "from {early} to {late} KiB in {frames} frames");
-    haltere::corridor::supervisor::control::ask(&control, "shutdown", 5000).unwrap();
+    haltere::client::ask::ask(&control, "shutdown", 5000).unwrap();
     daemon.join();
 }

@@ -23,13 +23,12 @@ use std::time::{Duration, Instant};
 use emulator::{Emulator, Order};
 use haltere::config::{self, Attach, Overload, Pattern, Wait};
 use haltere::corridor;
-use haltere::corridor::{Corridor, Line, PreviewSettings, Settings};
+use haltere::corridor::{Corridor, Handles, PreviewSettings, Settings};
 use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
-use haltere::frame::Decode;
 use haltere::publish::zmq::ZmqSink;
 use haltere::session::Compression;
-use haltere::session::recorder::{About, Recorder};
+use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::ZmqSource;
 use support::{GIVE_UP_S, Process, RAW, Small};
 
@@ -73,19 +72,19 @@ static ALLOCATOR: Counting = Counting;
 /// Frames before the first count: template, baseline, statistics, window, and every buffer's first use.
 const WARM_FRAMES: u64 = 300;
 
-fn wait_for(line: &Line, frames: u64) {
+fn wait_for(handles: &Handles, frames: u64) {
     let until = Instant::now() + Duration::from_secs(GIVE_UP_S);
-    while line.stats.publish.published.load(Relaxed) < frames {
-        assert!(Instant::now() < until, "{} of {frames} decodes", line.stats.publish.published.load(Relaxed));
+    while handles.stats.publish.published.load(Relaxed) < frames {
+        assert!(Instant::now() < until, "{} of {frames} decodes", handles.stats.publish.published.load(Relaxed));
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 /// Calls of the allocator while at least so many frames are decoded.
-fn calls_in(line: &Line, frames: u64) -> u64 {
-    let published = line.stats.publish.published.load(Relaxed);
+fn calls_in(handles: &Handles, frames: u64) -> u64 {
+    let published = handles.stats.publish.published.load(Relaxed);
     let before = CALLS.load(Relaxed);
-    wait_for(line, published + frames);
+    wait_for(handles, published + frames);
     CALLS.load(Relaxed) - before
 }
 
@@ -141,21 +140,22 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
     // Often enough that heartbeats and status fall into both counts.
     let (heartbeat, status) = (Duration::from_millis(10), Duration::from_millis(100));
     let publish = config::Publish { endpoint: decodes_at.clone(), heartbeat, status, ..settings.publish.clone() };
-    let mut line = Line::default();
+    let mut handles = Handles::default();
     // The emulator runs the threads of a device one after the other.
     let many_frames = if device.is_some() { 1_000 } else { 10_000 };
     let decoder = device.map_or_else(|| small.decoder(), |machine| small.decoder_on(&machine));
-    let sink = ZmqSink::bind(&publish, settings.rig, decoder.tag(), line.stats.clone(), vec!["a warning".into()]);
+    let (tag, warnings) = (decoder.tag().clone(), vec!["a warning".into()]);
+    let sink = ZmqSink::bind(&publish, settings.rig, tag, handles.stats.clone(), warnings);
     let sink = sink.unwrap();
     let (sink, writer) = match record {
-        Some(keeps_up) => recorded(&small, &decoder, sink, &mut line, keeps_up),
+        Some(keeps_up) => recorded(&small, &decoder, sink, &mut handles, keeps_up),
         None => (sink, None),
     };
     let source = ZmqSource::open(&source, settings.rig, Wait::Park).unwrap();
     let settings = support::settings(&decoder, overload, 4, Wait::Park);
     let settings = often_pictured(settings);
     let sinks = vec![Box::new(sink) as _];
-    let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &line) };
+    let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &handles) };
     let listener = Process::start(&["watch", "--json", "--endpoint", &decodes_at]);
     let movie = movie.to_str().unwrap();
     let args = ["play", movie, "--raw", RAW, "--push", "--flood", "--loop", "0", "--endpoint", &frames_at];
@@ -164,16 +164,16 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
         let daemon = threads.spawn(|| {
             corridor::run(corridor, || {
                 // As the daemon does, without writing a line.
-                while line.log.pop().is_some() {}
+                while handles.log.pop().is_some() {}
             })
         });
-        wait_for(&line, WARM_FRAMES);
-        let few = calls_in(&line, 10);
-        let many = calls_in(&line, many_frames);
+        wait_for(&handles, WARM_FRAMES);
+        let few = calls_in(&handles, 10);
+        let many = calls_in(&handles, many_frames);
         drop((microscope, listener));
-        line.stop.store(true, Relaxed);
+        handles.stop.store(true, Relaxed);
         daemon.join().unwrap().unwrap();
-        if let (Some(recorder), Some(writer)) = (&line.recorder, writer) {
+        if let (Some(recorder), Some(writer)) = (&handles.recorder, writer) {
             recorder.end();
             writer.join().unwrap();
         }
@@ -183,20 +183,20 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
             "calls of the allocator during 10 and during {many_frames} frames, {overload:?}"
         );
     });
-    look_back(&line, overload, record);
+    look_back(&handles, overload, record);
 }
 
 /// Was it what the test says it was?
-fn look_back(line: &Line, overload: Overload, record: Option<bool>) {
+fn look_back(handles: &Handles, overload: Overload, record: Option<bool>) {
     assert!(CALLS.load(Relaxed) > 100, "the counter counts");
-    let stats = &line.stats.record;
+    let stats = &handles.stats.record;
     let (kept, lost) = (stats.frames.load(Relaxed), stats.frames_lost_queue.load(Relaxed));
     match record {
         None => assert_eq!((kept, lost), (0, 0)),
         Some(true) => assert!(kept > 5_000, "{kept} recorded, {lost} lost"),
         Some(false) => assert!(lost > 10_000, "{kept} recorded, {lost} lost"),
     }
-    let skipped = line.stats.compute.skipped.load(Relaxed);
+    let skipped = handles.stats.compute.skipped.load(Relaxed);
     assert!(skipped == 0 || overload == Overload::SkipToLatest, "{skipped} skipped");
 }
 
@@ -205,17 +205,17 @@ fn recorded(
     small: &Small,
     decoder: &Decoder,
     sink: ZmqSink,
-    line: &mut Line,
+    handles: &mut Handles,
     keeps_up: bool,
 ) -> (ZmqSink, Option<JoinHandle<()>>) {
     let folder = Some(small.folder.path().join("sessions"));
     let record =
         config::Record { folder, at_start: true, frames: true, queue_frames: 64, compression: Compression::None };
-    let decode = Decode::with_embedding(decoder.encoder.new_embedding());
-    let news = line.events.clone();
-    let (recorder, mut worker) = Recorder::new(&record, 1 << 14, &decode, line.stats.clone(), (About::default(), news));
+    let buffers = Buffers { frame_bytes_max: 1 << 14, decode: &decoder.new_decode() };
+    let (stats, events) = (handles.stats.clone(), handles.events.clone());
+    let (recorder, mut worker) = Recorder::new(&record, buffers, About::default(), stats, events);
     worker.start().unwrap();
-    line.recorder = Some(recorder.clone());
+    handles.recorder = Some(recorder.clone());
     let writer = std::thread::spawn(move || {
         APART.with(|apart| apart.set(true));
         if keeps_up {

@@ -15,19 +15,19 @@ use std::time::Duration;
 
 use haltere::config::{Overload, Wait};
 use haltere::corridor;
-use haltere::corridor::{Corridor, Line};
+use haltere::corridor::{Corridor, Handles};
 use haltere::frame::Frame;
 use haltere::frame::event::Event;
 use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
 use support::{GIVE_UP_S, Keeper, Scripted, Small, Step, gated};
 
 /// Bursts of 1 to 9 frames while compute is held. Returns what was decoded and what should have been.
-fn bursts(small: &Small, depth_frames: usize, bursts: u64) -> (Keeper, Line, Vec<u64>) {
-    let (keeper, line) = (Keeper::default(), Line::default());
+fn bursts(small: &Small, depth_frames: usize, bursts: u64) -> (Keeper, Handles, Vec<u64>) {
+    let (keeper, handles) = (Keeper::default(), Handles::default());
     let decoder = small.decoder();
     let settings = support::settings(&decoder, Overload::SkipToLatest, depth_frames, Wait::Park);
     let sinks = vec![Box::new(keeper.clone()) as _];
-    let corridor = Corridor { settings, ..support::corridor(decoder, support::recording(0), sinks, &line) };
+    let corridor = Corridor { settings, ..support::corridor(decoder, support::recording(0), sinks, &handles) };
     let (corridor, was_taken, open) = gated(corridor);
     let wait = Duration::from_secs(GIVE_UP_S);
     let (told, expected) = channel();
@@ -53,17 +53,17 @@ fn bursts(small: &Small, depth_frames: usize, bursts: u64) -> (Keeper, Line, Vec
         Step::Frame(sent - 1)
     });
     corridor::run(Corridor { source: Box::new(source), ..corridor }, || {}).unwrap();
-    (keeper, line, expected.iter().collect())
+    (keeper, handles, expected.iter().collect())
 }
 
 #[test]
 fn skip_to_latest_decodes_the_newest_frame_and_counts_every_other_one() {
     let small = Small::new();
     for depth_frames in [1, 2, 4] {
-        let (keeper, line, expected) = bursts(&small, depth_frames, 40);
+        let (keeper, handles, expected) = bursts(&small, depth_frames, 40);
         let kept = keeper.0.lock().unwrap();
         assert_eq!(kept.numbers(), expected, "depth {depth_frames}");
-        let stats = &line.stats;
+        let stats = &handles.stats;
         let accepted = stats.intake.accepted.load(Relaxed);
         let (decoded, skipped) = (stats.compute.encoded.load(Relaxed), stats.compute.skipped.load(Relaxed));
         assert_eq!(accepted, expected.last().unwrap() + 1);
@@ -87,7 +87,7 @@ fn skip_to_latest_decodes_the_newest_frame_and_counts_every_other_one() {
 #[test]
 fn frames_that_came_before_the_first_decode_are_counted_as_skipped_as_well() {
     let small = Small::new();
-    let (keeper, line) = (Keeper::default(), Line::default());
+    let (keeper, handles) = (Keeper::default(), Handles::default());
     let decoder = small.decoder();
     let settings = support::settings(&decoder, Overload::SkipToLatest, 1, Wait::Park);
     let sinks = vec![Box::new(keeper.clone()) as _];
@@ -113,12 +113,12 @@ fn frames_that_came_before_the_first_decode_are_counted_as_skipped_as_well() {
         open.send(()).unwrap();
         Step::End
     });
-    line.requests.push(Request::ResetBaseline).unwrap();
-    let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &line) };
-    let preprocess = Box::new(Held(corridor.preprocess, gate));
-    corridor::run(Corridor { preprocess, ..corridor }, || {}).unwrap();
+    handles.requests.push(Request::ResetBaseline).unwrap();
+    let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &handles) };
+    let decoder = corridor.decoder.with_preprocessing(|inner| Box::new(Held(inner, gate)));
+    corridor::run(Corridor { decoder, ..corridor }, || {}).unwrap();
     assert_eq!(keeper.0.lock().unwrap().numbers(), [9]);
-    assert_eq!(line.stats.compute.skipped.load(Relaxed), 9);
+    assert_eq!(handles.stats.compute.skipped.load(Relaxed), 9);
     assert_eq!(keeper.0.lock().unwrap().decodes[0].skipped, 9);
 }
 
@@ -126,13 +126,13 @@ fn frames_that_came_before_the_first_decode_are_counted_as_skipped_as_well() {
 fn wait_decodes_every_frame_and_reads_no_further_than_the_lane_is_deep() {
     let small = Small::new();
     for depth_frames in [1, 3] {
-        let (keeper, line) = (Keeper::default(), Line::default());
+        let (keeper, handles) = (Keeper::default(), Handles::default());
         let decoder = small.decoder();
         let settings = support::settings(&decoder, Overload::Wait, depth_frames, Wait::Park);
         let sinks = vec![Box::new(keeper.clone()) as _];
-        let corridor = Corridor { settings, ..support::corridor(decoder, support::recording(60), sinks, &line) };
+        let corridor = Corridor { settings, ..support::corridor(decoder, support::recording(60), sinks, &handles) };
         let (corridor, was_taken, open) = gated(corridor);
-        let stats = line.stats.clone();
+        let stats = handles.stats.clone();
         let checker = std::thread::spawn(move || {
             for expected in 0..60 {
                 assert_eq!(was_taken.recv_timeout(Duration::from_secs(GIVE_UP_S)).unwrap(), expected);
@@ -145,7 +145,7 @@ fn wait_decodes_every_frame_and_reads_no_further_than_the_lane_is_deep() {
         corridor::run(corridor, || {}).unwrap();
         checker.join().unwrap();
         assert_eq!(keeper.0.lock().unwrap().numbers(), (0..60).collect::<Vec<_>>());
-        let stats = &line.stats;
+        let stats = &handles.stats;
         assert_eq!((stats.compute.skipped.load(Relaxed), stats.intake.evicted.load(Relaxed)), (0, 0));
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use haltere::config::{Overload, Wait};
 use haltere::corridor;
-use haltere::corridor::{Corridor, Line};
+use haltere::corridor::{Corridor, Handles};
 use haltere::frame::event::Event;
 use haltere::preprocess::Request;
 use haltere::source::Source;
@@ -25,10 +25,11 @@ use support::{GIVE_UP_S, HALTERE, Keeper, Kept, Process, RAW, Scripted, Small, S
 const FRAMES: u64 = 150;
 
 fn run(small: &Small, source: Box<dyn Source>, depth_frames: usize, wait: Wait) -> Kept {
-    let (keeper, line) = (Keeper::default(), Line::default());
+    let (keeper, handles) = (Keeper::default(), Handles::default());
     let decoder = small.decoder();
     let settings = support::settings(&decoder, Overload::Wait, depth_frames, wait);
-    let corridor = Corridor { settings, ..support::corridor(decoder, source, vec![Box::new(keeper.clone())], &line) };
+    let corridor =
+        Corridor { settings, ..support::corridor(decoder, source, vec![Box::new(keeper.clone())], &handles) };
     corridor::run(corridor, || {}).unwrap();
     Arc::into_inner(keeper.0).unwrap().into_inner().unwrap()
 }
@@ -89,9 +90,9 @@ fn what_comes_later_changes_nothing_that_was_decoded_before() {
 fn a_reset_begins_anew_as_if_nothing_had_been_before() {
     let small = Small::new();
     let fresh = run(&small, support::recording(60), 4, Wait::Park).bits();
-    let line = Line::default();
-    let requests = line.requests.clone();
-    let done = line.stats.clone();
+    let handles = Handles::default();
+    let requests = handles.requests.clone();
+    let done = handles.stats.clone();
     // 70 frames of another part of the movie; when all of them are decoded the reset, and then the movie from its begin.
     let (mut next, until) = (0, Instant::now() + Duration::from_secs(GIVE_UP_S));
     let source = Scripted::new(move |_| {
@@ -110,7 +111,7 @@ fn a_reset_begins_anew_as_if_nothing_had_been_before() {
         }
     });
     let keeper = Keeper::default();
-    let corridor = support::corridor(small.decoder(), Box::new(source), vec![Box::new(keeper.clone())], &line);
+    let corridor = support::corridor(small.decoder(), Box::new(source), vec![Box::new(keeper.clone())], &handles);
     corridor::run(corridor, || {}).unwrap();
     let kept = keeper.0.lock().unwrap();
     assert!(kept.events.contains(&Event::Request { what: "reset" }));

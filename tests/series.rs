@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use haltere::config::{self, NewSeries, Overload, Wait};
 use haltere::corridor;
-use haltere::corridor::{Corridor, Line};
+use haltere::corridor::{Corridor, Handles};
+use haltere::frame::Quality;
 use haltere::frame::event::Event;
-use haltere::frame::{Decode, Quality};
 use haltere::session::Compression;
-use haltere::session::recorder::{About, Recorder};
+use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::Source;
 use haltere::source::mcap::McapSource;
 use support::{GIVE_UP_S, Keeper, Kept, Scripted, Small, Step};
@@ -63,18 +63,18 @@ fn source(was_taken: Receiver<u64>, open: Sender<()>) -> impl Source {
     })
 }
 
-fn corridor(small: &Small, new_series: NewSeries, overload: Overload, line: &Line) -> (Corridor, Keeper) {
+fn corridor(small: &Small, new_series: NewSeries, overload: Overload, handles: &Handles) -> (Corridor, Keeper) {
     let keeper = Keeper::default();
     let decoder = small.decoder();
     let settings = support::settings(&decoder, overload, 1, Wait::Park);
     let sinks = vec![Box::new(keeper.clone()) as _];
-    let corridor = support::corridor(decoder, support::recording(0), sinks, line);
+    let corridor = support::corridor(decoder, support::recording(0), sinks, handles);
     (Corridor { settings: corridor::Settings { new_series, ..settings }, ..corridor }, keeper)
 }
 
 /// Runs the two series live, recorded into `folder`.
 fn live(small: &Small, new_series: NewSeries, folder: &Path) -> (Kept, PathBuf) {
-    let mut line = Line::default();
+    let mut handles = Handles::default();
     let record = config::Record {
         folder: Some(folder.into()),
         at_start: true,
@@ -85,13 +85,13 @@ fn live(small: &Small, new_series: NewSeries, folder: &Path) -> (Kept, PathBuf) 
     let bytes = 2 * support::SIDE * support::SIDE;
     let facts = BTreeMap::from([("frame_bytes_max".to_owned(), bytes.to_string())]);
     let about = About { rig: "rig1".into(), facts, attachments: Vec::new() };
-    let decode = Decode::with_embedding(small.decoder().encoder.new_embedding());
-    let (recorder, mut worker) =
-        Recorder::new(&record, bytes, &decode, line.stats.clone(), (about, line.events.clone()));
+    let decode = small.decoder().new_decode();
+    let buffers = Buffers { frame_bytes_max: bytes, decode: &decode };
+    let (recorder, mut worker) = Recorder::new(&record, buffers, about, handles.stats.clone(), handles.events.clone());
     let session = worker.start().unwrap();
-    line.recorder = Some(recorder.clone());
+    handles.recorder = Some(recorder.clone());
     let writer = std::thread::spawn(|| worker.run());
-    let (corridor, keeper) = corridor(small, new_series, Overload::SkipToLatest, &line);
+    let (corridor, keeper) = corridor(small, new_series, Overload::SkipToLatest, &handles);
     let (corridor, was_taken, open) = support::gated(corridor);
     let source = Box::new(source(was_taken, open));
     corridor::run(Corridor { source, ..corridor }, || {}).unwrap();
@@ -105,7 +105,7 @@ fn kept(keeper: Keeper) -> Kept {
 }
 
 fn replayed(small: &Small, new_series: NewSeries, source: Box<dyn Source>) -> Kept {
-    let (corridor, keeper) = corridor(small, new_series, Overload::Wait, &Line::default());
+    let (corridor, keeper) = corridor(small, new_series, Overload::Wait, &Handles::default());
     corridor::run(Corridor { source, ..corridor }, || {}).unwrap();
     kept(keeper)
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use haltere::config::{Config, Device};
-use haltere::corridor::Line;
+use haltere::corridor::Handles;
 use haltere::dataset::trials::{Dataset, NO_BEHAVIOUR};
 use haltere::dataset::{DataSpec, DataWarning, DatasetError, LoadOptions, load};
 use haltere::decoder::Decoder;
@@ -365,10 +365,9 @@ fn embedded(model: &Path, session: &Path) -> (Vec<Vec<u32>>, Vec<Decode>) {
     let config = Config { model: model.into(), ..Config::default() };
     let decoder = Decoder::open(&config).unwrap();
     let (tensors, keeper) = (Arc::<Mutex<Vec<_>>>::default(), Keeper::default());
-    let preprocess = Box::new(Witness { inner: decoder.preprocess, tensors: tensors.clone() });
     let source = Box::new(McapSource::open(session, None).unwrap());
-    let decoder = Decoder { preprocess, ..decoder };
-    haltere::corridor::offline::through(&config, decoder, source, Box::new(keeper.clone()), &Line::default(), false)
+    let decoder = decoder.with_preprocessing(|inner| Box::new(Witness { inner, tensors: tensors.clone() }));
+    haltere::corridor::offline::through(&config, decoder, source, Box::new(keeper.clone()), &Handles::default(), false)
         .unwrap();
     let decodes = std::mem::take(&mut *keeper.0.lock().unwrap());
     (std::mem::take(&mut *tensors.lock().unwrap()), decodes)

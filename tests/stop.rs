@@ -12,7 +12,7 @@ mod support;
 use std::sync::atomic::Ordering::Relaxed;
 
 use haltere::corridor;
-use haltere::corridor::{Corridor, Failure, Line};
+use haltere::corridor::{Corridor, Failure, Handles};
 use haltere::frame::event::{Event, Reason};
 use haltere::frame::{Decode, Frame};
 use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
@@ -43,7 +43,8 @@ impl Preprocess for Panicking {
 }
 
 fn panicking(corridor: Corridor, frame: u64) -> Corridor {
-    Corridor { preprocess: Box::new(Panicking(corridor.preprocess, frame)), ..corridor }
+    let decoder = corridor.decoder.with_preprocessing(|inner| Box::new(Panicking(inner, frame)));
+    Corridor { decoder, ..corridor }
 }
 
 /// A sink that fails at its `n`-th decode, or at the end.
@@ -70,15 +71,15 @@ impl Sink for Failing {
 struct Ended {
     result: Result<(), Failure>,
     keeper: Keeper,
-    line: Line,
+    handles: Handles,
 }
 
 /// Runs a corridor that ends in `sinks` and a keeper behind them.
 fn run(source: Box<dyn Source>, mut sinks: Vec<Box<dyn Sink>>, change: impl FnOnce(Corridor) -> Corridor) -> Ended {
-    let (keeper, line) = (Keeper::default(), Line::default());
+    let (keeper, handles) = (Keeper::default(), Handles::default());
     sinks.push(Box::new(keeper.clone()));
-    let corridor = change(support::corridor(Small::new().decoder(), source, sinks, &line));
-    Ended { result: corridor::run(corridor, || {}), keeper, line }
+    let corridor = change(support::corridor(Small::new().decoder(), source, sinks, &handles));
+    Ended { result: corridor::run(corridor, || {}), keeper, handles }
 }
 
 impl Ended {
@@ -87,7 +88,7 @@ impl Ended {
         let kept = self.keeper.0.lock().unwrap();
         assert_eq!(kept.finished, [fault]);
         let last = fault.map_or(Event::Shutdown, |stage| Event::Fault { stage });
-        let logged: Vec<Event> = std::iter::from_fn(|| self.line.log.pop()).collect();
+        let logged: Vec<Event> = std::iter::from_fn(|| self.handles.log.pop()).collect();
         assert_eq!(logged.last(), Some(&last));
         assert!(!kept.events.contains(&last), "said twice");
     }
@@ -164,29 +165,29 @@ fn of_two_failures_the_first_is_named() {
 
 #[test]
 fn the_stop_flag_ends_in_order_and_everything_accepted_is_decoded() {
-    let (keeper, line) = (Keeper::default(), Line::default());
+    let (keeper, handles) = (Keeper::default(), Handles::default());
     let sinks = vec![Box::new(keeper.clone()) as _];
-    let corridor = support::corridor(Small::new().decoder(), endless(), sinks, &line);
+    let corridor = support::corridor(Small::new().decoder(), endless(), sinks, &handles);
     corridor::run(corridor, || {
-        if line.stats.compute.encoded.load(Relaxed) >= 30 {
-            line.stop.store(true, Relaxed);
+        if handles.stats.compute.encoded.load(Relaxed) >= 30 {
+            handles.stop.store(true, Relaxed);
         }
     })
     .unwrap();
-    let accepted = line.stats.intake.accepted.load(Relaxed);
-    let ended = Ended { result: Ok(()), keeper, line };
+    let accepted = handles.stats.intake.accepted.load(Relaxed);
+    let ended = Ended { result: Ok(()), keeper, handles };
     assert_eq!(ended.decoded(), (0..accepted).collect::<Vec<_>>());
     ended.assert_told(None);
 }
 
 #[test]
 fn a_silent_source_does_not_keep_the_corridor_from_stopping() {
-    let (keeper, line) = (Keeper::default(), Line::default());
+    let (keeper, handles) = (Keeper::default(), Handles::default());
     let sinks = vec![Box::new(keeper.clone()) as _];
     let source = Box::new(Scripted::new(|_| Step::Idle));
-    let corridor = support::corridor(Small::new().decoder(), source, sinks, &line);
-    corridor::run(corridor, || line.stop.store(true, Relaxed)).unwrap();
-    Ended { result: Ok(()), keeper, line }.assert_told(None);
+    let corridor = support::corridor(Small::new().decoder(), source, sinks, &handles);
+    corridor::run(corridor, || handles.stop.store(true, Relaxed)).unwrap();
+    Ended { result: Ok(()), keeper, handles }.assert_told(None);
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn a_frame_that_cannot_be_processed_is_a_counter_and_an_event_and_the_stream_goe
     let ended = run(Box::new(source), Vec::new(), |corridor| corridor);
     ended.result.as_ref().unwrap();
     assert_eq!(ended.decoded(), (0..50).filter(|n| n % 10 != 5).collect::<Vec<_>>());
-    let stats = &ended.line.stats;
+    let stats = &ended.handles.stats;
     assert_eq!((stats.compute.refused_geometry.load(Relaxed), stats.intake.accepted.load(Relaxed)), (5, 50));
     assert_eq!(stats.rejected()[Reason::Geometry as usize], 5);
     let first = Event::Rejected { reason: Reason::Geometry, count: 1 };

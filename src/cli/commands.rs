@@ -28,7 +28,6 @@ use crate::client::play::{Burst, Pace, Pattern, PlayOptions, PlayProgress};
 use crate::client::watch::{WatchOptions, screen, truth_of, watch};
 use crate::config::endpoint::Endpoint;
 use crate::config::{Attach, Config, Warning};
-use crate::corridor::supervisor::control;
 use crate::corridor::{offline, supervisor};
 use crate::decoder::Decoder;
 use crate::frame::Name;
@@ -108,7 +107,7 @@ fn learn(work: impl FnOnce(&Arc<AtomicBool>) -> anyhow::Result<()>) -> anyhow::R
 
 fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    supervisor::stop_on_signals(&stop)?;
+    crate::sys::signals::stop_on_signals(&stop)?;
     Ok(stop)
 }
 
@@ -143,7 +142,7 @@ fn microscope(args: &PlayArgs) -> anyhow::Result<()> {
         wait_for_receiver: if args.no_wait { Duration::ZERO } else { PlayOptions::default().wait_for_receiver },
         ..PlayOptions::default()
     };
-    let bar = offline::progress_bar(None, std::io::stderr().is_terminal());
+    let bar = crate::sys::progress::progress_bar(None, std::io::stderr().is_terminal());
     let mut progress = |so_far: &PlayProgress| {
         so_far.total.into_iter().for_each(|total| bar.set_length(total));
         bar.set_position(so_far.sent);
@@ -242,7 +241,7 @@ fn offline(args: &EmbedArgs) -> anyhow::Result<()> {
     tell(&warnings);
     session.map_or(Ok(()), |session| unpacked::warn_of(session))?;
     let decoder = Decoder::open(&config)?;
-    let recording = open_limited(&args.recording, config.rig, Some(decoder.model.manifest.frame_rate_hz))?;
+    let recording = open_limited(&args.recording, config.rig, Some(decoder.model().manifest.frame_rate_hz))?;
     let shown = is_shown(args.progress);
     let report = offline::embed(&config, decoder, recording, &args.out, args.csv.as_deref(), shown)?;
     tracing::info!("{report}");
@@ -271,10 +270,13 @@ fn adapt(mut args: crate::cli::CalibrateArgs) -> anyhow::Result<()> {
         labels: args.labels,
         align: !args.no_align,
         force: args.force,
-        progress: is_shown(args.progress),
     };
-    let mut open = || open_limited(&args.recording, config.rig, Some(rate_hz));
-    let report = crate::train::calibrate::to_animal::calibrate(&config, &arguments, &mut open)?;
+    let shown = is_shown(args.progress);
+    let mut decode = |decoder| {
+        let recording = open_limited(&args.recording, config.rig, Some(rate_hz))?;
+        offline::embeddings(&config, decoder, recording, shown)
+    };
+    let report = crate::train::calibrate::to_animal::calibrate(&config, &arguments, &mut decode)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -312,7 +314,7 @@ fn ask(args: &ControlArgs) -> anyhow::Result<ExitCode> {
         }
         words => words.join(" "),
     };
-    let answer = control::ask(&endpoint, &command, args.timeout_ms)?;
+    let answer = crate::client::ask::ask(&endpoint, &command, args.timeout_ms)?;
     println!("{answer:#}");
     Ok(if answer["ok"] == true { ExitCode::Ok } else { ExitCode::Other })
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::cli::DiffArgs;
-use crate::session::rows::{Recorded, Row, decoded_again};
+use crate::corridor::offline::decoded_again;
+use crate::session::rows::{Recorded, Row};
 use crate::session::unpacked::{Unpacked, warn_of};
 use crate::sys::exit::ExitCode;
 

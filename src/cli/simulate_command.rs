@@ -56,7 +56,7 @@ pub fn simulate(args: &SimulateArgs, out: &mut dyn Write) -> anyhow::Result<()> 
         Progress::Always => true,
         Progress::Never => false,
     };
-    let bar = crate::corridor::offline::progress_bar(Some(order.frames()), shown);
+    let bar = crate::sys::progress::progress_bar(Some(order.frames()), shown);
     let written = dataset(&order, &|frames| bar.inc(frames));
     bar.finish_and_clear();
     written?;

@@ -4,7 +4,7 @@
 //! long-run mean on an animal like those of training is 0.5. What it must never do: read a clock (time is counted in model
 //! frames, so that a replay drifts at the same frame), or allocate.
 
-use crate::model::NOVELTY_EXPECTED;
+use crate::model::{Manifest, NOVELTY_EXPECTED};
 
 /// What the manifest says, in frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,6 +13,16 @@ pub struct DriftSettings {
     pub time_constant_frames: f64,
     /// The mean that is too much.
     pub limit: f64,
+}
+
+impl DriftSettings {
+    /// As the model's manifest has it; `None` when the model does not say.
+    pub fn of(manifest: &Manifest) -> Option<Self> {
+        manifest.drift.map(|drift| Self {
+            time_constant_frames: drift.time_constant_s * manifest.frame_rate_hz,
+            limit: drift.limit,
+        })
+    }
 }
 
 /// What one more novelty changed.

@@ -8,16 +8,19 @@
 pub mod lane;
 pub mod offline;
 pub mod realtime;
-pub mod shadow;
 pub mod summary;
 pub mod supervisor;
-pub mod to_recorder;
 
 mod compute;
 mod drift;
+mod ingest;
+mod judge;
 mod preview;
+mod publish;
+mod running;
+mod shadow;
 mod silence;
-mod standby;
+mod to_recorder;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,25 +30,25 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::config::{self, Overload, Wait};
-use crate::corridor::lane::{Bells, Consumer, Producer, Received, WhenFull, lane};
-use crate::corridor::realtime::Idle;
-use crate::encode::{EncodeError, Encoder};
-use crate::frame::event::{Event, Reason};
-use crate::frame::{Decode, FIRST_GENERATION, Frame, FrameSlot};
-use crate::preprocess::{Preprocess, PreprocessError, Request};
-use crate::publish::zmq::ModelTag;
+use crate::config::{self, Config, Overload, Wait};
+use crate::decoder::{DecodeError, Decoder};
+use crate::encode::EncodeError;
+use crate::frame::event::Event;
+use crate::frame::{Frame, FrameSlot, ModelTag, Request};
+use crate::model::Manifest;
+use crate::preprocess::PreprocessError;
 use crate::publish::{Sink, SinkError};
 use crate::session::recorder::Recorder;
-use crate::source::{Next, Source, SourceError};
-use crate::sys::stats::{Stats, count, now_ns};
+use crate::source::{Source, SourceError};
+use crate::sys::stats::Stats;
+
+use lane::{Bells, WhenFull, lane};
+use preview::Previews;
+use realtime::Idle;
 
 pub use drift::DriftSettings;
 pub use preview::PreviewSettings;
-use preview::Previews;
 pub use shadow::Swap;
-use silence::Silence;
-pub use standby::Standby;
 
 /// Decodes that may wait for the publish thread; it takes microseconds for each.
 pub const DECODES_WAITING_MAX: usize = 64;
@@ -67,16 +70,14 @@ const SUPERVISE_EVERY: Duration = Duration::from_millis(20);
 pub struct Corridor {
     /// Where frames come from.
     pub source: Box<dyn Source>,
-    /// What turns them into tensors.
-    pub preprocess: Box<dyn Preprocess>,
-    /// What turns tensors into embeddings.
-    pub encoder: Encoder,
+    /// What turns each into a decode.
+    pub decoder: Decoder,
     /// Where decodes go, in this order.
     pub sinks: Vec<Box<dyn Sink>>,
     /// How it runs.
     pub settings: Settings,
-    /// The line to the supervisor.
-    pub line: Line,
+    /// What the supervisor holds of it.
+    pub handles: Handles,
 }
 
 /// How a corridor runs.
@@ -91,13 +92,11 @@ pub struct Settings {
     /// End when the sender ends its acquisition (`--once`), or has sent nothing for so long after a frame: its word that it ended
     /// may have been lost. `None` = go on for ever.
     pub end_with_series: Option<Duration>,
-    /// Does the model decode actions (trained, with labels)?
-    pub decodes_actions: bool,
     /// Frames of the stream per window, for judging gaps within it.
     pub window_frames: usize,
     /// Frames per second that the model needs of the stream, before averaging, for the events.
     pub needed_hz: f64,
-    /// When the mean novelty is told as an event; `None` = the model does not say.
+    /// When the mean novelty is an event; `None` = the model does not say.
     pub drift: Option<DriftSettings>,
     /// Pictures for people; `None` = none.
     pub preview: Option<PreviewSettings>,
@@ -105,9 +104,37 @@ pub struct Settings {
     pub pulse: Option<Duration>,
 }
 
-/// What the supervisor and the corridor share. Cloning gives another handle to the same line.
+impl Settings {
+    /// What the corridor must know of model and configuration.
+    pub fn of(decoder: &Decoder, config: &Config) -> Self {
+        let manifest = &decoder.model().manifest;
+        Self {
+            lane: config.lane,
+            realtime: config.realtime.clone(),
+            new_series: config.source.new_series,
+            end_with_series: None,
+            window_frames: stream_window_frames(manifest),
+            needed_hz: stream_rate_hz(manifest),
+            drift: DriftSettings::of(manifest),
+            preview: config.publish.preview_every.map(|every| PreviewSettings { every, input: manifest.input }),
+            pulse: config.compute.pulse.filter(|_| decoder.on_device()),
+        }
+    }
+}
+
+/// Frames per second that a model needs of the stream, before averaging.
+fn stream_rate_hz(manifest: &Manifest) -> f64 {
+    manifest.frame_rate_hz * manifest.preprocess.average_frames as f64
+}
+
+/// Frames of the stream in a model's window.
+fn stream_window_frames(manifest: &Manifest) -> usize {
+    manifest.window_frames * manifest.preprocess.average_frames
+}
+
+/// What the supervisor and the corridor share. A clone shares the same counters and queues.
 #[derive(Clone)]
-pub struct Line {
+pub struct Handles {
     /// Counters and histograms.
     pub stats: Arc<Stats>,
     /// Set by anybody: end in order.
@@ -117,7 +144,7 @@ pub struct Line {
     /// A model that is to take over; one at a time.
     pub swaps: Arc<ArrayQueue<Box<Swap>>>,
     /// What takes over when a device fails, put in before the start; without it the run ends.
-    pub standby: Arc<ArrayQueue<Box<Standby>>>,
+    pub standby: Arc<ArrayQueue<Box<Decoder>>>,
     /// Models that were replaced or given up, to be dropped by the supervisor.
     pub retired: Arc<ArrayQueue<Box<Swap>>>,
     /// Every event once more, for the log.
@@ -128,7 +155,7 @@ pub struct Line {
     pub recorder: Option<Arc<Recorder>>,
 }
 
-impl Default for Line {
+impl Default for Handles {
     fn default() -> Self {
         Self {
             stats: Arc::default(),
@@ -169,10 +196,19 @@ pub enum Failure {
     },
 }
 
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Preprocess(cause) => Self::Preprocess(cause),
+            DecodeError::Encode(cause) => Self::Encode(cause),
+        }
+    }
+}
+
 /// What the three threads share beside the lanes.
 struct Shared<'a> {
     settings: &'a Settings,
-    line: &'a Line,
+    handles: &'a Handles,
     /// Names of the models that took over, for the publish thread.
     tags: ArrayQueue<ModelTag>,
     previews: Previews,
@@ -182,13 +218,13 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    fn tell(&self, event: Event) {
+    fn emit(&self, event: Event) {
         // A full queue drops its oldest event; what it said is still in the counters.
-        let _ = self.line.events.force_push(event);
+        let _ = self.handles.events.force_push(event);
     }
 
     fn stopping(&self) -> bool {
-        self.line.stop.load(Ordering::Relaxed)
+        self.handles.stop.load(Ordering::Relaxed)
     }
 
     fn settle(&self, stage: &'static str, core: Option<usize>) {
@@ -225,10 +261,10 @@ impl Shared<'_> {
 /// # Errors
 /// The first stage that failed. Everything survivable is in the statistics.
 pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failure> {
-    let Corridor { mut source, mut preprocess, mut encoder, mut sinks, settings, line } = corridor;
+    let Corridor { mut source, mut decoder, mut sinks, settings, handles } = corridor;
     let shared = Shared {
         settings: &settings,
-        line: &line,
+        handles: &handles,
         tags: ArrayQueue::new(SWAPS_RETIRED_MAX),
         previews: Previews::new(settings.preview.is_some()),
         fault: OnceLock::new(),
@@ -245,28 +281,28 @@ pub fn run(corridor: Corridor, mut supervise: impl FnMut()) -> Result<(), Failur
     let bytes = source.frame_bytes_max();
     let bells = Bells { filled: compute_idle.bell(), freed: ingest_idle.bell() };
     // In memory that the device reads by itself, if there is one: a frame is then copied once, to the device.
-    let slot = || preprocess.frame_memory(bytes).map_or_else(|| Frame::with_capacity(bytes), Frame::in_memory);
+    let slot = || decoder.frame_memory(bytes).map_or_else(|| Frame::with_capacity(bytes), Frame::in_memory);
     let (frames_in, frames_out) = lane(settings.lane.depth_frames, when_full, bells, || FrameSlot::of(slot()));
     let bells = Bells { filled: publish_idle.bell(), freed: compute_idle.bell() };
-    let (decodes_in, decodes_out) =
-        lane(DECODES_WAITING_MAX, when_full, bells, || Decode::with_embedding(encoder.new_embedding()));
+    let (decodes_in, decodes_out) = lane(DECODES_WAITING_MAX, when_full, bells, || decoder.new_decode());
 
-    let (source, preprocess, encoder, sinks) = (source.as_mut(), &mut preprocess, &mut encoder, &mut sinks[..]);
-    let shared = &shared;
+    let (source, decoder, sinks, shared) = (source.as_mut(), &mut decoder, &mut sinks[..], &shared);
     let mut results = Vec::with_capacity(3);
     std::thread::scope(|threads| {
-        let handles = [
-            spawn(threads, shared, "ingest", frames_in, move |lane| ingest(source, lane, &ingest_idle, shared)),
+        let stages = [
+            spawn(threads, shared, "ingest", frames_in, move |lane| ingest::ingest(source, lane, &ingest_idle, shared)),
             spawn(threads, shared, "compute", (frames_out, decodes_in), move |(frames, decodes)| {
-                compute::compute(preprocess, encoder, frames, decodes, &compute_idle, shared)
+                compute::compute(decoder, frames, decodes, &compute_idle, shared)
             }),
-            spawn(threads, shared, "publish", decodes_out, move |lane| publish(sinks, lane, &publish_idle, shared)),
+            spawn(threads, shared, "publish", decodes_out, move |lane| {
+                publish::publish(sinks, lane, &publish_idle, shared)
+            }),
         ];
-        while handles.iter().flatten().any(|handle| !handle.is_finished()) {
+        while stages.iter().flatten().any(|handle| !handle.is_finished()) {
             supervise();
             std::thread::sleep(SUPERVISE_EVERY);
         }
-        results.extend(handles.into_iter().map(|handle| match handle {
+        results.extend(stages.into_iter().map(|handle| match handle {
             Ok(handle) => handle.join().unwrap_or(Ok(())),
             Err(cause) => Err(Failure::Defect { stage: "start", message: cause.to_string() }),
         }));
@@ -297,168 +333,6 @@ fn first_cause(results: Vec<Result<(), Failure>>, first: Option<&'static str>) -
         .collect();
     failures.sort_by_key(|(stage, _)| Some(*stage) != index);
     failures.into_iter().next().map_or(Ok(()), |(_, cause)| Err(cause))
-}
-
-/// Fills slots from the source until it ends, the run is stopped, or nobody reads any more.
-fn ingest(
-    source: &mut dyn Source,
-    lane: &mut Producer<FrameSlot>,
-    idle: &Idle,
-    shared: &Shared<'_>,
-) -> Result<(), Failure> {
-    shared.settle("ingest", shared.settings.realtime.ingest_core);
-    let intake = &shared.line.stats.intake;
-    let (mut arrivals, mut series) = (0, 0);
-    let mut silence = Silence::new(shared.settings.end_with_series);
-    while !lane.is_closed() && !shared.stopping() {
-        let Some(slot) = lane.slot() else {
-            silence.is_not_the_senders();
-            idle.idle(IDLE_MAX);
-            continue;
-        };
-        let next = source.next(&mut slot.frame)?;
-        match next {
-            Next::Frame => {
-                let info = slot.frame.info;
-                series += u64::from(info.series_began);
-                (slot.arrival, slot.series) = (arrivals, series);
-                silence.broken_by_frame();
-                slot.requests = source.requests();
-                arrivals += 1;
-                count(&intake.received, 1);
-                if info.series_began {
-                    shared.tell(Event::SeriesBegan { frame: info.number });
-                }
-                if info.gap > 0 {
-                    count(&intake.gaps, 1);
-                    count(&intake.missing, info.gap);
-                    shared.tell(Event::Gap { frame: info.number, missing: info.gap });
-                }
-                if lane.send() {
-                    count(&intake.evicted, 1);
-                }
-                count(&intake.accepted, 1);
-            }
-            Next::Rejected(reason) => {
-                silence.is_not_the_senders();
-                count(&intake.received, 1);
-                reject(&intake.rejected, reason, shared);
-            }
-            Next::Idle => {
-                if let Some(silent) = silence.too_long() {
-                    shared.tell(Event::EndMissing { silent_s: silent.as_secs() });
-                    break;
-                }
-            }
-            Next::SeriesBegan => silence.is_not_the_senders(),
-            Next::SeriesEnded | Next::FileLost(_) if shared.settings.end_with_series.is_some() => {
-                tell_end(next, shared);
-                break;
-            }
-            Next::SeriesEnded | Next::FileLost(_) => tell_end(next, shared),
-            Next::End => break,
-        }
-    }
-    Ok(())
-}
-
-/// The acquisition is over, in order or not.
-fn tell_end(next: Next, shared: &Shared<'_>) {
-    shared.tell(match next {
-        Next::FileLost(how) => Event::FileLost { how },
-        _ => Event::SeriesEnded,
-    });
-}
-
-/// Counts a refusal; tells the first of its kind and then every hundredth, so that a flood of rubbish is not a flood of events.
-fn reject(counters: &[std::sync::atomic::AtomicU64; Reason::ALL.len()], reason: Reason, shared: &Shared<'_>) {
-    let counter = &counters[reason as usize];
-    count(counter, 1);
-    let so_far = counter.load(Ordering::Relaxed);
-    if so_far % 100 == 1 {
-        shared.tell(Event::Rejected { reason, count: so_far });
-    }
-}
-
-/// Hands decodes and events to the sinks until the compute thread is gone, and tells every sink the end: one that failed
-/// does not keep the others from saying so to whoever listens to them.
-fn publish(
-    sinks: &mut [Box<dyn Sink>],
-    lane: &mut Consumer<Decode>,
-    idle: &Idle,
-    shared: &Shared<'_>,
-) -> Result<(), Failure> {
-    shared.settle("publish", shared.settings.realtime.publish_core);
-    let mut ended = hand_on(sinks, lane, idle, shared);
-    let fault = shared.fault.get().copied().or(ended.is_err().then_some("publish"));
-    // For the log only: each sink says it itself, after its last decode.
-    let _ = shared.line.log.force_push(fault.map_or(Event::Shutdown, |stage| Event::Fault { stage }));
-    for sink in sinks {
-        // The first failure is the cause; the other sinks are told the end all the same.
-        ended = ended.and(sink.finish(fault).map_err(Failure::from));
-    }
-    ended
-}
-
-/// The work of the publish thread until there is nothing more to come.
-fn hand_on(
-    sinks: &mut [Box<dyn Sink>],
-    lane: &mut Consumer<Decode>,
-    idle: &Idle,
-    shared: &Shared<'_>,
-) -> Result<(), Failure> {
-    let (mut ticked_ns, mut generation) = (0, FIRST_GENERATION);
-    loop {
-        tell_events(sinks, shared)?;
-        match lane.oldest() {
-            Received::Slot(decode, _) => {
-                while generation < decode.generation {
-                    let Some(model) = shared.tags.pop() else { break };
-                    generation = model.generation;
-                    sinks.iter_mut().for_each(|sink| sink.model_changed(&model));
-                }
-                for sink in sinks.iter_mut() {
-                    sink.publish(decode)?;
-                }
-            }
-            Received::Empty if shared.decoding.load(Ordering::Relaxed) => std::thread::yield_now(),
-            Received::Empty if show_picture(sinks, shared)? => {}
-            Received::Empty => idle.idle(IDLE_MAX),
-            Received::Closed => return tell_events(sinks, shared),
-        }
-        let now = now_ns();
-        if now - ticked_ns >= IDLE_MAX.as_nanos() as u64 {
-            ticked_ns = now;
-            // Under full load there is no idle moment: a picture now and then is shown all the same.
-            if shared.previews.are_stuck() {
-                show_picture(sinks, shared)?;
-            }
-            for sink in sinks.iter_mut() {
-                sink.tick(now)?;
-            }
-        }
-    }
-}
-
-/// Sends one picture, when no decode waits. True if there was one.
-fn show_picture(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<bool, Failure> {
-    let Some(picture) = shared.previews.pop() else { return Ok(false) };
-    for sink in sinks.iter_mut() {
-        sink.preview(&picture)?;
-    }
-    shared.previews.give_back(picture);
-    Ok(true)
-}
-
-fn tell_events(sinks: &mut [Box<dyn Sink>], shared: &Shared<'_>) -> Result<(), Failure> {
-    while let Some(event) = shared.line.events.pop() {
-        // The log is the supervisor's work: a terminal that does not read must not delay a decode.
-        let _ = shared.line.log.force_push(event);
-        for sink in sinks.iter_mut() {
-            sink.event(&event)?;
-        }
-    }
-    Ok(())
 }
 
 /// A realtime configuration that asks for nothing: offline work and tests.

@@ -1,4 +1,5 @@
-//! `haltere embed`: a recording through the daemon's own corridor, as fast as it goes, into a file.
+//! Recordings through the daemon's own corridor, as fast as it goes: into a file (`embed`), into rows (`diff`), into arrays
+//! (`calibrate`).
 //!
 //! Why it exists: what was decoded live must come out again offline, bit for bit. So nothing here computes: it opens a
 //! file instead of a socket, lets the lane wait instead of skip, and writes instead of publishing.
@@ -6,21 +7,27 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::config::{Config, Overload, Wait};
-use crate::corridor;
-use crate::corridor::summary::Report;
-use crate::corridor::{Corridor, Line, Settings};
-use crate::decoder::Decoder;
-use crate::publish::Sink;
+use super::summary::Report;
+use super::{Corridor, Handles, Settings, no_realtime};
+use crate::config::{Config, Lane, Overload, Wait};
+use crate::decoder::{Decoder, Embeddings};
+use crate::frame::{Decode, Frame, Requests};
 use crate::publish::npy::NpySink;
-use crate::source::Source;
+use crate::publish::{Sink, SinkError};
+use crate::session::rows::{Row, Rows};
+use crate::source::mcap::McapSource;
+use crate::source::{Next, Source, SourceError};
+use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::progress::progress_bar;
+use crate::sys::signals;
 
 /// Frames that may wait for the encoder.
 const DEPTH_FRAMES: usize = 8;
+/// Most decodes that are held in memory: nine hours at 30 Hz.
+const DECODES_MAX: usize = 1_000_000;
 
 /// Decodes `recording` into `out` (and a table beside it), and says what was done.
 ///
@@ -34,15 +41,53 @@ pub fn embed(
     table: Option<&Path>,
     progress: bool,
 ) -> anyhow::Result<Report> {
-    let line = Line::default();
-    corridor::supervisor::stop_on_signals(&line.stop)?;
-    let manifest = decoder.model.manifest.clone();
+    let handles = Handles::default();
+    signals::stop_on_signals(&handles.stop)?;
+    let manifest = decoder.model().manifest.clone();
     let said = (manifest.labels.as_slice(), manifest.provenance.trained);
     let sink = NpySink::create(out, table, manifest.embedding, said)?;
-    through(config, decoder, recording, Box::new(sink), &line, progress)
+    through(config, decoder, recording, Box::new(sink), &handles, progress)
 }
 
-/// Every frame of a recording through the corridor, as fast as it goes, into one sink: what `embed` and `calibrate` are made of.
+/// Decodes the frames of a session again, with this configuration's model.
+///
+/// # Errors
+/// The model, or the stage that failed.
+pub fn decoded_again(session: &Path, config: &Config, progress: bool) -> anyhow::Result<Vec<Row>> {
+    let decoder = Decoder::open(config)?;
+    let source = McapSource::open(session, None)?;
+    let handles = Handles::default();
+    signals::stop_on_signals(&handles.stop)?;
+    let keeper = Keeper::new(Rows::default());
+    let kept = keeper.kept.clone();
+    through(config, decoder, Box::new(source), Box::new(keeper), &handles, progress)?;
+    Ok(taken(&kept).into_rows())
+}
+
+/// Every embedding of a recording, with its frame's number and its quality.
+///
+/// # Errors
+/// The stage that failed, a recording that is too long to be held, or that it was interrupted.
+pub fn embeddings(
+    config: &Config,
+    decoder: Decoder,
+    recording: Box<dyn Source>,
+    progress: bool,
+) -> anyhow::Result<Embeddings> {
+    let handles = Handles::default();
+    signals::stop_on_signals(&handles.stop)?;
+    let keeper = Keeper::new(Embeddings { frame_rate_hz: recording.frame_rate_hz(), ..Embeddings::default() });
+    let kept = keeper.kept.clone();
+    let source = Box::new(Spanned { source: recording, into: kept.clone() });
+    through(config, decoder, source, Box::new(keeper), &handles, progress)?;
+    if handles.stop.load(Relaxed) {
+        let what = "interrupted: nothing was written".to_owned();
+        return Err(Failure { code: ExitCode::Interrupted, what }.into());
+    }
+    Ok(taken(&kept))
+}
+
+/// Every frame of a recording through the corridor, as fast as it goes, into one sink: what everything here is made of.
 ///
 /// # Errors
 /// The stage that failed.
@@ -51,41 +96,102 @@ pub fn through(
     decoder: Decoder,
     recording: Box<dyn Source>,
     sink: Box<dyn Sink>,
-    line: &Line,
+    handles: &Handles,
     progress: bool,
 ) -> anyhow::Result<Report> {
-    let name = decoder.model.manifest.name.clone();
+    let name = decoder.model().manifest.name.clone();
     let settings = Settings {
-        lane: crate::config::Lane { depth_frames: DEPTH_FRAMES, overload: Overload::Wait },
-        realtime: corridor::no_realtime(Wait::Park),
+        lane: Lane { depth_frames: DEPTH_FRAMES, overload: Overload::Wait },
+        realtime: no_realtime(Wait::Park),
         preview: None,
-        ..decoder.settings(config)
+        ..Settings::of(&decoder, config)
     };
     let bar = progress_bar(recording.frames_total(), progress);
     let began = Instant::now();
-    let corridor = Corridor {
-        source: recording,
-        preprocess: decoder.preprocess,
-        encoder: decoder.encoder,
-        sinks: vec![sink],
-        settings,
-        line: line.clone(),
-    };
-    let ended = corridor::run(corridor, || {
-        bar.set_position(line.stats.compute.preprocessed.load(Relaxed));
-        while let Some(event) = line.log.pop() {
+    let corridor = Corridor { source: recording, decoder, sinks: vec![sink], settings, handles: handles.clone() };
+    let ended = super::run(corridor, || {
+        bar.set_position(handles.stats.compute.preprocessed.load(Relaxed));
+        while let Some(event) = handles.log.pop() {
             bar.suspend(|| tracing::info!("{event}"));
         }
     });
     bar.finish_and_clear();
     ended?;
-    Ok(Report::of(&line.stats, &name, began.elapsed()))
+    Ok(Report::of(&handles.stats, &name, began.elapsed()))
 }
 
-/// A bar of frames, on standard error if `shown`.
-pub fn progress_bar(frames: Option<u64>, shown: bool) -> ProgressBar {
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(frames, target);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} frames, {per_sec}, {eta} left");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+/// Takes decodes in, one after the other.
+trait Collect: Default + Send {
+    fn decode(&mut self, decode: &Decode) -> Result<(), SinkError>;
+}
+
+impl Collect for Rows {
+    fn decode(&mut self, decode: &Decode) -> Result<(), SinkError> {
+        self.push(decode);
+        Ok(())
+    }
+}
+
+impl Collect for Embeddings {
+    fn decode(&mut self, decode: &Decode) -> Result<(), SinkError> {
+        if self.len() == DECODES_MAX {
+            let cause = format!("the recording has more than {DECODES_MAX} frames; --frames takes a part of it");
+            return Err(SinkError { sink: "calibrate".into(), cause });
+        }
+        self.push(decode);
+        Ok(())
+    }
+}
+
+/// A sink that keeps what is collected, for when the corridor has ended.
+struct Keeper<T> {
+    kept: Arc<Mutex<T>>,
+}
+
+impl<T> Keeper<T> {
+    fn new(kept: T) -> Self {
+        Self { kept: Arc::new(Mutex::new(kept)) }
+    }
+}
+
+impl<T: Collect> Sink for Keeper<T> {
+    fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).decode(decode)
+    }
+}
+
+fn taken<T: Collect>(kept: &Mutex<T>) -> T {
+    std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Notes the numbers of the frames that pass.
+struct Spanned {
+    source: Box<dyn Source>,
+    into: Arc<Mutex<Embeddings>>,
+}
+
+impl Source for Spanned {
+    fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
+        let next = self.source.next(into)?;
+        if next == Next::Frame {
+            self.into.lock().unwrap_or_else(PoisonError::into_inner).widen(into.info.number);
+        }
+        Ok(next)
+    }
+
+    fn requests(&self) -> Requests {
+        self.source.requests()
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        self.source.frame_bytes_max()
+    }
+
+    fn frames_total(&self) -> Option<u64> {
+        self.source.frames_total()
+    }
+
+    fn frame_rate_hz(&self) -> Option<f64> {
+        self.source.frame_rate_hz()
+    }
 }

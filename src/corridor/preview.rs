@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
+use crate::decoder::Decoder;
 use crate::frame::{FrameInfo, Picture, Preview, Shape, Tensor};
-use crate::preprocess::{Preprocess, Template};
+use crate::preprocess::Template;
 
 /// Slots that go round: a frame and a template on their way, and one in a hand.
 const SLOTS: usize = 3;
@@ -76,7 +77,7 @@ impl<'a> Photographer<'a> {
     pub(super) fn frame(&mut self, info: &FrameInfo, tensor: &Tensor<'_>) {
         let now_ns = info.t_received_ns;
         let Some(settings) = self.settings.filter(|_| now_ns >= self.frame_due_ns) else { return };
-        // A device that fails here will fail, and be told, at the next frame.
+        // A device that fails here will fail, and be reported, at the next frame.
         let Ok(pixels) = tensor.to_host(&mut self.staging) else { return };
         let Some(mut slot) = self.previews.free.pop() else { return };
         slot.take(Picture::Frame, info, pixels, settings.input);
@@ -85,12 +86,12 @@ impl<'a> Photographer<'a> {
     }
 
     /// Takes a picture of the template when it is a new one, and every few seconds.
-    pub(super) fn template(&mut self, info: &FrameInfo, preprocess: &dyn Preprocess) {
+    pub(super) fn template(&mut self, info: &FrameInfo, decoder: &Decoder) {
         let now_ns = info.t_received_ns;
         if self.settings.is_none() {
             return;
         }
-        let Some(Template { pixels, height, width, generation }) = preprocess.template() else {
+        let Some(Template { pixels, height, width, generation }) = decoder.template() else {
             self.generation = 0;
             return;
         };

@@ -1,7 +1,7 @@
-//! From the compute thread to the recorder: the box of a frame whose decode has left.
+//! From the compute thread to the recorder: the buffer of a frame whose decode has left.
 //!
 //! Why it exists: a recorded frame is not copied, it changes hands. What it must never do: wait, or take memory: without a spare
-//! box the frame stays in the lane, is counted as not recorded, and one event says so for the whole burst.
+//! buffer the frame stays in the lane, is counted as not recorded, and one event says so for the whole burst.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -12,19 +12,19 @@ use crate::frame::event::Event;
 use crate::session::recorder::Recorder;
 
 /// The compute thread's side of the recorder.
-pub(super) struct HandOver<'a> {
+pub(super) struct ToRecorder<'a> {
     recorder: Option<&'a Recorder>,
-    /// The last frame was not recorded: the burst has been told.
+    /// The last frame was not recorded: the burst has its event.
     behind: bool,
 }
 
-impl<'a> HandOver<'a> {
+impl<'a> ToRecorder<'a> {
     pub(super) fn new(recorder: Option<&'a Recorder>) -> Self {
         Self { recorder, behind: false }
     }
 
     /// Hands over the slot received last, frame `number`. False when it was to be recorded and could not be: what was carried
-    /// out before it is then told with the next one.
+    /// out before it is then recorded with the next one.
     pub(super) fn frame(&mut self, frames: &mut Consumer<FrameSlot>, number: u64, shared: &Shared<'_>) -> bool {
         let Some(recorder) = self.recorder.filter(|recorder| recorder.takes_frames()) else {
             self.behind = false;
@@ -32,8 +32,8 @@ impl<'a> HandOver<'a> {
         };
         let Some(spare) = recorder.spare() else {
             if !std::mem::replace(&mut self.behind, true) {
-                let count = shared.line.stats.record.frames_lost_queue.load(Relaxed);
-                shared.tell(Event::RecordLost { frame: number, count });
+                let count = shared.handles.stats.record.frames_lost_queue.load(Relaxed);
+                shared.emit(Event::RecordLost { frame: number, count });
             }
             return false;
         };

@@ -7,11 +7,13 @@
 pub mod event;
 pub mod slot;
 
+mod model_tag;
 mod preview;
 
 use std::fmt;
 use std::str::FromStr;
 
+pub use model_tag::ModelTag;
 pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
 pub use slot::{FrameSlot, Request, Requests};
 
@@ -518,6 +520,22 @@ pub struct Decode {
     pub generation: u64,
     /// Where the time went.
     pub times: StageTimes,
+}
+
+impl Decode {
+    /// A slot of the decode lane; nothing in it is valid yet but the sizes of the embedding.
+    pub fn with_embedding(embedding: Embedding) -> Self {
+        Self {
+            frame: Frame::with_capacity(0).info,
+            observation: Observation::default(),
+            embedding,
+            quality: Quality::Warmup,
+            skipped: 0,
+            action: None,
+            generation: FIRST_GENERATION,
+            times: StageTimes::default(),
+        }
+    }
 }
 
 /// Generation of the model that a daemon starts with.

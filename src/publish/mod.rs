@@ -11,9 +11,8 @@ pub mod status;
 pub mod zmq;
 
 use crate::frame::event::Event;
-use crate::frame::{Decode, Preview};
+use crate::frame::{Decode, ModelTag, Preview};
 use crate::wire::decode::Kind;
-use zmq::ModelTag;
 
 /// A receiver of decodes, events and the passing of time.
 pub trait Sink: Send {

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 
 use super::failsafe::{FailSafe, Verdict};
-use super::zmq::ModelTag;
 use super::{Sink, SinkError};
 use crate::frame::event::Event;
-use crate::frame::{Decode, Quality};
+use crate::frame::{Decode, ModelTag, Quality};
 use crate::sys::stats::{Stats, count, now_ns};
 use crate::wire::decode::largest;
 
@@ -60,28 +59,44 @@ pub trait Outlet: Send {
     fn tick(&mut self, _now_ns: u64) {}
 }
 
+/// What a device is sent where there is no decode to trust, and when that is.
+#[derive(Clone, Copy, Debug)]
+pub struct Fallback<'a> {
+    /// Age at which a decode is stale, ns.
+    pub deadline_ns: u64,
+    /// The action then.
+    pub neutral_action: &'a str,
+}
+
+struct NeutralAction {
+    label: String,
+    /// Its place in the model's labels; [`NEUTRAL_ID`] where it is none of them.
+    id: i32,
+}
+
 /// A sink that feeds one outlet.
 pub struct Relay {
     outlet: Box<dyn Outlet>,
     failsafe: FailSafe,
     model: ModelTag,
-    neutral: (String, i32),
+    neutral: NeutralAction,
     zeros: Vec<f32>,
     seq: u64,
     lost: bool,
     stats: Arc<Stats>,
-    news: Arc<ArrayQueue<Event>>,
+    events: Arc<ArrayQueue<Event>>,
 }
 
 impl Relay {
-    /// `deadline_ns` and `neutral_action` are those of the decodes; `news` takes the events that a device is lost or back.
+    /// `fallback` is that of the decodes; `events` takes the events that a device is lost or back.
     pub fn new(
         outlet: Box<dyn Outlet>,
-        (deadline_ns, neutral_action): (u64, &str),
+        fallback: Fallback<'_>,
         model: ModelTag,
         stats: Arc<Stats>,
-        news: Arc<ArrayQueue<Event>>,
+        events: Arc<ArrayQueue<Event>>,
     ) -> Self {
+        let Fallback { deadline_ns, neutral_action } = fallback;
         let id = model.labels.iter().position(|label| label == neutral_action);
         let id = id.and_then(|id| i32::try_from(id).ok()).unwrap_or(NEUTRAL_ID);
         Self {
@@ -89,11 +104,11 @@ impl Relay {
             failsafe: FailSafe::new(deadline_ns),
             zeros: vec![0.0; model.embedding],
             model,
-            neutral: (neutral_action.to_owned(), id),
+            neutral: NeutralAction { label: neutral_action.to_owned(), id },
             seq: 0,
             lost: false,
             stats,
-            news,
+            events,
         }
     }
 
@@ -104,7 +119,7 @@ impl Relay {
             let confidence = largest(&decode.embedding.probabilities)?;
             Some((self.model.labels.get(id)?.as_str(), i32::try_from(id).ok()?, confidence))
         });
-        let (action, action_id, confidence) = action.unwrap_or((&self.neutral.0, self.neutral.1, 0.0));
+        let (action, action_id, confidence) = action.unwrap_or((&self.neutral.label, self.neutral.id, 0.0));
         let embedding = decode.filter(|_| believed || quality == Quality::Warmup);
         let relayed = RelayedDecode {
             seq: self.seq,
@@ -133,7 +148,7 @@ impl Relay {
             (true, false) => Event::OutletBack { outlet },
             _ => return,
         };
-        let _ = self.news.force_push(event);
+        let _ = self.events.force_push(event);
     }
 }
 
@@ -199,6 +214,10 @@ mod tests {
         ModelTag { name: "m".into(), sha256: String::new(), generation: 1, labels, embedding: 2, trained }
     }
 
+    fn fallback(neutral_action: &str) -> Fallback<'_> {
+        Fallback { deadline_ns: 50_000_000, neutral_action }
+    }
+
     fn walking(number: u64, quality: Quality) -> Decode {
         let mut decode = decode(number, &[0.6, 0.8]);
         decode.embedding.probabilities = vec![0.1, 0.9];
@@ -212,7 +231,7 @@ mod tests {
         let (heard, deaf) = (Heard::default(), Arc::default());
         let (stats, log) = (Arc::<Stats>::default(), Arc::new(ArrayQueue::new(8)));
         let ear = Ear { heard: heard.clone(), deaf: Arc::clone(&deaf) };
-        let mut relay = Relay::new(Box::new(ear), (50_000_000, "neutral"), model(true), stats.clone(), log.clone());
+        let mut relay = Relay::new(Box::new(ear), fallback("neutral"), model(true), stats.clone(), log.clone());
         relay.publish(&walking(1, Quality::Ok)).unwrap();
         relay.publish(&walking(2, Quality::Degraded)).unwrap();
         relay.publish(&walking(3, Quality::Warmup)).unwrap();
@@ -242,7 +261,7 @@ mod tests {
         let deaf = Arc::<std::sync::atomic::AtomicBool>::default();
         let (stats, log) = (Arc::<Stats>::default(), Arc::new(ArrayQueue::new(8)));
         let ear = Ear { heard: Heard::default(), deaf: Arc::clone(&deaf) };
-        let mut relay = Relay::new(Box::new(ear), (50_000_000, "resting"), model(true), stats.clone(), log.clone());
+        let mut relay = Relay::new(Box::new(ear), fallback("resting"), model(true), stats.clone(), log.clone());
         for (number, lost) in [(1, false), (2, true), (3, true), (4, false)] {
             deaf.store(lost, std::sync::atomic::Ordering::Relaxed);
             relay.publish(&walking(number, Quality::Ok)).unwrap();
@@ -258,7 +277,7 @@ mod tests {
         let heard = Heard::default();
         let ear = Ear { heard: heard.clone(), deaf: Arc::default() };
         let log = Arc::new(ArrayQueue::new(8));
-        let mut relay = Relay::new(Box::new(ear), (50_000_000, "resting"), model(false), Arc::default(), log);
+        let mut relay = Relay::new(Box::new(ear), fallback("resting"), model(false), Arc::default(), log);
         relay.publish(&walking(1, Quality::Ok)).unwrap();
         assert_eq!(*heard.lock().unwrap(), [(Quality::Ok, "resting".to_owned(), 0, 0.0)]);
     }

@@ -27,13 +27,17 @@ pub(super) struct Reporter {
     memory: Option<File>,
 }
 
-/// What is reported on.
+/// Whose status it is, and how it stands.
 #[derive(Clone, Copy)]
-pub(super) struct About<'a> {
+pub(super) struct Subject<'a> {
     pub(super) source: Name,
     pub(super) model: ModelHeader<'a>,
     pub(super) trained: bool,
     pub(super) labels: &'a [String],
+    /// Of the last decode.
+    pub(super) quality: Quality,
+    /// Measured; 0 until it is known.
+    pub(super) frame_rate_hz: f32,
 }
 
 impl Reporter {
@@ -45,13 +49,8 @@ impl Reporter {
         &self.stats
     }
 
-    /// The status of this moment. `frame_rate_hz` is 0 until it is known.
-    pub(super) fn status<'a>(
-        &'a self,
-        about: About<'a>,
-        (quality, frame_rate_hz): (Quality, f32),
-        now_ns: u64,
-    ) -> StatusHeader<'a> {
+    /// The status of this moment.
+    pub(super) fn status<'a>(&'a self, subject: Subject<'a>, now_ns: u64) -> StatusHeader<'a> {
         let Stats { intake, compute, publish, record } = &*self.stats;
         let latency_us = StageLatencies {
             queue: summary(&compute.queue),
@@ -63,7 +62,7 @@ impl Reporter {
             Dropped { skip_to_latest: compute.skipped.load(Relaxed), decodes: compute.decodes_dropped.load(Relaxed) };
         StatusHeader {
             htype: "status-1.0",
-            source: about.source,
+            source: subject.source,
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: (now_ns.saturating_sub(self.started_ns) / 1_000_000) as f64 / 1000.0,
             t_pub_ns: now_ns,
@@ -82,14 +81,14 @@ impl Reporter {
             latency_us,
             queue_depth: waiting(&self.stats),
             non_finite_embeddings: compute.non_finite_embeddings.load(Relaxed),
-            model: about.model,
-            trained: about.trained,
-            labels: about.labels,
+            model: subject.model,
+            trained: subject.trained,
+            labels: subject.labels,
             deadline_ms: self.deadline.as_millis() as u64,
-            quality,
+            quality: subject.quality,
             warnings: &self.warnings,
             memory_bytes: self.memory.as_ref().and_then(resident_bytes),
-            frame_rate_hz: (frame_rate_hz > 0.0).then_some(frame_rate_hz),
+            frame_rate_hz: (subject.frame_rate_hz > 0.0).then_some(subject.frame_rate_hz),
             record: recording(record),
             novelty_mean: compute.novelty_mean.get(),
         }
@@ -167,8 +166,10 @@ mod tests {
             Reporter::new(stats.clone(), vec!["realtime: denied".into()], Duration::from_millis(250), 5_000_000_000);
         let model = ModelHeader { name: "m", sha256: "ab", generation: 1 };
         let labels = ["rest".to_owned()];
-        let parts = About { source: "rig".parse().unwrap(), model, trained: false, labels: &labels };
-        let json = |r: &Reporter| serde_json::to_value(r.status(parts, (Quality::Ok, 0.0), 7_500_000_000)).unwrap();
+        let source = "rig".parse().unwrap();
+        let (quality, frame_rate_hz) = (Quality::Ok, 0.0);
+        let subject = Subject { source, model, trained: false, labels: &labels, quality, frame_rate_hz };
+        let json = |r: &Reporter| serde_json::to_value(r.status(subject, 7_500_000_000)).unwrap();
         let first = json(&reporter);
         assert_eq!(first["htype"], "status-1.0");
         assert_eq!((&first["received"], &first["rejected"]["shape"]), (&10.into(), &3.into()));

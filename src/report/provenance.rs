@@ -2,11 +2,10 @@
 //!
 //! Why it exists: a number without these cannot be made again. What it must never do: fail a run because git is not there.
 
-use std::process::{Command, Stdio};
-
 use serde::{Deserialize, Serialize};
 
 use crate::sys::calendar::unix_s;
+use crate::sys::revision::git_revision;
 
 /// `provenance.json` of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,18 +78,4 @@ impl Resumption {
 
 fn command_line() -> Vec<String> {
     std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
-}
-
-/// Commit of the working directory, `-dirty` when tracked files were changed; `unknown` without git or outside a checkout.
-pub fn git_revision() -> String {
-    let Some(commit) = git(&["rev-parse", "--verify", "HEAD"]).filter(|commit| !commit.is_empty()) else {
-        return "unknown".into();
-    };
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
-    commit + if changed { "-dirty" } else { "" }
-}
-
-fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

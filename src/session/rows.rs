@@ -4,18 +4,12 @@
 //! the same number: numbers that go back begin a new part.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 
-use crate::config::Config;
-use crate::corridor::Line;
-use crate::decoder::Decoder;
 use crate::frame::{Decode, Quality};
-use crate::publish::{Sink, SinkError};
 use crate::session::messages::{DecodeRecord, Decoded, EventRecord, MarkRecord};
 use crate::session::{Item, Outline, Reader, Topic};
-use crate::source::mcap::McapSource;
 use crate::sys::exit::{ExitCode, Failure};
 
 /// Everything of a session but its pixels.
@@ -75,9 +69,10 @@ impl Recorded {
 
     /// The decodes of frames.
     pub fn rows(&self) -> Vec<Row> {
-        let mut parts = Parts::default();
+        let mut rows = Rows::default();
         let of_frames = self.decodes.iter().filter_map(|decode| Some((decode.frame?, decode.decoded.as_ref()?)));
-        of_frames.map(|(frame, decoded)| parts.row(frame, decoded.clone())).collect()
+        of_frames.for_each(|(frame, decoded)| rows.add(frame, decoded.clone()));
+        rows.into_rows()
     }
 }
 
@@ -105,56 +100,35 @@ impl Row {
         (self.part, self.frame)
     }
 
-    /// The action, where it may be believed.
+    /// The action, where it may be trusted.
     pub fn action(&self) -> Option<usize> {
         self.decoded.action_id.filter(|_| self.decoded.quality != Quality::Warmup)
     }
 }
 
-/// Counts the parts.
+/// Makes rows, and counts the parts.
 #[derive(Default)]
-struct Parts {
+pub struct Rows {
     part: u32,
-    last: Option<u64>,
+    rows: Vec<Row>,
 }
 
-impl Parts {
-    fn row(&mut self, frame: u64, decoded: Decoded) -> Row {
-        if self.last.is_some_and(|last| frame <= last) {
+impl Rows {
+    /// A decode as it came down the corridor.
+    pub fn push(&mut self, decode: &Decode) {
+        self.add(decode.frame.number, Decoded::from(decode));
+    }
+
+    /// All of them.
+    pub fn into_rows(self) -> Vec<Row> {
+        self.rows
+    }
+
+    fn add(&mut self, frame: u64, decoded: Decoded) {
+        if self.rows.last().is_some_and(|last| frame <= last.frame) {
             self.part += 1;
         }
-        self.last = Some(frame);
-        Row { part: self.part, frame, decoded }
-    }
-}
-
-/// Decodes the frames of a session again, with this configuration's model.
-///
-/// # Errors
-/// The model, or the stage that failed.
-pub fn decoded_again(session: &Path, config: &Config, progress: bool) -> anyhow::Result<Vec<Row>> {
-    let decoder = Decoder::open(config)?;
-    let source = McapSource::open(session, None)?;
-    let rows = Keeper::default();
-    let kept = rows.0.clone();
-    let line = Line::default();
-    crate::corridor::supervisor::stop_on_signals(&line.stop)?;
-    crate::corridor::offline::through(config, decoder, Box::new(source), Box::new(rows), &line, progress)?;
-    let kept = std::mem::take(&mut *kept.lock().map_err(|_| anyhow::anyhow!("the sink has failed"))?);
-    Ok(kept.1)
-}
-
-/// A sink that keeps what `diff` needs.
-#[derive(Default)]
-struct Keeper(Arc<Mutex<(Parts, Vec<Row>)>>);
-
-impl Sink for Keeper {
-    fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
-        if let Ok(mut kept) = self.0.lock() {
-            let row = kept.0.row(decode.frame.number, Decoded::from(decode));
-            kept.1.push(row);
-        }
-        Ok(())
+        self.rows.push(Row { part: self.part, frame, decoded });
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use crate::frame::{Clock, Decode, Name, Quality, Stamp};
+use crate::frame::{Clock, Decode, ModelTag, Name, Quality, Stamp};
 
 /// The clock of every `t_recv_ns`, `t_pub_ns` and `t_seen_ns`: `CLOCK_MONOTONIC` of the daemon's machine.
 pub const CLOCK: &str = "monotonic";
@@ -76,6 +76,13 @@ pub struct ModelHeader<'a> {
     pub sha256: &'a str,
     /// 1 for the first model of this start, then counted up with every exchange.
     pub generation: u64,
+}
+
+impl<'a> ModelHeader<'a> {
+    /// As a model is named in decodes.
+    pub fn of(model: &'a ModelTag) -> Self {
+        Self { name: &model.name, sha256: &model.sha256, generation: model.generation }
+    }
 }
 
 /// Where the time of one decode went, µs, to a tenth.

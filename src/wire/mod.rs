@@ -2,6 +2,7 @@
 
 pub mod subscriber;
 
+pub mod control;
 pub mod decode;
 pub mod frame_header;
 pub mod preview;

@@ -11,16 +11,15 @@ use std::time::Duration;
 use burn::tensor::Device;
 use haltere::cli::bench::movie::Movie;
 use haltere::config::{self, Config, NewSeries, Overload, Wait};
-use haltere::corridor::{Corridor, Line, Settings, no_realtime};
+use haltere::corridor::{Corridor, Handles, Settings, no_realtime};
 use haltere::cuda::Machine;
 use haltere::dataset::trials::NoveltyReference;
 use haltere::decoder::Decoder;
-use haltere::encode::{Encoder, Place};
 use haltere::frame::event::Event;
 use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, PixelType, Shape};
 use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::model::{Drift, Kind, Model, Provenance};
-use haltere::preprocess::{Chosen, Prepared, Preprocess, PreprocessError, Request, build_on};
+use haltere::preprocess::{Chosen, Prepared, Preprocess, PreprocessError, Request};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
 use haltere::train::export::head::{Learnt, LearntNovelty};
@@ -103,11 +102,7 @@ impl Small {
     pub fn decoder_on(&self, machine: &Arc<dyn Machine>) -> Decoder {
         let model = Model::load(&self.manifest).unwrap();
         let chosen = Chosen { machine: Some(machine.clone()), why: String::new() };
-        let manifest = &model.manifest;
-        let preprocess = build_on(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, &chosen).unwrap();
-        let place = Place { threads: 1, machine: chosen.machine, graph: false };
-        let encoder = Encoder::open_on(&model, None, &place).unwrap();
-        Decoder { model, preprocess, encoder, on_device: true }
+        Decoder::open_on(&model, &Config::default().compute, &chosen).unwrap()
     }
 
     /// `ipc://` in this model's folder: no two tests ever want the same.
@@ -251,14 +246,14 @@ pub fn settings(decoder: &Decoder, overload: Overload, depth_frames: usize, wait
         lane: config::Lane { depth_frames, overload },
         realtime: no_realtime(wait),
         new_series: NewSeries::Keep,
-        ..decoder.settings(&Config::default())
+        ..Settings::of(decoder, &Config::default())
     }
 }
 
 /// A corridor from `source` to `sinks`, every frame decoded, parked while idle.
-pub fn corridor(decoder: Decoder, source: Box<dyn Source>, sinks: Vec<Box<dyn Sink>>, line: &Line) -> Corridor {
+pub fn corridor(decoder: Decoder, source: Box<dyn Source>, sinks: Vec<Box<dyn Sink>>, handles: &Handles) -> Corridor {
     let settings = settings(&decoder, Overload::Wait, 4, Wait::Park);
-    Corridor { source, preprocess: decoder.preprocess, encoder: decoder.encoder, sinks, settings, line: line.clone() }
+    Corridor { source, decoder, sinks, settings, handles: handles.clone() }
 }
 
 /// A child process that does not outlive its test.
@@ -312,6 +307,6 @@ impl Preprocess for Gated {
 /// Its preprocessing says which frame it was given, and goes on when it is told to.
 pub fn gated(corridor: Corridor) -> (Corridor, Receiver<u64>, Sender<()>) {
     let ((taken, was_taken), (open, go_on)) = (channel(), channel());
-    let preprocess = Box::new(Gated { inner: corridor.preprocess, taken, go_on });
-    (Corridor { preprocess, ..corridor }, was_taken, open)
+    let decoder = corridor.decoder.with_preprocessing(|inner| Box::new(Gated { inner, taken, go_on }));
+    (Corridor { decoder, ..corridor }, was_taken, open)
 }

@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use crate::config::{Attach, Config, Overload, Pattern};
 use crate::corridor;
-use crate::corridor::{Corridor, Line};
+use crate::corridor::{Corridor, Handles};
 use crate::decoder::Decoder;
 use crate::publish::zmq::ZmqSink;
 use crate::source::zmq::ZmqSource;
@@ -52,16 +52,15 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
     let config = on_free_ports(config)?;
     let decoder = Decoder::open(&config)?;
     let warm = warm_frames(&decoder) + WARM_FRAMES;
-    let line = Line::default();
+    let handles = Handles::default();
     let source = ZmqSource::open(&config.source, config.rig, config.realtime.wait)?;
-    let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag(), line.stats.clone(), Vec::new())?;
+    let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag().clone(), handles.stats.clone(), Vec::new())?;
     let corridor = Corridor {
         source: Box::new(source),
-        settings: decoder.settings(&config),
-        preprocess: decoder.preprocess,
-        encoder: decoder.encoder,
+        settings: corridor::Settings::of(&decoder, &config),
+        decoder,
         sinks: vec![Box::new(sink)],
-        line: line.clone(),
+        handles: handles.clone(),
     };
     std::thread::scope(|threads| {
         let daemon = threads.spawn(|| corridor::run(corridor, || {}));
@@ -69,19 +68,19 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
             let mut client = Client::open(&config.source.endpoint, &config.publish.endpoint, side, frames)?;
             client.meet()?;
             client.measure(Mode::Closed, 0, warm)?;
-            clear(&line);
+            clear(&handles);
             client.measure(mode, 0, count)
         })();
-        line.stop.store(true, Relaxed);
+        handles.stop.store(true, Relaxed);
         let ended = daemon.join().map_err(|_| anyhow::anyhow!("the daemon thread panicked"))?;
         ended.context("the corridor under test failed")?;
-        Ok(row(mode, &measured.context("client of the bench")?, &line))
+        Ok(row(mode, &measured.context("client of the bench")?, &handles))
     })
 }
 
 /// Frames until the decodes are no longer warm-up.
 pub(super) fn warm_frames(decoder: &Decoder) -> usize {
-    let manifest = &decoder.model.manifest;
+    let manifest = &decoder.model().manifest;
     let p = &manifest.preprocess;
     let template = p.registration.as_ref().map_or(0, |r| r.template_frames * (1 + r.template_rounds));
     let line_phase = p.line_phase.as_ref().map_or(0, |l| l.frames);
@@ -103,15 +102,15 @@ fn on_free_ports(config: &Config) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn clear(line: &Line) {
+fn clear(handles: &Handles) {
     // The corridor is idle: the client waits for nothing and sends nothing.
-    let stats = &line.stats;
+    let stats = &handles.stats;
     for histogram in [&stats.compute.queue, &stats.compute.preprocess, &stats.compute.encode, &stats.publish.total] {
         histogram.clear();
     }
 }
 
-fn row(mode: Mode, measured: &Measured, line: &Line) -> Row {
+fn row(mode: Mode, measured: &Measured, handles: &Handles) -> Row {
     let us = |ns: u64| ns as f64 / 1e3;
     let load = match mode {
         Mode::Paced(hz) => format!("paced {hz} Hz"),
@@ -119,7 +118,7 @@ fn row(mode: Mode, measured: &Measured, line: &Line) -> Row {
         Mode::Flood => "flood".to_owned(),
     };
     let period_ns = if let Mode::Paced(hz) = mode { (1e9 / hz) as u64 } else { u64::MAX };
-    let stats = &line.stats;
+    let stats = &handles.stats;
     let stage = |q: Quantiles| [q.p50_ns, q.p99_ns, q.p999_ns, q.max_ns].map(us);
     Row {
         load,

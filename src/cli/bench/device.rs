@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::corridor::Settings;
 use crate::cuda::{DeviceMemory, Fault, Machine, floor};
-use crate::decoder::Decoder;
-use crate::frame::{Frame, PixelType, Shape};
+use crate::decoder::{Decoder, IdleWork, Step};
+use crate::frame::{Decode, Frame, PixelType, Shape};
 use crate::preprocess::choose;
 
 use super::client::quantile;
@@ -63,7 +64,7 @@ pub fn measure(
     out: &mut dyn Write,
 ) -> anyhow::Result<DeviceResults> {
     let mut bench = Bench::open(config, side, movie)?;
-    let (device, provider) = (bench.decoder.preprocess.device().to_owned(), bench.decoder.encoder.info().provider);
+    let (device, provider) = (bench.decoder.device().to_owned(), bench.decoder.encode_info().provider);
     writeln!(out, "\nbytes in host memory → embedding in host memory, {device}, encoder by {provider}\n")?;
     writeln!(out, "| load | frames | p50 µs | p99 | p99.9 | max | preprocess p50 | encode p50 | frames/s |")?;
     writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
@@ -95,38 +96,38 @@ impl<'a> Bench<'a> {
     fn open(config: &Config, side: usize, movie: &'a [Vec<u16>]) -> anyhow::Result<Self> {
         let decoder = Decoder::open(config)?;
         let bytes = side * side * 2;
-        let memory = decoder.preprocess.frame_memory(bytes);
+        let memory = decoder.frame_memory(bytes);
         let mut frame = memory.map_or_else(|| Frame::with_capacity(bytes), Frame::in_memory);
         (frame.info.shape, frame.info.pixel_type) = (Shape::new(1, side, side), PixelType::U16);
-        let pulse = decoder.settings(config).pulse;
+        let pulse = Settings::of(&decoder, config).pulse;
         Ok(Self { decoder, movie, frame, pulse, next: 0 })
     }
 
     fn warm_up(&mut self) -> anyhow::Result<()> {
-        let manifest = &self.decoder.model.manifest;
+        let manifest = &self.decoder.model().manifest;
         let frames = super::corridor::warm_frames(&self.decoder) + WARM_FRAMES * manifest.preprocess.average_frames;
-        let mut embedding = self.decoder.encoder.new_embedding();
-        (0..frames).try_for_each(|_| self.step(&mut embedding).map(|_| ()))
+        let mut decode = self.decoder.new_decode();
+        (0..frames).try_for_each(|_| self.step(&mut decode).map(|_| ()))
     }
 
     /// One frame; when preprocessing and when everything was done. The pixels lie ready before the clock starts.
-    fn step(&mut self, embedding: &mut crate::frame::Embedding) -> anyhow::Result<(Duration, Duration)> {
+    fn step(&mut self, decode: &mut Decode) -> anyhow::Result<(Duration, Duration)> {
         let pixels = &self.movie[self.next as usize % self.movie.len()];
         self.frame.bytes_mut().copy_from_slice(bytemuck::cast_slice(pixels));
         self.frame.info.number = self.next;
         self.frame.info.t_received_ns = self.next * 33_333_333;
         self.next += 1;
         let began = Instant::now();
-        let prepared = self.decoder.preprocess.apply(&self.frame)?;
-        let preprocessed = began.elapsed();
-        if let Some(tensor) = prepared.tensor {
-            self.decoder.encoder.encode(&tensor, embedding)?;
+        match self.decoder.step(&self.frame, decode)? {
+            Step::Decoded(_) | Step::Averaged => {}
+            Step::Refused(refusal) => return Err(refusal.into()),
+            Step::NonFinite(_) => anyhow::bail!("frame {} has no finite decode", self.frame.info.number),
         }
-        Ok((preprocessed, began.elapsed()))
+        Ok((Duration::from_nanos(decode.times.preprocess_ns), began.elapsed()))
     }
 
     fn load(&mut self, hz: Option<f64>, count: usize) -> anyhow::Result<Row> {
-        let mut embedding = self.decoder.encoder.new_embedding();
+        let mut decode = self.decoder.new_decode();
         let (mut whole, mut parts) =
             (Vec::with_capacity(count), [Vec::with_capacity(count), Vec::with_capacity(count)]);
         let began = Instant::now();
@@ -134,7 +135,7 @@ impl<'a> Bench<'a> {
             if let Some(hz) = hz {
                 self.wait_until(began + Duration::from_secs_f64(n as f64 / hz));
             }
-            let (preprocessed, done) = self.step(&mut embedding)?;
+            let (preprocessed, done) = self.step(&mut decode)?;
             whole.push(done.as_nanos() as u64);
             parts[0].push(preprocessed.as_nanos() as u64);
             parts[1].push((done - preprocessed).as_nanos() as u64);
@@ -162,7 +163,7 @@ impl<'a> Bench<'a> {
             }
             if let Some(pause) = left.checked_sub(SLEEP_UNTIL) {
                 if self.pulse.is_some() {
-                    self.decoder.preprocess.rest();
+                    self.decoder.idle(IdleWork::Pulse);
                 }
                 std::thread::sleep(pause.min(self.pulse.unwrap_or(pause)));
             }
@@ -170,9 +171,9 @@ impl<'a> Bench<'a> {
     }
 
     fn floor(&self, config: &Config, rows: &[Row], out: &mut dyn Write) -> anyhow::Result<Option<[f64; 3]>> {
-        let work = self.decoder.preprocess.device_work();
-        let machine = choose(config.compute.device, &self.decoder.model.manifest.preprocess)?.machine;
-        let (Some((traffic_bytes, launches)), Some(machine), true) = (work, machine, self.decoder.on_device) else {
+        let work = self.decoder.device_work();
+        let machine = choose(config.compute.device, &self.decoder.model().manifest.preprocess)?.machine;
+        let (Some((traffic_bytes, launches)), Some(machine), true) = (work, machine, self.decoder.on_device()) else {
             return Ok(None);
         };
         let floor = measured_floor(&machine, self.frame.len_bytes(), traffic_bytes, launches)?;

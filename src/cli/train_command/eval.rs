@@ -7,12 +7,14 @@ use std::path::Path;
 
 use super::{Loader, bar, show, shown, usage};
 use crate::cli::train::EvalArgs;
+use crate::config::{Compute, Config, Device};
 use crate::dataset::trials::{Dataset, Representation};
-use crate::encode::Encoder;
+use crate::decoder::Decoder;
 use crate::evaluate::table::to_csv;
 use crate::evaluate::{Options, Run, Setting, Table, evaluate, summarise};
-use crate::frame::Tensor;
+use crate::frame::{Request, Tensor};
 use crate::model::Model;
+use crate::preprocess::Chosen;
 use crate::report::data::{LookAhead, ReportData};
 use crate::report::html;
 use crate::report::pca::EmbeddingView;
@@ -102,11 +104,12 @@ pub(super) fn write_all(folder: &Path, files: &[(&str, String)]) -> anyhow::Resu
     Ok(())
 }
 
-/// Every trial through the daemon's encoder, frame by frame; the moments that `run` would call ok.
+/// Every trial through the daemon's decoder, frame by frame; the moments that `run` would call ok.
 fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Representation> {
     let manifest = &model.manifest;
-    let mut encoder = Encoder::open(model, None, 1)?;
-    let mut embedding = encoder.new_embedding();
+    let compute = Compute { device: Device::Cpu, threads: 1, ..Config::default().compute };
+    let mut decoder = Decoder::open_on(model, &compute, &Chosen::cpu(""))?;
+    let mut decode = decoder.new_decode();
     let moments = data.moments(manifest.window_frames, manifest.look_ahead_frames);
     let mut wanted = moments.iter().peekable();
     let mut values = Vec::with_capacity(moments.len() * manifest.embedding);
@@ -114,13 +117,13 @@ fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Rep
     bar.set_prefix("encode");
     bar.set_length(data.trials.iter().map(|t| t.frames.len() as u64).sum());
     for (index, trial) in data.trials.iter().enumerate() {
-        encoder.reset();
+        decoder.request(Request::Reset);
         for frame in 0..trial.frames.len() {
-            encoder.encode(&Tensor::Host(trial.frames.frame(frame)), &mut embedding)?;
+            decoder.step_tensor(&Tensor::Host(trial.frames.frame(frame)), false, &mut decode)?;
             // A window that ends here is about a moment that lies `look_ahead_frames` back.
             let due = wanted.next_if(|m| m.trial == index && m.frame + manifest.look_ahead_frames == frame);
             if due.is_some() {
-                values.extend_from_slice(&embedding.values);
+                values.extend_from_slice(&decode.embedding.values);
             }
             bar.inc(1);
         }

@@ -23,8 +23,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::live::{Cursor, messages};
 use super::metrics;
+use crate::client::ask;
 use crate::client::state::State;
-use crate::corridor::supervisor::control;
 use crate::sys::stats::now_ns;
 
 /// The page; nothing else is ever loaded.
@@ -210,7 +210,7 @@ async fn ask(Given(site): Given<Arc<Site>>, headers: HeaderMap, body: Bytes) -> 
             "not a request: {\"command\":\"record start\"}, \"record stop\" or \"mark TEXT\" as application/json";
         return refuse(StatusCode::BAD_REQUEST, error);
     };
-    let asked = tokio::task::spawn_blocking(move || control::ask(&endpoint, &command, ANSWER_WAIT_MS)).await;
+    let asked = tokio::task::spawn_blocking(move || ask::ask(&endpoint, &command, ANSWER_WAIT_MS)).await;
     match asked {
         Ok(Ok(said)) => answer(StatusCode::OK, &said),
         Ok(Err(error)) => refuse(StatusCode::BAD_GATEWAY, &error.to_string()),

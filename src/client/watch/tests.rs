@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::frame::ModelTag;
 use crate::publish::Sink;
 use crate::publish::testing::decode;
-use crate::publish::zmq::{ModelTag, ZmqSink};
+use crate::publish::zmq::ZmqSink;
 
 fn options(json: bool) -> WatchOptions {
     WatchOptions {

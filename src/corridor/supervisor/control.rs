@@ -13,31 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use crate::corridor::Line;
+use crate::corridor::Handles;
 use crate::corridor::supervisor::load_model::SwapError;
 use crate::preprocess::Request;
 use crate::session::recorder::Recorder;
+use crate::wire::control::{COMMANDS, REQUEST_BYTES_MAX};
 
-/// Longest request, bytes.
-pub const REQUEST_BYTES_MAX: usize = 4096;
-
-/// The commands, each with what it does.
-pub const COMMANDS: [(&str, &str); 12] = [
-    ("status", "counters, latencies, model and quality, as published under status/<source>"),
-    ("reset", "a new animal: forget template, baseline, statistics and window"),
-    ("template reset", "build a new registration template from the next frames"),
-    ("baseline reset", "forget F0; keep the template"),
-    ("normalisation freeze", "stop updating the running mean and standard deviation"),
-    ("normalisation resume", "update them again"),
-    ("model <path>", "load another model, warm it beside the running one, take it over between two frames"),
-    ("record start", "begin a session file in `record.folder`"),
-    ("record stop", "end it in order"),
-    ("mark", "mark TEXT: write these words into the recording, with the time"),
-    ("help", "this list"),
-    ("shutdown", "publish the neutral action, end in order"),
-];
-
-/// A control socket that cannot be opened or asked.
+/// A control socket that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("{endpoint}: {cause}")]
 pub struct ControlError {
@@ -89,7 +71,7 @@ impl Control {
     }
 
     /// Answers everything that has been asked since the last call; never waits. `status` makes the status object.
-    pub fn answer(&mut self, line: &Line, mut status: impl FnMut() -> serde_json::Value) {
+    pub fn answer(&mut self, handles: &Handles, mut status: impl FnMut() -> serde_json::Value) {
         if let Some(loading) = self.loading.take_if(|loading| loading.is_finished()) {
             self.reply(&loading.join().unwrap_or_else(|_| refusal("internal error while loading; please report it")));
         }
@@ -99,7 +81,7 @@ impl Control {
                     self.load(command[MODEL.len()..].trim().into());
                     continue;
                 }
-                Ok(command) => carry_out(&command, line, &mut status),
+                Ok(command) => carry_out(&command, handles, &mut status),
                 Err(error) => refusal(&error),
             };
             while self.socket.get_rcvmore().unwrap_or(false) {
@@ -145,9 +127,9 @@ fn command_of(message: &[u8]) -> Result<String, String> {
     command.map(str::to_owned).ok_or_else(|| "the request has no text under `command`".to_owned())
 }
 
-fn carry_out(command: &str, line: &Line, status: &mut dyn FnMut() -> serde_json::Value) -> serde_json::Value {
+fn carry_out(command: &str, handles: &Handles, status: &mut dyn FnMut() -> serde_json::Value) -> serde_json::Value {
     if let Some(text) = command.strip_prefix("mark").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
-        return recorded(line, |recorder| recorder.mark(text.trim()).map(|()| None));
+        return recorded(handles, |recorder| recorder.mark(text.trim()).map(|()| None));
     }
     let request = match command {
         "reset" => Request::Reset,
@@ -155,14 +137,14 @@ fn carry_out(command: &str, line: &Line, status: &mut dyn FnMut() -> serde_json:
         "baseline reset" => Request::ResetBaseline,
         "normalisation freeze" => Request::FreezeNormalisation(true),
         "normalisation resume" => Request::FreezeNormalisation(false),
-        "record start" => return recorded(line, |recorder| recorder.start().map(Some)),
-        "record stop" => return recorded(line, |recorder| recorder.stop().map(Some)),
+        "record start" => return recorded(handles, |recorder| recorder.start().map(Some)),
+        "record stop" => return recorded(handles, |recorder| recorder.stop().map(Some)),
         "status" => return serde_json::json!({ "ok": true, "status": status() }),
         "help" => {
             return serde_json::json!({ "ok": true, "commands": COMMANDS.iter().copied().collect::<std::collections::BTreeMap<_, _>>() });
         }
         "shutdown" => {
-            line.stop.store(true, Ordering::Relaxed);
+            handles.stop.store(true, Ordering::Relaxed);
             return serde_json::json!({ "ok": true });
         }
         _ => {
@@ -177,15 +159,15 @@ fn carry_out(command: &str, line: &Line, status: &mut dyn FnMut() -> serde_json:
             ));
         }
     };
-    match line.requests.push(request) {
+    match handles.requests.push(request) {
         Ok(()) => serde_json::json!({ "ok": true }),
         Err(_) => refusal("too many requests wait for the next frame; is the microscope sending?"),
     }
 }
 
 /// Asks the recorder; the answer names the file, where there is one to name.
-fn recorded(line: &Line, ask: impl FnOnce(&Recorder) -> Result<Option<PathBuf>, String>) -> serde_json::Value {
-    let Some(recorder) = &line.recorder else {
+fn recorded(handles: &Handles, ask: impl FnOnce(&Recorder) -> Result<Option<PathBuf>, String>) -> serde_json::Value {
+    let Some(recorder) = &handles.recorder else {
         return refusal(
             "this daemon has no recorder: set `record.folder`, or start it with `haltere run --record FOLDER`",
         );
@@ -197,54 +179,22 @@ fn recorded(line: &Line, ask: impl FnOnce(&Recorder) -> Result<Option<PathBuf>, 
     }
 }
 
-/// Asks a running daemon and gives its answer, waiting at most `timeout_ms`.
-///
-/// # Errors
-/// When the request is too long, when nobody answers, or not JSON.
-pub fn ask(endpoint: &str, command: &str, timeout_ms: i32) -> Result<serde_json::Value, ControlError> {
-    let request = serde_json::json!({ "command": command }).to_string();
-    if request.len() > REQUEST_BYTES_MAX {
-        // The daemon's socket would hang up without a word.
-        let cause = format!("a request of {} bytes; at most {REQUEST_BYTES_MAX} are taken", request.len());
-        return Err(ControlError { endpoint: endpoint.to_owned(), cause });
-    }
-    let open = || {
-        let socket = zmq::Context::new().socket(zmq::REQ)?;
-        socket.set_linger(0)?;
-        socket.set_rcvtimeo(timeout_ms)?;
-        socket.set_sndtimeo(timeout_ms)?;
-        socket.connect(endpoint)?;
-        socket.send(request.as_bytes(), 0)?;
-        socket.recv_bytes(0)
-    };
-    let answer = open().map_err(|cause| match cause {
-        zmq::Error::EAGAIN => ControlError {
-            endpoint: endpoint.to_owned(),
-            cause: format!("no answer within {timeout_ms} ms: is `haltere run` going, with this `control.endpoint`?"),
-        },
-        cause => failed(endpoint, cause),
-    })?;
-    serde_json::from_slice(&answer).map_err(|cause| ControlError {
-        endpoint: endpoint.to_owned(),
-        cause: format!("the answer is not JSON: {cause}"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::ask::ask;
 
-    fn ask_once(command: &str, line: &Line) -> serde_json::Value {
-        carry_out(command, line, &mut || serde_json::json!({ "received": 7 }))
+    fn ask_once(command: &str, handles: &Handles) -> serde_json::Value {
+        carry_out(command, handles, &mut || serde_json::json!({ "received": 7 }))
     }
 
     #[test]
     fn requests_reach_the_compute_thread_in_order() {
-        let line = Line::default();
+        let handles = Handles::default();
         for command in ["reset", "template reset", "baseline reset", "normalisation freeze"] {
-            assert_eq!(ask_once(command, &line)["ok"], true, "{command}");
+            assert_eq!(ask_once(command, &handles)["ok"], true, "{command}");
         }
-        let queued: Vec<Request> = std::iter::from_fn(|| line.requests.pop()).collect();
+        let queued: Vec<Request> = std::iter::from_fn(|| handles.requests.pop()).collect();
         let expected =
             [Request::Reset, Request::RenewTemplate, Request::ResetBaseline, Request::FreezeNormalisation(true)];
         assert_eq!(queued, expected);
@@ -252,24 +202,24 @@ mod tests {
 
     #[test]
     fn shutdown_stops_and_status_tells() {
-        let line = Line::default();
-        assert_eq!(ask_once("status", &line)["status"]["received"], 7);
-        assert!(!line.stop.load(Ordering::Relaxed));
-        ask_once("shutdown", &line);
-        assert!(line.stop.load(Ordering::Relaxed));
+        let handles = Handles::default();
+        assert_eq!(ask_once("status", &handles)["status"]["received"], 7);
+        assert!(!handles.stop.load(Ordering::Relaxed));
+        ask_once("shutdown", &handles);
+        assert!(handles.stop.load(Ordering::Relaxed));
     }
 
     #[test]
     fn an_unknown_command_is_answered_with_the_nearest_one() {
-        let answer = ask_once("templat reset", &Line::default());
+        let answer = ask_once("templat reset", &Handles::default());
         assert_eq!(answer["ok"], false);
         assert!(answer["error"].as_str().unwrap().contains("did you mean \"template reset\"?"));
     }
 
     #[test]
     fn a_full_queue_refuses_instead_of_forgetting() {
-        let line = Line::default();
-        let answers: Vec<bool> = (0..20).map(|_| ask_once("baseline reset", &line)["ok"] == true).collect();
+        let handles = Handles::default();
+        let answers: Vec<bool> = (0..20).map(|_| ask_once("baseline reset", &handles)["ok"] == true).collect();
         assert_eq!(answers.iter().filter(|ok| **ok).count(), crate::corridor::REQUESTS_WAITING_MAX);
     }
 
@@ -278,13 +228,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = format!("ipc://{}/control", folder.path().display());
         let mut control = Control::bind(&endpoint, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
-        let line = Line::default();
+        let handles = Handles::default();
         let client = std::thread::spawn({
             let endpoint = endpoint.clone();
             move || ["help", "\u{7f}{", "model x.toml"].map(|words| ask(&endpoint, words, 5000).unwrap())
         });
         while !client.is_finished() {
-            control.answer(&line, || serde_json::Value::Null);
+            control.answer(&handles, || serde_json::Value::Null);
             std::thread::yield_now();
         }
         let [help, rubbish, model] = client.join().unwrap();

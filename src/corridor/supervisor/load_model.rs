@@ -9,10 +9,11 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::corridor::{Line, Swap};
-use crate::decoder::{Decoder, drift_of};
+use crate::corridor::{Handles, Swap, stream_rate_hz, stream_window_frames};
+use crate::decoder::Decoder;
 use crate::frame::FIRST_GENERATION;
 use crate::model::Manifest;
+use crate::session::recorder::About;
 
 /// Why a model is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ pub enum SwapError {
 /// What a swap must know of the daemon.
 pub struct Swapper {
     config: Config,
-    line: Line,
+    handles: Handles,
     /// Of the newest model handed over, its generation, and whether every model so far wanted the preprocessing of the first. One
     /// that did not may have taken over or failed in the shadow, and nobody here knows: from then on each brings its own.
     newest: Mutex<(Manifest, u64, bool)>,
@@ -54,10 +55,10 @@ pub struct Swapper {
 
 impl Swapper {
     /// For a daemon that began with the model of `manifest`.
-    pub fn new(config: &Config, line: &Line, manifest: &Manifest) -> Self {
+    pub fn new(config: &Config, handles: &Handles, manifest: &Manifest) -> Self {
         Self {
             config: config.clone(),
-            line: line.clone(),
+            handles: handles.clone(),
             newest: Mutex::new((manifest.clone(), FIRST_GENERATION, true)),
         }
     }
@@ -68,33 +69,22 @@ impl Swapper {
     /// # Errors
     /// [`SwapError`]; the model before runs on.
     pub fn swap(&self, path: &Path) -> Result<Value, SwapError> {
-        let recorder = self.line.recorder.as_ref();
+        let recorder = self.handles.recorder.as_ref();
         if recorder.is_some_and(|recorder| recorder.is_open()) {
             return Err(SwapError::Recording);
         }
         let config = Config { model: path.to_owned(), ..self.config.clone() };
         let decoder = Decoder::open(&config).map_err(SwapError::Open)?;
-        let manifest = &decoder.model.manifest;
+        let manifest = decoder.model().manifest.clone();
         let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (old, generation) = (&newest.0, newest.1 + 1);
-        must_equal(manifest, old)?;
+        must_equal(&manifest, old)?;
         let same_input = newest.2 && manifest.preprocess == old.preprocess;
-        let about = recorder
-            .map(|_| crate::corridor::supervisor::about(&config, &decoder))
-            .transpose()
-            .map_err(SwapError::Open)?;
-        let mut tag = decoder.tag();
-        tag.generation = generation;
-        let (name, sha256) = (tag.name.clone(), tag.sha256.clone());
-        let swap = Swap {
-            tag,
-            decodes_actions: decoder.model.decodes_actions(),
-            drift: drift_of(manifest),
-            preprocess: (!same_input).then_some(decoder.preprocess),
-            encoder: decoder.encoder,
-        };
-        self.line.swaps.push(Box::new(swap)).map_err(|_| SwapError::UnderWay)?;
-        *newest = (manifest.clone(), generation, same_input);
+        let about = recorder.map(|_| About::of(&config, &decoder)).transpose().map_err(SwapError::Open)?;
+        let (name, sha256) = (manifest.name.clone(), manifest.sha256.clone());
+        let swap = Swap::new(decoder.with_generation(generation), same_input);
+        self.handles.swaps.push(Box::new(swap)).map_err(|_| SwapError::UnderWay)?;
+        *newest = (manifest, generation, same_input);
         if let (Some(recorder), Some(about)) = (recorder, about) {
             recorder.describe(about);
         }
@@ -109,13 +99,8 @@ fn must_equal(new: &Manifest, old: &Manifest) -> Result<(), SwapError> {
     differs("labels", new.labels.join(", "), old.labels.join(", "))?;
     differs("embedding", new.embedding.to_string(), old.embedding.to_string())?;
     differs("input", new.input.to_string(), old.input.to_string())?;
-    differs("frame rate", format!("{} Hz", needed_hz(new)), format!("{} Hz", needed_hz(old)))?;
+    differs("frame rate", format!("{} Hz", stream_rate_hz(new)), format!("{} Hz", stream_rate_hz(old)))?;
     differs("look-ahead", format!("{} frames", new.look_ahead_frames), format!("{} frames", old.look_ahead_frames))?;
-    let window = |m: &Manifest| format!("{} frames of the stream", m.window_frames * m.preprocess.average_frames);
+    let window = |m: &Manifest| format!("{} frames of the stream", stream_window_frames(m));
     differs("window", window(new), window(old))
-}
-
-/// Frames per second that a model needs of the stream.
-fn needed_hz(manifest: &Manifest) -> f64 {
-    manifest.frame_rate_hz * manifest.preprocess.average_frames as f64
 }

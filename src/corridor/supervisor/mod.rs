@@ -6,36 +6,35 @@
 pub mod control;
 pub mod load_model;
 
+mod about;
 mod outlets;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use tracing::{info, warn};
 
-use crate::config::{Config, Warning};
+use crate::config::{Config, OnDeviceFault, Warning};
 use crate::corridor;
 use crate::corridor::realtime;
 use crate::corridor::summary::Report;
 use crate::corridor::supervisor::control::{Control, LoadModel};
 use crate::corridor::supervisor::load_model::Swapper;
-use crate::corridor::{Corridor, Line};
+use crate::corridor::{Corridor, Handles};
 use crate::decoder::Decoder;
-use crate::frame::Decode;
 use crate::frame::event::Event;
+use crate::preprocess::Chosen;
 use crate::publish::Sink;
 use crate::publish::zmq::ZmqSink;
-use crate::session::recorder::{About, Recorder};
-use crate::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML};
+use crate::session::recorder::{About, Buffers, Recorder};
 use crate::source::thorimage::{FollowSettings, Follower};
 use crate::source::zmq::ZmqSource;
 use crate::source::{Source, SourceError};
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::signals;
 
 /// SCHED_FIFO priority of the recorder's thread, where the others have one: the lowest there is.
 const RECORDER_PRIORITY: u8 = 1;
@@ -46,11 +45,11 @@ const RECORDER_PRIORITY: u8 = 1;
 /// What could not be opened, the stage that failed, or that the sender fell silent without having said its end.
 pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report: Option<&Path>) -> anyhow::Result<()> {
     report.map_or(Ok(()), expect_folder)?;
-    let mut line = Line::default();
-    stop_on_signals(&line.stop)?;
+    let mut handles = Handles::default();
+    signals::stop_on_signals(&handles.stop)?;
     let decoder = Decoder::open(config)?;
-    if let Some(standby) = decoder.standby(config)? {
-        let _ = line.standby.push(standby);
+    if let Some(standby) = standby(config, &decoder)? {
+        let _ = handles.standby.push(standby);
     }
     let denied = realtime::try_out(&config.realtime);
     let warnings: Vec<String> =
@@ -59,45 +58,38 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
 
     let priority = config.realtime.priority;
     let (source, frames_at) = realtime::with_priority(priority, || source(config, once.is_some()))?;
-    let writer = recorder(config, &decoder, &mut line)?;
-    let (tag, stats) = (decoder.tag(), line.stats.clone());
-    let sink = realtime::with_priority(priority, || ZmqSink::bind(&config.publish, config.rig, tag, stats, warnings))?;
-    let sink = match &line.recorder {
+    let writer = recorder(config, &decoder, &mut handles)?;
+    let (tag, stats) = (decoder.tag().clone(), handles.stats.clone());
+    let bind = || ZmqSink::bind(&config.publish, config.rig, tag.clone(), stats, warnings);
+    let sink = realtime::with_priority(priority, bind)?;
+    let sink = match &handles.recorder {
         Some(recorder) => sink.witnessed_by(Box::new(recorder.clone())),
         None => sink,
     };
     let decodes_at = sink.endpoint();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
-    let tag = decoder.tag();
-    sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &line))?);
-    let mut control = control(config, &decoder, &line)?;
+    sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles))?);
+    let mut control = control(config, &decoder, &handles)?;
     let began = std::time::Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
 
-    let settings = corridor::Settings { end_with_series: once, ..decoder.settings(config) };
-    let model_name = decoder.model.manifest.name.clone();
-    let corridor = Corridor {
-        source,
-        preprocess: decoder.preprocess,
-        encoder: decoder.encoder,
-        sinks,
-        settings,
-        line: line.clone(),
-    };
+    let settings = corridor::Settings { end_with_series: once, ..corridor::Settings::of(&decoder, config) };
+    let model_name = decoder.model().manifest.name.clone();
+    let corridor = Corridor { source, decoder, sinks, settings, handles: handles.clone() };
     let mut end_missing = false;
     let ended = corridor::run(corridor, || {
-        while let Some(event) = line.log.pop() {
+        while let Some(event) = handles.log.pop() {
             log(&event);
             end_missing |= matches!(event, Event::EndMissing { .. });
         }
         // Models that were replaced are dropped here, where nobody waits.
-        drop(line.retired.pop());
+        drop(handles.retired.pop());
         if let Some(control) = &mut control {
-            control.answer(&line, || Report::of(&line.stats, &model_name, began.elapsed()).to_json());
+            control.answer(&handles, || Report::of(&handles.stats, &model_name, began.elapsed()).to_json());
         }
     });
-    end_recording(&line, writer);
-    let summary = Report::of(&line.stats, &model_name, began.elapsed());
+    end_recording(&handles, writer);
+    let summary = Report::of(&handles.stats, &model_name, began.elapsed());
     info!("{summary}");
     if let Some(path) = report {
         let written = std::fs::write(path, format!("{:#}\n", summary.to_json()));
@@ -108,6 +100,15 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let what =
         "--once: the sender's end message never came (see above); --silence sets how long it is waited for".to_owned();
     if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
+}
+
+/// What takes over when the device fails, if the configuration wants that.
+fn standby(config: &Config, decoder: &Decoder) -> anyhow::Result<Option<Box<Decoder>>> {
+    if !decoder.on_device() || config.compute.on_device_fault == OnDeviceFault::Stop {
+        return Ok(None);
+    }
+    let on_cpu = Chosen::cpu("the device that was chosen failed");
+    Ok(Some(Box::new(Decoder::open_on(decoder.model(), &config.compute, &on_cpu)?)))
 }
 
 /// Where frames come from, and how that is said.
@@ -125,9 +126,9 @@ fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), Sour
 }
 
 /// The control socket, if the configuration wants one.
-fn control(config: &Config, decoder: &Decoder, line: &Line) -> anyhow::Result<Option<Control>> {
+fn control(config: &Config, decoder: &Decoder, handles: &Handles) -> anyhow::Result<Option<Control>> {
     let Some(endpoint) = &config.control.endpoint else { return Ok(None) };
-    let swapper = Swapper::new(config, line, &decoder.model.manifest);
+    let swapper = Swapper::new(config, handles, &decoder.model().manifest);
     let load_model: LoadModel = Arc::new(move |path| swapper.swap(path));
     let control = Control::bind(endpoint, load_model).map_err(|cause| {
         let what = format!("control socket: {cause}");
@@ -137,21 +138,20 @@ fn control(config: &Config, decoder: &Decoder, line: &Line) -> anyhow::Result<Op
 }
 
 /// The recorder, if the configuration wants one, and its thread. A folder that cannot be written is known before the first frame.
-fn recorder(config: &Config, decoder: &Decoder, line: &mut Line) -> anyhow::Result<Option<JoinHandle<()>>> {
+fn recorder(config: &Config, decoder: &Decoder, handles: &mut Handles) -> anyhow::Result<Option<JoinHandle<()>>> {
     if config.record.folder.is_none() {
         return Ok(None);
     }
-    let about = about(config, decoder)?;
-    let decode = Decode::with_embedding(decoder.encoder.new_embedding());
-    let (frame_bytes_max, news) = (config.source.frame_bytes_max, line.events.clone());
+    let about = About::of(config, decoder)?;
+    let buffers = Buffers { frame_bytes_max: config.source.frame_bytes_max, decode: &decoder.new_decode() };
     let (recorder, mut worker) =
-        Recorder::new(&config.record, frame_bytes_max, &decode, line.stats.clone(), (about, news));
+        Recorder::new(&config.record, buffers, about, handles.stats.clone(), handles.events.clone());
     if config.record.at_start {
         let failed = |cause: String| Failure { code: ExitCode::Sink, what: format!("record.folder: {cause}") };
         let path = worker.start().map_err(failed)?;
         info!("recording into {}", path.display());
     }
-    line.recorder = Some(recorder);
+    handles.recorder = Some(recorder);
     // Behind the corridor's threads and before everything that is not real-time: else a busy machine would cost frames.
     let priority = config.realtime.priority.map(|_| RECORDER_PRIORITY);
     let thread = std::thread::Builder::new().name("record".into()).spawn(move || {
@@ -162,53 +162,15 @@ fn recorder(config: &Config, decoder: &Decoder, line: &mut Line) -> anyhow::Resu
     Ok(Some(thread.context("the recorder's thread cannot be started")?))
 }
 
-/// What the session says of itself: enough to run it again on another machine.
-pub fn about(config: &Config, decoder: &Decoder) -> anyhow::Result<About> {
-    let model = &decoder.model;
-    let manifest = &model.manifest;
-    let facts = [
-        ("haltere", env!("CARGO_PKG_VERSION").to_owned()),
-        ("git_revision", revision()),
-        ("rig", config.rig.to_string()),
-        ("model", manifest.name.clone()),
-        ("model_sha256", manifest.sha256.clone()),
-        ("labels", serde_json::to_string(&manifest.labels)?),
-        ("deadline_ms", config.publish.deadline.as_millis().to_string()),
-        ("frame_bytes_max", config.source.frame_bytes_max.to_string()),
-        ("device", decoder.preprocess.device().to_owned()),
-        ("host", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
-    ];
-    let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
-    Ok(About {
-        rig: config.rig.to_string(),
-        facts: facts.map(|(key, value)| (key.to_owned(), value)).into(),
-        attachments: vec![
-            (MODEL_ONNX, "application/octet-stream", read(&model.onnx_path)?),
-            (MODEL_TOML, "application/toml", read(&model.manifest_path)?),
-            (CONFIG_TOML, "application/toml", config.to_toml().into_bytes()),
-        ],
-    })
-}
-
-#[cfg(feature = "train")]
-fn revision() -> String {
-    crate::report::provenance::git_revision()
-}
-
-#[cfg(not(feature = "train"))]
-fn revision() -> String {
-    "unknown".to_owned()
-}
-
 /// Everything that waits is written, the file ended, and what the recorder said last is said here.
-fn end_recording(line: &Line, writer: Option<JoinHandle<()>>) {
-    if let Some(recorder) = &line.recorder {
+fn end_recording(handles: &Handles, writer: Option<JoinHandle<()>>) {
+    if let Some(recorder) = &handles.recorder {
         recorder.end();
     }
     if writer.is_some_and(|writer| writer.join().is_err()) {
         warn!("internal error in the recorder: the session may lack its end; please report it");
     }
-    while let Some(event) = line.events.pop() {
+    while let Some(event) = handles.events.pop() {
         log(&event);
     }
 }
@@ -223,28 +185,14 @@ fn expect_folder(report: &Path) -> anyhow::Result<()> {
     Err(Failure { code: ExitCode::Sink, what }.into())
 }
 
-/// First SIGINT or SIGTERM: end in order. Second: leave at once.
-pub fn stop_on_signals(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    for signal in [SIGINT, SIGTERM] {
-        // Registered first, so that it looks at the flag before the same signal sets it.
-        let impatient = ExitCode::Interrupted as i32;
-        signal_hook::flag::register_conditional_shutdown(signal, impatient, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .context("signals cannot be handled")?;
-    }
-    // A file that may not grow is an error of its writer, not the end of the daemon.
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("signals cannot be handled")?;
-    Ok(())
-}
-
 fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
-    let manifest = &decoder.model.manifest;
+    let manifest = &decoder.model().manifest;
     let model = format!("model {} ({} Hz, {})", manifest.name, manifest.frame_rate_hz, manifest.input);
-    info!("ready: {model} on {}; frames from {frames_at}, decodes at {decodes_at}", decoder.preprocess.device());
-    if decoder.encoder.info().partly_on_cpu {
+    info!("ready: {model} on {}; frames from {frames_at}, decodes at {decodes_at}", decoder.device());
+    if decoder.encode_info().partly_on_cpu {
         warn!("ONNX Runtime runs part of the model on the CPU, not on the GPU: it is slower than it could be");
     }
-    if !decoder.model.decodes_actions() {
+    if !decoder.model().decodes_actions() {
         warn!("this model decodes no action: it is untrained or has no labels; only embeddings are published");
     }
 }

@@ -5,24 +5,24 @@
 
 use crate::config::Config;
 use crate::config::template::TemplateError;
-use crate::corridor::Line;
+use crate::corridor::Handles;
+use crate::frame::ModelTag;
 use crate::publish::outlet::{Binary, Lsl, Osc, Plain, Serial};
-use crate::publish::relay::{Outlet, Relay};
-use crate::publish::zmq::ModelTag;
+use crate::publish::relay::{Fallback, Outlet, Relay};
 use crate::publish::{Sink, SinkError};
 
 /// The outlets, as sinks.
 ///
 /// # Errors
 /// The first that cannot be opened.
-pub(super) fn relays(config: &Config, model: &ModelTag, line: &Line) -> Result<Vec<Box<dyn Sink>>, SinkError> {
-    let neutral = config.publish.neutral_action.as_str();
-    let deadline_ns = config.publish.deadline.as_nanos() as u64;
+pub(super) fn relays(config: &Config, model: &ModelTag, handles: &Handles) -> Result<Vec<Box<dyn Sink>>, SinkError> {
+    let neutral_action = config.publish.neutral_action.as_str();
+    let fallback = Fallback { deadline_ns: config.publish.deadline.as_nanos() as u64, neutral_action };
     let relay = |outlet| {
-        let (stats, news) = (line.stats.clone(), line.events.clone());
-        Box::new(Relay::new(outlet, (deadline_ns, neutral), model.clone(), stats, news)) as Box<dyn Sink>
+        let (stats, events) = (handles.stats.clone(), handles.events.clone());
+        Box::new(Relay::new(outlet, fallback, model.clone(), stats, events)) as Box<dyn Sink>
     };
-    Ok(outlets(config, model, neutral)?.into_iter().map(relay).collect())
+    Ok(outlets(config, model, neutral_action)?.into_iter().map(relay).collect())
 }
 
 fn outlets(config: &Config, model: &ModelTag, neutral: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {

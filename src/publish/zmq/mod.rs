@@ -18,11 +18,11 @@ use std::sync::Arc;
 use zmq::{Context, DONTWAIT, SNDMORE, Socket};
 
 use super::failsafe::{FailSafe, Verdict};
-use super::status::{About, Reporter};
+use super::status::{Reporter, Subject};
 use super::{Sink, SinkError, Witness};
 use crate::config;
 use crate::frame::event::Event;
-use crate::frame::{Decode, Name, Preview, Quality};
+use crate::frame::{Decode, ModelTag, Name, Preview, Quality};
 use crate::sys::stats::{Stats, count, now_ns};
 use crate::wire::decode::{Action, DecodeHeader, Kind, LastFrame, ModelHeader, Stamped};
 use crate::wire::decode::{reason_of, write_embedding, write_json, write_topic};
@@ -36,40 +36,13 @@ const HEADER_BYTES_EXPECTED: usize = 16 << 10;
 /// Heartbeats that may be missing before a subscriber must assume the daemon dead.
 const HEARTBEATS_MISSED_MAX: u64 = 3;
 
-/// The model whose decodes are published.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ModelTag {
-    /// Name in the manifest.
-    pub name: String,
-    /// SHA-256 of the ONNX file, hexadecimal.
-    pub sha256: String,
-    /// 1 for the first model of this start.
-    pub generation: u64,
-    /// Action labels, in the order of the probabilities.
-    pub labels: Vec<String>,
-    /// Dimensions of the embedding.
-    pub embedding: usize,
-    /// False for random weights: no action is published but the neutral one in `stale` and `fail`.
-    pub trained: bool,
-}
-
-impl ModelTag {
-    fn header(&self) -> ModelHeader<'_> {
-        ModelHeader { name: &self.name, sha256: &self.sha256, generation: self.generation }
-    }
-
-    fn decodes_actions(&self) -> bool {
-        self.trained && !self.labels.is_empty()
-    }
-}
-
 /// The PUB socket of the daemon.
 pub struct ZmqSink {
     out: Outbox,
     failsafe: FailSafe,
     reporter: Reporter,
     model: ModelTag,
-    neutral: (String, Option<usize>),
+    neutral: NeutralAction,
     zeros: Vec<f32>,
     source: Name,
     seq: u64,
@@ -93,7 +66,7 @@ impl ZmqSink {
         stats: Arc<Stats>,
         warnings: Vec<String>,
     ) -> Result<Self, SinkError> {
-        Self::bind_in(&Context::new(), config, rig, model, (stats, warnings))
+        Self::bind_in(&Context::new(), config, rig, model, stats, warnings)
     }
 
     /// As [`ZmqSink::bind`], in a context of the caller's, so that `inproc://` endpoints can be reached.
@@ -105,7 +78,8 @@ impl ZmqSink {
         config: &config::Publish,
         rig: Name,
         model: ModelTag,
-        (stats, warnings): (Arc<Stats>, Vec<String>),
+        stats: Arc<Stats>,
+        warnings: Vec<String>,
     ) -> Result<Self, SinkError> {
         let socket = open_pub(context, &config.endpoint, config.hwm, "publish.endpoint")?;
         let now_ns = now_ns();
@@ -114,7 +88,7 @@ impl ZmqSink {
             out: Outbox::new(socket, config.endpoint.clone(), model.embedding),
             failsafe: FailSafe::new(config.deadline.as_nanos() as u64),
             reporter: Reporter::new(stats, warnings, config.deadline, now_ns),
-            neutral: (config.neutral_action.clone(), id),
+            neutral: NeutralAction { label: config.neutral_action.clone(), id },
             zeros: vec![0.0; model.embedding],
             model,
             source: rig,
@@ -134,8 +108,8 @@ impl ZmqSink {
         Self { witness: Some(witness), ..self }
     }
 
-    /// After a message has left.
-    fn tell(&mut self, kind: Kind, t_pub_ns: u64, decode: Option<&Decode>) {
+    /// Shows a message that has left to the witness.
+    fn show(&mut self, kind: Kind, t_pub_ns: u64, decode: Option<&Decode>) {
         if let Some(witness) = &mut self.witness {
             witness.published(kind, &self.out.header, t_pub_ns, decode);
         }
@@ -148,13 +122,13 @@ impl ZmqSink {
 
     /// One decode without a frame: the neutral action, no embedding, and why.
     fn publish_neutral(&mut self, quality: Quality, reason: &str, now_ns: u64) -> Result<(), SinkError> {
-        let action = neutral_action(&self.neutral);
-        let model = self.model.header();
+        let action = self.neutral.action();
+        let model = ModelHeader::of(&self.model);
         let reason = Some(reason);
         let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty: None };
         let header = DecodeHeader::neutral(self.source, self.model.embedding, self.last, stamped);
         self.out.send(Kind::Decode, &self.source, &header, Some(&self.zeros))?;
-        self.tell(Kind::Decode, now_ns, None);
+        self.show(Kind::Decode, now_ns, None);
         self.seq += 1;
         self.last_quality = Some(quality);
         count(&self.reporter.stats().publish.stale, 1);
@@ -164,7 +138,7 @@ impl ZmqSink {
     fn publish_event(&mut self, event: &Event, now_ns: u64) -> Result<(), SinkError> {
         let header = EventHeader { event, source: self.source, t_pub_ns: now_ns };
         self.out.send(Kind::Event, &self.source, &header, None)?;
-        self.tell(Kind::Event, now_ns, None);
+        self.show(Kind::Event, now_ns, None);
         Ok(())
     }
 
@@ -177,16 +151,17 @@ impl ZmqSink {
     }
 
     fn publish_status(&mut self, now_ns: u64) -> Result<(), SinkError> {
-        let about = About {
+        let subject = Subject {
             source: self.source,
-            model: self.model.header(),
+            model: ModelHeader::of(&self.model),
             trained: self.model.trained,
             labels: &self.model.labels,
+            quality: self.last_quality.unwrap_or_default(),
+            frame_rate_hz: self.frame_rate_hz,
         };
-        let quality = self.last_quality.unwrap_or_default();
-        let header = self.reporter.status(about, (quality, self.frame_rate_hz), now_ns);
+        let header = self.reporter.status(subject, now_ns);
         self.out.send(Kind::Status, &self.source, &header, None)?;
-        self.tell(Kind::Status, now_ns, None);
+        self.show(Kind::Status, now_ns, None);
         Ok(())
     }
 }
@@ -208,16 +183,14 @@ impl Sink for ZmqSink {
         let quality = if fresh { decode.quality } else { Quality::Stale };
         let (action, values) = match quality {
             Quality::Ok | Quality::Degraded => (decoded_action(&self.model, decode), &decode.embedding.values),
-            Quality::Warmup if self.model.decodes_actions() => {
-                (neutral_action(&self.neutral), &decode.embedding.values)
-            }
+            Quality::Warmup if self.model.decodes_actions() => (self.neutral.action(), &decode.embedding.values),
             Quality::Warmup => (Action::default(), &decode.embedding.values),
-            Quality::Stale | Quality::Fail => (neutral_action(&self.neutral), &self.zeros),
+            Quality::Stale | Quality::Fail => (self.neutral.action(), &self.zeros),
         };
         let reason = if fresh { reason_of(decode) } else { Some("late") };
         let believed = matches!(quality, Quality::Ok | Quality::Degraded);
         let novelty = decode.embedding.novelty.filter(|_| believed && self.model.trained);
-        let model = self.model.header();
+        let model = ModelHeader::of(&self.model);
         let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
         let header = DecodeHeader::of(decode, stamped);
         self.out.send(Kind::Decode, &self.source, &header, Some(values))?;
@@ -228,7 +201,7 @@ impl Sink for ZmqSink {
         let publish = &self.reporter.stats().publish;
         count(&publish.published, 1);
         publish.total.record(crate::sys::stats::now_ns().saturating_sub(frame.t_received_ns));
-        self.tell(Kind::Decode, now_ns, Some(decode));
+        self.show(Kind::Decode, now_ns, Some(decode));
         if let Some(event @ Event::Stale { .. }) = event {
             count(&self.reporter.stats().publish.stale, 1);
             self.publish_event(&event, now_ns)?;
@@ -281,8 +254,17 @@ fn decoded_action<'a>(model: &'a ModelTag, decode: &'a Decode) -> Action<'a> {
     })
 }
 
-fn neutral_action((label, id): &(String, Option<usize>)) -> Action<'_> {
-    Action { label: Some(label), id: *id, probabilities: &[] }
+/// What is published where there is no action to trust.
+struct NeutralAction {
+    label: String,
+    /// Its place in the model's labels, if it is one of them.
+    id: Option<usize>,
+}
+
+impl NeutralAction {
+    fn action(&self) -> Action<'_> {
+        Action { label: Some(&self.label), id: self.id, probabilities: &[] }
+    }
 }
 
 /// Something that happens every so often; a late look does not make it happen twice.

@@ -36,8 +36,9 @@ struct Rig {
 
 fn rig(config: &config::Publish, trained: bool) -> Rig {
     let (context, stats) = (Context::new(), Arc::new(Stats::default()));
-    let parts = (Arc::clone(&stats), vec!["a warning".into()]);
-    let sink = ZmqSink::bind_in(&context, config, "rig1".parse().unwrap(), model(trained), parts).unwrap();
+    let warnings = vec!["a warning".into()];
+    let sink =
+        ZmqSink::bind_in(&context, config, "rig1".parse().unwrap(), model(trained), stats.clone(), warnings).unwrap();
     Rig { context, sink, stats }
 }
 

@@ -1,14 +1,14 @@
 //! Records a session while it happens, on a thread of its own.
 //!
 //! ```text
-//!  compute ──box of the frame──▶ queue ─▶ ┌──────────┐
-//!          ◀──spare box──────── pool ◀─── │ recorder │ ─▶ session file
+//!  compute ──frame buffer───────▶ queue ─▶ ┌──────────┐
+//!          ◀──spare buffer───── pool ◀─── │ recorder │ ─▶ session file
 //!  publish ──what was published─▶ queue ─▶└──────────┘
 //! ```
 //!
 //! Why it exists: pixels must reach the disk, and the disk must never reach a decode. The compute thread copies nothing: when a
-//! frame is decoded, it hands the box itself to the recorder and takes a spare one, made at the start, in its place. What it must
-//! never do: make anybody wait. No spare box means that the recorder is behind: the frame is counted as not recorded, one event
+//! frame is decoded, it hands the frame's buffer itself to the recorder and takes a spare one, made at the start, in its place. What it must
+//! never do: make anybody wait. No spare buffer means that the recorder is behind: the frame is counted as not recorded, one event
 //! says so for the whole burst, and the decode has long left. A disk that fails ends the recording, not the daemon.
 
 mod worker;
@@ -54,6 +54,15 @@ pub struct About {
     pub attachments: Vec<(&'static str, &'static str, Vec<u8>)>,
 }
 
+/// What the recorder's buffers must hold.
+#[derive(Clone, Copy)]
+pub struct Buffers<'a> {
+    /// Largest frame, bytes of pixels.
+    pub frame_bytes_max: usize,
+    /// A decode of the model: its embedding and probabilities give the sizes.
+    pub decode: &'a Decode,
+}
+
 /// One message as it was published.
 struct Published {
     kind: Kind,
@@ -86,14 +95,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Takes all memory that the recorder will ever need of the frame path: boxes for frames of `frame_bytes_max` and for
-    /// decodes like `decode`. Nothing is recorded until it is asked for. `news` carries its events to the publish thread.
+    /// Takes all memory that the recorder will ever need of the frame path. Nothing is recorded until it is asked for. `events`
+    /// carries its events to the publish thread.
     pub fn new(
         config: &config::Record,
-        frame_bytes_max: usize,
-        decode: &Decode,
+        buffers: Buffers<'_>,
+        about: About,
         stats: Arc<Stats>,
-        (about, news): (About, Arc<ArrayQueue<Event>>),
+        events: Arc<ArrayQueue<Event>>,
     ) -> (Arc<Self>, Worker) {
         let (commands, asked) = bounded(COMMANDS_WAITING_MAX);
         let depth = config.queue_frames;
@@ -108,16 +117,16 @@ impl Recorder {
             stats,
         };
         for _ in 0..if config.frames { depth } else { 0 } {
-            recorder.give_back(Box::new(FrameSlot::with_capacity(frame_bytes_max)));
+            recorder.give_back(Box::new(FrameSlot::with_capacity(buffers.frame_bytes_max)));
         }
         for _ in 0..MESSAGES_WAITING_MAX {
             let header = Vec::with_capacity(HEADER_BYTES_MAX);
-            let (kind, decode) = (Kind::Status, decode.clone());
+            let (kind, decode) = (Kind::Status, buffers.decode.clone());
             let message = Published { kind, t_pub_ns: 0, header, decode, decoded: false };
             drop(recorder.spare_messages.push(Box::new(message)));
         }
         let recorder = Arc::new(recorder);
-        let worker = Worker::new(recorder.clone(), config.clone(), about, (asked, news));
+        let worker = Worker::new(recorder.clone(), config.clone(), about, asked, events);
         (recorder, worker)
     }
 
@@ -127,7 +136,7 @@ impl Recorder {
         self.wants_frames && self.open.load(Acquire)
     }
 
-    /// A box to go on with in place of one that is handed over; `None` when the recorder is behind, which is counted.
+    /// A buffer to go on with in place of one that is handed over; `None` when the recorder is behind, which is counted.
     pub fn spare(&self) -> Option<Box<FrameSlot>> {
         let spare = self.spare_frames.pop();
         if spare.is_none() {
@@ -136,12 +145,12 @@ impl Recorder {
         spare
     }
 
-    /// Hands a decoded frame over. There are no more boxes than places, so none is ever refused.
-    pub fn keep(&self, arrived: Box<FrameSlot>) {
-        drop(self.frames.push(arrived));
+    /// Hands a decoded frame over. There are no more buffers than places, so none is ever refused.
+    pub fn keep(&self, slot: Box<FrameSlot>) {
+        drop(self.frames.push(slot));
     }
 
-    /// Puts a spare box back.
+    /// Puts a spare buffer back.
     pub fn give_back(&self, spare: Box<FrameSlot>) {
         drop(self.spare_frames.push(spare));
     }
@@ -225,7 +234,7 @@ impl Witness for Arc<Recorder> {
         if let Some(decode) = decode {
             copy(decode, &mut message.decode);
         }
-        // There are no more boxes than places.
+        // There are no more buffers than places.
         drop(self.messages.push(message));
     }
 }

@@ -17,23 +17,24 @@ fn decode() -> Decode {
 fn recorder(config: &config::Record) -> (Arc<Recorder>, Worker, Arc<Stats>) {
     let stats = Arc::<Stats>::default();
     let about = About { rig: "rig1".into(), ..About::default() };
-    let news = Arc::new(ArrayQueue::new(16));
-    let (recorder, worker) = Recorder::new(config, 128, &decode(), stats.clone(), (about, news));
+    let events = Arc::new(ArrayQueue::new(16));
+    let buffers = Buffers { frame_bytes_max: 128, decode: &decode() };
+    let (recorder, worker) = Recorder::new(config, buffers, about, stats.clone(), events);
     (recorder, worker, stats)
 }
 
 /// What the compute thread does with a frame.
-fn hand_over(recorder: &Recorder, number: u64) -> bool {
-    let Some(mut arrived) = recorder.spare() else { return false };
-    let info = &mut arrived.frame.info;
+fn hand_frame(recorder: &Recorder, number: u64) -> bool {
+    let Some(mut slot) = recorder.spare() else { return false };
+    let info = &mut slot.frame.info;
     (info.shape, info.pixel_type, info.number) = (Shape::new(1, 8, 8), PixelType::U16, number);
     info.source = "rig1".parse().unwrap();
-    recorder.keep(arrived);
+    recorder.keep(slot);
     true
 }
 
 #[test]
-fn frames_and_messages_reach_the_file_and_their_boxes_come_back() {
+fn frames_and_messages_reach_the_file_and_their_buffers_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let (recorder, worker, stats) = recorder(&config(Some(folder.path().into()), 4));
     let thread = std::thread::spawn(|| worker.run());
@@ -42,7 +43,7 @@ fn frames_and_messages_reach_the_file_and_their_boxes_come_back() {
     assert!(recorder.start().unwrap_err().contains("already being recorded"));
     let mut witness = recorder.clone();
     for number in 0..50 {
-        while !hand_over(&recorder, number) {
+        while !hand_frame(&recorder, number) {
             std::thread::yield_now();
         }
         let mut decode = decode();
@@ -83,7 +84,7 @@ fn a_recorder_that_does_not_get_on_costs_frames_that_are_counted_and_no_time() {
     let (recorder, mut worker, stats) = recorder(&config(Some(folder.path().into()), 4));
     worker.start().unwrap();
     // Nobody runs the worker: its disk has stopped.
-    let kept: Vec<bool> = (0..10).map(|number| hand_over(&recorder, number)).collect();
+    let kept: Vec<bool> = (0..10).map(|number| hand_frame(&recorder, number)).collect();
     assert_eq!(kept.iter().filter(|kept| **kept).count(), 4);
     assert_eq!(stats.record.frames_lost_queue.load(Relaxed), 6);
     let mut witness = recorder.clone();

@@ -33,7 +33,7 @@ pub struct Worker {
     config: config::Record,
     about: About,
     asked: Receiver<Command>,
-    news: Arc<ArrayQueue<Event>>,
+    events: Arc<ArrayQueue<Event>>,
     file: Option<SessionWriter>,
     /// Counters when the file was begun.
     before: Lost,
@@ -56,10 +56,11 @@ impl Worker {
         recorder: Arc<Recorder>,
         config: config::Record,
         about: About,
-        (asked, news): (Receiver<Command>, Arc<ArrayQueue<Event>>),
+        asked: Receiver<Command>,
+        events: Arc<ArrayQueue<Event>>,
     ) -> Self {
         let (before, buffer, unflushed) = (Lost::default(), Vec::new(), 0);
-        Self { recorder, config, about, asked, news, file: None, before, marks: 0, flushed_ns: 0, unflushed, buffer }
+        Self { recorder, config, about, asked, events, file: None, before, marks: 0, flushed_ns: 0, unflushed, buffer }
     }
 
     /// Begins a file before there is a frame.
@@ -81,10 +82,10 @@ impl Worker {
             let command = if more { self.asked.try_recv().ok() } else { self.wait() };
             match command {
                 None => {}
-                Some(Command::Start(answer)) => tell(&answer, self.start()),
+                Some(Command::Start(answer)) => reply(&answer, self.start()),
                 Some(Command::Stop(answer)) => {
                     let stopped = self.stop("asked to stop");
-                    tell(&answer, stopped);
+                    reply(&answer, stopped);
                 }
                 Some(Command::Mark { text, t_ns }) => self.mark(text, t_ns),
                 Some(Command::Describe(about)) => self.about = *about,
@@ -169,10 +170,10 @@ impl Worker {
     fn empty_queues(&mut self) -> bool {
         let mut more = false;
         for _ in 0..FRAMES_AT_ONCE {
-            let Some(arrived) = self.recorder.frames.pop() else { break };
+            let Some(slot) = self.recorder.frames.pop() else { break };
             more = true;
-            let written = self.file.as_mut().map(|file| file.frame(&arrived));
-            self.recorder.give_back(arrived);
+            let written = self.file.as_mut().map(|file| file.frame(&slot));
+            self.recorder.give_back(slot);
             self.unflushed += 1;
             if written.is_none() {
                 self.settle(false);
@@ -238,8 +239,8 @@ impl Worker {
 
     /// What came in the moment in which a file was ended belongs to no file.
     fn discard_waiting(&mut self) {
-        while let Some(arrived) = self.recorder.frames.pop() {
-            self.recorder.give_back(arrived);
+        while let Some(slot) = self.recorder.frames.pop() {
+            self.recorder.give_back(slot);
             count(&self.recorder.stats.record.frames_lost_disk, 1);
         }
         while let Some(message) = self.recorder.messages.pop() {
@@ -255,11 +256,11 @@ impl Worker {
 
     fn say(&self, event: Event) {
         // A full queue drops its oldest event.
-        let _ = self.news.force_push(event);
+        let _ = self.events.force_push(event);
     }
 }
 
-fn tell<T>(answer: &Sender<T>, what: T) {
+fn reply<T>(answer: &Sender<T>, what: T) {
     // Whoever asked may have stopped waiting.
     drop(answer.try_send(what));
 }

@@ -9,18 +9,17 @@ use std::path::PathBuf;
 
 use ndarray::ArrayView2;
 
-use super::gather::{Gathered, gather};
+use super::gather::Gathered;
 use super::write::Written;
 use crate::config::{Compute, Config, Device};
 use crate::dataset::trials::Classifier;
-use crate::decoder::Decoder;
-use crate::encode::Encoder;
+use crate::decoder::{Decoder, Embeddings};
 use crate::evaluate::{ClassWeight, Probe, ProbeOptions};
 use crate::model::head::{Head, raw_only};
 use crate::model::labels::Labels;
 use crate::model::onnx_read::{OnnxFile, OnnxReadError};
 use crate::model::{Manifest, Model};
-use crate::source::{Source, SourceError};
+use crate::preprocess::Chosen;
 use crate::sys::exit::{ExitCode, Failure};
 use crate::train::calibrate::{Alignment, Labelled, Refit, align, refit, scores, unit_rows};
 
@@ -40,8 +39,6 @@ pub struct CalibrateArguments {
     pub align: bool,
     /// Overwrite a model that is there.
     pub force: bool,
-    /// Show a bar.
-    pub progress: bool,
 }
 
 /// What was done, for people and as JSON.
@@ -63,8 +60,8 @@ pub struct CalibrateReport {
     pub unchanged: bool,
 }
 
-/// Opens the recording, from its beginning, each time it is called.
-pub type Open<'a> = dyn FnMut() -> Result<Box<dyn Source>, SourceError> + 'a;
+/// Decodes the recording with a decoder, from its beginning, each time it is called.
+pub type DecodeRecording<'a> = dyn FnMut(Decoder) -> anyhow::Result<Embeddings> + 'a;
 
 /// Calibrates the configuration's model.
 ///
@@ -73,14 +70,14 @@ pub type Open<'a> = dyn FnMut() -> Result<Box<dyn Source>, SourceError> + 'a;
 pub fn calibrate(
     config: &Config,
     arguments: &CalibrateArguments,
-    open: &mut Open<'_>,
+    decode: &mut DecodeRecording<'_>,
 ) -> anyhow::Result<CalibrateReport> {
     let out = super::write::Target::new(&arguments.out, arguments.force)?;
     // Proven to 1e-5 against arithmetic on the CPU's embeddings.
     let on_cpu = Compute { device: Device::Cpu, ..config.compute.clone() };
     let config = &Config { compute: on_cpu, ..config.clone() };
     let decoder = Decoder::open(config)?;
-    let model = decoder.model.clone();
+    let model = decoder.model().clone();
     let (file, head) = pieces(&model)?;
     if !arguments.align && arguments.labels.is_none() {
         return Err(refused(&model, "neither labels nor alignment: there is nothing to be done"));
@@ -94,10 +91,9 @@ pub fn calibrate(
     }
     let scratch = super::write::Scratch::new()?;
     let raw = scratch.model(&model, &raw_only(&file).map_err(|e| unfit(&model, e))?, "raw", true)?;
-    let encoder = Encoder::open(&raw, config.compute.onnxruntime.as_deref(), config.compute.threads)?;
-    let recording = open()?;
-    let rate_hz = recording.frame_rate_hz().unwrap_or_else(|| decoder.settings(config).needed_hz);
-    let gathered = gather(config, Decoder { model: raw, encoder, ..decoder }, recording, arguments.progress)?;
+    let decodes = decode(Decoder::open_on(&raw, &config.compute, &Chosen::cpu(""))?)?;
+    let rate_hz = decodes.frame_rate_hz.unwrap_or_else(|| stream_rate_hz(&model.manifest));
+    let gathered = Gathered::of(decodes, &model.manifest)?;
 
     let labels = arguments.labels.as_deref().map(Labels::read).transpose()?;
     let at = labels.map(|l| l.by_frame(&model.manifest.labels, gathered.span, rate_hz)).transpose()?;
@@ -119,7 +115,7 @@ pub fn calibrate(
         classifier,
     };
     let Written { manifest, parity } =
-        super::write::write(config, &model, file, &changes, &gathered, (&out, &scratch, arguments), open)?;
+        super::write::write(config, &model, file, &changes, &gathered, (&out, &scratch, arguments), decode)?;
     Ok(CalibrateReport {
         from: model.manifest.name,
         manifest,
@@ -153,7 +149,12 @@ fn unfit(model: &Model, cause: OnnxReadError) -> anyhow::Error {
     refused(model, &cause.to_string())
 }
 
-/// A decode speaks of the frame so many frames before its own.
+/// Frames per second that the model needs of the stream, before averaging.
+fn stream_rate_hz(manifest: &Manifest) -> f64 {
+    manifest.frame_rate_hz * manifest.preprocess.average_frames as f64
+}
+
+/// How many frames of the stream a decode lies behind the moment it describes.
 fn delay_frames(manifest: &Manifest) -> u64 {
     (manifest.look_ahead_frames * manifest.preprocess.average_frames) as u64
 }

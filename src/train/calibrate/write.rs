@@ -7,18 +7,17 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{ArrayView2, Axis};
 
-use super::gather::{Gathered, gather};
-use super::to_animal::{CalibrateArguments, Open};
+use super::gather::Gathered;
+use super::to_animal::{CalibrateArguments, DecodeRecording};
 use crate::cli::model::CommandError;
 use crate::config::Config;
 use crate::dataset::trials::Classifier;
 use crate::decoder::Decoder;
-use crate::encode::Encoder;
 use crate::frame::Name;
 use crate::model::head::{set_classifier, shift_raw};
 use crate::model::onnx_read::OnnxFile;
 use crate::model::{Adapted, Model, Parity, sha256_of, write_whole};
-use crate::preprocess;
+use crate::preprocess::Chosen;
 use crate::sys::exit::{ExitCode, Failure};
 use crate::train::calibrate::unit_rows;
 
@@ -107,7 +106,7 @@ pub(super) fn write(
     changes: &Changes,
     gathered: &Gathered,
     (target, scratch, arguments): (&Target, &Scratch, &CalibrateArguments),
-    open: &mut Open<'_>,
+    decode: &mut DecodeRecording<'_>,
 ) -> anyhow::Result<Written> {
     if let Some(shift) = &changes.shift {
         shift_raw(&mut file, shift)?;
@@ -120,7 +119,7 @@ pub(super) fn write(
     file.set_metadata("calibrated_from", &model.manifest.sha256);
     file.set_metadata("calibrated_on", &arguments.recording);
     let mut changed = scratch.model(model, &file, "changed", false)?;
-    let parity = prove(config, &changed, changes, gathered, arguments.progress, open)?;
+    let parity = prove(config, &changed, changes, gathered, decode)?;
 
     let m = &mut changed.manifest;
     m.name.clone_from(&target.name);
@@ -151,16 +150,11 @@ fn prove(
     changed: &Model,
     changes: &Changes,
     gathered: &Gathered,
-    progress: bool,
-    open: &mut Open<'_>,
+    decode: &mut DecodeRecording<'_>,
 ) -> anyhow::Result<Parity> {
-    let manifest = &changed.manifest;
-    let encoder = Encoder::open(changed, config.compute.onnxruntime.as_deref(), config.compute.threads)?;
-    let preprocess =
-        preprocess::build(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, config.compute.device)?;
-    let decoder = Decoder { model: changed.clone(), preprocess, encoder, on_device: false };
-    let again = gather(config, decoder, open()?, progress)?;
-    let width = manifest.embedding;
+    let decodes = decode(Decoder::open_on(changed, &config.compute, &Chosen::cpu(""))?)?;
+    let again = Gathered::of(decodes, &changed.manifest)?;
+    let width = changed.manifest.embedding;
     let raw = ArrayView2::from_shape((gathered.all.len() / width, width), &gathered.all)?;
     let found = ArrayView2::from_shape((again.all.len() / width, width), &again.all)?;
     let still = vec![0.0; width];

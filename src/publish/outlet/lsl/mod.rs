@@ -14,10 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Lsl as Settings, LslMarkers};
-use crate::frame::{Name, Quality};
+use crate::frame::{ModelTag, Name, Quality};
 use crate::publish::SinkError;
 use crate::publish::relay::{NEUTRAL_ID, Outlet, RelayedDecode};
-use crate::publish::zmq::ModelTag;
 use crate::sys::stats::now_ns;
 
 use library::{About, Library, Node, Stream};

@@ -116,7 +116,7 @@ fn write(
     let stimulus = nwb.group(&root, "stimulus")?;
     ["presentation", "templates"].iter().try_for_each(|name| nwb.group(&stimulus, name).map(drop))?;
     let channels = general::write(&nwb, recorded, metadata, &acquisition, channels)?;
-    let bar = crate::corridor::offline::progress_bar(Some(recorded.frames), std::io::stderr().is_terminal());
+    let bar = crate::sys::progress::progress_bar(Some(recorded.frames), std::io::stderr().is_terminal());
     let session = &recorded.outline.path;
     let frames = frames::write(&nwb, session, &channels, timeline, |done| bar.set_position(done));
     bar.finish_and_clear();

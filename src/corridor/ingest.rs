@@ -1,0 +1,97 @@
+//! The ingest thread: from the source to the lane of frames.
+//!
+//! Why it exists: whatever a source does, a frame comes with its place in the stream. What it must never do: wait for the compute
+//! thread, except where the overload policy says `wait`.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::lane::Producer;
+use super::realtime::Idle;
+use super::silence::Silence;
+use super::{Failure, IDLE_MAX, Shared};
+use crate::frame::FrameSlot;
+use crate::frame::event::{Event, Reason};
+use crate::source::{Next, Source};
+use crate::sys::stats::count;
+
+/// Fills slots from the source until it ends, the run is stopped, or nobody reads any more.
+pub(super) fn ingest(
+    source: &mut dyn Source,
+    lane: &mut Producer<FrameSlot>,
+    idle: &Idle,
+    shared: &Shared<'_>,
+) -> Result<(), Failure> {
+    shared.settle("ingest", shared.settings.realtime.ingest_core);
+    let intake = &shared.handles.stats.intake;
+    let (mut arrivals, mut series) = (0, 0);
+    let mut silence = Silence::new(shared.settings.end_with_series);
+    while !lane.is_closed() && !shared.stopping() {
+        let Some(slot) = lane.slot() else {
+            silence.is_not_the_senders();
+            idle.idle(IDLE_MAX);
+            continue;
+        };
+        let next = source.next(&mut slot.frame)?;
+        match next {
+            Next::Frame => {
+                let info = slot.frame.info;
+                series += u64::from(info.series_began);
+                (slot.arrival, slot.series) = (arrivals, series);
+                silence.broken_by_frame();
+                slot.requests = source.requests();
+                arrivals += 1;
+                count(&intake.received, 1);
+                if info.series_began {
+                    shared.emit(Event::SeriesBegan { frame: info.number });
+                }
+                if info.gap > 0 {
+                    count(&intake.gaps, 1);
+                    count(&intake.missing, info.gap);
+                    shared.emit(Event::Gap { frame: info.number, missing: info.gap });
+                }
+                if lane.send() {
+                    count(&intake.evicted, 1);
+                }
+                count(&intake.accepted, 1);
+            }
+            Next::Rejected(reason) => {
+                silence.is_not_the_senders();
+                count(&intake.received, 1);
+                reject(&intake.rejected, reason, shared);
+            }
+            Next::Idle => {
+                if let Some(silent) = silence.too_long() {
+                    shared.emit(Event::EndMissing { silent_s: silent.as_secs() });
+                    break;
+                }
+            }
+            Next::SeriesBegan => silence.is_not_the_senders(),
+            Next::SeriesEnded | Next::FileLost(_) if shared.settings.end_with_series.is_some() => {
+                emit_end(next, shared);
+                break;
+            }
+            Next::SeriesEnded | Next::FileLost(_) => emit_end(next, shared),
+            Next::End => break,
+        }
+    }
+    Ok(())
+}
+
+/// The acquisition is over, in order or not.
+fn emit_end(next: Next, shared: &Shared<'_>) {
+    shared.emit(match next {
+        Next::FileLost(how) => Event::FileLost { how },
+        _ => Event::SeriesEnded,
+    });
+}
+
+/// Counts a refusal; emits the first of its kind and then every hundredth, so that a flood of rubbish is not a flood of events.
+fn reject(counters: &[AtomicU64; Reason::ALL.len()], reason: Reason, shared: &Shared<'_>) {
+    let counter = &counters[reason as usize];
+    count(counter, 1);
+    let so_far = counter.load(Relaxed);
+    if so_far % 100 == 1 {
+        shared.emit(Event::Rejected { reason, count: so_far });
+    }
+}

@@ -1,0 +1,61 @@
+//! The network with its memory, and the rule by which it forgets.
+//!
+//! Why it exists: the rule must be the same wherever a model is run. What it must never do: know where its tensors come from.
+
+use crate::encode::{EncodeError, EncodeInfo, Encoder};
+use crate::frame::{Decode, ModelTag, Quality, Tensor};
+
+pub(super) struct Network {
+    encoder: Encoder,
+    pub(super) tag: ModelTag,
+    /// The last tensor was one of preprocessing's warm-up.
+    unsettled: bool,
+}
+
+impl Network {
+    pub(super) fn new(encoder: Encoder, tag: ModelTag) -> Self {
+        Self { encoder, tag, unsettled: false }
+    }
+
+    /// One tensor. On an error `into` is as it was, but for its sizes.
+    pub(super) fn step(&mut self, tensor: &Tensor<'_>, warming_up: bool, into: &mut Decode) -> Result<(), EncodeError> {
+        let settled = std::mem::replace(&mut self.unsettled, warming_up) && !warming_up;
+        if settled {
+            // The model has only learnt from whole windows of settled frames: what came before must not be in its window.
+            self.encoder.reset();
+        }
+        if into.generation != self.tag.generation {
+            // The first use of this slot since the model changed.
+            into.embedding = self.encoder.new_embedding();
+            into.generation = self.tag.generation;
+        }
+        self.encoder.encode(tensor, &mut into.embedding)?;
+        let warmup = warming_up || self.encoder.warming_up();
+        into.quality = if warmup { Quality::Warmup } else { Quality::Ok };
+        let acts = self.tag.decodes_actions() && !warmup;
+        into.action = if acts { strongest(&into.embedding.probabilities) } else { None };
+        Ok(())
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.encoder.reset();
+    }
+
+    pub(super) fn keep_warm(&mut self) {
+        self.encoder.keep_warm();
+    }
+
+    pub(super) fn new_decode(&self) -> Decode {
+        let decode = Decode::with_embedding(self.encoder.new_embedding());
+        Decode { generation: self.tag.generation, ..decode }
+    }
+
+    pub(super) fn info(&self) -> &EncodeInfo {
+        self.encoder.info()
+    }
+}
+
+/// Index of the largest probability.
+fn strongest(probabilities: &[f32]) -> Option<usize> {
+    probabilities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(index, _)| index)
+}

@@ -1,0 +1,20 @@
+//! Requests on the control socket: what may be asked of a running daemon, in which words.
+
+/// Longest request, bytes.
+pub const REQUEST_BYTES_MAX: usize = 4096;
+
+/// The commands, each with what it does.
+pub const COMMANDS: [(&str, &str); 12] = [
+    ("status", "counters, latencies, model and quality, as published under status/<source>"),
+    ("reset", "a new animal: forget template, baseline, statistics and window"),
+    ("template reset", "build a new registration template from the next frames"),
+    ("baseline reset", "forget F0; keep the template"),
+    ("normalisation freeze", "stop updating the running mean and standard deviation"),
+    ("normalisation resume", "update them again"),
+    ("model <path>", "load another model, warm it beside the running one, take it over between two frames"),
+    ("record start", "begin a session file in `record.folder`"),
+    ("record stop", "end it in order"),
+    ("mark", "mark TEXT: write these words into the recording, with the time"),
+    ("help", "this list"),
+    ("shutdown", "publish the neutral action, end in order"),
+];
