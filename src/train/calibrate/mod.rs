@@ -5,7 +5,6 @@
 //! it must never do: accept a change that was judged on the moments it was made from.
 
 pub mod gather;
-#[cfg(feature = "train")]
 pub mod to_animal;
 pub mod write;
 

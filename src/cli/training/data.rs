@@ -1,49 +1,67 @@
-//! What `haltere train`, `eval` and `compare` do: load, learn, score, show, with progress on the terminal and everything of a
-//! run in its folder.
-//!
-//! Why it exists: `train` computes and knows neither a terminal nor a run's folder; somebody must bring them together. What it
-//! must never do: compute a score of its own.
+//! The recordings that `train`, `eval` and `compare` read, and how they are loaded.
 
-mod compare;
-mod eval;
-mod show;
-mod train;
-
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use burn::tensor::Device;
+use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub use compare::compare;
-pub use eval::eval;
-pub use train::train;
-
-use crate::cli::Progress;
-use crate::cli::train::{DataArgs, LearnArgs, TrainDevice};
+use super::usage;
+use crate::cli::parse::{rate, shape};
+use crate::cli::progress::Progress;
 use crate::dataset;
 use crate::dataset::trials::Dataset;
 use crate::dataset::{DataSpec, LoadOptions, Mc2pOptions};
 use crate::frame::Shape;
 use crate::model::parameters::Parameters;
-use crate::sys::exit::{ExitCode, Failure};
-use crate::train::settings::{Method, TrainSettings};
+
+/// Which recordings, and how to read them. Shared by `train`, `eval` and `compare`.
+#[derive(Clone, Debug, Args)]
+pub struct DataArgs {
+    /// A folder of the MC2P layout, as it is on disk: one folder a trial, read without conversion.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "data", conflicts_with = "data")]
+    pub mc2p: Vec<PathBuf>,
+    /// A list of trials, `dataset.toml`; `config/dataset-example.toml` explains every key.
+    #[arg(long, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// Only these animals; `--hold-out` and `--unseen` choose among them.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub animals: Vec<String>,
+    /// Two-photon frames per second of MC2P folders.
+    #[arg(long, value_name = "HZ", default_value = "16", value_parser = rate)]
+    pub frame_rate: f64,
+    /// Behaviour frames per second of MC2P folders.
+    #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate)]
+    pub behaviour_rate: f64,
+    /// Channels x height x width of one model frame; without it one channel of at most 64 x 64.
+    #[arg(long, value_name = "CxHxW", value_parser = shape)]
+    pub input: Option<Shape>,
+    /// Take ready-made ΔF/F even where raw channels are. No live daemon can make that input: `run` will refuse the model.
+    #[arg(long)]
+    pub ready_made: bool,
+    /// Leave out what `rest.npy` marks.
+    #[arg(long)]
+    pub mask_rest: bool,
+    /// Where preprocessed frames are kept; without it `.haltere-cache` beside the data.
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+}
 
 /// A data set that can be loaded, whole or in part.
-pub(crate) struct Loader<'a> {
+pub(super) struct Loader<'a> {
     spec: DataSpec,
     args: &'a DataArgs,
     /// Preprocessing of a model, instead of the default.
-    parameters: Option<Parameters>,
+    pub(super) parameters: Option<Parameters>,
     /// Input of a model, instead of the default.
-    input: Option<Shape>,
+    pub(super) input: Option<Shape>,
     shown: bool,
 }
 
 impl<'a> Loader<'a> {
     /// One for each data set that was named.
-    fn all(args: &'a DataArgs, progress: Progress) -> anyhow::Result<Vec<(String, Self)>> {
-        let shown = shown(progress);
+    pub(super) fn all(args: &'a DataArgs, progress: Progress) -> anyhow::Result<Vec<(String, Self)>> {
+        let shown = progress.is_shown();
         let name = |path: &Path| path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let options = mc2p_options(args);
         let folders = args.mc2p.iter().map(|folder| Ok((name(folder), DataSpec::mc2p(folder, &options)?)));
@@ -54,7 +72,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The only one that was named.
-    fn one(args: &'a DataArgs, progress: Progress) -> anyhow::Result<Self> {
+    pub(super) fn one(args: &'a DataArgs, progress: Progress) -> anyhow::Result<Self> {
         let mut all = Self::all(args, progress)?;
         if all.len() != 1 {
             return Err(usage(format!("this command takes one data set, {} were named", all.len())));
@@ -63,13 +81,13 @@ impl<'a> Loader<'a> {
     }
 
     /// Animals in the order of their trials, of those that were asked for.
-    fn animals(&self) -> Vec<String> {
+    pub(super) fn animals(&self) -> Vec<String> {
         let chosen = |animal: &String| self.args.animals.is_empty() || self.args.animals.contains(animal);
         self.spec.animals().into_iter().filter(chosen).collect()
     }
 
     /// Loads some animals, with the labels of `like` if there is one.
-    fn load(&self, only: &[String], window_frames: usize, whole: bool) -> anyhow::Result<Dataset> {
+    pub(super) fn load(&self, only: &[String], window_frames: usize, whole: bool) -> anyhow::Result<Dataset> {
         let options = LoadOptions {
             input: self.input,
             parameters: self.parameters.clone(),
@@ -105,62 +123,8 @@ fn mc2p_options(args: &DataArgs) -> Mc2pOptions {
     }
 }
 
-/// The settings that were asked for.
-fn settings(method: Method, seed: u64, learn: &LearnArgs) -> anyhow::Result<TrainSettings> {
-    let mut settings = TrainSettings::preset(learn.preset, method, seed);
-    if let Some(steps) = learn.steps {
-        settings.steps = steps;
-        settings.validate_every = (steps / 15).max(1);
-        settings.optimiser.warmup_steps = (steps / 20).max(1);
-    }
-    settings.look_ahead_frames = learn.look_ahead;
-    for assignment in &learn.set {
-        settings.set(assignment)?;
-    }
-    settings.check()?;
-    Ok(settings)
-}
-
-/// The device that was asked for; asked for and not there is an error, never a silent fall-back.
-fn device(asked: TrainDevice) -> anyhow::Result<Device> {
-    match asked {
-        TrainDevice::Cpu => Ok(Device::flex()),
-        #[cfg(feature = "train-cuda")]
-        TrainDevice::Cuda => cuda(),
-        #[cfg(not(feature = "train-cuda"))]
-        TrainDevice::Cuda => Err(usage(
-            "--device cuda: this haltere was built without CUDA training; build it with `cargo build --release --features \
-             train-cuda` on a machine with an NVIDIA driver, or leave --device out"
-                .to_owned(),
-        )),
-    }
-}
-
-/// The first NVIDIA GPU. burn compiles its kernels by itself: a driver is all it needs, and without one it panics.
-///
-/// # Errors
-/// What is missing, and what to do.
-#[cfg(feature = "train-cuda")]
-pub fn cuda() -> anyhow::Result<Device> {
-    crate::cuda::find().map_err(crate::preprocess::BuildError::from)?;
-    Ok(Device::cuda(0))
-}
-
-/// Something that was typed cannot be done.
-fn usage(what: String) -> anyhow::Error {
-    Failure { code: ExitCode::Usage, what }.into()
-}
-
-fn shown(progress: Progress) -> bool {
-    use std::io::IsTerminal;
-    match progress {
-        Progress::Auto => std::io::stderr().is_terminal(),
-        Progress::Always => true,
-        Progress::Never => false,
-    }
-}
-
-fn bar(shown: bool, template: &str) -> ProgressBar {
+/// A progress bar on standard error, or one that nobody sees.
+pub(super) fn bar(shown: bool, template: &str) -> ProgressBar {
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
