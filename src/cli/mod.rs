@@ -10,10 +10,12 @@ mod config;
 mod control;
 mod diff;
 mod embed;
+pub mod exit;
 mod export;
 pub mod log;
 pub mod model;
 mod monitor;
+pub mod output;
 mod parse;
 mod play;
 mod progress;
@@ -92,7 +94,7 @@ pub enum Command {
 /// Does what was asked; results go to `out`.
 ///
 /// # Errors
-/// Whatever the subcommand could not do; [`ExitCode::of`] says with which number to leave.
+/// Whatever the subcommand could not do; [`exit::exit_code`] says with which number to leave.
 pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(&args),

@@ -70,8 +70,7 @@ fn redraw(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let report = ReportData::from_json(&text).with_context(|| {
         failed(ExitCode::Source, format!("{}: not the report.json of train, eval or compare", numbers.display()))
     })?;
-    crate::model::write_whole(&page, html::render(&report).as_bytes())
-        .with_context(|| failed(ExitCode::Sink, format!("{}: cannot be written", page.display())))?;
+    crate::model::write_whole(&page, html::render(&report).as_bytes())?;
     writeln!(out, "report  {}", page.display())?;
     Ok(())
 }
@@ -87,6 +86,7 @@ fn paths(args: &ReportArgs) -> (PathBuf, PathBuf) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::exit::exit_code;
 
     fn run(report: PathBuf, out: Option<PathBuf>) -> anyhow::Result<String> {
         let mut said = Vec::new();
@@ -118,7 +118,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = run(folder.path().into(), None).unwrap_err();
         assert!(format!("{error:#}").contains("report.json: not a report that can be read"), "{error:#}");
-        assert_eq!(ExitCode::of(&error), ExitCode::Source);
+        assert_eq!(exit_code(&error), ExitCode::Source);
         std::fs::write(folder.path().join(NUMBERS), "[1").unwrap();
         let error = run(folder.path().into(), None).unwrap_err();
         assert!(format!("{error:#}").contains("line 1"), "{error:#}");

@@ -1,5 +1,6 @@
 //! What stands in the place of `training` in a build without it: no subcommand.
 
+use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 
@@ -24,6 +25,11 @@ pub(super) fn run(command: TrainingCommand, _out: &mut dyn Write) -> anyhow::Res
 /// Nobody can ask for it.
 pub(super) fn run_model(command: ModelTrainingCommand, _out: &mut dyn Write) -> anyhow::Result<()> {
     match command {}
+}
+
+/// No error is of training.
+pub(super) fn exit_code(_cause: &(dyn Error + 'static)) -> Option<ExitCode> {
+    None
 }
 
 /// Without the trainer no model can be made: the configuration's is measured.

@@ -38,6 +38,7 @@ use crate::publish::zmq::ModelTag;
 use crate::publish::{Sink, SinkError};
 use crate::session::recorder::Recorder;
 use crate::source::{Next, Source, SourceError};
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::stats::{Stats, count, now_ns};
 
 pub use drift::DriftSettings;
@@ -167,6 +168,18 @@ pub enum Failure {
         /// The panic's words.
         message: String,
     },
+}
+
+impl HasExitCode for Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Source(error) => error.exit_code(),
+            Self::Preprocess(error) => error.exit_code(),
+            Self::Encode(error) => error.exit_code(),
+            Self::Sink(error) => error.exit_code(),
+            Self::Defect { .. } => ExitCode::Other,
+        }
+    }
 }
 
 /// What the three threads share beside the lanes.

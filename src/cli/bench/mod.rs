@@ -15,9 +15,11 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::config::ConfigArgs;
+use super::output::cannot_write;
 use super::parse::rate;
 use super::training::with_untrained_model;
 use crate::config::Config;
@@ -230,8 +232,9 @@ pub fn register(
         next_image(template.as_mut())?.ok_or_else(|| anyhow::anyhow!("the template is empty"))?;
     let mut registrar = Registrar::new(&parameters::Registration::default(), height, width);
     registrar.set_template(&first);
-    let mut file = BufWriter::new(File::create(path)?);
-    writeln!(file, "frame,dy,dx,peak,us")?;
+    let failed = || cannot_write(path, "the shifts cannot be written");
+    let mut file = BufWriter::new(File::create(path).with_context(failed())?);
+    writeln!(file, "frame,dy,dx,peak,us").with_context(failed())?;
     let (mut times_ns, mut number) = (Vec::new(), 0);
     while let Some((image, h, w)) = next_image(recording.as_mut())? {
         anyhow::ensure!((h, w) == (height, width), "frame {number} is {h}×{w}, the template {height}×{width}");
@@ -239,10 +242,11 @@ pub fn register(
         let shift = registrar.estimate(&image);
         let ns = began.elapsed().as_nanos() as u64;
         times_ns.push(ns);
-        writeln!(file, "{number},{:.6},{:.6},{:.4},{:.1}", shift.dy, shift.dx, shift.peak, ns as f64 / 1e3)?;
+        writeln!(file, "{number},{:.6},{:.6},{:.4},{:.1}", shift.dy, shift.dx, shift.peak, ns as f64 / 1e3)
+            .with_context(failed())?;
         number += 1;
     }
-    file.flush()?;
+    file.flush().with_context(failed())?;
     times_ns.sort_unstable();
     let us = |share| quantile(&times_ns, share) as f64 / 1e3;
     writeln!(

@@ -110,8 +110,7 @@ pub fn inspect(arguments: &InspectArguments, out: &mut impl Write) -> Result<Ins
     let found =
         Inspection { manifest_path, manifest, size_bytes, sha256_found, sha256_agrees, decodes_actions, run, problem };
     if arguments.json {
-        serde_json::to_writer_pretty(&mut *out, &found)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
     } else {
         print(&found, out)?;
     }

@@ -14,7 +14,7 @@ use clap::Subcommand;
 use super::training::{self, ModelTrainingCommand};
 use crate::encode::EncodeError;
 use crate::model::ModelError;
-use crate::sys::exit::ExitCode;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use adopt::{AdoptArguments, ModelAdoptArgs, adopt};
 pub use inspect::{InspectArguments, Inspection, ModelInspectArgs, Run, inspect};
@@ -75,4 +75,16 @@ pub enum CommandError {
     /// The report cannot be written as JSON.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl HasExitCode for CommandError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Model(error) => error.exit_code(),
+            Self::Encode(error) => error.exit_code(),
+            Self::Unfit { .. } => ExitCode::Model,
+            Self::Exists(_) | Self::Json(_) => ExitCode::Other,
+            Self::Output(_) => ExitCode::Sink,
+        }
+    }
 }

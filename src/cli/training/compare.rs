@@ -16,6 +16,7 @@ use super::data::{DataArgs, Loader, bar};
 use super::eval::write_all;
 use super::learn::{LearnArgs, device, settings};
 use super::{show, usage};
+use crate::cli::output::create_folder;
 use crate::dataset::trials::Dataset;
 use crate::evaluate::table::{gap, gap_closed, to_csv};
 use crate::evaluate::{Evaluation, Metric, Options, Run, Setting, Summary, Table, summarise};
@@ -82,7 +83,7 @@ pub fn run(args: &CompareArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> a
     let contenders = contenders(args);
     let populations = populations(args)?;
     let results = args.out.join("results");
-    std::fs::create_dir_all(&results)?;
+    create_folder(&results)?;
     let jobs = jobs(args, &contenders, &populations)?;
     let outcomes = run_all(args, jobs, &results, stop)?;
     let gaps = gaps_of(args, &populations)?;

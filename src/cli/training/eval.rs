@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::data::{DataArgs, Loader, bar};
 use super::{show, usage};
+use crate::cli::output::create_folder;
 use crate::cli::progress::Progress;
 use crate::dataset::trials::{Dataset, Representation};
 use crate::encode::Encoder;
@@ -126,7 +127,7 @@ fn or_none(names: &[String]) -> String {
 
 /// Writes the files of a result into a folder.
 pub(super) fn write_all(folder: &Path, files: &[(&str, String)], out: &mut dyn Write) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    create_folder(folder)?;
     for (name, text) in files {
         crate::model::write_whole(&folder.join(name), text.as_bytes())?;
     }

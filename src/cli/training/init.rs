@@ -14,6 +14,7 @@ use crate::encode::{EncodeError, Encoder};
 use crate::frame::{Name, Shape};
 use crate::model::parameters::Parameters;
 use crate::model::{Kind, Model, ModelError, Provenance};
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::train::export::{Details, ExportError, measure_parity, seeded_frames, write};
 use crate::train::spec::SpecError;
 use crate::train::{Network, NetworkSpec};
@@ -114,6 +115,19 @@ pub enum InitError {
     /// Standard output cannot be written.
     #[error("output: {0}")]
     Output(#[from] std::io::Error),
+}
+
+impl HasExitCode for InitError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Model(error) => error.exit_code(),
+            Self::Encode(error) => error.exit_code(),
+            Self::Spec(error) => error.exit_code(),
+            Self::Export(error) => error.exit_code(),
+            Self::Exists(_) => ExitCode::Other,
+            Self::Folder { .. } | Self::Output(_) => ExitCode::Sink,
+        }
+    }
 }
 
 /// Frames compared beyond the first full window.

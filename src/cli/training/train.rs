@@ -16,6 +16,7 @@ use super::data::{DataArgs, Loader, bar};
 use super::learn::{LearnArgs, device, settings};
 use super::show::{self, Curves};
 use super::usage;
+use crate::cli::output::create_folder;
 use crate::dataset::trials::{Dataset, Origin};
 use crate::encode::Encoder;
 use crate::evaluate::{Evaluation, Options, Setting, evaluate};
@@ -283,7 +284,7 @@ impl Run<'_> {
         let evaluation = self.scores(learner, spec, device)?;
         let details = self.details();
         let judge = self.held_out.unwrap_or(self.training);
-        std::fs::create_dir_all(&self.args.out)?;
+        create_folder(&self.args.out)?;
         let (path, parity) = accept::export(learner, spec, &details, &head.learnt, judge, &self.args.out, None)?;
         tracing::info!(
             "{}: the daemon's encoder reproduces it within {:e} over {} frames",

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::state::State;
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::stats::now_ns;
 use plane::Training;
 use web::Site;
@@ -77,6 +78,16 @@ pub enum MonitorError {
     /// The machine gives no thread or no event queue.
     #[error("the monitor cannot start: {0}")]
     Start(std::io::Error),
+}
+
+impl HasExitCode for MonitorError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Remote(_) => ExitCode::Usage,
+            Self::Socket { .. } | Self::Bind { .. } => ExitCode::Sink,
+            Self::Start(_) => ExitCode::Other,
+        }
+    }
 }
 
 /// Listens and serves until `stop`. `ready` is called once, with the address of the page.

@@ -17,6 +17,7 @@ use crate::corridor::Line;
 use crate::corridor::supervisor::load_model::SwapError;
 use crate::preprocess::Request;
 use crate::session::recorder::Recorder;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Longest request, bytes.
 pub const REQUEST_BYTES_MAX: usize = 4096;
@@ -45,6 +46,12 @@ pub struct ControlError {
     pub endpoint: String,
     /// Why, and what to do.
     pub cause: String,
+}
+
+impl HasExitCode for ControlError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }
 
 fn failed(endpoint: &str, cause: zmq::Error) -> ControlError {

@@ -19,6 +19,7 @@ use crate::frame::{Shape, Tensor as Input};
 use crate::model::onnx_write::{Attribute, FLOAT, Graph};
 use crate::model::parameters::Parameters;
 use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance, sha256_of, write_whole};
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Names of tensors in the file that others look for.
 pub(crate) const RAW: &str = "embedding.raw";
@@ -72,6 +73,16 @@ pub enum ExportError {
     /// The daemon's encoder does not take what was written.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+}
+
+impl HasExitCode for ExportError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Model(error) => error.exit_code(),
+            Self::Encode(error) => error.exit_code(),
+            Self::NonFinite { .. } | Self::Unfit { .. } | Self::Values(_) => ExitCode::Model,
+        }
+    }
 }
 
 /// Writes `<folder>/<name>.onnx` and `<name>.toml` (without parity) and returns the manifest's path.
