@@ -15,7 +15,6 @@ macro_rules! code_of_one_of {
         None$(.or_else(|| cause.downcast_ref::<$error>().map($crate::sys::exit::HasExitCode::exit_code)))+
     }};
 }
-pub(super) use code_of_one_of;
 
 /// The number of a failure: that of a [`Failure`] put before it, else of the first cause that knows one.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {

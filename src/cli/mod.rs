@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod diff;
 mod embed;
+#[macro_use]
 pub mod exit;
 mod export;
 pub mod log;

@@ -8,8 +8,6 @@ use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
-use anyhow::Context;
-
 use crate::sys::exit::{ExitCode, Failure};
 
 /// Standard output, whose errors are known as such wherever they arrive.
@@ -71,14 +69,6 @@ pub(super) fn exit_code(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
 /// Did whoever read standard output leave?
 pub fn is_closed(error: &anyhow::Error) -> bool {
     error.chain().filter_map(is_of_output).any(|cause| cause.kind() == ErrorKind::BrokenPipe)
-}
-
-/// Makes a folder for results, and those above it.
-///
-/// # Errors
-/// A [`Failure`] that names the folder.
-pub(super) fn create_folder(folder: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(cannot_write(folder, "the folder cannot be made"))
 }
 
 /// The context of a file or folder that `--out` names and that cannot be written.

@@ -7,12 +7,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::usage;
-use crate::cli::parse::{rate, shape};
+use crate::cli::parse::rate;
 use crate::cli::progress::Progress;
 use crate::dataset;
 use crate::dataset::trials::Dataset;
 use crate::dataset::{DataSpec, LoadOptions, Mc2pOptions};
-use crate::frame::Shape;
+use crate::frame::{CHANNELS_MAX, SIDE_PX_MAX, Shape};
 use crate::model::parameters::Parameters;
 
 /// Which recordings, and how to read them. Shared by `train`, `eval` and `compare`.
@@ -128,4 +128,19 @@ pub(super) fn bar(shown: bool, template: &str) -> ProgressBar {
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// `HxW` or `CxHxW`, within what a frame can be.
+pub(super) fn shape(text: &str) -> Result<Shape, String> {
+    let sides: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
+    let shape = match sides[..] {
+        [height, width] => Shape::new(1, height, width),
+        [channels, height, width] => Shape::new(channels, height, width),
+        _ => return Err("write HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH, such as 1x128x128".to_owned()),
+    };
+    let sides_fit = [shape.height, shape.width].iter().all(|side| (1..=SIDE_PX_MAX).contains(side));
+    if (1..=CHANNELS_MAX).contains(&shape.channels) && sides_fit {
+        return Ok(shape);
+    }
+    Err(format!("{shape}: 1 to {CHANNELS_MAX} channels, 1 to {SIDE_PX_MAX} px a side"))
 }

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::data::{DataArgs, Loader, bar};
-use super::{show, usage};
-use crate::cli::output::create_folder;
+use super::{create_folder, show, usage};
 use crate::cli::progress::Progress;
 use crate::dataset::trials::{Dataset, Representation};
 use crate::encode::Encoder;

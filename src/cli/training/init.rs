@@ -8,7 +8,8 @@ use burn::tensor::Device;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::parse::{rate, shape};
+use super::data::shape;
+use crate::cli::parse::rate;
 use crate::config::Config;
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::{Name, Shape};

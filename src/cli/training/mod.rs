@@ -14,9 +14,11 @@ mod train;
 
 use std::error::Error;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::Context;
 use clap::Subcommand;
 
 pub(super) use init::with_untrained_model;
@@ -24,7 +26,7 @@ pub use init::{InitArguments, InitError, init};
 #[cfg(feature = "train-cuda")]
 pub use learn::cuda;
 
-use super::exit::code_of_one_of;
+use super::output::cannot_write;
 use super::{log, stop_flag};
 use crate::sys::exit::{ExitCode, Failure};
 
@@ -97,6 +99,14 @@ pub(super) fn exit_code(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
 fn begin() -> anyhow::Result<Arc<AtomicBool>> {
     log::start_default()?;
     stop_flag()
+}
+
+/// Makes a folder for results, and those above it.
+///
+/// # Errors
+/// A [`Failure`] that names the folder.
+fn create_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(cannot_write(folder, "the folder cannot be made"))
 }
 
 /// Something that was typed cannot be done.

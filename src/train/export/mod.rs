@@ -16,17 +16,11 @@ use super::network::{NORM_MIN, Network, SplitMix};
 use super::spec::{NetworkSpec, PATCH_PX};
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::{Shape, Tensor as Input};
+use crate::model::head::{EMBEDDING, LOGITS, NOVELTY, PROBABILITIES, RAW};
 use crate::model::onnx_write::{Attribute, FLOAT, Graph};
 use crate::model::parameters::Parameters;
 use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance, sha256_of, write_whole};
 use crate::sys::exit::{ExitCode, HasExitCode};
-
-/// Names of tensors in the file that others look for.
-pub(crate) const RAW: &str = "embedding.raw";
-pub(crate) const EMBEDDING: &str = "embedding";
-pub(crate) const LOGITS: &str = "logits";
-pub(crate) const PROBABILITIES: &str = "probabilities";
-pub(crate) const NOVELTY: &str = "novelty";
 
 /// What a manifest says beside the shapes.
 #[derive(Clone, Debug)]
