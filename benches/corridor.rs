@@ -14,7 +14,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use haltere::cli::bench::client::Mode;
 use haltere::cli::bench::corridor::measure;
 use haltere::cli::bench::movie::Movie;
-use haltere::cli::model::{InitArguments, init};
+use haltere::cli::training::{InitArguments, init};
 use haltere::config::{self, Config, Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles, no_realtime};

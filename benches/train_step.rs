@@ -127,7 +127,7 @@ fn train(spec: &NetworkSpec, batch: &Batch, burn: bool, steps: usize, device: &D
 /// The first GPU, or why there is none.
 #[cfg(feature = "train-cuda")]
 fn cuda() -> Result<Device, String> {
-    haltere::cli::train_command::cuda().map_err(|error| error.to_string())
+    haltere::cli::training::cuda().map_err(|error| error.to_string())
 }
 
 #[cfg(not(feature = "train-cuda"))]

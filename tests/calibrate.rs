@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use haltere::cli::check::{Level, check};
+use haltere::cli::exit::exit_code;
 use haltere::config::Config;
 use haltere::corridor;
 use haltere::corridor::{Handles, offline};
@@ -120,7 +121,7 @@ fn refused(config: &Config, arguments: &CalibrateArguments, movie: &Path) -> (Ex
     let error = calibrated(config, arguments, movie).unwrap_err();
     let written = ["onnx", "toml"].map(|extension| arguments.out.with_extension(extension).exists());
     assert_eq!(written, [false, false], "a failure leaves nothing");
-    (ExitCode::of(&error), format!("{error:#}"))
+    (exit_code(&error), format!("{error:#}"))
 }
 
 fn decoder(manifest: &Path) -> Decoder {

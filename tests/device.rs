@@ -4,6 +4,7 @@
 //! The emulated device computes in host memory, so its sessions are ONNX Runtime's own for the CPU; everything around them –
 //! tensors by address, window, state, verdict – is what a GPU gets.
 
+#![cfg(feature = "train")]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/emulator.rs"]

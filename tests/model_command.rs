@@ -6,9 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use haltere::cli::model::{
-    AdoptArguments, CommandError, InitArguments, InspectArguments, Inspection, adopt, init, inspect,
-};
+use haltere::cli::model::{AdoptArguments, CommandError, InspectArguments, Inspection, adopt, inspect};
+use haltere::cli::training::{InitArguments, InitError, init};
 use haltere::frame::Shape;
 use haltere::model::onnx_write::Graph;
 use haltere::model::{Kind, Model};
@@ -68,7 +67,7 @@ fn init_is_reproducible_and_overwrites_only_when_told_to() {
     let mut wanted = arguments(folder.path(), Kind::Streaming);
     let path = init(&wanted, &mut Vec::new()).unwrap();
     let bytes = std::fs::read(path.with_extension("onnx")).unwrap();
-    assert!(matches!(init(&wanted, &mut Vec::new()), Err(CommandError::Exists(there)) if there == path));
+    assert!(matches!(init(&wanted, &mut Vec::new()), Err(InitError::Exists(there)) if there == path));
     wanted.force = true;
     init(&wanted, &mut Vec::new()).unwrap();
     assert!(std::fs::read(path.with_extension("onnx")).unwrap() == bytes);

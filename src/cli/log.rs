@@ -8,13 +8,13 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
-use crate::config;
+use crate::config::{Config, Log, Warning};
 
 /// Starts the log of this process.
 ///
 /// # Errors
 /// When `log.filter` is not a filter.
-pub fn start(log: &config::Log) -> anyhow::Result<()> {
+pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter =
         EnvFilter::try_new(&log.filter).with_context(|| format!("log.filter = {:?} is not a filter", log.filter))?;
     let lines = tracing_subscriber::fmt()
@@ -26,4 +26,17 @@ pub fn start(log: &config::Log) -> anyhow::Result<()> {
     // A second start in the same process (tests) keeps the first log.
     let _ = if log.json { lines.json().try_init() } else { lines.try_init() };
     Ok(())
+}
+
+/// Starts the log of a subcommand that has no configuration.
+///
+/// # Errors
+/// Never with the default filter.
+pub fn start_default() -> anyhow::Result<()> {
+    start(&Config::default().log)
+}
+
+/// What may not be meant, on the log.
+pub(super) fn warn(warnings: &[Warning]) {
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
 }

@@ -1,14 +1,16 @@
-//! `haltere simulate`: what can be typed.
-//!
-//! Why it exists: the options of one subcommand, apart from the others. What it must never do: act on them.
+//! `haltere simulate`: recordings of simulated animals with known truth.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::simulate::write::Format;
-
-use super::Progress;
+use super::parse::seconds;
+use super::progress::Progress;
+use crate::simulate::Recipe;
+use crate::simulate::write::{Format, Order, dataset};
+use crate::sys::exit::ExitCode;
+use crate::sys::progress::progress_bar;
 
 /// `haltere simulate`.
 #[derive(Debug, Args)]
@@ -43,7 +45,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub trials: u64,
     /// Length of a trial.
-    #[arg(long, value_name = "S", default_value_t = crate::simulate::SECONDS_DEFAULT, value_parser = super::seconds)]
+    #[arg(long, value_name = "S", default_value_t = crate::simulate::SECONDS_DEFAULT, value_parser = seconds)]
     pub seconds: f64,
     /// Another seed makes another population of the same species.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -87,4 +89,34 @@ impl From<SimulateFormat> for Format {
             SimulateFormat::Both => Self::Both,
         }
     }
+}
+
+/// Makes recordings.
+///
+/// # Errors
+/// What is wrong with recipe or numbers, or the file that could not be written.
+pub fn run(args: &SimulateArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let recipe = Recipe::load(args.recipe.as_deref(), &args.set)?;
+    if args.show_recipe {
+        write!(out, "{}", toml::to_string(&recipe)?)?;
+        return Ok(ExitCode::Ok);
+    }
+    let order = Order {
+        out: args.out.as_deref().unwrap_or(Path::new(".")).to_owned(),
+        animals: args.animals,
+        first_animal: args.first_animal,
+        trials: args.trials,
+        seconds: args.seconds,
+        seed: args.seed,
+        recipe,
+        format: args.format.into(),
+        force: args.force,
+    };
+    let bar = progress_bar(Some(order.frames()), args.progress.is_shown());
+    let written = dataset(&order, &|frames| bar.inc(frames));
+    bar.finish_and_clear();
+    written?;
+    let (animals, trials) = (order.animals, order.trials);
+    writeln!(out, "{}: {animals} animals, {trials} trials of {} s each", order.out.display(), order.seconds)?;
+    Ok(ExitCode::Ok)
 }

@@ -1,5 +1,6 @@
 //! Asks a running daemon over its control socket.
 
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::wire::control::REQUEST_BYTES_MAX;
 
 /// A daemon that could not be asked, or did not answer.
@@ -41,4 +42,10 @@ pub fn ask(endpoint: &str, command: &str, timeout_ms: i32) -> Result<serde_json:
     })?;
     serde_json::from_slice(&answer)
         .map_err(|cause| AskError { endpoint: endpoint.to_owned(), cause: format!("the answer is not JSON: {cause}") })
+}
+
+impl HasExitCode for AskError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::sys::exit::{ExitCode, HasExitCode};
+
 /// Longest part of a line that is shown, characters.
 const SHOWN_CHARS_MAX: usize = 160;
 
@@ -149,6 +151,12 @@ pub struct ConfigError {
     pub place: Place,
     /// What; boxed, because results carry it on paths that go well.
     pub problem: Box<Problem>,
+}
+
+impl HasExitCode for ConfigError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Config
+    }
 }
 
 impl ConfigError {

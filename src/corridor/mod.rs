@@ -42,6 +42,7 @@ use crate::session::recorder::Recorder;
 use crate::source::{Source, SourceError};
 use crate::sys::stats::Stats;
 
+use crate::sys::exit::{ExitCode, HasExitCode};
 use lane::{Bells, WhenFull, lane};
 use preview::Previews;
 use realtime::Idle;
@@ -201,6 +202,18 @@ impl From<DecodeError> for Failure {
         match error {
             DecodeError::Preprocess(cause) => Self::Preprocess(cause),
             DecodeError::Encode(cause) => Self::Encode(cause),
+        }
+    }
+}
+
+impl HasExitCode for Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Source(error) => error.exit_code(),
+            Self::Preprocess(error) => error.exit_code(),
+            Self::Encode(error) => error.exit_code(),
+            Self::Sink(error) => error.exit_code(),
+            Self::Defect { .. } => ExitCode::Other,
         }
     }
 }

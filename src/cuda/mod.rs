@@ -12,6 +12,8 @@ mod memory;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::sys::exit::{ExitCode, HasExitCode};
+
 #[cfg(feature = "cuda")]
 pub use driver::{Found, StreamHandle, find, open, versions};
 pub use memory::{DeviceMemory, HostMemory};
@@ -33,6 +35,12 @@ pub struct Fault {
     pub doing: &'static str,
     /// The driver's words, and what to do where that is known.
     pub cause: String,
+}
+
+impl HasExitCode for Fault {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }
 
 /// One kernel of a program. All kernels of a program get the same argument, by value.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use crate::preprocess::BuildError;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Why a data set cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -305,6 +306,12 @@ pub enum DatasetError {
     /// More than one thing is wrong.
     #[error("{} things are wrong with the data:{}", .0.len(), listed(.0))]
     Several(Vec<DatasetError>),
+}
+
+impl HasExitCode for DatasetError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Source
+    }
 }
 
 /// What is wrong with a label.

@@ -9,6 +9,7 @@ use ndarray::Array2;
 
 use crate::frame::Shape;
 use crate::model::parameters::Parameters;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// No behaviour frame belongs to this model frame.
 pub const NO_BEHAVIOUR: u32 = u32::MAX;
@@ -86,6 +87,12 @@ pub struct StoreError {
     pub path: PathBuf,
     /// Why, and what to do.
     pub cause: String,
+}
+
+impl HasExitCode for StoreError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Source
+    }
 }
 
 impl FrameStore {

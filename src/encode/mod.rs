@@ -22,6 +22,7 @@ pub use signature::{Signature, TensorInfo};
 use crate::cuda::Machine;
 use crate::frame::{Embedding, Tensor};
 use crate::model::Model;
+use crate::sys::exit::{ExitCode, HasExitCode};
 use device::DeviceSide;
 use runtime::Runtime;
 use session::{allocator, open_session, provider};
@@ -139,6 +140,19 @@ pub enum EncodeError {
         /// Channels × height × width of the model.
         expected: usize,
     },
+}
+
+impl HasExitCode for EncodeError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Mismatch { .. } => ExitCode::Model,
+            Self::Runtime { .. }
+            | Self::Session { .. }
+            | Self::NonFinite { .. }
+            | Self::Device { .. }
+            | Self::Length { .. } => ExitCode::OnnxRuntime,
+        }
+    }
 }
 
 impl EncodeError {

@@ -7,6 +7,7 @@ use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Reliability, negative_log_likelihood, reliability_of_logits};
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Bins of a reliability diagram.
 pub const BINS: usize = 15;
@@ -52,6 +53,12 @@ pub enum CalibrationError {
     /// A logit that is no number.
     #[error("moment {0} has a logit that is not finite; leave it out")]
     NotFinite(usize),
+}
+
+impl HasExitCode for CalibrationError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }
 
 /// The temperature that minimises the negative log likelihood of `truth` under held-out `logits` `[moments, classes]`.

@@ -9,6 +9,7 @@
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 use super::rows::{choose, generator};
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Rows behind the median distance.
 const BANDWIDTH_ROWS: usize = 1000;
@@ -77,6 +78,12 @@ pub enum GapError {
     /// No kernel.
     #[error("bandwidths must be one or more numbers above 0")]
     Bandwidths,
+}
+
+impl HasExitCode for GapError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }
 
 /// Distances between the animals of `values` `[moments, dimensions]`; `animal` says whose each moment is, moments of an

@@ -9,6 +9,7 @@ use rand_pcg::Pcg64;
 
 use super::rows::{below, choose, generator};
 use crate::dataset::trials::NoveltyReference;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Most training rows that prototypes are fitted to.
 const ROWS_MAX: usize = 20_000;
@@ -37,6 +38,12 @@ pub enum NoveltyError {
     /// Nothing asked for.
     #[error("novelty needs at least one prototype and one threshold")]
     Nothing,
+}
+
+impl HasExitCode for NoveltyError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }
 
 /// Fits `prototypes` directions to `training` (spherical k-means) and takes `thresholds` quantiles of the distances of

@@ -7,8 +7,16 @@ use ndarray::Array2;
 
 use super::onnx_read::{OnnxFile, OnnxReadError};
 use crate::dataset::trials::{AlignmentReference, Classifier, NoveltyReference};
-use crate::train::export::head::{ALIGNMENT_MEAN, ALIGNMENT_SD};
-use crate::train::export::{EMBEDDING, LOGITS, NOVELTY, PROBABILITIES, RAW};
+
+/// Names of tensors in the file that others look for.
+pub(crate) const RAW: &str = "embedding.raw";
+pub(crate) const EMBEDDING: &str = "embedding";
+pub(crate) const LOGITS: &str = "logits";
+pub(crate) const PROBABILITIES: &str = "probabilities";
+pub(crate) const NOVELTY: &str = "novelty";
+/// Keys of the file's metadata: how raw embeddings lay in training.
+pub(crate) const ALIGNMENT_MEAN: &str = "alignment.mean";
+pub(crate) const ALIGNMENT_SD: &str = "alignment.sd";
 
 /// What stands behind the features in an exported file.
 #[derive(Clone, Debug, PartialEq)]

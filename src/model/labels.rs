@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::model::LABEL_BYTES_MAX;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Largest file read, bytes.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -40,6 +41,12 @@ pub struct LabelsError {
     pub path: PathBuf,
     /// Which line, why, and what would be right.
     pub cause: String,
+}
+
+impl HasExitCode for LabelsError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Source
+    }
 }
 
 impl Labels {

@@ -20,6 +20,7 @@ use sha2::Digest;
 
 use crate::frame::{CHANNELS_MAX, Name, SIDE_PX_MAX, Shape};
 use crate::model::parameters::Parameters;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use trained::{
     Adapted, Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, PROTOTYPES_MAX, TEMPERATURE,
@@ -147,9 +148,17 @@ pub struct Model {
 /// A manifest or a model file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The file cannot be read or written.
+    /// The file cannot be read.
     #[error("{}: {cause}", path.display())]
     File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The file cannot be written.
+    #[error("{}: cannot be written: {cause}; name a place that haltere may write to, with room on its disk", path.display())]
+    Write {
         /// Which file.
         path: PathBuf,
         /// Why.
@@ -204,6 +213,20 @@ pub enum ModelError {
         /// The manifest.
         path: PathBuf,
     },
+}
+
+impl HasExitCode for ModelError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::File { .. }
+            | Self::Missing { .. }
+            | Self::Syntax { .. }
+            | Self::Value { .. }
+            | Self::Hash { .. }
+            | Self::ReadyMade { .. } => ExitCode::Model,
+            Self::Write { .. } => ExitCode::Sink,
+        }
+    }
 }
 
 impl Model {
@@ -391,9 +414,9 @@ pub fn sha256_of(path: &Path) -> Result<String, ModelError> {
 /// Writes beside the target and renames, so that nobody ever reads half a file.
 ///
 /// # Errors
-/// [`ModelError::File`].
+/// [`ModelError::Write`].
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    let failed = |cause| ModelError::File { path: path.into(), cause };
+    let failed = |cause| ModelError::Write { path: path.into(), cause };
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".partial{}", std::process::id()));
     let partial = PathBuf::from(partial);

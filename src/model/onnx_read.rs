@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::onnx_write::{Attribute, FLOAT, Graph, IR_VERSION, Message, OPSET, PRODUCER};
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Largest file read, bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 28;
@@ -58,6 +59,12 @@ pub enum OnnxReadError {
         /// What is wrong.
         cause: String,
     },
+}
+
+impl HasExitCode for OnnxReadError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Model
+    }
 }
 
 /// One field of a protobuf message.

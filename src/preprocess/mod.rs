@@ -29,6 +29,7 @@ use super::model::parameters::{Estimator, ParameterError, Parameters};
 use crate::config::Device;
 use crate::cuda::{Fault, Machine};
 use crate::frame::{Frame, Observation, PixelMemory, SIDE_PX_MAX, Shape, Tensor};
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use crate::frame::Request;
 
@@ -77,6 +78,12 @@ pub enum PreprocessError {
     /// The device failed. What was learnt on it is lost.
     #[error(transparent)]
     Device(#[from] Fault),
+}
+
+impl HasExitCode for PreprocessError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }
 
 impl PreprocessError {
@@ -180,6 +187,20 @@ pub enum BuildError {
         "the model's preprocess.registration.piecewise has no CUDA implementation: set compute.device = \"cpu\" (or \"auto\")"
     )]
     Piecewise,
+}
+
+impl HasExitCode for BuildError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Device(_) => ExitCode::OnnxRuntime,
+            Self::Parameter(_)
+            | Self::Channels { .. }
+            | Self::Side(_)
+            | Self::FrameRate(_)
+            | Self::AverageMemory { .. }
+            | Self::Piecewise => ExitCode::Other,
+        }
+    }
 }
 
 /// Where preprocessing and encoding run.

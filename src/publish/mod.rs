@@ -12,6 +12,7 @@ pub mod zmq;
 
 use crate::frame::event::Event;
 use crate::frame::{Decode, ModelTag, Preview};
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::wire::decode::Kind;
 
 /// A receiver of decodes, events and the passing of time.
@@ -73,6 +74,12 @@ pub struct SinkError {
     pub sink: String,
     /// Why, and what to do.
     pub cause: String,
+}
+
+impl HasExitCode for SinkError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Sink
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 
 #[cfg(test)]
 pub(crate) mod example;
-#[cfg(feature = "train")]
 pub mod session;
 pub mod tensorboard;
 

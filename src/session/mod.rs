@@ -29,6 +29,8 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
+use crate::sys::exit::{ExitCode, HasExitCode};
+
 pub use read::{Item, Outline, Reader};
 pub use write::{Compression, SessionWriter, name_of};
 
@@ -100,6 +102,14 @@ pub enum SessionError {
         /// What is wrong, and what to do.
         cause: String,
     },
+}
+
+impl HasExitCode for SessionError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::File { .. } | Self::Form { .. } => ExitCode::Source,
+        }
+    }
 }
 
 impl SessionError {

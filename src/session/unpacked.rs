@@ -1,14 +1,12 @@
-//! What can be done with a recorded session after the run: run it again, compare, export, report.
+//! The model and the configuration that lie in a recorded session, as files.
 //!
-//! Why it exists: a recording is trusted when its replay says the same, bit for bit. What it must never do: decode in a way of its
-//! own; a session is run again by `embed`'s corridor, with the model and the configuration that lie in the file.
+//! Why it exists: a recording is trusted when its replay says the same, bit for bit, and a replay needs both. What it must never
+//! do: change either.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::cli::ConfigArgs;
-use crate::config::{Config, FILE_VARIABLE, NewSeries, Warning};
 use crate::model::Manifest;
 use crate::session::{CONFIG_TOML, Item, MODEL_ONNX, MODEL_TOML, Outline, Reader};
 use crate::sys::exit::{ExitCode, Failure};
@@ -68,27 +66,9 @@ impl Unpacked {
         self.folder.join(MODEL_TOML)
     }
 
-    /// The configuration with which it was recorded, under what was typed now; with the recorded model, unless another was typed.
-    ///
-    /// # Errors
-    /// As [`ConfigArgs::load`].
-    pub fn config(&self, args: &ConfigArgs) -> anyhow::Result<(Config, Vec<Warning>)> {
-        let mut args = args.clone();
-        let named = std::env::var_os(FILE_VARIABLE).is_some_and(|file| !file.is_empty());
-        if args.config.is_none() && !named {
-            args.config = Some(self.folder.join(CONFIG_TOML));
-        }
-        let other_model = args.model.is_some();
-        let (mut config, warnings) = args.load()?;
-        if !other_model {
-            config.model = self.model();
-        }
-        // What a series meant live lies among the recorded requests.
-        config.source.new_series = NewSeries::Keep;
-        config.record.folder = None;
-        // A path of the rig, perhaps not of this machine.
-        config.compute.onnxruntime = config.compute.onnxruntime.filter(|library| library.is_file());
-        Ok((config, warnings))
+    /// The configuration with which it was recorded.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join(CONFIG_TOML)
     }
 }
 

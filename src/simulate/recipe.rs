@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::exit::{ExitCode, HasExitCode};
+
 /// A recipe that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
@@ -45,6 +47,14 @@ pub enum RecipeError {
         /// Why.
         cause: String,
     },
+}
+
+impl HasExitCode for RecipeError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Bound { .. } | Self::Unknown { .. } | Self::Text { .. } | Self::File { .. } => ExitCode::Config,
+        }
+    }
 }
 
 /// One section: numbers with a default and bounds each.

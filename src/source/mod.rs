@@ -23,6 +23,7 @@ pub mod zmq;
 
 use crate::frame::event::Reason;
 use crate::frame::{Frame, Requests};
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of};
 pub use self::session_index::{FrameClock, FrameIndex, SessionIndex};
@@ -97,4 +98,12 @@ pub enum SourceError {
         /// Why, and what to do.
         cause: String,
     },
+}
+
+impl HasExitCode for SourceError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::File { .. } | Self::Socket { .. } => ExitCode::Source,
+        }
+    }
 }

@@ -20,6 +20,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::exit::{ExitCode, HasExitCode};
+
 /// A folder that could not be replaced. The old one is still whole.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: cannot {action}: {cause}; what stood there before is still whole", path.display())]
@@ -30,6 +32,12 @@ pub struct ReplaceError {
     pub action: &'static str,
     /// Why it failed.
     pub cause: io::Error,
+}
+
+impl HasExitCode for ReplaceError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Sink
+    }
 }
 
 /// Writes a folder beside `target` by `write`, then puts it in `target`'s place.

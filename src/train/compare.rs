@@ -28,6 +28,7 @@ use crate::dataset::trials::{Dataset, Representation};
 use crate::evaluate::domain_gap::{DomainGap, GapOptions, domain_gap};
 use crate::evaluate::pixels;
 use crate::evaluate::questions::{EvaluateError, Evaluation, Options, Setting, evaluate_setting};
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// What an ablation leaves out beside the augmentations.
 const ALIGNMENT: &str = "alignment between animals";
@@ -130,6 +131,17 @@ pub enum CompareError {
     /// Stopped by the user; finished results are kept.
     #[error("stopped; finished results are kept, and the same command goes on from here")]
     Stopped,
+}
+
+impl HasExitCode for CompareError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Fit(error) => error.exit_code(),
+            Self::Evaluate(error) => error.exit_code(),
+            Self::File { .. } => ExitCode::Sink,
+            Self::Stopped => ExitCode::Interrupted,
+        }
+    }
 }
 
 impl Job<'_> {

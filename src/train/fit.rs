@@ -20,6 +20,7 @@ use super::learner::{Learner, StepMetrics};
 use super::settings::{SettingError, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
 use crate::dataset::trials::Dataset;
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::replace_folder::{ReplaceError, replace_folder};
 
 /// Batches of a look at the held-out part.
@@ -69,6 +70,19 @@ pub enum FitError {
         /// Why.
         cause: String,
     },
+}
+
+impl HasExitCode for FitError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Setting(error) => error.exit_code(),
+            Self::Spec(error) => error.exit_code(),
+            Self::TooShort(_) | Self::NoLabels => ExitCode::Source,
+            Self::Diverged { .. } => ExitCode::Stage,
+            Self::Save(error) => error.exit_code(),
+            Self::Pass(_) | Self::Load { .. } => ExitCode::Other,
+        }
+    }
 }
 
 /// Where a run is.

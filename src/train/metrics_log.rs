@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::report::tensorboard::Events;
 use crate::sys::calendar::unix_s;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Columns that every run has before its own.
 const FIXED: [&str; 2] = ["step", "elapsed [s]"];
@@ -54,6 +55,14 @@ pub enum MetricsError {
         /// Columns declared.
         expected: usize,
     },
+}
+
+impl HasExitCode for MetricsError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Io { .. } | Self::Columns { .. } | Self::Row { .. } => ExitCode::Sink,
+        }
+    }
 }
 
 /// The open files of a run's metrics.

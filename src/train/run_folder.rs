@@ -25,6 +25,7 @@ use crate::frame::Name;
 use crate::report::data::ReportData;
 use crate::report::html;
 use crate::report::provenance::{Provenance, Resumption};
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::replace_folder;
 
 /// What may lie in the folder of a run, also of one that was killed while it began or was deleted.
@@ -106,6 +107,16 @@ pub enum RunFolderError {
         /// What is wrong with it.
         cause: String,
     },
+}
+
+impl HasExitCode for RunFolderError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Name { .. } => ExitCode::Usage,
+            Self::Io { .. } => ExitCode::Sink,
+            Self::Exists { .. } | Self::NotARun { .. } | Self::Missing { .. } | Self::Content { .. } => ExitCode::Other,
+        }
+    }
 }
 
 /// The folder of one run.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::augment::Augmentations;
 use super::spec::{NetworkSpec, SpecError};
 use crate::frame::Shape;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// How the encoder is trained; the rows of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -250,6 +251,12 @@ pub struct SettingError {
     pub value: String,
     /// What is allowed.
     pub bound: String,
+}
+
+impl HasExitCode for SettingError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Config
+    }
 }
 
 impl TrainSettings {

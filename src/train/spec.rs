@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::{CHANNELS_MAX, Shape};
 use crate::model::{LABELS_MAX, WINDOW_FRAMES_MAX};
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Side of the patches that the first layer cuts a frame into, px; also its stride.
 pub const PATCH_PX: usize = 4;
@@ -48,6 +49,12 @@ pub struct SpecError {
     pub value: String,
     /// What is allowed.
     pub bound: String,
+}
+
+impl HasExitCode for SpecError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Config
+    }
 }
 
 impl NetworkSpec {

@@ -37,6 +37,7 @@ fn path() -> &'static Path {
 }
 
 /// The folder it lies in, for `LD_LIBRARY_PATH` of another process.
+#[allow(dead_code, reason = "a build without training starts no other process")]
 pub fn folder() -> &'static Path {
     path().parent().expect("a folder")
 }

@@ -12,14 +12,22 @@ pub mod registration;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use super::config::ConfigArgs;
+use super::output::cannot_write;
+use super::parse::rate;
+use super::training::with_untrained_model;
 use crate::config::Config;
 use crate::frame::{Frame, Pixels};
 use crate::model::parameters;
 use crate::preprocess::registration::Registrar;
-use crate::source::{Next, Source};
+use crate::source::{Next, RecordingSpec, Source};
+use crate::sys::exit::ExitCode;
 
 use client::{Mode, quantile};
 use movie::Movie;
@@ -31,6 +39,87 @@ const CORRIDOR_FRAMES: usize = 60;
 /// Light of that movie, photons per pixel and frame.
 const CORRIDOR_PHOTONS: f64 = 2.0;
 const SEED: u64 = 0;
+
+/// `haltere bench`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_long_help = "\
+Examples:
+  haltere bench                      closed loop at 30 Hz and as fast as it goes, over real sockets
+  haltere bench --quick --json
+  haltere bench registration movie.tif --template template.tif --out shifts.csv")]
+pub struct BenchArgs {
+    /// One part only.
+    #[command(subcommand)]
+    pub part: Option<BenchPart>,
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Frames measured in each part, after the warm-up.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub frames: u64,
+    /// Rate of the paced part.
+    #[arg(long, value_name = "HZ", default_value = "30", value_parser = rate)]
+    pub hz: f64,
+    /// A tenth of the frames: seconds instead of a minute, and coarser tails.
+    #[arg(long)]
+    pub quick: bool,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Parts of the bench that stand alone.
+#[derive(Debug, Subcommand)]
+pub enum BenchPart {
+    /// From bytes in memory to an embedding in memory, on the configured device: paced at --hz, at 1000 Hz, and without pause.
+    Device {
+        /// Most frames of the part that is paced at --hz: 20,000 frames at 30 Hz would be eleven minutes.
+        #[arg(long, value_name = "N", default_value_t = 6000)]
+        paced_frames: usize,
+    },
+    /// Measure the shift of every frame against a given template.
+    Registration {
+        /// The movie, TIFF.
+        #[arg(value_name = "MOVIE.tif")]
+        movie: PathBuf,
+        /// The template, TIFF of one page.
+        #[arg(long, value_name = "TEMPLATE.tif")]
+        template: PathBuf,
+        /// Where the shifts go: frame, dy, dx, peak, microseconds.
+        #[arg(long, value_name = "SHIFTS.csv")]
+        out: PathBuf,
+    },
+}
+
+/// Measures what was asked for.
+///
+/// # Errors
+/// As [`bench`], [`bench_device`] and [`register`].
+pub fn run(args: &BenchArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let config = args.config.load()?.0;
+    if let Some(BenchPart::Registration { movie, template, out: shifts }) = &args.part {
+        let open = |path: &Path| super::recording::open(&RecordingSpec::new(path, config.rig));
+        return register(open(movie)?, open(template)?, shifts, out).map(|()| ExitCode::Ok);
+    }
+    let frames = if args.quick { (args.frames / 10).max(10) } else { args.frames } as usize;
+    let folder = std::env::temp_dir().join(format!("haltere-bench-{}", std::process::id()));
+    let config = if args.config.model.is_some() { config } else { with_untrained_model(config, &folder)? };
+    let mut stderr = std::io::stderr();
+    let table: &mut dyn Write = if args.json { &mut stderr } else { &mut *out };
+    let results = match args.part {
+        Some(BenchPart::Device { paced_frames }) => bench_device(&config, frames, args.hz, paced_frames, table)
+            .and_then(|results| Ok(serde_json::to_string_pretty(&results)?)),
+        _ => bench(&config, frames, args.hz, table).and_then(|results| Ok(serde_json::to_string_pretty(&results)?)),
+    };
+    // Only there if it was made for this bench.
+    let _ = std::fs::remove_dir_all(&folder);
+    let results = results?;
+    if args.json {
+        writeln!(out, "{results}")?;
+    }
+    Ok(ExitCode::Ok)
+}
 
 /// What `haltere bench` measured.
 #[derive(Debug, serde::Serialize)]
@@ -143,8 +232,9 @@ pub fn register(
         next_image(template.as_mut())?.ok_or_else(|| anyhow::anyhow!("the template is empty"))?;
     let mut registrar = Registrar::new(&parameters::Registration::default(), height, width);
     registrar.set_template(&first);
-    let mut file = BufWriter::new(File::create(path)?);
-    writeln!(file, "frame,dy,dx,peak,us")?;
+    let failed = || cannot_write(path, "the shifts cannot be written");
+    let mut file = BufWriter::new(File::create(path).with_context(failed())?);
+    writeln!(file, "frame,dy,dx,peak,us").with_context(failed())?;
     let (mut times_ns, mut number) = (Vec::new(), 0);
     while let Some((image, h, w)) = next_image(recording.as_mut())? {
         anyhow::ensure!((h, w) == (height, width), "frame {number} is {h}×{w}, the template {height}×{width}");
@@ -152,10 +242,11 @@ pub fn register(
         let shift = registrar.estimate(&image);
         let ns = began.elapsed().as_nanos() as u64;
         times_ns.push(ns);
-        writeln!(file, "{number},{:.6},{:.6},{:.4},{:.1}", shift.dy, shift.dx, shift.peak, ns as f64 / 1e3)?;
+        writeln!(file, "{number},{:.6},{:.6},{:.4},{:.1}", shift.dy, shift.dx, shift.peak, ns as f64 / 1e3)
+            .with_context(failed())?;
         number += 1;
     }
-    file.flush()?;
+    file.flush().with_context(failed())?;
     times_ns.sort_unstable();
     let us = |share| quantile(&times_ns, share) as f64 / 1e3;
     writeln!(

@@ -9,14 +9,39 @@ mod machine;
 mod ports;
 
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 
-use crate::cli::CheckArgs;
+use clap::Args;
+
+use super::config::ConfigArgs;
 use crate::config::{Config, ConfigError, Warning};
 use crate::encode::{EncodeError, EncodeInfo};
 use crate::model::{InputOrigin, Kind, Manifest, Model, ModelError};
 use crate::publish::outlet::liblsl;
 use crate::sys::exit::ExitCode;
+
+/// `haltere check`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  haltere check --config rig.toml
+  haltere check --config rig.toml --show > effective.toml
+  haltere check --json | jq '.lines[] | select(.level != \"good\")'
+
+✓ is right, ! works but may not be meant, ✗ will not work (exit code 9); each with what to do. Stop a running daemon first,
+else its own ports are reported as taken.")]
+pub struct CheckArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print the effective configuration as a TOML file and nothing else.
+    #[arg(long, conflicts_with = "json")]
+    pub show: bool,
+    /// The report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// How good one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -100,21 +125,21 @@ impl fmt::Display for CheckReport {
     }
 }
 
-/// `haltere check`: loads, looks, prints on standard output.
+/// `haltere check`: loads, looks, prints.
 ///
 /// # Errors
 /// With `--show`, a configuration that cannot be used; otherwise only what prevents printing.
-pub fn command(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let loaded = args.config.load();
     if args.show {
-        print!("{}", loaded?.0.to_toml());
+        write!(out, "{}", loaded?.0.to_toml())?;
         return Ok(ExitCode::Ok);
     }
     let report = check(loaded);
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        print!("{report}");
+        write!(out, "{report}")?;
     }
     Ok(report.exit_code())
 }

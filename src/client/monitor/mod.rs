@@ -14,7 +14,6 @@ mod listen;
 pub(crate) mod live;
 pub(crate) mod metrics;
 pub mod plane;
-#[cfg(feature = "train")]
 mod training;
 mod web;
 
@@ -25,8 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::state::State;
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::stats::now_ns;
-use plane::Training;
 use web::Site;
 
 /// How often it is looked whether to stop.
@@ -79,6 +78,16 @@ pub enum MonitorError {
     Start(std::io::Error),
 }
 
+impl HasExitCode for MonitorError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Remote(_) => ExitCode::Usage,
+            Self::Socket { .. } | Self::Bind { .. } => ExitCode::Sink,
+            Self::Start(_) => ExitCode::Other,
+        }
+    }
+}
+
 /// Listens and serves until `stop`. `ready` is called once, with the address of the page.
 ///
 /// # Errors
@@ -98,7 +107,7 @@ pub fn monitor(
     let address = listener.local_addr().map_err(refused)?;
     // Denied where it is already lower: as well.
     let _ = rustix::process::nice(NICE);
-    let state = State::new(&options.endpoint, training(options), now_ns());
+    let state = State::new(&options.endpoint, training::load(&options.model), now_ns());
     let site = Arc::new(Site::new(state, options.control.clone(), !options.allow_remote));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(MonitorError::Start)?;
@@ -135,16 +144,4 @@ async fn serve(
     }
     server.abort();
     server.await.unwrap_or(Ok(()))
-}
-
-/// The training embedding of the model's file, or why there is none.
-#[cfg(feature = "train")]
-fn training(options: &MonitorOptions) -> Result<Training, String> {
-    training::load(&options.model)
-}
-
-/// Without the trainer nobody can read what training left in a model's file.
-#[cfg(not(feature = "train"))]
-fn training(_options: &MonitorOptions) -> Result<Training, String> {
-    Err("this build cannot read training embeddings".to_owned())
 }

@@ -14,6 +14,7 @@ use crate::config::Attach;
 use crate::frame::{Frame, Name, PixelType, Shape};
 use crate::source::zmq::{check_endpoint, explain};
 use crate::source::{Next, Source, SourceError};
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::stats::{Histogram, Quantiles, now_ns};
 
 pub use self::schedule::{Burst, Pace, Schedule};
@@ -164,6 +165,17 @@ pub enum PlayError {
     /// The recording holds no frame.
     #[error("the recording holds no frame")]
     Empty,
+}
+
+impl HasExitCode for PlayError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Source(error) => error.exit_code(),
+            Self::Empty => ExitCode::Source,
+            Self::Socket { .. } => ExitCode::Sink,
+            Self::Option { .. } => ExitCode::Usage,
+        }
+    }
 }
 
 /// Opens the recording from its beginning.

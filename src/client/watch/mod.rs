@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::frame::Quality;
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::stats::now_ns;
 use crate::wire::decode::Kind;
 use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, parse};
@@ -64,6 +65,15 @@ pub enum WatchError {
     /// Lines cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
+}
+
+impl HasExitCode for WatchError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Socket { .. } => ExitCode::Other,
+            Self::Output(_) => ExitCode::Sink,
+        }
+    }
 }
 
 /// Watches until `stop`, the duration, the number of decodes, or until nobody reads `out` any more.

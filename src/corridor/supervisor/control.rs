@@ -17,6 +17,7 @@ use crate::corridor::Handles;
 use crate::corridor::supervisor::load_model::SwapError;
 use crate::preprocess::Request;
 use crate::session::recorder::Recorder;
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::wire::control::{COMMANDS, REQUEST_BYTES_MAX};
 
 /// A control socket that cannot be opened.
@@ -27,6 +28,12 @@ pub struct ControlError {
     pub endpoint: String,
     /// Why, and what to do.
     pub cause: String,
+}
+
+impl HasExitCode for ControlError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }
 
 fn failed(endpoint: &str, cause: zmq::Error) -> ControlError {

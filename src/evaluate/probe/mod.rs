@@ -13,6 +13,7 @@ mod precondition;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 use super::lbfgs::Outcome;
+use crate::sys::exit::{ExitCode, HasExitCode};
 use fit::{Parameters, Problem};
 
 /// Logit of a class that no training row has: far below any other, and finite, so that files and networks can carry it.
@@ -130,6 +131,12 @@ pub enum ProbeError {
         /// Shape that fits.
         needed: (usize, usize),
     },
+}
+
+impl HasExitCode for ProbeError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }
 
 /// One linear layer: logits = x · weights + intercept.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::metrics::Confusion;
 use super::probe::{Probe, ProbeError, ProbeOptions};
 use crate::dataset::trials::Representation;
+use crate::sys::exit::{ExitCode, HasExitCode};
 use split::{Moments, Split};
 
 /// A question about a representation.
@@ -186,6 +187,12 @@ pub enum EvaluateError {
         /// Why.
         cause: ProbeError,
     },
+}
+
+impl HasExitCode for EvaluateError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }
 
 /// Every setting. `unseen` are the animals (indices) that the encoder never saw; the other settings are about the rest.

@@ -11,12 +11,13 @@ mod decodes;
 mod npy;
 mod parquet;
 
+use std::path::Path;
+
 use anyhow::bail;
 use tracing::warn;
 
 use super::rows::Recorded;
 use super::unpacked::warn_of;
-use crate::cli::{ExportArgs, ExportForm};
 use crate::publish::SinkError;
 use crate::session::messages::DecodeRecord;
 use crate::sys::exit::{ExitCode, Failure};
@@ -38,33 +39,44 @@ trait Table {
     fn finish(&mut self) -> Result<(), SinkError>;
 }
 
-/// Writes what was asked for.
+/// What a session becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One row for each decode.
+    Csv,
+    /// The same rows with types and the model's hash.
+    Parquet,
+    /// The embeddings alone, numpy's.
+    Npy,
+    /// Everything with its frames, HDF5.
+    Nwb,
+}
+
+/// Writes a session into the file `out`; returns what is in it, in words.
 ///
 /// # Errors
 /// A file that is no session or holds no decode, or one that cannot be written.
-pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
-    warn_of(&args.session)?;
-    if args.to == ExportForm::Nwb {
-        return nwb::export(&Recorded::read(&args.session)?, &args.out, args.metadata.as_deref());
+pub fn export(session: &Path, form: Form, out: &Path, metadata: Option<&Path>) -> anyhow::Result<String> {
+    warn_of(session)?;
+    if form == Form::Nwb {
+        return nwb::export(&Recorded::read(session)?, out, metadata);
     }
-    if let Some(file) = &args.metadata {
+    if let Some(file) = metadata {
         let what =
             format!("--metadata {}: only NWB has a place for it; leave it out, or export --to nwb", file.display());
         bail!(Failure { code: ExitCode::Usage, what });
     }
-    let mut decodes = Decodes::open(&args.session)?;
+    let mut decodes = Decodes::open(session)?;
     let Some(mut decode) = decodes.next()? else {
-        let what = format!("{}: holds no decode of a frame", args.session.display());
+        let what = format!("{}: holds no decode of a frame", session.display());
         bail!(Failure { code: ExitCode::Source, what });
     };
     let dimensions = embedding(&decode).len();
-    let mut table: Box<dyn Table> = match args.to {
-        ExportForm::Csv => Box::new(csv::Csv::create(&args.out, dimensions)?),
+    let mut table: Box<dyn Table> = match form {
+        Form::Csv => Box::new(csv::Csv::create(out, dimensions)?),
         // What is neither of the others; NWB went its own way above.
-        ExportForm::Npy | ExportForm::Nwb => Box::new(npy::Npy::create(&args.out, dimensions)?),
-        ExportForm::Parquet => {
-            Box::new(parquet::Parquet::create(&args.out, dimensions, decodes.about(), parquet::ROWS_PER_GROUP)?)
-        }
+        Form::Npy | Form::Nwb => Box::new(npy::Npy::create(out, dimensions)?),
+        Form::Parquet => Box::new(parquet::Parquet::create(out, dimensions, decodes.about(), parquet::ROWS_PER_GROUP)?),
     };
     let mut rows = 0_u64;
     loop {
@@ -79,8 +91,7 @@ pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
     if decodes.odd() > 0 {
         warn!("{} decodes were written by another version and are left out", decodes.odd());
     }
-    println!("{rows} rows  {}", args.out.display());
-    Ok(())
+    Ok(format!("{rows} rows"))
 }
 
 /// Of the decode of a frame, what the network said.

@@ -15,6 +15,7 @@ use super::recipe::{Recipe, RecipeError};
 use super::spec::Spec;
 use super::tissue::bilinear;
 use super::trial::Trial;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 use self::files::{Output, npy_bool, npy_i64};
 use self::tiff::TiffStack;
@@ -75,6 +76,15 @@ pub enum WriteError {
         /// Why.
         cause: String,
     },
+}
+
+impl HasExitCode for WriteError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Recipe(error) => error.exit_code(),
+            Self::Exists(_) | Self::File { .. } => ExitCode::Sink,
+        }
+    }
 }
 
 fn failed(path: &Path, cause: impl std::fmt::Display) -> WriteError {

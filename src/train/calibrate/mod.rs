@@ -4,8 +4,9 @@
 //! Why it exists: animals differ, and a few minutes of the one under the microscope are to be had before the experiment. What
 //! it must never do: accept a change that was judged on the moments it was made from.
 
+use crate::sys::exit::{ExitCode, HasExitCode};
+
 pub mod gather;
-#[cfg(feature = "train")]
 pub mod to_animal;
 pub mod write;
 
@@ -69,4 +70,10 @@ pub enum CalibrateError {
     /// The probe could not be fitted.
     #[error("the classifier cannot be fitted anew: {0}")]
     Fit(String),
+}
+
+impl HasExitCode for CalibrateError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Other
+    }
 }

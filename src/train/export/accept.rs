@@ -18,6 +18,7 @@ use crate::evaluate::calibration::CalibrationError;
 use crate::evaluate::novelty::{NoveltyError, fit_novelty};
 use crate::evaluate::probe::{Probe, ProbeError, ProbeOptions};
 use crate::model::{Calibration, Drift, InputOrigin, Model, Parity};
+use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::train::learner::Learner;
 use crate::train::represent::{represent, represent_raw};
 use crate::train::settings::TrainSettings;
@@ -64,6 +65,16 @@ pub enum FinishError {
         /// Frames compared.
         frames: usize,
     },
+}
+
+impl HasExitCode for FinishError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Export(error) => error.exit_code(),
+            Self::Parity { .. } => ExitCode::Model,
+            Self::Probe(_) | Self::Calibration(_) | Self::Novelty(_) => ExitCode::Other,
+        }
+    }
 }
 
 /// What is fitted on the frozen embedding.

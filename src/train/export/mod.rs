@@ -16,16 +16,11 @@ use super::network::{NORM_MIN, Network, SplitMix};
 use super::spec::{NetworkSpec, PATCH_PX};
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::{Shape, Tensor as Input};
+use crate::model::head::{EMBEDDING, LOGITS, NOVELTY, PROBABILITIES, RAW};
 use crate::model::onnx_write::{Attribute, FLOAT, Graph};
 use crate::model::parameters::Parameters;
 use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance, sha256_of, write_whole};
-
-/// Names of tensors in the file that others look for.
-pub(crate) const RAW: &str = "embedding.raw";
-pub(crate) const EMBEDDING: &str = "embedding";
-pub(crate) const LOGITS: &str = "logits";
-pub(crate) const PROBABILITIES: &str = "probabilities";
-pub(crate) const NOVELTY: &str = "novelty";
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// What a manifest says beside the shapes.
 #[derive(Clone, Debug)]
@@ -72,6 +67,16 @@ pub enum ExportError {
     /// The daemon's encoder does not take what was written.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+}
+
+impl HasExitCode for ExportError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Model(error) => error.exit_code(),
+            Self::Encode(error) => error.exit_code(),
+            Self::NonFinite { .. } | Self::Unfit { .. } | Self::Values(_) => ExitCode::Model,
+        }
+    }
 }
 
 /// Writes `<folder>/<name>.onnx` and `<name>.toml` (without parity) and returns the manifest's path.

@@ -38,11 +38,11 @@ use crate::sys::exit::{ExitCode, Failure};
 /// The version whose words are used; later ones have them, too.
 const NWB_VERSION: &str = "2.8.0";
 
-/// Writes `recorded` and the frames of its session into `out`.
+/// Writes `recorded` and the frames of its session into `out`; returns what is in it, in words.
 ///
 /// # Errors
 /// A session without frames and decodes, or without a calendar; metadata that cannot be; a file that cannot be written.
-pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyhow::Result<()> {
+pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyhow::Result<String> {
     let metadata = metadata.map(Metadata::read).transpose()?.unwrap_or_default();
     let session = &recorded.outline.path;
     let first = first_and_channels(session)?;
@@ -65,7 +65,6 @@ pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyho
         let what = format!("{}: cannot be written", out.display());
         if of_session { cause } else { cause.context(Failure { code: ExitCode::Sink, what }) }
     })?;
-    println!("{said}  {}", out.display());
     let missing = metadata.missing();
     if !missing.is_empty() {
         tracing::warn!(
@@ -73,7 +72,7 @@ pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyho
             missing.join(", ")
         );
     }
-    Ok(())
+    Ok(said)
 }
 
 /// Beside the file, so that it can be renamed.

@@ -3,11 +3,15 @@
 //! Why it exists: the numbers of a model must be those of what runs on the rig. What it must never do: use the network in
 //! another form than the file that the daemon loads.
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use super::{Loader, bar, show, shown, usage};
-use crate::cli::train::EvalArgs;
 use crate::config::{Compute, Config, Device};
+use clap::Args;
+
+use super::data::{DataArgs, Loader, bar};
+use super::{create_folder, show, usage};
+use crate::cli::progress::Progress;
 use crate::dataset::trials::{Dataset, Representation};
 use crate::decoder::Decoder;
 use crate::evaluate::table::to_csv;
@@ -21,6 +25,34 @@ use crate::report::pca::EmbeddingView;
 use crate::report::provenance::Provenance;
 use crate::train::represent::of_moments;
 
+/// `haltere eval`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  haltere eval models/fly.toml --mc2p flies/ --unseen fly_08 --out evaluation
+
+The recordings go through the daemon's own preprocessing and encoder. A linear probe on the embedding answers four questions:
+within an animal, across animals, which animal it is (low is good), and on animals that the encoder never saw.")]
+pub struct EvalArgs {
+    /// The model's manifest, or the .onnx beside it.
+    pub model: PathBuf,
+    /// The data.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Animals that the encoder never saw.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub unseen: Vec<String>,
+    /// Of the probes' draws.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Folder for the table (text, Markdown, CSV, JSON) and the report.
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Show progress: by default on a terminal only.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
+    pub progress: Progress,
+}
+
 /// Points of the embedding's picture.
 const POINTS_MAX: usize = 3000;
 
@@ -28,7 +60,7 @@ const POINTS_MAX: usize = 3000;
 ///
 /// # Errors
 /// What was wrong with the model, the data or the files.
-pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
+pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let model = Model::load(&args.model)?;
     let manifest = &model.manifest;
     let mut loader = Loader::one(&args.data, args.progress)?;
@@ -46,13 +78,13 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
         data.frame_rate_hz,
         manifest.frame_rate_hz
     );
-    let representation = embedded(&model, &data, shown(args.progress))?;
+    let representation = embedded(&model, &data, args.progress.is_shown())?;
     let unseen: Vec<usize> = (0..data.animals.len()).filter(|&a| args.unseen.contains(&data.animals[a])).collect();
     let options = Options { seed: args.seed, ..Options::default() };
     let evaluation = evaluate(&representation, &unseen, &options)?;
-    println!("{}", show::table(&manifest.name, args.seed, &evaluation));
+    writeln!(out, "{}", show::table(&manifest.name, args.seed, &evaluation))?;
     evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let Some(out) = &args.out else { return Ok(()) };
+    let Some(folder) = &args.out else { return Ok(()) };
     let runs = [Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
     let summaries = summarise(&runs);
     let rows = show::score_rows(&summaries);
@@ -87,7 +119,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
         ("report.json", report.to_json()?),
         ("report.html", html::render(&report)),
     ];
-    write_all(out, &files)
+    write_all(folder, &files, out)
 }
 
 fn or_none(names: &[String]) -> String {
@@ -95,12 +127,12 @@ fn or_none(names: &[String]) -> String {
 }
 
 /// Writes the files of a result into a folder.
-pub(super) fn write_all(folder: &Path, files: &[(&str, String)]) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder)?;
+pub(super) fn write_all(folder: &Path, files: &[(&str, String)], out: &mut dyn Write) -> anyhow::Result<()> {
+    create_folder(folder)?;
     for (name, text) in files {
         crate::model::write_whole(&folder.join(name), text.as_bytes())?;
     }
-    println!("report  {}", folder.join("report.html").display());
+    writeln!(out, "report  {}", folder.join("report.html").display())?;
     Ok(())
 }
 

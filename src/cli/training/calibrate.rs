@@ -1,10 +1,17 @@
-//! `haltere calibrate`: what is typed.
+//! `haltere calibrate`: a trained model for a new animal.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ConfigArgs, Progress, RecordingArgs};
+use crate::cli::config::ConfigArgs;
+use crate::cli::log;
+use crate::cli::progress::Progress;
+use crate::cli::recording::RecordingArgs;
+use crate::corridor::offline;
+use crate::model::Model;
+use crate::train::calibrate::to_animal::{CalibrateArguments, calibrate};
 
 /// `haltere calibrate`.
 #[derive(Debug, Args)]
@@ -54,4 +61,35 @@ pub struct CalibrateArgs {
     /// Show progress: by default on a terminal only.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
     pub progress: Progress,
+}
+
+/// Calibrates the model and says what came of it.
+///
+/// # Errors
+/// What is wrong with model, recording or labels; nothing is written then.
+pub fn run(mut args: CalibrateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    args.config.model = Some(args.base);
+    let (config, warnings) = args.config.load()?;
+    log::start(&config.log)?;
+    log::warn(&warnings);
+    let rate_hz = Model::load(&config.model)?.manifest.frame_rate_hz;
+    let named: Vec<String> = args.recording.recording.iter().map(|path| path.display().to_string()).collect();
+    let arguments = CalibrateArguments {
+        out: args.out,
+        recording: named.join(", "),
+        labels: args.labels,
+        align: !args.no_align,
+        force: args.force,
+    };
+    let mut decode = |decoder| {
+        let recording = args.recording.open_limited(config.rig, Some(rate_hz))?;
+        offline::embeddings(&config, decoder, recording, args.progress.is_shown())
+    };
+    let report = calibrate(&config, &arguments, &mut decode)?;
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        write!(out, "{report}")?;
+    }
+    Ok(())
 }

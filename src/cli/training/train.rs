@@ -4,18 +4,22 @@
 //! stopped must go on as if it had not been. What it must never do: put a model into `models/` that was not accepted.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
+use clap::Args;
 
+use super::data::{DataArgs, Loader, bar};
+use super::learn::{LearnArgs, device, settings};
 use super::show::{self, Curves};
-use super::{Loader, bar, device, settings, shown, usage};
-use crate::cli::train::TrainArgs;
+use super::{create_folder, usage};
 use crate::dataset::trials::{Dataset, Origin};
 use crate::encode::Encoder;
 use crate::evaluate::{Evaluation, Options, Setting, evaluate};
+use crate::frame::Name;
 use crate::model::{Kind, Model, Provenance as ModelProvenance};
 use crate::report::provenance::Provenance;
 use crate::sys::exit::{ExitCode, Failure};
@@ -28,8 +32,52 @@ use crate::train::learner::Learner;
 use crate::train::metrics_log::Column;
 use crate::train::represent::represent;
 use crate::train::run_folder::{Checkpoint, Opening, RunFolder};
-use crate::train::settings::TrainSettings;
+use crate::train::settings::{Method, TrainSettings};
 use crate::train::spec::NetworkSpec;
+
+/// `haltere train`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  haltere train --mc2p flies/ --name fly --hold-out fly_08     the default method; fly_08 judges the probabilities
+  haltere train --data dataset.toml --method simclr --preset standard
+  haltere train --mc2p flies/ --name fly --resume              goes on where a stopped run was
+
+Everything of a run is in runs/NAME: effective settings, metrics, TensorBoard scalars, checkpoints, report.html and a model
+card. The model goes to --out only after the daemon's own encoder reproduced it. Ctrl-C leaves a checkpoint.")]
+pub struct TrainArgs {
+    /// The data.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How.
+    #[arg(long, value_enum, value_name = "METHOD", default_value_t = Method::Haltere)]
+    pub method: Method,
+    /// How much.
+    #[command(flatten)]
+    pub learn: LearnArgs,
+    /// Of weights, batches and augmentations: the same seed makes the same model.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Name of the run and of the model.
+    #[arg(long, value_name = "NAME", default_value = "haltere")]
+    pub name: Name,
+    /// Animals that nothing is trained on: they calibrate probabilities and novelty, and are scored as unseen. Without it the
+    /// last one when there are at least four; `none` for none.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub hold_out: Vec<String>,
+    /// Folder that gets the model, NAME.onnx and NAME.toml; neither may be there already unless --force is given.
+    #[arg(long, short, value_name = "FOLDER", default_value = "models")]
+    pub out: PathBuf,
+    /// Folder of all runs.
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    pub runs: PathBuf,
+    /// Go on with a run that was stopped.
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+    /// Overwrite a run and a model of this name.
+    #[arg(long)]
+    pub force: bool,
+}
 
 /// What is written of every step and every look.
 const COLUMNS: [Column; 7] = [
@@ -50,7 +98,7 @@ const HELD_OUT_FROM: usize = 4;
 ///
 /// # Errors
 /// What was wrong with the arguments, the data, the training or the files.
-pub fn train(args: &TrainArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn run(args: &TrainArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> anyhow::Result<()> {
     if !args.method.exports() {
         let name = args.method.name();
         return Err(usage(format!(
@@ -71,7 +119,7 @@ pub fn train(args: &TrainArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let run = Run { args, settings: &settings, training: &training, held_out: held_out.as_ref(), folder: &folder };
     let plain = device(args.learn.device)?;
     let (learner, spec, curves) = run.learn(resumed.as_deref(), &plain, stop)?;
-    run.finish(&learner, &spec, &curves, &plain)
+    run.finish(&learner, &spec, &curves, &plain, out)
 }
 
 fn refuse_to_overwrite(args: &TrainArgs) -> anyhow::Result<()> {
@@ -121,7 +169,7 @@ fn resume_point(
     resume: bool,
     settings: &TrainSettings,
     training: &Dataset,
-) -> anyhow::Result<Option<std::path::PathBuf>> {
+) -> anyhow::Result<Option<PathBuf>> {
     if !resume {
         return Ok(None);
     }
@@ -166,7 +214,7 @@ impl Run<'_> {
         let after = resumed.map(|_| fit.state().step as u64);
         let mut metrics = self.folder.metrics(&COLUMNS, after)?;
         let mut curves = Curves::default();
-        let bar = bar(shown(self.args.learn.progress), "{prefix:>12} {bar:30} {pos}/{len} {msg}, {eta} left");
+        let bar = bar(self.args.learn.progress.is_shown(), "{prefix:>12} {bar:30} {pos}/{len} {msg}, {eta} left");
         bar.set_prefix(self.settings.method.name());
         bar.set_length(self.settings.steps as u64);
         bar.set_position(fit.state().step as u64);
@@ -223,12 +271,19 @@ impl Run<'_> {
     }
 
     /// Probe, calibration, scores, export, report, card.
-    fn finish(&self, learner: &Learner, spec: &NetworkSpec, curves: &Curves, device: &Device) -> anyhow::Result<()> {
+    fn finish(
+        &self,
+        learner: &Learner,
+        spec: &NetworkSpec,
+        curves: &Curves,
+        device: &Device,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
         let head = accept::fit_head(learner, spec, self.settings, self.training, self.held_out, device)?;
         let evaluation = self.scores(learner, spec, device)?;
         let details = self.details();
         let judge = self.held_out.unwrap_or(self.training);
-        std::fs::create_dir_all(&self.args.out)?;
+        create_folder(&self.args.out)?;
         let (path, parity) = accept::export(learner, spec, &details, &head.learnt, judge, &self.args.out, None)?;
         tracing::info!(
             "{}: the daemon's encoder reproduces it within {:e} over {} frames",
@@ -236,7 +291,7 @@ impl Run<'_> {
             parity.max_abs_difference,
             parity.frames
         );
-        self.report(learner, spec, &head, &evaluation, curves, &path, device)
+        self.report(learner, spec, &head, &evaluation, curves, &path, device, out)
     }
 
     fn scores(&self, learner: &Learner, spec: &NetworkSpec, device: &Device) -> anyhow::Result<Evaluation> {
@@ -299,6 +354,7 @@ impl Run<'_> {
         curves: &Curves,
         model: &Path,
         device: &Device,
+        out: &mut dyn Write,
     ) -> anyhow::Result<()> {
         let look_ahead = self.settings.look_ahead_frames;
         let shown = self.held_out.unwrap_or(self.training);
@@ -319,10 +375,10 @@ impl Run<'_> {
         })?;
         let path = self.folder.write_report(&report)?;
         self.folder.write("MODEL_CARD.md", card.as_bytes())?;
-        println!("{}", show::table(self.settings.method.name(), self.settings.seed, evaluation));
+        writeln!(out, "{}", show::table(self.settings.method.name(), self.settings.seed, evaluation))?;
         evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        println!("model   {}", model.display());
-        println!("report  {}", path.display());
+        writeln!(out, "model   {}", model.display())?;
+        writeln!(out, "report  {}", path.display())?;
         Ok(())
     }
 }

@@ -1,36 +1,13 @@
-//! `haltere diff` and `haltere export`: what can be typed.
-//!
-//! Why it exists: the options of what is done with a recorded session. What it must never do: act on them.
+//! `haltere export`: a recorded session as NWB, its decodes as a table or as an array.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::ConfigArgs;
-
-/// `haltere diff`.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  haltere diff session.mcap                              against its own replay: must be bit-identical
-  haltere diff session.mcap --model models/new.toml      against another model on the same frames
-  haltere diff monday.mcap tuesday.mcap
-
-Exit code 0: every frame is in both, with the same bits and the same action. 10: something differs.")]
-pub struct DiffArgs {
-    /// A recorded session.
-    #[arg(value_name = "A.mcap")]
-    pub a: PathBuf,
-    /// Another; without it the frames of the first are decoded again.
-    #[arg(value_name = "B.mcap", conflicts_with_all = ["config", "model", "set"])]
-    pub b: Option<PathBuf>,
-    /// Configuration of the replay; without it the session's own.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// As JSON.
-    #[arg(long)]
-    pub json: bool,
-}
+use super::log;
+use crate::session::export::{Form, export};
+use crate::sys::exit::ExitCode;
 
 /// `haltere export`.
 #[derive(Debug, Args)]
@@ -72,4 +49,26 @@ pub enum ExportForm {
     Npy,
     /// Everything with its frames: Neurodata Without Borders 2, HDF5.
     Nwb,
+}
+
+impl From<ExportForm> for Form {
+    fn from(form: ExportForm) -> Self {
+        match form {
+            ExportForm::Csv => Self::Csv,
+            ExportForm::Parquet => Self::Parquet,
+            ExportForm::Npy => Self::Npy,
+            ExportForm::Nwb => Self::Nwb,
+        }
+    }
+}
+
+/// Writes what was asked for and says what is in it.
+///
+/// # Errors
+/// A file that is no session or holds no decode, or one that cannot be written.
+pub fn run(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    log::start_default()?;
+    let said = export(&args.session, args.to.into(), &args.out, args.metadata.as_deref())?;
+    writeln!(out, "{said}  {}", args.out.display())?;
+    Ok(ExitCode::Ok)
 }

@@ -4,15 +4,42 @@
 //! where it says something else. What it must never do: call two floats equal that are not the same bits.
 
 use std::fmt;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde::Serialize;
 
-use crate::cli::DiffArgs;
+use super::config::ConfigArgs;
+use super::log;
 use crate::corridor::offline::decoded_again;
 use crate::session::rows::{Recorded, Row};
 use crate::session::unpacked::{Unpacked, warn_of};
 use crate::sys::exit::ExitCode;
+
+/// `haltere diff`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  haltere diff session.mcap                              against its own replay: must be bit-identical
+  haltere diff session.mcap --model models/new.toml      against another model on the same frames
+  haltere diff monday.mcap tuesday.mcap
+
+Exit code 0: every frame is in both, with the same bits and the same action. 10: something differs.")]
+pub struct DiffArgs {
+    /// A recorded session.
+    #[arg(value_name = "A.mcap")]
+    pub a: PathBuf,
+    /// Another; without it the frames of the first are decoded again.
+    #[arg(value_name = "B.mcap", conflicts_with_all = ["config", "model", "set"])]
+    pub b: Option<PathBuf>,
+    /// Configuration of the replay; without it the session's own.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What two runs have in common.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -159,7 +186,8 @@ impl fmt::Display for Difference {
 ///
 /// # Errors
 /// A file that is no session, or a model that cannot be run.
-pub fn command(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    log::start_default()?;
     warn_of(&args.a)?;
     let a = Recorded::read(&args.a)?.rows();
     let (name, b) = match &args.b {
@@ -171,16 +199,16 @@ pub fn command(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     };
     let difference = Difference::of((&args.a.display().to_string(), &a), (&name, &b));
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&difference)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&difference)?)?;
     } else {
-        print!("{difference}");
+        write!(out, "{difference}")?;
     }
     Ok(if difference.is_none() { ExitCode::Ok } else { ExitCode::Unmet })
 }
 
 fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Vec<Row>)> {
     let unpacked = Unpacked::of(session)?;
-    let (config, _) = unpacked.config(&args.config)?;
+    let (config, _) = args.config.load_over(&unpacked)?;
     let model = args.config.model.as_ref().map_or("its own model".to_owned(), |model| model.display().to_string());
     let rows = decoded_again(session, &config, std::io::IsTerminal::is_terminal(&std::io::stderr()))?;
     Ok((format!("the same frames decoded again with {model}"), rows))

@@ -4,15 +4,18 @@
 //! is bad, or mix results of different settings.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use clap::Args;
 use indicatif::ProgressBar;
 
+use super::data::{DataArgs, Loader, bar};
 use super::eval::write_all;
-use super::{Loader, bar, device, settings, show, shown, usage};
-use crate::cli::train::CompareArgs;
+use super::learn::{LearnArgs, device, settings};
+use super::{create_folder, show, usage};
 use crate::dataset::trials::Dataset;
 use crate::evaluate::table::{gap, gap_closed, to_csv};
 use crate::evaluate::{Evaluation, Metric, Options, Run, Setting, Summary, Table, summarise};
@@ -23,6 +26,41 @@ use crate::train::compare::{CompareError, Contender, Job, Outcome};
 use crate::train::domain_gaps::{GapRow, augmentation_gaps};
 use crate::train::fit::Progress;
 use crate::train::settings::Method;
+
+/// `haltere compare`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  haltere compare --mc2p flies_1/ --mc2p flies_2/ --mc2p flies_3/ --out comparison
+  haltere compare --mc2p flies/ --methods simclr,haltere --seeds 1,2,3 --ablation --out comparison
+
+Each data set with each seed is one repetition. A comparison that was stopped goes on where it was.")]
+pub struct CompareArgs {
+    /// The data; several are several populations.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Which methods; without it all.
+    #[arg(long, value_enum, value_name = "METHOD,…", value_delimiter = ',')]
+    pub methods: Vec<Method>,
+    /// Also `haltere` without each of its augmentations; trained after all methods.
+    #[arg(long)]
+    pub ablation: bool,
+    /// Seeds, for each population.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1])]
+    pub seeds: Vec<u64>,
+    /// How many animals of each population no encoder is trained on; which ones follows from the seed.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub unseen: usize,
+    /// How much.
+    #[command(flatten)]
+    pub learn: LearnArgs,
+    /// Trainings at once.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub jobs: u64,
+    /// Folder for results, tables and the report.
+    #[arg(long, short, value_name = "FOLDER", default_value = "comparison")]
+    pub out: PathBuf,
+}
 
 /// Seeds behind each chance level: one permutation of each run, for every animal and repetition, is many together.
 const PERMUTATIONS: usize = 2;
@@ -40,15 +78,15 @@ struct Population {
 ///
 /// # Errors
 /// What was wrong with the arguments, the data, a training or a file.
-pub fn compare(args: &CompareArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn run(args: &CompareArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> anyhow::Result<()> {
     let contenders = contenders(args);
     let populations = populations(args)?;
     let results = args.out.join("results");
-    std::fs::create_dir_all(&results)?;
+    create_folder(&results)?;
     let jobs = jobs(args, &contenders, &populations)?;
     let outcomes = run_all(args, jobs, &results, stop)?;
     let gaps = gaps_of(args, &populations)?;
-    finish(args, &populations, &outcomes, &gaps)
+    finish(args, &populations, (&outcomes, &gaps), out)
 }
 
 fn contenders(args: &CompareArgs) -> Vec<Contender> {
@@ -117,7 +155,7 @@ fn run_all(
     results: &Path,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<Outcome>> {
-    let whole = bar(shown(args.learn.progress), "{prefix:>12} {bar:30} {pos}/{len} trainings {msg}");
+    let whole = bar(args.learn.progress.is_shown(), "{prefix:>12} {bar:30} {pos}/{len} trainings {msg}");
     whole.set_prefix("compare");
     whole.set_length(jobs.len() as u64);
     let device = device(args.learn.device)?;
@@ -196,14 +234,19 @@ fn gaps_of(args: &CompareArgs, populations: &[Population]) -> anyhow::Result<Vec
     Ok(augmentation_gaps(&first.all, &settings(Method::Haltere, first.seed, &args.learn)?)?)
 }
 
-fn finish(args: &CompareArgs, populations: &[Population], outcomes: &[Outcome], gaps: &[GapRow]) -> anyhow::Result<()> {
+fn finish(
+    args: &CompareArgs,
+    populations: &[Population],
+    (outcomes, gaps): (&[Outcome], &[GapRow]),
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let mut ordered: Vec<Outcome> = outcomes.to_vec();
     ordered.sort_by(|a, b| (&a.contender, &a.population, a.seed).cmp(&(&b.contender, &b.population, b.seed)));
     let summaries = summarise(&honest(runs_of(&ordered)));
     let text = show::tables(&summaries, Table::to_text);
-    println!("{text}");
+    writeln!(out, "{text}")?;
     let verdict = verdict(&summaries);
-    println!("{verdict}");
+    writeln!(out, "{verdict}")?;
     let provenance = Provenance::now(
         &populations.first().map(|p| p.all.sha256.clone()).unwrap_or_default(),
         args.seeds.first().copied().unwrap_or_default(),
@@ -216,8 +259,7 @@ fn finish(args: &CompareArgs, populations: &[Population], outcomes: &[Outcome], 
         ("report.json", report.to_json()?),
         ("report.html", html::render(&report)),
     ];
-    let folder: PathBuf = args.out.clone();
-    write_all(&folder, &files)
+    write_all(&args.out, &files, out)
 }
 
 /// The gap and how much of it each method closes, in words.

@@ -1,0 +1,59 @@
+//! Where a subcommand's configuration comes from: file, environment, options; for a recorded session, the session's own.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::{self, Config, ConfigError, FILE_VARIABLE, NewSeries, Warning};
+use crate::session::unpacked::Unpacked;
+
+/// Where the configuration comes from. Shared by every subcommand that has one.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConfigArgs {
+    /// Configuration file, TOML; without it $HALTERE_CONFIG, else the defaults. `config/default.toml` explains every key.
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The model's manifest, or the .onnx beside it; over the configuration's `model`.
+    #[arg(long, short, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+    /// Set one key, over file and environment; may be given many times. Example: --set publish.deadline_ms=500
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Reads file, environment and options, and decides.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load(&self) -> Result<(Config, Vec<Warning>), ConfigError> {
+        let (mut config, warnings) = Config::load(self.config.as_deref(), config::environment(), &self.set)?;
+        if let Some(model) = &self.model {
+            config.model.clone_from(model);
+        }
+        Ok((config, warnings))
+    }
+
+    /// The configuration with which a session was recorded, under what was typed now; with the recorded model, unless another
+    /// was typed.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::load`].
+    pub fn load_over(&self, session: &Unpacked) -> Result<(Config, Vec<Warning>), ConfigError> {
+        let mut args = self.clone();
+        let named = std::env::var_os(FILE_VARIABLE).is_some_and(|file| !file.is_empty());
+        if args.config.is_none() && !named {
+            args.config = Some(session.config());
+        }
+        let (mut config, warnings) = args.load()?;
+        if self.model.is_none() {
+            config.model = session.model();
+        }
+        // What a series meant live lies among the recorded requests.
+        config.source.new_series = NewSeries::Keep;
+        config.record.folder = None;
+        // A path of the rig, perhaps not of this machine.
+        config.compute.onnxruntime = config.compute.onnxruntime.filter(|library| library.is_file());
+        Ok((config, warnings))
+    }
+}

@@ -1,0 +1,132 @@
+//! `haltere play`: a recording, sent as a microscope would.
+
+use std::io::IsTerminal;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+
+use super::parse::{milliseconds, seconds};
+use super::recording::{RecordingArgs, open};
+use super::stop_flag;
+use crate::client::play::{Burst, Pace, Pattern, PlayOptions, PlayProgress, play};
+use crate::config::Attach;
+use crate::config::endpoint::Endpoint;
+use crate::frame::Name;
+use crate::sys::exit::ExitCode;
+use crate::sys::progress::progress_bar;
+
+/// `haltere play`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  haltere play fly_00001.tif fly_00002.tif           at the recording's own rate, once
+  haltere play green.tif --channel-file red.tif      two channels from two files
+  haltere play fly.tif --rate 60 --loop 0            twice as fast as usual, until Ctrl-C
+  haltere play session.mcap                          what was recorded, with its frame numbers and gaps
+  haltere play fly.nwb#/acquisition/TwoPhotonSeries1 of an NWB file with several series, this one
+  haltere play sim:seed=7,animal=9,seconds=60        a simulated fly, whose truth is known
+  haltere play fly.tif --jitter-ms 5 --skip-every 50 --burst 3     a bad microscope, the same one for the same --seed
+  haltere play movie.raw --raw uint16:512x512 --push --connect --endpoint tcp://10.0.0.1:5710")]
+pub struct PlayArgs {
+    /// The recording.
+    #[command(flatten)]
+    pub recording: RecordingArgs,
+    /// How often the recording is played; 0 = until interrupted. Frame numbers go on.
+    #[arg(long = "loop", value_name = "N", default_value_t = 1)]
+    pub repeat: u64,
+    /// Stop after this long.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub seconds: Option<f64>,
+    /// Each frame is late by a random time up to this.
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = milliseconds)]
+    pub jitter_ms: f64,
+    /// Leave out every N-th frame: a gap in the numbers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    pub skip_every: Option<u64>,
+    /// Send every N-th frame twice.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat_every: Option<u64>,
+    /// Send N frames at once, then wait for N periods.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub burst: u64,
+    /// Where to send.
+    #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:5710")]
+    pub endpoint: Endpoint,
+    /// PUSH instead of PUB: wait for a slow daemon (its `source.pattern` must be "pull").
+    #[arg(long)]
+    pub push: bool,
+    /// Connect instead of bind (the daemon's `source.attach` must be "bind").
+    #[arg(long)]
+    pub connect: bool,
+    /// `source` in every header.
+    #[arg(long, value_name = "NAME", default_value = "play")]
+    pub source: Name,
+    /// `series` in every header; without it one is made from the time.
+    #[arg(long, value_name = "NAME")]
+    pub series: Option<Name>,
+    /// As fast as the socket takes them, instead of at a rate.
+    #[arg(long, conflicts_with = "rate")]
+    pub flood: bool,
+    /// Begin at once instead of waiting for the first subscriber.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Of the random times.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Sends the recording and says how it went.
+///
+/// # Errors
+/// The recording or the socket.
+pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
+    let stop = stop_flag()?;
+    let spec = args.recording.spec(args.source);
+    let options = PlayOptions {
+        endpoint: args.endpoint.to_string(),
+        pattern: if args.push { Pattern::Push } else { Pattern::Pub },
+        attach: if args.connect { Attach::Connect } else { Attach::Bind },
+        series: args.series.or_else(series_of_now),
+        pace: if args.flood { Pace::Flood } else { args.recording.rate.map_or(Pace::Recording, Pace::Hz) },
+        loops: (args.repeat > 0).then_some(args.repeat),
+        duration: args.seconds.map(Duration::from_secs_f64),
+        frames: args.recording.frames,
+        jitter_ms: args.jitter_ms,
+        seed: args.seed,
+        skip_every: args.skip_every,
+        repeat_every: args.repeat_every,
+        burst: (args.burst > 1).then_some(Burst { frames: args.burst, every: args.burst }),
+        wait_for_receiver: if args.no_wait { Duration::ZERO } else { PlayOptions::default().wait_for_receiver },
+        ..PlayOptions::default()
+    };
+    let bar = progress_bar(None, std::io::stderr().is_terminal());
+    let mut progress = |so_far: &PlayProgress| {
+        so_far.total.into_iter().for_each(|total| bar.set_length(total));
+        bar.set_position(so_far.sent);
+    };
+    let report = play(&options, &mut || open(&spec), &stop, &mut progress)?;
+    bar.finish_and_clear();
+    let us = |ns: u64| ns as f64 / 1e3;
+    let late = report.lateness;
+    eprintln!(
+        "sent {} frames in {:.1} s ({:.1} Hz), left out {}, repeated {}; sent late by p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
+        report.progress.sent,
+        report.elapsed_s,
+        report.rate_hz,
+        report.progress.skipped,
+        report.progress.repeated,
+        us(late.p50_ns),
+        us(late.p99_ns),
+        us(late.max_ns)
+    );
+    if !report.receiver_seen && !args.no_wait {
+        eprintln!("nobody listened on {} when the first frame went out", args.endpoint);
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// A series of this start's own: a microscope that was started anew is then never taken for the one before.
+fn series_of_now() -> Option<Name> {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    format!("play-{}", since_1970.as_millis()).parse().ok()
+}

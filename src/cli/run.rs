@@ -1,0 +1,54 @@
+//! `haltere run`: the daemon.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::config::ConfigArgs;
+use super::log;
+use crate::corridor::supervisor;
+use crate::sys::exit::ExitCode;
+
+/// `haltere run`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  haltere run --config rig.toml
+  haltere run --model models/fly.toml --set source.endpoint=tcp://10.0.0.7:5710
+  HALTERE__LOG__FILTER=debug haltere run --once --report report.json
+
+Ctrl-C ends the run in order: the neutral action is published, then the heartbeat stops. A second Ctrl-C leaves at once.")]
+pub struct RunArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Leave after the sender's end message, when every frame before it is decoded.
+    #[arg(long)]
+    pub once: bool,
+    /// With --once: leave when no message has come for so many seconds after a frame, because a publisher's end message can be
+    /// lost; this is said and the exit code is 6. 0 waits for ever.
+    #[arg(long, value_name = "SECONDS", requires = "once", default_value_t = 60)]
+    pub silence: u64,
+    /// Record the session into this folder; over the configuration's `record.folder`.
+    #[arg(long, value_name = "FOLDER")]
+    pub record: Option<PathBuf>,
+    /// At the end, write counters and latencies into this file, JSON.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// Runs the daemon until it is stopped.
+///
+/// # Errors
+/// What prevents the start, or the stage that failed.
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let (mut config, warnings) = args.config.load()?;
+    if let Some(folder) = &args.record {
+        config.record.folder = Some(folder.clone());
+    }
+    log::start(&config.log)?;
+    let silence = if args.silence == 0 { Duration::MAX } else { Duration::from_secs(args.silence) };
+    supervisor::run(&config, &warnings, args.once.then_some(silence), args.report.as_deref())?;
+    Ok(ExitCode::Ok)
+}

@@ -1,0 +1,146 @@
+//! The recordings that `train`, `eval` and `compare` read, and how they are loaded.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::usage;
+use crate::cli::parse::rate;
+use crate::cli::progress::Progress;
+use crate::dataset;
+use crate::dataset::trials::Dataset;
+use crate::dataset::{DataSpec, LoadOptions, Mc2pOptions};
+use crate::frame::{CHANNELS_MAX, SIDE_PX_MAX, Shape};
+use crate::model::parameters::Parameters;
+
+/// Which recordings, and how to read them. Shared by `train`, `eval` and `compare`.
+#[derive(Clone, Debug, Args)]
+pub struct DataArgs {
+    /// A folder of the MC2P layout, as it is on disk: one folder a trial, read without conversion.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "data", conflicts_with = "data")]
+    pub mc2p: Vec<PathBuf>,
+    /// A list of trials, `dataset.toml`; `config/dataset-example.toml` explains every key.
+    #[arg(long, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// Only these animals; `--hold-out` and `--unseen` choose among them.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub animals: Vec<String>,
+    /// Two-photon frames per second of MC2P folders.
+    #[arg(long, value_name = "HZ", default_value = "16", value_parser = rate)]
+    pub frame_rate: f64,
+    /// Behaviour frames per second of MC2P folders.
+    #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate)]
+    pub behaviour_rate: f64,
+    /// Channels x height x width of one model frame; without it one channel of at most 64 x 64.
+    #[arg(long, value_name = "CxHxW", value_parser = shape)]
+    pub input: Option<Shape>,
+    /// Take ready-made ΔF/F even where raw channels are. No live daemon can make that input: `run` will refuse the model.
+    #[arg(long)]
+    pub ready_made: bool,
+    /// Leave out what `rest.npy` marks.
+    #[arg(long)]
+    pub mask_rest: bool,
+    /// Where preprocessed frames are kept; without it `.haltere-cache` beside the data.
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+}
+
+/// A data set that can be loaded, whole or in part.
+pub(super) struct Loader<'a> {
+    spec: DataSpec,
+    args: &'a DataArgs,
+    /// Preprocessing of a model, instead of the default.
+    pub(super) parameters: Option<Parameters>,
+    /// Input of a model, instead of the default.
+    pub(super) input: Option<Shape>,
+    shown: bool,
+}
+
+impl<'a> Loader<'a> {
+    /// One for each data set that was named.
+    pub(super) fn all(args: &'a DataArgs, progress: Progress) -> anyhow::Result<Vec<(String, Self)>> {
+        let shown = progress.is_shown();
+        let name = |path: &Path| path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let options = mc2p_options(args);
+        let folders = args.mc2p.iter().map(|folder| Ok((name(folder), DataSpec::mc2p(folder, &options)?)));
+        let files = args.data.iter().map(|file| Ok((name(file), DataSpec::from_toml(file)?)));
+        let loader = |(name, spec)| (name, Self { spec, args, parameters: None, input: args.input, shown });
+        let loaders: anyhow::Result<Vec<_>> = folders.chain(files).map(|found| found.map(loader)).collect();
+        loaders
+    }
+
+    /// The only one that was named.
+    pub(super) fn one(args: &'a DataArgs, progress: Progress) -> anyhow::Result<Self> {
+        let mut all = Self::all(args, progress)?;
+        if all.len() != 1 {
+            return Err(usage(format!("this command takes one data set, {} were named", all.len())));
+        }
+        all.pop().map(|(_, loader)| loader).context("no data set was named")
+    }
+
+    /// Animals in the order of their trials, of those that were asked for.
+    pub(super) fn animals(&self) -> Vec<String> {
+        let chosen = |animal: &String| self.args.animals.is_empty() || self.args.animals.contains(animal);
+        self.spec.animals().into_iter().filter(chosen).collect()
+    }
+
+    /// Loads some animals, with the labels of `like` if there is one.
+    pub(super) fn load(&self, only: &[String], window_frames: usize, whole: bool) -> anyhow::Result<Dataset> {
+        let options = LoadOptions {
+            input: self.input,
+            parameters: self.parameters.clone(),
+            animals: only.to_vec(),
+            cache: self.args.cache.clone(),
+            accept_missing_classes: !whole,
+            window_frames,
+            ..LoadOptions::default()
+        };
+        let bar = bar(self.shown, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
+        bar.set_prefix("preprocess");
+        let tell = |progress: dataset::Progress<'_>| {
+            bar.set_length(progress.frames_total);
+            bar.set_position(progress.frames_done);
+        };
+        let loaded = dataset::load(&self.spec, &options, &tell);
+        bar.finish_and_clear();
+        let (data, warnings) = loaded?;
+        if whole {
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        }
+        Ok(data)
+    }
+}
+
+fn mc2p_options(args: &DataArgs) -> Mc2pOptions {
+    Mc2pOptions {
+        frame_rate_hz: args.frame_rate,
+        behaviour_rate_hz: args.behaviour_rate,
+        mask_rest: args.mask_rest,
+        prefer_dff: args.ready_made,
+        ..Mc2pOptions::default()
+    }
+}
+
+/// A progress bar on standard error, or one that nobody sees.
+pub(super) fn bar(shown: bool, template: &str) -> ProgressBar {
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// `HxW` or `CxHxW`, within what a frame can be.
+pub(super) fn shape(text: &str) -> Result<Shape, String> {
+    let sides: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
+    let shape = match sides[..] {
+        [height, width] => Shape::new(1, height, width),
+        [channels, height, width] => Shape::new(channels, height, width),
+        _ => return Err("write HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH, such as 1x128x128".to_owned()),
+    };
+    let sides_fit = [shape.height, shape.width].iter().all(|side| (1..=SIDE_PX_MAX).contains(side));
+    if (1..=CHANNELS_MAX).contains(&shape.channels) && sides_fit {
+        return Ok(shape);
+    }
+    Err(format!("{shape}: 1 to {CHANNELS_MAX} channels, 1 to {SIDE_PX_MAX} px a side"))
+}

@@ -1,0 +1,153 @@
+//! The subcommands of training: `train`, `eval`, `compare`, `calibrate`, `model init`.
+//!
+//! Why it exists: `train` computes and knows neither a terminal nor a command line; somebody must bring them together. What it
+//! must never do: compute a score of its own.
+
+mod calibrate;
+mod compare;
+mod data;
+mod eval;
+mod init;
+mod learn;
+mod show;
+mod train;
+
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use clap::Subcommand;
+
+pub(super) use init::with_untrained_model;
+pub use init::{InitArguments, InitError, init};
+#[cfg(feature = "train-cuda")]
+pub use learn::cuda;
+
+use super::output::cannot_write;
+use super::{log, stop_flag};
+use crate::sys::exit::{ExitCode, Failure};
+
+/// The subcommands of training.
+#[derive(Debug, Subcommand)]
+pub enum TrainingCommand {
+    /// Fit a trained model to a new animal, from a few minutes of it, with or without labels.
+    Calibrate(calibrate::CalibrateArgs),
+    /// Train a model on recordings of several animals.
+    Train(train::TrainArgs),
+    /// Score a model: within an animal, across animals, which animal it is, animals never seen.
+    Eval(eval::EvalArgs),
+    /// Train and score all methods on all populations; the table of the project.
+    Compare(compare::CompareArgs),
+}
+
+/// What training adds to `haltere model`.
+#[derive(Debug, Subcommand)]
+pub enum ModelTrainingCommand {
+    /// Make an untrained model: right shapes, random weights. Its decodes carry an embedding and no action.
+    #[command(after_long_help = "Example: haltere model init --name untrained --out models --input 1x128x128 --seed 1")]
+    Init(init::ModelInitArgs),
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// Whatever the subcommand could not do.
+pub fn run(command: TrainingCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    match command {
+        TrainingCommand::Calibrate(args) => calibrate::run(args, out)?,
+        TrainingCommand::Train(args) => train::run(&args, &begin()?, out)?,
+        TrainingCommand::Eval(args) => {
+            begin()?;
+            eval::run(&args, out)?;
+        }
+        TrainingCommand::Compare(args) => compare::run(&args, &begin()?, out)?,
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Does what was asked of `haltere model`.
+///
+/// # Errors
+/// As [`init`].
+pub fn run_model(command: ModelTrainingCommand, mut out: &mut dyn Write) -> anyhow::Result<()> {
+    match command {
+        ModelTrainingCommand::Init(args) => drop(init(&args.into(), &mut out)?),
+    }
+    Ok(())
+}
+
+/// The number of an error that only training makes.
+pub(super) fn exit_code(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
+    code_of_one_of!(cause;
+        InitError,
+        crate::train::calibrate::CalibrateError,
+        crate::train::compare::CompareError,
+        crate::train::export::ExportError,
+        crate::train::export::accept::FinishError,
+        crate::train::fit::FitError,
+        crate::train::metrics_log::MetricsError,
+        crate::train::run_folder::RunFolderError,
+        crate::train::settings::SettingError,
+        crate::train::spec::SpecError,
+    )
+}
+
+/// Training tells what it does on standard error; a first Ctrl-C ends it in order.
+fn begin() -> anyhow::Result<Arc<AtomicBool>> {
+    log::start_default()?;
+    stop_flag()
+}
+
+/// Makes a folder for results, and those above it.
+///
+/// # Errors
+/// A [`Failure`] that names the folder.
+fn create_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(cannot_write(folder, "the folder cannot be made"))
+}
+
+/// Something that was typed cannot be done.
+fn usage(what: String) -> anyhow::Error {
+    Failure { code: ExitCode::Usage, what }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::exit_code as of_main;
+    use crate::dataset::DatasetError;
+    use crate::encode::EncodeError;
+    use crate::model::ModelError;
+    use crate::train::compare::CompareError;
+    use crate::train::export::ExportError;
+    use crate::train::export::accept::FinishError;
+    use crate::train::fit::FitError;
+    use crate::train::run_folder::RunFolderError;
+    use crate::train::settings::SettingError;
+
+    #[test]
+    fn training_tells_settings_recordings_files_and_models_apart() {
+        let of = |error: anyhow::Error| of_main(&error);
+        let setting = || SettingError { key: "steps".into(), value: "0".into(), bound: "1 or more".into() };
+        assert_eq!(of(FitError::from(setting()).into()), ExitCode::Config);
+        assert_eq!(of(CompareError::from(FitError::from(setting())).into()), ExitCode::Config);
+        assert_eq!(of(setting().into()), ExitCode::Config);
+        assert_eq!(of(CompareError::from(FitError::NoLabels).into()), ExitCode::Source);
+        assert_eq!(of(DatasetError::NoAnimalLeft { known: "fly_1".into() }.into()), ExitCode::Source);
+        assert_eq!(of(FitError::Diverged { step: 1, loss: f32::NAN, rate: 1.0 }.into()), ExitCode::Stage);
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(of(RunFolderError::Io { path: "runs".into(), cause: full() }.into()), ExitCode::Sink);
+        assert_eq!(of(CompareError::File { path: "a.json".into(), cause: "full".into() }.into()), ExitCode::Sink);
+        assert_eq!(of(FinishError::Parity { difference: 1.0, frames: 3 }.into()), ExitCode::Model);
+        let runtime = || EncodeError::Runtime { cause: "missing".to_owned() };
+        assert_eq!(of(FinishError::from(ExportError::from(runtime())).into()), ExitCode::OnnxRuntime);
+        assert_eq!(of(ExportError::from(runtime()).into()), ExitCode::OnnxRuntime, "the rehearsal before training");
+        let unwritten = ModelError::Write { path: "a.onnx".into(), cause: full() };
+        assert_eq!(of(InitError::from(ExportError::from(unwritten)).into()), ExitCode::Sink);
+        let name = RunFolderError::Name { name: "..".into(), cause: "leaves".into() };
+        assert_eq!(of(name.into()), ExitCode::Usage);
+    }
+}
