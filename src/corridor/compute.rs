@@ -17,7 +17,8 @@ use crate::frame::{
 };
 use crate::preprocess::{Preprocess, PreprocessError};
 use crate::source::arrival::{Advice, ArrivalPredictor};
-use crate::sys::stats::{count, now_ns};
+use crate::sys::clock::now_ns;
+use crate::sys::counters::count;
 
 use super::drift::{Change, Drift, DriftSettings};
 use super::preview::Photographer;

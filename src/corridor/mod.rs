@@ -38,7 +38,8 @@ use crate::publish::zmq::ModelTag;
 use crate::publish::{Sink, SinkError};
 use crate::session::recorder::Recorder;
 use crate::source::{Next, Source, SourceError};
-use crate::sys::stats::{Stats, count, now_ns};
+use crate::sys::clock::now_ns;
+use crate::sys::counters::{Stats, count};
 
 pub use drift::DriftSettings;
 pub use preview::PreviewSettings;

@@ -12,14 +12,13 @@ pub mod parameters;
 
 mod trained;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::Digest;
 
 use crate::frame::{CHANNELS_MAX, Name, SIDE_PX_MAX, Shape};
 use crate::model::parameters::Parameters;
+use crate::sys::files::{Action, FileError, sha256_of, write_whole};
 
 pub use trained::{
     Adapted, Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, PROTOTYPES_MAX, TEMPERATURE,
@@ -147,7 +146,7 @@ pub struct Model {
 /// A manifest or a model file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The file cannot be read or written.
+    /// The file cannot be read.
     #[error("{}: {cause}", path.display())]
     File {
         /// Which file.
@@ -155,6 +154,9 @@ pub enum ModelError {
         /// Why.
         cause: std::io::Error,
     },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(FileError),
     /// There is no such file.
     #[error(
         "{}: there is no such file; --model (or `model` in the configuration) names a manifest, `haltere model init` makes \
@@ -206,6 +208,15 @@ pub enum ModelError {
     },
 }
 
+impl From<FileError> for ModelError {
+    fn from(error: FileError) -> Self {
+        match error.action {
+            Action::Read => unreadable(&error.path, error.cause),
+            Action::Write => Self::Write(error),
+        }
+    }
+}
+
 impl Model {
     /// Reads a manifest (or the manifest beside an `.onnx`), checks every value, and verifies the hash of the ONNX file.
     ///
@@ -255,14 +266,14 @@ impl Manifest {
     /// Checks every value, then writes the manifest; a reader never sees half of it.
     ///
     /// # Errors
-    /// [`ModelError::Value`] for a manifest that could not be read back, [`ModelError::File`] when the disk refuses.
+    /// [`ModelError::Value`] for a manifest that could not be read back, [`ModelError::Write`] when the disk refuses.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
         self.check(path)?;
         let body = toml::to_string_pretty(self)
             .map_err(|error| ModelError::Syntax { path: path.into(), message: error.to_string() })?;
         let text =
             format!("# What {} expects and what it says; `haltere model inspect` explains it.\n{body}", self.name);
-        write_whole(path, text.as_bytes())
+        Ok(write_whole(path, text.as_bytes())?)
     }
 
     /// See [`Model::decodes_actions`].
@@ -368,41 +379,6 @@ impl Check<'_> {
     }
 }
 
-/// SHA-256 of a file, 64 lower-case hexadecimal digits. Reads in pieces: the file may be large.
-///
-/// # Errors
-/// [`ModelError::Missing`] or [`ModelError::File`].
-pub fn sha256_of(path: &Path) -> Result<String, ModelError> {
-    let failed = |cause| unreadable(path, cause);
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mut hash = sha2::Sha256::new();
-    let mut piece = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => break,
-            Ok(length) => hash.update(&piece[..length]),
-            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(failed(cause)),
-        }
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Writes beside the target and renames, so that nobody ever reads half a file.
-///
-/// # Errors
-/// [`ModelError::File`].
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    let failed = |cause| ModelError::File { path: path.into(), cause };
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".partial{}", std::process::id()));
-    let partial = PathBuf::from(partial);
-    std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path)).map_err(|cause| {
-        let _ = std::fs::remove_file(&partial);
-        failed(cause)
-    })
-}
-
 fn unreadable(path: &Path, cause: std::io::Error) -> ModelError {
     match cause.kind() {
         std::io::ErrorKind::NotFound => ModelError::Missing { path: path.into() },
@@ -485,14 +461,6 @@ mod tests {
             }),
             preprocess: Parameters::default(),
         }
-    }
-
-    #[test]
-    fn sha256_agrees_with_the_published_test_vector() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), b"abc").unwrap();
-        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(sha256_of(file.path()).unwrap(), expected);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::path::Path;
 
 use super::{Sink, SinkError};
 use crate::frame::{Decode, Quality};
-use crate::sys::partial_file::Part;
+use crate::sys::files::FileError;
+use crate::sys::partial_file::PartialFile;
 use crate::wire::decode::largest;
 
 /// Rows between two updates of the header.
@@ -22,9 +23,15 @@ const HEADER_BYTES: usize = 128;
 /// Head of the table.
 const COLUMNS: &str = "frame,quality,shift_dy_px,shift_dx_px,shift_peak,action,confidence,novelty";
 
+impl From<FileError> for SinkError {
+    fn from(error: FileError) -> Self {
+        Self { sink: error.path.display().to_string(), cause: error.reason() }
+    }
+}
+
 /// Rows of a float32 array of shape (rows, dimensions).
 pub struct Rows {
-    array: Part,
+    array: PartialFile,
     dimensions: usize,
     rows: u64,
     row: Vec<u8>,
@@ -36,7 +43,7 @@ impl Rows {
     /// # Errors
     /// When the file cannot be created; the message names it.
     pub fn create(path: &Path, dimensions: usize) -> Result<Self, SinkError> {
-        let mut array = Part::create(path)?;
+        let mut array = PartialFile::create(path)?;
         array.append(&header(0, dimensions))?;
         Ok(Self { array, dimensions, rows: 0, row: Vec::with_capacity(4 * dimensions) })
     }
@@ -62,7 +69,7 @@ impl Rows {
     /// # Errors
     /// A disk that refuses.
     pub fn patch(&mut self) -> Result<(), SinkError> {
-        self.array.overwrite_start(&header(self.rows, self.dimensions))
+        Ok(self.array.overwrite_start(&header(self.rows, self.dimensions))?)
     }
 
     /// The file is whole: it gets its name.
@@ -71,14 +78,14 @@ impl Rows {
     /// A disk that refuses.
     pub fn finish(&mut self) -> Result<(), SinkError> {
         self.patch()?;
-        self.array.rename()
+        Ok(self.array.rename()?)
     }
 }
 
 /// Writes every decode as one row of an array, and of a table when one is asked for.
 pub struct NpySink {
     array: Rows,
-    table: Option<Part>,
+    table: Option<PartialFile>,
     labels: Vec<String>,
     trained: bool,
     done: bool,
@@ -97,7 +104,7 @@ impl NpySink {
         (labels, trained): (&[String], bool),
     ) -> Result<Self, SinkError> {
         let array = Rows::create(path, embedding)?;
-        let mut table = table.map(Part::create).transpose()?;
+        let mut table = table.map(PartialFile::create).transpose()?;
         if let Some(table) = &mut table {
             table.append(COLUMNS.as_bytes())?;
             table.append(b"\n")?;
@@ -115,7 +122,7 @@ impl NpySink {
         let Some(table) = &mut self.table else { return Ok(()) };
         let seen = &decode.observation;
         let (labels, trained) = (&self.labels, self.trained);
-        let line = |file: &mut Part| -> std::io::Result<()> {
+        let line = |file: &mut PartialFile| -> std::io::Result<()> {
             write!(file, "{},{},", decode.frame.number, decode.quality.name())?;
             match seen.shift_px {
                 Some([dy, dx]) => write!(file, "{dy},{dx},{},", seen.shift_peak)?,
@@ -133,7 +140,7 @@ impl NpySink {
                 None => writeln!(file),
             }
         };
-        line(table).map_err(|e| table.error(&e))
+        line(table).map_err(|e| table.error(e).into())
     }
 }
 
@@ -141,7 +148,10 @@ impl Sink for NpySink {
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let patched = self.array.push(&decode.embedding.values)?;
         self.write_table(decode)?;
-        if patched { self.table.as_mut().map_or(Ok(()), Part::hand_on) } else { Ok(()) }
+        match &mut self.table {
+            Some(table) if patched => Ok(table.hand_on()?),
+            _ => Ok(()),
+        }
     }
 
     fn finish(&mut self, fault: Option<&'static str>) -> Result<(), SinkError> {
@@ -150,10 +160,10 @@ impl Sink for NpySink {
         }
         if fault.is_some() {
             self.array.patch()?;
-            return self.table.as_mut().map_or(Ok(()), Part::hand_on);
+            return Ok(self.table.as_mut().map_or(Ok(()), PartialFile::hand_on)?);
         }
         self.array.finish()?;
-        self.table.as_mut().map_or(Ok(()), Part::rename)
+        Ok(self.table.as_mut().map_or(Ok(()), PartialFile::rename)?)
     }
 }
 

@@ -1,9 +1,11 @@
-//! Small tools without a domain: counters and clock, files written whole, random numbers, exit codes.
+//! Small tools without a domain: clock and counters, files written whole, random numbers, exit codes.
 
 pub mod calendar;
+pub mod clock;
+pub mod counters;
 pub mod exit;
+pub mod files;
 pub mod partial_file;
 pub mod random;
 pub mod replace_folder;
-pub mod stats;
 pub mod steady_file;

@@ -188,7 +188,7 @@ impl<F: FnMut(u64) -> Step + Send> Source for Scripted<F> {
                 clock: Clock::Device,
                 stamp: None,
             }),
-            t_received_ns: haltere::sys::stats::now_ns(),
+            t_received_ns: haltere::sys::clock::now_ns(),
             source: "scripted".parse().unwrap(),
             series: None,
             series_began: number == 0,

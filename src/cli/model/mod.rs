@@ -16,9 +16,8 @@ pub use init::{InitArguments, init};
 use crate::encode::{EncodeError, EncodeInfo, Encoder, Signature, TensorInfo, read_signature};
 use crate::frame::{Name, Shape, Tensor};
 use crate::model::parameters::Parameters;
-use crate::model::{
-    Calibration, FORMAT, InputOrigin, Kind, Manifest, Model, ModelError, Novelty, Provenance, sha256_of,
-};
+use crate::model::{Calibration, FORMAT, InputOrigin, Kind, Manifest, Model, ModelError, Novelty, Provenance};
+use crate::sys::files::sha256_of;
 
 /// Timed steps of `inspect`.
 const STEPS: usize = 200;
@@ -122,7 +121,7 @@ impl Inspection {
 /// When the manifest cannot be read or the output not be written.
 pub fn inspect(arguments: &InspectArguments, out: &mut impl Write) -> Result<Inspection, CommandError> {
     let model = Model::load_unverified(&arguments.model)?;
-    let sha256_found = sha256_of(&model.onnx_path)?;
+    let sha256_found = sha256_of(&model.onnx_path).map_err(ModelError::from)?;
     let size_bytes = std::fs::metadata(&model.onnx_path).map_or(0, |m| m.len());
     // A file that is not the manifest's is not run: that is what the hash is for.
     let sha256_agrees = sha256_found.eq_ignore_ascii_case(&model.manifest.sha256);
@@ -289,7 +288,7 @@ pub fn adopt(arguments: &AdoptArguments, out: &mut impl Write) -> Result<PathBuf
     let signature = read_signature(&arguments.onnx, arguments.runtime.as_deref())?;
     let unfit = |cause| CommandError::Unfit { path: arguments.onnx.clone(), cause };
     let mut manifest = derive(&signature, arguments).map_err(unfit)?;
-    manifest.sha256 = sha256_of(&arguments.onnx)?;
+    manifest.sha256 = sha256_of(&arguments.onnx).map_err(ModelError::from)?;
     manifest.check(&path)?;
     let onnx_path = arguments.onnx.clone();
     let model = Model { manifest, onnx_path, manifest_path: path.clone() };

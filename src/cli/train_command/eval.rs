@@ -96,7 +96,7 @@ fn or_none(names: &[String]) -> String {
 pub(super) fn write_all(folder: &Path, files: &[(&str, String)]) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder)?;
     for (name, text) in files {
-        crate::model::write_whole(&folder.join(name), text.as_bytes())?;
+        crate::sys::files::write_whole(&folder.join(name), text.as_bytes())?;
     }
     println!("report  {}", folder.join("report.html").display());
     Ok(())

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::state::State;
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 use plane::Training;
 use web::Site;
 

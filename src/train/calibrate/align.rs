@@ -225,7 +225,7 @@ mod tests {
     use ndarray::Array1;
 
     use super::*;
-    use crate::train::network::SplitMix;
+    use crate::sys::random::SplitMix;
 
     const WIDTH: usize = 16;
     const WINDOW: usize = 8;

@@ -208,7 +208,7 @@ fn deal(label: &[usize], pieces: &[usize], folds: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::network::SplitMix;
+    use crate::sys::random::SplitMix;
 
     const WIDTH: usize = 6;
     const LABELS: usize = 3;

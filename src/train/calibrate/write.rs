@@ -17,9 +17,10 @@ use crate::encode::Encoder;
 use crate::frame::Name;
 use crate::model::head::{set_classifier, shift_raw};
 use crate::model::onnx_read::OnnxFile;
-use crate::model::{Adapted, Model, Parity, sha256_of, write_whole};
+use crate::model::{Adapted, Model, Parity};
 use crate::preprocess;
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::files::{sha256_of, write_whole};
 use crate::train::calibrate::unit_rows;
 
 /// Most that the encoder may differ from the arithmetic: other orders of the same f32 sums.

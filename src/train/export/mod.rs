@@ -12,13 +12,15 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::export::head::{Learnt, LearntNovelty, form_and_labels};
-use super::network::{NORM_MIN, Network, SplitMix};
+use super::network::{NORM_MIN, Network};
 use super::spec::{NetworkSpec, PATCH_PX};
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::{Shape, Tensor as Input};
 use crate::model::onnx_write::{Attribute, FLOAT, Graph};
 use crate::model::parameters::Parameters;
-use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance, sha256_of, write_whole};
+use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance};
+use crate::sys::files::{sha256_of, write_whole};
+use crate::sys::random::SplitMix;
 
 /// Names of tensors in the file that others look for.
 pub(crate) const RAW: &str = "embedding.raw";
@@ -120,8 +122,8 @@ pub fn write_learnt(
     };
     // Before anything is written: a name that cannot be must not become a file.
     manifest.check(&manifest_path)?;
-    write_whole(&onnx_path, &to_onnx_learnt(network, spec, details, learnt)?)?;
-    manifest.sha256 = sha256_of(&onnx_path)?;
+    write_whole(&onnx_path, &to_onnx_learnt(network, spec, details, learnt)?).map_err(ModelError::from)?;
+    manifest.sha256 = sha256_of(&onnx_path).map_err(ModelError::from)?;
     manifest.save(&manifest_path)?;
     Ok(manifest_path)
 }

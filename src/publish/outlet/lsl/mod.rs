@@ -18,7 +18,7 @@ use crate::frame::{Name, Quality};
 use crate::publish::SinkError;
 use crate::publish::relay::{NEUTRAL_ID, Outlet, RelayedDecode};
 use crate::publish::zmq::ModelTag;
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 use library::{About, Library, Node, Stream};
 
