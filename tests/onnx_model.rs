@@ -14,9 +14,9 @@ use std::process::Command;
 
 use burn::module::{Param, RunningState};
 use burn::tensor::{Device, Tensor, TensorData};
-use haltere::dataset::trials::{AlignmentReference, Classifier, NoveltyReference};
 use haltere::encode::{EncodeError, Encoder};
 use haltere::frame::{Shape, Tensor as Input};
+use haltere::model::head::{AlignmentReference, Classifier, NoveltyReference};
 use haltere::model::head::{Head, raw_only, set_classifier, shift_raw};
 use haltere::model::onnx_read::{OnnxFile, OnnxReadError};
 use haltere::model::onnx_write::Graph;

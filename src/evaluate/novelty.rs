@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::rows::{below, choose, generator};
-use crate::dataset::trials::NoveltyReference;
+use crate::model::head::NoveltyReference;
 
 /// Most training rows that prototypes are fitted to.
 const ROWS_MAX: usize = 20_000;

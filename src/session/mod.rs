@@ -30,7 +30,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub use read::{Item, Outline, Reader};
-pub use write::{Compression, SessionWriter, name_of};
+pub use write::{SessionWriter, name_of};
 
 /// Extension of a session's file.
 pub const EXTENSION: &str = "mcap";

@@ -241,6 +241,8 @@ mod tests {
         for file in rust_files(&source).iter().filter(|file| !file.ends_with("sys/files.rs")) {
             let text = fs::read_to_string(file).unwrap();
             let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            // HDF5's `options` only open for reading here.
+            let code = code.replace("PartialFile::create(", "").replace("H5File::options(", "");
             let lines = || code.lines().filter(|line| !line.trim_start().starts_with("//"));
             let name = file.strip_prefix(&source).unwrap().display().to_string();
             let used = opens.iter().filter(|open| lines().any(|line| line.contains(**open)));

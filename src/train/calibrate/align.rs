@@ -16,7 +16,7 @@
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
 use super::CalibrateError;
-use crate::dataset::trials::{AlignmentReference, NoveltyReference};
+use crate::model::head::{AlignmentReference, NoveltyReference};
 
 /// Most rounds of assigning and moving.
 const ROUNDS: usize = 20;

@@ -4,7 +4,8 @@
 //! go into the same file. What it must never do: pass on a value that does not fit the network it belongs to.
 
 use super::{Details, ExportError};
-use crate::dataset::trials::{AlignmentReference, Classifier, NoveltyReference};
+use crate::model::head::{AlignmentReference, Classifier, NoveltyReference};
+use crate::model::names::{ALIGNMENT_MEAN, ALIGNMENT_SD};
 use crate::model::{Calibration, Drift, InputOrigin, Kind, Novelty, PROTOTYPES_MAX, THRESHOLDS_MAX};
 use crate::train::spec::NetworkSpec;
 
@@ -99,10 +100,6 @@ impl Learnt {
         entries
     }
 }
-
-/// Keys of the alignment's reference in the metadata.
-pub(crate) const ALIGNMENT_MEAN: &str = "alignment.mean";
-pub(crate) const ALIGNMENT_SD: &str = "alignment.sd";
 
 pub(crate) fn form_and_labels(spec: &NetworkSpec, kind: Kind) -> Vec<(&'static str, String)> {
     let form = if kind == Kind::Streaming { "streaming" } else { "windowed" };

@@ -16,6 +16,7 @@ use super::network::{NORM_MIN, Network};
 use super::spec::{NetworkSpec, PATCH_PX};
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::{Shape, Tensor as Input};
+use crate::model::names::{EMBEDDING, LOGITS, NEXT_STATE, NOVELTY, PROBABILITIES, RAW};
 use crate::model::onnx_write::{Attribute, FLOAT, Graph};
 use crate::model::parameters::Parameters;
 use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance};
@@ -23,11 +24,6 @@ use crate::sys::files::{sha256_of, write_whole};
 use crate::sys::random::SplitMix;
 
 /// Names of tensors in the file that others look for.
-pub(crate) const RAW: &str = "embedding.raw";
-pub(crate) const EMBEDDING: &str = "embedding";
-pub(crate) const LOGITS: &str = "logits";
-pub(crate) const PROBABILITIES: &str = "probabilities";
-pub(crate) const NOVELTY: &str = "novelty";
 
 /// What a manifest says beside the shapes.
 #[derive(Clone, Debug)]
@@ -182,7 +178,7 @@ fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, learnt: &Learnt) 
     writer.classifier(network, spec, learnt)?;
     writer.novelty(learnt)?;
     if kind == Kind::Streaming {
-        writer.graph.output("next_state", &[1, window - 1, features]);
+        writer.graph.output(NEXT_STATE, &[1, window - 1, features]);
     }
     Ok(writer.graph)
 }
@@ -240,7 +236,7 @@ impl Writer {
         self.graph.node("Concat", &["state", "newest"], "window", &[("axis", Attribute::Int(1))]);
         self.graph.integers("second", &[1]);
         self.graph.integers("end", &[spec.window_frames as i64]);
-        self.graph.node("Slice", &["window", "second", "end", "second"], "next_state", &[]);
+        self.graph.node("Slice", &["window", "second", "end", "second"], NEXT_STATE, &[]);
     }
 
     /// T rows of features → `embedding` `[1,E]`. A convolution whose kernel is its stride is a matrix product on k rows laid
