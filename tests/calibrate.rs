@@ -21,7 +21,7 @@ use haltere::encode::Encoder;
 use haltere::evaluate::fit_novelty;
 use haltere::frame::Quality;
 use haltere::model::head::{raw_only, shift_raw};
-use haltere::model::onnx_read::OnnxFile;
+use haltere::model::onnx::OnnxFile;
 use haltere::model::{InputOrigin, Manifest, Model, sha256_of};
 use haltere::source::{RecordingSpec, open_recording};
 use haltere::sys::exit::ExitCode;

@@ -10,7 +10,7 @@ use haltere::cli::model::{
     AdoptArguments, CommandError, InitArguments, InspectArguments, Inspection, adopt, init, inspect,
 };
 use haltere::frame::Shape;
-use haltere::model::onnx_write::Graph;
+use haltere::model::onnx::Graph;
 use haltere::model::{Kind, Model};
 
 fn arguments(folder: &Path, kind: Kind) -> InitArguments {

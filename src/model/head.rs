@@ -5,7 +5,7 @@
 use ndarray::Array2;
 
 use super::names::{ALIGNMENT_MEAN, ALIGNMENT_SD, EMBEDDING, LOGITS, NOVELTY, PROBABILITIES, RAW};
-use super::onnx_read::{OnnxFile, OnnxReadError};
+use super::onnx::{OnnxFile, OnnxReadError};
 
 /// What makes an embedding strange: how far it lies from those of training, ranked among moments of held-out animals.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,10 +125,10 @@ pub fn raw_only(file: &OnnxFile) -> Result<OnnxFile, OnnxReadError> {
     raw_bias(file)?;
     let mut raw = file.clone();
     let behind = ["length", "divisor", EMBEDDING, LOGITS, PROBABILITIES, NOVELTY];
-    let nodes = raw.nodes()?;
-    let of_novelty = nodes.iter().map(|n| n.output.as_str()).filter(|name| name.starts_with("novelty."));
+    let written = file.nodes().iter().flat_map(|node| &node.outputs).map(String::as_str);
+    let of_novelty = written.filter(|name| name.starts_with("novelty."));
     let removed: Vec<&str> = behind.into_iter().chain(of_novelty).collect();
-    raw.remove(&removed)?;
+    raw.remove(&removed);
     let width = raw_bias(file)?.len();
     raw.node("Identity", &[RAW], EMBEDDING, &[]);
     raw.output(EMBEDDING, &[1, width]);

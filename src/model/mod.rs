@@ -7,8 +7,7 @@
 pub mod head;
 pub mod labels;
 pub mod names;
-pub mod onnx_read;
-pub mod onnx_write;
+pub mod onnx;
 pub mod parameters;
 
 mod check;

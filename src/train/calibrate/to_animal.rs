@@ -18,7 +18,7 @@ use crate::evaluate::{ClassWeight, Probe, ProbeOptions};
 use crate::model::head::Classifier;
 use crate::model::head::{Head, raw_only};
 use crate::model::labels::Labels;
-use crate::model::onnx_read::{OnnxFile, OnnxReadError};
+use crate::model::onnx::{OnnxFile, OnnxReadError};
 use crate::model::{Manifest, Model};
 use crate::source::{Source, SourceError};
 use crate::sys::exit::{ExitCode, Failure};

@@ -16,7 +16,7 @@ use crate::encode::Encoder;
 use crate::frame::Name;
 use crate::model::head::Classifier;
 use crate::model::head::{set_classifier, shift_raw};
-use crate::model::onnx_read::OnnxFile;
+use crate::model::onnx::OnnxFile;
 use crate::model::{Adapted, Model, Parity};
 use crate::preprocess;
 use crate::sys::exit::{ExitCode, Failure};

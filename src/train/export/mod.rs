@@ -17,7 +17,7 @@ use super::spec::{NetworkSpec, PATCH_PX};
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::{Shape, Tensor as Input};
 use crate::model::names::{EMBEDDING, LOGITS, NEXT_STATE, NOVELTY, PROBABILITIES, RAW};
-use crate::model::onnx_write::{Attribute, FLOAT, Graph};
+use crate::model::onnx::{Attribute, FLOAT, Graph};
 use crate::model::parameters::Parameters;
 use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance};
 use crate::sys::files::{sha256_of, write_whole};
