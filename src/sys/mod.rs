@@ -5,6 +5,7 @@ pub mod clock;
 pub mod counters;
 pub mod exit;
 pub mod files;
+pub mod npy;
 pub mod partial_file;
 pub mod random;
 pub mod replace_folder;
