@@ -1,12 +1,14 @@
-//! Small tools without a domain: clock and counters, files written whole, random numbers, exit codes.
+//! Small tools without a domain: clock and counters, files written whole, random numbers, a little linear algebra, exit codes.
 
 pub mod calendar;
 pub mod clock;
 pub mod counters;
 pub mod exit;
 pub mod files;
+pub mod linalg;
 pub mod npy;
 pub mod partial_file;
 pub mod random;
 pub mod replace_folder;
+pub mod statistics;
 pub mod steady_file;
