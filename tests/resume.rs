@@ -93,7 +93,7 @@ fn assert_same(a: &str, b: &str) {
 fn weights(name: &str) -> Vec<(String, Vec<f32>)> {
     let file = OnnxFile::read(&model_of(name)).unwrap();
     let inputs = file.nodes().iter().flat_map(|node| &node.inputs);
-    let floats = |name: String| file.floats(&name).ok().flatten().map(|(_, values)| (name, values));
+    let floats = |name: &String| file.floats(name).ok().flatten().map(|(_, values)| (name.clone(), values));
     let found: Vec<_> = inputs.filter_map(floats).collect();
     assert!(found.len() > 10, "only {} constants", found.len());
     found
