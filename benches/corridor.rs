@@ -23,7 +23,7 @@ use haltere::frame::{Decode, Frame, FrameInfo, PixelType, Shape};
 use haltere::model::Kind;
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
-use haltere::sys::stats::now_ns;
+use haltere::sys::clock::now_ns;
 
 const SIDE_PX: usize = 512;
 /// Frames until nothing is learnt any more: template with its rounds, moving average, statistics, window.

@@ -9,9 +9,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use burn::tensor::Device;
-use haltere::dataset::trials::NoveltyReference;
 use haltere::encode::Encoder;
 use haltere::frame::{Shape, Tensor};
+use haltere::model::head::NoveltyReference;
 use haltere::model::parameters::Parameters;
 use haltere::model::{Kind, Model, Provenance};
 use haltere::train::export::head::{Learnt, LearntNovelty};

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use haltere::sys::stats::now_ns;
+use haltere::sys::clock::now_ns;
 use support::{Finished, Listener, Process, Rig, haltere, model, shared};
 
 /// Side of the frames that the test writes, px.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use haltere::cli::model::{AdoptArguments, CommandError, InspectArguments, Inspection, adopt, inspect};
 use haltere::cli::training::{InitArguments, InitError, init};
 use haltere::frame::Shape;
-use haltere::model::onnx_write::Graph;
+use haltere::model::onnx::Graph;
 use haltere::model::{Kind, Model};
 
 fn arguments(folder: &Path, kind: Kind) -> InitArguments {

@@ -21,13 +21,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use emulator::{Emulator, Order};
+use haltere::config::Compression;
 use haltere::config::{self, Attach, Overload, Pattern, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles, PreviewSettings, Settings};
 use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
 use haltere::publish::zmq::ZmqSink;
-use haltere::session::Compression;
 use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::ZmqSource;
 use support::{GIVE_UP_S, Process, RAW, Small};

@@ -15,9 +15,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use haltere::config::Compression;
 use haltere::frame::{Clock, DeviceTime, Frame, FrameSlot, PixelType, Shape};
 use haltere::model::Manifest;
-use haltere::session::{Compression, SessionWriter, Topic};
+use haltere::session::{SessionWriter, Topic};
 use haltere::source::{Next, open_recording};
 use nwb::{python, run, spec, text};
 use serde_json::{Value, json};

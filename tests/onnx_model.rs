@@ -14,14 +14,14 @@ use std::process::Command;
 
 use burn::module::{Param, RunningState};
 use burn::tensor::{Device, Tensor, TensorData};
-use haltere::dataset::trials::{AlignmentReference, Classifier, NoveltyReference};
 use haltere::encode::{EncodeError, Encoder};
 use haltere::frame::{Shape, Tensor as Input};
+use haltere::model::head::{AlignmentReference, Classifier, NoveltyReference};
 use haltere::model::head::{Head, raw_only, set_classifier, shift_raw};
-use haltere::model::onnx_read::{OnnxFile, OnnxReadError};
-use haltere::model::onnx_write::Graph;
+use haltere::model::onnx::{Graph, OnnxFile, OnnxReadError};
 use haltere::model::parameters::Parameters;
-use haltere::model::{Calibration, InputOrigin, Kind, Manifest, Model, ModelError, Provenance, sha256_of};
+use haltere::model::{Calibration, InputOrigin, Kind, Manifest, Model, ModelError, Provenance};
+use haltere::sys::files::sha256_of;
 use haltere::train::export::head::{Learnt, LearntNovelty};
 use haltere::train::export::{Details, ExportError, measure_parity, to_onnx, write, write_learnt};
 use haltere::train::{Network, NetworkSpec};

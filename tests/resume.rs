@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use haltere::model::onnx_read::OnnxFile;
+use haltere::model::onnx::OnnxFile;
 use rustix::process::Signal;
 use support::{Finished, Process, in_folder, wait_for};
 
@@ -92,8 +92,8 @@ fn assert_same(a: &str, b: &str) {
 /// Every constant of a model's file, by name.
 fn weights(name: &str) -> Vec<(String, Vec<f32>)> {
     let file = OnnxFile::read(&model_of(name)).unwrap();
-    let inputs = file.nodes().unwrap().into_iter().flat_map(|node| node.inputs);
-    let floats = |name: String| file.floats(&name).ok().flatten().map(|(_, values)| (name, values));
+    let inputs = file.nodes().iter().flat_map(|node| &node.inputs);
+    let floats = |name: &String| file.floats(name).ok().flatten().map(|(_, values)| (name.clone(), values));
     let found: Vec<_> = inputs.filter_map(floats).collect();
     assert!(found.len() > 10, "only {} constants", found.len());
     found

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
+use haltere::config::Compression;
 use haltere::config::{self, NewSeries, Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles};
 use haltere::frame::Quality;
 use haltere::frame::event::Event;
-use haltere::session::Compression;
 use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::Source;
 use haltere::source::mcap::McapSource;

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use haltere::config::Compression;
 use haltere::config::{Config, Device};
 use haltere::corridor::Handles;
 use haltere::dataset::trials::{Dataset, NO_BEHAVIOUR};
@@ -26,7 +27,7 @@ use haltere::model::Model;
 use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::preprocess::{self, Prepared, Preprocess, PreprocessError};
 use haltere::publish::{Sink, SinkError};
-use haltere::session::{Compression, Item, Reader, SessionWriter, Topic, layout};
+use haltere::session::{Item, Reader, SessionWriter, Topic, layout};
 use haltere::source::mcap::McapSource;
 use support::{Finished, LOSSLESS, Process, Rig, fly, in_folder, model};
 

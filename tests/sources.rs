@@ -416,11 +416,11 @@ fn a_live_stream_tells_its_series_planes_gaps_and_repeats() {
         send(r#"{"frame":12,"plane":1}"#);
         socket.send(r#"{"htype":"end"}"#, 0).unwrap();
         assert_eq!(next(&mut source, &mut slot), Next::SeriesBegan);
-        let before_ns = haltere::sys::stats::now_ns();
+        let before_ns = haltere::sys::clock::now_ns();
         assert_eq!(next(&mut source, &mut slot), Next::Frame);
         assert_eq!((slot.info.number, slot.info.series_began, slot.bytes()), (7, true, &b"ab"[..]));
         assert_eq!((slot.info.source, slot.info.t_device.unwrap().clock), (name("other"), Clock::Ptp));
-        assert!(slot.info.t_received_ns >= before_ns && slot.info.t_received_ns <= haltere::sys::stats::now_ns());
+        assert!(slot.info.t_received_ns >= before_ns && slot.info.t_received_ns <= haltere::sys::clock::now_ns());
         assert_eq!(next(&mut source, &mut slot), Next::Frame);
         assert_eq!((slot.info.number, slot.info.gap, slot.info.source), (9, 0, name("rig")));
         assert_eq!(next(&mut source, &mut slot), Next::Rejected(Reason::Repeated));

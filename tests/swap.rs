@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use haltere::model::{Manifest, sha256_of};
+use haltere::model::Manifest;
+use haltere::sys::files::sha256_of;
 use ndarray::Array2;
 use rustix::process::Signal;
 use serde_json::Value;

@@ -48,7 +48,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
             crate::evaluate::ProbeError,
             crate::model::ModelError,
             crate::model::labels::LabelsError,
-            crate::model::onnx_read::OnnxReadError,
+            crate::model::onnx::OnnxReadError,
             crate::preprocess::BuildError,
             crate::preprocess::PreprocessError,
             crate::publish::SinkError,
@@ -56,6 +56,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
             crate::simulate::RecipeError,
             crate::simulate::write::WriteError,
             crate::source::SourceError,
+            crate::sys::files::FileError,
             crate::sys::replace_folder::ReplaceError,
         )
     })

@@ -70,7 +70,7 @@ fn redraw(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let report = ReportData::from_json(&text).with_context(|| {
         failed(ExitCode::Source, format!("{}: not the report.json of train, eval or compare", numbers.display()))
     })?;
-    crate::model::write_whole(&page, html::render(&report).as_bytes())?;
+    crate::sys::files::write_whole(&page, html::render(&report).as_bytes())?;
     writeln!(out, "report  {}", page.display())?;
     Ok(())
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use super::endpoint::Endpoint;
 use super::raw::path_of;
 use super::template::Template;
-use super::{Attach, Config, Device, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait};
+use super::{
+    Attach, Compression, Config, Device, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait,
+};
 use crate::frame::Name;
-use crate::session::Compression;
 
 /// Bytes of one mebibyte.
 pub(super) const MIB: usize = 1024 * 1024;

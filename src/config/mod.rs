@@ -20,7 +20,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::frame::Name;
-use crate::session::Compression;
 
 pub use checks::Warning;
 pub use error::{ConfigError, Place, Problem};
@@ -332,6 +331,15 @@ pub enum LslMarkers {
 pub struct Control {
     /// REP endpoint, bound; `None` = no control socket.
     pub endpoint: Option<String>,
+}
+
+/// How the chunks of a recording are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all: photon noise does not compress, and a frame on its way to the disk costs no core.
+    None,
+    /// LZ4: for movies with much darkness.
+    Lz4,
 }
 
 /// Sessions on disk.

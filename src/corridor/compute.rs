@@ -12,7 +12,8 @@ use crate::frame::event::{Event, Reason};
 use crate::frame::{Decode, FrameSlot, Quality, Request, Requests};
 use crate::preprocess::PreprocessError;
 use crate::source::arrival::{Advice, ArrivalPredictor};
-use crate::sys::stats::{count, now_ns};
+use crate::sys::clock::now_ns;
+use crate::sys::counters::count;
 
 use super::judge::Judge;
 use super::lane::{Consumer, Producer, Received};

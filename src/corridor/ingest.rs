@@ -13,7 +13,7 @@ use super::{Failure, IDLE_MAX, Shared};
 use crate::frame::FrameSlot;
 use crate::frame::event::{Event, Reason};
 use crate::source::{Next, Source};
-use crate::sys::stats::count;
+use crate::sys::counters::count;
 
 /// Fills slots from the source until it ends, the run is stopped, or nobody reads any more.
 pub(super) fn ingest(

@@ -40,9 +40,9 @@ use crate::preprocess::PreprocessError;
 use crate::publish::{Sink, SinkError};
 use crate::session::recorder::Recorder;
 use crate::source::{Source, SourceError};
-use crate::sys::stats::Stats;
-
+use crate::sys::counters::Stats;
 use crate::sys::exit::{ExitCode, HasExitCode};
+
 use lane::{Bells, WhenFull, lane};
 use preview::Previews;
 use realtime::Idle;

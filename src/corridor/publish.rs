@@ -11,7 +11,7 @@ use super::{Failure, IDLE_MAX, Shared};
 use crate::frame::event::Event;
 use crate::frame::{Decode, FIRST_GENERATION};
 use crate::publish::Sink;
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 /// Hands decodes and events to the sinks until the compute thread is gone, and tells every sink the end: one that failed
 /// does not keep the others from saying so to whoever listens to them.

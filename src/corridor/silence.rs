@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 /// Knows since when nothing came.
 pub(super) struct Silence {

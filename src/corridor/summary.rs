@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::frame::event::Reason;
-use crate::sys::stats::{Quantiles, Stats};
+use crate::sys::counters::{Quantiles, Stats};
 
 /// Counters and latencies of a run, at one moment.
 #[derive(Clone, Debug)]

@@ -7,7 +7,6 @@ use ndarray::{Array2, Axis as Along};
 use sha2::{Digest, Sha256};
 
 use super::arrays::{self, Table};
-use super::cache::hex;
 use super::checks;
 use super::error::DatasetError;
 use super::frames::{Probe, file_name};
@@ -18,6 +17,7 @@ use super::spec::{DataSpec, Neural, Per, TrialSpec};
 use super::synchrony::{Axis, Synchronised, synchronise};
 use super::warning::DataWarning;
 use crate::dataset::trials::{Dataset, NO_BEHAVIOUR, Origin, Trial};
+use crate::sys::files::hex;
 
 /// Everything of a trial but its frames.
 #[derive(Debug)]

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +20,7 @@ use sha2::{Digest, Sha256};
 use super::error::DatasetError;
 use super::warning::DataWarning;
 use crate::dataset::trials::FrameStore;
-use crate::model::{sha256_of, write_whole};
+use crate::sys::files::{hex, put_in_place, sha256_of, unfinished, write_whole};
 
 /// Name of the folder.
 const FOLDER: &str = ".haltere-cache";
@@ -85,7 +84,7 @@ impl Cache {
     fn at(folder: &Path) -> Result<Self, DatasetError> {
         let failed = |e: std::io::Error| DatasetError::Cache { folder: folder.into(), cause: e.to_string() };
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let probe = folder.join(format!("writable.{}.{}", std::process::id(), serial()));
+        let probe = unfinished(&folder.join("writable"));
         File::create(&probe).map_err(failed)?;
         std::fs::remove_file(&probe).map_err(failed)?;
         let text = std::fs::read_to_string(folder.join("hashes.json")).unwrap_or_default();
@@ -105,7 +104,7 @@ impl Cache {
         if let Some(known) = lock().get(&name).filter(|k| (k.bytes, k.changed_ns) == (meta.len(), changed_ns)) {
             return Ok(known.sha256.clone());
         }
-        let sha256 = sha256_of(path).map_err(|e| DatasetError::file(path, e))?;
+        let sha256 = sha256_of(path).map_err(|e| failed(e.cause))?;
         if SystemTime::now().duration_since(changed).is_ok_and(|age| age > SETTLED) {
             lock().insert(name, Hashed { bytes: meta.len(), changed_ns, sha256: sha256.clone() });
         }
@@ -142,7 +141,7 @@ impl Cache {
 
     /// Begins to write frames; `bytes` is what they will take, for messages.
     pub fn write(&self, key: &str, trial: &str, bytes: u64) -> Result<Writer<'_>, DatasetError> {
-        let partial = self.folder.join(format!("{key}.partial.{}.{}", std::process::id(), serial()));
+        let partial = unfinished(&self.path(key, "frames"));
         let file = File::create(&partial).map_err(|e| self.failed(&e, trial, bytes))?;
         Ok(Writer { cache: self, key: key.into(), trial: trial.into(), bytes, partial, file: BufWriter::new(file) })
     }
@@ -187,13 +186,10 @@ impl Writer<'_> {
     pub fn finish(mut self, notes: &Notes) -> Result<FrameStore, DatasetError> {
         let path = self.cache.path(&self.key, "frames");
         let failed = |e: &std::io::Error| self.cache.failed(e, &self.trial, self.bytes);
-        let whole = self.file.flush().and_then(|()| std::fs::rename(&self.partial, &path));
+        let whole = self.file.flush().and_then(|()| put_in_place(&self.partial, &path));
         whole.map_err(|e| failed(&e))?;
         let text = serde_json::to_vec(notes).map_err(|e| failed(&e.into()))?;
-        write_whole(&self.cache.path(&self.key, "json"), &text).map_err(|e| match e {
-            crate::model::ModelError::File { cause, .. } => failed(&cause),
-            other => DatasetError::Cache { folder: self.cache.folder.clone(), cause: other.to_string() },
-        })?;
+        write_whole(&self.cache.path(&self.key, "json"), &text).map_err(|e| failed(&e.cause))?;
         FrameStore::open(&path, notes.pixels).map_err(|e| DatasetError::file(&e.path, e.cause))
     }
 }
@@ -203,15 +199,4 @@ impl Drop for Writer<'_> {
         // After `finish` there is no such file any more.
         let _ = std::fs::remove_file(&self.partial);
     }
-}
-
-/// Tells files of this process apart.
-fn serial() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

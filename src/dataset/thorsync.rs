@@ -11,6 +11,7 @@ use std::path::Path;
 use rust_hdf5::H5File;
 
 use super::error::DatasetError;
+use crate::sys::statistics::median;
 
 /// Longest time a frame is thought to last, in median frame periods: beyond it the microscope paused.
 const PERIODS_MAX: f64 = 1.5;
@@ -61,8 +62,7 @@ impl Lines {
 
 fn median_period(frames: &[(usize, i64)]) -> f64 {
     let mut periods: Vec<usize> = frames.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
-    periods.sort_unstable();
-    periods.get(periods.len() / 2).map_or(f64::INFINITY, |&period| period as f64)
+    median(&mut periods, usize::cmp).map_or(f64::INFINITY, |period| period as f64)
 }
 
 /// When each two-photon frame began.

@@ -12,7 +12,7 @@ use crate::encode::{EncodeError, EncodeInfo};
 use crate::frame::{Decode, Frame, ModelTag, PixelMemory, Request, StageTimes, Tensor};
 use crate::model::Model;
 use crate::preprocess::{Preprocess, PreprocessError, Template};
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 pub use embeddings::Embeddings;
 use network::Network;

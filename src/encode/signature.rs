@@ -7,6 +7,7 @@ use ort::session::Session;
 use ort::value::{Outlet, TensorElementType};
 
 use super::EncodeError;
+use crate::model::names::{EMBEDDING, NEXT_STATE, NOVELTY, PROBABILITIES};
 use crate::model::{Kind, Manifest};
 
 /// Name, type and shape of one input or output of an ONNX file.
@@ -93,7 +94,7 @@ impl Plan {
                 let frame = [1, shape.channels, shape.height, shape.width];
                 let frame = side.named("input", &file.inputs, "frame", &frame)?;
                 let before = side.named("input", &file.inputs, "state", &[1, rows, columns])?;
-                let after = side.named("output", &file.outputs, "next_state", &[1, rows, columns])?;
+                let after = side.named("output", &file.outputs, NEXT_STATE, &[1, rows, columns])?;
                 (frame, Some((before, after)))
             }
             _ => {
@@ -102,14 +103,14 @@ impl Plan {
             }
         };
         let only = manifest.kind == Kind::Windowed && file.outputs.len() == 1;
-        let name = if only { &file.outputs[0].name } else { "embedding" };
+        let name = if only { &file.outputs[0].name } else { EMBEDDING };
         let embedding = side.named("output", &file.outputs, name, &[1, manifest.embedding])?;
         let labels = manifest.labels.len();
         let probabilities =
-            (labels > 0).then(|| side.named("output", &file.outputs, "probabilities", &[1, labels])).transpose()?;
+            (labels > 0).then(|| side.named("output", &file.outputs, PROBABILITIES, &[1, labels])).transpose()?;
         // A file that tells a novelty is asked for it, also when its manifest was written by hand and does not say so.
-        let tells = manifest.novelty.is_some() || file.outputs.iter().any(|tensor| tensor.name == "novelty");
-        let novelty = tells.then(|| side.named("output", &file.outputs, "novelty", &[1, 1])).transpose()?;
+        let tells = manifest.novelty.is_some() || file.outputs.iter().any(|tensor| tensor.name == NOVELTY);
+        let novelty = tells.then(|| side.named("output", &file.outputs, NOVELTY, &[1, 1])).transpose()?;
         Ok(Self { frames, embedding, probabilities, novelty, state })
     }
 }

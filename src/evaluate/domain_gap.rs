@@ -10,6 +10,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 use super::rows::{choose, generator};
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::statistics::median;
 
 /// Rows behind the median distance.
 const BANDWIDTH_ROWS: usize = 1000;
@@ -164,9 +165,7 @@ fn median_distance(groups: &[(usize, Array2<f64>)], seed: u64) -> f64 {
     let squares = squared_distances(some.view(), some.view());
     let mut upper: Vec<f64> =
         squares.indexed_iter().filter(|((i, k), _)| i < k).map(|(_, square)| square.sqrt()).collect();
-    let middle = upper.len() / 2;
-    let (_, median, _) = upper.select_nth_unstable_by(middle, f64::total_cmp);
-    if *median > 0.0 { *median } else { 1.0 }
+    median(&mut upper, f64::total_cmp).filter(|median| *median > 0.0).unwrap_or(1.0)
 }
 
 /// Unbiased squared maximum mean discrepancy, mean of Gaussian kernels of `sigmas`. The same as

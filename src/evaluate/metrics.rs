@@ -6,7 +6,8 @@
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
-use super::probe::{largest, softmax};
+use super::probe::softmax;
+use crate::sys::statistics::largest;
 
 /// Counts of truth against decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,8 +8,9 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::rows::{below, choose, generator};
-use crate::dataset::trials::NoveltyReference;
+use crate::model::head::NoveltyReference;
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::statistics::{Metric, k_means, spread_starts};
 
 /// Most training rows that prototypes are fitted to.
 const ROWS_MAX: usize = 20_000;
@@ -70,8 +71,9 @@ pub fn fit_novelty(
     let mut rng = generator(seed, 20);
     let rows = choose(known.nrows(), ROWS_MAX, &mut rng);
     let known = known.select(Axis(0), &rows);
-    let prototypes = k_means(&known, prototypes.min(known.nrows()), &mut rng);
-    let mut distances: Vec<f32> = nearest(&others, &prototypes).into_iter().map(|(_, distance)| distance).collect();
+    let prototypes = prototypes_of(&known, prototypes.min(known.nrows()), &mut rng);
+    let served = Metric::Cosine.nearest(&others, &prototypes);
+    let mut distances: Vec<f32> = served.into_iter().map(|(_, distance)| distance).collect();
     distances.sort_unstable_by(f32::total_cmp);
     let quantile = |rank: usize| interpolated(&distances, (rank as f64 + 0.5) / thresholds as f64);
     Ok(NoveltyReference { prototypes, thresholds: (0..thresholds).map(quantile).collect() })
@@ -116,65 +118,21 @@ fn normalise(mut row: ndarray::ArrayViewMut1<f32>) {
     }
 }
 
-/// Spherical k-means from k-means++ starts. A prototype that loses all its rows moves to the row that is worst served.
-fn k_means(rows: &Array2<f32>, count: usize, rng: &mut Pcg64) -> Array2<f32> {
-    let mut prototypes = spread_starts(rows, count, rng);
-    let mut before = Vec::new();
-    for _ in 0..ROUNDS {
-        let served = nearest(rows, &prototypes);
-        let assigned: Vec<usize> = served.iter().map(|(prototype, _)| *prototype).collect();
-        if assigned == before {
-            break;
-        }
-        let mut sums = Array2::<f32>::zeros(prototypes.dim());
-        assigned.iter().zip(rows.rows()).for_each(|(&prototype, row)| {
-            let mut sum = sums.row_mut(prototype);
-            sum += &row;
-        });
-        let mut worst: Vec<usize> = (0..served.len()).collect();
-        worst.sort_by(|&a, &b| served[b].1.total_cmp(&served[a].1));
-        let mut spare = worst.into_iter();
-        for mut sum in sums.rows_mut() {
-            if sum.dot(&sum) == 0.0 {
-                spare.next().into_iter().for_each(|row| sum.assign(&rows.row(row)));
-            }
-            normalise(sum);
-        }
-        prototypes = sums;
-        before = assigned;
-    }
-    prototypes
-}
-
-/// k-means++: each further start is drawn with probability ∝ distance to the nearest one so far.
-fn spread_starts(rows: &Array2<f32>, count: usize, rng: &mut Pcg64) -> Array2<f32> {
-    let mut starts = vec![below(rng, rows.nrows())];
-    let distances_to =
-        |start: usize| -> Array1<f32> { rows.dot(&rows.row(start)).mapv(|cosine| (1.0 - cosine).max(0.0)) };
-    let mut distance = distances_to(starts[0]);
-    while starts.len() < count {
-        let total: f64 = distance.iter().map(|&d| f64::from(d)).sum();
+/// Spherical k-means from k-means++ starts: each further one is drawn with probability ∝ distance to the nearest one so far.
+fn prototypes_of(rows: &Array2<f32>, count: usize, rng: &mut Pcg64) -> Array2<f32> {
+    let first = below(rng, rows.nrows());
+    let draw = |distances: &Array1<f32>| {
+        let total: f64 = distances.iter().map(|&d| f64::from(d)).sum();
         let mut left = rng.random::<f64>() * total;
-        let drawn = distance.iter().position(|&d| {
+        let drawn = distances.iter().position(|&d| {
             left -= f64::from(d);
             left < 0.0
         });
         // All rows the same: any will do.
-        let start = drawn.unwrap_or_else(|| below(rng, rows.nrows()));
-        distance.zip_mut_with(&distances_to(start), |a, b| *a = a.min(*b));
-        starts.push(start);
-    }
-    rows.select(Axis(0), &starts)
-}
-
-/// Of each row its nearest prototype and the distance 1 − cosine.
-fn nearest(rows: &Array2<f32>, prototypes: &Array2<f32>) -> Vec<(usize, f32)> {
-    let cosines = rows.dot(&prototypes.t());
-    let best = |row: ArrayView1<f32>| {
-        let at = super::probe::largest(row);
-        (at, 1.0 - row[at])
+        drawn.unwrap_or_else(|| below(rng, rows.nrows()))
     };
-    cosines.rows().into_iter().map(best).collect()
+    let starts = spread_starts(rows, count, Metric::Cosine, first, draw);
+    k_means(rows, starts, Metric::Cosine, ROUNDS)
 }
 
 /// The value at `share` of ascending `values`, ranks counted from the middle of each.

@@ -1,22 +1,82 @@
 //! The pieces of an exported model that are about meaning and not about pixels: classifier, novelty, raw embedding.
 //!
-//! Why it exists: `calibrate` looks at them and exchanges them; the names they have in the file are known here and in `export`
-//! only. What it must never do: change anything but the piece it was asked to change.
+//! Why it exists: `calibrate` looks at them and exchanges them; their names in the file are in [`names`](super::names). What it must never do: change anything but the piece it was asked to change.
 
 use ndarray::Array2;
 
-use super::onnx_read::{OnnxFile, OnnxReadError};
-use crate::dataset::trials::{AlignmentReference, Classifier, NoveltyReference};
+use super::names::{ALIGNMENT_MEAN, ALIGNMENT_SD, EMBEDDING, LOGITS, NOVELTY, PROBABILITIES, RAW};
+use super::onnx::{OnnxFile, OnnxReadError};
 
-/// Names of tensors in the file that others look for.
-pub(crate) const RAW: &str = "embedding.raw";
-pub(crate) const EMBEDDING: &str = "embedding";
-pub(crate) const LOGITS: &str = "logits";
-pub(crate) const PROBABILITIES: &str = "probabilities";
-pub(crate) const NOVELTY: &str = "novelty";
-/// Keys of the file's metadata: how raw embeddings lay in training.
-pub(crate) const ALIGNMENT_MEAN: &str = "alignment.mean";
-pub(crate) const ALIGNMENT_SD: &str = "alignment.sd";
+/// What makes an embedding strange: how far it lies from those of training, ranked among moments of held-out animals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoveltyReference {
+    /// Typical embeddings of training, `[prototypes, dimensions]`, rows of length 1.
+    pub prototypes: Array2<f32>,
+    /// Ascending quantiles of the distance 1 − max cosine over held-out moments, equally spaced in rank. The novelty of an
+    /// embedding is the share of them below its own distance: 0.99 = stranger than 99 % of held-out moments.
+    pub thresholds: Vec<f32>,
+}
+
+impl NoveltyReference {
+    /// Distance of an embedding from the nearest prototype, 1 − max cosine: 0 = the same direction.
+    pub fn distance(&self, embedding: &[f32]) -> f32 {
+        let cosine = |row: ndarray::ArrayView1<f32>| row.iter().zip(embedding).map(|(a, b)| a * b).sum::<f32>();
+        1.0 - self.prototypes.rows().into_iter().map(cosine).fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// Novelty of that distance, 0 to 1: the share of thresholds strictly below it.
+    pub fn rank(&self, distance: f32) -> f32 {
+        self.thresholds.partition_point(|threshold| *threshold < distance) as f32 / self.thresholds.len() as f32
+    }
+}
+
+/// The last linear layer: embedding → one logit for each label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classifier {
+    /// `[dimensions, labels]`.
+    pub weight: Array2<f32>,
+    /// One for each label.
+    pub bias: Vec<f32>,
+}
+
+impl Classifier {
+    /// The logits of one embedding.
+    pub fn logits(&self, embedding: &[f32]) -> Vec<f32> {
+        let mut logits = self.bias.clone();
+        for (value, row) in embedding.iter().zip(self.weight.rows()) {
+            logits.iter_mut().zip(row).for_each(|(logit, weight)| *logit += value * weight);
+        }
+        logits
+    }
+
+    /// The index of the largest logit, the first of equal ones.
+    pub fn strongest(&self, embedding: &[f32]) -> usize {
+        let logits = self.logits(embedding);
+        (0..logits.len()).fold(0, |best, index| if logits[index] > logits[best] { index } else { best })
+    }
+}
+
+/// How raw embeddings (before they are brought to length 1) lay in training: the unit for the shift of another animal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlignmentReference {
+    /// Mean of each dimension.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each dimension.
+    pub sd: Vec<f32>,
+}
+
+impl AlignmentReference {
+    /// Of raw embeddings `[moments, dimensions]`; sums in f64 and in order.
+    pub fn of(raw: ndarray::ArrayView2<f32>) -> Self {
+        let count = raw.nrows().max(1) as f64;
+        let mean: Vec<f64> =
+            raw.columns().into_iter().map(|c| c.iter().map(|&v| f64::from(v)).sum::<f64>() / count).collect();
+        let spread = raw.columns().into_iter().zip(&mean);
+        let sd =
+            spread.map(|(c, m)| (c.iter().map(|&v| (f64::from(v) - m).powi(2)).sum::<f64>() / count).sqrt() as f32);
+        Self { sd: sd.collect(), mean: mean.iter().map(|&m| m as f32).collect() }
+    }
+}
 
 /// What stands behind the features in an exported file.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,10 +125,10 @@ pub fn raw_only(file: &OnnxFile) -> Result<OnnxFile, OnnxReadError> {
     raw_bias(file)?;
     let mut raw = file.clone();
     let behind = ["length", "divisor", EMBEDDING, LOGITS, PROBABILITIES, NOVELTY];
-    let nodes = raw.nodes()?;
-    let of_novelty = nodes.iter().map(|n| n.output.as_str()).filter(|name| name.starts_with("novelty."));
+    let written = file.nodes().iter().flat_map(|node| &node.outputs).map(String::as_str);
+    let of_novelty = written.filter(|name| name.starts_with("novelty."));
     let removed: Vec<&str> = behind.into_iter().chain(of_novelty).collect();
-    raw.remove(&removed)?;
+    raw.remove(&removed);
     let width = raw_bias(file)?.len();
     raw.node("Identity", &[RAW], EMBEDDING, &[]);
     raw.output(EMBEDDING, &[1, width]);
@@ -124,4 +184,31 @@ fn matrix(file: &OnnxFile, name: &str) -> Result<Option<Array2<f32>>, OnnxReadEr
 fn numbers(name: &str, text: &str) -> Result<Vec<f32>, OnnxReadError> {
     let parsed = text.split(',').map(str::parse::<f32>).collect::<Result<Vec<_>, _>>();
     parsed.map_err(|e| OnnxReadError::Piece { name: name.into(), cause: format!("is no list of numbers: {e}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn novelty_is_the_share_of_thresholds_strictly_below_the_distance_to_the_nearest_prototype() {
+        let prototypes = ndarray::array![[1.0, 0.0], [0.0, 1.0]];
+        let reference = NoveltyReference { prototypes, thresholds: vec![0.0, 0.1, 0.2, 0.9] };
+        assert_eq!(reference.distance(&[0.8, 0.6]), 1.0 - 0.8);
+        let ranks = [0.0, 0.05, 0.1, 0.15, 1.5].map(|distance| reference.rank(distance));
+        assert_eq!(ranks, [0.0, 0.25, 0.25, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn a_classifier_gives_the_products_of_hand() {
+        let classifier = Classifier { weight: ndarray::array![[1.0, 2.0], [3.0, -4.0]], bias: vec![0.5, 0.0] };
+        assert_eq!(classifier.logits(&[2.0, 1.0]), [5.5, 0.0]);
+        assert_eq!((classifier.strongest(&[2.0, 1.0]), classifier.strongest(&[0.0, -1.0])), (0, 1));
+    }
+
+    #[test]
+    fn mean_and_sd_are_those_of_hand() {
+        let reference = AlignmentReference::of(ndarray::array![[1.0_f32, 5.0], [3.0, 5.0]].view());
+        assert_eq!((reference.mean, reference.sd), (vec![2.0, 5.0], vec![1.0, 0.0]));
+    }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::model::LABEL_BYTES_MAX;
+use super::manifest::LABEL_BYTES_MAX;
 use crate::sys::exit::{ExitCode, HasExitCode};
 
 /// Largest file read, bytes.

@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Manifest, Model, ModelError};
+use super::check::Check;
+use super::error::ModelError;
 
 /// Most prototypes that a novelty is measured against.
 pub const PROTOTYPES_MAX: usize = 4096;
@@ -18,8 +19,6 @@ pub const TEMPERATURE: std::ops::RangeInclusive<f64> = 0.01..=100.0;
 pub const DRIFT_S: std::ops::RangeInclusive<f64> = 1.0..=86_400.0;
 /// Mean novelty of an animal that is like those of training: a rank among held-out moments is uniform on 0 to 1.
 pub const NOVELTY_EXPECTED: f64 = 0.5;
-/// Longest text of a measurement, bytes.
-const TEXT_BYTES_MAX: usize = 1024;
 
 /// Where the model frames of training came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,67 +101,47 @@ pub struct Adapted {
     pub refitted_on: usize,
 }
 
-impl Model {
-    /// Refuses a model whose input no running daemon can make, unless `accepted` (`accept_ready_made_input`).
-    ///
-    /// # Errors
-    /// [`ModelError::ReadyMade`].
-    pub fn refuse_ready_made(&self, accepted: bool) -> Result<(), ModelError> {
-        if self.manifest.input_origin == InputOrigin::Live || accepted {
-            return Ok(());
+impl Calibration {
+    /// `labels` is how many the model has.
+    pub(super) fn check(&self, labels: usize, check: &Check) -> Result<(), ModelError> {
+        let bound = format!("{} to {}", TEMPERATURE.start(), TEMPERATURE.end());
+        check.that(TEMPERATURE.contains(&self.temperature), "calibration.temperature", &self.temperature, &bound)?;
+        check.text("calibration.measured_on", &self.measured_on)?;
+        check.that(self.moments >= 1, "calibration.moments", &self.moments, "at least 1 moment")?;
+        for (key, error) in [("ece_before", self.ece_before), ("ece_after", self.ece_after)] {
+            check.that((0.0..=1.0).contains(&error), &format!("calibration.{key}"), &error, "0 to 1")?;
         }
-        Err(ModelError::ReadyMade { path: self.manifest_path.clone() })
+        check.that(labels > 0, "calibration", &"present", "absent: the model has no labels")
     }
 }
 
-impl Manifest {
-    /// Checks what training measured.
-    pub(super) fn check_trained(&self, check: &Check) -> Result<(), ModelError> {
-        if let Some(c) = &self.calibration {
-            let bound = format!("{} to {}", TEMPERATURE.start(), TEMPERATURE.end());
-            check.that(TEMPERATURE.contains(&c.temperature), "calibration.temperature", &c.temperature, &bound)?;
-            check.text("calibration.measured_on", &c.measured_on)?;
-            check.that(c.moments >= 1, "calibration.moments", &c.moments, "at least 1 moment")?;
-            for (key, error) in [("ece_before", c.ece_before), ("ece_after", c.ece_after)] {
-                check.that((0.0..=1.0).contains(&error), &format!("calibration.{key}"), &error, "0 to 1")?;
-            }
-            let labels = self.labels.len();
-            check.that(labels > 0, "calibration", &"present", "absent: the model has no labels")?;
-        }
-        if let Some(n) = &self.novelty {
-            let bound = format!("1 to {PROTOTYPES_MAX}");
-            check.that((1..=PROTOTYPES_MAX).contains(&n.prototypes), "novelty.prototypes", &n.prototypes, &bound)?;
-            let bound = format!("2 to {THRESHOLDS_MAX}");
-            check.that((2..=THRESHOLDS_MAX).contains(&n.thresholds), "novelty.thresholds", &n.thresholds, &bound)?;
-            check.text("novelty.measured_on", &n.measured_on)?;
-        }
-        if let Some(a) = &self.adapted {
-            check.text("adapted.from_name", &a.from_name)?;
-            let hash = a.from_sha256.len() == 64 && a.from_sha256.bytes().all(|b| b.is_ascii_hexdigit());
-            check.that(hash, "adapted.from_sha256", &a.from_sha256, "64 hexadecimal digits")?;
-            check.text("adapted.recording", &a.recording)?;
-            check.that(a.frames >= 1, "adapted.frames", &a.frames, "at least 1 frame")?;
-        }
-        let Some(d) = &self.drift else { return Ok(()) };
+impl Novelty {
+    pub(super) fn check(&self, check: &Check) -> Result<(), ModelError> {
+        let bound = format!("1 to {PROTOTYPES_MAX}");
+        check.that((1..=PROTOTYPES_MAX).contains(&self.prototypes), "novelty.prototypes", &self.prototypes, &bound)?;
+        let bound = format!("2 to {THRESHOLDS_MAX}");
+        check.that((2..=THRESHOLDS_MAX).contains(&self.thresholds), "novelty.thresholds", &self.thresholds, &bound)?;
+        check.text("novelty.measured_on", &self.measured_on)
+    }
+}
+
+impl Adapted {
+    pub(super) fn check(&self, check: &Check) -> Result<(), ModelError> {
+        check.text("adapted.from_name", &self.from_name)?;
+        let hash = self.from_sha256.len() == 64 && self.from_sha256.bytes().all(|b| b.is_ascii_hexdigit());
+        check.that(hash, "adapted.from_sha256", &self.from_sha256, "64 hexadecimal digits")?;
+        check.text("adapted.recording", &self.recording)?;
+        check.that(self.frames >= 1, "adapted.frames", &self.frames, "at least 1 frame")
+    }
+}
+
+impl Drift {
+    /// `novelty`: does the model tell one?
+    pub(super) fn check(&self, novelty: bool, check: &Check) -> Result<(), ModelError> {
         let bound = format!("{} to {} s", DRIFT_S.start(), DRIFT_S.end());
-        check.that(DRIFT_S.contains(&d.time_constant_s), "drift.time_constant_s", &d.time_constant_s, &bound)?;
-        let good = d.limit > NOVELTY_EXPECTED && d.limit < 1.0;
-        check.that(good, "drift.limit", &d.limit, &format!("above {NOVELTY_EXPECTED}, below 1"))?;
-        check.that(
-            self.novelty.is_some(),
-            "drift",
-            &"present",
-            "absent: drift is the mean of a novelty, and [novelty] is absent",
-        )
-    }
-}
-
-impl Check<'_> {
-    fn text(&self, key: &str, text: &str) -> Result<(), ModelError> {
-        let plain = (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
-        let bound = format!("1 to {TEXT_BYTES_MAX} bytes without control characters");
-        // A text of a megabyte is not shown whole.
-        let shown: String = text.chars().take(80).collect();
-        self.that(plain, key, &shown, &bound)
+        check.that(DRIFT_S.contains(&self.time_constant_s), "drift.time_constant_s", &self.time_constant_s, &bound)?;
+        let good = self.limit > NOVELTY_EXPECTED && self.limit < 1.0;
+        check.that(good, "drift.limit", &self.limit, &format!("above {NOVELTY_EXPECTED}, below 1"))?;
+        check.that(novelty, "drift", &"present", "absent: drift is the mean of a novelty, and [novelty] is absent")
     }
 }

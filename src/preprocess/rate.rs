@@ -4,6 +4,7 @@
 //! What it must never do: influence a pixel, read a clock, or subtract times of different clocks.
 
 use crate::frame::{Clock, FrameInfo};
+use crate::sys::statistics::median;
 
 /// Intervals remembered.
 const INTERVALS: usize = 64;
@@ -60,9 +61,8 @@ impl RateMeter {
         if known < INTERVALS_MIN {
             return None;
         }
-        let mut sorted = self.intervals;
-        let (_, median, _) = sorted[..known].select_nth_unstable_by(known / 2, f64::total_cmp);
-        Some(1e9 / *median)
+        let mut intervals = self.intervals;
+        median(&mut intervals[..known], f64::total_cmp).map(|ns| 1e9 / ns)
     }
 
     /// Is a measured rate more than 10 % off?

@@ -93,7 +93,7 @@ pub(crate) mod testing {
         let mut frame = Frame::with_capacity(0).info;
         frame.number = number;
         frame.source = "rig1".parse().unwrap();
-        frame.t_received_ns = crate::sys::stats::now_ns();
+        frame.t_received_ns = crate::sys::clock::now_ns();
         Decode {
             frame,
             observation: Observation::default(),

@@ -13,7 +13,8 @@ use super::failsafe::{FailSafe, Verdict};
 use super::{Sink, SinkError};
 use crate::frame::event::Event;
 use crate::frame::{Decode, ModelTag, Quality};
-use crate::sys::stats::{Stats, count, now_ns};
+use crate::sys::clock::now_ns;
+use crate::sys::counters::{Stats, count};
 use crate::wire::decode::largest;
 
 /// Id of a neutral action that is none of the model's labels.

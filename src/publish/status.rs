@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::frame::{Name, Quality};
-use crate::sys::stats::{Histogram, Record, Stats};
+use crate::sys::counters::{Histogram, Record, Stats};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
 use crate::wire::report::{
     Dropped, LatencySummary, Queues, Recording, RecordingLost, Rejected, StageLatencies, StatusHeader,

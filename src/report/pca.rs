@@ -3,17 +3,15 @@
 //! Why it exists: a picture of the embedding that is the same on every run (t-SNE and UMAP depend on a seed and invent
 //! clusters). What it must never do: show only frequent actions, or flip an axis between two runs.
 
-use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::trials::Representation;
+use crate::sys::linalg::Components;
 
 /// Components that are kept.
 pub const COMPONENTS: usize = 3;
 /// Moments from which the covariance is taken at most; more change nothing that can be seen.
 const COVARIANCE_MOMENTS_MAX: usize = 20_000;
-/// Sweeps of the Jacobi method; it converges quadratically, 128 dimensions need about 8.
-const SWEEPS_MAX: usize = 50;
 
 /// Some moments in the first three principal components.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,11 +48,11 @@ impl EmbeddingView {
         let values = &representation.values;
         let finite: Vec<usize> =
             (0..values.nrows()).filter(|&row| values.row(row).iter().all(|v| v.is_finite())).collect();
-        let (mean, components, explained) = principal(values, &finite);
+        let components = Components::<COMPONENTS>::of(values, &evenly(&finite, COVARIANCE_MOMENTS_MAX));
         let project = |row: usize| {
-            components.each_ref().map(|component| {
-                let centred = values.row(row).into_iter().zip(&mean).map(|(&v, m)| f64::from(v) - m);
-                centred.zip(component).map(|(v, c)| v * c).sum::<f64>() as f32
+            components.axes.each_ref().map(|axis| {
+                let centred = values.row(row).into_iter().zip(&components.mean).map(|(&v, m)| f64::from(v) - m);
+                centred.zip(axis).map(|(v, c)| v * c).sum::<f64>() as f32
             })
         };
         let points = choose(&finite, &representation.label, points_max)
@@ -69,90 +67,10 @@ impl EmbeddingView {
             labels: representation.labels.clone(),
             animals: representation.animals.clone(),
             points,
-            explained,
+            explained: components.shares,
             moments: values.nrows(),
             dimensions: values.ncols(),
         }
-    }
-}
-
-/// Mean, components (rows of length 1, zero where there are fewer dimensions) and their shares of the variance.
-fn principal(values: &Array2<f32>, rows: &[usize]) -> (Array1<f64>, [Vec<f64>; COMPONENTS], [f64; COMPONENTS]) {
-    let dimensions = values.ncols();
-    let used: Vec<usize> = evenly(rows, COVARIANCE_MOMENTS_MAX);
-    let mut mean = Array1::zeros(dimensions);
-    for &row in &used {
-        mean += &values.row(row).mapv(f64::from);
-    }
-    mean /= used.len().max(1) as f64;
-    let mut covariance = Array2::<f64>::zeros((dimensions, dimensions));
-    for &row in &used {
-        let centred = values.row(row).mapv(f64::from) - &mean;
-        for (i, a) in centred.iter().enumerate() {
-            covariance.row_mut(i).scaled_add(*a, &centred);
-        }
-    }
-    let vectors = jacobi(&mut covariance);
-    let variances: Vec<f64> = covariance.diag().iter().map(|v| v.max(0.0)).collect();
-    let total = variances.iter().sum::<f64>();
-    let mut order: Vec<usize> = (0..dimensions).collect();
-    order.sort_by(|&a, &b| variances[b].total_cmp(&variances[a]));
-    let component = |rank: usize| order.get(rank).map(|&i| signed(vectors.column(i).to_vec()));
-    let share = |rank: usize| order.get(rank).filter(|_| total > 0.0).map_or(0.0, |&i| variances[i] / total);
-    (
-        mean,
-        std::array::from_fn(|rank| component(rank).unwrap_or_else(|| vec![0.0; dimensions])),
-        std::array::from_fn(share),
-    )
-}
-
-/// Of a vector and its negative the one whose largest entry (the first, if several) is positive.
-fn signed(mut vector: Vec<f64>) -> Vec<f64> {
-    let largest = vector.iter().copied().fold(0.0, |best: f64, v| if v.abs() > best.abs() { v } else { best });
-    if largest < 0.0 {
-        vector.iter_mut().for_each(|v| *v = -*v);
-    }
-    vector
-}
-
-/// Cyclic Jacobi rotations (Golub & Van Loan, section 8.5): `matrix` becomes diagonal, the columns of the result are its
-/// eigenvectors.
-fn jacobi(matrix: &mut Array2<f64>) -> Array2<f64> {
-    let n = matrix.nrows();
-    let mut vectors = Array2::eye(n);
-    for _ in 0..SWEEPS_MAX {
-        let off: f64 = matrix.indexed_iter().filter(|((i, j), _)| i != j).map(|(_, v)| v * v).sum();
-        let on: f64 = matrix.diag().iter().map(|v| v * v).sum();
-        if off <= 1e-24 * on {
-            break;
-        }
-        for p in 0..n {
-            for q in p + 1..n {
-                rotate(matrix, &mut vectors, p, q);
-            }
-        }
-    }
-    vectors
-}
-
-/// Makes `matrix[p, q]` zero.
-fn rotate(matrix: &mut Array2<f64>, vectors: &mut Array2<f64>, p: usize, q: usize) {
-    if matrix[[p, q]] == 0.0 {
-        return;
-    }
-    let tau = (matrix[[q, q]] - matrix[[p, p]]) / (2.0 * matrix[[p, q]]);
-    let t = tau.signum() / (tau.abs() + tau.hypot(1.0));
-    let c = 1.0 / t.hypot(1.0);
-    let s = t * c;
-    for k in 0..matrix.nrows() {
-        let (a, b) = (matrix[[k, p]], matrix[[k, q]]);
-        (matrix[[k, p]], matrix[[k, q]]) = (c * a - s * b, s * a + c * b);
-    }
-    for k in 0..matrix.nrows() {
-        let (a, b) = (matrix[[p, k]], matrix[[q, k]]);
-        (matrix[[p, k]], matrix[[q, k]]) = (c * a - s * b, s * a + c * b);
-        let (a, b) = (vectors[[k, p]], vectors[[k, q]]);
-        (vectors[[k, p]], vectors[[k, q]]) = (c * a - s * b, s * a + c * b);
     }
 }
 
@@ -184,6 +102,8 @@ fn evenly(rows: &[usize], most: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array2;
+
     use super::*;
 
     /// Points on an ellipsoid with axes (1, 1, 0)/√2, (1, −1, 0)/√2 and z, of standard deviations 3, 2, 1.
@@ -213,31 +133,6 @@ mod tests {
                 assert!((value.abs() - expected).abs() < 1e-5, "{point:?}");
             }
         }
-    }
-
-    #[test]
-    fn an_axis_does_not_flip_when_the_data_come_in_another_order() {
-        let forward = ellipsoid();
-        let mut backward = forward.clone();
-        backward.values.invert_axis(ndarray::Axis(0));
-        let (_, a, _) = principal(&forward.values, &(0..8).collect::<Vec<_>>());
-        let (_, b, _) = principal(&backward.values, &(0..8).collect::<Vec<_>>());
-        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
-            assert!((a - b).abs() < 1e-9);
-        }
-    }
-
-    #[test]
-    fn eigenvectors_of_a_large_matrix_are_orthonormal_and_rebuild_it() {
-        let n = 40;
-        let original =
-            Array2::from_shape_fn((n, n), |(i, j)| 1.0 / (1.0 + i.abs_diff(j) as f64) + (i * j % 7 + j * i % 5) as f64);
-        let mut matrix = original.clone();
-        let vectors = jacobi(&mut matrix);
-        let unit = vectors.t().dot(&vectors);
-        let rebuilt = vectors.dot(&Array2::from_diag(&matrix.diag())).dot(&vectors.t());
-        assert!(unit.iter().zip(Array2::<f64>::eye(n).iter()).all(|(a, b)| (a - b).abs() < 1e-10));
-        assert!(rebuilt.iter().zip(original.iter()).all(|(a, b)| (a - b).abs() < 1e-8));
     }
 
     #[test]

@@ -10,10 +10,54 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::model::onnx_write::Message;
+use prost::Message;
 
 /// Names of event files begin with this; TensorBoard looks for it.
 pub const FILE_PREFIX: &str = "events.out.tfevents.";
+
+/// `SessionLog.SessionStatus`.
+const START: i32 = 1;
+
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    /// Seconds since 1970.
+    #[prost(double, required, tag = "1")]
+    at_s: f64,
+    #[prost(uint64, optional, tag = "2")]
+    step: Option<u64>,
+    #[prost(string, optional, tag = "3")]
+    file_version: Option<String>,
+    #[prost(message, optional, tag = "5")]
+    summary: Option<Summary>,
+    #[prost(message, optional, tag = "7")]
+    session: Option<SessionLog>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Summary {
+    #[prost(message, repeated, tag = "1")]
+    scalars: Vec<Scalar>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Scalar {
+    #[prost(string, required, tag = "1")]
+    tag: String,
+    #[prost(float, required, tag = "2")]
+    value: f32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SessionLog {
+    #[prost(int32, required, tag = "1")]
+    status: i32,
+}
+
+impl Event {
+    fn at(now_s: f64) -> Self {
+        Self { at_s: now_s, ..Self::default() }
+    }
+}
 
 /// An event file under construction.
 #[derive(Debug)]
@@ -37,10 +81,10 @@ impl Events {
         let path = folder.join(format!("{FILE_PREFIX}{:010}.haltere.{earlier:04}", now_s as u64));
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         let mut events = Self { file, path };
-        events.write(now_s, None, |event| event.text(3, "brain.Event:2"))?;
+        events.write(&Event { file_version: Some("brain.Event:2".into()), ..Event::at(now_s) })?;
         if let Some(step) = first_step {
-            // SessionLog { status: START }
-            events.write(now_s, Some(step), |event| event.message(7, |log| log.integer(1, 1)))?;
+            let session = Some(SessionLog { status: START });
+            events.write(&Event { step: Some(step), session, ..Event::at(now_s) })?;
         }
         Ok(events)
     }
@@ -55,27 +99,14 @@ impl Events {
     /// # Errors
     /// When the file cannot be written.
     pub fn scalars(&mut self, now_s: f64, step: u64, values: &[(&str, f64)]) -> io::Result<()> {
-        self.write(now_s, Some(step), |event| {
-            event.message(5, |summary| {
-                for (tag, value) in values {
-                    summary.message(1, |entry| {
-                        entry.text(1, tag);
-                        entry.float(2, *value as f32);
-                    });
-                }
-            });
-        })
+        let scalar = |&(tag, value): &(&str, f64)| Scalar { tag: tag.into(), value: value as f32 };
+        let summary = Some(Summary { scalars: values.iter().map(scalar).collect() });
+        self.write(&Event { step: Some(step), summary, ..Event::at(now_s) })
     }
 
-    fn write(&mut self, now_s: f64, step: Option<u64>, what: impl FnOnce(&mut Message)) -> io::Result<()> {
-        let mut event = Message::default();
-        event.double(1, now_s);
-        if let Some(step) = step {
-            event.integer(2, step);
-        }
-        what(&mut event);
+    fn write(&mut self, event: &Event) -> io::Result<()> {
         // One write, so that a kill tears at most the last record, which readers skip.
-        self.file.write_all(&record(&event.0))
+        self.file.write_all(&record(&event.encode_to_vec()))
     }
 }
 

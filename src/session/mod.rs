@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use read::{Item, Outline, Reader};
-pub use write::{Compression, SessionWriter, name_of};
+pub use write::{SessionWriter, name_of};
 
 /// Extension of a session's file.
 pub const EXTENSION: &str = "mcap";

@@ -13,6 +13,7 @@ use mcap::read::ChunkReader;
 use mcap::records::{Record, op};
 
 use super::{BEGIN, END, FORM, SessionError, Topic};
+use crate::sys::statistics::median;
 
 /// Opcode and length.
 const RECORD_HEAD_BYTES: u64 = 9;
@@ -157,8 +158,7 @@ fn note_channel(channels: &mut HashMap<u16, Topic>, channel: &mcap::records::Cha
 fn rate_hz(times: &[u64]) -> Option<f64> {
     let mut intervals: Vec<u64> = times.windows(2).filter_map(|pair| pair[1].checked_sub(pair[0])).collect();
     intervals.retain(|ns| *ns > 0);
-    intervals.sort_unstable();
-    intervals.get(intervals.len() / 2).map(|ns| 1e9 / *ns as f64)
+    median(&mut intervals, u64::cmp).map(|ns| 1e9 / ns as f64)
 }
 
 /// One thing in the file.

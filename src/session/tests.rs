@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::config::Compression;
 use crate::frame::{FrameSlot, PixelType, Request, Shape};
 
 /// A session of so many frames, each with a message of a decode behind it; a reset before the fourth.

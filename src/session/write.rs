@@ -14,6 +14,7 @@ use mcap::write::{Metadata, NoSeek};
 use mcap::{Attachment, WriteOptions, Writer};
 
 use super::{BEGIN, END, EXTENSION, FORM, SessionError, Topic, layout, schemas};
+use crate::config::Compression;
 use crate::frame::FrameSlot;
 use crate::sys::calendar;
 use crate::sys::steady_file::SteadyFile;
@@ -22,15 +23,6 @@ use crate::sys::steady_file::SteadyFile;
 const CHUNK_BYTES: u64 = 1 << 20;
 /// Files of one second and rig; beyond it something is wrong.
 const SAME_SECOND_MAX: u32 = 100;
-
-/// How chunks are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all: photon noise does not compress, and a frame on its way to the disk costs no core.
-    None,
-    /// LZ4: for movies with much darkness.
-    Lz4,
-}
 
 /// A session being written.
 pub struct SessionWriter {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Name, PixelType, Shape, Stamp};
 use crate::source::{Next, Source, SourceError};
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 use super::recipe::RecipeError;
 use super::spec::Spec;

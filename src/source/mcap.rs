@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::frame::{Clock, DeviceTime, Frame, Request, Requests};
 use crate::session::messages::RequestRecord;
 use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 use super::recording::file_error;
 use super::{Next, Source, SourceError};

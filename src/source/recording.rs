@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Name, PixelType, Shape, Stamp};
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 use super::SourceError;
 

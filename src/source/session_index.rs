@@ -11,6 +11,7 @@ use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
 use super::SourceError;
 use super::mcap::words;
 use super::recording::file_error;
+use crate::sys::statistics::median;
 
 /// Nanoseconds of a second.
 const NS: f64 = 1e9;
@@ -126,8 +127,7 @@ impl SessionIndex {
             follows.then_some((to - from) as f64)
         };
         let mut intervals: Vec<f64> = self.heads.windows(2).filter_map(interval).collect();
-        intervals.sort_by(f64::total_cmp);
-        intervals.get(intervals.len() / 2).copied()
+        median(&mut intervals, f64::total_cmp)
     }
 
     /// When each frame began, s, never going back. A frame is received when it is over: it began `period_s` before. A stamp of

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Attach, Pattern, Source as Settings, Wait};
 use crate::frame::{Frame, FrameInfo, Name};
 use crate::source::arrival::{Advice, ArrivalPredictor};
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
 
 use super::canonical::{self, Layout};

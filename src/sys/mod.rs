@@ -1,12 +1,18 @@
-//! Small tools without a domain: counters and clock, files written whole, random numbers, signals, progress, exit codes.
+//! Small tools without a domain: clock and counters, files written whole, random numbers, a little linear algebra, signals,
+//! progress, exit codes.
 
 pub mod calendar;
+pub mod clock;
+pub mod counters;
 pub mod exit;
+pub mod files;
+pub mod linalg;
+pub mod npy;
 pub mod partial_file;
 pub mod progress;
 pub mod random;
 pub mod replace_folder;
 pub mod revision;
 pub mod signals;
-pub mod stats;
+pub mod statistics;
 pub mod steady_file;

@@ -16,11 +16,12 @@
 //! `best.new` is whole and newer. `best.new` alone was never finished. [`newest_whole`] reads by this rule; [`replace_folder`]
 //! first finishes what a killed predecessor began.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::exit::{ExitCode, HasExitCode};
+use super::files::{flush, rename};
 
 /// A folder that could not be replaced. The old one is still whole.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +56,9 @@ pub fn replace_folder(target: &Path, write: impl FnOnce(&Path) -> io::Result<()>
         return Err(ReplaceError { path: new, action: "write the folder", cause });
     }
     if target.exists() {
-        fs::rename(target, &old).map_err(failed(target, "rename the old folder"))?;
+        rename(target, &old).map_err(failed(target, "rename the old folder"))?;
     }
-    fs::rename(&new, target).map_err(failed(&new, "rename the new folder"))?;
-    flush_parent(target)?;
+    rename(&new, target).map_err(failed(&new, "rename the new folder"))?;
     remove(&old)
 }
 
@@ -78,8 +78,7 @@ pub fn newest_whole(target: &Path) -> Option<PathBuf> {
 fn finish_predecessor(target: &Path) -> Result<(), ReplaceError> {
     match newest_whole(target) {
         Some(found) if found != target => {
-            fs::rename(&found, target).map_err(failed(&found, "rename the folder"))?;
-            flush_parent(target)?;
+            rename(&found, target).map_err(failed(&found, "rename the folder"))?;
         }
         _ => {}
     }
@@ -99,20 +98,6 @@ fn remove(folder: &Path) -> Result<(), ReplaceError> {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(failed(folder, "remove the folder")(cause)),
         _ => Ok(()),
     }
-}
-
-/// Every file of the folder and the folder itself reach the disk, so that the rename cannot overtake them.
-fn flush(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() { flush(&path)? } else { File::open(&path)?.sync_all()? }
-    }
-    File::open(folder)?.sync_all()
-}
-
-fn flush_parent(target: &Path) -> Result<(), ReplaceError> {
-    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed(parent, "flush the folder"))
 }
 
 fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ReplaceError {

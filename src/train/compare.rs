@@ -199,7 +199,7 @@ impl Job<'_> {
         let path = folder.join(self.file());
         let failed = |cause: String| CompareError::File { path: path.clone(), cause };
         let text = serde_json::to_string_pretty(&outcome).map_err(|e| failed(e.to_string()))?;
-        crate::model::write_whole(&path, text.as_bytes()).map_err(|e| failed(e.to_string()))?;
+        crate::sys::files::write_whole(&path, text.as_bytes()).map_err(|e| failed(e.to_string()))?;
         // The result is there; what is left of its checkpoint costs room and nothing else.
         let _ = std::fs::remove_dir_all(&checkpoints);
         Ok(outcome)

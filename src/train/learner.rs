@@ -11,9 +11,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::batch::Batch;
 use super::behaviour::network::{BehaviourNet, ProjectionHead};
 use super::loss;
-use super::network::{Maker, Network, SplitMix};
+use super::network::{Maker, Network};
 use super::settings::{Method, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
+use crate::sys::random::SplitMix;
 
 /// σ² of the middle kernel of the maximum mean discrepancy: embeddings have length 1, so that strangers are √2 apart.
 pub const MMD_VARIANCE: f64 = 0.5;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::report::tensorboard::Events;
 use crate::sys::calendar::unix_s;
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::files::write_whole;
 
 /// Columns that every run has before its own.
 const FIXED: [&str; 2] = ["step", "elapsed [s]"];
@@ -99,7 +100,7 @@ impl Metrics {
             }
             (text, elapsed_before_s) = (kept, elapsed_s);
         }
-        write_whole(&path, text.as_bytes()).map_err(io)?;
+        write_whole(&path, text.as_bytes()).map_err(|error| io(error.cause))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
         let board = folder.join("tensorboard");
         let events = Events::create(&board, after_step.map(|step| step + 1), unix_s())
@@ -160,18 +161,6 @@ fn cut(text: &str, step: u64) -> (String, f64) {
         kept.push_str(line);
     }
     (kept, elapsed_s)
-}
-
-/// Writes a file beside, then renames it: readers see the old text or the new one, never half of it.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut file = File::create(&new)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path)).inspect_err(|_| {
-        // The first failure is the one to tell.
-        let _ = fs::remove_file(&new);
-    })
 }
 
 #[cfg(test)]

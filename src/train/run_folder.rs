@@ -20,12 +20,13 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::metrics_log::{Column, Metrics, MetricsError, write_whole};
+use super::metrics_log::{Column, Metrics, MetricsError};
 use crate::frame::Name;
 use crate::report::data::ReportData;
 use crate::report::html;
 use crate::report::provenance::{Provenance, Resumption};
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::files::{intended_name, write_whole};
 use crate::sys::replace_folder;
 
 /// What may lie in the folder of a run, also of one that was killed while it began or was deleted.
@@ -263,7 +264,7 @@ impl RunFolder {
     /// [`RunFolderError::Io`].
     pub fn write(&self, file: &str, bytes: &[u8]) -> Result<(), RunFolderError> {
         let path = self.path.join(file);
-        write_whole(&path, bytes).map_err(io_error(&path))
+        write_whole(&path, bytes).map_err(|error| io_error(&path)(error.cause))
     }
 
     fn config_path(&self) -> PathBuf {
@@ -279,7 +280,8 @@ impl RunFolder {
 fn foreign(folder: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if !CONTENT.contains(&name.trim_end_matches(".new")) {
+        // Earlier versions wrote `<name>.new`.
+        if !CONTENT.contains(&intended_name(&name).trim_end_matches(".new")) {
             return Ok(Some(name));
         }
     }
@@ -361,6 +363,7 @@ mod tests {
     fn a_run_that_was_killed_while_it_began_can_be_replaced() {
         let root = tempfile::tempdir().unwrap();
         let begun = RunFolder::create(root.path(), "first", Opening::New).unwrap();
+        fs::write(begun.path().join("config.toml.partial12.0"), "metho").unwrap();
         fs::write(begun.path().join("config.toml.new"), "metho").unwrap();
         RunFolder::create(root.path(), "first", Opening::New).unwrap_err();
         RunFolder::create(root.path(), "first", Opening::Replace).unwrap();

@@ -13,10 +13,10 @@ use haltere::cli::bench::movie::Movie;
 use haltere::config::{self, Config, NewSeries, Overload, Wait};
 use haltere::corridor::{Corridor, Handles, Settings, no_realtime};
 use haltere::cuda::Machine;
-use haltere::dataset::trials::NoveltyReference;
 use haltere::decoder::Decoder;
 use haltere::frame::event::Event;
 use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, PixelType, Shape};
+use haltere::model::head::NoveltyReference;
 use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::model::{Drift, Kind, Model, Provenance};
 use haltere::preprocess::{Chosen, Prepared, Preprocess, PreprocessError, Request};
@@ -183,7 +183,7 @@ impl<F: FnMut(u64) -> Step + Send> Source for Scripted<F> {
                 clock: Clock::Device,
                 stamp: None,
             }),
-            t_received_ns: haltere::sys::stats::now_ns(),
+            t_received_ns: haltere::sys::clock::now_ns(),
             source: "scripted".parse().unwrap(),
             series: None,
             series_began: number == 0,

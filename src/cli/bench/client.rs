@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 /// How long to wait for the first decode: sockets need time to find each other.
 const MEET_S: u64 = 30;

@@ -16,7 +16,7 @@ use crate::corridor::{Corridor, Handles};
 use crate::decoder::Decoder;
 use crate::publish::zmq::ZmqSink;
 use crate::source::zmq::ZmqSource;
-use crate::sys::stats::Quantiles;
+use crate::sys::counters::Quantiles;
 
 use super::client::{Client, Measured, Mode, quantile};
 

@@ -11,6 +11,7 @@ use crate::preprocess::registration::Registrar;
 
 use super::client::quantile;
 use super::movie::{DARK_LEVEL, Movie};
+use crate::sys::statistics::median;
 
 /// Mean photons per pixel and frame.
 pub const LIGHT_LEVELS: [f64; 5] = [20.0, 2.0, 0.2, 0.05, 0.02];
@@ -52,7 +53,10 @@ pub fn measure(movie: &Movie, photons: f64, seed: u64) -> Row {
         errors.push([f64::from(shift.dy) - truth[0], f64::from(shift.dx) - truth[1]]);
     }
     times_ns.sort_unstable();
-    let offset = [0, 1].map(|axis| median(errors.iter().map(|error| error[axis]).collect()));
+    let offset = [0, 1].map(|axis| {
+        let mut along: Vec<f64> = errors.iter().map(|error| error[axis]).collect();
+        median(&mut along, f64::total_cmp).unwrap_or(0.0)
+    });
     errors.iter_mut().for_each(|error| (0..2).for_each(|axis| error[axis] -= offset[axis]));
     let (whole, fraction) = errors.split_at(errors.len() / 2);
     let off = errors.iter().filter(|error| error.iter().any(|e| e.abs() > 1.0)).count();
@@ -65,11 +69,6 @@ pub fn measure(movie: &Movie, photons: f64, seed: u64) -> Row {
         rms_px_fraction: rms(fraction),
         off_over_1px: off as f64 / errors.len() as f64,
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 fn rms(errors: &[[f64; 2]]) -> f64 {

@@ -30,7 +30,7 @@ pub(super) fn lines(record: &Record) -> Vec<Line> {
 mod tests {
     use super::super::Level;
     use super::*;
-    use crate::session::Compression;
+    use crate::config::Compression;
 
     #[test]
     fn a_folder_that_can_be_made_is_good_and_one_that_cannot_is_a_fault() {

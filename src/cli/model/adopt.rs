@@ -9,8 +9,10 @@ use super::CommandError;
 use crate::cli::parse::rate;
 use crate::encode::{Encoder, Signature, TensorInfo, read_signature};
 use crate::frame::{Name, Shape, Tensor};
+use crate::model::ModelError;
 use crate::model::parameters::Parameters;
-use crate::model::{FORMAT, InputOrigin, Kind, Manifest, Model, Provenance, sha256_of};
+use crate::model::{FORMAT, InputOrigin, Kind, Manifest, Model, Provenance};
+use crate::sys::files::sha256_of;
 
 /// `haltere model adopt`.
 #[derive(Debug, Args)]
@@ -89,7 +91,7 @@ pub fn adopt(arguments: &AdoptArguments, out: &mut impl Write) -> Result<PathBuf
     let signature = read_signature(&arguments.onnx, arguments.runtime.as_deref())?;
     let unfit = |cause| CommandError::Unfit { path: arguments.onnx.clone(), cause };
     let mut manifest = derive(&signature, arguments).map_err(unfit)?;
-    manifest.sha256 = sha256_of(&arguments.onnx)?;
+    manifest.sha256 = sha256_of(&arguments.onnx).map_err(ModelError::from)?;
     manifest.check(&path)?;
     let onnx_path = arguments.onnx.clone();
     let model = Model { manifest, onnx_path, manifest_path: path.clone() };

@@ -9,7 +9,9 @@ use clap::Args;
 use super::CommandError;
 use crate::encode::{EncodeError, EncodeInfo, Encoder};
 use crate::frame::Tensor;
-use crate::model::{Calibration, InputOrigin, Kind, Manifest, Model, Novelty, sha256_of};
+use crate::model::ModelError;
+use crate::model::{Calibration, InputOrigin, Kind, Manifest, Model, Novelty};
+use crate::sys::files::sha256_of;
 
 /// Timed steps of `inspect`.
 const STEPS: usize = 200;
@@ -93,7 +95,7 @@ impl Inspection {
 /// When the manifest cannot be read or the output not be written.
 pub fn inspect(arguments: &InspectArguments, out: &mut impl Write) -> Result<Inspection, CommandError> {
     let model = Model::load_unverified(&arguments.model)?;
-    let sha256_found = sha256_of(&model.onnx_path)?;
+    let sha256_found = sha256_of(&model.onnx_path).map_err(ModelError::from)?;
     let size_bytes = std::fs::metadata(&model.onnx_path).map_or(0, |m| m.len());
     // A file that is not the manifest's is not run: that is what the hash is for.
     let sha256_agrees = sha256_found.eq_ignore_ascii_case(&model.manifest.sha256);

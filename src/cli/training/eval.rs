@@ -130,7 +130,7 @@ fn or_none(names: &[String]) -> String {
 pub(super) fn write_all(folder: &Path, files: &[(&str, String)], out: &mut dyn Write) -> anyhow::Result<()> {
     create_folder(folder)?;
     for (name, text) in files {
-        crate::model::write_whole(&folder.join(name), text.as_bytes())?;
+        crate::sys::files::write_whole(&folder.join(name), text.as_bytes())?;
     }
     writeln!(out, "report  {}", folder.join("report.html").display())?;
     Ok(())

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::MonitorError;
 use super::web::Site;
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 use crate::wire::decode::Kind;
 
 /// Longest wait for a message before silence, viewers and stop are looked at, ms.

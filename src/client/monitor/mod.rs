@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::state::State;
+use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
-use crate::sys::stats::now_ns;
 use web::Site;
 
 /// How often it is looked whether to stop.

@@ -7,86 +7,15 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
+use crate::sys::linalg::Projection;
+
 /// Points of the trail, from which the plane is found when training gives none.
 pub(crate) const TRAIL: usize = 600;
 /// The first plane is found after so many points, then every so many.
 const FIRST: usize = 20;
 const REFRESH: usize = 150;
-/// Rounds of power iteration; a picture needs no more digits.
+/// Rounds of subspace iteration; a picture needs no more digits.
 const ROUNDS: usize = 30;
-
-/// Two directions through a cloud of points.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Basis {
-    mean: Vec<f32>,
-    directions: [Vec<f32>; 2],
-    /// Share of the variance that lies in the plane.
-    explained: f32,
-}
-
-impl Basis {
-    /// The two strongest directions of `rows`, by power iteration from those of `former`, so that the picture turns slowly.
-    /// `None` without rows, or when their lengths differ.
-    pub(crate) fn fit<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, former: Option<&Self>) -> Option<Self> {
-        let dimensions = rows.clone().next()?.len();
-        let count = rows.clone().count() as f32;
-        if dimensions == 0 || rows.clone().any(|row| row.len() != dimensions) {
-            return None;
-        }
-        let mut mean = vec![0.0; dimensions];
-        rows.clone().for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / count));
-        let centred: Vec<Vec<f32>> = rows.map(|row| row.iter().zip(&mean).map(|(v, m)| v - m).collect()).collect();
-        let spread: f32 = centred.iter().flatten().map(|v| v * v).sum();
-        let mut basis = Self { mean, directions: [Vec::new(), Vec::new()], explained: 0.0 };
-        for i in 0..2 {
-            let former = former.map(|f| &f.directions[i]).filter(|d| d.len() == dimensions);
-            let start = |k: usize| ((k * 37 + i * 11 + 5) % 23) as f32 - 10.9;
-            let mut v = former.cloned().unwrap_or_else(|| (0..dimensions).map(start).collect());
-            let mut strength = 0.0;
-            for _ in 0..ROUNDS {
-                basis.make_orthogonal(i, &mut v);
-                v = scatter(&centred, &v);
-                strength = length(&v);
-            }
-            basis.make_orthogonal(i, &mut v);
-            basis.directions[i] = v;
-            basis.explained += if spread > 0.0 { strength / spread } else { 0.0 };
-        }
-        Some(basis)
-    }
-
-    /// Where `values` lies in the plane; the origin if it has other dimensions.
-    pub(crate) fn project(&self, values: &[f32]) -> [f32; 2] {
-        let along = |direction: &Vec<f32>| {
-            values.iter().zip(&self.mean).zip(direction).map(|((v, m), d)| (v - m) * d).sum::<f32>()
-        };
-        [along(&self.directions[0]), along(&self.directions[1])]
-    }
-
-    /// Takes the directions before `index` out of `v` and makes it one long.
-    fn make_orthogonal(&self, index: usize, v: &mut [f32]) {
-        for direction in &self.directions[..index] {
-            let dot: f32 = v.iter().zip(direction).map(|(a, b)| a * b).sum();
-            v.iter_mut().zip(direction).for_each(|(a, b)| *a -= dot * b);
-        }
-        let length = length(v).max(f32::MIN_POSITIVE);
-        v.iter_mut().for_each(|x| *x /= length);
-    }
-}
-
-fn length(v: &[f32]) -> f32 {
-    v.iter().map(|x| x * x).sum::<f32>().sqrt()
-}
-
-/// Scatter matrix times vector, without forming the matrix.
-fn scatter(centred: &[Vec<f32>], v: &[f32]) -> Vec<f32> {
-    let mut product = vec![0.0; v.len()];
-    for row in centred {
-        let dot: f32 = row.iter().zip(v).map(|(x, d)| x * d).sum();
-        product.iter_mut().zip(row).for_each(|(p, x)| *p += dot * x);
-    }
-    product
-}
 
 /// What training left in a model's file.
 #[derive(Clone, Debug)]
@@ -100,10 +29,10 @@ pub(crate) struct Training {
 /// The plane in use and the way through it.
 #[derive(Debug)]
 pub(crate) struct Plane {
-    training: Result<(Training, Basis), String>,
+    training: Result<(Training, Projection), String>,
     /// The model whose embeddings these are.
     sha256: String,
-    received: Option<Basis>,
+    received: Option<Projection>,
     since_fit: usize,
     trail: VecDeque<(Vec<f32>, Option<usize>)>,
     /// Changes when everything must be drawn anew.
@@ -113,7 +42,7 @@ pub(crate) struct Plane {
 impl Plane {
     pub(crate) fn new(training: Result<Training, String>) -> Self {
         let training = training.and_then(|training| {
-            let basis = Basis::fit(training.prototypes.iter().map(|(row, _)| row.as_slice()), None);
+            let basis = Projection::of(training.prototypes.iter().map(|(row, _)| row.as_slice()), ROUNDS, None);
             basis.map(|basis| (training, basis)).ok_or_else(|| "its training embedding is empty".to_owned())
         });
         Self { training, sha256: String::new(), received: None, since_fit: 0, trail: VecDeque::new(), version: 0 }
@@ -139,28 +68,29 @@ impl Plane {
         let due = if self.received.is_none() { FIRST } else { REFRESH };
         if self.of_training().is_none() && self.since_fit >= due {
             self.since_fit = 0;
-            self.received = Basis::fit(self.trail.iter().map(|(row, _)| row.as_slice()), self.received.as_ref());
+            let rows = self.trail.iter().map(|(row, _)| row.as_slice());
+            self.received = Projection::of(rows, ROUNDS, self.received.as_ref());
             self.version += 1;
         }
         self.basis().map(|basis| basis.project(values))
     }
 
     /// The training embedding, if it is that of the model in use.
-    fn of_training(&self) -> Option<&(Training, Basis)> {
-        let fits = |(training, basis): &&(Training, Basis)| {
-            let dimensions = self.trail.back().map_or(basis.mean.len(), |(row, _)| row.len());
-            training.sha256 == self.sha256 && basis.mean.len() == dimensions
+    fn of_training(&self) -> Option<&(Training, Projection)> {
+        let fits = |(training, basis): &&(Training, Projection)| {
+            let dimensions = self.trail.back().map_or(basis.dimensions(), |(row, _)| row.len());
+            training.sha256 == self.sha256 && basis.dimensions() == dimensions
         };
         self.training.as_ref().ok().filter(fits)
     }
 
-    fn basis(&self) -> Option<&Basis> {
+    fn basis(&self) -> Option<&Projection> {
         self.of_training().map(|(_, basis)| basis).or(self.received.as_ref())
     }
 
     /// Everything that is to be drawn, and what it is.
     pub(crate) fn to_json(&self) -> Value {
-        let dot = |basis: &Basis, row: &[f32], action: Option<usize>| {
+        let dot = |basis: &Projection, row: &[f32], action: Option<usize>| {
             let [x, y] = basis.project(row);
             json!([x, y, action])
         };
@@ -175,7 +105,7 @@ impl Plane {
         json!({
             "of": if self.of_training().is_some() { "training" } else { "received" },
             "why": why,
-            "explained": basis.map(|basis| basis.explained),
+            "explained": basis.map(Projection::explained),
             "dots": training.iter().filter_map(draw).collect::<Vec<_>>(),
             "trail": self.trail.iter().filter_map(draw).collect::<Vec<_>>(),
         })

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::plane::Training;
 use crate::model::Model;
-use crate::model::onnx_read::{Floats, OnnxFile};
+use crate::model::onnx::{Floats, OnnxFile};
 
 /// Prototypes by the manifest's model, or why there are none, for people.
 pub(super) fn load(manifest: &Path) -> Result<Training, String> {

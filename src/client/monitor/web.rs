@@ -25,7 +25,7 @@ use super::live::{Cursor, messages};
 use super::metrics;
 use crate::client::ask;
 use crate::client::state::State;
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 /// The page; nothing else is ever loaded.
 const PAGE: &str = include_str!("page.html");

@@ -14,8 +14,9 @@ use crate::config::Attach;
 use crate::frame::{Frame, Name, PixelType, Shape};
 use crate::source::zmq::{check_endpoint, explain};
 use crate::source::{Next, Source, SourceError};
+use crate::sys::clock::now_ns;
+use crate::sys::counters::{Histogram, Quantiles};
 use crate::sys::exit::{ExitCode, HasExitCode};
-use crate::sys::stats::{Histogram, Quantiles, now_ns};
 
 pub use self::schedule::{Burst, Pace, Schedule};
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sys::stats::Histogram;
+use crate::sys::counters::Histogram;
 use crate::wire::subscriber::MessageLatency;
 
 /// Bins of the picture per factor of ten.

@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::frame::Quality;
+use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
-use crate::sys::stats::now_ns;
 use crate::wire::decode::Kind;
 use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, parse};
 use plane::Plane;

@@ -5,13 +5,15 @@
 
 use std::collections::VecDeque;
 
+use crate::sys::linalg::Projection;
+
 /// Embeddings that the directions are found from.
 const MEMORY: usize = 256;
 /// The first directions are found after so many.
 const FIRST: usize = 16;
 /// They are found anew every so many.
 const REFRESH: usize = 64;
-/// Rounds of power iteration; a display needs no more digits.
+/// Rounds of subspace iteration; a display needs no more digits.
 const ROUNDS: usize = 20;
 /// Positions in the trail.
 const TRAIL: usize = 24;
@@ -27,9 +29,7 @@ const TRAIL_CHARACTERS: usize = 8;
 pub(super) struct Plane {
     memory: VecDeque<Vec<f32>>,
     since_fit: usize,
-    mean: Vec<f32>,
-    directions: [Vec<f32>; 2],
-    sd: [f32; 2],
+    projection: Option<Projection>,
     trail: VecDeque<[f32; 2]>,
     drawn: Option<[f32; 2]>,
 }
@@ -48,17 +48,17 @@ impl Plane {
         }
         self.memory.push_back(values.to_vec());
         self.since_fit += 1;
-        let due = if self.mean.is_empty() { FIRST } else { REFRESH };
+        let due = if self.projection.is_none() { FIRST } else { REFRESH };
         if self.since_fit >= due {
-            self.fit();
+            self.since_fit = 0;
+            let rows = self.memory.iter().map(Vec::as_slice);
+            self.projection = Projection::of(rows, ROUNDS, self.projection.as_ref());
         }
-        if self.mean.is_empty() {
-            return;
-        }
+        let Some(here) = self.project(values) else { return };
         if self.trail.len() == TRAIL {
             self.trail.pop_front();
         }
-        self.trail.push_back(self.project(values));
+        self.trail.push_back(here);
     }
 
     /// Where the embedding is, standard deviations along the two directions, and an arrow from where it was drawn last.
@@ -81,65 +81,12 @@ impl Plane {
         cells.iter().filter_map(|dots| char::from_u32(0x2800 + dots)).collect()
     }
 
-    fn project(&self, values: &[f32]) -> [f32; 2] {
-        let along = |i: usize| {
-            let terms = values.iter().zip(&self.mean).zip(&self.directions[i]);
-            terms.map(|((v, m), d)| (v - m) * d).sum::<f32>() / self.sd[i]
-        };
-        [along(0), along(1)]
+    /// Standard deviations along the two directions.
+    fn project(&self, values: &[f32]) -> Option<[f32; 2]> {
+        let projection = self.projection.as_ref()?;
+        let (at, sd) = (projection.project(values), projection.sd());
+        Some([0, 1].map(|i| at[i] / sd[i].max(f32::MIN_POSITIVE.sqrt())))
     }
-
-    /// The two strongest directions of what is remembered, by power iteration from the directions in use.
-    fn fit(&mut self) {
-        self.since_fit = 0;
-        let (count, dimensions) = (self.memory.len() as f32, self.memory[0].len());
-        self.mean = vec![0.0; dimensions];
-        for row in &self.memory {
-            self.mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / count);
-        }
-        for i in 0..2 {
-            let mut v = std::mem::take(&mut self.directions[i]);
-            if v.len() != dimensions {
-                // Any start that is orthogonal to nothing in particular.
-                v = (0..dimensions).map(|k| ((k * 37 + i * 11 + 5) % 23) as f32 - 10.9).collect();
-            }
-            let mut variance = 0.0;
-            for _ in 0..ROUNDS {
-                self.remove_first(i, &mut v);
-                normalise(&mut v);
-                v = self.multiply(&v);
-                variance = v.iter().map(|x| x * x).sum::<f32>().sqrt() / count;
-            }
-            self.remove_first(i, &mut v);
-            normalise(&mut v);
-            self.directions[i] = v;
-            self.sd[i] = variance.sqrt().max(f32::MIN_POSITIVE.sqrt());
-        }
-    }
-
-    /// Takes the first direction out of the candidate for the second.
-    fn remove_first(&self, index: usize, v: &mut [f32]) {
-        if index == 1 {
-            let dot: f32 = v.iter().zip(&self.directions[0]).map(|(a, b)| a * b).sum();
-            v.iter_mut().zip(&self.directions[0]).for_each(|(a, b)| *a -= dot * b);
-        }
-    }
-
-    /// Scatter matrix times vector, without forming the matrix.
-    fn multiply(&self, v: &[f32]) -> Vec<f32> {
-        let mut product = vec![0.0; v.len()];
-        for row in &self.memory {
-            let centred = || row.iter().zip(&self.mean).map(|(x, m)| x - m);
-            let dot: f32 = centred().zip(v).map(|(x, d)| x * d).sum();
-            product.iter_mut().zip(centred()).for_each(|(p, x)| *p += dot * x);
-        }
-        product
-    }
-}
-
-fn normalise(v: &mut [f32]) {
-    let norm = v.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-    v.iter_mut().for_each(|x| *x /= norm);
 }
 
 fn arrow([x, y]: [f32; 2]) -> char {
@@ -162,14 +109,15 @@ mod tests {
     }
 
     #[test]
-    fn the_two_strongest_directions_are_found() {
+    fn positions_are_standard_deviations_along_the_two_strongest_directions() {
         let mut plane = Plane::default();
         (0..MEMORY).for_each(|step| plane.push(&ellipse(step)));
-        let [first, second] = &plane.directions;
-        assert!((first[0] * 0.6 + first[1] * 0.8).abs() > 0.999, "{first:?}");
-        assert!((second[2] * 0.6 + second[4] * 0.8).abs() > 0.999, "{second:?}");
+        let at = |axis: [f32; 5], by: f32| plane.project(&axis.map(|share| 10.0 + by * share)).unwrap();
+        let moved = |axis| [0, 1].map(|i| (at(axis, 1.0)[i] - at(axis, 0.0)[i]).abs());
+        let (long, short) = (moved([0.6, 0.8, 0.0, 0.0, 0.0]), moved([0.0, 0.0, 0.6, 0.0, 0.8]));
         // A sinusoid of amplitude a has the standard deviation a/√2.
-        assert!((plane.sd[0] - 3.0 / 2f32.sqrt()).abs() < 0.05 && (plane.sd[1] - 0.5f32.sqrt()).abs() < 0.05);
+        assert!((long[0] - 2f32.sqrt() / 3.0).abs() < 0.01 && long[1] < 0.1, "{long:?}");
+        assert!((short[1] - 2f32.sqrt()).abs() < 0.05 && short[0] < 0.1, "{short:?}");
     }
 
     #[test]

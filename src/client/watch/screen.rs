@@ -14,7 +14,7 @@ use super::plane::Plane;
 use super::{WatchError, WatchOptions};
 use crate::client::state::{Daemon, Level, State};
 use crate::frame::Quality;
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 use crate::wire::decode::Kind;
 use crate::wire::subscriber::{Content, DecodeMessage, parse};
 

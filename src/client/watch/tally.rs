@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use crate::frame::{Clock, Quality};
-use crate::sys::stats::{Histogram, Quantiles};
+use crate::sys::counters::{Histogram, Quantiles};
 use crate::wire::decode::tenths_us;
 use crate::wire::subscriber::DecodeMessage;
 

@@ -34,6 +34,7 @@ use crate::source::thorimage::{FollowSettings, Follower};
 use crate::source::zmq::ZmqSource;
 use crate::source::{Source, SourceError};
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::files::write_whole;
 use crate::sys::signals;
 
 /// SCHED_FIFO priority of the recorder's thread, where the others have one: the lowest there is.
@@ -92,7 +93,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let summary = Report::of(&handles.stats, &model_name, began.elapsed());
     info!("{summary}");
     if let Some(path) = report {
-        let written = std::fs::write(path, format!("{:#}\n", summary.to_json()));
+        let written = write_whole(path, format!("{:#}\n", summary.to_json()).as_bytes());
         written.with_context(|| Failure { code: ExitCode::Sink, what: format!("--report {}", path.display()) })?;
     }
     let what = "the corridor ended before its source".to_owned();

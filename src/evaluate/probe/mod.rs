@@ -10,7 +10,9 @@
 mod fit;
 mod precondition;
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2};
+
+use crate::sys::statistics::largest;
 
 use super::lbfgs::Outcome;
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -240,17 +242,6 @@ impl Probe {
         }
         Self { weights, intercept, trained: problem.trained.clone(), outcome: Some(outcome) }
     }
-}
-
-/// Index of the largest value; the first of equals.
-pub(super) fn largest(row: ArrayView1<f32>) -> usize {
-    let mut best = 0;
-    for (index, value) in row.iter().enumerate() {
-        if *value > row[best] {
-            best = index;
-        }
-    }
-    best
 }
 
 /// Probabilities of each row of logits.

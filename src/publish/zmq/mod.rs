@@ -23,7 +23,8 @@ use super::{Sink, SinkError, Witness};
 use crate::config;
 use crate::frame::event::Event;
 use crate::frame::{Decode, ModelTag, Name, Preview, Quality};
-use crate::sys::stats::{Stats, count, now_ns};
+use crate::sys::clock::now_ns;
+use crate::sys::counters::{Stats, count};
 use crate::wire::decode::{Action, DecodeHeader, Kind, LastFrame, ModelHeader, Stamped};
 use crate::wire::decode::{reason_of, write_embedding, write_json, write_topic};
 use crate::wire::preview::PreviewHeader;
@@ -200,7 +201,7 @@ impl Sink for ZmqSink {
         self.frame_rate_hz = decode.observation.frame_rate_hz;
         let publish = &self.reporter.stats().publish;
         count(&publish.published, 1);
-        publish.total.record(crate::sys::stats::now_ns().saturating_sub(frame.t_received_ns));
+        publish.total.record(crate::sys::clock::now_ns().saturating_sub(frame.t_received_ns));
         self.show(Kind::Decode, now_ns, Some(decode));
         if let Some(event @ Event::Stale { .. }) = event {
             count(&self.reporter.stats().publish.stale, 1);

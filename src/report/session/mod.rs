@@ -30,7 +30,7 @@ pub fn report(session: &Path, out: Option<&Path>, say: &mut dyn std::io::Write) 
     };
     let page = out.map_or_else(|| session.with_extension("html"), PathBuf::from);
     let name = session.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    crate::model::write_whole(&page, page::render(&name, &recorded, &summary).as_bytes())?;
+    crate::sys::files::write_whole(&page, page::render(&name, &recorded, &summary).as_bytes())?;
     writeln!(say, "{}", summary.verdict())?;
     writeln!(say, "report  {}", page.display())?;
     Ok(if summary.met() { ExitCode::Ok } else { ExitCode::Unmet })

@@ -10,10 +10,10 @@ use super::{Table, fitting};
 use crate::publish::SinkError;
 use crate::publish::npy::csv_field;
 use crate::session::messages::DecodeRecord;
-use crate::sys::partial_file::Part;
+use crate::sys::partial_file::PartialFile;
 
 pub(super) struct Csv {
-    file: Part,
+    file: PartialFile,
     dimensions: usize,
     line: Vec<u8>,
 }
@@ -24,7 +24,7 @@ impl Csv {
     /// # Errors
     /// A file that cannot be made.
     pub(super) fn create(path: &Path, dimensions: usize) -> Result<Self, SinkError> {
-        let mut file = Part::create(path)?;
+        let mut file = PartialFile::create(path)?;
         let names = COLUMNS.iter().map(|column| column.name.to_owned()).chain((0..dimensions).map(of_dimension));
         file.append((names.collect::<Vec<_>>().join(",") + "\n").as_bytes())?;
         Ok(Self { file, dimensions, line: Vec::new() })
@@ -50,11 +50,11 @@ impl Table for Csv {
         // The comma behind the last value.
         self.line.pop();
         self.line.push(b'\n');
-        self.file.append(&self.line)
+        Ok(self.file.append(&self.line)?)
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        self.file.rename()
+        Ok(self.file.rename()?)
     }
 }
 

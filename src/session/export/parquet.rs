@@ -20,7 +20,7 @@ use super::columns::{COLUMNS, Cell, Column, Kind, of_dimension};
 use super::{Table, fitting};
 use crate::publish::SinkError;
 use crate::session::messages::DecodeRecord;
-use crate::sys::partial_file::Part;
+use crate::sys::partial_file::PartialFile;
 
 /// Rows that are held in memory and written together: some 18 minutes at 30 Hz, 20 MB at 128 dimensions.
 pub(super) const ROWS_PER_GROUP: usize = 32_768;
@@ -28,7 +28,7 @@ pub(super) const ROWS_PER_GROUP: usize = 32_768;
 pub(super) struct Parquet {
     path: String,
     /// `None` after the end.
-    writer: Option<SerializedFileWriter<Part>>,
+    writer: Option<SerializedFileWriter<PartialFile>>,
     columns: Vec<Buffer>,
     /// One for each dimension.
     embedding: Vec<Vec<f32>>,
@@ -64,7 +64,7 @@ impl Parquet {
     ) -> Result<Self, SinkError> {
         let shown = path.display().to_string();
         let fail = |cause| failed(&shown, &cause);
-        let part = Part::create(path)?;
+        let part = PartialFile::create(path)?;
         let schema = schema(dimensions).map_err(fail)?;
         let writer = SerializedFileWriter::new(part, schema, Arc::new(properties(about))).map_err(fail)?;
         Ok(Self {
@@ -114,7 +114,7 @@ impl Table for Parquet {
     fn finish(&mut self) -> Result<(), SinkError> {
         self.write_group().map_err(|cause| failed(&self.path, &cause))?;
         let Some(writer) = self.writer.take() else { return Ok(()) };
-        writer.into_inner().map_err(|cause| failed(&self.path, &cause))?.rename()
+        Ok(writer.into_inner().map_err(|cause| failed(&self.path, &cause))?.rename()?)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::config;
 use crate::frame::event::Event;
 use crate::frame::{Decode, FrameSlot};
 use crate::publish::Witness;
-use crate::sys::stats::{Stats, count};
+use crate::sys::counters::{Stats, count};
 use crate::wire::decode::Kind;
 
 pub use worker::Worker;
@@ -194,7 +194,7 @@ impl Recorder {
         if !self.open.load(Acquire) {
             return Err("nothing is being recorded: `record start` first".to_owned());
         }
-        let mark = Command::Mark { text: text.to_owned(), t_ns: crate::sys::stats::now_ns() };
+        let mark = Command::Mark { text: text.to_owned(), t_ns: crate::sys::clock::now_ns() };
         self.commands.try_send(mark).map_err(|_| BUSY.to_owned())
     }
 

@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
+use crate::config::Compression;
 use crate::frame::{Embedding, PixelType, Shape};
-use crate::session::{Compression, Item, Reader, Topic, layout};
+use crate::session::{Item, Reader, Topic, layout};
 
 fn config(folder: Option<PathBuf>, queue_frames: usize) -> config::Record {
     config::Record { folder, at_start: false, frames: true, queue_frames, compression: Compression::None }

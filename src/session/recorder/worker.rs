@@ -17,7 +17,8 @@ use crate::config;
 use crate::frame::event::Event;
 use crate::session::messages::{MarkRecord, write_decode};
 use crate::session::{SessionError, SessionWriter, Topic, name_of};
-use crate::sys::stats::{Record, count, now_ns};
+use crate::sys::clock::now_ns;
+use crate::sys::counters::{Record, count};
 use crate::wire::decode::Kind;
 
 /// What a killed daemon may cost at most, beside what waits in the queues.

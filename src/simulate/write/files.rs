@@ -8,6 +8,7 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::{WriteError, failed};
+use crate::sys::npy::header;
 
 /// A file that is being written.
 pub(super) struct Output {
@@ -62,7 +63,7 @@ impl Input {
 /// A vector of int64.
 pub(super) fn npy_i64(path: &Path, values: impl ExactSizeIterator<Item = i64>) -> Result<(), WriteError> {
     let mut file = Output::create(path)?;
-    file.write(&npy_header("<i8", values.len()))?;
+    file.write(&header("<i8", &[values.len() as u64]))?;
     for value in values {
         file.write(&value.to_le_bytes())?;
     }
@@ -72,22 +73,9 @@ pub(super) fn npy_i64(path: &Path, values: impl ExactSizeIterator<Item = i64>) -
 /// A vector of bool.
 pub(super) fn npy_bool(path: &Path, values: impl ExactSizeIterator<Item = bool>) -> Result<(), WriteError> {
     let mut file = Output::create(path)?;
-    file.write(&npy_header("|b1", values.len()))?;
+    file.write(&header("|b1", &[values.len() as u64]))?;
     for value in values {
         file.write(&[u8::from(value)])?;
     }
     file.finish()
-}
-
-/// Head of a `.npy` file, format 1.0: magic, version, length of the text, text padded to a multiple of 64 bytes.
-fn npy_header(kind: &str, length: usize) -> Vec<u8> {
-    let mut text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({length},), }}");
-    while (10 + text.len() + 1) % 64 != 0 {
-        text.push(' ');
-    }
-    text.push('\n');
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend((text.len() as u16).to_le_bytes());
-    header.extend(text.as_bytes());
-    header
 }

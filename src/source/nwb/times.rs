@@ -5,6 +5,7 @@
 use rust_hdf5::{H5Dataset, H5File};
 
 use crate::frame::{Clock, DeviceTime, Stamp};
+use crate::sys::statistics::median;
 
 /// Seconds that fit into ns of an i64.
 const SECONDS_MAX: f64 = 9e9;
@@ -67,8 +68,7 @@ impl Times {
             Self::Regular { rate_hz, .. } => Some(*rate_hz),
             Self::Stamps(all) => {
                 let mut periods: Vec<i64> = all.windows(2).map(|pair| pair[1] - pair[0]).filter(|ns| *ns > 0).collect();
-                periods.sort_unstable();
-                periods.get(periods.len() / 2).map(|ns| 1e9 / *ns as f64)
+                median(&mut periods, i64::cmp).map(|ns| 1e9 / ns as f64)
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::config::{Overload, Source as Settings, Wait};
 use crate::frame::{Frame, FrameInfo, Name, PixelType};
 use crate::source::recording::{Stamper, file_error};
 use crate::source::{IDLE_MS_MAX, Next, Source, SourceError};
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 use super::raw::Stack;
 use super::{Experiment, find_raw};

@@ -4,12 +4,13 @@
 //! ever be seen. So the moments of each animal are sorted by what the body does (its mean posture and how much it moves about
 //! it, without regard to the phase of a gait), and batches draw from all sorts alike. What it must never do: see a label.
 
-use ndarray::{Array1, Array2, ArrayView1, Axis};
+use ndarray::{Array1, Array2, Axis};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::Behaviour;
 use crate::dataset::trials::{Dataset, Moment};
+use crate::sys::statistics::{Metric, k_means, spread_starts};
 
 /// Behaviour frames looked back over, and the step between them: about 0.8 s at 100 frames/s.
 const REACH: usize = 80;
@@ -37,8 +38,8 @@ pub fn sorted(
     standardise(&mut features);
     let centres = centres(&features, sorts, random);
     let mut kinds = vec![Vec::new(); centres.nrows()];
-    for (moment, row) in moments.iter().zip(features.outer_iter()) {
-        kinds[nearest(row, &centres)].push(*moment);
+    for (moment, (kind, _)) in moments.iter().zip(Metric::Euclidean.nearest(&features, &centres)) {
+        kinds[kind].push(*moment);
     }
     kinds.retain(|kind| !kind.is_empty());
     kinds
@@ -76,48 +77,21 @@ fn standardise(features: &mut Array2<f32>) {
     }
 }
 
-/// k-means (Lloyd) from a seeded k-means++ start.
+/// k-means from a seeded k-means++ start, over moments drawn at random.
 fn centres(features: &Array2<f32>, sorts: usize, random: &mut Pcg64) -> Array2<f32> {
     let rows: Vec<usize> =
         (0..features.nrows().min(SAMPLES_MAX)).map(|_| random.random_range(0..features.nrows())).collect();
     let samples = features.select(Axis(0), &rows);
-    let mut centres = samples.select(Axis(0), &[0]);
-    while centres.nrows() < sorts.min(samples.nrows()) {
-        let distances: Vec<f32> =
-            samples.outer_iter().map(|row| distance(row, centres.row(nearest(row, &centres)))).collect();
+    let draw = |distances: &Array1<f32>| {
         let mut left = random.random::<f32>() * distances.iter().sum::<f32>();
         let drawn = distances.iter().position(|d| {
             left -= d;
             left <= 0.0
         });
-        let row = samples.select(Axis(0), &[drawn.unwrap_or(samples.nrows() - 1)]);
-        centres.append(Axis(0), row.view()).unwrap_or_default();
-    }
-    for _ in 0..ROUNDS {
-        let mut sums = Array2::<f32>::zeros(centres.raw_dim());
-        let mut counts = vec![0.0_f32; centres.nrows()];
-        for row in samples.outer_iter() {
-            let own = nearest(row, &centres);
-            let mut sum = sums.row_mut(own);
-            sum += &row;
-            counts[own] += 1.0;
-        }
-        for ((mut centre, sum), count) in centres.outer_iter_mut().zip(sums.outer_iter()).zip(counts) {
-            if count > 0.0 {
-                centre.assign(&(&sum / count));
-            }
-        }
-    }
-    centres
-}
-
-fn nearest(row: ArrayView1<f32>, centres: &Array2<f32>) -> usize {
-    let distances = centres.outer_iter().map(|centre| distance(row, centre));
-    distances.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(index, _)| index)
-}
-
-fn distance(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+        drawn.unwrap_or(samples.nrows() - 1)
+    };
+    let starts = spread_starts(&samples, sorts.min(samples.nrows()), Metric::Euclidean, 0, draw);
+    k_means(&samples, starts, Metric::Euclidean, ROUNDS)
 }
 
 #[cfg(test)]
@@ -139,8 +113,8 @@ mod tests {
         let features = Array2::from_shape_vec((count, 2), rows).unwrap();
         let centres = centres(&features, 3, &mut random);
         for cloud in at {
-            let cloud = Array1::from(cloud.to_vec());
-            assert!(distance(cloud.view(), centres.row(nearest(cloud.view(), &centres))) < 0.2, "{centres}");
+            let cloud = Array2::from(vec![cloud]);
+            assert!(Metric::Euclidean.nearest(&cloud, &centres)[0].1 < 0.2, "{centres}");
         }
     }
 }

@@ -6,16 +6,19 @@
 pub mod kinds;
 pub mod network;
 
-use ndarray::{Array2, ArrayView1, Axis, s};
+use ndarray::{Array2, ArrayView1, Axis};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::augment::{Augmentations, Swap};
 use super::settings::BehaviourWindow;
 use crate::dataset::trials::{Dataset, Moment};
+use crate::sys::linalg::strongest;
 
 /// Principal components of a pose that distances are taken in.
 const COMPONENTS: usize = 12;
+/// Rounds of subspace iteration that they are found by.
+const ROUNDS: usize = 30;
 /// Smallest standard deviation divided by.
 const SD_MIN: f64 = 1e-6;
 /// Standardised values beyond this are tracking errors, and cut.
@@ -218,25 +221,8 @@ pub(crate) fn principal_components(
         poses -= &mean;
     }
     let covariance = poses.t().dot(&poses) / samples as f32;
-    let mut basis = Array2::from_shape_simple_fn((columns, components), || 2.0 * random.random::<f32>() - 1.0);
-    for _ in 0..30 {
-        basis = covariance.dot(&basis);
-        orthonormalise(&mut basis);
-    }
-    basis
-}
-
-/// Gram–Schmidt on the columns.
-fn orthonormalise(basis: &mut Array2<f32>) {
-    for column in 0..basis.ncols() {
-        for before in 0..column {
-            let along = basis.column(before).dot(&basis.column(column));
-            let earlier = basis.column(before).to_owned();
-            basis.column_mut(column).scaled_add(-along, &earlier);
-        }
-        let length = basis.column(column).dot(&basis.column(column)).sqrt().max(1e-12);
-        basis.slice_mut(s![.., column]).mapv_inplace(|v| v / length);
-    }
+    let start = Array2::from_shape_simple_fn((columns, components), || 2.0 * random.random::<f32>() - 1.0);
+    strongest(start, ROUNDS, |basis| covariance.dot(basis))
 }
 
 /// The behaviour windows of moments, augmented, `[moments, columns, frames]` flattened in this order (as a convolution over

@@ -8,7 +8,8 @@ use burn::nn::{Initializer, Linear, PaddingConfig1d};
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor};
 
-use crate::train::network::{Maker, SplitMix, unit_length};
+use crate::sys::random::SplitMix;
+use crate::train::network::{Maker, unit_length};
 
 /// Channels of the convolutions over time, before and after the pooling by two (the sizes of the published encoder).
 const WIDTHS: [usize; 4] = [64, 80, 96, 128];

@@ -16,7 +16,8 @@
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
 use super::CalibrateError;
-use crate::dataset::trials::{AlignmentReference, NoveltyReference};
+use crate::model::head::{AlignmentReference, NoveltyReference};
+use crate::sys::statistics;
 
 /// Most rounds of assigning and moving.
 const ROUNDS: usize = 20;
@@ -216,8 +217,7 @@ fn unit(raw: ArrayView1<f32>, shift: &[f64]) -> Vec<f32> {
 }
 
 fn median(mut values: Vec<f32>) -> f32 {
-    values.sort_by(f32::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    statistics::median(&mut values, f32::total_cmp).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -225,7 +225,7 @@ mod tests {
     use ndarray::Array1;
 
     use super::*;
-    use crate::train::network::SplitMix;
+    use crate::sys::random::SplitMix;
 
     const WIDTH: usize = 16;
     const WINDOW: usize = 8;

@@ -11,7 +11,7 @@
 use ndarray::{Array2, ArrayView2, Axis};
 
 use super::CalibrateError;
-use crate::dataset::trials::Classifier;
+use crate::model::head::Classifier;
 
 /// A piece of whole bouts is at least so many windows long.
 pub const PIECE_WINDOWS: usize = 2;
@@ -208,7 +208,7 @@ fn deal(label: &[usize], pieces: &[usize], folds: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::network::SplitMix;
+    use crate::sys::random::SplitMix;
 
     const WIDTH: usize = 6;
     const LABELS: usize = 3;

@@ -11,14 +11,15 @@ use super::gather::Gathered;
 use super::to_animal::{CalibrateArguments, DecodeRecording};
 use crate::cli::model::CommandError;
 use crate::config::Config;
-use crate::dataset::trials::Classifier;
 use crate::decoder::Decoder;
 use crate::frame::Name;
+use crate::model::head::Classifier;
 use crate::model::head::{set_classifier, shift_raw};
-use crate::model::onnx_read::OnnxFile;
-use crate::model::{Adapted, Model, Parity, sha256_of, write_whole};
+use crate::model::onnx::OnnxFile;
+use crate::model::{Adapted, Model, Parity};
 use crate::preprocess::Chosen;
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::files::{sha256_of, write_whole};
 use crate::train::calibrate::unit_rows;
 
 /// Most that the encoder may differ from the arithmetic: other orders of the same f32 sums.

@@ -11,12 +11,13 @@ use ndarray::{Array1, Array2, Axis};
 
 use super::head::{Learnt, LearntNovelty};
 use super::{Details, ExportError, measure_parity, write_learnt};
-use crate::dataset::trials::{AlignmentReference, Classifier, Dataset, Moment, Origin, Representation};
+use crate::dataset::trials::{Dataset, Moment, Origin, Representation};
 use crate::encode::Encoder;
 use crate::evaluate::calibration;
 use crate::evaluate::calibration::CalibrationError;
 use crate::evaluate::novelty::{NoveltyError, fit_novelty};
 use crate::evaluate::probe::{Probe, ProbeError, ProbeOptions};
+use crate::model::head::{AlignmentReference, Classifier};
 use crate::model::{Calibration, Drift, InputOrigin, Model, Parity};
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::train::learner::Learner;

@@ -4,8 +4,8 @@
 //! go into the same file. What it must never do: pass on a value that does not fit the network it belongs to.
 
 use super::{Details, ExportError};
-use crate::dataset::trials::{AlignmentReference, Classifier, NoveltyReference};
-use crate::model::head::{ALIGNMENT_MEAN, ALIGNMENT_SD};
+use crate::model::head::{AlignmentReference, Classifier, NoveltyReference};
+use crate::model::names::{ALIGNMENT_MEAN, ALIGNMENT_SD};
 use crate::model::{Calibration, Drift, InputOrigin, Kind, Novelty, PROTOTYPES_MAX, THRESHOLDS_MAX};
 use crate::train::spec::NetworkSpec;
 

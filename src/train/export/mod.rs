@@ -12,15 +12,17 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::export::head::{Learnt, LearntNovelty, form_and_labels};
-use super::network::{NORM_MIN, Network, SplitMix};
+use super::network::{NORM_MIN, Network};
 use super::spec::{NetworkSpec, PATCH_PX};
 use crate::encode::{EncodeError, Encoder};
 use crate::frame::{Shape, Tensor as Input};
-use crate::model::head::{EMBEDDING, LOGITS, NOVELTY, PROBABILITIES, RAW};
-use crate::model::onnx_write::{Attribute, FLOAT, Graph};
+use crate::model::names::{EMBEDDING, LOGITS, NEXT_STATE, NOVELTY, PROBABILITIES, RAW};
+use crate::model::onnx::{Attribute, FLOAT, Graph};
 use crate::model::parameters::Parameters;
-use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance, sha256_of, write_whole};
+use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance};
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::files::{sha256_of, write_whole};
+use crate::sys::random::SplitMix;
 
 /// What a manifest says beside the shapes.
 #[derive(Clone, Debug)]
@@ -125,8 +127,8 @@ pub fn write_learnt(
     };
     // Before anything is written: a name that cannot be must not become a file.
     manifest.check(&manifest_path)?;
-    write_whole(&onnx_path, &to_onnx_learnt(network, spec, details, learnt)?)?;
-    manifest.sha256 = sha256_of(&onnx_path)?;
+    write_whole(&onnx_path, &to_onnx_learnt(network, spec, details, learnt)?).map_err(ModelError::from)?;
+    manifest.sha256 = sha256_of(&onnx_path).map_err(ModelError::from)?;
     manifest.save(&manifest_path)?;
     Ok(manifest_path)
 }
@@ -185,7 +187,7 @@ fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, learnt: &Learnt) 
     writer.classifier(network, spec, learnt)?;
     writer.novelty(learnt)?;
     if kind == Kind::Streaming {
-        writer.graph.output("next_state", &[1, window - 1, features]);
+        writer.graph.output(NEXT_STATE, &[1, window - 1, features]);
     }
     Ok(writer.graph)
 }
@@ -243,7 +245,7 @@ impl Writer {
         self.graph.node("Concat", &["state", "newest"], "window", &[("axis", Attribute::Int(1))]);
         self.graph.integers("second", &[1]);
         self.graph.integers("end", &[spec.window_frames as i64]);
-        self.graph.node("Slice", &["window", "second", "end", "second"], "next_state", &[]);
+        self.graph.node("Slice", &["window", "second", "end", "second"], NEXT_STATE, &[]);
     }
 
     /// T rows of features → `embedding` `[1,E]`. A convolution whose kernel is its stride is a matrix product on k rows laid

@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::burn_side::{step_gradients, update_running};
 use super::*;
 use crate::frame::Shape;
+use crate::sys::random::SplitMix;
 use crate::train::Network;
-use crate::train::network::SplitMix;
 
 /// Largest difference to burn, relative to the largest value of the tensor: both sum 10⁴ products in single precision, in
 /// another order.

@@ -17,7 +17,7 @@ use crate::config::{Lsl as Settings, LslMarkers};
 use crate::frame::{ModelTag, Name, Quality};
 use crate::publish::SinkError;
 use crate::publish::relay::{NEUTRAL_ID, Outlet, RelayedDecode};
-use crate::sys::stats::now_ns;
+use crate::sys::clock::now_ns;
 
 use library::{About, Library, Node, Stream};
 

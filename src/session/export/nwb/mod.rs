@@ -22,7 +22,7 @@ mod metadata;
 mod timeline;
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -34,6 +34,7 @@ use self::timeline::Timeline;
 use crate::session::rows::Recorded;
 use crate::session::{Item, Reader, Topic, layout};
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::files::{put_in_place, unfinished};
 
 /// The version whose words are used; later ones have them, too.
 const NWB_VERSION: &str = "2.8.0";
@@ -51,11 +52,11 @@ pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyho
         bail!(Failure { code: ExitCode::Source, what });
     }
     let timeline = Timeline::of(recorded, first.map(|(received, _)| received))?;
-    let partial = partial(out);
+    let partial = unfinished(out);
     let channels = first.map_or(0, |(_, channels)| channels);
     let written = write(&partial, recorded, &metadata, (timeline, channels));
     let written = written.and_then(|said| {
-        std::fs::rename(&partial, out)?;
+        put_in_place(&partial, out)?;
         Ok(said)
     });
     let said = written.map_err(|cause| {
@@ -73,13 +74,6 @@ pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyho
         );
     }
     Ok(said)
-}
-
-/// Beside the file, so that it can be renamed.
-fn partial(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(format!(".partial{}", std::process::id()));
-    name.into()
 }
 
 /// Earliest receipt of a frame, ns, and the most channels of any.

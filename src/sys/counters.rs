@@ -9,12 +9,6 @@ use crossbeam::utils::CachePadded;
 
 use crate::frame::event::Reason;
 
-/// Nanoseconds on `CLOCK_MONOTONIC`, comparable between processes of this machine.
-pub fn now_ns() -> u64 {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
-}
-
 /// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory.
 #[derive(Debug, Default)]
 pub struct Stats {

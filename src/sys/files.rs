@@ -1,0 +1,274 @@
+//! Files that are whole or not there: written beside their place, flushed to the disk, then renamed.
+//!
+//! Why it exists: a model, a report or a cache entry may be read the moment it has its name, and a power cut must leave the old
+//! file or the new one. What it must never do: give a file its name before its bytes are on the disk, or fail without naming it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use sha2::Digest;
+
+use super::exit::{ExitCode, HasExitCode};
+
+/// Between the name of a file and the number of the process that is writing it.
+const UNFINISHED: &str = ".partial";
+
+/// What could not be done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Read it.
+    Read,
+    /// Write it, or give it its name.
+    Write,
+}
+
+/// A file that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {}", path.display(), self.reason())]
+pub struct FileError {
+    /// Which file.
+    pub path: PathBuf,
+    /// What was tried.
+    pub action: Action,
+    /// Why it failed.
+    pub cause: io::Error,
+}
+
+impl HasExitCode for FileError {
+    fn exit_code(&self) -> ExitCode {
+        match self.action {
+            Action::Read => ExitCode::Source,
+            Action::Write => ExitCode::Sink,
+        }
+    }
+}
+
+impl FileError {
+    /// The error of a failed read.
+    pub fn read(path: &Path, cause: io::Error) -> Self {
+        Self { path: path.into(), action: Action::Read, cause }
+    }
+
+    /// The error of a failed write.
+    pub fn write(path: &Path, cause: io::Error) -> Self {
+        Self { path: path.into(), action: Action::Write, cause }
+    }
+
+    /// What failed, why, and what to do; without the name of the file.
+    pub fn reason(&self) -> String {
+        let cause = &self.cause;
+        match self.action {
+            Action::Read => format!("cannot be read: {cause}; check that it exists and may be read"),
+            Action::Write => {
+                format!("cannot be written: {cause}; check that the folder exists, may be written to, and has room")
+            }
+        }
+    }
+}
+
+/// Writes a file so that a reader sees the old content or the new one, never half of it, even after a power cut. A link is
+/// followed; into a pipe or a device (`/dev/stdout`) the bytes go as they are.
+///
+/// # Errors
+/// [`FileError`] names the file; what stood there before is still whole.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_whole_by(path, |file| file.write_all(bytes)).map_err(|cause| FileError::write(path, cause))
+}
+
+fn write_whole_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return write(&mut File::options().write(true).open(path)?);
+    }
+    let partial = unfinished(path);
+    let mut file = File::create(&partial)?;
+    write(&mut file).and_then(|()| put_in_place(&partial, path)).inspect_err(|_| {
+        // The first failure is the one to tell.
+        let _ = fs::remove_file(&partial);
+    })
+}
+
+/// Where a file is written until it is whole: beside its place, under a name that no other writer has.
+pub fn unfinished(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("{UNFINISHED}{}.{}", std::process::id(), COUNT.fetch_add(1, Relaxed)));
+    name.into()
+}
+
+/// The name that a file was meant to have, if this is what a killed writer left of it.
+pub fn intended_name(name: &str) -> &str {
+    name.split_once(UNFINISHED).map_or(name, |(intended, _)| intended)
+}
+
+/// Gives a finished file, or a folder with everything in it, its name: it reaches the disk before the new name does.
+///
+/// # Errors
+/// When the file system refuses; `path` is then what it was.
+pub fn put_in_place(finished: &Path, path: &Path) -> io::Result<()> {
+    flush(finished)?;
+    rename(finished, path)
+}
+
+/// Waits until a file, or a folder with everything in it, is on the disk.
+///
+/// # Errors
+/// A disk that refuses.
+pub fn flush(path: &Path) -> io::Result<()> {
+    if !path.is_dir() {
+        return File::open(path)?.sync_all();
+    }
+    for entry in fs::read_dir(path)? {
+        flush(&entry?.path())?;
+    }
+    flush_entries(path)
+}
+
+/// Renames what is on the disk already, and waits until the disk knows the new name.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    flush_entries(to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// Flushes the names in a folder. Some network file systems cannot, and keep names in their own way.
+fn flush_entries(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        Err(cause) if matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        flushed => flushed,
+    }
+}
+
+/// SHA-256 of a file, 64 lower-case hexadecimal digits. Reads in pieces: the file may be large.
+///
+/// # Errors
+/// [`FileError`] when it cannot be read.
+pub fn sha256_of(path: &Path) -> Result<String, FileError> {
+    let failed = |cause| FileError::read(path, cause);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hash = sha2::Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(hex(&hash.finalize())),
+            Ok(length) => hash.update(&piece[..length]),
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(failed(cause)),
+        }
+    }
+}
+
+/// Lower-case hexadecimal digits, two for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn sha256_agrees_with_the_published_test_vector() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), b"abc").unwrap();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_of(file.path()).unwrap(), expected);
+        let error = sha256_of(Path::new("/nowhere/m.onnx")).unwrap_err();
+        assert_eq!((error.action, error.cause.kind()), (Action::Read, io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn a_write_that_fails_half_way_leaves_the_old_file_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.toml");
+        write_whole(&path, b"old").unwrap();
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        write_whole_by(&path, |file| file.write_all(b"ne").and_then(|()| Err(full()))).unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        write_whole(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named_with_what_to_do() {
+        let message = write_whole(Path::new("/nowhere/at/all/r.json"), b"").unwrap_err().to_string();
+        assert!(message.starts_with("/nowhere/at/all/r.json: cannot be written: "), "{message}");
+        assert!(message.ends_with("check that the folder exists, may be written to, and has room"), "{message}");
+    }
+
+    #[test]
+    fn a_link_is_followed_and_a_device_stays_a_device() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        write_whole(&file, b"old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_whole(&link, b"new").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        write_whole(Path::new("/dev/null"), b"gone").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn an_unfinished_file_lies_beside_its_place_and_says_what_it_was_to_be() {
+        let path = Path::new("runs/first/config.toml");
+        let (first, second) = (unfinished(path), unfinished(path));
+        assert_ne!(first, second);
+        assert_eq!(first.parent(), path.parent());
+        assert_eq!(intended_name(first.file_name().unwrap().to_str().unwrap()), "config.toml");
+        assert_eq!(intended_name("config.toml"), "config.toml");
+    }
+
+    /// What opens a file for writing or renames one, by file; everything else goes through [`write_whole`] or [`put_in_place`].
+    const WRITERS: &[(&str, &str, &str)] = &[
+        ("cli/check/disk.rs", "fs::write(", "a probe, removed at once"),
+        ("cli/check/ports.rs", "File::create_new(", "a probe, removed at once"),
+        ("dataset/cache.rs", "File::create(", "a probe, and frames that `put_in_place` gives their name"),
+        ("report/tensorboard.rs", "OpenOptions::new(", "a log, record by record; each start writes a new file"),
+        ("session/export/nwb/mod.rs", "File::create(", "under an unfinished name, then `put_in_place`"),
+        ("session/unpacked.rs", "fs::write(", "into a temporary folder of its own"),
+        ("session/write.rs", "OpenOptions::new(", "a recording, message by message; never over another file"),
+        ("simulate/write/files.rs", "File::create(", "in a folder that `put_in_place` gives its name"),
+        ("simulate/write/tiff.rs", "File::create(", "in a folder that `put_in_place` gives its name"),
+        ("sys/partial_file.rs", "File::create(", "under `<name>.part`, then `put_in_place`"),
+        ("train/fit.rs", "fs::write(", "in a folder that `replace_folder` puts in its place"),
+        ("train/metrics_log.rs", "OpenOptions::new(", "appends rows, each whole when the call returns"),
+    ];
+
+    /// Reads the sources, without their tests. An entry that is no longer needed fails as well.
+    #[test]
+    fn nothing_else_writes_or_renames_a_file_under_its_final_name() {
+        let opens =
+            ["fs::rename(", "fs::write(", "File::create(", "File::create_new(", "OpenOptions::new(", "File::options("];
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = BTreeSet::new();
+        for file in rust_files(&source).iter().filter(|file| !file.ends_with("sys/files.rs")) {
+            let text = fs::read_to_string(file).unwrap();
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            // HDF5's `options` only open for reading here.
+            let code = code.replace("PartialFile::create(", "").replace("H5File::options(", "");
+            let lines = || code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let name = file.strip_prefix(&source).unwrap().display().to_string();
+            let used = opens.iter().filter(|open| lines().any(|line| line.contains(**open)));
+            found.extend(used.map(|open| (name.clone(), (*open).to_owned())));
+        }
+        let allowed = WRITERS.iter().map(|(file, open, _)| ((*file).to_owned(), (*open).to_owned())).collect();
+        assert_eq!(found, allowed, "use sys::files::write_whole, or say in WRITERS why not");
+    }
+
+    fn rust_files(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+        files
+            .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+            .filter(|path| !path.ends_with("tests.rs") && !path.components().any(|part| part.as_os_str() == "tests"))
+            .collect()
+    }
+}
