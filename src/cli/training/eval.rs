@@ -1,7 +1,7 @@
 //! `haltere eval`: what a finished model is worth, by the daemon's own preprocessing and encoder.
 //!
-//! Why it exists: the numbers of a model must be those of what runs on the rig. What it must never do: use the network in
-//! another form than the file that the daemon loads.
+//! Why it exists: the numbers of a model must be those of what runs on the rig. What it must never do: use the network
+//! in another form than the file that the daemon loads.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::data::{DataArgs, Loader, bar};
-use super::{create_folder, show, usage};
+use super::{prepare_folder, show, usage};
 use crate::cli::progress::Progress;
 use crate::dataset::trials::{Dataset, Representation};
 use crate::encode::Encoder;
@@ -29,24 +29,25 @@ use crate::train::represent::of_moments;
 Example:
   haltere eval models/fly.toml --mc2p flies/ --unseen fly_08 --out evaluation
 
-The recordings go through the daemon's own preprocessing and encoder. A linear probe on the embedding answers four questions:
-within an animal, across animals, which animal it is (low is good), and on animals that the encoder never saw.")]
+The recordings run through the daemon's own preprocessing and encoder. Linear probes on the embedding answer \
+four questions: how well actions are decoded within an animal, across animals and in animals the encoder has \
+never seen, and whether the embedding reveals which animal it is (lower is better).")]
 pub struct EvalArgs {
-    /// The model's manifest, or the .onnx beside it.
+    /// Manifest of the model, or the .onnx beside it.
     pub model: PathBuf,
     /// The data.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Animals that the encoder never saw.
+    /// Animals that the encoder was not trained on.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub unseen: Vec<String>,
-    /// Of the probes' draws.
+    /// Seed for the random splits of the probes.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Folder for the table (text, Markdown, CSV, JSON) and the report.
+    /// Folder for the table (text, Markdown, CSV), evaluation.json and the report.
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Show progress: by default on a terminal only.
+    /// Show a progress bar; `auto` shows it on a terminal.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
     pub progress: Progress,
 }
@@ -66,16 +67,19 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     loader.input = Some(manifest.input);
     let animals = loader.animals();
     if let Some(unknown) = args.unseen.iter().find(|name| !animals.contains(name)) {
-        return Err(usage(format!("--unseen {unknown}: no such animal; there are {}", animals.join(", "))));
+        return Err(usage(format!("--unseen {unknown}: no such animal; the animals are {}", animals.join(", "))));
     }
     let data = loader.load(&animals, manifest.window_frames, true)?;
     let off = (data.frame_rate_hz / manifest.frame_rate_hz - 1.0).abs();
     anyhow::ensure!(
         off <= 0.1,
-        "the recordings have {} frames/s, the model was made for {}: its decodes would mean nothing",
+        "the recordings have {} frames/s but the model was made for {}: its decodes would be meaningless",
         data.frame_rate_hz,
         manifest.frame_rate_hz
     );
+    if let Some(folder) = &args.out {
+        prepare_folder(folder)?;
+    }
     let representation = embedded(&model, &data, args.progress.is_shown())?;
     let unseen: Vec<usize> = (0..data.animals.len()).filter(|&a| args.unseen.contains(&data.animals[a])).collect();
     let options = Options { seed: args.seed, ..Options::default() };
@@ -94,7 +98,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         title: format!("{} on {}", manifest.name, show::data_in_words(&data)),
         summary: show::in_words(&rows),
         scores: rows,
-        data: Some(show::data_summary(&data, format!("never seen by the encoder: {}", or_none(&args.unseen)))),
+        data: Some(show::data_summary(&data, format!("not seen in training: {}", or_none(&args.unseen)))),
         look_ahead: Some(LookAhead {
             window_frames: manifest.window_frames,
             frames: ahead,
@@ -126,7 +130,6 @@ fn or_none(names: &[String]) -> String {
 
 /// Writes the files of a result into a folder.
 pub(super) fn write_all(folder: &Path, files: &[(&str, String)], out: &mut dyn Write) -> anyhow::Result<()> {
-    create_folder(folder)?;
     for (name, text) in files {
         crate::model::write_whole(&folder.join(name), text.as_bytes())?;
     }
