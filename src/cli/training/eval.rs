@@ -14,9 +14,9 @@ use crate::cli::progress::Progress;
 use crate::dataset::trials::{Dataset, Representation};
 use crate::encode::Encoder;
 use crate::evaluate::table::to_csv;
-use crate::evaluate::{Options, Run, Setting, Table, evaluate, summarise};
+use crate::evaluate::{Evaluation, Options, Run, Setting, Summary, Table, evaluate, summarise};
 use crate::frame::Tensor;
-use crate::model::Model;
+use crate::model::{Manifest, Model};
 use crate::report::data::{LookAhead, ReportData};
 use crate::report::html;
 use crate::report::pca::EmbeddingView;
@@ -62,6 +62,36 @@ const POINTS_MAX: usize = 3000;
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let model = Model::load(&args.model)?;
     let manifest = &model.manifest;
+    let data = load(args, manifest)?;
+    if let Some(folder) = &args.out {
+        prepare_folder(folder)?;
+    }
+    let representation = embedded(&model, &data, args.progress.is_shown())?;
+    let unseen: Vec<usize> = (0..data.animals.len()).filter(|&a| args.unseen.contains(&data.animals[a])).collect();
+    let options = Options { seed: args.seed, ..Options::default() };
+    let evaluation = evaluate(&representation, &unseen, &options)?;
+    writeln!(out, "{}", show::table(&manifest.name, args.seed, &evaluation))?;
+    evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let Some(folder) = &args.out else { return Ok(()) };
+    let runs = [Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
+    let summaries = summarise(&runs);
+    let report = report(args, manifest, &data, &evaluation, &summaries);
+    let report = ReportData { embedding: Some(EmbeddingView::of(&representation, POINTS_MAX)), ..report };
+    let text = serde_json::to_string_pretty(&evaluation)?;
+    let csv = to_csv(&summaries);
+    let files = [
+        ("evaluation.json", text),
+        ("table.txt", show::tables(&summaries, Table::to_text)),
+        ("table.md", show::tables(&summaries, Table::to_markdown)),
+        ("table.csv", csv),
+        ("report.json", report.to_json()?),
+        ("report.html", html::render(&report)),
+    ];
+    write_all(folder, &files, out)
+}
+
+/// The recordings, preprocessed as the model wants them.
+fn load(args: &EvalArgs, manifest: &Manifest) -> anyhow::Result<Dataset> {
     let mut loader = Loader::one(&args.data, args.progress)?;
     loader.parameters = Some(manifest.preprocess.clone());
     loader.input = Some(manifest.input);
@@ -77,51 +107,38 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         data.frame_rate_hz,
         manifest.frame_rate_hz
     );
-    if let Some(folder) = &args.out {
-        prepare_folder(folder)?;
-    }
-    let representation = embedded(&model, &data, args.progress.is_shown())?;
-    let unseen: Vec<usize> = (0..data.animals.len()).filter(|&a| args.unseen.contains(&data.animals[a])).collect();
-    let options = Options { seed: args.seed, ..Options::default() };
-    let evaluation = evaluate(&representation, &unseen, &options)?;
-    writeln!(out, "{}", show::table(&manifest.name, args.seed, &evaluation))?;
-    evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let Some(folder) = &args.out else { return Ok(()) };
-    let runs = [Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
-    let summaries = summarise(&runs);
-    let rows = show::score_rows(&summaries);
+    Ok(data)
+}
+
+/// Everything on the page but the picture of the embedding.
+fn report(
+    args: &EvalArgs,
+    manifest: &Manifest,
+    data: &Dataset,
+    evaluation: &Evaluation,
+    summaries: &[Summary],
+) -> ReportData {
+    let rows = show::score_rows(summaries);
     let ahead = manifest.look_ahead_frames;
-    let setting = if unseen.is_empty() { Setting::AcrossAnimal } else { Setting::Unseen };
+    let setting = if args.unseen.is_empty() { Setting::AcrossAnimal } else { Setting::Unseen };
     let provenance = Provenance::now(&data.sha256, args.seed);
     let hashes = vec![("model".into(), manifest.sha256.clone()), ("data".into(), data.sha256.clone())];
-    let report = ReportData {
-        title: format!("{} on {}", manifest.name, show::data_in_words(&data)),
+    ReportData {
+        title: format!("{} on {}", manifest.name, show::data_in_words(data)),
         summary: show::in_words(&rows),
         scores: rows,
-        data: Some(show::data_summary(&data, format!("not seen in training: {}", or_none(&args.unseen)))),
+        data: Some(show::data_summary(data, format!("not seen in training: {}", or_none(&args.unseen)))),
         look_ahead: Some(LookAhead {
             window_frames: manifest.window_frames,
             frames: ahead,
             seconds: ahead as f64 / manifest.frame_rate_hz,
         }),
-        embedding: Some(EmbeddingView::of(&representation, POINTS_MAX)),
-        confusion: show::confusion(&[&evaluation], setting, &data.labels, setting.name()),
-        per_animal: show::per_animal(&[&evaluation], setting),
+        confusion: show::confusion(&[evaluation], setting, &data.labels, setting.name()),
+        per_animal: show::per_animal(&[evaluation], setting),
         warnings: evaluation.warnings.clone(),
         reproduce: Some(show::reproduce(&provenance, hashes)),
         ..ReportData::default()
-    };
-    let text = serde_json::to_string_pretty(&evaluation)?;
-    let csv = to_csv(&summaries);
-    let files = [
-        ("evaluation.json", text),
-        ("table.txt", show::tables(&summaries, Table::to_text)),
-        ("table.md", show::tables(&summaries, Table::to_markdown)),
-        ("table.csv", csv),
-        ("report.json", report.to_json()?),
-        ("report.html", html::render(&report)),
-    ];
-    write_all(folder, &files, out)
+    }
 }
 
 fn or_none(names: &[String]) -> String {
