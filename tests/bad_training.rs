@@ -46,7 +46,7 @@ fn what_was_typed_wrong_is_refused_before_anything_is_trained() {
         ("--mc2p flies --name a --hold-out fly_9", &["--hold-out fly_9", "no such animal", "fly_01, fly_02"]),
         ("--mc2p flies --name a --hold-out fly_01,fly_02", &["--hold-out", "no animal to train on"]),
         ("--mc2p flies --name a --method linear", &["--method linear", "no daemon could run", "haltere compare"]),
-        ("--mc2p flies --mc2p unlabelled --name a", &["one data set", "2 were named"]),
+        ("--mc2p flies --mc2p unlabelled --name a", &["one data set", "2 were given"]),
     ];
     for (line, words) in refused {
         train(line).code(2).says(words);

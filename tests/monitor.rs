@@ -45,7 +45,7 @@ impl Lab {
         let mut command = haltere(["monitor", "--bind", "127.0.0.1:0", "--endpoint", &self.rig.decodes, "--model"]);
         command.arg(&self.rig.model).arg("--set").arg(format!("control.endpoint={}", self.rig.control)).args(more);
         let mut monitor = Process::start("monitor", &mut command);
-        monitor.until_it_says(" shows what ");
+        monitor.until_it_says(" shows the daemon at ");
         let said = monitor.err();
         let address = said.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
         (monitor, address)

@@ -149,7 +149,7 @@ fn a_run_is_not_resumed_with_other_settings_or_other_data_or_where_there_is_none
     let line = format!("train --mc2p flies --steps {STEPS} --hold-out fly_01 --name strict --resume");
     let other = start(folder, &[&words(&line)[..], &SMALL].concat()).finish();
     assert_ne!(other.code, Some(0));
-    other.says(&["--resume", "data differ", "SHA-256", "start anew"]);
+    other.says(&["--resume", "data differ", "SHA-256", "start a new run"]);
     let nothing = train("nothing", &["--resume"]).finish();
     assert_ne!(nothing.code, Some(0));
     nothing.says(&["nothing", "no run to resume", "leave --resume out"]);

@@ -11,7 +11,7 @@ use crate::sys::exit::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: haltere completions bash > ~/.local/share/bash-completion/completions/haltere")]
 pub struct CompletionsArgs {
-    /// Which shell.
+    /// Your shell.
     pub shell: clap_complete::Shell,
 }
 

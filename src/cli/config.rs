@@ -1,4 +1,5 @@
-//! Where a subcommand's configuration comes from: file, environment, options; for a recorded session, the session's own.
+//! Where a subcommand's configuration comes from: file, environment, options; for a recorded session, the session's
+//! own.
 
 use std::path::PathBuf;
 
@@ -7,16 +8,17 @@ use clap::Args;
 use crate::config::{self, Config, ConfigError, FILE_VARIABLE, NewSeries, Warning};
 use crate::session::unpacked::Unpacked;
 
-/// Where the configuration comes from. Shared by every subcommand that has one.
+/// Options of every subcommand that has a configuration.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConfigArgs {
-    /// Configuration file, TOML; without it $HALTERE_CONFIG, else the defaults. `config/default.toml` explains every key.
+    /// Configuration file, TOML [default: $HALTERE_CONFIG, else built-in values]; config/default.toml explains every
+    /// key.
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The model's manifest, or the .onnx beside it; over the configuration's `model`.
+    /// Manifest of the model, or the .onnx beside it; overrides `model` of the configuration.
     #[arg(long, short, value_name = "PATH")]
     pub model: Option<PathBuf>,
-    /// Set one key, over file and environment; may be given many times. Example: --set publish.deadline_ms=500
+    /// Set one key, overriding file and environment; repeatable. Example: --set publish.deadline_ms=500
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -34,8 +36,8 @@ impl ConfigArgs {
         Ok((config, warnings))
     }
 
-    /// The configuration with which a session was recorded, under what was typed now; with the recorded model, unless another
-    /// was typed.
+    /// The configuration with which a session was recorded, under what was typed now; with the recorded model, unless
+    /// another was typed.
     ///
     /// # Errors
     /// As [`ConfigArgs::load`].

@@ -16,18 +16,18 @@ Examples:
   haltere control status
   haltere control template reset
   haltere control normalisation freeze
-  haltere control model models/fly8.toml      another model, without a lost frame
-  haltere control mark light on
+  haltere control model models/fly8.toml      switch models without losing a frame
+  haltere control mark \"light on\"             add a time-stamped note to the recording
   haltere control record stop
-  haltere control help                        all commands")]
+  haltere control help                        list all commands")]
 pub struct ControlArgs {
-    /// The command, in words.
+    /// The command and its arguments.
     #[arg(required = true, value_name = "WORDS")]
     pub command: Vec<String>,
-    /// Configuration: its `control.endpoint` is asked.
+    /// Configuration; its `control.endpoint` names the daemon.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// How long to wait for the answer; a model is loaded and warmed before it comes.
+    /// How long to wait for the answer; `model` answers once the new model is loaded and warm.
     #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(i32).range(1..=60_000))]
     pub timeout_ms: i32,
 }
@@ -38,7 +38,8 @@ pub struct ControlArgs {
 /// A configuration without a control socket, or a daemon that does not answer.
 pub fn run(args: &ControlArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?.0;
-    let endpoint = config.control.endpoint.context("`control.endpoint` is off in this configuration")?;
+    let endpoint =
+        config.control.endpoint.context("`control.endpoint` is off in this configuration: set it to the daemon's")?;
     let command = match args.command.as_slice() {
         // The daemon was started in another folder.
         [word, path] if word == "model" => {

@@ -1,7 +1,7 @@
 //! `haltere diff`: two sessions, or a session and its replay, frame by frame.
 //!
-//! Why it exists: "bit-identical" is a claim that anybody must be able to check on his own recording, and a new model is judged by
-//! where it says something else. What it must never do: call two floats equal that are not the same bits.
+//! Why it exists: "bit-identical" is a claim that anybody must be able to check on his own recording, and a new model
+//! is judged by where it says something else. What it must never do: call two floats equal that are not the same bits.
 
 use std::fmt;
 use std::io::Write;
@@ -21,22 +21,22 @@ use crate::sys::exit::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere diff session.mcap                              against its own replay: must be bit-identical
-  haltere diff session.mcap --model models/new.toml      against another model on the same frames
+  haltere diff session.mcap                              with its own replay, which must be bit-identical
+  haltere diff session.mcap --model models/new.toml      with another model on the same frames
   haltere diff monday.mcap tuesday.mcap
 
-Exit code 0: every frame is in both, with the same bits and the same action. 10: something differs.")]
+Exit code 0: both contain every frame, with identical embeddings and actions. 10: they differ.")]
 pub struct DiffArgs {
     /// A recorded session.
     #[arg(value_name = "A.mcap")]
     pub a: PathBuf,
-    /// Another; without it the frames of the first are decoded again.
+    /// Another session; without it, the frames of the first are decoded again.
     #[arg(value_name = "B.mcap", conflicts_with_all = ["config", "model", "set"])]
     pub b: Option<PathBuf>,
-    /// Configuration of the replay; without it the session's own.
+    /// Configuration of the replay [default: the session's own].
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }

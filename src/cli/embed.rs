@@ -19,25 +19,26 @@ use crate::sys::exit::ExitCode;
 #[command(after_long_help = "\
 Examples:
   haltere embed fly.tif --model models/fly.toml --out fly.npy
-  haltere embed session.mcap --out again.npy         a recorded session with its own model and configuration
+  haltere embed session.mcap --out again.npy         a session, with its own model and configuration
   haltere embed thorimage_folder/ --model models/fly.toml --out fly.npy --csv fly.csv
 
-The embeddings are those that `run` publishes for the same frames, bit for bit on the same device: [frames, dimensions],
-float32. The CSV holds frame, quality, shift, peak, action, confidence and novelty of each row.")]
+The result is a float32 array of shape [frames, dimensions], bit-identical to what `run` publishes for the \
+same frames on the same device. The CSV holds frame, quality, shift, peak, action, confidence and novelty of \
+each row.")]
 pub struct EmbedArgs {
-    /// The recording.
+    /// Recording.
     #[command(flatten)]
     pub recording: RecordingArgs,
     /// Configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Where the embeddings go, numpy's .npy.
+    /// File for the embeddings, in NumPy format.
     #[arg(long, short, value_name = "FILE.npy")]
     pub out: PathBuf,
-    /// Where everything but the embedding goes, a row for each.
+    /// File for everything but the embedding, one row per embedding.
     #[arg(long, value_name = "FILE.csv")]
     pub csv: Option<PathBuf>,
-    /// Show progress: by default on a terminal only.
+    /// Show a progress bar; `auto` shows it on a terminal.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
     pub progress: Progress,
 }

@@ -1,7 +1,7 @@
 //! Which number an error leaves with: the first error in the chain of causes that knows one.
 //!
-//! Why it exists: `anyhow` forgets the types of what it carries, and each type knows its own number. What it must never do: decide
-//! a number. Here stands only the list of types that are asked, and a test holds that none is missing.
+//! Why it exists: `anyhow` forgets the types of what it carries, and each type knows its own number. What it must never
+//! do: decide a number. Here stands only the list of types that are asked, and a test holds that none is missing.
 
 use std::error::Error;
 

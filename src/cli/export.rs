@@ -13,41 +13,42 @@ use crate::sys::exit::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere export session.mcap --to csv --out decodes.csv     times, latencies, quality, action, shift, embedding
-  haltere export session.mcap --to parquet --out decodes.parquet   the same columns with their types, for pandas, R, DuckDB
-  haltere export session.mcap --to npy --out embedding.npy   [decodes, dimensions], float32
+  haltere export session.mcap --to csv --out decodes.csv      time, latency, quality, action, shift, embedding
+  haltere export session.mcap --to parquet --out fly.parquet  the same columns, typed, for pandas, R or DuckDB
+  haltere export session.mcap --to npy --out embedding.npy    [decodes, dimensions], float32
   haltere export session.mcap --to nwb --out session.nwb --metadata fly.toml
 
-NWB: a TwoPhotonSeries for each channel, (time, x, y), and under processing/behavior embedding, probabilities, quality, latency; the
-decoded bouts as intervals; marks and events as tables. All times are receipts on this machine's clock, in seconds after the file's
-session_start_time; frames that did not arrive have no row. What a session cannot know (subject, lab, indicator, wavelengths) comes
-from --metadata, explained in config/nwb-example.toml; what nobody said is left out, or \"unknown\" or NaN where NWB wants a value.
-A file that is there is replaced when the new one is whole.")]
+An NWB file holds a TwoPhotonSeries (time, x, y) for each channel; embedding, probabilities, quality and \
+latency under processing/behavior; decoded bouts as intervals; marks and events as tables. Times are when \
+this machine received a frame, in seconds after session_start_time; lost frames have no row. --metadata \
+supplies what a session cannot know (subject, lab, indicator, wavelengths); config/nwb-example.toml explains \
+every key. Missing values are left out, or are \"unknown\" or NaN where NWB requires one. An existing file \
+is replaced only once the new one is complete.")]
 pub struct ExportArgs {
     /// A recorded session.
     #[arg(value_name = "SESSION.mcap")]
     pub session: PathBuf,
-    /// What to make of it.
+    /// Output format.
     #[arg(long, value_enum, value_name = "FORM")]
     pub to: ExportForm,
-    /// Where it goes.
+    /// Output file.
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
-    /// With --to nwb: what the session does not know of animal, lab and microscope; config/nwb-example.toml shows every key.
+    /// With --to nwb: animal, lab and microscope; config/nwb-example.toml explains every key.
     #[arg(long, value_name = "FILE.toml")]
     pub metadata: Option<PathBuf>,
 }
 
-/// What a session becomes.
+/// Output formats of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportForm {
-    /// One row for each decode.
+    /// One row per decode.
     Csv,
-    /// The same rows with types and the model's hash: Parquet.
+    /// The same rows, typed, with the model's hash.
     Parquet,
-    /// The embeddings alone, numpy's.
+    /// The embeddings only, for NumPy.
     Npy,
-    /// Everything with its frames: Neurodata Without Borders 2, HDF5.
+    /// Everything including the frames: Neurodata Without Borders 2, HDF5.
     Nwb,
 }
 

@@ -15,8 +15,8 @@ use crate::config::{Config, Log, Warning};
 /// # Errors
 /// When `log.filter` is not a filter.
 pub fn start(log: &Log) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(&log.filter).with_context(|| format!("log.filter = {:?} is not a filter", log.filter))?;
+    let filter = EnvFilter::try_new(&log.filter)
+        .with_context(|| format!("log.filter = {:?} is not a filter; try \"info\" or \"haltere=debug\"", log.filter))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,7 +1,7 @@
 //! The command line: one file for each subcommand, with what can be typed and a `run` that does it.
 //!
-//! Why it exists: `--help` is the first thing a user reads; it must teach. What it must never do: compute. A subcommand turns what
-//! was typed into plain values and hands them to the rooms that know nothing of a command line.
+//! Why it exists: `--help` is the first thing a user reads; it must teach. What it must never do: compute. A subcommand
+//! turns what was typed into plain values and hands them to the rooms that know nothing of a command line.
 
 pub mod bench;
 pub mod check;
@@ -40,15 +40,16 @@ use crate::sys::signals;
 /// Live two-photon frames in, action embeddings out.
 #[derive(Debug, Parser)]
 #[command(name = "haltere", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Begin with `haltere check`: it says what is right, what is not, and what to do.")]
+#[command(after_help = "Start with `haltere check`: it tests your setup and says what to fix.")]
 #[command(after_long_help = "\
 A closed loop on one machine, in three terminals:
-  haltere play recording.tif --rate 30      stands in for the microscope
-  haltere run --model models/fly.toml       decodes
-  haltere watch                             stands in for the stimulus controller
+  haltere play recording.tif --rate 30      in place of the microscope
+  haltere run --model models/fly.toml       the decoder
+  haltere watch                             in place of the stimulus controller
 
-Exit codes: 0 done, 1 other, 2 command line, 3 configuration, 4 model, 5 ONNX Runtime, 6 source, 7 sink or port,
-8 a stage failed in mid-run, 9 check found faults, 10 a comparison differs or a session missed its deadline, 130 interrupted twice.")]
+Exit codes: 0 success, 1 other error, 2 command line, 3 configuration, 4 model, 5 ONNX Runtime or device, 6 \
+source of frames, 7 output cannot be written or port is taken, 8 a stage failed during a run, 9 `check` \
+found faults, 10 a comparison differs or a session missed its deadline, 130 interrupted.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -58,37 +59,37 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The daemon: frames in over ZeroMQ, decodes out.
+    /// Run the daemon: receive frames over ZeroMQ, publish decodes.
     Run(run::RunArgs),
-    /// Send a recording over ZeroMQ as a microscope would, or as a bad one would.
+    /// Send a recording over ZeroMQ as a microscope would, with faults on request.
     Play(play::PlayArgs),
-    /// Subscribe to a daemon and show its decodes.
+    /// Show the decodes of a running daemon.
     Watch(watch::WatchArgs),
-    /// Serve a page that shows a daemon at work, and its numbers for a metrics server.
+    /// Serve a web page that shows a running daemon, and its metrics for a metrics server.
     Monitor(monitor::MonitorArgs),
-    /// Run a recording through the same corridor, as fast as it goes, into a file.
+    /// Decode a recording offline, as fast as possible and exactly as the daemon would.
     Embed(embed::EmbedArgs),
-    /// Compare a recorded session with its replay, with another model, or with another session, frame by frame.
+    /// Compare a recorded session frame by frame with its replay, another model or another session.
     Diff(diff::DiffArgs),
-    /// Write a recorded session as NWB, or its decodes as CSV or npy.
+    /// Convert a recorded session to NWB, or its decodes to CSV, Parquet or npy.
     Export(export::ExportArgs),
-    /// Look at configuration, model, ports, ONNX Runtime, device and real-time rights without running.
+    /// Check configuration, model, ports, ONNX Runtime, device and real-time permissions without running.
     Check(check::CheckArgs),
-    /// Ask a running daemon: status, a new animal, a new template, shutdown …
+    /// Send a command to a running daemon: status, new animal, new template, shutdown …
     Control(control::ControlArgs),
-    /// Look at a model, make an untrained one, or adopt an ONNX file of your own.
+    /// Inspect a model, create an untrained one, or adopt your own ONNX file.
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// What a build with training adds.
     #[command(flatten)]
     Training(training::TrainingCommand),
-    /// Draw the page of an earlier run, evaluation or comparison anew from its report.json, or that of a recorded session.
+    /// Report on a recorded session, or redraw the report of an earlier run, evaluation or comparison.
     Report(report::ReportArgs),
-    /// Make recordings of simulated flies with known truth: MC2P folders, raw TIFFs.
+    /// Simulate recordings of flies with known ground truth, as MC2P folders or TIFF files.
     Simulate(simulate::SimulateArgs),
-    /// Measure this machine: latency per stage, sustained rate, registration.
+    /// Benchmark this machine: latency per stage, sustained frame rate, registration.
     Bench(bench::BenchArgs),
-    /// Print completions for a shell.
+    /// Print completions for your shell.
     Completions(completions::CompletionsArgs),
 }
 

@@ -1,7 +1,8 @@
 //! `haltere monitor`: a page that shows a daemon at work.
 //!
-//! Why it exists: the page takes its endpoints and its model from the rig's configuration, or from options where that is on
-//! another machine. What it must never do: open a door to other machines, or to the control socket, that nobody asked for.
+//! Why it exists: the page takes its endpoints and its model from the rig's configuration, or from options where that
+//! is on another machine. What it must never do: open a door to other machines, or to the control socket, that nobody
+//! asked for.
 
 use std::net::SocketAddr;
 
@@ -18,27 +19,28 @@ use crate::sys::exit::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere monitor                                  the daemon on this machine; then open http://127.0.0.1:5713
-  haltere monitor --config rig.toml --allow-control       with buttons for recording and marks
+  haltere monitor                                  the daemon on this machine; open http://127.0.0.1:5713
+  haltere monitor --config rig.toml --allow-control       with buttons to record and to add marks
   haltere monitor --endpoint tcp://10.0.0.1:5711 --model models/fly.toml      a daemon on another machine
-  curl -s http://127.0.0.1:5713/metrics            the numbers for a metrics server; also /healthz, /readyz
+  curl -s http://127.0.0.1:5713/metrics            metrics; also /healthz and /readyz
 
-It only listens: the daemon does not know that it is there. --model is read for the training embedding that is drawn beneath
-the live one; without it (or with another model than the daemon's) the page draws what was received, and says so.")]
+The monitor only subscribes; it cannot disturb the daemon. It reads --model to draw the training embedding \
+beneath the live one. Without the daemon's own model the page shows only the received embeddings, and says \
+so.")]
 pub struct MonitorArgs {
     /// Configuration: its `publish.endpoint`, `control.endpoint` and `model`.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The daemon's PUB endpoint, over the configuration's.
+    /// The daemon's PUB endpoint; overrides the configuration's.
     #[arg(long, value_name = "ENDPOINT")]
     pub endpoint: Option<Endpoint>,
-    /// Where the page is served; port 0 = any that is free.
+    /// Address of the page; port 0 picks a free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5713")]
     pub bind: SocketAddr,
-    /// Let other machines see the page: it has no password and no encryption.
+    /// Let other machines open the page, which has neither password nor encryption.
     #[arg(long)]
     pub allow_remote: bool,
-    /// Let the page start and stop recordings and set marks, over the control socket.
+    /// Let the page start and stop recordings and add marks, through the control socket.
     #[arg(long)]
     pub allow_control: bool,
 }
@@ -52,7 +54,9 @@ pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
     let stop = stop_flag()?;
     let control = match config.control.endpoint {
         Some(endpoint) if args.allow_control => Some(endpoint),
-        None if args.allow_control => anyhow::bail!("--allow-control: `control.endpoint` is off in this configuration"),
+        None if args.allow_control => {
+            anyhow::bail!("--allow-control: `control.endpoint` is off in this configuration; set it to the daemon's")
+        }
         _ => None,
     };
     let endpoint = args.endpoint.clone().map_or_else(|| to_connect(&config.publish.endpoint), |e| e.to_string());
@@ -67,7 +71,7 @@ pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
         control,
         model: config.model,
     };
-    monitor(&options, &stop, |address| eprintln!("http://{address} shows what {endpoint} says; Ctrl-C ends it"))?;
+    monitor(&options, &stop, |address| eprintln!("http://{address} shows the daemon at {endpoint}; Ctrl-C ends it"))?;
     Ok(ExitCode::Ok)
 }
 

@@ -1,7 +1,7 @@
 //! Standard output, and files that a subcommand writes itself.
 //!
-//! Why it exists: a result that cannot be delivered has an exit code of its own, and `println!` panics where nobody reads. What it
-//! must never do: complain of a reader that left; `haltere … | head` is no mistake.
+//! Why it exists: a result that cannot be delivered has an exit code of its own, and `println!` panics where nobody
+//! reads. What it must never do: complain of a reader that left; `haltere … | head` is no mistake.
 
 use std::error::Error;
 use std::fmt;

@@ -19,63 +19,63 @@ use crate::sys::progress::progress_bar;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere play fly_00001.tif fly_00002.tif           at the recording's own rate, once
+  haltere play fly_00001.tif fly_00002.tif           once, at the recorded frame rate
   haltere play green.tif --channel-file red.tif      two channels from two files
-  haltere play fly.tif --rate 60 --loop 0            twice as fast as usual, until Ctrl-C
-  haltere play session.mcap                          what was recorded, with its frame numbers and gaps
-  haltere play fly.nwb#/acquisition/TwoPhotonSeries1 of an NWB file with several series, this one
-  haltere play sim:seed=7,animal=9,seconds=60        a simulated fly, whose truth is known
-  haltere play fly.tif --jitter-ms 5 --skip-every 50 --burst 3     a bad microscope, the same one for the same --seed
+  haltere play fly.tif --rate 60 --loop 0            at 60 Hz, repeated until Ctrl-C
+  haltere play session.mcap                          a recorded session, with its frame numbers and gaps
+  haltere play fly.nwb#/acquisition/TwoPhotonSeries1    one series of an NWB file with several
+  haltere play sim:seed=7,animal=9,seconds=60        a simulated fly with known ground truth
+  haltere play fly.tif --jitter-ms 5 --skip-every 50 --burst 3     a faulty microscope, reproducible by --seed
   haltere play movie.raw --raw uint16:512x512 --push --connect --endpoint tcp://10.0.0.1:5710")]
 pub struct PlayArgs {
-    /// The recording.
+    /// Recording.
     #[command(flatten)]
     pub recording: RecordingArgs,
-    /// How often the recording is played; 0 = until interrupted. Frame numbers go on.
+    /// How many times to play the recording; 0 repeats it until interrupted. Frame numbers continue.
     #[arg(long = "loop", value_name = "N", default_value_t = 1)]
     pub repeat: u64,
-    /// Stop after this long.
+    /// Stop after this many seconds.
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub seconds: Option<f64>,
-    /// Each frame is late by a random time up to this.
+    /// Delay each frame by a random time up to this.
     #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = milliseconds)]
     pub jitter_ms: f64,
-    /// Leave out every N-th frame: a gap in the numbers.
+    /// Skip every N-th frame, leaving a gap in the frame numbers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
     pub skip_every: Option<u64>,
     /// Send every N-th frame twice.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub repeat_every: Option<u64>,
-    /// Send N frames at once, then wait for N periods.
+    /// Send frames in bursts of N, one burst every N frame periods.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub burst: u64,
-    /// Where to send.
+    /// ZeroMQ endpoint to send to.
     #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:5710")]
     pub endpoint: Endpoint,
-    /// PUSH instead of PUB: wait for a slow daemon (its `source.pattern` must be "pull").
+    /// Send with PUSH instead of PUB, waiting for a slow daemon (whose `source.pattern` must be "pull").
     #[arg(long)]
     pub push: bool,
-    /// Connect instead of bind (the daemon's `source.attach` must be "bind").
+    /// Connect to the endpoint instead of binding it (the daemon's `source.attach` must be "bind").
     #[arg(long)]
     pub connect: bool,
-    /// `source` in every header.
+    /// Name of the source in every header.
     #[arg(long, value_name = "NAME", default_value = "play")]
     pub source: Name,
-    /// `series` in every header; without it one is made from the time.
+    /// Name of the series in every header [default: made from the current time].
     #[arg(long, value_name = "NAME")]
     pub series: Option<Name>,
-    /// As fast as the socket takes them, instead of at a rate.
+    /// Send as fast as the socket accepts instead of at a fixed rate.
     #[arg(long, conflicts_with = "rate")]
     pub flood: bool,
-    /// Begin at once instead of waiting for the first subscriber.
+    /// Start at once instead of waiting for the first subscriber.
     #[arg(long)]
     pub no_wait: bool,
-    /// Of the random times.
+    /// Seed for the random delays.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 }
 
-/// Sends the recording and says how it went.
+/// Sends the recording and reports what was sent, and how late.
 ///
 /// # Errors
 /// The recording or the socket.
@@ -109,7 +109,7 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
     let us = |ns: u64| ns as f64 / 1e3;
     let late = report.lateness;
     eprintln!(
-        "sent {} frames in {:.1} s ({:.1} Hz), left out {}, repeated {}; sent late by p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
+        "sent {} frames in {:.1} s ({:.1} Hz), skipped {}, repeated {}; late by p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
         report.progress.sent,
         report.elapsed_s,
         report.rate_hz,
@@ -120,12 +120,12 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
         us(late.max_ns)
     );
     if !report.receiver_seen && !args.no_wait {
-        eprintln!("nobody listened on {} when the first frame went out", args.endpoint);
+        eprintln!("nobody was listening on {} when the first frame was sent", args.endpoint);
     }
     Ok(ExitCode::Ok)
 }
 
-/// A series of this start's own: a microscope that was started anew is then never taken for the one before.
+/// A series of its own for each start, so that a restarted microscope is never mistaken for the previous one.
 fn series_of_now() -> Option<Name> {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
     format!("play-{}", since_1970.as_millis()).parse().ok()

@@ -1,7 +1,7 @@
 //! Which recording `play`, `embed` and `calibrate` read, and the one place that knows that it may be simulated.
 //!
-//! Why it exists: `source` opens files and sockets and must not know of simulation; the subcommands take both. What it must never
-//! do: make a frame itself.
+//! Why it exists: `source` opens files and sockets and must not know of simulation; the subcommands take both. What it
+//! must never do: make a frame itself.
 
 use std::path::PathBuf;
 
@@ -14,26 +14,27 @@ use crate::source::limit::Limited;
 use crate::source::raw::RawLayout;
 use crate::source::{RecordingSpec, Source, SourceError, open_recording};
 
-/// Which recording, and how to read it. Shared by `play` and `embed`.
+/// Which recording, and how to read it. Shared by `play`, `embed` and `calibrate`.
 #[derive(Clone, Debug, Args)]
 pub struct RecordingArgs {
-    /// TIFF files in order, a ThorImage folder, a recorded session (.mcap), an NWB file (of several series one: FILE.nwb#NAME), a raw
-    /// file (with --raw), or a simulated fly: sim:seed=7,animal=9,trial=1 (also seconds=, recipe=FILE, and any key of a recipe).
+    /// The recording: TIFF files in order, a ThorImage folder, a recorded session (.mcap), an NWB file (FILE.nwb#NAME
+    /// picks one of several series), a raw file (with --raw), or a simulated fly: sim:seed=7,animal=9,trial=1 (also
+    /// seconds=, recipe=FILE, and any key of a recipe).
     #[arg(required = true, value_name = "RECORDING")]
     pub recording: Vec<PathBuf>,
-    /// Take the second channel from this file, or this series of an NWB file (FILE.nwb#NAME), frame by frame.
+    /// Read the second channel from this file, or from this series of an NWB file (FILE.nwb#NAME).
     #[arg(long, value_name = "FILE")]
     pub channel_file: Option<PathBuf>,
-    /// Of a volume, only this plane, from 0.
+    /// Use only this plane of a volume, counted from 0.
     #[arg(long, value_name = "N")]
     pub plane: Option<u64>,
-    /// Raw pixels without a header: type, [channels x] height x width, and bytes to skip. Example: uint16:2x512x512:1024
+    /// Layout of a raw file: pixel type, [channels x] height x width, bytes to skip. Example: uint16:2x512x512:1024
     #[arg(long, value_name = "TYPE:SHAPE[:HEADER_BYTES[:F]]")]
     pub raw: Option<RawLayout>,
-    /// Frames per second; without it what the recording says, else the model's rate (`embed`) or 30 (`play`).
+    /// Frame rate [default: the recording's, else the model's (`embed`, `calibrate`) or 30 (`play`)].
     #[arg(long, value_name = "HZ", value_parser = rate)]
     pub rate: Option<f64>,
-    /// At most this many frames.
+    /// Maximum number of frames.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
 }
@@ -79,10 +80,10 @@ pub(super) fn open(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError>
     };
     let failed = |cause: &str| Err(SourceError::File { path: word.clone(), cause: cause.to_owned() });
     if spec.channels.len() > 1 || spec.channels[0].len() > 1 {
-        return failed("a simulated recording stands alone; it has both channels");
+        return failed("a simulated recording cannot be combined with others; it has both channels");
     }
     if spec.raw.is_some() || spec.plane.is_some() {
-        return failed("a simulated recording has neither a raw layout nor planes; leave --raw and --plane out");
+        return failed("a simulated recording has neither a raw layout nor planes; omit --raw and --plane");
     }
     Ok(Box::new(SimulatedSource::open(word, spec.source)?))
 }

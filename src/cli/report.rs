@@ -1,6 +1,7 @@
 //! `haltere report`: the page of a recorded session, or of an earlier result, made anew from the numbers that were kept.
 //!
-//! Why it exists: a page is drawn better by a later version, and its numbers took hours. What it must never do: change a number.
+//! Why it exists: a page is drawn better by a later version, and its numbers took hours. What it must never do: change
+//! a number.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,19 +22,20 @@ const NUMBERS: &str = "report.json";
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere report runs/fly                           runs/fly/report.html, made anew
+  haltere report runs/fly                redraw runs/fly/report.html
   haltere report comparison/report.json --out table.html
-  haltere report session.mcap                       session.html: latency, gaps, shifts, quality, actions, embedding
+  haltere report session.mcap            write session.html: latency, gaps, shifts, quality, actions, embedding
 
-`train`, `eval` and `compare` write report.json beside report.html. It holds every number that is shown, so that the page can
-be made again by a later version, without the data and without the model.
+`train`, `eval` and `compare` write report.json beside report.html. It holds every number on the page, so a \
+later version can redraw the page without data or model.
 
-Of a recorded session the exit code says whether it met the deadline of its configuration: 0 met, 10 missed.")]
+For a recorded session the exit code tells whether it met the deadline of its configuration: 0 met, 10 \
+missed.")]
 pub struct ReportArgs {
-    /// The folder of a run, of an evaluation or of a comparison; or its report.json; or a recorded session.
+    /// Folder of a run, evaluation or comparison, or its report.json, or a recorded session.
     #[arg(value_name = "FOLDER|REPORT.json|SESSION.mcap")]
     pub report: PathBuf,
-    /// Where the page goes; without it report.html beside the report.json, or beside the session under its name.
+    /// Output file [default: report.html beside report.json, or the session's name with .html].
     #[arg(long, short, value_name = "FILE.html")]
     pub out: Option<PathBuf>,
 }
@@ -62,7 +64,7 @@ fn redraw(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         failed(
             ExitCode::Source,
             format!(
-                "{}: not a report that can be read; name the folder of a finished train, eval or compare",
+                "{}: cannot be read as a report; give the folder of a finished train, eval or compare",
                 numbers.display()
             ),
         )
@@ -117,7 +119,7 @@ mod tests {
     fn what_is_no_report_is_named_and_has_a_code() {
         let folder = tempfile::tempdir().unwrap();
         let error = run(folder.path().into(), None).unwrap_err();
-        assert!(format!("{error:#}").contains("report.json: not a report that can be read"), "{error:#}");
+        assert!(format!("{error:#}").contains("report.json: cannot be read as a report"), "{error:#}");
         assert_eq!(exit_code(&error), ExitCode::Source);
         std::fs::write(folder.path().join(NUMBERS), "[1").unwrap();
         let error = run(folder.path().into(), None).unwrap_err();

@@ -18,22 +18,23 @@ Examples:
   haltere run --model models/fly.toml --set source.endpoint=tcp://10.0.0.7:5710
   HALTERE__LOG__FILTER=debug haltere run --once --report report.json
 
-Ctrl-C ends the run in order: the neutral action is published, then the heartbeat stops. A second Ctrl-C leaves at once.")]
+Ctrl-C ends the run cleanly: haltere publishes the neutral action, then stops the heartbeat. A second Ctrl-C \
+exits at once.")]
 pub struct RunArgs {
     /// Configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Leave after the sender's end message, when every frame before it is decoded.
+    /// Exit once the sender has announced the end of its series and every frame is decoded.
     #[arg(long)]
     pub once: bool,
-    /// With --once: leave when no message has come for so many seconds after a frame, because a publisher's end message can be
-    /// lost; this is said and the exit code is 6. 0 waits for ever.
+    /// With --once: exit with code 6 if no message arrives for this long after a frame, in case the end message was
+    /// lost; 0 waits for ever.
     #[arg(long, value_name = "SECONDS", requires = "once", default_value_t = 60)]
     pub silence: u64,
-    /// Record the session into this folder; over the configuration's `record.folder`.
+    /// Record the session into this folder; overrides `record.folder` of the configuration.
     #[arg(long, value_name = "FOLDER")]
     pub record: Option<PathBuf>,
-    /// At the end, write counters and latencies into this file, JSON.
+    /// Write counters and latencies to this JSON file when the run ends.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }

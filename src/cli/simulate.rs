@@ -16,61 +16,64 @@ use crate::sys::progress::progress_bar;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere simulate flies                                   8 animals, 2 trials of 240 s each, for `haltere train --mc2p flies`
+  haltere simulate flies              8 animals, 2 trials of 240 s each, for `haltere train --mc2p flies`
   haltere simulate new --first-animal 9 --animals 1 --format tiff
-                                                           an animal that a model of `flies` never saw, as a microscope's file
+                                      an animal that no model trained on `flies` has seen, as TIFF
   haltere simulate alike --set optics.rotation_deg_sd=0 --set optics.shift_px_sd=0
-                                                           the same placement under the objective in every animal
+                                      every animal placed alike under the objective
   haltere simulate again --recipe flies/recipe.toml --seed 2 --format both
-  haltere simulate --show-recipe > recipe.toml             every knob with its default
+  haltere simulate --show-recipe > recipe.toml
+                                      every parameter with its default
 
-The animals share a species: the same actions, the same kinds of neurons. What differs between them (placement, cells, expression,
-limbs, gait, habits) is what a decoder must survive, and each difference is a knob of the recipe.
+All animals share the same actions and kinds of neurons. They differ in placement, cells, expression, limbs, \
+gait and habits, which is what a decoder must generalise across; each difference is a parameter of the \
+recipe.
 
-Each trial is a folder OUT/fly_01/001 of the MC2P layout: green.mm, red.mm (float32 counts), 2p_dff.mm, pose_3d.mm, indices.npy,
-rest.npy, and the truth: labels.csv by behaviour frame, truth.csv by two-photon frame. The same seed, recipe and numbers make
-the same bytes. Nothing needs to be written to play one: `haltere play sim:seed=1,animal=1,trial=1` sends the very frames of
-fly_01/001, and `haltere watch --truth sim:seed=1,animal=1,trial=1` knows what that fly does.")]
+Each trial is a folder in MC2P layout, OUT/fly_01/001: green.mm and red.mm (float32 counts), 2p_dff.mm, \
+pose_3d.mm, indices.npy, rest.npy, and the ground truth: labels.csv by behaviour frame, truth.csv by \
+two-photon frame. The same seed, recipe and numbers give the same bytes. To play a fly you need not write \
+it: `haltere play sim:seed=1,animal=1,trial=1` sends exactly the frames of fly_01/001, and `haltere watch \
+--truth sim:seed=1,animal=1,trial=1` knows what that fly does.")]
 pub struct SimulateArgs {
-    /// Folder for the animals; must be empty or new.
+    /// Output folder; must be empty or new unless --force is given.
     #[arg(value_name = "OUT", required_unless_present = "show_recipe")]
     pub out: Option<PathBuf>,
-    /// How many animals.
+    /// Number of animals.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub animals: u64,
-    /// Number of the first animal. An animal is the same whichever others are made with it.
+    /// Number of the first animal. An animal does not depend on which others are simulated with it.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub first_animal: u64,
-    /// How many trials of each animal.
+    /// Number of trials per animal.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub trials: u64,
-    /// Length of a trial.
+    /// Duration of a trial.
     #[arg(long, value_name = "S", default_value_t = crate::simulate::SECONDS_DEFAULT, value_parser = seconds)]
     pub seconds: f64,
-    /// Another seed makes another population of the same species.
+    /// Seed of the population: another seed gives other animals of the same species.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// What animals are made of, TOML; also the recipe.toml of an earlier simulation.
+    /// Recipe of the animals, TOML; recipe.toml of an earlier simulation works, too.
     #[arg(long, value_name = "FILE")]
     pub recipe: Option<PathBuf>,
-    /// Set one key of the recipe; may be given many times. Example: --set neurons.missing=0
+    /// Set one key of the recipe; repeatable. Example: --set neurons.missing=0
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Which files hold the frames; pose and truth are always written.
+    /// Format of the frames; pose and ground truth are always written.
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = SimulateFormat::Mc2p)]
     pub format: SimulateFormat,
-    /// Write into a folder that holds something, over trials of the same name.
+    /// Write into a folder that is not empty, overwriting trials of the same name.
     #[arg(long)]
     pub force: bool,
-    /// Print the recipe and do nothing else.
+    /// Print the recipe and exit.
     #[arg(long)]
     pub show_recipe: bool,
-    /// Show progress: by default on a terminal only.
+    /// Show a progress bar; `auto` shows it on a terminal.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
     pub progress: Progress,
 }
 
-/// Which files a trial gets.
+/// Files of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SimulateFormat {
     /// Memory maps of the MC2P layout, for `train`.

@@ -19,41 +19,41 @@ const LINES_PER_S: f64 = 5.0;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere watch                                five lines a second; a table of latencies at the end
-  haltere watch --screen                       the facts of `haltere monitor` on a terminal, over ssh
-  haltere watch --json --frames 100 | jq .     every message's header as one JSON object a line
-  haltere watch --truth labels.csv             the true action beside the decoded one, and the score
-  haltere watch --truth sim:seed=7,animal=9    the same of a simulated fly that is played by the same word
+  haltere watch                                five lines a second, and a table of latencies at the end
+  haltere watch --screen                       the whole terminal, for use over ssh
+  haltere watch --json --frames 100 | jq .     the header of every message, one JSON object per line
+  haltere watch --truth labels.csv             compare with the true actions and score the decodes
+  haltere watch --truth sim:seed=7,animal=9    the same for a simulated fly played with the same name
   haltere watch --source rig2 --endpoint tcp://10.0.0.1:5711")]
 pub struct WatchArgs {
     /// The daemon's `publish.endpoint`.
     #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:5711")]
     pub endpoint: Endpoint,
-    /// Only this source.
+    /// Show only this source.
     #[arg(long, value_name = "NAME")]
     pub source: Option<Name>,
-    /// One JSON object a line, for scripts.
+    /// Print one JSON object per line, for scripts.
     #[arg(long)]
     pub json: bool,
-    /// The whole terminal: action, probabilities, shift, latency, events, as on the page of `haltere monitor`.
+    /// Fill the terminal with action, probabilities, shift, latency and events, like the page of `haltere monitor`.
     #[arg(long, conflicts_with_all = ["json", "every_line", "truth", "source"])]
     pub screen: bool,
-    /// Leave after this long.
+    /// Exit after this many seconds.
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub seconds: Option<f64>,
-    /// Leave after this many decodes.
+    /// Exit after this many decodes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
-    /// A line for every decode instead of five a second.
+    /// Print every decode instead of five lines a second.
     #[arg(long)]
     pub every_line: bool,
-    /// What the animal really did, by the microscope's frame numbers: a CSV with the columns frame,label, or the word that a
-    /// simulated fly is played by (with its `seconds`; rounds of `play --loop` are known from it). Shows the true action beside the
-    /// decoded one, and accuracy and balanced accuracy over the decodes of quality ok.
+    /// True actions to compare with: a CSV with the columns frame,label (the microscope's frame numbers), or the name
+    /// of a simulated fly exactly as it is played, including `seconds=`. Shows the true action beside the decoded one,
+    /// and the accuracy and balanced accuracy of decodes of quality ok.
     #[arg(long, value_name = "FILE.csv|sim:SPEC")]
     pub truth: Option<String>,
-    /// With --truth: a decode speaks of the frame so many frames before its own (the model's look-ahead).
-    #[arg(long, value_name = "FRAMES", default_value_t = 0, requires = "truth")]
+    /// With --truth: compare each decode with the label N frames earlier (the model's look-ahead).
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "truth")]
     pub look_ahead: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The model and the configuration that lie in a recorded session, as files.
 //!
-//! Why it exists: a recording is trusted when its replay says the same, bit for bit, and a replay needs both. What it must never
-//! do: change either.
+//! Why it exists: a recording is trusted when its replay says the same, bit for bit, and a replay needs both. What it
+//! must never do: change either.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! Exit codes by cause, so that a script, a unit file or a supervisor can tell a typing error from a dead socket.
 //!
-//! Why it exists: 1 says nothing. Each error says its own number, beside its definition. What it must never do: change the meaning
-//! of a number; scripts rely on it.
+//! Why it exists: 1 says nothing. Each error says its own number, beside its definition. What it must never do: change
+//! the meaning of a number; scripts rely on it.
 
 /// What the process says when it leaves. The README lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub enum ExitCode {
     Faults = 9,
     /// What was asked about is not so: `diff` found a difference, `report` a missed deadline.
     Unmet = 10,
-    /// Interrupted before its end: a training or a comparison that goes on later, or anything that was interrupted twice.
+    /// Interrupted before its end: a training or a comparison that goes on later, or anything that was interrupted
+    /// twice.
     Interrupted = 130,
 }
 

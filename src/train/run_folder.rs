@@ -93,7 +93,7 @@ pub enum RunFolderError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {cause}; choose another folder with --runs, or make room there", path.display())]
     Io {
         /// Which file or folder.
         path: PathBuf,

@@ -1,8 +1,8 @@
 //! A microscope and a stimulus controller in one: sends frames, waits for their decodes, measures the time between.
 //!
-//! Why it exists: latency is what lies between a publisher's time stamp and the receipt of the decode, over real sockets,
-//! at the pace of a microscope. Paced sends are timed by their *intended* time, whether or not the sender was late
-//! (no coordinated omission). What it must never do: share anything with the daemon but sockets.
+//! Why it exists: latency is what lies between a publisher's time stamp and the receipt of the decode, over real
+//! sockets, at the pace of a microscope. Paced sends are timed by their *intended* time, whether or not the sender was
+//! late (no coordinated omission). What it must never do: share anything with the daemon but sockets.
 
 use std::time::Duration;
 

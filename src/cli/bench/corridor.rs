@@ -44,7 +44,8 @@ pub struct Row {
     pub stages: Vec<(&'static str, [f64; 4])>,
 }
 
-/// Measures one load: a daemon of its own, a client of its own, `count` frames after the warm-up of template and baseline.
+/// Measures one load: a daemon of its own, a client of its own, `count` frames after the warm-up of template and
+/// baseline.
 ///
 /// # Errors
 /// When the daemon cannot be opened or a socket fails.

@@ -1,8 +1,9 @@
-//! From bytes in host memory to an embedding in host memory: the compute thread's work alone, beside what physics asks for.
+//! From bytes in host memory to an embedding in host memory: the compute thread's work alone, beside what physics asks
+//! for.
 //!
-//! Why it exists: on a GPU the corridor must be limited by copy, memory traffic and launch, not by us; so the three are measured on
-//! the same device and printed beside the latency. What it must never do: count a frame that has no decode, or leave pauses out:
-//! a GPU that idles between frames is a slow one.
+//! Why it exists: on a GPU the corridor must be limited by copy, memory traffic and launch, not by us; so the three are
+//! measured on the same device and printed beside the latency. What it must never do: count a frame that has no decode,
+//! or leave pauses out: a GPU that idles between frames is a slow one.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -52,8 +53,8 @@ pub struct DeviceResults {
     pub rows: Vec<Row>,
 }
 
-/// Decodes `movie` (square frames of `side` px) at `hz`, at 1000 Hz and without pause, `frames` frames each, but at `hz` no more
-/// than `paced_frames`.
+/// Decodes `movie` (square frames of `side` px) at `hz`, at 1000 Hz and without pause, `frames` frames each, but at
+/// `hz` no more than `paced_frames`.
 ///
 /// # Errors
 /// When the device or the model cannot be had, or a frame is not decoded.

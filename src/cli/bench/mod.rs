@@ -1,8 +1,8 @@
 //! `haltere bench`: the numbers of this machine, by the same code that decodes.
 //!
-//! Why it exists: a rig owner must be able to see what their machine does before an animal is under the objective. What it
-//! must never do: time work it has not checked; every frame of the corridor must be answered, and shifts are judged against
-//! the truth.
+//! Why it exists: a rig owner must be able to see what their machine does before an animal is under the objective. What
+//! it must never do: time work it has not checked; every frame of the corridor must be answered, and shifts are judged
+//! against the truth.
 
 pub mod client;
 pub mod corridor;
@@ -45,26 +45,26 @@ const SEED: u64 = 0;
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_long_help = "\
 Examples:
-  haltere bench                      closed loop at 30 Hz and as fast as it goes, over real sockets
+  haltere bench                      closed loop over sockets, at 30 Hz and as fast as possible
   haltere bench --quick --json
   haltere bench registration movie.tif --template template.tif --out shifts.csv")]
 pub struct BenchArgs {
-    /// One part only.
+    /// Run one part only.
     #[command(subcommand)]
     pub part: Option<BenchPart>,
     /// Configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Frames measured in each part, after the warm-up.
+    /// Frames to measure in each part, after warm-up.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
     pub frames: u64,
-    /// Rate of the paced part.
+    /// Frame rate of the paced part.
     #[arg(long, value_name = "HZ", default_value = "30", value_parser = rate)]
     pub hz: f64,
-    /// A tenth of the frames: seconds instead of a minute, and coarser tails.
+    /// Measure a tenth of the frames: seconds instead of a minute, with less precise tails.
     #[arg(long)]
     pub quick: bool,
-    /// As JSON.
+    /// Print JSON; the table goes to standard error.
     #[arg(long)]
     pub json: bool,
 }
@@ -72,21 +72,22 @@ pub struct BenchArgs {
 /// Parts of the bench that stand alone.
 #[derive(Debug, Subcommand)]
 pub enum BenchPart {
-    /// From bytes in memory to an embedding in memory, on the configured device: paced at --hz, at 1000 Hz, and without pause.
+    /// Time preprocessing and encoding on the configured device, memory to memory: at --hz, at 1000 Hz and without
+    /// pause.
     Device {
-        /// Most frames of the part that is paced at --hz: 20,000 frames at 30 Hz would be eleven minutes.
+        /// Maximum number of paced frames at --hz; 20,000 frames at 30 Hz would take eleven minutes.
         #[arg(long, value_name = "N", default_value_t = 6000)]
         paced_frames: usize,
     },
-    /// Measure the shift of every frame against a given template.
+    /// Measure the shift of every frame of a movie against a template.
     Registration {
-        /// The movie, TIFF.
+        /// Movie, TIFF.
         #[arg(value_name = "MOVIE.tif")]
         movie: PathBuf,
-        /// The template, TIFF of one page.
+        /// Template, TIFF with one page.
         #[arg(long, value_name = "TEMPLATE.tif")]
         template: PathBuf,
-        /// Where the shifts go: frame, dy, dx, peak, microseconds.
+        /// Output file with the columns frame, dy, dx, peak, us.
         #[arg(long, value_name = "SHIFTS.csv")]
         out: PathBuf,
     },

@@ -3,8 +3,8 @@
 //! Why it exists: an estimator of motion can only be judged against motion that is known. The field holds ring-shaped
 //! cells, neuropil, fine texture and dark vessels; it drifts, and sometimes jumps, by whole pixels in the first half of
 //! the movie and by fractions in the second (Fourier shift of a canvas larger than the view, so nothing wraps into it).
-//! A pixel is Poisson(photons · brightness) · gain + read noise + dark level.
-//! What it must never do: serve as evidence about animals. It has no line noise, no motion in depth, no scan distortion.
+//! A pixel is Poisson(photons · brightness) · gain + read noise + dark level. What it must never do: serve as evidence
+//! about animals. It has no line noise, no motion in depth, no scan distortion.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;

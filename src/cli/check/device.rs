@@ -41,7 +41,7 @@ pub(super) fn lines(config: &Config, model: &Model) -> Vec<Line> {
 
 /// The device alone, where there is no model to open.
 pub(super) fn without_model(device: Device) -> Line {
-    Line::good("device", format!("`{device}`; what it leads to is known when there is a model"))
+    Line::good("device", format!("`{device}`; resolved once a model is there"))
 }
 
 fn name(chosen: &Chosen) -> String {
@@ -58,7 +58,8 @@ fn gpu_lines() -> Vec<Line> {
     Vec::new()
 }
 
-/// NVIDIA's libraries that this process has loaded, with the versions in the names of their files, from its `maps` (proc(5)).
+/// NVIDIA's libraries that this process has loaded, with the versions in the names of their files, from its `maps`
+/// (proc(5)).
 #[cfg(feature = "cuda")]
 fn libraries(maps: &str) -> String {
     const NAMES: [&str; 7] =
@@ -93,7 +94,7 @@ fn gpu_lines() -> Vec<Line> {
         }
         _ => Line::warning(
             "clocks",
-            "not known: nvidia-smi does not answer",
+            "unknown: nvidia-smi does not answer",
             "an idle GPU is slow: see `compute.pulse_ms`",
         ),
     });

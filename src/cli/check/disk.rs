@@ -1,7 +1,7 @@
 //! The folder of the recordings: can anything be written there?
 //!
-//! Why it exists: a folder without rights ends `run` before the first frame; better known the day before. What it must never do:
-//! leave anything behind.
+//! Why it exists: a folder without rights ends `run` before the first frame; better known the day before. What it must
+//! never do: leave anything behind.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::config::Record;
 pub(super) fn lines(record: &Record) -> Vec<Line> {
     let what = "record.folder";
     let Some(folder) = &record.folder else { return vec![Line::good(what, "off: nothing is recorded")] };
-    let when = if record.at_start { "from the first frame on" } else { "when `record start` is asked for" };
+    let when = if record.at_start { "from the first frame on" } else { "on `control record start`" };
     // A folder that is not there yet is made inside the nearest one that is.
     let there = folder.ancestors().find(|place| place.is_dir()).unwrap_or(Path::new("."));
     let probe = there.join(format!(".haltere-check-{}", std::process::id()));
@@ -21,7 +21,7 @@ pub(super) fn lines(record: &Record) -> Vec<Line> {
         Err(cause) => Line::fault(
             what,
             format!("{}: {cause}", there.display()),
-            "name a folder that haltere may write to, or \"off\"",
+            "choose a folder that haltere may write to, or \"off\"",
         ),
     }]
 }

@@ -1,6 +1,7 @@
 //! The machine: cores, real-time rights, locked memory, clock speed.
 //!
-//! Why it exists: denied rights make no error in a run, only a worse tail. What it must never do: keep a priority it tried.
+//! Why it exists: denied rights make no error in a run, only a worse tail. What it must never do: keep a priority it
+//! tried.
 
 use rustix::process::{Resource, getrlimit};
 use thread_priority::{
@@ -38,7 +39,7 @@ fn cores(realtime: &Realtime, allowed: &[usize]) -> Line {
     }
     let found = format!("{} usable, {pinned} of 3 threads pinned", allowed.len());
     if allowed.len() < 3 {
-        let advice = "three threads share them: expect a longer tail; `realtime.wait` = \"park\" is right here";
+        let advice = "three threads share them: expect longer tail latencies; use `realtime.wait` = \"park\"";
         return Line::warning("cores", found, advice);
     }
     Line::good("cores", found)
@@ -77,8 +78,8 @@ fn memory(wanted: bool) -> Line {
     let free = limit.is_none() || has_capability(CAP_IPC_LOCK);
     let shown = limit.map_or("unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
     match (wanted, free) {
-        (false, true) => Line::good("locked memory", "not asked for; it would be granted"),
-        (false, false) => Line::good("locked memory", format!("not asked for (RLIMIT_MEMLOCK {shown})")),
+        (false, true) => Line::good("locked memory", "not requested; would be granted"),
+        (false, false) => Line::good("locked memory", format!("not requested (RLIMIT_MEMLOCK {shown})")),
         (true, true) => Line::good("locked memory", "granted"),
         (true, false) => {
             let advice = "in /etc/security/limits.d/haltere.conf: `@realtime - memlock unlimited`, log in again;\n\

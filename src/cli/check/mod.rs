@@ -1,7 +1,7 @@
 //! `haltere check`: everything a run needs, looked at without running, each with what was found and what to do.
 //!
-//! Why it exists: a rig should fail at the desk and not under the fly. What it must never do: change anything that outlives
-//! it; sockets are bound and closed again, and nothing is sent.
+//! Why it exists: a rig should fail at the desk and not under the fly. What it must never do: change anything that
+//! outlives it; sockets are bound and closed again, and nothing is sent.
 
 mod device;
 mod disk;
@@ -29,16 +29,16 @@ Examples:
   haltere check --config rig.toml --show > effective.toml
   haltere check --json | jq '.lines[] | select(.level != \"good\")'
 
-✓ is right, ! works but may not be meant, ✗ will not work (exit code 9); each with what to do. Stop a running daemon first,
-else its own ports are reported as taken.")]
+✓ works, ! works but may not be what you want, ✗ will not work (exit code 9). Each problem comes with a \
+remedy. Stop a running daemon first, or its own ports are reported as taken.")]
 pub struct CheckArgs {
     /// Configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Print the effective configuration as a TOML file and nothing else.
+    /// Print only the effective configuration, as TOML.
     #[arg(long, conflicts_with = "json")]
     pub show: bool,
-    /// The report as JSON.
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -118,11 +118,21 @@ impl fmt::Display for CheckReport {
         }
         let (faults, warnings) = (self.count(Level::Fault), self.count(Level::Warning));
         match (faults, warnings) {
-            (0, 0) => writeln!(f, "All is right."),
-            (0, _) => writeln!(f, "It will run; {warnings} to think about (!)."),
-            _ => writeln!(f, "It will not run: {faults} to repair (✗), {warnings} to think about (!)."),
+            (0, 0) => writeln!(f, "Everything works."),
+            (0, _) => writeln!(f, "haltere will run; {} (!).", counted(warnings, "warning")),
+            _ => writeln!(
+                f,
+                "haltere will not run: {} (✗), {} (!).",
+                counted(faults, "fault"),
+                counted(warnings, "warning")
+            ),
         }
     }
+}
+
+/// `1 fault`, `2 faults`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// `haltere check`: loads, looks, prints.
@@ -194,15 +204,15 @@ fn manifest_lines(path: &Path, loaded: &Result<Model, ModelError>) -> Vec<Line> 
         // Elsewhere the message ends with this advice; here it has a place of its own.
         Err(ModelError::Missing { path }) => {
             let advice = "name a model with --model or the key `model`; `haltere model init` makes an untrained one, `haltere \
-                          model adopt` a manifest for an ONNX file of yours";
-            return vec![Line::fault("model", format!("{} is not there", path.display()), advice)];
+                          model adopt` a manifest for your own ONNX file";
+            return vec![Line::fault("model", format!("{} does not exist", path.display()), advice)];
         }
         Err(error @ ModelError::ReadyMade { .. }) => {
-            let advice = "use a model that was trained on raw channels, or set the key `accept_ready_made_input`";
+            let advice = "use a model trained on raw channels, or set `accept_ready_made_input`";
             return vec![Line::fault("model", error.to_string(), advice)];
         }
         Err(error) => {
-            let advice = format!("`haltere model inspect {}` shows it", path.display());
+            let advice = format!("inspect it with `haltere model inspect {}`", path.display());
             return vec![Line::fault("model", error.to_string(), advice)];
         }
     };
@@ -211,7 +221,7 @@ fn manifest_lines(path: &Path, loaded: &Result<Model, ModelError>) -> Vec<Line> 
         Kind::Windowed => "windowed",
     };
     let found = format!(
-        "{} ({kind}, {} at {} Hz → {} dimensions), SHA-256 {}… as the manifest says",
+        "{} ({kind}, {} at {} Hz → {} dimensions), SHA-256 {}… matches the manifest",
         model.name,
         model.input,
         model.frame_rate_hz,
@@ -222,7 +232,7 @@ fn manifest_lines(path: &Path, loaded: &Result<Model, ModelError>) -> Vec<Line> 
     lines.push(if model.provenance.trained {
         Line::good("training", format!("trained on {}", model.provenance.trained_on))
     } else {
-        let advice = "good for trying out; for an experiment use a trained model";
+        let advice = "fine for testing; use a trained model for experiments";
         Line::warning("training", "untrained (random weights): decodes carry no action", advice)
     });
     lines.push(match &model.parity {
@@ -230,9 +240,11 @@ fn manifest_lines(path: &Path, loaded: &Result<Model, ModelError>) -> Vec<Line> 
             let difference = parity.max_abs_difference;
             Line::good("parity", format!("{difference:.1e} from {} over {} frames", parity.against, parity.frames))
         }
-        None => {
-            Line::warning("parity", "never measured", "compare its embeddings with those of the program that made it")
-        }
+        None => Line::warning(
+            "parity",
+            "never measured",
+            "compare its embeddings with those of the program that exported it",
+        ),
     });
     lines.extend(trained_lines(model));
     lines
@@ -243,7 +255,11 @@ fn trained_lines(model: &Manifest) -> Vec<Line> {
     let mut lines = Vec::new();
     if model.input_origin == InputOrigin::ReadyMade {
         let found = "trained on ready-made ΔF/F, accepted by `accept_ready_made_input`";
-        lines.push(Line::warning("input", found, "send such ΔF/F, not raw frames: no daemon can make it"));
+        lines.push(Line::warning(
+            "input",
+            found,
+            "send precomputed ΔF/F, not raw frames: the daemon cannot compute it",
+        ));
     }
     if !model.provenance.trained {
         return lines;
@@ -253,19 +269,23 @@ fn trained_lines(model: &Manifest) -> Vec<Line> {
             Some(c) => {
                 Line::good("confidence", format!("calibrated on {}, expected error {:.3}", c.measured_on, c.ece_after))
             }
-            None => {
-                Line::warning("confidence", "not calibrated", "take the order of the probabilities, not their values")
-            }
+            None => Line::warning(
+                "confidence",
+                "not calibrated",
+                "trust the ranking of the probabilities, not their values",
+            ),
         });
     }
     lines.push(match (&model.novelty, &model.drift) {
         (Some(n), Some(d)) => {
-            let found =
-                format!("measured on {}; drift told above {} over {} s", n.measured_on, d.limit, d.time_constant_s);
+            let found = format!(
+                "measured on {}; drift is reported above {} over {} s",
+                n.measured_on, d.limit, d.time_constant_s
+            );
             Line::good("novelty", found)
         }
-        (Some(n), None) => Line::good("novelty", format!("measured on {}; no drift is told", n.measured_on)),
-        (None, _) => Line::warning("novelty", "the model cannot tell it", "a strange animal will not be noticed"),
+        (Some(n), None) => Line::good("novelty", format!("measured on {}; drift is not reported", n.measured_on)),
+        (None, _) => Line::warning("novelty", "not measured by this model", "an unfamiliar animal will go unnoticed"),
     });
     lines
 }
@@ -278,7 +298,7 @@ fn runtime_lines(opened: Result<&EncodeInfo, &EncodeError>) -> Vec<Line> {
                 format!("{runtime_version} opened and ran the model by {provider} ({})", runtime_path.display());
             let mut lines = vec![Line::good("ONNX Runtime", found)];
             if *partly_on_cpu {
-                let advice = "each frame is copied back and forth: export the model without what the provider lacks, or set compute.device = \"cpu\"";
+                let advice = "each frame is copied to and fro: export the model without the unsupported operators, or set compute.device = \"cpu\"";
                 lines.push(Line::warning("model", "ONNX Runtime runs part of it on the CPU, not on the GPU", advice));
             }
             lines
@@ -288,7 +308,7 @@ fn runtime_lines(opened: Result<&EncodeInfo, &EncodeError>) -> Vec<Line> {
             vec![Line::fault("ONNX Runtime", error.to_string(), advice)]
         }
         Err(error @ EncodeError::Mismatch { .. }) => {
-            let advice = "export the model anew, or write its manifest anew with `haltere model adopt`";
+            let advice = "export the model again, or rewrite its manifest with `haltere model adopt`";
             vec![Line::fault("model", error.to_string(), advice)]
         }
         Err(error) => {
@@ -318,7 +338,7 @@ mod tests {
         assert_eq!(report.exit_code(), ExitCode::Ok);
         assert_eq!(
             report.to_string(),
-            "✓ a       b\n! longer  c\n          → do d\nIt will run; 1 to think about (!).\n"
+            "✓ a       b\n! longer  c\n          → do d\nhaltere will run; 1 warning (!).\n"
         );
     }
 

@@ -1,7 +1,7 @@
 //! Endpoints: can they be had?
 //!
-//! Why it exists: libzmq says "Address already in use"; a user wants to know whose. What it must never do: bind an `ipc://`
-//! path, since libzmq unlinks what is there, and that may belong to a running daemon.
+//! Why it exists: libzmq says "Address already in use"; a user wants to know whose. What it must never do: bind an
+//! `ipc://` path, since libzmq unlinks what is there, and that may belong to a running daemon.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -63,7 +63,7 @@ fn bind_tcp(key: &'static str, text: &str, port: u16, kind: zmq::SocketType) -> 
             Line::fault(key, found, advice)
         }
         Err(zmq::Error::ENODEV | zmq::Error::EADDRNOTAVAIL) => {
-            let advice = "`ip -brief address` lists this machine's; * means every interface";
+            let advice = "`ip -brief address` lists this machine's addresses; * binds to every interface";
             Line::fault(key, format!("{text}: this machine has no such address"), advice)
         }
         Err(error) => Line::fault(key, format!("{text}: {error}"), format!("set `{key}` to another endpoint")),
@@ -72,7 +72,7 @@ fn bind_tcp(key: &'static str, text: &str, port: u16, kind: zmq::SocketType) -> 
 
 fn bind_ipc(key: &'static str, text: &str, path: &str) -> Line {
     if path.starts_with('@') {
-        return Line::good(key, format!("{text} (abstract: no file)"));
+        return Line::good(key, format!("{text} (abstract socket: no file)"));
     }
     if UnixStream::connect(path).is_ok() {
         let found = format!("{text}: another program listens there");
@@ -83,7 +83,7 @@ fn bind_ipc(key: &'static str, text: &str, path: &str) -> Line {
     match std::fs::File::create_new(&probe).and_then(|_| std::fs::remove_file(&probe)) {
         Ok(()) => Line::good(key, format!("{text}: the folder is writable")),
         Err(error) => {
-            let advice = format!("make the folder, or take one that you may write to; or set `{key}`");
+            let advice = format!("create the folder, choose a writable one, or set `{key}`");
             Line::fault(key, format!("{text}: cannot write in {}: {error}", folder.display()), advice)
         }
     }
@@ -93,7 +93,7 @@ fn connect(key: &'static str, text: &str) -> Line {
     let reached = match text.parse() {
         Ok(Endpoint::Tcp { host, port }) => reach_tcp(&host, port),
         Ok(Endpoint::Ipc { path }) if path.starts_with('@') => {
-            return Line::good(key, format!("{text} (abstract: seen only when a message comes)"));
+            return Line::good(key, format!("{text} (abstract socket: cannot be tested)"));
         }
         Ok(Endpoint::Ipc { path }) => UnixStream::connect(path).map(drop).map_err(|e| e.to_string()),
         Err(error) => return Line::fault(key, format!("{text} {error}"), ""),
@@ -101,9 +101,8 @@ fn connect(key: &'static str, text: &str) -> Line {
     match reached {
         Ok(()) => Line::good(key, format!("{text} answers")),
         Err(cause) => {
-            let advice =
-                "start the microscope's sender, or `haltere play`; the daemon waits for it, and it may come and go";
-            Line::warning(key, format!("{text}: nobody there yet ({cause})"), advice)
+            let advice = "start the microscope's sender or `haltere play`; the daemon waits for it and reconnects";
+            Line::warning(key, format!("{text}: nothing is listening yet ({cause})"), advice)
         }
     }
 }

@@ -17,25 +17,25 @@ use crate::sys::files::sha256_of;
 /// `haltere model adopt`.
 #[derive(Debug, Args)]
 pub struct ModelAdoptArgs {
-    /// The ONNX file.
+    /// ONNX file.
     #[arg(value_name = "FILE.onnx")]
     pub file: PathBuf,
-    /// Frames per second that the model was made for.
+    /// Frame rate the model was made for.
     #[arg(long, value_name = "HZ", value_parser = rate)]
     pub frame_rate: f64,
-    /// Name of the model; without it the file's.
+    /// Name of the model [default: the file's].
     #[arg(long, value_name = "NAME")]
     pub name: Option<Name>,
-    /// Action labels in the order of its probabilities.
+    /// Action labels, in the order of the output probabilities.
     #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
     pub labels: Vec<String>,
-    /// Its weights are random: its decodes shall carry no action.
+    /// Mark the weights as random, so that decodes carry no action.
     #[arg(long)]
     pub untrained: bool,
-    /// ONNX Runtime's shared library.
+    /// Shared library of ONNX Runtime [default: search].
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
-    /// Overwrite a manifest that is there.
+    /// Overwrite an existing manifest.
     #[arg(long)]
     pub force: bool,
 }
@@ -78,8 +78,8 @@ pub struct AdoptArguments {
 
 /// Writes a manifest beside somebody's own ONNX file and runs the file once to prove it; returns the manifest's path.
 ///
-/// Streaming: inputs `frame` `[1,C,H,W]` and `state` `[1,R,D]`. Windowed: one input `[1,T,C,H,W]`. Preprocessing is the default
-/// and must be set to what the model was trained with.
+/// Streaming: inputs `frame` `[1,C,H,W]` and `state` `[1,R,D]`. Windowed: one input `[1,T,C,H,W]`. Preprocessing is the
+/// default and must be set to what the model was trained with.
 ///
 /// # Errors
 /// Any [`CommandError`]; [`CommandError::Unfit`] says what the file has and what it would need.
@@ -101,13 +101,10 @@ pub fn adopt(arguments: &AdoptArguments, out: &mut impl Write) -> Result<PathBuf
     encoder.encode(&Tensor::Host(&frame), &mut embedding)?;
     model.manifest.save(&path)?;
     let kind = if model.manifest.kind == Kind::Streaming { "streaming" } else { "windowed" };
-    writeln!(out, "wrote {}: a {kind} model that runs.", path.display())?;
-    writeln!(
-        out,
-        "Now set in it what no ONNX file says: [preprocess] as the model was trained, look_ahead_frames, provenance."
-    )?;
+    writeln!(out, "wrote {}: a {kind} model, which runs.", path.display())?;
+    writeln!(out, "Now complete it: set [preprocess] as the model was trained, look_ahead_frames and provenance.")?;
     if arguments.labels.is_empty() {
-        writeln!(out, "It has no labels, so it decodes no action.")?;
+        writeln!(out, "Without labels it decodes no action.")?;
     }
     Ok(path)
 }
@@ -120,7 +117,7 @@ fn derive(signature: &Signature, arguments: &AdoptArguments) -> Result<Manifest,
         Some(_) => find(&signature.inputs, "frame").ok_or("it has an input `state` but none called `frame`")?,
         None => match signature.inputs.as_slice() {
             [only] => only.clone(),
-            all => return Err(format!("it has {} inputs; needed are `frame` and `state`, or one window", all.len())),
+            all => return Err(format!("it has {} inputs; it needs `frame` and `state`, or one window", all.len())),
         },
     };
     let rank = if state.is_some() { 4 } else { 5 };

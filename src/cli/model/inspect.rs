@@ -19,9 +19,9 @@ const STEPS: usize = 200;
 /// `haltere model inspect`.
 #[derive(Debug, Args)]
 pub struct ModelInspectArgs {
-    /// The manifest, or the .onnx beside it.
+    /// Manifest, or the .onnx beside it.
     pub path: PathBuf,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -88,8 +88,8 @@ impl Inspection {
     }
 }
 
-/// Shows a model: its manifest, its hash, its inputs and outputs, whether it runs and how fast. A model that would not run
-/// is shown as well; [`Inspection::is_sound`] tells.
+/// Shows a model: its manifest, its hash, its inputs and outputs, whether it runs and how fast. A model that would not
+/// run is shown as well; [`Inspection::is_sound`] tells.
 ///
 /// # Errors
 /// When the manifest cannot be read or the output not be written.
@@ -101,7 +101,7 @@ pub fn inspect(arguments: &InspectArguments, out: &mut impl Write) -> Result<Ins
     let sha256_agrees = sha256_found.eq_ignore_ascii_case(&model.manifest.sha256);
     let run = match sha256_agrees {
         true => time_steps(&model, arguments).map_err(|error| error.to_string()),
-        false => Err("the ONNX file is not the one the manifest was written for, so it was not run".into()),
+        false => Err("the ONNX file does not match its manifest, so it was not run".into()),
     };
     let decodes_actions = model.decodes_actions();
     let (run, problem) = match run {
@@ -179,13 +179,13 @@ fn print(found: &Inspection, out: &mut impl Write) -> std::io::Result<()> {
 /// What training measured, as far as it did.
 fn print_trained(m: &Manifest, out: &mut impl Write) -> std::io::Result<()> {
     if m.input_origin == InputOrigin::ReadyMade {
-        writeln!(out, "origin      ready-made ΔF/F: no running daemon can make this input")?;
+        writeln!(out, "origin      precomputed ΔF/F: the daemon cannot compute this input")?;
     }
     if let Some(c) = &m.calibration {
         let Calibration { temperature, measured_on, moments, ece_before, ece_after } = c;
         writeln!(
             out,
-            "calibration temperature {temperature:.3}, expected error {ece_before:.3} → {ece_after:.3} over {moments} moments of {measured_on}"
+            "calibration temperature {temperature:.3}, expected error {ece_before:.3} → {ece_after:.3} over {moments} samples of {measured_on}"
         )?;
     }
     if let Some(n) = &m.novelty {
@@ -193,7 +193,7 @@ fn print_trained(m: &Manifest, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "novelty     {prototypes} prototypes, {thresholds} thresholds from {measured_on}")?;
     }
     if let Some(d) = &m.drift {
-        writeln!(out, "drift       told when the mean novelty over {} s exceeds {}", d.time_constant_s, d.limit)?;
+        writeln!(out, "drift       reported when mean novelty over {} s exceeds {}", d.time_constant_s, d.limit)?;
     }
     m.adapted.iter().try_for_each(|a| {
         let aligned = if a.aligned { "aligned" } else { "not aligned" };

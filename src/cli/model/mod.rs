@@ -1,7 +1,7 @@
 //! `haltere model`: look at a model, make one without training, bring one of your own.
 //!
-//! Why it exists: a user must be able to do all three without writing a manifest by hand. What it must never do: overwrite a model
-//! unasked, or call random weights trained.
+//! Why it exists: a user must be able to do all three without writing a manifest by hand. What it must never do:
+//! overwrite a model unasked, or call random weights trained.
 
 mod adopt;
 mod inspect;
@@ -22,17 +22,17 @@ pub use inspect::{InspectArguments, Inspection, ModelInspectArgs, Run, inspect};
 /// `haltere model …`.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
-    /// What a manifest says and whether its file is the one it was written for.
+    /// Show a manifest, verify its ONNX file, run and time it.
     Inspect(ModelInspectArgs),
     /// What a build with training adds.
     #[command(flatten)]
     Training(ModelTrainingCommand),
-    /// Write a manifest for an ONNX file of your own, `[1,T,C,H,W]` → embedding.
+    /// Write a manifest for your own ONNX file, `[1,T,C,H,W]` → embedding.
     #[command(after_long_help = "\
 Example: haltere model adopt mine.onnx --frame-rate 30
 
-The manifest is written beside the file, with the shapes that are in it and the default preprocessing. Read it, and make
-[preprocess] what the network was trained with: a difference there is silent.")]
+The manifest is written beside the file, with its shapes and the default preprocessing. Edit [preprocess] to \
+match how the network was trained: haltere cannot detect a difference there.")]
     Adopt(ModelAdoptArgs),
 }
 

@@ -17,48 +17,53 @@ use crate::train::calibrate::to_animal::{CalibrateArguments, calibrate};
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere calibrate models/fly.toml fly8.tif --out models/fly8                      from some minutes of the new animal
-  haltere calibrate models/fly.toml fly8.tif --labels fly8.csv --out models/fly8    and what it did in some of them
+  haltere calibrate models/fly.toml fly8.tif --out models/fly8     from a few minutes of the new animal
+  haltere calibrate models/fly.toml fly8.tif --labels fly8.csv --out models/fly8
+                                                                   with labels for part of it
   haltere calibrate models/fly.toml sim:seed=1,animal=9,seconds=180 --out models/sim9
   haltere run --model models/fly8.toml
 
-For an animal under the microscope that no model was trained on: record it, calibrate, run. The model's weights stay as they are;
-what is written is a model beside it, for this animal only. A change that does not help is not kept, and said so.
+For an animal that the model was not trained on: record it, calibrate, run. The original model stays \
+unchanged; calibrate writes a new model for this animal only. It discards a change that does not help, and \
+says so.
 
-Without labels the embedding is aligned: the recording goes through the daemon's own preprocessing and encoder, and one shift
-of the raw embedding is found that brings the animal's moments nearer to those of training. It is kept only if moments that
-it was not found from come nearer and the median embedding turns by at most 45 degrees.
+Without labels, calibrate aligns the embedding: it runs the recording through the daemon's preprocessing and \
+encoder and finds one shift of the raw embedding that brings this animal closer to the training animals. It \
+keeps the shift only if held-out samples come closer too and the median embedding turns by at most 45 \
+degrees.
 
-With labels the classifier is fitted anew as well, held to what it was, and kept only if it is better on bouts that were left
-out. Two minutes with some bouts of each action are a good beginning; actions without a bout keep what the model knew.
+With labels, it also refits the classifier, regularised towards the original, and keeps it only if it is \
+better on held-out bouts. Start with two minutes that contain several bouts of each action; actions without \
+a bout keep what the model knew.
 
-Labels are CSV: frame,label by the recording's frame numbers (from 0), or start_s,stop_s,label.")]
+Labels are CSV with the columns frame,label (frame numbers of the recording, from 0) or \
+start_s,stop_s,label.")]
 pub struct CalibrateArgs {
-    /// The trained model: its manifest, or the .onnx beside it.
+    /// Trained model: its manifest, or the .onnx beside it.
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     pub base: PathBuf,
-    /// The recording of the new animal.
+    /// Recording of the new animal.
     #[command(flatten)]
     pub recording: RecordingArgs,
     /// Configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The new model: OUT.onnx and OUT.toml.
+    /// New model: writes OUT.onnx and OUT.toml.
     #[arg(long, short, value_name = "OUT")]
     pub out: PathBuf,
-    /// What the animal did, for some frames; the names of actions are the model's (`haltere model inspect MODEL` lists them).
+    /// Actions of the animal in some frames, by the model's names (`haltere model inspect MODEL` lists them).
     #[arg(long, value_name = "LABELS.csv")]
     pub labels: Option<PathBuf>,
-    /// Leave the embedding where it is; only with labels.
+    /// With --labels: do not align the embedding.
     #[arg(long, requires = "labels")]
     pub no_align: bool,
-    /// Overwrite a model that is there.
+    /// Overwrite an existing model.
     #[arg(long)]
     pub force: bool,
-    /// The report as JSON.
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
-    /// Show progress: by default on a terminal only.
+    /// Show a progress bar; `auto` shows it on a terminal.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
     pub progress: Progress,
 }

@@ -1,7 +1,7 @@
 //! `haltere compare`: every method on every population, several at once, resumable; the table and its report.
 //!
-//! Why it exists: a claim about methods is a table. What it must never do: leave a method out of the table because its result
-//! is bad, or mix results of different settings.
+//! Why it exists: a claim about methods is a table. What it must never do: leave a method out of the table because its
+//! result is bad, or mix results of different settings.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -15,7 +15,7 @@ use indicatif::ProgressBar;
 use super::data::{DataArgs, Loader, bar};
 use super::eval::write_all;
 use super::learn::{LearnArgs, device, settings};
-use super::{create_folder, show, usage};
+use super::{prepare_folder, show, usage};
 use crate::dataset::trials::Dataset;
 use crate::evaluate::table::{gap, gap_closed, to_csv};
 use crate::evaluate::{Evaluation, Metric, Options, Run, Setting, Summary, Table, summarise};
@@ -34,27 +34,27 @@ Examples:
   haltere compare --mc2p flies_1/ --mc2p flies_2/ --mc2p flies_3/ --out comparison
   haltere compare --mc2p flies/ --methods simclr,haltere --seeds 1,2,3 --ablation --out comparison
 
-Each data set with each seed is one repetition. A comparison that was stopped goes on where it was.")]
+Each data set with each seed is one repetition. The same command continues an interrupted comparison.")]
 pub struct CompareArgs {
-    /// The data; several are several populations.
+    /// Data sets, one for each population.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Which methods; without it all.
+    /// Methods to compare [default: all].
     #[arg(long, value_enum, value_name = "METHOD,…", value_delimiter = ',')]
     pub methods: Vec<Method>,
-    /// Also `haltere` without each of its augmentations; trained after all methods.
+    /// Also train `haltere` without each of its augmentations, after all methods.
     #[arg(long)]
     pub ablation: bool,
-    /// Seeds, for each population.
+    /// Seeds for each population.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1])]
     pub seeds: Vec<u64>,
-    /// How many animals of each population no encoder is trained on; which ones follows from the seed.
+    /// Number of animals of each population to hold out of training; the seed decides which.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub unseen: usize,
     /// How much.
     #[command(flatten)]
     pub learn: LearnArgs,
-    /// Trainings at once.
+    /// Number of trainings to run in parallel.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub jobs: u64,
     /// Folder for results, tables and the report.
@@ -82,11 +82,11 @@ pub fn run(args: &CompareArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> a
     let contenders = contenders(args);
     let populations = populations(args)?;
     let results = args.out.join("results");
-    create_folder(&results)?;
+    prepare_folder(&results)?;
     let jobs = jobs(args, &contenders, &populations)?;
     let outcomes = run_all(args, jobs, &results, stop)?;
     let gaps = gaps_of(args, &populations)?;
-    finish(args, &populations, (&outcomes, &gaps), out)
+    finish(args, &populations, &outcomes, &gaps, out)
 }
 
 fn contenders(args: &CompareArgs) -> Vec<Contender> {
@@ -104,7 +104,7 @@ fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
             let animals = loader.animals();
             if args.unseen >= animals.len() {
                 return Err(usage(format!(
-                    "--unseen {}: {name} has {} animals, and at least one must be trained on: lower --unseen, or add animals",
+                    "--unseen {}: {name} has {} animals, and at least one must be left to train on: lower --unseen, or add animals",
                     args.unseen,
                     animals.len()
                 )));
@@ -216,7 +216,8 @@ fn runs_of(outcomes: &[Outcome]) -> Vec<Run> {
     outcomes.iter().map(run).collect()
 }
 
-/// What an encoder that learnt from labels scores on animals it saw says nothing: its across-animal score is the unseen one.
+/// What an encoder that learnt from labels scores on animals it saw says nothing: its across-animal score is the unseen
+/// one.
 fn honest(mut runs: Vec<Run>) -> Vec<Run> {
     for run in runs.iter_mut().filter(|run| run.method == Method::Supervised.name()) {
         let unseen: Vec<_> = run.scores.iter().filter(|s| s.setting == Setting::Unseen).cloned().collect();
@@ -237,7 +238,8 @@ fn gaps_of(args: &CompareArgs, populations: &[Population]) -> anyhow::Result<Vec
 fn finish(
     args: &CompareArgs,
     populations: &[Population],
-    (outcomes, gaps): (&[Outcome], &[GapRow]),
+    outcomes: &[Outcome],
+    gaps: &[GapRow],
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let mut ordered: Vec<Outcome> = outcomes.to_vec();
@@ -266,7 +268,7 @@ fn finish(
 fn verdict(summaries: &[Summary]) -> String {
     let metric = Metric::BalancedAccuracy;
     let Some(gap) = gap(summaries, metric) else {
-        return "The gap was not measured: it needs `simclr`, single-animal and across-animal.".into();
+        return "The gap was not measured: it needs the method `simclr`, within and across animals.".into();
     };
     let mut text =
         format!("simclr loses {:.1} points of balanced accuracy from single-animal to across-animal.", 100.0 * gap);

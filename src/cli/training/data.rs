@@ -18,31 +18,31 @@ use crate::model::parameters::Parameters;
 /// Which recordings, and how to read them. Shared by `train`, `eval` and `compare`.
 #[derive(Clone, Debug, Args)]
 pub struct DataArgs {
-    /// A folder of the MC2P layout, as it is on disk: one folder a trial, read without conversion.
+    /// Data set in MC2P layout, one folder per trial, read without conversion; repeatable.
     #[arg(long, value_name = "FOLDER", required_unless_present = "data", conflicts_with = "data")]
     pub mc2p: Vec<PathBuf>,
-    /// A list of trials, `dataset.toml`; `config/dataset-example.toml` explains every key.
+    /// Data set as a list of trials, TOML; repeatable. config/dataset-example.toml explains every key.
     #[arg(long, value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// Only these animals; `--hold-out` and `--unseen` choose among them.
+    /// Use only these animals; --hold-out and --unseen choose among them.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub animals: Vec<String>,
-    /// Two-photon frames per second of MC2P folders.
+    /// Two-photon frame rate of MC2P folders.
     #[arg(long, value_name = "HZ", default_value = "16", value_parser = rate)]
     pub frame_rate: f64,
-    /// Behaviour frames per second of MC2P folders.
+    /// Behaviour frame rate of MC2P folders.
     #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate)]
     pub behaviour_rate: f64,
-    /// Channels x height x width of one model frame; without it one channel of at most 64 x 64.
+    /// Channels x height x width of one model frame [default: one channel of at most 64 x 64].
     #[arg(long, value_name = "CxHxW", value_parser = shape)]
     pub input: Option<Shape>,
-    /// Take ready-made ΔF/F even where raw channels are. No live daemon can make that input: `run` will refuse the model.
+    /// Use precomputed ΔF/F even where raw channels exist. No daemon can compute it live, so `run` refuses the model.
     #[arg(long)]
     pub ready_made: bool,
-    /// Leave out what `rest.npy` marks.
+    /// Leave out the frames that rest.npy marks.
     #[arg(long)]
     pub mask_rest: bool,
-    /// Where preprocessed frames are kept; without it `.haltere-cache` beside the data.
+    /// Folder for preprocessed frames [default: .haltere-cache beside the data].
     #[arg(long, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,
 }
@@ -75,9 +75,9 @@ impl<'a> Loader<'a> {
     pub(super) fn one(args: &'a DataArgs, progress: Progress) -> anyhow::Result<Self> {
         let mut all = Self::all(args, progress)?;
         if all.len() != 1 {
-            return Err(usage(format!("this command takes one data set, {} were named", all.len())));
+            return Err(usage(format!("this command takes one data set, but {} were given", all.len())));
         }
-        all.pop().map(|(_, loader)| loader).context("no data set was named")
+        all.pop().map(|(_, loader)| loader).context("no data set was given")
     }
 
     /// Animals in the order of their trials, of those that were asked for.

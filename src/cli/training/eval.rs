@@ -1,7 +1,7 @@
 //! `haltere eval`: what a finished model is worth, by the daemon's own preprocessing and encoder.
 //!
-//! Why it exists: the numbers of a model must be those of what runs on the rig. What it must never do: use the network in
-//! another form than the file that the daemon loads.
+//! Why it exists: the numbers of a model must be those of what runs on the rig. What it must never do: use the network
+//! in another form than the file that the daemon loads.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use crate::config::{Compute, Config, Device};
 use clap::Args;
 
 use super::data::{DataArgs, Loader, bar};
-use super::{create_folder, show, usage};
+use super::{prepare_folder, show, usage};
 use crate::cli::progress::Progress;
 use crate::dataset::trials::{Dataset, Representation};
 use crate::decoder::Decoder;
 use crate::evaluate::table::to_csv;
-use crate::evaluate::{Options, Run, Setting, Table, evaluate, summarise};
+use crate::evaluate::{Evaluation, Options, Run, Setting, Summary, Table, evaluate, summarise};
 use crate::frame::{Request, Tensor};
-use crate::model::Model;
+use crate::model::{Manifest, Model};
 use crate::preprocess::Chosen;
 use crate::report::data::{LookAhead, ReportData};
 use crate::report::html;
@@ -31,24 +31,25 @@ use crate::train::represent::of_moments;
 Example:
   haltere eval models/fly.toml --mc2p flies/ --unseen fly_08 --out evaluation
 
-The recordings go through the daemon's own preprocessing and encoder. A linear probe on the embedding answers four questions:
-within an animal, across animals, which animal it is (low is good), and on animals that the encoder never saw.")]
+The recordings run through the daemon's own preprocessing and encoder. Linear probes on the embedding answer \
+four questions: how well actions are decoded within an animal, across animals and in animals the encoder has \
+never seen, and whether the embedding reveals which animal it is (lower is better).")]
 pub struct EvalArgs {
-    /// The model's manifest, or the .onnx beside it.
+    /// Manifest of the model, or the .onnx beside it.
     pub model: PathBuf,
     /// The data.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Animals that the encoder never saw.
+    /// Animals that the encoder was not trained on.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub unseen: Vec<String>,
-    /// Of the probes' draws.
+    /// Seed for the random splits of the probes.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Folder for the table (text, Markdown, CSV, JSON) and the report.
+    /// Folder for the table (text, Markdown, CSV), evaluation.json and the report.
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Show progress: by default on a terminal only.
+    /// Show a progress bar; `auto` shows it on a terminal.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
     pub progress: Progress,
 }
@@ -63,21 +64,10 @@ const POINTS_MAX: usize = 3000;
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let model = Model::load(&args.model)?;
     let manifest = &model.manifest;
-    let mut loader = Loader::one(&args.data, args.progress)?;
-    loader.parameters = Some(manifest.preprocess.clone());
-    loader.input = Some(manifest.input);
-    let animals = loader.animals();
-    if let Some(unknown) = args.unseen.iter().find(|name| !animals.contains(name)) {
-        return Err(usage(format!("--unseen {unknown}: no such animal; there are {}", animals.join(", "))));
+    let data = load(args, manifest)?;
+    if let Some(folder) = &args.out {
+        prepare_folder(folder)?;
     }
-    let data = loader.load(&animals, manifest.window_frames, true)?;
-    let off = (data.frame_rate_hz / manifest.frame_rate_hz - 1.0).abs();
-    anyhow::ensure!(
-        off <= 0.1,
-        "the recordings have {} frames/s, the model was made for {}: its decodes would mean nothing",
-        data.frame_rate_hz,
-        manifest.frame_rate_hz
-    );
     let representation = embedded(&model, &data, args.progress.is_shown())?;
     let unseen: Vec<usize> = (0..data.animals.len()).filter(|&a| args.unseen.contains(&data.animals[a])).collect();
     let options = Options { seed: args.seed, ..Options::default() };
@@ -87,28 +77,8 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let Some(folder) = &args.out else { return Ok(()) };
     let runs = [Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
     let summaries = summarise(&runs);
-    let rows = show::score_rows(&summaries);
-    let ahead = manifest.look_ahead_frames;
-    let setting = if unseen.is_empty() { Setting::AcrossAnimal } else { Setting::Unseen };
-    let provenance = Provenance::now(&data.sha256, args.seed);
-    let hashes = vec![("model".into(), manifest.sha256.clone()), ("data".into(), data.sha256.clone())];
-    let report = ReportData {
-        title: format!("{} on {}", manifest.name, show::data_in_words(&data)),
-        summary: show::in_words(&rows),
-        scores: rows,
-        data: Some(show::data_summary(&data, format!("never seen by the encoder: {}", or_none(&args.unseen)))),
-        look_ahead: Some(LookAhead {
-            window_frames: manifest.window_frames,
-            frames: ahead,
-            seconds: ahead as f64 / manifest.frame_rate_hz,
-        }),
-        embedding: Some(EmbeddingView::of(&representation, POINTS_MAX)),
-        confusion: show::confusion(&[&evaluation], setting, &data.labels, setting.name()),
-        per_animal: show::per_animal(&[&evaluation], setting),
-        warnings: evaluation.warnings.clone(),
-        reproduce: Some(show::reproduce(&provenance, hashes)),
-        ..ReportData::default()
-    };
+    let report = report(args, manifest, &data, &evaluation, &summaries);
+    let report = ReportData { embedding: Some(EmbeddingView::of(&representation, POINTS_MAX)), ..report };
     let text = serde_json::to_string_pretty(&evaluation)?;
     let csv = to_csv(&summaries);
     let files = [
@@ -122,13 +92,63 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     write_all(folder, &files, out)
 }
 
+/// The recordings, preprocessed as the model wants them.
+fn load(args: &EvalArgs, manifest: &Manifest) -> anyhow::Result<Dataset> {
+    let mut loader = Loader::one(&args.data, args.progress)?;
+    loader.parameters = Some(manifest.preprocess.clone());
+    loader.input = Some(manifest.input);
+    let animals = loader.animals();
+    if let Some(unknown) = args.unseen.iter().find(|name| !animals.contains(name)) {
+        return Err(usage(format!("--unseen {unknown}: no such animal; the animals are {}", animals.join(", "))));
+    }
+    let data = loader.load(&animals, manifest.window_frames, true)?;
+    let off = (data.frame_rate_hz / manifest.frame_rate_hz - 1.0).abs();
+    anyhow::ensure!(
+        off <= 0.1,
+        "the recordings have {} frames/s but the model was made for {}: its decodes would be meaningless",
+        data.frame_rate_hz,
+        manifest.frame_rate_hz
+    );
+    Ok(data)
+}
+
+/// Everything on the page but the picture of the embedding.
+fn report(
+    args: &EvalArgs,
+    manifest: &Manifest,
+    data: &Dataset,
+    evaluation: &Evaluation,
+    summaries: &[Summary],
+) -> ReportData {
+    let rows = show::score_rows(summaries);
+    let ahead = manifest.look_ahead_frames;
+    let setting = if args.unseen.is_empty() { Setting::AcrossAnimal } else { Setting::Unseen };
+    let provenance = Provenance::now(&data.sha256, args.seed);
+    let hashes = vec![("model".into(), manifest.sha256.clone()), ("data".into(), data.sha256.clone())];
+    ReportData {
+        title: format!("{} on {}", manifest.name, show::data_in_words(data)),
+        summary: show::in_words(&rows),
+        scores: rows,
+        data: Some(show::data_summary(data, format!("not seen in training: {}", or_none(&args.unseen)))),
+        look_ahead: Some(LookAhead {
+            window_frames: manifest.window_frames,
+            frames: ahead,
+            seconds: ahead as f64 / manifest.frame_rate_hz,
+        }),
+        confusion: show::confusion(&[evaluation], setting, &data.labels, setting.name()),
+        per_animal: show::per_animal(&[evaluation], setting),
+        warnings: evaluation.warnings.clone(),
+        reproduce: Some(show::reproduce(&provenance, hashes)),
+        ..ReportData::default()
+    }
+}
+
 fn or_none(names: &[String]) -> String {
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 /// Writes the files of a result into a folder.
 pub(super) fn write_all(folder: &Path, files: &[(&str, String)], out: &mut dyn Write) -> anyhow::Result<()> {
-    create_folder(folder)?;
     for (name, text) in files {
         crate::sys::files::write_whole(&folder.join(name), text.as_bytes())?;
     }

@@ -23,41 +23,41 @@ use crate::train::{Network, NetworkSpec};
 /// `haltere model init`.
 #[derive(Debug, Args)]
 pub struct ModelInitArgs {
-    /// Of the random weights: the same seed makes the same file.
+    /// Seed for the random weights; the same seed gives the same file.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Name of the model and of its two files.
     #[arg(long, value_name = "NAME", default_value = "untrained")]
     pub name: Name,
-    /// Folder that gets NAME.onnx and NAME.toml.
+    /// Folder for NAME.onnx and NAME.toml.
     #[arg(long, short, value_name = "FOLDER", default_value = "models")]
     pub out: PathBuf,
     /// Channels x height x width of one model frame.
     #[arg(long, value_name = "CxHxW", default_value = "1x128x128", value_parser = shape)]
     pub input: Shape,
-    /// Frame channels it reads, as many as it has input channels; without it the first ones.
+    /// Channels of a frame that the model reads, as many as it has input channels [default: the first ones].
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     pub channels: Option<Vec<usize>>,
-    /// Frames in a window.
+    /// Number of frames in a window.
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub window: usize,
-    /// Frames per second that the model is made for.
+    /// Frame rate the model is made for.
     #[arg(long, value_name = "HZ", default_value = "30", value_parser = rate)]
     pub frame_rate: f64,
-    /// How the model is fed.
+    /// How the model receives frames.
     #[arg(long, value_enum, value_name = "KIND", default_value_t = ModelKind::Streaming)]
     pub kind: ModelKind,
-    /// Overwrite files that are there.
+    /// Overwrite existing files.
     #[arg(long)]
     pub force: bool,
 }
 
-/// How a model is fed.
+/// How a model receives frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModelKind {
-    /// (frame, state) → (embedding, next state): one new frame a step.
+    /// One frame and the state per step: (frame, state) → (embedding, next state).
     Streaming,
-    /// The whole window in every step.
+    /// The whole window at every step.
     Windowed,
 }
 
@@ -200,7 +200,7 @@ pub fn init(arguments: &InitArguments, out: &mut impl Write) -> Result<PathBuf, 
     let parity = measure_parity(&network, &spec, &mut encoder, &frames, &device)?;
     writeln!(
         out,
-        "The daemon's encoder reproduces it within {:e} over {} frames.",
+        "The daemon's encoder reproduces it to within {:e} over {} frames.",
         parity.max_abs_difference, parity.frames
     )?;
     model.manifest.parity = Some(parity);

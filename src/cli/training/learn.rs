@@ -8,34 +8,35 @@ use super::usage;
 use crate::cli::progress::Progress;
 use crate::train::settings::{Method, Preset, TrainSettings};
 
-/// Where training computes.
+/// Devices that training can run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TrainDevice {
     /// This machine's processor.
     Cpu,
-    /// The first CUDA device; needs a build with `--features cuda`.
+    /// The first NVIDIA GPU; needs a build with `--features train-cuda`.
     Cuda,
 }
 
 /// How to train. Shared by `train` and `compare`.
 #[derive(Clone, Debug, Args)]
 pub struct LearnArgs {
-    /// Sizes and steps.
+    /// Preset of network size and number of steps.
     #[arg(long, value_enum, value_name = "PRESET", default_value_t = Preset::Quick)]
     pub preset: Preset,
-    /// Optimiser steps, instead of the preset's.
+    /// Optimiser steps [default: the preset's].
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
-    /// Future model frames in a window. 0 is causal: what a live decoder can do. 16 of 32 is the published, centred window.
+    /// Number of future frames in a window. 0 is causal, as live decoding requires; 16 of 32 is the published, centred
+    /// window.
     #[arg(long, value_name = "FRAMES", default_value_t = 0)]
     pub look_ahead: usize,
-    /// Set one setting by its key; may be given many times. Example: --set augment.calcium.probability=0
+    /// Set one training setting; repeatable. Example: --set augment.calcium.probability=0
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Where to compute.
+    /// Device to train on.
     #[arg(long, value_enum, value_name = "DEVICE", default_value_t = TrainDevice::Cpu)]
     pub device: TrainDevice,
-    /// Show progress: by default on a terminal only.
+    /// Show a progress bar; `auto` shows it on a terminal.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
     pub progress: Progress,
 }
@@ -64,7 +65,7 @@ pub(super) fn device(asked: TrainDevice) -> anyhow::Result<Device> {
         TrainDevice::Cuda => cuda(),
         #[cfg(not(feature = "train-cuda"))]
         TrainDevice::Cuda => Err(usage(
-            "--device cuda: this haltere was built without CUDA training; build it with `cargo build --release --features \
+            "--device cuda: this build has no CUDA training; build it with `cargo build --release --features \
              train-cuda` on a machine with an NVIDIA driver, or leave --device out"
                 .to_owned(),
         )),

@@ -1,7 +1,7 @@
 //! The subcommands of training: `train`, `eval`, `compare`, `calibrate`, `model init`.
 //!
-//! Why it exists: `train` computes and knows neither a terminal nor a command line; somebody must bring them together. What it
-//! must never do: compute a score of its own.
+//! Why it exists: `train` computes and knows neither a terminal nor a command line; somebody must bring them together.
+//! What it must never do: compute a score of its own.
 
 mod calibrate;
 mod compare;
@@ -33,20 +33,20 @@ use crate::sys::exit::{ExitCode, Failure};
 /// The subcommands of training.
 #[derive(Debug, Subcommand)]
 pub enum TrainingCommand {
-    /// Fit a trained model to a new animal, from a few minutes of it, with or without labels.
+    /// Adapt a trained model to a new animal from a few minutes of recording, with or without labels.
     Calibrate(calibrate::CalibrateArgs),
     /// Train a model on recordings of several animals.
     Train(train::TrainArgs),
-    /// Score a model: within an animal, across animals, which animal it is, animals never seen.
+    /// Score a model within animals, across animals, on animal identity and on unseen animals.
     Eval(eval::EvalArgs),
-    /// Train and score all methods on all populations; the table of the project.
+    /// Train and score all methods on all populations and tabulate the results.
     Compare(compare::CompareArgs),
 }
 
 /// What training adds to `haltere model`.
 #[derive(Debug, Subcommand)]
 pub enum ModelTrainingCommand {
-    /// Make an untrained model: right shapes, random weights. Its decodes carry an embedding and no action.
+    /// Create an untrained model: correct shapes, random weights. Its decodes carry an embedding but no action.
     #[command(after_long_help = "Example: haltere model init --name untrained --out models --input 1x128x128 --seed 1")]
     Init(init::ModelInitArgs),
 }
@@ -101,12 +101,15 @@ fn begin() -> anyhow::Result<Arc<AtomicBool>> {
     stop_flag()
 }
 
-/// Makes a folder for results, and those above it.
+/// Makes the folder for results and tries to write there: better known before hours of work than after them.
 ///
 /// # Errors
 /// A [`Failure`] that names the folder.
-fn create_folder(folder: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(cannot_write(folder, "the folder cannot be made"))
+fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(cannot_write(folder, "the folder cannot be made"))?;
+    let probe = folder.join(format!(".haltere-{}", std::process::id()));
+    let written = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
+    written.with_context(cannot_write(folder, "nothing can be written into the folder"))
 }
 
 /// Something that was typed cannot be done.

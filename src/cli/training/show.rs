@@ -1,6 +1,6 @@
-//! From what a run or a comparison found to what people read: tables, the report's data, the model card.
+//! Results of a run or a comparison as people read them: tables, the data of the report, the model card.
 //!
-//! Why it exists: `train::report` draws plain values and `train::evaluate` makes others; here they meet. What it must never do:
+//! Why it exists: `report` draws plain values and `evaluate` computes others; here they meet. What it must never do:
 //! round or leave out a number that is worse than hoped for.
 
 use std::path::Path;
@@ -195,12 +195,10 @@ pub fn data_summary(data: &Dataset, split: String) -> shown::DataSummary {
         behaviour_rate_hz: data.behaviour_rate_hz,
         input: data.input.to_string(),
         preprocessing: match &data.origin {
-            Origin::Preprocessed(_) => {
-                "raw frames through the daemon's own preprocessing, in order, every step causal; \
+            Origin::Preprocessed(_) => "raw frames, preprocessed by the daemon's own causal code; \
                 its parameters are in the model's manifest"
-                    .into()
-            }
-            Origin::ReadyMade { note } => format!("ready-made ΔF/F, not by the daemon: {note}"),
+                .into(),
+            Origin::ReadyMade { note } => format!("precomputed ΔF/F, not by the daemon: {note}"),
         },
         split,
         licence: String::new(),
@@ -218,11 +216,11 @@ pub fn look_ahead(settings: &TrainSettings, frame_rate_hz: f64) -> shown::LookAh
 pub fn method(settings: &TrainSettings) -> shown::Method {
     let values = [
         ("steps", settings.steps.to_string()),
-        ("windows a step", (settings.batch.segments * settings.batch.windows).to_string()),
+        ("windows per step", (settings.batch.segments * settings.batch.windows).to_string()),
         ("window", format!("{} frames", settings.network.window_frames)),
         ("embedding", settings.network.embedding.to_string()),
         ("temperature τ", settings.temperature.to_string()),
-        ("largest step size", settings.optimiser.learning_rate.to_string()),
+        ("maximum learning rate", settings.optimiser.learning_rate.to_string()),
         ("seed", settings.seed.to_string()),
     ];
     shown::Method {
@@ -288,7 +286,7 @@ fn calibration(head: &Head) -> Option<shown::Calibration> {
         temperature: found.temperature,
         before: reliability(&found.before),
         after: reliability(&found.after),
-        note: format!("{} moments of {}", head.measured_moments, head.measured_on),
+        note: format!("{} samples of {}", head.measured_moments, head.measured_on),
     })
 }
 
@@ -329,7 +327,7 @@ pub fn of_run(run: &RunShown<'_>) -> anyhow::Result<(shown::ReportData, String)>
     let rows = score_rows(&summarise(&runs));
     let split = match run.held_out {
         Some(held_out) => {
-            format!("trained on {}; never seen: {}", data.animals.join(", "), held_out.animals.join(", "))
+            format!("trained on {}; held out: {}", data.animals.join(", "), held_out.animals.join(", "))
         }
         None => format!("trained on {}; no animal was held out", data.animals.join(", ")),
     };
@@ -393,19 +391,19 @@ fn card(
             method.in_words()
         ),
         intended_use: vec![
-            "decoding by `haltere run`, with recordings like those it was trained on: same indicator, same region, same \
+            "decoding with `haltere run`, from recordings like those it was trained on: same indicator, region and \
              frame rate"
                 .into(),
-            "as the start of `haltere calibrate` for the animal under the microscope".into(),
+            "a starting point for `haltere calibrate` with a new animal".into(),
         ],
         not_for: vec![
             "other tissue, indicators, magnifications or frame rates".into(),
-            "decisions that must not be wrong: look at the scores, their spread and chance below".into(),
+            "decisions that tolerate no errors: see the scores, their spread and chance level below".into(),
         ],
         calibration: calibration(run.head),
         limits: vec![
-            "Novelty and probabilities are calibrated on few animals; watch the novelty of a new one.".into(),
-            "Calcium lags behaviour: an action is decoded some tenths of a second after it began.".into(),
+            "Novelty and probabilities are calibrated on few animals; monitor the novelty of a new one.".into(),
+            "Calcium lags behaviour: an action is decoded a few tenths of a second after it begins.".into(),
         ],
         data,
         look_ahead: Some(look_ahead),
@@ -413,7 +411,7 @@ fn card(
         command: command(run.provenance),
         seed: run.settings.seed,
         made_by: format!("haltere {} ({})", run.provenance.program_version, run.provenance.git_revision),
-        licence: "as the training data's".into(),
+        licence: "that of the training data".into(),
         sha256,
     }
 }

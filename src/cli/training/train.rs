@@ -1,7 +1,8 @@
 //! `haltere train`: one run from recordings to a model that the daemon accepted.
 //!
-//! Why it exists: settings, checkpoints, metrics, model, report and card of a run belong into one folder, and a run that was
-//! stopped must go on as if it had not been. What it must never do: put a model into `models/` that was not accepted.
+//! Why it exists: settings, checkpoints, metrics, model, report and card of a run belong into one folder, and a run
+//! that was stopped must go on as if it had not been. What it must never do: put a model into `models/` that was not
+//! accepted.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -15,7 +16,7 @@ use clap::Args;
 use super::data::{DataArgs, Loader, bar};
 use super::learn::{LearnArgs, device, settings};
 use super::show::{self, Curves};
-use super::{create_folder, usage};
+use super::{prepare_folder, usage};
 use crate::dataset::trials::{Dataset, Origin};
 use crate::encode::Encoder;
 use crate::evaluate::{Evaluation, Options, Setting, evaluate};
@@ -25,7 +26,6 @@ use crate::report::provenance::Provenance;
 use crate::sys::exit::{ExitCode, Failure};
 use crate::train::behaviour::Behaviour;
 use crate::train::export::accept;
-use crate::train::export::accept::Head;
 use crate::train::export::{Details, write};
 use crate::train::fit::{Ended, Fit, Progress};
 use crate::train::learner::Learner;
@@ -39,42 +39,43 @@ use crate::train::spec::NetworkSpec;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere train --mc2p flies/ --name fly --hold-out fly_08     the default method; fly_08 judges the probabilities
+  haltere train --mc2p flies/ --name fly --hold-out fly_08     the default method, validated on fly_08
   haltere train --data dataset.toml --method simclr --preset standard
-  haltere train --mc2p flies/ --name fly --resume              goes on where a stopped run was
+  haltere train --mc2p flies/ --name fly --resume              continue an interrupted run
 
-Everything of a run is in runs/NAME: effective settings, metrics, TensorBoard scalars, checkpoints, report.html and a model
-card. The model goes to --out only after the daemon's own encoder reproduced it. Ctrl-C leaves a checkpoint.")]
+The folder runs/NAME holds everything about a run: effective settings, metrics, TensorBoard scalars, \
+checkpoints, report.html and a model card. The model is written to --out only after the daemon's own encoder \
+has reproduced it. Ctrl-C saves a checkpoint.")]
 pub struct TrainArgs {
     /// The data.
     #[command(flatten)]
     pub data: DataArgs,
-    /// How.
+    /// Training method.
     #[arg(long, value_enum, value_name = "METHOD", default_value_t = Method::Haltere)]
     pub method: Method,
     /// How much.
     #[command(flatten)]
     pub learn: LearnArgs,
-    /// Of weights, batches and augmentations: the same seed makes the same model.
+    /// Seed for weights, batches and augmentations; the same seed gives the same model.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Name of the run and of the model.
     #[arg(long, value_name = "NAME", default_value = "haltere")]
     pub name: Name,
-    /// Animals that nothing is trained on: they calibrate probabilities and novelty, and are scored as unseen. Without it the
-    /// last one when there are at least four; `none` for none.
+    /// Animals to hold out of training: they calibrate probabilities and novelty and are scored as unseen. `none` holds
+    /// out none [default: the last animal, if there are at least four].
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub hold_out: Vec<String>,
-    /// Folder that gets the model, NAME.onnx and NAME.toml; neither may be there already unless --force is given.
+    /// Folder for the model, NAME.onnx and NAME.toml.
     #[arg(long, short, value_name = "FOLDER", default_value = "models")]
     pub out: PathBuf,
-    /// Folder of all runs.
+    /// Folder for the runs.
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     pub runs: PathBuf,
-    /// Go on with a run that was stopped.
+    /// Continue an interrupted run.
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
-    /// Overwrite a run and a model of this name.
+    /// Overwrite an existing run and model of this name.
     #[arg(long)]
     pub force: bool,
 }
@@ -102,14 +103,19 @@ pub fn run(args: &TrainArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> any
     if !args.method.exports() {
         let name = args.method.name();
         return Err(usage(format!(
-            "--method {name}: no daemon could run what it makes; it is one of those that `haltere compare` sets against the others"
+            "--method {name}: no daemon could run the result; use `haltere compare` to compare this method with others"
         )));
     }
     refuse_to_overwrite(args)?;
     let loader = Loader::one(&args.data, args.learn.progress)?;
     let settings = settings(args.method, args.seed, &args.learn)?;
     let (training, held_out) = split(&loader, args, &settings)?;
-    let opening = if args.resume { Opening::Resume } else { [Opening::New, Opening::Replace][usize::from(args.force)] };
+    prepare_folder(&args.out)?;
+    let opening = match (args.resume, args.force) {
+        (true, _) => Opening::Resume,
+        (false, true) => Opening::Replace,
+        (false, false) => Opening::New,
+    };
     let folder = RunFolder::create(&args.runs, &args.name.to_string(), opening)?;
     let resumed = resume_point(&folder, args.resume, &settings, &training)?;
     folder.write_config(&settings)?;
@@ -118,8 +124,8 @@ pub fn run(args: &TrainArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> any
     }
     let run = Run { args, settings: &settings, training: &training, held_out: held_out.as_ref(), folder: &folder };
     let plain = device(args.learn.device)?;
-    let (learner, spec, curves) = run.learn(resumed.as_deref(), &plain, stop)?;
-    run.finish(&learner, &spec, &curves, &plain, out)
+    let trained = run.learn(resumed.as_deref(), &plain, stop)?;
+    run.finish(&trained, &plain, out)
 }
 
 fn refuse_to_overwrite(args: &TrainArgs) -> anyhow::Result<()> {
@@ -147,11 +153,11 @@ fn split(
         named => named.to_vec(),
     };
     if let Some(unknown) = held.iter().find(|name| !all.contains(name)) {
-        return Err(usage(format!("--hold-out {unknown}: no such animal; there are {}", all.join(", "))));
+        return Err(usage(format!("--hold-out {unknown}: no such animal; the animals are {}", all.join(", "))));
     }
     let rest: Vec<String> = all.iter().filter(|name| !held.contains(name)).cloned().collect();
     if rest.is_empty() {
-        return Err(usage(format!("--hold-out leaves no animal to train on; there are {}", all.join(", "))));
+        return Err(usage(format!("--hold-out leaves no animal to train on; the animals are {}", all.join(", "))));
     }
     let window = settings.network.window_frames;
     let training = loader.load(&rest, window, true)?;
@@ -176,13 +182,13 @@ fn resume_point(
     let before: TrainSettings = toml::from_str(&folder.config_text()?)?;
     anyhow::ensure!(
         before == *settings,
-        "--resume: the settings differ from those of {}: repeat the command that began the run, or start anew",
+        "--resume: the settings differ from {}: repeat the command that began the run, or start a new run",
         folder.path().join("config.toml").display()
     );
     let data = folder.provenance()?.data_sha256;
     anyhow::ensure!(
         data == training.sha256,
-        "--resume: the data differ from those the run began with (SHA-256 {} now, {data} then): start anew",
+        "--resume: the data differ from those of the run (SHA-256 {} now, {data} then): start a new run",
         training.sha256
     );
     Ok(folder.newest_checkpoint(Checkpoint::Last))
@@ -196,14 +202,16 @@ struct Run<'a> {
     folder: &'a RunFolder,
 }
 
+/// What training made.
+struct Trained {
+    learner: Learner,
+    spec: NetworkSpec,
+    curves: Curves,
+}
+
 impl Run<'_> {
     /// Trains.
-    fn learn(
-        &self,
-        resumed: Option<&Path>,
-        device: &Device,
-        stop: &AtomicBool,
-    ) -> anyhow::Result<(Learner, NetworkSpec, Curves)> {
+    fn learn(&self, resumed: Option<&Path>, device: &Device, stop: &AtomicBool) -> anyhow::Result<Trained> {
         let behaviour = Behaviour::standardised(self.training, self.settings.augment.standardise_behaviour);
         let mut fit = Fit::new(self.training, &behaviour, self.settings, device)?;
         self.rehearse_export(&fit)?;
@@ -242,7 +250,7 @@ impl Run<'_> {
         }
         if ended == Ended::Stopped {
             let what = format!(
-                "stopped after step {} of {}; {} holds it: go on with --resume",
+                "stopped after step {} of {}; saved to {}: continue with --resume",
                 fit.state().step,
                 self.settings.steps,
                 last.display()
@@ -255,7 +263,7 @@ impl Run<'_> {
             fit = fit.resume(&best)?;
         }
         curves.best_step = Some(fit.state().step as u64);
-        Ok((fit.learner(), fit.spec().clone(), curves))
+        Ok(Trained { learner: fit.learner(), spec: fit.spec().clone(), curves })
     }
 
     /// Exports the untrained network and opens it: a missing ONNX Runtime is told before hours of training, not after.
@@ -271,27 +279,38 @@ impl Run<'_> {
     }
 
     /// Probe, calibration, scores, export, report, card.
-    fn finish(
-        &self,
-        learner: &Learner,
-        spec: &NetworkSpec,
-        curves: &Curves,
-        device: &Device,
-        out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
+    fn finish(&self, trained: &Trained, device: &Device, out: &mut dyn Write) -> anyhow::Result<()> {
+        let Trained { learner, spec, .. } = trained;
         let head = accept::fit_head(learner, spec, self.settings, self.training, self.held_out, device)?;
         let evaluation = self.scores(learner, spec, device)?;
         let details = self.details();
         let judge = self.held_out.unwrap_or(self.training);
-        create_folder(&self.args.out)?;
         let (path, parity) = accept::export(learner, spec, &details, &head.learnt, judge, &self.args.out, None)?;
         tracing::info!(
-            "{}: the daemon's encoder reproduces it within {:e} over {} frames",
+            "{}: the daemon's encoder reproduces it to within {:e} over {} frames",
             path.display(),
             parity.max_abs_difference,
             parity.frames
         );
-        self.report(learner, spec, &head, &evaluation, curves, &path, device, out)
+        let look_ahead = self.settings.look_ahead_frames;
+        let moments = accept::moments_of(self.training, self.settings).0;
+        let representation = represent(learner, spec, look_ahead, self.training, &moments, device);
+        self.report(
+            &show::RunShown {
+                name: &self.args.name.to_string(),
+                settings: self.settings,
+                training: self.training,
+                held_out: self.held_out,
+                judged_on: &judge.animals,
+                head: &head,
+                evaluation: &evaluation,
+                curves: &trained.curves,
+                representation: &representation,
+                provenance: &self.folder.provenance()?,
+                model: &path,
+            },
+            out,
+        )
     }
 
     fn scores(&self, learner: &Learner, spec: &NetworkSpec, device: &Device) -> anyhow::Result<Evaluation> {
@@ -344,40 +363,14 @@ impl Run<'_> {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // they are what a report is about
-    fn report(
-        &self,
-        learner: &Learner,
-        spec: &NetworkSpec,
-        head: &Head,
-        evaluation: &Evaluation,
-        curves: &Curves,
-        model: &Path,
-        device: &Device,
-        out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
-        let look_ahead = self.settings.look_ahead_frames;
-        let shown = self.held_out.unwrap_or(self.training);
-        let moments = accept::moments_of(self.training, self.settings).0;
-        let representation = represent(learner, spec, look_ahead, self.training, &moments, device);
-        let (report, card) = show::of_run(&show::RunShown {
-            name: &self.args.name.to_string(),
-            settings: self.settings,
-            training: self.training,
-            held_out: self.held_out,
-            judged_on: &shown.animals,
-            head,
-            evaluation,
-            curves,
-            representation: &representation,
-            provenance: &self.folder.provenance()?,
-            model,
-        })?;
+    /// Writes page and card, and prints the table and where everything is.
+    fn report(&self, shown: &show::RunShown<'_>, out: &mut dyn Write) -> anyhow::Result<()> {
+        let (report, card) = show::of_run(shown)?;
         let path = self.folder.write_report(&report)?;
         self.folder.write("MODEL_CARD.md", card.as_bytes())?;
-        writeln!(out, "{}", show::table(self.settings.method.name(), self.settings.seed, evaluation))?;
-        evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        writeln!(out, "model   {}", model.display())?;
+        writeln!(out, "{}", show::table(self.settings.method.name(), self.settings.seed, shown.evaluation))?;
+        shown.evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        writeln!(out, "model   {}", shown.model.display())?;
         writeln!(out, "report  {}", path.display())?;
         Ok(())
     }

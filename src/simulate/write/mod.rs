@@ -70,7 +70,7 @@ pub enum WriteError {
     #[error("{} is not empty; choose another folder, or say --force to write over what has the same name", .0.display())]
     Exists(PathBuf),
     /// A file cannot be written.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {cause}; choose another folder, or make room there", path.display())]
     File {
         /// Which file.
         path: PathBuf,

@@ -43,7 +43,9 @@ impl Target {
         }
         let folder = out.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         if !folder.is_dir() {
-            return Err(usage(format!("--out {}: the folder is not there; create it first", out.display())).into());
+            let what =
+                format!("--out {}: the folder {} is not there; create it first", out.display(), folder.display());
+            return Err(Failure { code: ExitCode::Sink, what }.into());
         }
         let [onnx, manifest] = ["onnx", "toml"].map(|extension| folder.join(format!("{name}.{extension}")));
         if let Some(path) = [&onnx, &manifest].into_iter().find(|path| path.exists() && !force) {

@@ -63,7 +63,7 @@ pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyho
         // It may not even have been made.
         let _ = std::fs::remove_file(&partial);
         let of_session = cause.downcast_ref::<Failure>().is_some_and(|failure| failure.code == ExitCode::Source);
-        let what = format!("{}: cannot be written", out.display());
+        let what = format!("{}: cannot be written; choose another file, or make room there", out.display());
         if of_session { cause } else { cause.context(Failure { code: ExitCode::Sink, what }) }
     })?;
     let missing = metadata.missing();
