@@ -4,12 +4,13 @@
 //! the file, the environment (`HALTERE__SECTION__KEY`), the command line (`--set section.key=value`).
 //! What it must never do: hold a parameter that changes what a model sees (those live in the model's manifest), or guess.
 //!
-//! `config/default.toml` is the manual of every key; the table of keys, ranges and setters is `keys.rs`.
+//! `config/default.toml` is the manual of every key; the table of keys, ranges and setters is `keys.rs`; what a value may be is `kind.rs`.
 
 mod checks;
 pub mod endpoint;
 mod error;
 mod keys;
+mod kind;
 mod raw;
 pub mod template;
 

@@ -3,13 +3,14 @@
 //! Why it exists: an error message must name the place of the value that counts, and that is known only while reading.
 //! What it must never do: decide anything that depends on more than one key (that is `checks`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Place, Problem};
-use super::keys::{Fault, Input, KEYS, Key, Kind, Value};
+use super::keys::{KEYS, Key};
+use super::kind::{Fault, Input, Kind, Value};
 use super::{Config, FILE_BYTES_MAX, VARIABLE_PREFIX};
 
 /// Names nearer than this (Jaro-Winkler, 0 to 1) are suggested.
@@ -223,9 +224,4 @@ fn nearest(written: &str, known: &[&'static str]) -> Option<&'static str> {
 
 fn suggestion(written: &str, known: &[&'static str], listed: &str) -> String {
     nearest(written, known).map_or_else(|| listed.to_owned(), |name| format!("did you mean `{name}`? {listed}"))
-}
-
-/// The path in a checked text value.
-pub(super) fn path_of(value: &Value) -> Option<PathBuf> {
-    if let Value::Text(text) = value { Some(PathBuf::from(text)) } else { None }
 }

@@ -7,7 +7,6 @@
 pub mod arrival;
 pub mod session_index;
 
-pub mod canonical;
 pub mod continuity;
 pub mod limit;
 pub mod mcap;
@@ -19,6 +18,7 @@ mod scanimage;
 pub mod thorimage;
 pub mod tiff;
 mod tiff_order;
+mod xml;
 pub mod zmq;
 
 use crate::frame::event::Reason;

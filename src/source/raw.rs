@@ -11,8 +11,8 @@ use std::str::FromStr;
 
 use crate::frame::{CHANNELS_MAX, Frame, Name, PixelType, SIDE_PX_MAX, Shape};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
-use super::canonical::{self, Layout};
 use super::recording::{Stamper, file_error};
 use super::{Next, Source, SourceError};
 
@@ -114,7 +114,7 @@ impl Source for RawSource {
         let at = self.layout.header_bytes + self.next * self.payload.len() as u64;
         self.file.read_exact_at(&mut self.payload, at).map_err(|e| unreadable(&self.path, self.next, &e))?;
         self.stamper.stamp(self.next, &self.path, into)?;
-        canonical::copy(&self.layout.frame, &self.payload, into.bytes_mut());
+        pixels::copy(&self.layout.frame, &self.payload, into.bytes_mut());
         self.next += 1;
         Ok(Next::Frame)
     }

@@ -14,8 +14,8 @@ use tiff::tags::Tag;
 
 use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Frame, Name, PixelType, SIDE_PX_MAX, Shape, Stamp};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
-use super::canonical::{self, Layout};
 use super::recording::{Stamper, Walk, choose_plane, file_error};
 use super::scanimage::{ScanImage, page_time_s};
 use super::tiff_order::{PageOrder, imagej_images, order_of};
@@ -283,7 +283,7 @@ impl Pages {
             let at = block.offset + (page * block.payload.len()) as u64;
             block.file.read_exact_at(&mut block.payload, at).map_err(|e| self.unreadable(page, e))?;
             let Some(block) = &self.contiguous else { return Ok(()) };
-            canonical::copy(&block.layout, &block.payload, slot);
+            pixels::copy(&block.layout, &block.payload, slot);
             return Ok(());
         }
         if page != self.at {

@@ -3,7 +3,7 @@
 //! Why it exists: ImageJ and OME put hyperstacks into a row of pages, each in its own way.
 //! What it must never do: believe a description that contradicts the number of pages; it may be another file's.
 
-use super::thorimage::attribute;
+use super::xml::attribute;
 
 /// The axes behind a row of pages: page = channel × stride + slice × stride + time × stride.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -17,8 +17,8 @@ use crate::frame::{Frame, FrameInfo, Name};
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::stats::now_ns;
 use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
+use crate::wire::pixels::{self, Layout};
 
-use super::canonical::{self, Layout};
 use super::continuity::{Continuity, Place};
 use super::{IDLE_MS_MAX, Next, Source, SourceError};
 
@@ -170,7 +170,7 @@ impl ZmqSource {
                     series: header.series,
                     series_began: standing.series_began,
                 };
-                canonical::copy(&layout(&header), pixels, into.bytes_mut());
+                pixels::copy(&layout(&header), pixels, into.bytes_mut());
                 Some(Next::Frame)
             }
             Err(reason) => Some(Next::Rejected(reason)),

@@ -4,5 +4,6 @@ pub mod subscriber;
 
 pub mod decode;
 pub mod frame_header;
+pub mod pixels;
 pub mod preview;
 pub mod report;

@@ -12,9 +12,9 @@ use super::find::{find, split};
 use super::times::Times;
 use crate::frame::{PixelType, SIDE_PX_MAX, Shape};
 use crate::source::SourceError;
-use crate::source::canonical::{self, Layout};
 use crate::source::recording::{Walk, choose_plane, file_error};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
 /// Most bytes that are unpacked at once, if a frame is not larger.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
@@ -119,7 +119,7 @@ impl Series {
         let Some(payload) = self.block.get(at..at + bytes) else {
             return Err(self.unreadable(frame, "its data are shorter than they say"));
         };
-        canonical::copy(&self.geometry.layout, payload, slot);
+        pixels::copy(&self.geometry.layout, payload, slot);
         Ok(())
     }
 

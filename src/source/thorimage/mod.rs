@@ -9,12 +9,11 @@ mod raw;
 
 use std::path::{Path, PathBuf};
 
-use quick_xml::events::{BytesStart, Event};
-
 use crate::frame::{Name, SIDE_PX_MAX};
 
 use super::recording::{choose_plane, file_error, natural_order};
 use super::tiff::TiffSource;
+use super::xml::attribute;
 use super::{Source, SourceError};
 
 pub use follow::{FollowSettings, Follower};
@@ -186,29 +185,6 @@ fn required(xml: &str, element: &str, key: &str) -> Result<f64, String> {
 fn optional(xml: &str, element: &str, key: &str) -> Result<Option<f64>, String> {
     let Some(text) = attribute(xml, element, key)? else { return Ok(None) };
     text.trim().parse().map(Some).map_err(|_| format!("{element}@{key} is {text:?}, not a number"))
-}
-
-/// The attribute of the first element of that name.
-///
-/// # Errors
-/// XML that cannot be read.
-pub(super) fn attribute(xml: &str, element: &str, key: &str) -> Result<Option<String>, String> {
-    let mut reader = quick_xml::Reader::from_str(xml);
-    loop {
-        match reader.read_event() {
-            Ok(Event::Start(e) | Event::Empty(e)) if e.local_name().as_ref() == element => {
-                return value_of(&e, key);
-            }
-            Ok(Event::Eof) => return Ok(None),
-            Ok(_) => {}
-            Err(e) => return Err(format!("is not XML at byte {}: {e}", reader.error_position())),
-        }
-    }
-}
-
-fn value_of(element: &BytesStart<'_>, key: &str) -> Result<Option<String>, String> {
-    let found = element.try_get_attribute(key).map_err(|e| format!("is not XML: {e}"))?;
-    Ok(found.map(|a| a.value.into_owned()))
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::frame::{CHANNELS_MAX, Frame, Name, PixelType, Shape};
-use crate::source::canonical::{self, Layout};
 use crate::source::recording::{Stamper, Walk, choose_plane, file_error};
 use crate::source::{Next, Source, SourceError};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
 use super::{DETECTORS, Experiment};
 
@@ -68,7 +68,7 @@ impl Stack {
             let Some(slot) = into.get_mut(index * bytes..(index + 1) * bytes) else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            canonical::copy(&self.layout, &self.payload, slot);
+            pixels::copy(&self.layout, &self.payload, slot);
         }
         Ok(())
     }

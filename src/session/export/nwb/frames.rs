@@ -14,9 +14,9 @@ use super::h5::{DEFLATE_LEVEL, Nwb, Series, Times, array, text, times_of, unit};
 use super::timeline::Timeline;
 use crate::frame::{Clock, DeviceTime, FrameInfo, PixelType, Shape};
 use crate::session::{Item, Reader, Topic, layout};
-use crate::source::canonical::{self, Layout};
 use crate::sys::exit::{ExitCode, Failure};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
 /// Bytes of a chunk, if a frame is not larger.
 const CHUNK_BYTES: usize = 512 << 10;
@@ -207,7 +207,7 @@ impl Movie {
     fn take(&mut self, plane: &[u8]) -> Result<()> {
         let from = self.chunk.len();
         self.chunk.resize(from + self.layout.bytes(), 0);
-        canonical::copy(&self.layout, plane, &mut self.chunk[from..]);
+        pixels::copy(&self.layout, plane, &mut self.chunk[from..]);
         self.frames += 1;
         if self.frames.is_multiple_of(self.frames_per_chunk) {
             self.flush()?;
