@@ -3,8 +3,8 @@
 //! Why it exists: byte order and axis order are undone here, once, so that nothing downstream has to ask. What it must never
 //! do: allocate, change a value, or read past what the shape says.
 
-use crate::frame::{PixelType, Shape};
 use super::frame_header::Order;
+use crate::frame::{PixelType, Shape};
 
 /// How the pixels of a payload lie in its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 //! Why it exists: a sender is repaired by its user, who must read which key, which value, which bound.
 //! What it must never do: hold text made at run time.
 
-use super::{HEADER_BYTES_MAX, Word};
+use super::HEADER_BYTES_MAX;
+use super::word::Word;
 use crate::frame::event::Reason;
 use crate::frame::{CHANNELS_MAX, NameError, PixelType, Shape};
 
