@@ -125,7 +125,7 @@ fn a_killed_daemon_is_called_silent_by_watch_and_a_new_one_is_noticed() {
     watch.until_it_says("DAEMON SILENT");
     let daemon = rig.daemon(&[]);
     watch.until_it_says("the daemon is back");
-    watch.until_it_says("the daemon was started anew");
+    watch.until_it_says("the daemon restarted");
     watch.signal(Signal::INT);
     let table = watch.finish().code(0).out;
     assert!(table.contains("1 restart(s)") && !table.contains(" 0 silence(s)"), "{table}");

@@ -114,9 +114,7 @@ impl Loop {
         assert_eq!(summary["topic"], "summary");
         assert_eq!(summary["report"]["decodes"], frames + 1);
         assert_eq!((&summary["report"]["lost"], &summary["report"]["damaged"]), (&0.into(), &0.into()));
-        for row in
-            ["decodes in", "quality    ok ", "0 decodes lost on the way here", "received", "p99.9", "closed loop"]
-        {
+        for row in ["decodes in", "quality    ok ", "0 decodes lost in transit", "received", "p99.9", "closed loop"] {
             assert!(self.table.contains(row), "{row:?} is not in the table of watch:\n{}", self.table);
         }
     }
