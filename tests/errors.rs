@@ -219,7 +219,7 @@ fn the_control_socket_answers_every_command_and_refuses_what_it_does_not_know() 
     let refused = rig.control(&["templat", "reset"]).code(1);
     assert!(refused.out.contains("did you mean \\\"template reset\\\"?"), "{}", refused.out);
     rig.control(&["shutdown"]).code(0);
-    daemon.finish().code(0).says(&["going down in order"]);
+    daemon.finish().code(0).says(&["shutting down"]);
     listener.until("the end", |m| m.is_event("shutdown"));
 }
 

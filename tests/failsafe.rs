@@ -82,7 +82,7 @@ fn an_interrupted_daemon_says_so_once_publishes_the_neutral_action_and_leaves_wi
         let play = play_until_trusted(&rig, &mut listener);
         daemon.signal(signal);
         listener.until("the event of the end", |m| m.is_event("shutdown"));
-        daemon.finish().code(0).says(&["going down in order", "latency, µs"]);
+        daemon.finish().code(0).says(&["shutting down", "latency, µs"]);
         listener.decodes().last().unwrap().assert_neutral("fail", "shutdown");
         assert_silent(&mut listener);
         assert_eq!(listener.heard.iter().filter(|m| m.is_event("shutdown")).count(), 1);

@@ -37,7 +37,7 @@ fn close_the_loop(rig: &Rig, recording: &[&Path], frames: u64, play: &[&str]) ->
     let always = ["--push", "--loop", "0", "--frames", &count, "--source", "fly.7"];
     let play = rig.play(recording, &[&always[..], play].concat());
     play.finish().code(0).says(&[&format!("sent {frames} frames"), "left out 0, repeated 0"]);
-    daemon.finish().code(0).says(&["warm-up over", "going down in order"]);
+    daemon.finish().code(0).says(&["warm-up over", "shutting down"]);
     listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
     watch.until_it_says("(shutdown)");
     watch.signal(Signal::INT);

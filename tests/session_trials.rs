@@ -64,7 +64,7 @@ fn write(path: &Path, frames: &[Recorded]) {
         fill(&mut arrived.frame, frame, place);
         arrived.requests = Requests::default();
         frame.requests.iter().for_each(|request| arrived.requests.add(*request));
-        session.frame(&arrived).unwrap();
+        session.write_frame(&arrived).unwrap();
         if place % 20 == 19 {
             session.flush().unwrap();
         }

@@ -95,11 +95,11 @@ fn a_device_that_cannot_be_is_refused_with_what_can() {
 fn every_whole_number_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
     for key in keys::KEYS {
         let kind::Kind::Integer { min, max, .. } = key.kind else { continue };
-        let check = |n: i64| key.kind.check(keys::Input::Integer(n));
+        let check = |n: i64| key.kind.check(kind::Input::Integer(n));
         for n in [min, max] {
             let mut config = Config::default();
             (key.set)(&mut config, &check(n).unwrap());
-            assert_eq!((key.get)(&config), keys::Value::Integer(n), "{}", key.name);
+            assert_eq!((key.get)(&config), kind::Value::Integer(n), "{}", key.name);
         }
         assert!(check(min - 1).is_err() && check(max + 1).is_err(), "{}", key.name);
     }

@@ -20,8 +20,8 @@ fn write(path: &Path, frames: u64, compression: Compression) {
         if number == 3 {
             arrived.requests.add(Request::Reset);
         }
-        session.frame(&arrived).unwrap();
-        session.message(Topic::Decodes, number, format!("{{\"seq\":{number}}}").as_bytes()).unwrap();
+        session.write_frame(&arrived).unwrap();
+        session.write_message(Topic::Decodes, number, format!("{{\"seq\":{number}}}").as_bytes()).unwrap();
         if number % 10 == 9 {
             session.flush().unwrap();
         }

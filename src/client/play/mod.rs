@@ -502,14 +502,14 @@ impl<'a> Sender<'a> {
 mod tests {
     use super::*;
 
-    fn places(recorded: &[u64]) -> Vec<(u64, u64)> {
+    fn positions(recorded: &[u64]) -> Vec<(u64, u64)> {
         let mut positions = Positions::default();
-        recorded.iter().map(|number| places.next(*number)).collect()
+        recorded.iter().map(|number| positions.next(*number)).collect()
     }
 
     #[test]
-    fn a_session_keeps_its_numbers_and_the_time_of_its_holes_and_a_loop_goes_on() {
-        assert_eq!(places(&[0, 1, 2, 0, 1]), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
-        assert_eq!(places(&[70, 71, 75, 75, 3, 4]), [(0, 70), (1, 71), (5, 75), (6, 76), (7, 77), (8, 78)]);
+    fn a_session_keeps_its_numbers_and_the_time_of_its_gaps_and_a_loop_continues() {
+        assert_eq!(positions(&[0, 1, 2, 0, 1]), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
+        assert_eq!(positions(&[70, 71, 75, 75, 3, 4]), [(0, 70), (1, 71), (5, 75), (6, 76), (7, 77), (8, 78)]);
     }
 }
