@@ -134,7 +134,7 @@ fn a_recording_that_is_missing_damaged_or_none_is_named() {
     }
     let text = rig.path("notes.txt");
     std::fs::write(&text, "no recording").unwrap();
-    play(&text).code(6).says(&["notes.txt", "readable are"]);
+    play(&text).code(6).says(&["notes.txt", "readable formats"]);
     play(rig.folder.path()).code(6).says(&["tif"]);
 }
 

@@ -255,7 +255,7 @@ fn an_index_and_labels_by_frame_mean_the_numbers_that_the_session_has() {
     let lab = Lab::new(&anew);
     lab.behaviour(60);
     lab.column("index.csv", "index", 0..60);
-    lab.fault("index = \"index.csv\"", &["index.csv", "begin anew", "number 0 after 29", "behaviour_times_s"]);
+    lab.fault("index = \"index.csv\"", &["index.csv", "start again", "number 0 after 29", "behaviour_times_s"]);
 }
 
 #[test]

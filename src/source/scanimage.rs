@@ -1,19 +1,19 @@
-//! What ScanImage writes beside its pixels: channels, slices, flyback, rates, and the time of each page.
+//! ScanImage's metadata: channels, slices, flyback, rates, and the time of each page.
 //!
-//! Why it exists: ScanImage's TIFFs say all of it in MATLAB lines (`SI.hChannels.channelSave = [1;2]`), in the `Software` tag and once
-//! more at byte 16 of the file (magic 0x07030301); only with them is it known which page is a frame. What it must never do: take a
-//! page of flyback for a frame, or believe text that its pages contradict.
+//! Why it exists: ScanImage's TIFFs hold it as MATLAB lines (`SI.hChannels.channelSave = [1;2]`) in the `Software` tag and again at
+//! byte 16 of the file (magic 0x07030301); only they tell which page is a frame. What it must never do: take a flyback page for a
+//! frame, or trust metadata that the number of pages contradicts.
 //!
 //! Order of pages (ScanImage's "BigTIFF specification", format version 3 and 4): channel fastest; then, with a fast z actuator, the
 //! slices of a volume with its flyback pages at the end; without one, the frames of a slice before the next slice.
 
 use super::tiff_order::PageOrder;
 
-/// The lines of one file.
+/// The metadata lines of one file.
 pub(super) struct ScanImage<'a>(&'a str);
 
 impl<'a> ScanImage<'a> {
-    /// `None` when the text is not ScanImage's.
+    /// `None` when the text is not from ScanImage.
     pub(super) fn of(text: &'a str) -> Option<Self> {
         text.lines().any(|line| line.trim_start().starts_with("SI.")).then_some(Self(text))
     }
@@ -38,16 +38,16 @@ impl<'a> ScanImage<'a> {
         matches!(self.value(key), Some("1" | "true"))
     }
 
-    /// Channels that were saved: `1`, `[1 2]` or `[1;2]`.
+    /// Number of saved channels: `1`, `[1 2]` or `[1;2]`.
     fn channels(&self) -> usize {
         let list = self.value("hChannels.channelSave").unwrap_or("1");
         list.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).count().max(1)
     }
 
-    /// Where channels, slices and times stand in `pages` pages.
+    /// The order of channels, slices and times in `pages` pages.
     ///
     /// # Errors
-    /// Text that the pages contradict, in words.
+    /// Metadata that the number of pages contradicts.
     pub(super) fn order(&self, pages: usize) -> Result<PageOrder, String> {
         let channels = self.channels();
         let slices = self.count("hStackManager.actualNumSlices").or_else(|| self.count("hStackManager.numSlices"));
@@ -72,7 +72,7 @@ impl<'a> ScanImage<'a> {
             return Ok(PageOrder {
                 channels: (channels, 1),
                 slices: (slices, channels),
-                // A volume that was stopped in its middle is left out.
+                // An incomplete last volume is left out.
                 times: (pages / (channels * volume), channels * volume),
                 rate_hz: volume_rate_hz.or(frame_rate_hz.map(|rate| rate / volume as f64)),
             });
@@ -82,7 +82,7 @@ impl<'a> ScanImage<'a> {
         if !pages.is_multiple_of(planned) {
             return Err(format!(
                 "ScanImage planned {slices} slices of {frames} frames in {channels} channel(s), but there are {pages} pages: \
-                 a stack that was stopped early, or files of another acquisition among these"
+                 the stack was stopped early, or some files belong to another acquisition"
             ));
         }
         Ok(PageOrder {
@@ -98,10 +98,12 @@ fn whole(pages: usize, parts: usize, what: &str) -> Result<usize, String> {
     if pages.is_multiple_of(parts) {
         return Ok(pages / parts);
     }
-    Err(format!("ScanImage saved {parts} channels, but {pages} {what}s are no multiple of that: the file is cut short"))
+    Err(format!(
+        "ScanImage saved {parts} channels, but {pages} {what}s are not a multiple of that: the file is truncated"
+    ))
 }
 
-/// Time of a page since the acquisition began, s: `frameTimestamps_sec = 0.033` in its description.
+/// Time of a page since the start of the acquisition, s: `frameTimestamps_sec = 0.033` in its description.
 pub(super) fn page_time_s(description: &str) -> Option<f64> {
     let line = description.lines().find_map(|line| line.trim().strip_prefix("frameTimestamps_sec"))?;
     line.trim_start().strip_prefix('=')?.trim().parse().ok().filter(|time: &f64| time.is_finite())

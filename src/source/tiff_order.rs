@@ -1,11 +1,11 @@
-//! Which page of a TIFF is which channel, slice and time, by the description its writer left.
+//! Which page of a TIFF is which channel, slice and time, according to its description.
 //!
-//! Why it exists: ImageJ and OME put hyperstacks into a row of pages, each in its own way.
-//! What it must never do: believe a description that contradicts the number of pages; it may be another file's.
+//! Why it exists: ImageJ and OME each order the pages of a hyperstack in their own way.
+//! What it must never do: trust a description that contradicts the number of pages; it may belong to another file.
 
 use super::xml::attribute;
 
-/// The axes behind a row of pages: page = channel × stride + slice × stride + time × stride.
+/// The axes of a sequence of pages: page = channel × stride + slice × stride + time × stride.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PageOrder {
     /// Number of channels, and pages from one to the next.
@@ -14,7 +14,7 @@ pub(super) struct PageOrder {
     pub slices: (usize, usize),
     /// Number of times, and pages from one to the next.
     pub times: (usize, usize),
-    /// Frames (or volumes) per second, if told.
+    /// Frames (or volumes) per second, if given.
     pub rate_hz: Option<f64>,
 }
 
@@ -28,7 +28,7 @@ impl PageOrder {
     fn new(axes: [(u8, usize); 3], pages: usize, rate_hz: Option<f64>) -> Self {
         let size: usize = axes.iter().map(|(_, n)| n).product();
         let inner: usize = axes[0].1 * axes[1].1;
-        // A recording that was stopped early has fewer times than planned; anything else is not of this file.
+        // A recording stopped early has fewer time points than planned; any other mismatch means another file's description.
         let cut_short = axes[2].0 == b'T' && pages >= inner;
         if size != pages && !cut_short {
             return Self::plain(pages, rate_hz);
@@ -48,12 +48,12 @@ impl PageOrder {
     }
 }
 
-/// Images that ImageJ says there are; its files beyond 4 GB have one directory for all of them.
+/// Number of images declared by ImageJ; its files beyond 4 GB have one directory for all of them.
 pub(super) fn imagej_images(description: &str) -> Option<usize> {
     description.starts_with("ImageJ=").then(|| imagej(description, "images"))?
 }
 
-/// Reads the description of a file of `pages` pages.
+/// Reads the description of a file with `pages` pages.
 ///
 /// # Errors
 /// OME-XML that cannot be read.
@@ -87,7 +87,9 @@ fn ome_order(description: &str, pages: usize) -> Result<PageOrder, String> {
     let mut axes = [(b'C', 1), (b'Z', 1), (b'T', 1)];
     let named = order.strip_prefix("XY").unwrap_or_default().as_bytes();
     if named.len() != 3 || ![b'C', b'Z', b'T'].iter().all(|a| named.contains(a)) {
-        return Err(format!("its OME description has DimensionOrder {order:?}, e.g. XYCZT is known"));
+        return Err(format!(
+            "its OME description has DimensionOrder {order:?}; it must be a permutation such as XYCZT"
+        ));
     }
     for (axis, &letter) in axes.iter_mut().zip(named) {
         let size = pixels(&format!("Size{}", letter as char))?.and_then(|n| n.parse().ok()).unwrap_or(1);
