@@ -1,7 +1,7 @@
 //! The table of keys: name, what is allowed, how it gets into [`Config`] and out again.
 //!
-//! Why it exists: reading, checking, suggesting, printing and the manual must agree on one list; a test holds
-//! `config/default.toml` against it. What it must never do: know about files or places.
+//! Why it exists: reading, checking, suggesting, printing and the manual share one list; a test compares `config/default.toml`
+//! with it. What it must never do: know about files or places.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,8 +42,8 @@ impl Key {
     }
 }
 
-// The setters below get values that `Kind::check` has passed, so each conversion has one case that happens; the other is
-// ruled out by the table itself, which a test goes through from end to end.
+// The setters below get values that have passed `Kind::check`, so only one case of each conversion can occur; a test of the whole
+// table rules out the other.
 
 fn put_number<T: TryFrom<i64>>(into: &mut T, value: &Value) {
     if let Some(number) = value.number().and_then(|n| T::try_from(n).ok()) {
@@ -106,7 +106,7 @@ const SERIAL_WRITES: &[&str] = &["change", "every"];
 const LSL_MARKERS: &[&str] = &["change", "every"];
 const COMPRESSIONS: &[&str] = &["none", "lz4"];
 const WAITS: &[&str] = &["spin", "yield", "park", "anticipate"];
-/// Cores that a thread may be pinned to; Linux counts to less on any rig.
+/// Cores that a thread may be pinned to; no rig has more.
 const CORE: Kind = Kind::Integer { min: 0, max: 1023, unit: "", word: Some("any") };
 /// Queue lengths; 0 would mean "without bound" to ZeroMQ, which nothing here is.
 const HWM: Kind = Kind::Integer { min: 1, max: 10_000, unit: " messages", word: None };

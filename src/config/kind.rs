@@ -11,7 +11,7 @@ use crate::frame::Name;
 /// Longest text of a key that takes text, bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// What a key takes. `word` is the word that stands for "none" or "any", where there is such a thing.
+/// The type of a key's value. `word` stands for "none" or "any", where that is allowed.
 #[derive(Debug)]
 pub(super) enum Kind {
     /// A whole number.
@@ -38,13 +38,13 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
 }
 
-/// What was written, before anybody checked it.
+/// A value as written, not yet checked.
 #[derive(Debug)]
 pub(super) enum Input {
     Integer(i64),
     Text(String),
     Switch(bool),
-    /// Something no key takes, in words.
+    /// A value of a type that no key accepts, described.
     Other(String),
 }
 
@@ -60,7 +60,7 @@ pub(super) enum Value {
     Choice(usize, &'static str),
 }
 
-/// Why a value is refused.
+/// Why a value is rejected.
 #[derive(Debug)]
 pub(super) enum Fault {
     Type { found: String },
@@ -68,7 +68,7 @@ pub(super) enum Fault {
 }
 
 impl Kind {
-    /// What the key takes, in words.
+    /// Describes what the key accepts.
     pub fn describe(&self) -> String {
         let or = |word: &Option<&str>| word.map(|w| format!(", or \"{w}\"")).unwrap_or_default();
         match self {
@@ -153,7 +153,7 @@ fn check_plain(text: &str, empty: bool) -> Result<(), String> {
     if !(least..=TEXT_BYTES_MAX).contains(&text.len()) {
         return Err(format!("is {} bytes long; must be {least} to {TEXT_BYTES_MAX}", text.len()));
     }
-    if text.chars().any(char::is_control) { Err("holds control characters".to_owned()) } else { Ok(()) }
+    if text.chars().any(char::is_control) { Err("contains control characters".to_owned()) } else { Ok(()) }
 }
 
 impl Value {

@@ -1,4 +1,4 @@
-//! Bytes to headers and values and back: pure functions over slices, every limit stated.
+//! Messages: bytes to headers and values and back. Pure functions over slices, every limit stated.
 
 pub mod subscriber;
 

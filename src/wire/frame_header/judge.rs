@@ -6,7 +6,7 @@ use super::written::{LIST_MAX, Leaf, Written};
 use super::{FrameHeader, Order};
 use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Name, NameError, PixelType, SIDE_PX_MAX, Shape, Stamp};
 
-/// What `htype` announces.
+/// The type of message that `htype` announces.
 pub(super) enum Kind {
     Frame,
     Begin,
@@ -42,7 +42,7 @@ impl Written {
         if let Leaf::Text(word) = self.encoding
             && !matches!(word.as_str(), "" | "raw" | "none")
         {
-            return Err(HeaderError::Unknown { key: "encoding", word, wanted: "absent: pixels come uncompressed" });
+            return Err(HeaderError::Unknown { key: "encoding", word, wanted: "absent: pixels must be uncompressed" });
         }
         Ok(FrameHeader {
             shape,
@@ -68,11 +68,11 @@ impl Written {
             (Some(a), Some(b)) if a.0 == b.0 && agree(a.1, b.1) => ((a.0, a.1.or(b.1)), "dtype"),
             _ => return Err(HeaderError::Contradiction("dtype", "type")),
         };
-        let told = choice("endianness", self.endianness, "\"little\" or \"big\"", endianness_of)?;
-        if !agree(big_endian, told) {
+        let declared = choice("endianness", self.endianness, "\"little\" or \"big\"", endianness_of)?;
+        if !agree(big_endian, declared) {
             return Err(HeaderError::Contradiction(key, "endianness"));
         }
-        big_endian = big_endian.or(told);
+        big_endian = big_endian.or(declared);
         Ok((pixel_type, big_endian.unwrap_or(false)))
     }
 

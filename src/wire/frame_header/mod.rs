@@ -23,12 +23,12 @@ use self::judge::Kind;
 pub use self::word::Word;
 use self::written::{Fill, Written};
 
-/// Longest header taken, bytes.
+/// Longest header accepted, bytes.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Most parts of a message: topic, header, pixels.
 pub const PARTS_MAX: usize = 3;
 
-/// What a message says.
+/// A parsed message.
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the frame path")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Message {
@@ -50,7 +50,7 @@ pub enum Order {
     F,
 }
 
-/// Everything a frame's header says, checked.
+/// The checked contents of a frame's header.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameHeader {
     /// Channels × height × width.
@@ -71,7 +71,7 @@ pub struct FrameHeader {
     pub series: Option<Name>,
     /// Which plane of a volume.
     pub plane: Option<u64>,
-    /// Names of the channels, if told.
+    /// Names of the channels, if given.
     pub channels: [Option<Name>; CHANNELS_MAX],
 }
 
@@ -82,7 +82,7 @@ impl FrameHeader {
         self.shape.pixels() * self.pixel_type.bytes()
     }
 
-    /// Does the payload fit the header, and both the slot?
+    /// Checks that the payload matches the header, and that both fit into the slot.
     ///
     /// # Errors
     /// [`HeaderError::TooLarge`] before [`HeaderError::Length`].
@@ -101,7 +101,7 @@ impl FrameHeader {
 /// Finds header and pixels among the parts of a message, by position and by the header's opening brace.
 ///
 /// # Errors
-/// [`HeaderError`]; whether the pixels fit the header is [`FrameHeader::check_payload`]'s business.
+/// [`HeaderError`]; [`FrameHeader::check_payload`] checks the pixels against the header.
 pub fn parse_message<'p>(parts: &[&'p [u8]]) -> Result<(Message, &'p [u8]), HeaderError> {
     let (header, pixels) = match *parts {
         [header] => (header, None),

@@ -31,7 +31,7 @@ pub(super) struct List {
     pub length: usize,
 }
 
-/// The keys that mean something.
+/// The known keys.
 #[derive(serde::Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Key {
@@ -50,7 +50,7 @@ enum Key {
     Channels,
     Plane,
     Order,
-    /// The second spelling stands in the example of the `array-1.0` note.
+    /// The second spelling is in the example of the `array-1.0` note.
     #[serde(alias = "endianess")]
     Endianness,
     Encoding,
@@ -127,7 +127,7 @@ impl<'de> Visitor<'de> for Fill<'_> {
     }
 }
 
-/// Takes one value as it stands; entries of a list go into the list, if there is one to hold them.
+/// Takes one value as it stands; entries of a list go into the given list, if any.
 struct Take<'l>(Option<&'l mut List>);
 
 impl<'de> DeserializeSeed<'de> for Take<'_> {
