@@ -90,34 +90,51 @@ pub enum Warning {
     WaitOnSub,
 }
 
+/// A key and its value, as shown in a message.
+struct Setting {
+    key: &'static str,
+    value: String,
+}
+
+impl Setting {
+    fn new(key: &'static str, value: impl ToString) -> Self {
+        Self { key, value: value.to_string() }
+    }
+
+    fn quoted(key: &'static str, value: impl std::fmt::Display) -> Self {
+        Self { key, value: format!("\"{value}\"") }
+    }
+}
+
 /// Rejects values that contradict each other.
 pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), ConfigError> {
     let publish = &config.publish;
     if publish.deadline < publish.heartbeat {
-        let (key, other) = ("publish.deadline_ms", "publish.heartbeat_ms");
-        let (value, other_value) = (publish.deadline.as_millis(), publish.heartbeat.as_millis());
+        let deadline = Setting::new("publish.deadline_ms", publish.deadline.as_millis());
+        let heartbeat = Setting::new("publish.heartbeat_ms", publish.heartbeat.as_millis());
         let why = "the deadline must not be shorter than the heartbeat, or subscribers would assume the daemon dead between two heartbeats";
-        return Err(contradiction(raw, (key, value.to_string()), (other, other_value.to_string()), why));
+        return Err(contradiction(raw, deadline, heartbeat, why));
     }
     let endpoints = endpoints(config);
     for (index, (key, endpoint, _)) in endpoints.iter().enumerate() {
         for (other, taken, _) in &endpoints[..index] {
             if endpoint.collides_with(taken) {
                 let why = "two sockets cannot share an endpoint; give each its own";
-                return Err(contradiction(raw, (key, format!("\"{endpoint}\"")), (other, format!("\"{taken}\"")), why));
+                return Err(contradiction(raw, Setting::quoted(key, endpoint), Setting::quoted(other, taken), why));
             }
         }
     }
     for (key, endpoint, bound) in &endpoints {
-        let value = format!("\"{endpoint}\"");
         if !bound && endpoint.is_wildcard() {
+            let attach = Setting::quoted("source.attach", "connect");
             let why =
                 "connecting needs the address of one machine; an address for every interface works only with \"bind\"";
-            return Err(contradiction(raw, (key, value), ("source.attach", "\"connect\"".to_owned()), why));
+            return Err(contradiction(raw, Setting::quoted(key, endpoint), attach, why));
         }
         if *key == "control.endpoint" && !endpoint.is_local() {
             let allowed = "whoever can reach this socket can stop the daemon or change its model, and this build has no \
                            encryption: it must be tcp://127.0.0.1:port, ipc:///path, or \"off\"";
+            let value = format!("\"{endpoint}\"");
             let problem = Problem::Range { key, value, allowed: allowed.to_owned() };
             return Err(ConfigError::new(raw.place_of(key), problem));
         }
@@ -139,16 +156,12 @@ fn endpoints(config: &Config) -> Vec<(&'static str, Endpoint, bool)> {
 }
 
 /// The place shown is where the user wrote one of the two; if both, the first.
-fn contradiction(
-    raw: &RawConfig,
-    (key, value): (&'static str, String),
-    (other, other_value): (&'static str, String),
-    why: &'static str,
-) -> ConfigError {
-    let place = match raw.place_of(key) {
-        Place::Default => raw.place_of(other),
+fn contradiction(raw: &RawConfig, first: Setting, second: Setting, why: &'static str) -> ConfigError {
+    let place = match raw.place_of(first.key) {
+        Place::Default => raw.place_of(second.key),
         place => place,
     };
+    let (Setting { key, value }, Setting { key: other, value: other_value }) = (first, second);
     ConfigError::new(place, Problem::Contradiction { key, value, other, other_value, why })
 }
 

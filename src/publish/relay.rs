@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_believed_is_said_and_everything_else_is_neutral() {
+    fn only_a_trusted_action_is_sent_and_everything_else_is_neutral() {
         let (heard, deaf) = (Heard::default(), Arc::default());
         let (stats, log) = (Arc::<Stats>::default(), Arc::new(ArrayQueue::new(8)));
         let ear = Ear { heard: heard.clone(), deaf: Arc::clone(&deaf) };

@@ -131,7 +131,7 @@ mod tests {
     }
 
     /// `n` taken, `n+g` taken after a gap of g, `n*` taken as the first of a series, otherwise why not.
-    fn told(continuity: &mut Continuity, place: Place) -> String {
+    fn judged(continuity: &mut Continuity, place: Place) -> String {
         match continuity.judge(place) {
             Ok(s) if s.series_began => format!("{}*", s.number),
             Ok(s) if s.gap > 0 => format!("{}+{}", s.number, s.gap),
@@ -142,7 +142,7 @@ mod tests {
 
     fn tell(numbers: &[u64]) -> Vec<String> {
         let mut continuity = Continuity::default();
-        numbers.iter().map(|&n| told(&mut continuity, place(n))).collect()
+        numbers.iter().map(|&n| judged(&mut continuity, place(n))).collect()
     }
 
     #[test]
@@ -167,43 +167,43 @@ mod tests {
     fn a_new_series_or_an_announcement_begins_anew_at_any_number() {
         let mut continuity = Continuity::default();
         let named = |number, series: &str| Place { series: series.parse().ok(), ..place(number) };
-        assert_eq!(told(&mut continuity, named(9, "a")), "9*");
-        assert_eq!(told(&mut continuity, named(5, "b")), "5*");
+        assert_eq!(judged(&mut continuity, named(9, "a")), "9*");
+        assert_eq!(judged(&mut continuity, named(5, "b")), "5*");
         continuity.announce();
-        assert_eq!(told(&mut continuity, named(5, "b")), "5*");
-        assert_eq!(told(&mut continuity, named(6, "b")), "6");
+        assert_eq!(judged(&mut continuity, named(5, "b")), "5*");
+        assert_eq!(judged(&mut continuity, named(6, "b")), "6");
     }
 
     #[test]
     fn frames_without_numbers_are_counted_from_zero() {
         let mut continuity = Continuity::default();
         let bare = Place { number: None, ..place(0) };
-        assert_eq!([0; 3].map(|_| told(&mut continuity, bare)), ["0*", "1", "2"]);
+        assert_eq!([0; 3].map(|_| judged(&mut continuity, bare)), ["0*", "1", "2"]);
     }
 
     #[test]
     fn planes_of_one_volume_may_share_a_number_and_use_numbers_up() {
         let mut continuity = Continuity::default();
         let plane = |number, plane| Place { plane: Some(plane), ..place(number) };
-        assert_eq!(told(&mut continuity, plane(3, 0)), "3*");
-        assert_eq!(told(&mut continuity, plane(3, 1)), "3");
-        assert_eq!(told(&mut continuity, plane(3, 1)), "repeated");
+        assert_eq!(judged(&mut continuity, plane(3, 0)), "3*");
+        assert_eq!(judged(&mut continuity, plane(3, 1)), "3");
+        assert_eq!(judged(&mut continuity, plane(3, 1)), "repeated");
         continuity.pass_over(Some(4));
         continuity.pass_over(Some(5));
-        assert_eq!(told(&mut continuity, plane(6, 1)), "6");
+        assert_eq!(judged(&mut continuity, plane(6, 1)), "6");
     }
 
     #[test]
-    fn a_changed_geometry_is_refused_in_a_named_series_and_believed_after_three_in_an_unnamed_one() {
+    fn a_changed_geometry_is_rejected_in_a_named_series_and_accepted_after_three_in_an_unnamed_one() {
         let mut continuity = Continuity::default();
         let other = |number, series: Option<Name>| Place { shape: Shape::new(1, 4, 4), series, ..place(number) };
-        told(&mut continuity, place(0));
-        let found = [1, 2, 3, 4].map(|n| told(&mut continuity, other(n, None)));
+        judged(&mut continuity, place(0));
+        let found = [1, 2, 3, 4].map(|n| judged(&mut continuity, other(n, None)));
         assert_eq!(found, ["geometry", "geometry", "3*", "4"]);
         let series = "s".parse().ok();
         let mut continuity = Continuity::default();
-        told(&mut continuity, Place { series, ..place(0) });
-        let found = [1, 2, 3, 4].map(|n| told(&mut continuity, other(n, series)));
+        judged(&mut continuity, Place { series, ..place(0) });
+        let found = [1, 2, 3, 4].map(|n| judged(&mut continuity, other(n, series)));
         assert_eq!(found, ["geometry"; 4]);
     }
 }

@@ -68,26 +68,40 @@ pub(super) struct Walk {
     pub count: usize,
 }
 
-/// Chooses the frames of one plane; strides are in positions.
+/// One axis of a sequence of pages or planes: its size, and the positions from one entry to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Axis {
+    pub count: usize,
+    pub step: usize,
+}
+
+impl Axis {
+    pub(super) const fn new(count: usize, step: usize) -> Self {
+        Self { count, step }
+    }
+}
+
+/// Chooses the frames of one plane.
 ///
 /// A stack with slices but a single time point is treated as a movie, because movies without metadata are saved that way.
 /// A volume over time needs `plane`.
 ///
 /// # Errors
 /// A volume without `plane`, or a plane it does not have.
-pub(super) fn choose_plane(
-    (slices, slice_step): (usize, usize),
-    (times, time_step): (usize, usize),
-    plane: Option<u64>,
-) -> Result<Walk, String> {
+pub(super) fn choose_plane(slices: Axis, times: Axis, plane: Option<u64>) -> Result<Walk, String> {
+    let Axis { count, step } = times;
     match plane {
-        Some(plane) if plane < slices as u64 => {
-            Ok(Walk { first: plane as usize * slice_step, step: time_step, count: times })
+        Some(plane) if plane < slices.count as u64 => Ok(Walk { first: plane as usize * slices.step, step, count }),
+        Some(plane) => {
+            Err(format!("has {} plane(s); plane {plane} is not one of 0 to {}", slices.count, slices.count - 1))
         }
-        Some(plane) => Err(format!("has {slices} plane(s); plane {plane} is not one of 0 to {}", slices - 1)),
-        None if slices == 1 => Ok(Walk { first: 0, step: time_step, count: times }),
-        None if times == 1 => Ok(Walk { first: 0, step: slice_step, count: slices }),
-        None => Err(format!("is a volume of {slices} planes × {times} times; choose one: plane 0 to {}", slices - 1)),
+        None if slices.count == 1 => Ok(Walk { first: 0, step, count }),
+        None if count == 1 => Ok(Walk { first: 0, step: slices.step, count: slices.count }),
+        None => Err(format!(
+            "is a volume of {} planes × {count} times; choose one: plane 0 to {}",
+            slices.count,
+            slices.count - 1
+        )),
     }
 }
 
@@ -134,10 +148,10 @@ mod tests {
 
     #[test]
     fn a_plane_is_chosen_and_a_volume_over_time_asks_for_one() {
-        assert_eq!(choose_plane((3, 2), (5, 6), Some(1)), Ok(Walk { first: 2, step: 6, count: 5 }));
-        assert_eq!(choose_plane((1, 2), (5, 2), None), Ok(Walk { first: 0, step: 2, count: 5 }));
-        assert_eq!(choose_plane((9, 1), (1, 9), None), Ok(Walk { first: 0, step: 1, count: 9 }));
-        assert!(choose_plane((3, 2), (5, 6), None).unwrap_err().contains("0 to 2"));
-        assert!(choose_plane((3, 2), (5, 6), Some(3)).unwrap_err().contains("3 plane(s)"));
+        assert_eq!(choose_plane(Axis::new(3, 2), Axis::new(5, 6), Some(1)), Ok(Walk { first: 2, step: 6, count: 5 }));
+        assert_eq!(choose_plane(Axis::new(1, 2), Axis::new(5, 2), None), Ok(Walk { first: 0, step: 2, count: 5 }));
+        assert_eq!(choose_plane(Axis::new(9, 1), Axis::new(1, 9), None), Ok(Walk { first: 0, step: 1, count: 9 }));
+        assert!(choose_plane(Axis::new(3, 2), Axis::new(5, 6), None).unwrap_err().contains("0 to 2"));
+        assert!(choose_plane(Axis::new(3, 2), Axis::new(5, 6), Some(3)).unwrap_err().contains("3 plane(s)"));
     }
 }

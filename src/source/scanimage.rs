@@ -7,6 +7,7 @@
 //! Order of pages (ScanImage's "BigTIFF specification", format version 3 and 4): channel fastest; then, with a fast z actuator, the
 //! slices of a volume with its flyback pages at the end; without one, the frames of a slice before the next slice.
 
+use super::recording::Axis;
 use super::tiff_order::PageOrder;
 
 /// The metadata lines of one file.
@@ -58,9 +59,9 @@ impl<'a> ScanImage<'a> {
         if slices == 1 {
             let averaged = self.count("hScan2D.logAverageFactor").unwrap_or(1).max(1);
             return Ok(PageOrder {
-                channels: (channels, 1),
-                slices: (1, 1),
-                times: (whole(pages, channels, "page")?, channels),
+                channels: Axis::new(channels, 1),
+                slices: Axis::new(1, 1),
+                times: Axis::new(whole(pages, channels, "page")?, channels),
                 rate_hz: frame_rate_hz.map(|rate| rate / averaged as f64),
             });
         }
@@ -70,10 +71,10 @@ impl<'a> ScanImage<'a> {
             let volume = slices + flyback.unwrap_or(0);
             let volume_rate_hz = self.number("hRoiManager.scanVolumeRate").filter(|rate| *rate > 0.0);
             return Ok(PageOrder {
-                channels: (channels, 1),
-                slices: (slices, channels),
+                channels: Axis::new(channels, 1),
+                slices: Axis::new(slices, channels),
                 // An incomplete last volume is left out.
-                times: (pages / (channels * volume), channels * volume),
+                times: Axis::new(pages / (channels * volume), channels * volume),
                 rate_hz: volume_rate_hz.or(frame_rate_hz.map(|rate| rate / volume as f64)),
             });
         }
@@ -86,9 +87,9 @@ impl<'a> ScanImage<'a> {
             ));
         }
         Ok(PageOrder {
-            channels: (channels, 1),
-            slices: (slices, channels * frames),
-            times: (frames, channels),
+            channels: Axis::new(channels, 1),
+            slices: Axis::new(slices, channels * frames),
+            times: Axis::new(frames, channels),
             rate_hz: frame_rate_hz,
         })
     }
@@ -125,7 +126,7 @@ mod tests {
             "hStackManager.numSlices = 1",
         ]);
         let order = ScanImage::of(&text).unwrap().order(20).unwrap();
-        assert_eq!((order.channels, order.slices, order.times), ((2, 1), (1, 1), (10, 2)));
+        assert_eq!((order.channels, order.slices, order.times), (Axis::new(2, 1), Axis::new(1, 1), Axis::new(10, 2)));
         assert_eq!(order.rate_hz, Some(30.01));
         assert!(ScanImage::of(&text).unwrap().order(21).unwrap_err().contains("21 pages"));
     }
@@ -142,7 +143,11 @@ mod tests {
             "hRoiManager.scanVolumeRate = 6",
         ]);
         let order = ScanImage::of(&text).unwrap().order(27).unwrap();
-        assert_eq!((order.slices, order.times), ((3, 1), (5, 5)), "the volume that was stopped is not there");
+        assert_eq!(
+            (order.slices, order.times),
+            (Axis::new(3, 1), Axis::new(5, 5)),
+            "the volume that was stopped is not there"
+        );
         assert_eq!(order.rate_hz, Some(6.0));
     }
 
@@ -150,7 +155,7 @@ mod tests {
     fn a_slow_stack_has_the_frames_of_a_slice_together() {
         let text = text(&["hFastZ.enable = 0", "hStackManager.numSlices = 3", "hStackManager.framesPerSlice = 10"]);
         let order = ScanImage::of(&text).unwrap().order(30).unwrap();
-        assert_eq!((order.slices, order.times), ((3, 10), (10, 1)));
+        assert_eq!((order.slices, order.times), (Axis::new(3, 10), Axis::new(10, 1)));
         assert!(ScanImage::of(&text).unwrap().order(31).is_err());
     }
 

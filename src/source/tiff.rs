@@ -16,7 +16,7 @@ use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Frame, Name, PixelType, SIDE
 use crate::wire::frame_header::Order;
 use crate::wire::pixels::{self, Layout};
 
-use super::recording::{Stamper, Walk, choose_plane, file_error};
+use super::recording::{Axis, Stamper, Walk, choose_plane, file_error};
 use super::scanimage::{ScanImage, page_time_s};
 use super::tiff_order::{PageOrder, imagej_images, order_of};
 use super::{Next, Source, SourceError};
@@ -148,7 +148,7 @@ impl Stack {
         for path in paths {
             let (pages, order) = Pages::open(&path, described)?;
             let walk = choose_plane(order.slices, order.times, plane).map_err(|c| file_error(&path, c))?;
-            let (channels, channel_step) = order.channels;
+            let Axis { count: channels, step: channel_step } = order.channels;
             let part = Part { path, first: stack.as_ref().map_or(0, Self::total), walk, channel_step };
             match &mut stack {
                 Some(stack) => stack.append(part, &pages, channels)?,

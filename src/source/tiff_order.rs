@@ -3,17 +3,18 @@
 //! Why it exists: ImageJ and OME each order the pages of a hyperstack in their own way.
 //! What it must never do: trust a description that contradicts the number of pages; it may belong to another file.
 
+use super::recording::Axis;
 use super::xml::attribute;
 
 /// The axes of a sequence of pages: page = channel × stride + slice × stride + time × stride.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PageOrder {
     /// Number of channels, and pages from one to the next.
-    pub channels: (usize, usize),
+    pub channels: Axis,
     /// Number of slices, and pages from one to the next.
-    pub slices: (usize, usize),
+    pub slices: Axis,
     /// Number of times, and pages from one to the next.
-    pub times: (usize, usize),
+    pub times: Axis,
     /// Frames (or volumes) per second, if given.
     pub rate_hz: Option<f64>,
 }
@@ -21,7 +22,7 @@ pub(super) struct PageOrder {
 impl PageOrder {
     /// Every page is a frame.
     fn plain(pages: usize, rate_hz: Option<f64>) -> Self {
-        Self { channels: (1, 1), slices: (1, 1), times: (pages, 1), rate_hz }
+        Self { channels: Axis::new(1, 1), slices: Axis::new(1, 1), times: Axis::new(pages, 1), rate_hz }
     }
 
     /// Axes in the order in which they vary, fastest first, each with its size.
@@ -38,9 +39,9 @@ impl PageOrder {
         for (axis, n) in axes {
             let n = if size != pages && axis == b'T' { pages / inner } else { n };
             match axis {
-                b'C' => order.channels = (n, stride),
-                b'Z' => order.slices = (n, stride),
-                _ => order.times = (n, stride),
+                b'C' => order.channels = Axis::new(n, stride),
+                b'Z' => order.slices = Axis::new(n, stride),
+                _ => order.times = Axis::new(n, stride),
             }
             stride *= n;
         }
@@ -115,9 +116,9 @@ mod tests {
     fn imagej_hyperstacks_have_channels_fastest_then_slices_then_frames() {
         let text = "ImageJ=1.53\nimages=24\nchannels=2\nslices=3\nframes=4\nhyperstack=true\nfinterval=0.04\nfps=7.0";
         let order = order_of(text, 24).unwrap();
-        assert_eq!((order.channels, order.slices, order.times), ((2, 1), (3, 2), (4, 6)));
+        assert_eq!((order.channels, order.slices, order.times), (Axis::new(2, 1), Axis::new(3, 2), Axis::new(4, 6)));
         assert_eq!(order.rate_hz, Some(25.0));
-        assert_eq!(order_of("ImageJ=1.47v\nimages=10\nslices=10", 10).unwrap().slices, (10, 1));
+        assert_eq!(order_of("ImageJ=1.47v\nimages=10\nslices=10", 10).unwrap().slices, Axis::new(10, 1));
         assert_eq!(order_of("ImageJ=1.47v\nimages=10\nfps=15.0", 10).unwrap().rate_hz, Some(15.0));
         assert_eq!(imagej_images(text), Some(24));
     }
@@ -127,15 +128,15 @@ mod tests {
         let xml = r#"<?xml version="1.0"?><OME><Image><Pixels DimensionOrder="XYZTC" SizeX="8" SizeY="8" SizeC="2"
             SizeZ="3" SizeT="4" TimeIncrement="50" TimeIncrementUnit="ms"/></Image></OME>"#;
         let order = order_of(xml, 24).unwrap();
-        assert_eq!((order.slices, order.times, order.channels), ((3, 1), (4, 3), (2, 12)));
+        assert_eq!((order.slices, order.times, order.channels), (Axis::new(3, 1), Axis::new(4, 3), Axis::new(2, 12)));
         assert_eq!(order.rate_hz, Some(20.0));
         assert!(order_of(&xml.replace("XYZTC", "XYZT"), 24).unwrap_err().contains("DimensionOrder"));
     }
 
     #[test]
-    fn a_recording_stopped_early_keeps_its_order_and_a_foreign_description_is_not_believed() {
+    fn a_recording_stopped_early_keeps_its_order_and_a_foreign_description_is_not_trusted() {
         let text = "ImageJ=1.53\nimages=24\nchannels=2\nslices=3\nframes=4";
-        assert_eq!(order_of(text, 13).unwrap().times, (2, 6));
+        assert_eq!(order_of(text, 13).unwrap().times, Axis::new(2, 6));
         assert_eq!(order_of(text, 5).unwrap(), PageOrder::plain(5, None));
         assert_eq!(order_of("anything", 7).unwrap(), PageOrder::plain(7, None));
     }

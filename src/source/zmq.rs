@@ -338,7 +338,7 @@ mod tests {
             ("tcp://127.0.0.1", Attach::Bind, "no port"),
             ("tcp://127.0.0.1:99999", Attach::Bind, "65535"),
             ("tcp://127.0.0.1:*", Attach::Connect, "65535"),
-            ("tcp://*:5710", Attach::Connect, "nobody can connect"),
+            ("tcp://*:5710", Attach::Connect, "cannot connect"),
             ("tcp://:5710", Attach::Connect, "host is missing"),
             ("ipc:///no/such/folder/socket", Attach::Bind, "/no/such/folder"),
             (long.as_str(), Attach::Bind, "107"),

@@ -193,12 +193,12 @@ fn write_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    pub(crate) fn heard(json: Value) -> DecodeMessage {
+    pub(crate) fn message(json: Value) -> DecodeMessage {
         serde_json::from_value(json).unwrap()
     }
 
     fn numbered(seq: u64) -> DecodeMessage {
-        heard(serde_json::json!({"seq": seq, "shape": [0], "t_pub_ns": 1, "quality": "ok", "frame_gap": 2}))
+        message(serde_json::json!({"seq": seq, "shape": [0], "t_pub_ns": 1, "quality": "ok", "frame_gap": 2}))
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn only_times_of_one_clock_are_subtracted() {
         let stamped = |ns: i64, clock: &str| {
-            heard(serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": "ok",
+            message(serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": "ok",
                 "t_device_ns": ns, "t_device_clock": clock}))
         };
         assert_eq!(closed_loop_ns(&stamped(1_000, "monotonic"), 5_000), Some(4_000));
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn the_table_shows_every_stage_and_what_was_dropped() {
         let mut tally = Tally::default();
-        let decode = heard(serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": "degraded",
+        let decode = message(serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": "degraded",
             "latency_us": {"queue": 10.0, "preprocess": 700.0, "encode": 1000.0, "total": 1800.0}}));
         tally.count_decode(&decode, 0);
         tally.report.status = Some(serde_json::json!({"received": 7, "rejected": {"shape": 3, "parts": 0}}));

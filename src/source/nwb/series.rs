@@ -12,7 +12,7 @@ use super::find::{find, split};
 use super::times::Times;
 use crate::frame::{PixelType, SIDE_PX_MAX, Shape};
 use crate::source::SourceError;
-use crate::source::recording::{Walk, choose_plane, file_error};
+use crate::source::recording::{Axis, Walk, choose_plane, file_error};
 use crate::wire::frame_header::Order;
 use crate::wire::pixels::{self, Layout};
 
@@ -175,7 +175,7 @@ impl Geometry {
         if times == 0 || depth == Some(0) {
             return Err("contains no frame".to_owned());
         }
-        let walk = choose_plane((depth.unwrap_or(1), 1), (times, 1), plane)?;
+        let walk = choose_plane(Axis::new(depth.unwrap_or(1), 1), Axis::new(times, 1), plane)?;
         let deep = plane.is_none() && times == 1 && depth.is_some_and(|depth| depth > 1);
         let plane = plane.unwrap_or(0) as usize;
         let (order, height, width) = if rows_first(file, series, [first, second]) {

@@ -56,9 +56,9 @@ mod tests {
             head[..8].copy_from_slice(&SIGNATURE);
             (head[8], head[sizes]) = (version, 8);
             head[end..end + 8].copy_from_slice(&1_000_000_u64.to_le_bytes());
-            assert_eq!(told(&head), Some(1_000_000), "version {version}");
+            assert_eq!(declared_length(&head), Some(1_000_000), "version {version}");
             head[0] = 0;
-            assert_eq!(told(&head), None);
+            assert_eq!(declared_length(&head), None);
         }
     }
 }

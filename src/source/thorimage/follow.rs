@@ -82,7 +82,7 @@ struct Growing {
     series: Option<Name>,
     first: u64,
     /// Requested frames of this plane.
-    asked: Option<u64>,
+    requested: Option<u64>,
     length: u64,
     grew_ns: u64,
     next: u64,
@@ -187,14 +187,14 @@ impl Follower {
             stamper,
             series: folder.and_then(|name| name.parse().ok()),
             first,
-            asked: None,
+            requested: None,
             length: found.len(),
             grew_ns: now_ns(),
             next: 0,
             began: false,
             ended: false,
         };
-        growing.asked = experiment.asked.map(|planes| growing.frames_in(planes)).filter(|frames| *frames > 0);
+        growing.requested = experiment.requested.map(|planes| growing.frames_in(planes)).filter(|frames| *frames > 0);
         // A file with one frame may have been started in the dark.
         if growing.whole() > 1 {
             growing.refuse_zeros()?;
@@ -216,7 +216,7 @@ impl Follower {
             return Ok(growing.deliver(into)?.then_some(Next::Frame));
         }
         let still = self.settings.idle.is_some_and(|idle| growing.is_still(idle));
-        let complete = growing.asked.is_some_and(|asked| growing.next >= asked);
+        let complete = growing.requested.is_some_and(|requested| growing.next >= requested);
         let over = growing.next > 0 && (still || complete);
         let reported = std::mem::replace(&mut growing.ended, over);
         Ok((over && !reported).then_some(Next::SeriesEnded))

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::frame::{Name, SIDE_PX_MAX};
 
-use super::recording::{choose_plane, file_error, natural_order};
+use super::recording::{Axis, choose_plane, file_error, natural_order};
 use super::tiff::TiffSource;
 use super::xml::attribute;
 use super::{Source, SourceError};
@@ -40,7 +40,7 @@ pub struct Experiment {
     /// Flyback frames after each volume.
     pub flyback: usize,
     /// Planes requested in total, flyback included; the file may hold fewer.
-    pub asked: Option<u64>,
+    pub requested: Option<u64>,
 }
 
 impl Experiment {
@@ -65,9 +65,10 @@ impl Experiment {
         let steps = optional(xml, "ZStage", "steps")?.unwrap_or(1.0).max(1.0) as usize;
         let flyback = optional(xml, "Streaming", "flybackFrames")?.unwrap_or(0.0).max(0.0) as usize;
         let planes = if fast_z || !streaming { steps } else { 1 };
-        let asked = match streaming {
-            true => optional(xml, "Streaming", "frames")?,
-            false => optional(xml, "Timelapse", "timepoints")?.map(|times| times * planes as f64),
+        let requested = if streaming {
+            optional(xml, "Streaming", "frames")?
+        } else {
+            optional(xml, "Timelapse", "timepoints")?.map(|times| times * planes as f64)
         };
         Ok(Self {
             height,
@@ -77,7 +78,7 @@ impl Experiment {
             only_enabled: optional(xml, "RawData", "onlyEnabledChannels")?.unwrap_or(1.0) > 0.0,
             planes,
             flyback: if fast_z && planes > 1 { flyback } else { 0 },
-            asked: asked.filter(|count| *count >= 1.0).map(|count| count as u64),
+            requested: requested.filter(|count| *count >= 1.0).map(|count| count as u64),
         })
     }
 
@@ -164,7 +165,8 @@ fn open_tiffs(
             );
             return Err(file_error(folder, cause));
         }
-        let walk = choose_plane((planes, 1), (times, planes), plane).map_err(|c| file_error(folder, c))?;
+        let walk =
+            choose_plane(Axis::new(planes, 1), Axis::new(times, planes), plane).map_err(|c| file_error(folder, c))?;
         step = walk.step;
         channels.push((0..walk.count).map(|n| pages[walk.first + n * walk.step].1.clone()).collect());
     }

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::frame::{CHANNELS_MAX, Frame, Name, PixelType, Shape};
-use crate::source::recording::{Stamper, Walk, choose_plane, file_error};
+use crate::source::recording::{Axis, Stamper, Walk, choose_plane, file_error};
 use crate::source::{Next, Source, SourceError};
 use crate::wire::frame_header::Order;
 use crate::wire::pixels::{self, Layout};
@@ -120,8 +120,8 @@ impl ThorRaw {
                 format!("is {length} bytes long, less than one time point of all planes and channels ({bytes} bytes)");
             return Err(file_error(path, cause));
         }
-        let walk =
-            choose_plane((experiment.planes, 1), (times, stack.cycle), plane).map_err(|c| file_error(path, c))?;
+        let walk = choose_plane(Axis::new(experiment.planes, 1), Axis::new(times, stack.cycle), plane)
+            .map_err(|c| file_error(path, c))?;
         let rate_hz = rate_hz.or(Some(experiment.frame_rate_hz / walk.step as f64)).filter(|r| *r > 0.0);
         let stamper = Stamper { source, rate_hz, shape: stack.shape(), pixel_type: PixelType::U16 };
         Ok(Self { file, path: path.into(), stack, walk, stamper, next: 0 })

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::session::messages::Decoded;
 
-    /// Frames every 10 ns; `0` as action is a decode that may not be believed, `-` a neutral one.
+    /// Frames every 10 ns; `0` as action is a decode that cannot be trusted, `-` a neutral one.
     fn session(actions: &str) -> Vec<DecodeRecord> {
         let decode = |(at, action): (usize, char)| {
             let (quality, t) = (if action == '0' { "degraded" } else { "ok" }, 100 + 10 * at);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_believed_ends_a_bout_and_makes_none() {
+    fn a_decode_that_cannot_be_trusted_ends_a_bout_and_starts_none() {
         assert_eq!(found(&session("aa0a")), [(100, 120, "a".to_owned(), 2), (130, 140, "a".to_owned(), 1)]);
         assert_eq!(found(&session("aa-a")), [(100, 120, "a".to_owned(), 2), (130, 140, "a".to_owned(), 1)]);
         assert!(found(&session("0-0")).is_empty());

@@ -33,7 +33,7 @@ pub(super) fn bouts(nwb: &Nwb, root: &H5Group, recorded: &Recorded, timeline: Ti
     ];
     let description = "Consecutive frames decoded as the same action. A bout consists of decodes of quality ok; it ends at any other decode, a neutral decode, a missing or skipped frame, or a new series.";
     let intervals = nwb.group(root, "intervals")?;
-    nwb.table(&intervals, ("decoded_bouts", INTERVALS), description, &columns)?;
+    nwb.table(&intervals, "decoded_bouts", INTERVALS, description, &columns)?;
     Ok(bouts.len())
 }
 
@@ -48,7 +48,7 @@ pub(super) fn marks(nwb: &Nwb, acquisition: &H5Group, recorded: &Recorded, timel
         ("timestamp", "Time of the note, seconds after the session's start.", Column::Number(times)),
         ("text", "The note.", Column::Text(marks.iter().map(|mark| mark.text.clone()).collect())),
     ];
-    nwb.table(acquisition, ("marks", TABLE), "The experimenter's notes during the session.", &columns)
+    nwb.table(acquisition, "marks", TABLE, "The experimenter's notes during the session.", &columns)
 }
 
 /// Writes the daemon's events, and the neutral decodes published by the fail-safe.
@@ -72,7 +72,7 @@ pub(super) fn events(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeline:
     ];
     let description =
         "Events as published by the daemon; neutral_decode is a decode without a frame, published by the fail-safe.";
-    nwb.table(module, ("events", TABLE), description, &columns)
+    nwb.table(module, "events", TABLE, description, &columns)
 }
 
 /// All fields but the rig and the message type, which are the same in every row.

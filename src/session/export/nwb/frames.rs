@@ -89,7 +89,7 @@ impl Part {
         let named = channels.suffixes.iter().zip(&channels.planes).take(shape.channels);
         let movies = named.map(|(name, plane)| {
             let name = format!("TwoPhotonSeries{name}{suffix}");
-            Movie::begin(nwb, channels.acquisition, (&name, plane), shape, pixel_type)
+            Movie::begin(nwb, channels.acquisition, &name, plane, shape, pixel_type)
         });
         let movies = movies.collect::<Result<_>>()?;
         let (t_received_ns, numbers, devices) = Default::default();
@@ -174,7 +174,8 @@ impl Movie {
     fn begin(
         nwb: &Nwb,
         acquisition: &H5Group,
-        (name, plane): (&str, &str),
+        name: &str,
+        plane: &str,
         shape: Shape,
         pixel_type: PixelType,
     ) -> Result<Self> {

@@ -38,7 +38,7 @@ pub(super) fn write<'a>(
     let rate_hz = recorded.outline.frame_rate_hz;
     let made = suffixes.iter().enumerate().map(|(index, suffix)| {
         let channel = metadata.channels.get(index).cloned().unwrap_or_default();
-        plane(nwb, &planes, (&format!("ImagingPlane{suffix}"), index), &channel, metadata, rate_hz)
+        plane(nwb, &planes, &format!("ImagingPlane{suffix}"), index, &channel, metadata, rate_hz)
     });
     Ok(Channels { acquisition, planes: made.collect::<Result<_>>()?, suffixes })
 }
@@ -90,7 +90,8 @@ fn microscope(nwb: &Nwb, devices: &H5Group, recorded: &Recorded, metadata: &Meta
 fn plane(
     nwb: &Nwb,
     planes: &H5Group,
-    (name, index): (&str, usize),
+    name: &str,
+    index: usize,
     channel: &Channel,
     metadata: &Metadata,
     rate_hz: Option<f64>,

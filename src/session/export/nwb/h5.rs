@@ -69,7 +69,8 @@ impl Nwb {
     pub fn table(
         &self,
         parent: &H5Group,
-        (name, kind): (&str, Kind),
+        name: &str,
+        kind: Kind,
         description: &str,
         columns: &[(&str, &str, Column)],
     ) -> Result<()> {
