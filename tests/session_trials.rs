@@ -307,7 +307,7 @@ fn what_a_session_cannot_answer_is_refused_with_the_reason() {
     let fault = DataSpec::from_toml(&lab.path("dataset.toml")).unwrap_err().to_string();
     assert!(fault.contains("frame_clock") && fault.contains(".mcap"), "{fault}");
     lab.text("session.mcap", b"no session");
-    lab.fault("", &["session.mcap", "no MCAP file"]);
+    lab.fault("", &["session.mcap", "not an MCAP file"]);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! Why it exists: the daemon, the trainer's acceptance test and the benches must run a model in exactly the same way.
 //! What it must never do: allocate on the Rust side after construction, use another device than requested, or run a model whose
-//! tensors differ from its manifest. Together with its `runtime` and the device code it is the only place with `unsafe`, beside `publish/outlet/lsl/library.rs`.
+//! tensors differ from its manifest. Together with its `runtime`, the device code and `publish/outlet/lsl/library.rs` it is the only
+//! place with `unsafe`.
 
 mod device;
 mod runtime;

@@ -229,7 +229,7 @@ mod tests {
         let said = |parts: &[Vec<u8>]| parse(parts).unwrap_err().to_string();
         assert!(said(&[]).contains("topic"));
         assert!(said(&message("frames/rig1", HEADER, None)).contains("frames/rig1"));
-        assert!(said(&message("decode/rig1", HEADER, None)).contains("has 2 parts, 3 belong"));
+        assert!(said(&message("decode/rig1", HEADER, None)).contains("has 2 parts; it must have 3"));
         assert!(said(&message("event/rig1", "{", None)).contains("event header"));
         assert!(said(&message("heartbeat/rig1", "{}", None)).contains("deadline_ms"));
         assert!(said(&message("event/rig1", &" ".repeat(HEADER_BYTES_MAX + 1), None)).contains("at most 262144"));
