@@ -134,7 +134,7 @@ fn a_recording_that_is_missing_damaged_or_none_is_named() {
     }
     let text = rig.path("notes.txt");
     std::fs::write(&text, "no recording").unwrap();
-    play(&text).code(6).says(&["notes.txt", "readable are"]);
+    play(&text).code(6).says(&["notes.txt", "readable formats"]);
     play(rig.folder.path()).code(6).says(&["tif"]);
 }
 
@@ -219,7 +219,7 @@ fn the_control_socket_answers_every_command_and_refuses_what_it_does_not_know() 
     let refused = rig.control(&["templat", "reset"]).code(1);
     assert!(refused.out.contains("did you mean \\\"template reset\\\"?"), "{}", refused.out);
     rig.control(&["shutdown"]).code(0);
-    daemon.finish().code(0).says(&["going down in order"]);
+    daemon.finish().code(0).says(&["shutting down"]);
     listener.until("the end", |m| m.is_event("shutdown"));
 }
 

@@ -82,7 +82,7 @@ fn an_interrupted_daemon_says_so_once_publishes_the_neutral_action_and_leaves_wi
         let play = play_until_trusted(&rig, &mut listener);
         daemon.signal(signal);
         listener.until("the event of the end", |m| m.is_event("shutdown"));
-        daemon.finish().code(0).says(&["going down in order", "latency, µs"]);
+        daemon.finish().code(0).says(&["shutting down", "latency, µs"]);
         listener.decodes().last().unwrap().assert_neutral("fail", "shutdown");
         assert_silent(&mut listener);
         assert_eq!(listener.heard.iter().filter(|m| m.is_event("shutdown")).count(), 1);
@@ -125,7 +125,7 @@ fn a_killed_daemon_is_called_silent_by_watch_and_a_new_one_is_noticed() {
     watch.until_it_says("DAEMON SILENT");
     let daemon = rig.daemon(&[]);
     watch.until_it_says("the daemon is back");
-    watch.until_it_says("the daemon was started anew");
+    watch.until_it_says("the daemon restarted");
     watch.signal(Signal::INT);
     let table = watch.finish().code(0).out;
     assert!(table.contains("1 restart(s)") && !table.contains(" 0 silence(s)"), "{table}");

@@ -134,7 +134,7 @@ fn a_growing_file_decodes_to_the_embeddings_of_the_finished_folder_and_ends_with
     assert!(paused.iter().all(|m| m.kind != "decode"), "half a frame was decoded");
     append_in_pieces(&folder, &all[20 * 2 * PLANE + 777..]);
     listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
-    daemon.finish().code(0).says(&["the sender ended its series", "a series began with frame 0"]);
+    daemon.finish().code(0).says(&["the sender ended the series", "series began with frame 0"]);
     let last = listener.heard.iter().rfind(|m| m.kind == "status").unwrap();
     assert_eq!((last.number("received"), last.number("accepted")), (60, 60));
     assert_equal(&listener, &offline(&rig, &folder, &[]));
@@ -150,7 +150,7 @@ fn an_aborted_acquisition_ends_when_the_file_grows_no_more() {
     let mut listener = rig.listen();
     append_in_pieces(&folder, &all[5 * PLANE..30 * PLANE + PLANE / 2]);
     listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
-    daemon.finish().code(0).says(&["the sender ended its series"]);
+    daemon.finish().code(0).says(&["the sender ended the series"]);
     // The finished folder ends with half a frame as well.
     let expected = offline(&rig, &folder, &[]);
     assert_eq!(expected.len(), 30);
@@ -201,7 +201,7 @@ fn live_it_begins_with_the_newest_frame_and_is_late_by_milliseconds() {
     }
     frame_is(&mut listener, 99);
     daemon.signal(rustix::process::Signal::INT);
-    daemon.finish().code(0).says(&["a series began with frame 39"]);
+    daemon.finish().code(0).says(&["series began with frame 39"]);
     let mut late_us: Vec<i64> = listener
         .decodes()
         .iter()

@@ -100,7 +100,7 @@ fn metrics_and_readiness_follow_a_daemon_through_its_death_and_return() {
     let lab = Lab::new();
     let (monitor, address) = lab.monitor(&[]);
     assert_eq!(get(&address, "/healthz").code, 200);
-    until_not_ready(&address, "nothing was heard");
+    until_not_ready(&address, "nothing received");
     assert_eq!(metrics(&address)["haltere_up"], 0.0);
 
     let daemon = lab.rig.daemon(&[]);
@@ -367,7 +367,7 @@ fn a_browser_shows_action_and_latency_keeps_up_and_cries_when_the_heart_stops() 
     let _again = lab.rig.daemon(&[]);
     browser.until("the action again", "['rest', 'walk'].includes(document.getElementById('action').textContent)");
     browser.until("nothing old", "document.querySelectorAll('section.old').length === 0");
-    assert_eq!(browser.evaluate("events.some(line => line.text.includes('started anew'))"), true);
+    assert_eq!(browser.evaluate("events.some(line => line.text.includes('daemon restarted'))"), true);
 
     monitor.kill();
     browser.until("no monitor", "document.getElementById('action').textContent === 'NO MONITOR'");

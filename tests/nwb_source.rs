@@ -103,7 +103,7 @@ fn of_several_series_one_is_chosen_or_two_are_the_channels() {
     let folder = tempfile::tempdir().unwrap();
     let path = written(&python, folder.path(), "two");
     let error = fail(&spec(&[&path]));
-    assert!(error.contains("holds 2 TwoPhotonSeries: /acquisition/Green, /acquisition/Red"), "{error}");
+    assert!(error.contains("contains 2 TwoPhotonSeries: /acquisition/Green, /acquisition/Red"), "{error}");
     assert!(error.contains("two.nwb#/acquisition/Green"), "{error}");
     let [green, red] = ["Green", "/acquisition/Red"].map(|name| format!("{path}#{name}"));
     let both = truth(&path);
@@ -113,10 +113,10 @@ fn of_several_series_one_is_chosen_or_two_are_the_channels() {
     let (source, frames, _) = read_all(&spec(&[&green, &red]));
     assert_eq!((frames == both, source.frames_total()), (true, Some(23)));
     let error = fail(&spec(&[&format!("{path}#Blue")]));
-    assert!(error.contains("no TwoPhotonSeries \"Blue\"; there are: /acquisition/Green, /acquisition/Red"), "{error}");
+    assert!(error.contains("no TwoPhotonSeries \"Blue\"; it has: /acquisition/Green, /acquisition/Red"), "{error}");
     let unlike = written(&python, folder.path(), "unlike");
     let error = fail(&spec(&[&format!("{unlike}#Green"), &format!("{unlike}#Red")]));
-    assert!(error.contains("channels must be alike") && error.contains("22 frames"), "{error}");
+    assert!(error.contains("channels must match") && error.contains("22 frames"), "{error}");
     // By the command line, with the file's own word for it.
     let out = folder.path().join("green.npy");
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fly.toml");
@@ -132,7 +132,7 @@ fn what_is_no_recording_says_so_and_what_to_do() {
         ("double", ["pixels are", "uint8, uint16, int16 and float32"]),
         ("nan", ["NaN s as the time of frame 0", "--rate"]),
         ("external", ["movie_1.tif, movie_2.tif", "not in this file"]),
-        ("none", ["holds no TwoPhotonSeries", "/acquisition/Camera"]),
+        ("none", ["contains no TwoPhotonSeries", "/acquisition/Camera"]),
         ("other", ["not NWB", "NWBFile"]),
     ] {
         let path = written(&python, folder.path(), kind);
@@ -144,11 +144,11 @@ fn what_is_no_recording_says_so_and_what_to_do() {
     assert_eq!(read_all(&told).1.len(), 23, "the rate that was told is the way out");
     let path = folder.path().join("text.nwb");
     std::fs::write(&path, "this is no HDF5").unwrap();
-    assert!(fail(&spec(&[text(&path)])).contains("no readable HDF5 file"));
+    assert!(fail(&spec(&[text(&path)])).contains("cannot be read as HDF5"));
     assert!(fail(&spec(&[text(&folder.path().join("none.nwb#Green"))])).contains("no TwoPhotonSeries"));
     assert!(fail(&spec(&[text(&folder.path().join("absent.nwb"))])).contains("no such file"));
     let mixed = spec(&[text(&nan), "green.tif"]);
-    assert!(fail(&mixed).contains("no NWB file"));
+    assert!(fail(&mixed).contains("not an NWB file"));
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn a_line_that_is_unplugged_is_told_and_counted_and_the_decodes_go_on() {
     listener.until("a decode", |m| m.kind == "decode");
     holder.kill().unwrap();
     holder.wait().unwrap();
-    daemon.until_it_says("the serial outlet does not take decodes");
+    daemon.until_it_says("the serial outlet does not accept decodes");
     let told = listener.until("the event", |m| m.is_event("outlet_lost"));
     assert_eq!(told.header["outlet"], "serial");
     let lost = wait_for("losses in the status", || rig.status()["relay_lost"].as_u64().filter(|&lost| lost > 5));

@@ -96,7 +96,7 @@ fn record(
     during(&mut listener);
     play.finish().code(0);
     listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
-    daemon.finish().code(0).says(&["recording into", "the recording has ended"]);
+    daemon.finish().code(0).says(&["recording into", "recording ended"]);
     (session_in(&folder), listener)
 }
 
@@ -254,7 +254,7 @@ fn a_killed_daemon_leaves_everything_but_about_the_last_second() {
     assert!(outline.end.is_none());
     assert!(whole + 75 >= last.number("frame"), "{whole} frames of {} are whole", last.number("frame"));
     let again = rig.path("again.npy");
-    let done = run(&["embed", text(&session), "--out", text(&again)]).code(0).says(&["cut off", "are whole"]);
+    let done = run(&["embed", text(&session), "--out", text(&again)]).code(0).says(&["cut off", "are intact"]);
     assert!(done.err.contains(&format!("{whole} frames")), "{}", done.err);
     let (_, same) = diff(&[text(&session)]);
     // At the cut a frame may lie before it and its decode behind it, or the other way round.
@@ -284,7 +284,7 @@ fn a_full_disk_ends_the_recording_and_not_one_decode() {
     listener.until("the failure", |m| m.is_event("record_failed"));
     play.finish().code(0);
     let last = listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
-    daemon.finish().code(0).says(&["the recording has ended", "decoding goes on"]);
+    daemon.finish().code(0).says(&["the recording has ended", "decoding continues"]);
     let decoded: Vec<u64> = heard(&listener).iter().map(|(number, _)| *number).collect();
     assert_eq!(decoded, (0..240).collect::<Vec<_>>(), "no decode is missing");
     let record = &last.header["record"];
@@ -325,7 +325,7 @@ fn recordings_are_begun_and_ended_in_mid_run_and_say_what_that_means() {
     daemon.signal(Signal::INT);
     daemon.finish().code(0);
     let outline = Outline::of(&session).unwrap();
-    assert!(outline.warnings()[0].contains("began in mid-run"), "{:?}", outline.warnings());
+    assert!(outline.warnings()[0].contains("started mid-run"), "{:?}", outline.warnings());
     // What was learnt before the recording began is not in it; from the reset on everything is.
     let reset = json(&session, Topic::Requests)[0]["frame"].as_u64().unwrap();
     let (code, found) = diff(&[text(&session)]);

@@ -65,7 +65,7 @@ fn write(path: &Path, frames: &[Recorded]) {
         fill(&mut arrived.frame, frame, place);
         arrived.requests = Requests::default();
         frame.requests.iter().for_each(|request| arrived.requests.add(*request));
-        session.frame(&arrived).unwrap();
+        session.write_frame(&arrived).unwrap();
         if place % 20 == 19 {
             session.flush().unwrap();
         }
@@ -256,7 +256,7 @@ fn an_index_and_labels_by_frame_mean_the_numbers_that_the_session_has() {
     let lab = Lab::new(&anew);
     lab.behaviour(60);
     lab.column("index.csv", "index", 0..60);
-    lab.fault("index = \"index.csv\"", &["index.csv", "begin anew", "number 0 after 29", "behaviour_times_s"]);
+    lab.fault("index = \"index.csv\"", &["index.csv", "start again", "number 0 after 29", "behaviour_times_s"]);
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn what_a_session_cannot_answer_is_refused_with_the_reason() {
     let fault = DataSpec::from_toml(&lab.path("dataset.toml")).unwrap_err().to_string();
     assert!(fault.contains("frame_clock") && fault.contains(".mcap"), "{fault}");
     lab.text("session.mcap", b"no session");
-    lab.fault("", &["session.mcap", "no MCAP file"]);
+    lab.fault("", &["session.mcap", "not an MCAP file"]);
 }
 
 #[test]

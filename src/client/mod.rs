@@ -1,7 +1,8 @@
-//! The far end of the sockets: a stand-in for the microscope, subscribers for people and scripts, and requests to a daemon.
+//! The other end of the sockets: a stand-in for the microscope, subscribers for people and scripts, and requests to a daemon.
 
 pub mod ask;
 pub mod monitor;
 pub mod play;
 pub mod state;
+mod subscribe;
 pub mod watch;

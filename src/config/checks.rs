@@ -1,6 +1,6 @@
-//! What can be wrong although every value by itself is right: contradictions, and what a user should know.
+//! Checks across keys: contradictions between valid values, and warnings.
 //!
-//! Why it exists: two good values can make one bad rig. What it must never do: touch the machine; that is `haltere check`.
+//! Why it exists: two valid values can make an invalid rig. What it must never do: access the machine; that is for `haltere check`.
 
 use super::endpoint::Endpoint;
 use super::error::{ConfigError, Place, Problem};
@@ -8,20 +8,20 @@ use super::raw::RawConfig;
 use super::{Attach, Config, Overload, Pattern, Wait};
 use crate::frame::Name;
 
-/// Slots of the lane together above this are worth a word, bytes.
+/// A lane larger than this is worth a warning, bytes.
 const LANE_BYTES_NOTED: usize = 1 << 30;
 
-/// Ports that other programs of a rig take by default.
+/// Ports that other programs on a rig use by default.
 const TAKEN: [(std::ops::RangeInclusive<u16>, &str); 3] =
     [(5555..=5557, "Open Ephys"), (4827..=4827, "Micro-Manager"), (65179..=65179, "ScanImage")];
 
-/// Something allowed that may not be meant.
+/// A setting that is allowed but may be unintended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// A socket that other machines can reach.
     #[error(
-        "`{key}` = \"{endpoint}\" can be reached from other machines, and nothing is encrypted or authenticated in this \
-         build: use it only on a network of the rig's own, else tcp://127.0.0.1"
+        "`{key}` = \"{endpoint}\" can be reached from other machines, and this build neither encrypts nor authenticates: use it \
+         only on a network of the rig's own, otherwise tcp://127.0.0.1"
     )]
     NotLoopback {
         /// Dotted key.
@@ -38,8 +38,8 @@ pub enum Warning {
         /// The streams.
         name: Name,
     },
-    /// A port that another program of a rig takes by default.
-    #[error("`{key}` uses port {port}, which {by} takes by default; haltere's own are 5710 to 5713")]
+    /// A port that another program on a rig uses by default.
+    #[error("`{key}` uses port {port}, the default of {by}; haltere's own ports are 5710 to 5713")]
     TakenPort {
         /// Dotted key.
         key: &'static str,
@@ -48,7 +48,7 @@ pub enum Warning {
         /// Whose it is.
         by: &'static str,
     },
-    /// A lane that takes much memory.
+    /// A lane that needs much memory.
     #[error(
         "`lane.depth_frames` × `source.frame_max_mib` makes a lane of {mib} MiB: set `source.frame_max_mib` to what your \
          microscope sends"
@@ -57,7 +57,7 @@ pub enum Warning {
         /// Its size.
         mib: usize,
     },
-    /// A recorder that takes much memory.
+    /// A recorder that needs much memory.
     #[error(
         "`record.queue_frames` × `source.frame_max_mib` makes a queue of {mib} MiB: set `source.frame_max_mib` to what your \
          microscope sends"
@@ -67,7 +67,7 @@ pub enum Warning {
         mib: usize,
     },
     /// Two threads on one core.
-    #[error("`{first}` and `{second}` are both core {core}: the two threads take turns; give each a core of its own")]
+    #[error("`{first}` and `{second}` are both core {core}: the two threads share it; give each a core of its own")]
     SharedCore {
         /// Dotted key.
         first: &'static str,
@@ -78,46 +78,63 @@ pub enum Warning {
     },
     /// Threads that spin with real-time priority wherever they land.
     #[error(
-        "`realtime.wait` = \"spin\" with `realtime.priority` set and threads not pinned: on a machine with few cores \
-         they can lock everybody else out; set the three `realtime.…_core` keys, or wait by \"park\""
+        "`realtime.wait` = \"spin\" with `realtime.priority` set and threads not pinned: on a machine with few cores they can \
+         starve all other programs; set the three `realtime.…_core` keys, or set `realtime.wait` to \"park\""
     )]
     SpinUnpinned,
-    /// A policy that the pattern cannot keep.
+    /// A policy that the pattern does not support.
     #[error(
-        "`lane.overload` = \"wait\" with `source.pattern` = \"sub\": a PUB sender does not wait and drops frames itself; \
-         use PUSH and \"pull\" when every frame must be decoded"
+        "`lane.overload` = \"wait\" with `source.pattern` = \"sub\": a PUB sender does not wait and drops frames itself; use PUSH \
+         and \"pull\" if every frame must be decoded"
     )]
     WaitOnSub,
 }
 
-/// Refuses values that cannot hold together.
+/// A key and its value, as shown in a message.
+struct Setting {
+    key: &'static str,
+    value: String,
+}
+
+impl Setting {
+    fn new(key: &'static str, value: impl ToString) -> Self {
+        Self { key, value: value.to_string() }
+    }
+
+    fn quoted(key: &'static str, value: impl std::fmt::Display) -> Self {
+        Self { key, value: format!("\"{value}\"") }
+    }
+}
+
+/// Rejects values that contradict each other.
 pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), ConfigError> {
     let publish = &config.publish;
     if publish.deadline < publish.heartbeat {
-        let (key, other) = ("publish.deadline_ms", "publish.heartbeat_ms");
-        let (value, other_value) = (publish.deadline.as_millis(), publish.heartbeat.as_millis());
-        let why =
-            "a subscriber would take the daemon for dead between two heartbeats; the deadline must not be the shorter";
-        return Err(refuse(raw, (key, value.to_string()), (other, other_value.to_string()), why));
+        let deadline = Setting::new("publish.deadline_ms", publish.deadline.as_millis());
+        let heartbeat = Setting::new("publish.heartbeat_ms", publish.heartbeat.as_millis());
+        let why = "the deadline must not be shorter than the heartbeat, or subscribers would assume the daemon dead between two heartbeats";
+        return Err(contradiction(raw, deadline, heartbeat, why));
     }
     let endpoints = endpoints(config);
     for (index, (key, endpoint, _)) in endpoints.iter().enumerate() {
         for (other, taken, _) in &endpoints[..index] {
             if endpoint.collides_with(taken) {
-                let why = "two sockets cannot share one endpoint; give each its own";
-                return Err(refuse(raw, (key, format!("\"{endpoint}\"")), (other, format!("\"{taken}\"")), why));
+                let why = "two sockets cannot share an endpoint; give each its own";
+                return Err(contradiction(raw, Setting::quoted(key, endpoint), Setting::quoted(other, taken), why));
             }
         }
     }
     for (key, endpoint, bound) in &endpoints {
-        let value = format!("\"{endpoint}\"");
         if !bound && endpoint.is_wildcard() {
-            let why = "to connect takes the address of one machine; every interface is only for \"bind\"";
-            return Err(refuse(raw, (key, value), ("source.attach", "\"connect\"".to_owned()), why));
+            let attach = Setting::quoted("source.attach", "connect");
+            let why =
+                "connecting needs the address of one machine; an address for every interface works only with \"bind\"";
+            return Err(contradiction(raw, Setting::quoted(key, endpoint), attach, why));
         }
         if *key == "control.endpoint" && !endpoint.is_local() {
-            let allowed = "whoever reaches this socket can stop the daemon or change its model, and this build has no \
-                           encryption: must be tcp://127.0.0.1:port, ipc:///path, or \"off\"";
+            let allowed = "whoever can reach this socket can stop the daemon or change its model, and this build has no \
+                           encryption: it must be tcp://127.0.0.1:port, ipc:///path, or \"off\"";
+            let value = format!("\"{endpoint}\"");
             let problem = Problem::Range { key, value, allowed: allowed.to_owned() };
             return Err(ConfigError::new(raw.place_of(key), problem));
         }
@@ -125,7 +142,7 @@ pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), Con
     Ok(())
 }
 
-/// Key, endpoint, and whether we bind it. All of them were checked when they were read.
+/// Key, endpoint, and whether the daemon binds it. All were checked when they were read.
 fn endpoints(config: &Config) -> Vec<(&'static str, Endpoint, bool)> {
     // A source that follows a file opens no socket.
     let connects = config.source.follow.is_none();
@@ -138,28 +155,24 @@ fn endpoints(config: &Config) -> Vec<(&'static str, Endpoint, bool)> {
     all.filter_map(|(key, text, bound)| Some((key, text?.parse().ok()?, bound))).collect()
 }
 
-/// The place shown is where the user wrote one of the two; if both, the first named.
-fn refuse(
-    raw: &RawConfig,
-    (key, value): (&'static str, String),
-    (other, other_value): (&'static str, String),
-    why: &'static str,
-) -> ConfigError {
-    let place = match raw.place_of(key) {
-        Place::Default => raw.place_of(other),
+/// The place shown is where the user wrote one of the two; if both, the first.
+fn contradiction(raw: &RawConfig, first: Setting, second: Setting, why: &'static str) -> ConfigError {
+    let place = match raw.place_of(first.key) {
+        Place::Default => raw.place_of(second.key),
         place => place,
     };
+    let (Setting { key, value }, Setting { key: other, value: other_value }) = (first, second);
     ConfigError::new(place, Problem::Contradiction { key, value, other, other_value, why })
 }
 
-/// What is allowed and may not be meant.
+/// Settings that are allowed but may be unintended.
 pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (key, endpoint, bound) in endpoints(config) {
         if bound && !endpoint.is_local() {
             warnings.push(Warning::NotLoopback { key, endpoint: endpoint.to_string() });
         }
-        // A source that connects to such a port may well mean that very program.
+        // A source that connects to such a port may well want that very program.
         if let Endpoint::Tcp { port, .. } = endpoint
             && bound
             && let Some((_, by)) = TAKEN.iter().find(|(ports, _)| ports.contains(&port))

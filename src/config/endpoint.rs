@@ -1,6 +1,6 @@
 //! Endpoints: `tcp://host:port` and `ipc:///path`, checked before a socket sees them.
 //!
-//! Why it exists: libzmq answers a wrong endpoint with "Invalid argument"; a user needs to know which part is wrong.
+//! Why it exists: libzmq rejects a wrong endpoint with "Invalid argument"; users need to know which part is wrong.
 //! What it must never do: resolve a host name or open a socket.
 
 use std::fmt;
@@ -22,7 +22,7 @@ pub enum Endpoint {
     },
     /// `ipc:///path`, or `ipc://@name` in Linux's abstract name space.
     Ipc {
-        /// What stands behind `ipc://`.
+        /// The part after `ipc://`.
         path: String,
     },
 }
@@ -47,11 +47,11 @@ pub enum EndpointError {
     Host(String),
     /// An ipc path that depends on the current folder.
     #[error(
-        "has the path `{0}`, which depends on the folder a program is started in; write three slashes and a full path"
+        "has the path `{0}`, which depends on the folder the program is started in; write three slashes and a full path"
     )]
     RelativePath(String),
     /// An ipc path the kernel cannot take.
-    #[error("has a path of {0} bytes; the kernel takes 1 to {IPC_PATH_BYTES_MAX}")]
+    #[error("has a path of {0} bytes; the kernel accepts 1 to {IPC_PATH_BYTES_MAX}")]
     PathLength(usize),
 }
 
@@ -64,12 +64,12 @@ impl Endpoint {
         host == "localhost" || host == "lo" || v4.unwrap_or(false) || v6.unwrap_or(false)
     }
 
-    /// True if it means every interface, which only a bound socket may.
+    /// True if it means every interface, which only a bound socket can.
     pub fn is_wildcard(&self) -> bool {
         matches!(self, Self::Tcp { host, .. } if host == "*" || host == "0.0.0.0" || host == "::")
     }
 
-    /// True if two sockets cannot both have it: the same path, or the same port on the same or on every interface.
+    /// True if two sockets cannot use both: the same path, or the same port on the same or on every interface.
     pub fn collides_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp { host: a, port: p }, Self::Tcp { host: b, port: q }) => {
@@ -110,7 +110,7 @@ fn tcp_host(host: &str) -> Result<String, EndpointError> {
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     let good = host == "*" || (!host.is_empty() && host.bytes().all(allowed));
-    // What looks like an IPv4 address must be one: 127.0.0.256 would be looked up as a name.
+    // What looks like an IPv4 address must be one: 127.0.0.256 would be resolved as a name.
     let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if good && (!numeric || host.parse::<Ipv4Addr>().is_ok()) { Ok(host.to_owned()) } else { Err(refuse()) }
 }

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, and where: the file's line with a caret, a variable's name, or `--set`.
 //!
-//! Why it exists: a typing error found in seconds is a typing error; found in the middle of an experiment it is a lost fly.
-//! What it must never do: say that something is wrong without saying what would be right.
+//! Why it exists: a typing error found at start costs seconds; found in the middle of an experiment it costs a fly.
+//! What it must never do: report an error without saying what would be right.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub enum Place {
         column: usize,
         /// The whole line.
         text: String,
-        /// Characters concerned.
+        /// Characters marked.
         width: usize,
     },
     /// In an environment variable of this name.
@@ -60,7 +60,7 @@ impl Place {
         if *column > SHOWN_CHARS_MAX {
             return String::new();
         }
-        // A tab stays a tab above the caret, so that both stand below one another in any terminal.
+        // A tab above the caret stays a tab, so that both line up in any terminal.
         let lead: String = text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
         let carets = "^".repeat((*width).min(SHOWN_CHARS_MAX + 1 - column));
@@ -103,9 +103,9 @@ pub enum Problem {
     Unknown {
         /// `key` or `section`.
         what: &'static str,
-        /// What was written, dotted.
+        /// The key as written, dotted.
         key: String,
-        /// The nearest that exists, and everything that is allowed there.
+        /// The nearest existing name, and everything allowed there.
         help: String,
     },
     /// A value of the wrong type.

@@ -1,82 +1,18 @@
 //! The table of keys: name, what is allowed, how it gets into [`Config`] and out again.
 //!
-//! Why it exists: reading, checking, suggesting, printing and the manual must agree on one list; a test holds
-//! `config/default.toml` against it. What it must never do: know about files or places.
+//! Why it exists: reading, checking, suggesting, printing and the manual share one list; a test compares `config/default.toml`
+//! with it. What it must never do: know about files or places.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
-use super::raw::path_of;
-use super::template::Template;
-use super::{
-    Attach, Compression, Config, Device, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait,
-};
-use crate::frame::Name;
+use super::kind::{Kind, Value};
+use super::{Attach, Compression, Config, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait};
 
 /// Bytes of one mebibyte.
 pub(super) const MIB: usize = 1024 * 1024;
 /// Largest frame that headers can describe: two channels of 4096×4096 float32.
 const FRAME_MIB_MAX: i64 = 128;
-/// Longest text of a key that takes text, bytes.
-const TEXT_BYTES_MAX: usize = 256;
-
-/// What a key takes. `word` is the word that stands for "none" or "any", where there is such a thing.
-#[derive(Debug)]
-pub(super) enum Kind {
-    /// A whole number.
-    Integer { min: i64, max: i64, unit: &'static str, word: Option<&'static str> },
-    /// Any text up to [`TEXT_BYTES_MAX`] without control characters; `empty` says whether it may be empty.
-    Text { empty: bool },
-    /// A line with fields in braces.
-    Template,
-    /// A [`Name`].
-    Name { word: Option<&'static str> },
-    /// A file.
-    Path { word: Option<&'static str> },
-    /// `tcp://…` or `ipc://…`.
-    Endpoint { word: Option<&'static str> },
-    /// `address:port` of a UDP receiver.
-    Address { word: Option<&'static str> },
-    /// A filter of the `tracing` crate.
-    Filter,
-    /// A [`Device`].
-    Device,
-    /// `true` or `false`.
-    Switch,
-    /// One of these words, in the order of the enum's variants.
-    Choice(&'static [&'static str]),
-}
-
-/// What was written, before anybody checked it.
-#[derive(Debug)]
-pub(super) enum Input {
-    Integer(i64),
-    Text(String),
-    Switch(bool),
-    /// Something no key takes, in words.
-    Other(String),
-}
-
-/// A checked value.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
-    Integer(i64),
-    Text(String),
-    Switch(bool),
-    /// The kind's word for "none".
-    Word(&'static str),
-    /// A word of a choice and its place in the list.
-    Choice(usize, &'static str),
-}
-
-/// Why a value is refused.
-#[derive(Debug)]
-pub(super) enum Fault {
-    Type { found: String },
-    Range { value: String, allowed: String },
-}
 
 /// One key.
 pub(super) struct Key {
@@ -105,117 +41,8 @@ impl Key {
     }
 }
 
-impl Kind {
-    /// What the key takes, in words.
-    pub fn describe(&self) -> String {
-        let or = |word: &Option<&str>| word.map(|w| format!(", or \"{w}\"")).unwrap_or_default();
-        match self {
-            Self::Integer { min, max, unit, word } => format!("a whole number, {min} to {max}{unit}{}", or(word)),
-            Self::Text { .. } => "text in quotes".to_owned(),
-            Self::Template => "text in quotes, with fields such as {action} in braces".to_owned(),
-            Self::Name { word } => format!("a name in quotes: 1 to 64 of A-Z a-z 0-9 _ . -{}", or(word)),
-            Self::Path { word } => format!("a path in quotes{}", or(word)),
-            Self::Endpoint { word } => format!("an endpoint in quotes, such as \"tcp://127.0.0.1:5710\"{}", or(word)),
-            Self::Address { word } => format!("an address and a port, such as \"127.0.0.1:9000\"{}", or(word)),
-            Self::Filter => "a log level (\"error\", \"warn\", \"info\", \"debug\", \"trace\") or a filter".to_owned(),
-            Self::Device => "\"cpu\", \"cuda\", \"cuda:1\" (a number, 0 to 63) or \"auto\"".to_owned(),
-            Self::Switch => "true or false".to_owned(),
-            Self::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
-        }
-    }
-
-    /// Checks one value by itself.
-    pub fn check(&self, input: Input) -> Result<Value, Fault> {
-        match (self, input) {
-            (Self::Integer { min, max, .. }, Input::Integer(n)) => {
-                if (*min..=*max).contains(&n) {
-                    Ok(Value::Integer(n))
-                } else {
-                    Err(self.refuse(n))
-                }
-            }
-            (Self::Switch, Input::Switch(value)) => Ok(Value::Switch(value)),
-            (_, Input::Text(text)) => self.check_text(text),
-            (_, Input::Integer(n)) => Err(Fault::Type { found: format!("the number {n}") }),
-            (_, Input::Switch(value)) => Err(Fault::Type { found: value.to_string() }),
-            (_, Input::Other(found)) => Err(Fault::Type { found }),
-        }
-    }
-
-    fn check_text(&self, text: String) -> Result<Value, Fault> {
-        let word = match self {
-            Self::Integer { word, .. }
-            | Self::Name { word }
-            | Self::Path { word }
-            | Self::Endpoint { word }
-            | Self::Address { word } => *word,
-            _ => None,
-        };
-        if let Some(word) = word.filter(|&w| w == text) {
-            return Ok(Value::Word(word));
-        }
-        let because = |allowed: String| Fault::Range { value: format!("\"{text}\""), allowed };
-        match self {
-            Self::Integer { .. } | Self::Switch => return Err(Fault::Type { found: format!("the text \"{text}\"") }),
-            Self::Choice(words) => {
-                let at = words.iter().position(|&w| w == text).ok_or_else(|| self.refuse(format!("\"{text}\"")))?;
-                return Ok(Value::Choice(at, words[at]));
-            }
-            Self::Name { .. } => drop(text.parse::<Name>().map_err(|e| because(e.to_string()))?),
-            Self::Endpoint { .. } => drop(text.parse::<Endpoint>().map_err(|e| because(e.to_string()))?),
-            Self::Address { .. } => drop(text.parse::<SocketAddr>().map_err(|_| self.refuse(format!("\"{text}\"")))?),
-            Self::Device => drop(text.parse::<Device>().map_err(|()| self.refuse(format!("\"{text}\"")))?),
-            Self::Filter => check_filter(&text).map_err(because)?,
-            Self::Template => check_plain(&text, false)
-                .and_then(|()| text.parse::<Template>().map(drop).map_err(|e| e.to_string()))
-                .map_err(because)?,
-            Self::Text { empty } => check_plain(&text, *empty).map_err(because)?,
-            Self::Path { .. } => check_plain(&text, false).map_err(because)?,
-        }
-        Ok(Value::Text(text))
-    }
-
-    fn refuse(&self, value: impl ToString) -> Fault {
-        Fault::Range { value: value.to_string(), allowed: format!("must be {}", self.describe()) }
-    }
-}
-
-fn check_filter(text: &str) -> Result<(), String> {
-    tracing_subscriber::EnvFilter::try_new(text)
-        .map(drop)
-        .map_err(|e| format!("{e}; must be {}", Kind::Filter.describe()))
-}
-
-fn check_plain(text: &str, empty: bool) -> Result<(), String> {
-    let least = usize::from(!empty);
-    if !(least..=TEXT_BYTES_MAX).contains(&text.len()) {
-        return Err(format!("is {} bytes long; must be {least} to {TEXT_BYTES_MAX}", text.len()));
-    }
-    if text.chars().any(char::is_control) { Err("holds control characters".to_owned()) } else { Ok(()) }
-}
-
-impl Value {
-    /// As it stands in a TOML file.
-    pub fn to_toml(&self) -> String {
-        match self {
-            Self::Integer(n) => n.to_string(),
-            Self::Switch(value) => value.to_string(),
-            Self::Text(text) => toml::Value::String(text.clone()).to_string(),
-            Self::Word(word) | Self::Choice(_, word) => format!("\"{word}\""),
-        }
-    }
-
-    fn number(&self) -> Option<i64> {
-        if let Self::Integer(n) = self { Some(*n) } else { None }
-    }
-
-    fn text(&self) -> Option<&str> {
-        if let Self::Text(text) = self { Some(text) } else { None }
-    }
-}
-
-// The setters below get values that `Kind::check` has passed, so each conversion has one case that happens; the other is
-// ruled out by the table itself, which a test goes through from end to end.
+// The setters below get values that have passed `Kind::check`, so only one case of each conversion can occur; a test of the whole
+// table rules out the other.
 
 fn put_number<T: TryFrom<i64>>(into: &mut T, value: &Value) {
     if let Some(number) = value.number().and_then(|n| T::try_from(n).ok()) {
@@ -278,7 +105,7 @@ const SERIAL_WRITES: &[&str] = &["change", "every"];
 const LSL_MARKERS: &[&str] = &["change", "every"];
 const COMPRESSIONS: &[&str] = &["none", "lz4"];
 const WAITS: &[&str] = &["spin", "yield", "park", "anticipate"];
-/// Cores that a thread may be pinned to; Linux counts to less on any rig.
+/// Cores that a thread may be pinned to; no rig has more.
 const CORE: Kind = Kind::Integer { min: 0, max: 1023, unit: "", word: Some("any") };
 /// Queue lengths; 0 would mean "without bound" to ZeroMQ, which nothing here is.
 const HWM: Kind = Kind::Integer { min: 1, max: 10_000, unit: " messages", word: None };
@@ -298,7 +125,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "model",
         kind: Kind::Path { word: None },
-        set: |c, v| c.model = path_of(v).unwrap_or_default(),
+        set: |c, v| c.model = v.path().unwrap_or_default(),
         get: |c| path(&c.model),
     },
     Key {
@@ -341,7 +168,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "source.follow",
         kind: Kind::Path { word: Some("off") },
-        set: |c, v| c.source.follow = path_of(v),
+        set: |c, v| c.source.follow = v.path(),
         get: |c| c.source.follow.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
     },
     Key {
@@ -395,7 +222,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "compute.onnxruntime",
         kind: Kind::Path { word: Some("search") },
-        set: |c, v| c.compute.onnxruntime = path_of(v),
+        set: |c, v| c.compute.onnxruntime = v.path(),
         get: |c| c.compute.onnxruntime.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
     },
     Key {
@@ -530,7 +357,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "serial.device",
         kind: Kind::Path { word: Some("off") },
-        set: |c, v| c.serial.device = path_of(v),
+        set: |c, v| c.serial.device = v.path(),
         get: |c| c.serial.device.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
     },
     Key {
@@ -554,7 +381,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "lsl.library",
         kind: Kind::Path { word: Some("search") },
-        set: |c, v| c.lsl.library = path_of(v),
+        set: |c, v| c.lsl.library = v.path(),
         get: |c| c.lsl.library.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
     },
     Key {
@@ -572,7 +399,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "record.folder",
         kind: Kind::Path { word: Some("off") },
-        set: |c, v| c.record.folder = path_of(v),
+        set: |c, v| c.record.folder = v.path(),
         get: |c| c.record.folder.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
     },
     Key {

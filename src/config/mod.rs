@@ -1,15 +1,16 @@
-//! What was written ([`RawConfig`]) becomes what was decided ([`Config`]), once, with every message a user may need.
+//! The configuration: what was written ([`RawConfig`]) becomes what was decided ([`Config`]), once, with every error message.
 //!
-//! Why it exists: after start nothing is optional and nothing is looked up by name. Three layers, each over the one before:
-//! the file, the environment (`HALTERE__SECTION__KEY`), the command line (`--set section.key=value`).
-//! What it must never do: hold a parameter that changes what a model sees (those live in the model's manifest), or guess.
+//! Why it exists: after start nothing is optional and nothing is looked up by name. There are three layers, each overriding the
+//! one before: the file, the environment (`HALTERE__SECTION__KEY`), the command line (`--set section.key=value`).
+//! What it must never do: hold a parameter that changes what a model sees (those are in the model's manifest), or guess.
 //!
-//! `config/default.toml` is the manual of every key; the table of keys, ranges and setters is `keys.rs`.
+//! `config/default.toml` is the manual of every key; the table of keys, ranges and setters is `keys.rs`; what a value may be is `kind.rs`.
 
 mod checks;
 pub mod endpoint;
 mod error;
 mod keys;
+mod kind;
 mod raw;
 pub mod template;
 
@@ -27,31 +28,31 @@ pub use raw::RawConfig;
 
 /// The variable that names the configuration file when `--config` does not.
 pub const FILE_VARIABLE: &str = "HALTERE_CONFIG";
-/// What every variable begins with that sets a key.
+/// Prefix of the variables that set a key.
 pub const VARIABLE_PREFIX: &str = "HALTERE__";
-/// Largest configuration file read, bytes: beyond it the path is surely not a configuration.
+/// Largest configuration file read, bytes: a larger file is certainly not a configuration.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Name of a rig that was given none.
+/// Name of a rig without a configured one.
 const DEFAULT_RIG: Name = Name::literal("rig1");
 
-/// Everything that was decided for one run of the daemon.
+/// All decided values for one run of the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Name of the rig, used for frames that do not say their `source`.
+    /// Name of the rig, used for frames without a `source`.
     pub rig: Name,
     /// The model's manifest.
     pub model: PathBuf,
-    /// Run a model that was trained on input no daemon can make?
+    /// Run a model that was trained on input that the daemon cannot produce?
     pub accept_ready_made_input: bool,
-    /// Frames in.
+    /// Input frames.
     pub source: Source,
     /// Between receipt and compute.
     pub lane: Lane,
-    /// Who computes.
+    /// Device and threads.
     pub compute: Compute,
-    /// Real-time rights and habits.
+    /// Real-time settings.
     pub realtime: Realtime,
-    /// Decodes out.
+    /// Published decodes.
     pub publish: Publish,
     /// Decodes as text.
     pub plain: Plain,
@@ -71,39 +72,39 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Frames in over ZeroMQ, or from a file that grows.
+/// Input frames over ZeroMQ, or from a growing file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// `tcp://…` or `ipc://…`.
     pub endpoint: String,
     /// SUB or PULL.
     pub pattern: Pattern,
-    /// Connect to the microscope, or let it connect to us.
+    /// Connect to the microscope, or let it connect to the daemon.
     pub attach: Attach,
     /// SUB: topic prefix subscribed to; empty = everything.
     pub topic: String,
     /// Receive queue, messages.
     pub hwm: i32,
-    /// Largest frame taken, bytes: slots of the lane are made for it.
+    /// Largest frame accepted, bytes: the slots of the lane have this size.
     pub frame_bytes_max: usize,
     /// Follow the raw file of this ThorImage folder instead of a socket.
     pub follow: Option<PathBuf>,
-    /// Time between two looks at a followed file.
+    /// Time between two checks of a followed file.
     pub follow_poll: Duration,
-    /// With `--once`, a followed file that has not grown for so long has ended.
+    /// With `--once`, a followed file that has not grown for this long has ended.
     pub follow_idle: Duration,
-    /// Only this plane of a volume is decoded; frames that say another `plane` are passed over silently.
+    /// Decode only this plane of a volume; frames of another `plane` are skipped silently.
     pub plane: Option<u64>,
-    /// Does a new series begin a new animal (template, baseline, statistics forgotten)?
+    /// Does a new series mean a new animal (discard template, baseline, statistics)?
     pub new_series: NewSeries,
 }
 
 /// Which ZeroMQ socket receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// SUB: the sender does not wait for us.
+    /// SUB: the sender does not wait for the daemon.
     Sub,
-    /// PULL: the sender is held back when we are slow.
+    /// PULL: a slow daemon slows the sender down.
     Pull,
 }
 
@@ -121,52 +122,52 @@ pub enum Attach {
 pub enum NewSeries {
     /// Same animal, next trial.
     Keep,
-    /// A new animal: everything learnt of the old one is forgotten.
+    /// A new animal: everything learnt from the old one is discarded.
     Reset,
 }
 
 /// The lane between receipt and compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane {
-    /// Frames that may wait.
+    /// Frames that may be queued.
     pub depth_frames: usize,
-    /// What happens when they are too many.
+    /// What happens when more arrive.
     pub overload: Overload,
 }
 
-/// What happens when compute is slower than the stream.
+/// What happens when decoding is slower than the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overload {
     /// Decode the newest frame; the older ones are skipped and counted.
     SkipToLatest,
-    /// Decode every frame; the source is read no faster than frames are decoded.
+    /// Decode every frame; read the source no faster than frames are decoded.
     Wait,
 }
 
-/// Who computes.
+/// Device and threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compute {
     /// Which device.
     pub device: Device,
-    /// Threads of ONNX Runtime; 1 is steadiest.
+    /// Threads of ONNX Runtime; 1 gives the steadiest latency.
     pub threads: usize,
     /// ONNX Runtime's shared library; `None` = `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` for a CUDA
     /// device, then `.runtime/`.
     pub onnxruntime: Option<PathBuf>,
-    /// A device starts the model as one CUDA graph.
+    /// Launch the model as one CUDA graph on a device.
     pub encoder_graph: bool,
-    /// What a failing device means.
+    /// What to do when a device fails.
     pub on_device_fault: OnDeviceFault,
-    /// A CUDA device without a frame gets something short to do this often; `None` = never.
+    /// How often an idle CUDA device runs a short kernel to keep its clock up; `None` = never.
     pub pulse: Option<Duration>,
 }
 
-/// What a device that fails in mid-run means.
+/// What to do when a device fails during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDeviceFault {
-    /// The run ends with its cause; the fail-safe is published.
+    /// End the run with the cause; publish the neutral action.
     Stop,
-    /// The CPU takes over, warming up anew, and an event says so.
+    /// Continue on the CPU after a new warm-up, with an event.
     Cpu,
 }
 
@@ -177,7 +178,7 @@ pub enum Device {
     Cpu,
     /// The CUDA device of this number.
     Cuda(usize),
-    /// The best there is; the log says which and why.
+    /// The best available; the log says which and why.
     Auto,
 }
 
@@ -212,7 +213,7 @@ impl FromStr for Device {
     }
 }
 
-/// Real-time rights and habits. What is denied is a named warning, never a failure.
+/// Real-time settings. A right that is denied gives a named warning, never a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Realtime {
     /// Core of the ingest thread.
@@ -232,17 +233,17 @@ pub struct Realtime {
 /// How an idle thread waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Burn a core: fastest wake-up.
+    /// Busy-wait: fastest reaction, occupies a core.
     Spin,
-    /// Give the core away between looks.
+    /// Yield the core between checks.
     Yield,
-    /// Sleep until woken: no cost, some microseconds later.
+    /// Sleep until woken: free, but some microseconds slower.
     Park,
     /// Sleep through most of a period, warm up, and be awake when the next frame is due.
     Anticipate,
 }
 
-/// Decodes out over ZeroMQ.
+/// Published decodes over ZeroMQ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publish {
     /// PUB endpoint, bound.
@@ -280,9 +281,9 @@ pub struct Binary {
 /// Decodes as Open Sound Control over UDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Osc {
-    /// Who gets them; `None` = off.
+    /// Receiver; `None` = off.
     pub receiver: Option<SocketAddr>,
-    /// The embedding as well?
+    /// Send the embedding as well?
     pub embedding: bool,
 }
 
@@ -309,9 +310,9 @@ pub enum SerialWrite {
 /// Decodes on Lab Streaming Layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lsl {
-    /// What the streams' names begin with; `None` = off.
+    /// Prefix of the streams' names; `None` = off.
     pub name: Option<Name>,
-    /// liblsl's shared library; `None` = what the system knows.
+    /// liblsl's shared library; `None` = as found by the system.
     pub library: Option<PathBuf>,
     /// When a marker is sent.
     pub markers: LslMarkers,
@@ -345,13 +346,13 @@ pub enum Compression {
 /// Sessions on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Where session files go; `None` = nothing is ever recorded.
+    /// Folder for session files; `None` = never record.
     pub folder: Option<PathBuf>,
     /// Record from the first frame on?
     pub at_start: bool,
-    /// With their pixels?
+    /// Record the frames with their pixels?
     pub frames: bool,
-    /// Frames that may wait for the disk.
+    /// Frames that may be queued for the disk.
     pub queue_frames: usize,
     /// How chunks of the file are compressed.
     pub compression: Compression,
@@ -367,7 +368,7 @@ pub struct Log {
 }
 
 impl Default for Config {
-    /// What `config/default.toml` says; a test compares the two.
+    /// As in `config/default.toml`; a test compares the two.
     fn default() -> Self {
         Self {
             rig: DEFAULT_RIG,
@@ -431,9 +432,9 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the layers and decides. The file is `path`, else what [`FILE_VARIABLE`] names in `environment`, else there
-    /// is none and the defaults hold: nothing is searched. Paths written in the file are relative to the file, those from
-    /// the environment and the command line to the current folder.
+    /// Reads the layers and decides. The file is `path`, else the one that [`FILE_VARIABLE`] names in `environment`; without
+    /// either the defaults hold, nothing is searched. Paths in the file are relative to the file, those from the environment
+    /// and the command line to the current folder.
     ///
     /// `sets` are the texts given to `--set`, `section.key=value`, the last one wins.
     ///

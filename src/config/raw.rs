@@ -1,18 +1,19 @@
-//! What was written: values with their places, layer over layer.
+//! The values as written, with their places, layer by layer.
 //!
-//! Why it exists: an error message must name the place of the value that counts, and that is known only while reading.
+//! Why it exists: an error message must name the place of the effective value, which is known only while reading.
 //! What it must never do: decide anything that depends on more than one key (that is `checks`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Place, Problem};
-use super::keys::{Fault, Input, KEYS, Key, Kind, Value};
+use super::keys::{KEYS, Key};
+use super::kind::{Fault, Input, Kind, Value};
 use super::{Config, FILE_BYTES_MAX, VARIABLE_PREFIX};
 
-/// Names nearer than this (Jaro-Winkler, 0 to 1) are suggested.
+/// Smallest similarity (Jaro-Winkler, 0 to 1) for a suggestion.
 const NEAR: f64 = 0.8;
 
 /// Every value that was written, each checked by itself, with its place. The last layer that wrote a key wins.
@@ -22,7 +23,7 @@ pub struct RawConfig {
 }
 
 impl RawConfig {
-    /// Adds a TOML file; `named_by` says who named it, for the message when it is not there.
+    /// Adds a TOML file; `named_by` is the option or variable that named it, for the message if it is missing.
     pub(super) fn read_file(&mut self, path: &Path, named_by: &'static str) -> Result<(), ConfigError> {
         let whole = |problem| ConfigError::new(Place::in_file(path.to_owned(), "", 0..0), problem);
         let content = read_text(path).map_err(|cause| whole(Problem::File { named_by, cause }))?;
@@ -30,7 +31,7 @@ impl RawConfig {
         let table = DeTable::parse(&content)
             .map_err(|e| ConfigError::new(at(e.span().unwrap_or(0..0)), Problem::Syntax(e.message().to_owned())))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        // By position, so that the first error of the file is the one that is reported.
+        // By position, so that the first error in the file is reported.
         let mut entries: Vec<_> = table.get_ref().iter().flat_map(|(name, value)| flatten(name, value)).collect();
         entries.sort_by_key(|entry| entry.key_span.start);
         for entry in entries {
@@ -69,10 +70,12 @@ impl RawConfig {
         Ok(())
     }
 
-    /// The defaults with everything that was written put over them.
+    /// The defaults, overridden by everything that was written.
     pub(super) fn decide(&self) -> Config {
         let mut config = Config::default();
-        self.written.iter().for_each(|(key, value, _)| (key.set)(&mut config, value));
+        for (key, value, _) in &self.written {
+            (key.set)(&mut config, value);
+        }
         config
     }
 
@@ -138,7 +141,7 @@ fn flatten<'a>(name: &'a Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<
 fn read_text(path: &Path) -> Result<String, std::io::Error> {
     let bytes = std::fs::metadata(path)?.len();
     if bytes > FILE_BYTES_MAX {
-        let text = format!("{bytes} bytes; a configuration has at most {FILE_BYTES_MAX}");
+        let text = format!("{bytes} bytes; a configuration may have at most {FILE_BYTES_MAX}");
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
     }
     std::fs::read_to_string(path)
@@ -155,7 +158,7 @@ fn input_of(value: &DeValue<'_>) -> Input {
     }
 }
 
-/// Text from outside TOML takes the type of its key; quotes around it are TOML habit and not part of it.
+/// Text from outside TOML gets the type of its key; quotes around it are removed.
 fn input_of_text(kind: &Kind, text: &str) -> Input {
     let unquoted = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
     match kind {
@@ -176,7 +179,7 @@ fn find(name: &str) -> Result<&'static Key, Problem> {
     KEYS.iter().find(|key| key.name == name).ok_or_else(|| unknown(name))
 }
 
-/// Says what a name that does not exist may have meant.
+/// Suggests what an unknown name may have meant.
 fn unknown(name: &str) -> Problem {
     let (section, leaf) = name.split_once('.').unwrap_or(("", name));
     let sections = sections();
@@ -195,13 +198,13 @@ fn unknown(name: &str) -> Problem {
     let leaves: Vec<_> = KEYS.iter().filter(|key| key.section() == section).map(Key::leaf).collect();
     let (candidates, listed) = if section.is_empty() {
         let all = [leaves.clone(), sections.clone()].concat();
-        (all, format!("at the top stand: {}; sections: {}", leaves.join(", "), sections.join(", ")))
+        (all, format!("keys at the top: {}; sections: {}", leaves.join(", "), sections.join(", ")))
     } else {
         (leaves.clone(), format!("[{section}] takes: {}", leaves.join(", ")))
     };
     let elsewhere = KEYS.iter().find(|key| key.leaf() == leaf);
     let help = match elsewhere {
-        Some(key) if key.section().is_empty() => format!("`{leaf}` stands at the top of the file, before any section"),
+        Some(key) if key.section().is_empty() => format!("`{leaf}` belongs at the top of the file, before any section"),
         Some(key) if nearest(leaf, &candidates).is_none() => {
             format!("did you mean `{leaf}` in [{}]? {listed}", key.section())
         }
@@ -223,9 +226,4 @@ fn nearest(written: &str, known: &[&'static str]) -> Option<&'static str> {
 
 fn suggestion(written: &str, known: &[&'static str], listed: &str) -> String {
     nearest(written, known).map_or_else(|| listed.to_owned(), |name| format!("did you mean `{name}`? {listed}"))
-}
-
-/// The path in a checked text value.
-pub(super) fn path_of(value: &Value) -> Option<PathBuf> {
-    if let Value::Text(text) = value { Some(PathBuf::from(text)) } else { None }
 }

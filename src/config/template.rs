@@ -1,7 +1,6 @@
 //! The line of the `plain` outlet: text with fields in braces.
 //!
-//! Why it exists: a field that does not exist must be refused when the configuration is read, not at the first decode. What it
-//! must never do: know a decode.
+//! Why it exists: an unknown field must be rejected when the configuration is read, not at the first decode.
 
 use std::str::FromStr;
 
@@ -36,10 +35,10 @@ impl Field {
     ];
 }
 
-/// What a template is made of.
+/// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// As it stands.
+    /// Literal text.
     Text(String),
     /// To be filled.
     Field(Field),
@@ -52,13 +51,13 @@ pub struct Template(Vec<Piece>);
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// A field that is not known.
+    /// An unknown field.
     #[error(
-        "has the field {{{0}}}; there are {{action}}, {{action_id}}, {{confidence}}, {{frame}}, {{quality}}, {{seq}} and {{t_ns}}"
+        "has the unknown field {{{0}}}; the fields are {{action}}, {{action_id}}, {{confidence}}, {{frame}}, {{quality}}, {{seq}} and {{t_ns}}"
     )]
     Unknown(String),
     /// An opening brace without its closing one.
-    #[error("opens a brace that is not closed")]
+    #[error("has a brace that is not closed")]
     Open,
 }
 
@@ -108,7 +107,11 @@ mod tests {
     #[test]
     fn an_unknown_field_and_an_open_brace_are_refused_by_name() {
         let wrong = |text: &str| text.parse::<Template>().unwrap_err().to_string();
-        assert!(wrong("{speed}").starts_with("has the field {speed}; there are {action}, "), "{}", wrong("{speed}"));
-        assert_eq!(wrong("{action"), "opens a brace that is not closed");
+        assert!(
+            wrong("{speed}").starts_with("has the unknown field {speed}; the fields are {action}, "),
+            "{}",
+            wrong("{speed}")
+        );
+        assert_eq!(wrong("{action"), "has a brace that is not closed");
     }
 }

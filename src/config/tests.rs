@@ -66,13 +66,13 @@ fn what_is_printed_loads_to_the_same_configuration() {
 fn every_word_of_every_choice_survives_printing_and_reading() {
     for key in keys::KEYS {
         let words = match key.kind {
-            keys::Kind::Choice(words) => words.to_vec(),
-            keys::Kind::Switch => vec!["true", "false"],
-            keys::Kind::Device => vec!["cpu", "cuda", "cuda:1", "cuda:63", "auto"],
-            keys::Kind::Integer { word, .. }
-            | keys::Kind::Name { word }
-            | keys::Kind::Path { word }
-            | keys::Kind::Endpoint { word } => word.into_iter().collect(),
+            kind::Kind::Choice(words) => words.to_vec(),
+            kind::Kind::Switch => vec!["true", "false"],
+            kind::Kind::Device => vec!["cpu", "cuda", "cuda:1", "cuda:63", "auto"],
+            kind::Kind::Integer { word, .. }
+            | kind::Kind::Name { word }
+            | kind::Kind::Path { word }
+            | kind::Kind::Endpoint { word } => word.into_iter().collect(),
             _ => vec![],
         };
         for word in words {
@@ -94,12 +94,12 @@ fn a_device_that_cannot_be_is_refused_with_what_can() {
 #[test]
 fn every_whole_number_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
     for key in keys::KEYS {
-        let keys::Kind::Integer { min, max, .. } = key.kind else { continue };
-        let check = |n: i64| key.kind.check(keys::Input::Integer(n));
+        let kind::Kind::Integer { min, max, .. } = key.kind else { continue };
+        let check = |n: i64| key.kind.check(kind::Input::Integer(n));
         for n in [min, max] {
             let mut config = Config::default();
             (key.set)(&mut config, &check(n).unwrap());
-            assert_eq!((key.get)(&config), keys::Value::Integer(n), "{}", key.name);
+            assert_eq!((key.get)(&config), kind::Value::Integer(n), "{}", key.name);
         }
         assert!(check(min - 1).is_err() && check(max + 1).is_err(), "{}", key.name);
     }

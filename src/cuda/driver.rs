@@ -1,7 +1,7 @@
-//! A GPU through the CUDA driver, which is loaded when it is first asked for: a build with this module runs on machines without.
+//! A GPU through the CUDA driver, which is loaded on first use: a build with this module also runs on machines without a GPU.
 //!
 //! Why it exists: it is the [`Machine`] of a rig. What it must never do: panic because a library is missing (`cudarc` does, so the
-//! library is looked for before), or allocate once its programs are made.
+//! library is checked first), or allocate once its programs are made.
 //!
 //! Not yet run on a GPU. The tests run it with a driver that is the CPU behind it (`tests/driver.rs`), stricter than any device.
 
@@ -37,7 +37,7 @@ pub struct Found {
     pub bytes: usize,
 }
 
-/// The version of CUDA that the driver speaks, such as 13000 for 13.0.
+/// The version of CUDA that the driver supports, such as 13000 for 13.0.
 ///
 /// # Errors
 /// No driver, or one that cannot be asked.

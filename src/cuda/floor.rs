@@ -1,7 +1,7 @@
-//! What a device takes for work that does nothing: the floor that a bench holds real work against.
+//! The time a device needs for empty work: the lower bound that a bench compares real work with.
 //!
-//! Why it exists: launch and memory bandwidth differ by device, so they are measured where the bench runs. What it must never do:
-//! run while frames are decoded.
+//! Why it exists: launch time and memory bandwidth differ between devices, so they are measured where the bench runs. What it must
+//! never do: run while frames are decoded.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ const VALUES: usize = 32 << 20;
 /// `launches` kernels that do nothing, as one program.
 ///
 /// # Errors
-/// What the device says.
+/// The device's error.
 pub fn nothing(machine: &Arc<dyn Machine>, launches: usize) -> Result<Box<dyn Program>, Fault> {
     let argument = PulseArgument { sink: 0, rounds: 0, pad: 0 };
     machine.program(&vec![Launch::new("pulse", 1, 0); launches.max(1)], bytemuck::bytes_of(&argument))
@@ -42,7 +42,7 @@ impl Copying {
     /// Takes memory for both sides.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// Not enough memory.
     pub fn new(machine: &Arc<dyn Machine>) -> Result<Self, Fault> {
         let bytes = VALUES * size_of::<f32>();
         let memory = [DeviceMemory::new(machine, bytes)?, DeviceMemory::new(machine, bytes)?];
@@ -52,10 +52,10 @@ impl Copying {
         Ok(Self { program, _memory: memory })
     }
 
-    /// Hands one copy to the device.
+    /// Starts one copy on the device.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     pub fn launch(&self) -> Result<(), Fault> {
         self.program.launch()
     }

@@ -1,7 +1,7 @@
-//! Memory of a device, and memory that both sides see, given back when it is dropped.
+//! Memory of a device, and memory shared by device and host, freed on drop.
 //!
-//! Why it exists: addresses are numbers; here they have an owner and a length. What it must never do: hand out a reference to
-//! memory that the device may be writing. What both see is read and written by copies, between runs.
+//! Why it exists: addresses are numbers; here they have an owner and a length. What it must never do: return a reference to memory
+//! that the device may be writing. Shared memory is read and written by copies, between runs.
 
 #![allow(unsafe_code)]
 
@@ -20,26 +20,26 @@ pub struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Takes `bytes` (at least one), all 0.
+    /// Allocates `bytes` (at least one), all 0.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// Not enough memory.
     pub fn new(machine: &Arc<dyn Machine>, bytes: usize) -> Result<Self, Fault> {
         let bytes = bytes.max(1);
         Ok(Self { machine: machine.clone(), address: machine.allocate(bytes)?, bytes })
     }
 
-    /// Takes as much as `values` need and fills it.
+    /// Allocates memory for `values` and copies them into it.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// Not enough memory.
     pub fn of<T: Pod>(machine: &Arc<dyn Machine>, values: &[T]) -> Result<Self, Fault> {
         let memory = Self::new(machine, size_of_val(values))?;
         memory.fill(values)?;
         Ok(memory)
     }
 
-    /// Where it lies, to the device.
+    /// Its address on the device.
     pub fn address(&self) -> u64 {
         self.address
     }
@@ -47,7 +47,7 @@ impl DeviceMemory {
     /// Overwrites its beginning.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     ///
     /// # Panics
     /// When there are more values than it holds: a defect of the caller.
@@ -72,16 +72,16 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// Takes `bytes` (at least one), all 0, aligned to 64.
+    /// Allocates `bytes` (at least one), all 0, aligned to 64.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// Not enough memory.
     pub fn new(machine: &Arc<dyn Machine>, bytes: usize) -> Result<Self, Fault> {
         let bytes = bytes.max(1);
         Ok(Self { machine: machine.clone(), address: machine.allocate_host(bytes)?, bytes })
     }
 
-    /// Where it lies, to both.
+    /// Its address on device and host.
     pub fn address(&self) -> u64 {
         self.address
     }

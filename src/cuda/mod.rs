@@ -1,7 +1,7 @@
 //! What preprocessing and encoder ask of a GPU, and the memory they share with it.
 //!
-//! Why it exists: which kernel runs with which argument on how many blocks is one description, [`Launch`]; a device runs it, and so
-//! does the emulator of the tests, on machines that have none. The kernels are in `kernels.cu`.
+//! Why it exists: kernel, argument and number of blocks form one description, [`Launch`]; a device runs it, and so does the tests'
+//! emulator on machines without a GPU. The kernels are in `kernels.cu`.
 //! What it must never do: know what a frame is, or choose a device by itself.
 
 #[cfg(feature = "cuda")]
@@ -25,7 +25,7 @@ pub const KERNELS_PTX: &str = include_str!("kernels.ptx");
 /// Threads of a block; every kernel is written for this many.
 pub const THREADS: u32 = 256;
 
-/// Something that has no other name than the device's own words for it.
+/// A failure of a device, in its driver's own words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{device}: {doing}: {cause}")]
 pub struct Fault {
@@ -33,7 +33,7 @@ pub struct Fault {
     pub device: String,
     /// What was being done.
     pub doing: &'static str,
-    /// The driver's words, and what to do where that is known.
+    /// The driver's message, and what to do where that is known.
     pub cause: String,
 }
 
@@ -71,13 +71,13 @@ pub trait Program: Send {
     /// Hands the program to the device; returns before it has run.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     fn launch(&self) -> Result<(), Fault>;
 }
 
 /// A device and one stream on it: everything asked of it happens in the order in which it was asked.
 ///
-/// Addresses are the device's own. Whoever puts them into the argument of a program answers for them: a wrong one is a
+/// Addresses are the device's own. The caller that puts them into a program's argument is responsible for them: a wrong one is a
 /// [`Fault`] on a GPU, and ends the process in the emulator.
 pub trait Machine: Send + Sync {
     /// Name, number and compute capability, for people.
@@ -86,49 +86,49 @@ pub trait Machine: Send + Sync {
     /// Memory of the device, every byte 0.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// Not enough memory.
     fn allocate(&self, bytes: usize) -> Result<u64, Fault>;
 
-    /// Gives memory of [`Machine::allocate`] back. A failure has no consequence and is not told.
+    /// Frees memory of [`Machine::allocate`]. A failure has no consequence and is not reported.
     fn free(&self, address: u64);
 
     /// Page-locked memory of the host that the device reads and writes at the same address, every byte 0.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// Not enough memory.
     fn allocate_host(&self, bytes: usize) -> Result<u64, Fault>;
 
-    /// Gives memory of [`Machine::allocate_host`] back.
+    /// Frees memory of [`Machine::allocate_host`].
     fn free_host(&self, address: u64);
 
     /// Copies to the device; done when it returns.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<(), Fault>;
 
     /// Copies from the device, after everything that was asked before; done when it returns.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     fn download(&self, from: u64, into: &mut [u8]) -> Result<(), Fault>;
 
     /// Makes a program ready. `argument` is copied.
     ///
     /// # Errors
-    /// A kernel that is not there, or what the device says.
+    /// A missing kernel, or the device's error.
     fn program(&self, launches: &[Launch], argument: &[u8]) -> Result<Box<dyn Program>, Fault>;
 
     /// Copies `frame` to the device, runs the program, and waits for both. Fastest from memory of [`Machine::allocate_host`].
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     fn run(&self, frame: &[u8], to: u64, program: &dyn Program) -> Result<(), Fault>;
 
-    /// Waits for everything that was asked.
+    /// Waits until all work is done.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     fn wait(&self) -> Result<(), Fault>;
 
     /// The stream, for a library that joins it; null where there is none.
@@ -170,7 +170,7 @@ impl Pulse {
     /// Makes it ready.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     pub fn new(machine: &Arc<dyn Machine>) -> Result<Self, Fault> {
         let sink = DeviceMemory::new(machine, size_of::<u32>())?;
         let argument = PulseArgument { sink: sink.address(), rounds: PULSE_ROUNDS, pad: 0 };
@@ -178,7 +178,7 @@ impl Pulse {
         Ok(Self { program, _sink: sink })
     }
 
-    /// One pulse; returns before it has run. A failure will be met again, and told, when it matters.
+    /// One pulse; returns before it has run. A failure recurs, and is reported, when it matters.
     pub fn beat(&self) {
         let _ = self.program.launch();
     }

@@ -1,9 +1,9 @@
 //! The encoder's tensors in the memory of a device: frames, state and window never leave it.
 //!
 //! Why it exists: a frame that was preprocessed on a device is encoded there, on the same stream; only embedding, probabilities
-//! and novelty come back. What is done around the session – a window moves on, outputs are looked at, the state moves on unless
-//! something was not a number – are three kernels of `kernels.cu`.
-//! What it must never do: allocate once it is made, except when preprocessing gives it another tensor than before.
+//! and novelty come back. The steps around the session – advance the window, check the outputs, advance the state unless a value
+//! is not a number – are three kernels of `kernels.cu`.
+//! What it must never do: allocate after construction, except when preprocessing passes another tensor than before.
 
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ impl DeviceSide {
         Ok(self.accept.1.launch()?)
     }
 
-    /// Looks at what the session wrote, advances the state, and hands the outputs over; or says what was not a number.
+    /// Checks what the session wrote, advances the state and returns the outputs, or names what was not a number.
     pub(super) fn deliver(&mut self, into: &mut Embedding) -> Result<(), EncodeError> {
         self.deliver.launch()?;
         self.machine.wait()?;
@@ -157,7 +157,7 @@ impl DeviceSide {
         if values == 0 { Ok(()) } else { self.machine.upload(address, &self.zeros[..values * size_of::<f32>()]) }
     }
 
-    /// Waits for what the device still does.
+    /// Waits until the device has finished.
     pub(super) fn wait(&self) -> Result<(), Fault> {
         self.machine.wait()
     }

@@ -1,8 +1,9 @@
 //! One ONNX session: bound once, warmed, its shapes checked against the manifest.
 //!
-//! Why it exists: the daemon, the trainer's acceptance test and the benches must run a model in exactly one way.
-//! What it must never do: allocate on the Rust side once it is made, choose another device than it was told, or run a model
-//! whose tensors differ from its manifest. Together with its `runtime` and the device code it is the only place with `unsafe`, beside `publish/outlet/lsl/library.rs`.
+//! Why it exists: the daemon, the trainer's acceptance test and the benches must run a model in exactly the same way.
+//! What it must never do: allocate on the Rust side after construction, use another device than requested, or run a model whose
+//! tensors differ from its manifest. Together with its `runtime`, the device code and `publish/outlet/lsl/library.rs` it is the only
+//! place with `unsafe`.
 
 mod device;
 mod runtime;
@@ -29,7 +30,7 @@ use session::{allocator, open_session, provider};
 use signature::Plan;
 use tensors::{Tensors, values};
 
-/// Runs before the first frame: ONNX Runtime takes its memory and packs its weights in the first ones.
+/// Runs before the first frame: ONNX Runtime allocates its memory and packs its weights during the first ones.
 const WARM_UP_RUNS: usize = 5;
 
 /// A loaded model and its streaming state or window.
@@ -40,15 +41,15 @@ pub struct Encoder {
     options: RunOptions,
     session: Session,
     tensors: Tensors,
-    /// Behind the session, whose stream is its machine's: fields are dropped in this order.
+    /// After the session, which uses its stream: fields are dropped in this order.
     side: Side,
     window_frames: usize,
     frames_seen: usize,
 }
 
-/// Where the tensors lie.
+/// Where the tensors are.
 enum Side {
-    /// In host memory; `staging` is for a tensor that lies on a device.
+    /// In host memory; `staging` is for a tensor on a device.
     Host {
         staging: Vec<f32>,
     },
@@ -90,16 +91,16 @@ pub struct EncodeInfo {
     pub signature: Signature,
 }
 
-/// A model that cannot be run.
+/// Why a model cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// ONNX Runtime itself is not there or too old.
+    /// ONNX Runtime is missing or too old.
     #[error("ONNX Runtime: {cause}")]
     Runtime {
         /// What is missing and the command that fetches it.
         cause: String,
     },
-    /// The file's tensors are not what the manifest says.
+    /// The file's tensors differ from the manifest.
     #[error("{model}: {what} is {found}, the manifest says {expected}")]
     Mismatch {
         /// ONNX file.
@@ -116,24 +117,24 @@ pub enum EncodeError {
     Session {
         /// ONNX file.
         model: String,
-        /// ONNX Runtime's words.
+        /// ONNX Runtime's message.
         cause: String,
     },
-    /// A value that is not a number. The state is as before the frame and `into` is untouched, so the next frame may be good:
-    /// the corridor counts it and goes on, but this frame has no decode.
-    #[error("{what} holds NaN or infinity: this frame has no embedding")]
+    /// A value is NaN or infinite. The state is as before the frame and `into` is untouched, so the next frame may succeed: the
+    /// corridor counts it and continues, but this frame has no decode.
+    #[error("{what} contains NaN or infinity: this frame has no embedding")]
     NonFinite {
         /// `the frame`, `the embedding`, `the probabilities`, `the novelty` or `the state`.
         what: &'static str,
     },
-    /// The device failed, or what it needs is not there.
+    /// The device failed, or something that it needs is missing.
     #[error("{cause}")]
     Device {
-        /// Its words.
+        /// Its message.
         cause: String,
     },
-    /// The frame is not of the model's size.
-    #[error("the frame has {found} values, the model takes {expected}")]
+    /// The frame does not have the model's size.
+    #[error("the frame has {found} values, the model needs {expected}")]
     Length {
         /// In the frame.
         found: usize,
@@ -161,7 +162,7 @@ impl EncodeError {
         matches!(self, Self::NonFinite { .. })
     }
 
-    /// True when it is a device that failed or is not there, and the CPU would have run the model.
+    /// True when a device failed or is missing, and the CPU could have run the model.
     pub fn is_of_a_device(&self) -> bool {
         matches!(self, Self::Device { .. })
     }
@@ -224,7 +225,7 @@ impl Encoder {
         };
         let mut options = RunOptions::new().map_err(told)?;
         if matches!(side, Side::Device(_)) {
-            // The device is waited for once, after the last kernel.
+            // Wait for the device once, after the last kernel.
             options.disable_device_sync().map_err(told)?;
         }
         let window_frames = model.manifest.window_frames;
@@ -266,17 +267,16 @@ impl Encoder {
         Ok(())
     }
 
-    /// Runs a streaming model once more over what is bound and forgets the result: code and weights are then in the
-    /// caches when the next frame comes. Costs one step; changes nothing. Windowed models are left alone: their step is
-    /// too long to be in the way.
+    /// Runs a streaming model once more over what is bound and discards the result, so that code and weights are in the caches
+    /// when the next frame arrives. Costs one step; changes no state. Windowed models are skipped: their step takes too long.
     pub fn keep_warm(&mut self) {
         if self.tensors.state.is_some() {
-            // A failure here will be met again, and told, when it matters.
+            // A failure here recurs, and is reported, when it matters.
             let _ = self.run();
         }
     }
 
-    /// True until the window is full: embeddings before that saw zeros for frames that never were.
+    /// True until the window is full: until then zeros stand in for the missing frames.
     pub fn warming_up(&self) -> bool {
         self.frames_seen < self.window_frames
     }
@@ -286,7 +286,7 @@ impl Encoder {
         self.frames_seen = 0;
         match &self.side {
             Side::Host { .. } => self.tensors.reset(),
-            // A device that fails here fails at the next frame, where it is told.
+            // A device that fails here fails again at the next frame, where it is reported.
             Side::Device(side) => drop(side.reset()),
         }
     }
@@ -321,12 +321,12 @@ pub fn read_signature(onnx: &Path, runtime: Option<&Path>) -> Result<Signature, 
     })
 }
 
-/// `ort` panics on some shapes of broken models; a user gets a sentence.
+/// `ort` panics on some kinds of damaged models; the user gets an error message.
 fn guarded<T>(name: &str, open: impl FnOnce() -> Result<T, EncodeError>) -> Result<T, EncodeError> {
     std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
         Err(EncodeError::Session {
             model: name.into(),
-            cause: "its inputs or outputs are of a kind `ort` cannot read".into(),
+            cause: "its inputs or outputs have types that `ort` cannot read".into(),
         })
     })
 }

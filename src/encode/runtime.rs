@@ -1,8 +1,8 @@
 //! Finds and loads ONNX Runtime's shared library, once per process.
 //!
-//! Why it exists: a missing, damaged or old library must be a sentence that names the file and the command that fetches it.
-//! `ort` by itself panics on some of them, and the loader of the system dies of a truncated file, so the file is looked at
-//! before either gets it. What it must never do: call `ort::init`, or let a second library in.
+//! Why it exists: a missing, damaged or old library must give an error that names the file and the command that fetches it.
+//! `ort` panics on some of them, and the system's loader crashes on a truncated file, so the file is checked first.
+//! What it must never do: call `ort::init`, or load a second library.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use super::EncodeError;
 
 /// Oldest ONNX Runtime this program runs with: 1.this.
 const MINOR_MIN: u32 = 24;
-/// What a user does about a missing library.
+/// What to do about a missing library.
 const REMEDY: &str = "fetch it with `make setup` (scripts/fetch-onnxruntime.sh), or name a library of version 1.24 or newer in \
                       `compute.onnxruntime` or ORT_DYLIB_PATH";
 
@@ -58,7 +58,7 @@ fn canonical(path: &Path) -> PathBuf {
 }
 
 fn existing(path: &Path, origin: &str) -> Result<PathBuf, EncodeError> {
-    // Absolute, because the loader takes a bare name for a request to search the system.
+    // Absolute, because the loader searches the system for a bare name.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
     if path.is_file() {
         Ok(path)
@@ -68,7 +68,7 @@ fn existing(path: &Path, origin: &str) -> Result<PathBuf, EncodeError> {
 }
 
 /// `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` if CUDA is wanted, then `.runtime/`. A variable that names
-/// nothing is an error, not a hint.
+/// a missing file is an error, not a hint.
 fn search(cuda: bool) -> Result<PathBuf, EncodeError> {
     if let Some(named) = std::env::var_os("ORT_DYLIB_PATH").filter(|v| !v.is_empty()) {
         return existing(Path::new(&named), ", which ORT_DYLIB_PATH names");
@@ -90,7 +90,7 @@ fn search(cuda: bool) -> Result<PathBuf, EncodeError> {
 fn load(path: PathBuf) -> Result<Runtime, EncodeError> {
     let shown = path.display();
     complete(&path).map_err(|why| failed(format!("{shown} is damaged ({why}): {REMEDY}")))?;
-    let version = version_of(&path).map_err(|why| failed(format!("{shown} is no ONNX Runtime ({why}): {REMEDY}")))?;
+    let version = version_of(&path).map_err(|why| failed(format!("{shown} is not ONNX Runtime ({why}): {REMEDY}")))?;
     let minor = version.strip_prefix("1.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
     if minor.is_none_or(|minor| minor < MINOR_MIN) {
         return Err(failed(format!("{shown} is version {version}; 1.{MINOR_MIN} or newer is needed: {REMEDY}")));
@@ -102,8 +102,8 @@ fn load(path: PathBuf) -> Result<Runtime, EncodeError> {
     Ok(Runtime { environment, path, version })
 }
 
-/// Loads the CUDA libraries that lie beside the runtime, for good: its CUDA provider asks the system for them by name, and finds
-/// those that are loaded. One that cannot be loaded is missed, and named, when the provider is opened.
+/// Loads the CUDA libraries beside the runtime for good: its CUDA provider asks the system for them by name, and finds those that
+/// are loaded. One that cannot be loaded is reported when the provider is opened.
 #[cfg(all(feature = "cuda", unix))]
 #[allow(unsafe_code)]
 fn preload(runtime: &Path) {
@@ -114,7 +114,9 @@ fn preload(runtime: &Path) {
         if complete(&path).is_ok() {
             // SAFETY: NVIDIA's libraries have no requirements on who loads them; the user put them beside the runtime.
             let loaded = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) };
-            loaded.into_iter().for_each(std::mem::forget);
+            if let Ok(library) = loaded {
+                std::mem::forget(library);
+            }
         }
     }
 }
@@ -122,8 +124,8 @@ fn preload(runtime: &Path) {
 #[cfg(not(all(feature = "cuda", unix)))]
 fn preload(_runtime: &Path) {}
 
-/// The system's loader maps a library without looking at its length and dies (SIGBUS) of a truncated one. The tables of an
-/// ELF file say how long it must be; other formats are left to the loader.
+/// The system's loader maps a library without checking its length and crashes (SIGBUS) on a truncated one. The tables of an ELF file
+/// give its length; other formats are left to the loader.
 fn complete(path: &Path) -> Result<(), String> {
     use std::io::{Read, Seek};
     let told = |error: std::io::Error| error.to_string();
@@ -188,7 +190,7 @@ mod tests {
         assert!(said(&path).contains("damaged (4 bytes)"), "{}", said(&path));
         let other = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6", "/lib64/libm.so.6"];
         if let Some(other) = other.iter().map(Path::new).find(|p| p.is_file()) {
-            assert!(said(other).contains("is no ONNX Runtime"), "{}", said(other));
+            assert!(said(other).contains("is not ONNX Runtime"), "{}", said(other));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Opens a session for the CPU or for a device.
 //!
-//! Why it exists: which execution provider runs a model is decided here and told as it is. ONNX Runtime itself falls back to the
-//! CPU without a word; so a provider that does not register is an error.
+//! Why it exists: the execution provider that runs a model is decided here and reported truthfully. ONNX Runtime itself falls back
+//! to the CPU silently, so a provider that does not register is an error.
 //! What it must never do: let a session outlive the stream it runs on (the encoder keeps the machine, behind the session).
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use ort::session::builder::SessionBuilder;
 use super::runtime::Runtime;
 use super::{EncodeError, Place};
 
-/// What a user does about a missing provider.
+/// What to do about a missing provider.
 const REMEDY: &str = "`make gpu` (scripts/fetch-onnxruntime-gpu.sh) fetches ONNX Runtime with its CUDA provider and the libraries it needs \
                       (CUDA runtime, cuBLAS, cuRAND, cuFFT, NVRTC, cuDNN 9) into .runtime-gpu/; the driver must be of version \
                       580 or newer; `compute.onnxruntime` or ORT_DYLIB_PATH may name another library; or set compute.device = \"cpu\"";
@@ -51,7 +51,7 @@ pub(super) fn open_session(onnx: &Path, runtime: &Runtime, place: &Place) -> ort
     if !provider(place).is_cuda() {
         return Ok((builder(runtime, place)?.commit_from_file(onnx)?, false));
     }
-    // ONNX Runtime gives what its provider cannot run to the CPU without a word, copies included. It only says so by refusing.
+    // ONNX Runtime silently gives the CPU what its provider cannot run, copies included. Only forbidding the fall-back reveals it.
     match builder(runtime, place)?.with_disable_cpu_fallback()?.commit_from_file(onnx) {
         Ok(session) => Ok((session, false)),
         Err(_) => Ok((builder(runtime, place)?.commit_from_file(onnx)?, true)),
@@ -59,7 +59,7 @@ pub(super) fn open_session(onnx: &Path, runtime: &Runtime, place: &Place) -> ort
 }
 
 fn builder(runtime: &Runtime, place: &Place) -> ort::Result<SessionBuilder> {
-    // Spinning threads meet everybody else's on a busy machine and gain nothing on a small graph.
+    // Spinning threads compete with all others on a busy machine and gain nothing on a small graph.
     let builder =
         Session::builder(&runtime.environment)?.with_intra_threads(place.threads.max(1))?.with_inter_threads(1)?;
     let builder = builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?;

@@ -1,6 +1,6 @@
-//! The inputs and outputs of an ONNX file, and whether they are what the manifest says.
+//! The inputs and outputs of an ONNX file, compared with the manifest.
 //!
-//! Why it exists: a model whose tensors differ from its manifest must be refused at start, by the tensor that differs.
+//! Why it exists: a model whose tensors differ from its manifest must be refused at start, naming the tensor that differs.
 //! What it must never do: run anything, or fill a dimension that neither the file nor the manifest gives.
 
 use ort::session::Session;
@@ -108,14 +108,14 @@ impl Plan {
         let labels = manifest.labels.len();
         let probabilities =
             (labels > 0).then(|| side.named("output", &file.outputs, PROBABILITIES, &[1, labels])).transpose()?;
-        // A file that tells a novelty is asked for it, also when its manifest was written by hand and does not say so.
+        // The novelty of a file that has it is read even if a hand-written manifest does not mention it.
         let tells = manifest.novelty.is_some() || file.outputs.iter().any(|tensor| tensor.name == NOVELTY);
         let novelty = tells.then(|| side.named("output", &file.outputs, NOVELTY, &[1, 1])).transpose()?;
         Ok(Self { frames, embedding, probabilities, novelty, state })
     }
 }
 
-/// Words the differences of one file.
+/// Describes the differences of one file.
 struct Side<'a> {
     model: &'a str,
 }

@@ -1,7 +1,7 @@
 //! The memory that a session reads and writes, made and bound once.
 //!
-//! Why it exists: in host memory the window and the state are moved on here; on a device its kernels do it. What it must never do:
-//! bind a borrowed tensor (`ort` 2.0.0-rc.15 dead-locks), or allocate after it was made.
+//! Why it exists: in host memory the window and the state are advanced here; on a device its kernels do it. What it must never do:
+//! bind a borrowed tensor (`ort` 2.0.0-rc.15 deadlocks), or allocate after construction.
 
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};

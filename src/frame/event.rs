@@ -1,9 +1,9 @@
-//! What happened beside the decodes: plain values that become `event/<source>` messages, log lines and counters.
+//! Events: plain values that become `event/<source>` messages, log lines and counters.
 //!
-//! Why it exists: what is survivable must still be seen. Every way a frame can be refused has a [`Reason`] of its own.
-//! What it must never do: hold text that was made at run time; an event is made on the frame path, which may not allocate.
+//! Why it exists: a fault that the daemon survives must still be seen. Every way to reject a frame has a [`Reason`] of its own.
+//! What it must never do: hold text made at run time; events are made on the frame path, which may not allocate.
 
-/// Why a message or frame was refused. Each has a counter of its own in the status.
+/// Why a message or frame was rejected. Each has a counter of its own in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum Reason {
@@ -29,9 +29,9 @@ pub enum Reason {
     Channel,
     /// Geometry or pixel type changed within a series.
     Geometry,
-    /// A frame number that was seen last.
+    /// The same frame number as the last frame.
     Repeated,
-    /// A frame number that went back.
+    /// A frame number below the last one.
     Backwards,
 }
 
@@ -73,14 +73,14 @@ impl Reason {
     }
 }
 
-/// One thing that happened. `Copy`, so that it crosses threads without memory of its own.
+/// One event. `Copy`, so that it crosses threads without allocating.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
-    /// A message was refused (the first of a run of equal reasons, then every hundredth).
+    /// A message was rejected (the first of a run with the same reason, then every hundredth).
     Rejected {
         /// Why.
         reason: Reason,
-        /// Refused for this reason since start.
+        /// Rejected for this reason since start.
         count: u64,
     },
     /// The sender's numbers jumped.
@@ -90,7 +90,7 @@ pub enum Event {
         /// Frames missing.
         missing: u64,
     },
-    /// Frames were skipped because computing was slower than the stream.
+    /// Frames were skipped because decoding was slower than the stream.
     Skipped {
         /// First frame decoded after them.
         frame: u64,
@@ -102,48 +102,48 @@ pub enum Event {
         /// Its first frame.
         frame: u64,
     },
-    /// The sender said that the acquisition is over.
+    /// The sender ended the acquisition.
     SeriesEnded,
-    /// The file that is followed is no more the one that it was; what comes is another acquisition.
+    /// The followed file is not the same file any more; what follows is a new acquisition.
     FileLost {
-        /// What became of it: removed, truncated, replaced.
+        /// What happened to it: removed, truncated, replaced.
         how: &'static str,
     },
-    /// With `--once`: the sender fell silent and never said that its series ended; the run ends without that word.
+    /// With `--once`: the sender fell silent without ending its series; the run ends all the same.
     EndMissing {
-        /// How long it had been silent, s.
+        /// Silence, s.
         silent_s: u64,
     },
-    /// The warm-up is over: decodes count from here.
+    /// The warm-up is over: decodes are valid from here on.
     Ready {
         /// First such frame.
         frame: u64,
     },
-    /// The stream's rate is more than 10 % off the model's.
+    /// The stream's rate differs from the model's by more than 10 %.
     FrameRateOff {
-        /// Frames per second that come.
+        /// Frames per second received.
         measured_hz: f32,
         /// Frames per second that the model needs: its own rate times the frames it averages.
         needed_hz: f32,
     },
-    /// The rate fits again.
+    /// The rate is right again.
     FrameRateBack {
-        /// Frames per second that come.
+        /// Frames per second received.
         measured_hz: f32,
     },
-    /// Frames hold NaN or infinite pixels (said when it begins).
+    /// Frames contain NaN or infinite pixels (reported when it begins).
     NonFinitePixels {
         /// The frame.
         frame: u64,
         /// Pixels in it.
         pixels: u32,
     },
-    /// The encoder gave NaN or infinite values: this frame has no decode.
+    /// The encoder returned NaN or infinity: this frame has no decode.
     NonFiniteEmbedding {
         /// The frame.
         frame: u64,
     },
-    /// The running mean of the novelty exceeded the model's limit: this animal is not like those of training.
+    /// The running mean of the novelty exceeded the model's limit: this animal differs from those in training.
     Drift {
         /// The frame.
         frame: u64,
@@ -152,14 +152,14 @@ pub enum Event {
         /// The model's limit.
         limit: f32,
     },
-    /// The mean fell back.
+    /// The mean is below the limit again.
     DriftBack {
         /// The frame.
         frame: u64,
         /// The mean.
         novelty_mean: f32,
     },
-    /// The measured shift touches the search bound (said when it begins).
+    /// The measured shift is at the search bound (reported when it begins).
     ShiftAtBound {
         /// The frame.
         frame: u64,
@@ -169,7 +169,7 @@ pub enum Event {
         /// Age of the last decode, ms.
         age_ms: u64,
     },
-    /// Frames are back: the heartbeat runs again.
+    /// Frames arrive again: the heartbeat resumes.
     Recovered {
         /// First frame after the silence.
         frame: u64,
@@ -179,22 +179,22 @@ pub enum Event {
         /// Its generation.
         generation: u64,
     },
-    /// A model that was to take over failed in the shadow of the old one, which goes on.
+    /// A new model failed in its trial run; the old model keeps running.
     SwapFailed {
-        /// The generation that it would have had.
+        /// The generation it would have had.
         generation: u64,
     },
-    /// The GPU failed, and the CPU took over because the configuration says so; the cause is in the log. Everything is learnt anew.
+    /// The GPU failed and, as configured, the CPU took over; the cause is in the log. The warm-up starts again.
     DeviceFault {
         /// The frame that was lost.
         frame: u64,
     },
-    /// A device that decodes are relayed to does not take them (said when it begins; the status counts).
+    /// An outlet's device does not accept decodes (reported when it begins; the status counts).
     OutletLost {
         /// The configuration's section.
         outlet: &'static str,
     },
-    /// It takes them again.
+    /// It accepts them again.
     OutletBack {
         /// The configuration's section.
         outlet: &'static str,
@@ -204,125 +204,127 @@ pub enum Event {
         /// Its name.
         what: &'static str,
     },
-    /// A recording has begun.
+    /// A recording started.
     RecordBegan,
-    /// A recording has been ended in order.
+    /// A recording was finished properly.
     RecordEnded,
-    /// The recorder is behind: frames are decoded and not recorded (said when it begins).
+    /// The recorder is behind: frames are decoded but not recorded (reported when it begins).
     RecordLost {
         /// First such frame.
         frame: u64,
-        /// Frames lost to the recording since start, this one included.
+        /// Frames not recorded since start, this one included.
         count: u64,
     },
-    /// The disk refused: the recording has ended, decoding goes on.
+    /// Writing failed: the recording has ended, decoding continues.
     RecordFailed,
-    /// The experimenter has set a mark; its words are in the recording.
+    /// The experimenter set a mark; its text is in the recording.
     Mark {
         /// Counted from 1 in each recording.
         number: u64,
     },
-    /// A stage failed; the corridor ends. The cause is in the log and the exit code.
+    /// A stage failed and the run ends. The cause is in the log and the exit code.
     Fault {
         /// Which stage.
         stage: &'static str,
     },
-    /// The daemon is going down in order.
+    /// The daemon is shutting down normally.
     Shutdown,
 }
 
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Rejected { reason, count } => write!(f, "message refused: {} ({count} so far)", reason.name()),
+            Self::Rejected { reason, count } => write!(f, "message rejected: {} ({count} so far)", reason.name()),
             Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
             Self::Skipped { frame, count } => {
-                write!(f, "{count} frame(s) skipped before frame {frame}: computing is slower than the stream")
+                write!(f, "{count} frame(s) skipped before frame {frame}: decoding is slower than the stream")
             }
-            Self::SeriesBegan { frame } => write!(f, "a series began with frame {frame}"),
-            Self::SeriesEnded => write!(f, "the sender ended its series"),
+            Self::SeriesBegan { frame } => write!(f, "series began with frame {frame}"),
+            Self::SeriesEnded => write!(f, "the sender ended the series"),
             Self::FileLost { how } => {
-                write!(f, "the file that is followed was {how}: what comes is taken for another acquisition")
+                write!(f, "the followed file was {how}: what follows is treated as a new acquisition")
             }
             Self::EndMissing { silent_s } => write!(
                 f,
-                "the sender has been silent for {silent_s} s and never said that its series ended: its end message was lost, or it \
-                 stopped in mid-series; frames at the end may be missing"
+                "the sender has been silent for {silent_s} s without ending its series: its end message was lost, or it stopped \
+                 mid-series; frames at the end may be missing"
             ),
-            Self::Ready { frame } => write!(f, "warm-up over: decodes count from frame {frame}"),
+            Self::Ready { frame } => write!(f, "warm-up over: decodes are valid from frame {frame}"),
             Self::FrameRateOff { measured_hz, needed_hz } => write!(
                 f,
-                "frame rate {measured_hz:.2} Hz, the model needs {needed_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model of that rate"
+                "frame rate is {measured_hz:.2} Hz, the model needs {needed_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model trained at this rate"
             ),
-            Self::FrameRateBack { measured_hz } => write!(f, "frame rate fits again: {measured_hz:.2} Hz"),
-            Self::NonFinitePixels { frame, pixels } => write!(f, "frame {frame} holds {pixels} NaN or infinite pixels"),
+            Self::FrameRateBack { measured_hz } => write!(f, "frame rate is right again: {measured_hz:.2} Hz"),
+            Self::NonFinitePixels { frame, pixels } => {
+                write!(f, "frame {frame} contains {pixels} NaN or infinite pixels")
+            }
             Self::NonFiniteEmbedding { frame } => {
-                write!(f, "the encoder gave NaN for frame {frame}: it has no decode")
+                write!(f, "the encoder returned NaN or infinity for frame {frame}, which has no decode")
             }
             Self::Drift { frame, novelty_mean, limit } => write!(
                 f,
-                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}, so this animal or rig is not like those of training; look at the image, then `haltere calibrate`"
+                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}: this animal or rig differs from those in training; check the image, then run `haltere calibrate`"
             ),
             Self::DriftBack { frame, novelty_mean } => {
-                write!(f, "drift is over at frame {frame}: mean novelty {novelty_mean:.2}")
+                write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
             }
             Self::ShiftAtBound { frame } => {
                 write!(
                     f,
-                    "the shift of frame {frame} is at the bound of the search (`registration.reach_px`): it may be larger"
+                    "the shift of frame {frame} is at the search bound (`registration.reach_px`): the true shift may be larger"
                 )
             }
             Self::Stale { age_ms } => {
-                write!(f, "no fresh decode for {age_ms} ms: neutral action published, heartbeat stopped")
+                write!(f, "no fresh decode for {age_ms} ms: published the neutral action and stopped the heartbeat")
             }
-            Self::Recovered { frame } => write!(f, "frames are back with frame {frame}: heartbeat runs again"),
-            Self::Swapped { .. } | Self::SwapFailed { .. } | Self::DeviceFault { .. } => self.of_takeover(f),
+            Self::Recovered { frame } => write!(f, "frames arrive again from frame {frame}: heartbeat resumed"),
+            Self::Swapped { .. } | Self::SwapFailed { .. } | Self::DeviceFault { .. } => self.fmt_takeover(f),
             Self::OutletLost { outlet } => {
-                write!(f, "the {outlet} outlet does not take decodes: what hangs on it keeps its last action")
+                write!(f, "the {outlet} outlet does not accept decodes: its device keeps the last action")
             }
-            Self::OutletBack { outlet } => write!(f, "the {outlet} outlet takes decodes again"),
-            Self::Request { what } => write!(f, "carried out: {what}"),
+            Self::OutletBack { outlet } => write!(f, "the {outlet} outlet accepts decodes again"),
+            Self::Request { what } => write!(f, "request carried out: {what}"),
             Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed => {
-                self.of_recording(f)
+                self.fmt_recording(f)
             }
             Self::Mark { number } => write!(f, "mark {number}"),
-            Self::Fault { stage } => write!(f, "the {stage} stage failed: neutral action published, going down"),
-            Self::Shutdown => write!(f, "going down in order"),
+            Self::Fault { stage } => write!(f, "the {stage} stage failed: published the neutral action, shutting down"),
+            Self::Shutdown => write!(f, "shutting down"),
         }
     }
 }
 
 impl Event {
-    /// The words of who decodes from now on.
-    fn of_takeover(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// The text of an event about which model or device decodes from now on.
+    fn fmt_takeover(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Swapped { generation } => write!(f, "another model took over: generation {generation}"),
+            Self::Swapped { generation } => write!(f, "a new model took over: generation {generation}"),
             Self::SwapFailed { generation } => {
-                write!(f, "the model of generation {generation} failed on live frames: the old one goes on")
+                write!(f, "the model of generation {generation} failed on live frames: the old model keeps running")
             }
             Self::DeviceFault { frame } => {
                 write!(
                     f,
-                    "the device failed at frame {frame}: the CPU took over, template, F₀ and statistics are learnt anew"
+                    "the device failed at frame {frame}: the CPU took over; template, F₀ and statistics start again"
                 )
             }
             _ => Ok(()),
         }
     }
 
-    /// The words of what happened to the recording.
-    fn of_recording(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// The text of an event about the recording.
+    fn fmt_recording(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::RecordBegan => write!(f, "recording"),
-            Self::RecordEnded => write!(f, "the recording has ended"),
+            Self::RecordBegan => write!(f, "recording started"),
+            Self::RecordEnded => write!(f, "recording ended"),
             Self::RecordLost { frame, count } => write!(
                 f,
-                "the recorder is behind: frame {frame} is decoded and not recorded ({count} so far): use a faster disk, or raise `record.queue_frames`"
+                "the recorder is behind: frame {frame} is decoded but not recorded ({count} so far); use a faster disk or raise `record.queue_frames`"
             ),
             Self::RecordFailed => {
                 write!(
                     f,
-                    "the disk refused: the recording has ended, decoding goes on; free space, then `record start`"
+                    "writing failed: the recording has ended, decoding continues; free disk space, then `record start`"
                 )
             }
             _ => Ok(()),

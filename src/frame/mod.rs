@@ -200,7 +200,7 @@ pub enum Clock {
     Ptp,
 }
 
-/// Which moment of the exposure a device time stamp marks.
+/// Which point of the exposure a device time stamp marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stamp {
@@ -212,14 +212,14 @@ pub enum Stamp {
     End,
 }
 
-/// Time as the microscope told it.
+/// The microscope's time stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceTime {
     /// Nanoseconds on `clock`.
     pub ns: i64,
-    /// Whose nanoseconds.
+    /// Clock of the nanoseconds.
     pub clock: Clock,
-    /// Which moment of the frame, if told.
+    /// Which point of the frame, if known.
     pub stamp: Option<Stamp>,
 }
 
@@ -255,7 +255,7 @@ pub struct Frame {
     memory: Memory,
 }
 
-/// Memory for pixels that somebody else took, such as memory that a GPU reads by itself. Aligned to 64 bytes.
+/// Memory for pixels from another allocator, such as memory that a GPU reads directly. Aligned to 64 bytes.
 pub trait PixelMemory: Send {
     /// All of it.
     fn bytes(&self) -> &[u8];
@@ -290,8 +290,8 @@ impl Frame {
         Self { info, memory: Memory::Heap(vec![CacheLine([0; 64]); capacity_bytes.div_ceil(64)]) }
     }
 
-    /// A slot in memory that somebody else took. Memory that is not aligned to 64 bytes is not used: the slot is then as
-    /// large, and on the heap.
+    /// A slot in memory from another allocator. Memory that is not aligned to 64 bytes is not used: the slot then has the same
+    /// size, on the heap.
     pub fn in_memory(memory: Box<dyn PixelMemory>) -> Self {
         let length = memory.bytes().len();
         if memory.bytes().as_ptr().align_offset(64) != 0 {
@@ -409,31 +409,31 @@ pub trait DeviceTensor: fmt::Debug {
     fn copy_to(&self, into: &mut [f32]) -> Result<(), String>;
 }
 
-/// What the encoder says of one frame. Its memory is made once for a model and written in place.
+/// The encoder's output for one frame. Allocated once per model and written in place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Embedding {
     /// The action embedding, one value per dimension.
     pub values: Vec<f32>,
     /// Probability of each label of the model; empty for a model without labels.
     pub probabilities: Vec<f32>,
-    /// How strange it is, 0 to 1: a rank among held-out moments of training; `None` when the model cannot tell.
+    /// Novelty, 0 to 1: its rank among held-out samples of training; `None` if the model does not provide it.
     pub novelty: Option<f32>,
 }
 
-/// How far a decode may be trusted.
+/// How far to trust a decode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quality {
-    /// Everything as the model was made for.
+    /// Everything is as the model expects.
     Ok,
     /// Template, baseline, statistics or window are still being filled.
     #[default]
     Warmup,
     /// No fresh frame within the deadline: the action is the neutral one.
     Stale,
-    /// Decoded, but something is off (frame rate, registration at its bound, non-finite pixels): see the event.
+    /// Decoded, but with a fault (frame rate, registration at its bound, non-finite pixels): see the event.
     Degraded,
-    /// A stage failed or the daemon is going down: the action is the neutral one.
+    /// A stage failed or the daemon is shutting down: the action is the neutral one.
     Fail,
 }
 
@@ -441,7 +441,7 @@ impl Quality {
     /// All of them, in the order of their codes.
     pub const ALL: [Self; 5] = [Self::Ok, Self::Degraded, Self::Warmup, Self::Stale, Self::Fail];
 
-    /// The number where words have no place (Lab Streaming Layer, NWB): its place in [`Self::ALL`].
+    /// The code where text is not possible (Lab Streaming Layer, NWB): its index in [`Self::ALL`].
     pub const fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -474,7 +474,7 @@ pub struct Observation {
     pub shift_peak: f32,
     /// The peak lies on the border of the search range: the true shift may be larger.
     pub shift_at_bound: bool,
-    /// The peak is under `registration.peak_min`: the last believed shift was used instead.
+    /// The peak is below `registration.peak_min`: the shift was rejected and the last accepted one used instead.
     pub shift_doubtful: bool,
     /// Offset between odd and even lines in use, px; 0 when line-phase correction is off.
     pub line_phase_px: f32,
@@ -490,7 +490,7 @@ pub struct Observation {
     pub frame_rate_off: bool,
 }
 
-/// Where the time of one decode went, ns.
+/// Latency of one decode by stage, ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// From receipt to the start of preprocessing: waiting in the lane.
@@ -516,9 +516,9 @@ pub struct Decode {
     pub skipped: u64,
     /// Index of the most probable label; `None` when the model has no labels, is untrained, or still warms up.
     pub action: Option<usize>,
-    /// Which model since the start, [`FIRST_GENERATION`] first.
+    /// Number of the model since the start, from [`FIRST_GENERATION`].
     pub generation: u64,
-    /// Where the time went.
+    /// Latency by stage.
     pub times: StageTimes,
 }
 

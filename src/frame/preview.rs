@@ -1,14 +1,14 @@
-//! A picture for people: what the model sees and what registration compares with, small enough to be sent some times a second.
+//! A picture for people: the model's input or the registration template, small enough to be sent several times a second.
 //!
-//! Why it exists: whoever stands at the rig must see that the right thing is imaged. Its memory is made once and filled anew.
-//! What it must never do: cost more than a look at a bounded number of pixels, or be mistaken for data: it may be reduced,
-//! and says by how much.
+//! Why it exists: people at the rig must see that the right thing is imaged. Its memory is allocated once and reused.
+//! What it must never do: read more than a bounded number of pixels, or be mistaken for data: it may be reduced, and states
+//! by how much.
 
 use super::{CHANNELS_MAX, FrameInfo, Name, Shape};
 
 /// Longest side of a picture, px; larger ones are reduced by a whole number.
 pub const PREVIEW_SIDE_MAX: usize = 256;
-/// Most values of a picture.
+/// Largest number of values in a picture.
 pub const PREVIEW_VALUES_MAX: usize = CHANNELS_MAX * PREVIEW_SIDE_MAX * PREVIEW_SIDE_MAX;
 
 /// What a picture shows.
@@ -21,7 +21,7 @@ pub enum Picture {
     Template,
 }
 
-/// One picture and where it comes from. A slot that goes round between two threads.
+/// One picture and its origin. A slot that is passed back and forth between two threads.
 #[derive(Clone, Debug)]
 pub struct Preview {
     /// What it shows.
@@ -65,8 +65,8 @@ impl Preview {
         &self.values
     }
 
-    /// Takes a picture of `pixels`, `full` in C order, after the frame `info`. Of each square of a reduced picture the mean of
-    /// up to four pixels is taken. Pixels that are not as many as `full` says make an empty picture.
+    /// Takes a picture of `pixels`, of shape `full` in C order, after the frame `info`. Each pixel of a reduced picture is the mean
+    /// of up to four pixels. If the number of pixels does not match `full`, the picture is empty.
     pub fn take(&mut self, what: Picture, info: &FrameInfo, pixels: &[f32], full: Shape) {
         let step = full.height.max(full.width).div_ceil(PREVIEW_SIDE_MAX).max(1);
         let side = |px: usize| (px / step).max(1);

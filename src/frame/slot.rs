@@ -1,8 +1,8 @@
-//! A frame with what the corridor knows of its coming, and the requests that were carried out just before it.
+//! A frame with its arrival count and the requests carried out just before it.
 //!
-//! Why it exists: a recording can only be replayed bit for bit if every change of state lies where it lay live, between the same
-//! two frames; so it travels with the frame. What it must never do: allocate. However many requests come between two frames,
-//! what they do together is one small value.
+//! Why it exists: a replay is bit-identical only if every change of state lies between the same two frames as in the live run;
+//! so requests travel with the frame. What it must never do: allocate. However many requests arrive between two frames, their
+//! combined effect is one small value.
 
 use super::Frame;
 
@@ -20,7 +20,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// The words of the control socket, which are also those of the recording.
+    /// The request's name on the control socket and in recordings.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reset => "reset",
@@ -31,7 +31,7 @@ impl Request {
         }
     }
 
-    /// The request of these words.
+    /// The request with this name.
     pub fn of_name(name: &str) -> Option<Self> {
         let all = [
             Self::Reset,
@@ -44,7 +44,7 @@ impl Request {
     }
 }
 
-/// What the requests since the frame before do together.
+/// The combined effect of the requests since the previous frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     reset: bool,
@@ -54,10 +54,10 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// One more, after those before.
+    /// Adds a request after those before it.
     pub fn add(&mut self, request: Request) {
         match request {
-            // What was asked of the old animal is forgotten with it.
+            // A reset discards the requests before it.
             Request::Reset => *self = Self { reset: true, ..Self::default() },
             Request::RenewTemplate => self.renew_template = true,
             Request::ResetBaseline => self.reset_baseline = true,
@@ -65,12 +65,12 @@ impl Requests {
         }
     }
 
-    /// None at all?
+    /// True without any request.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Requests that do the same, in the order in which they must be carried out.
+    /// Requests of the same effect, in the order in which they must be carried out.
     pub fn iter(&self) -> impl Iterator<Item = Request> + use<> {
         [
             self.reset.then_some(Request::Reset),
@@ -87,13 +87,12 @@ impl Requests {
 pub struct FrameSlot {
     /// The frame.
     pub frame: Frame,
-    /// Counts the frames handed to the lane, so that those evicted on the way are missed.
+    /// Number of this frame among those that entered the lane, so that skipped frames can be counted.
     pub arrival: u64,
-    /// Series that had begun up to and including this frame: where its first frames were skipped, the first one that is decoded
-    /// begins it.
+    /// Series begun up to and including this frame: if the first frames of a series are skipped, the first decoded one begins it.
     pub series: u64,
-    /// Carried out before this frame and after the one before it: by the source's word when it is a recorded session, and
-    /// completed by the compute thread with everything else that was.
+    /// Carried out between the previous frame and this one: those of a recorded session come from the source, the compute thread
+    /// adds the others.
     pub requests: Requests,
 }
 

@@ -1,13 +1,13 @@
 //! k consecutive frames become one model frame: their mean.
 //!
-//! Why it exists: a model made for 15 Hz must see 15 Hz, whatever the microscope's rate, with the photons of all frames.
-//! What it must never do: mix frames that lie far apart in time. A group that would span more than twice its k frame numbers,
-//! and one whose numbers go back or repeat, is thrown away and begun anew. A single lost frame only stretches its group:
-//! throwing groups away at every loss could silence a model under lasting overload.
+//! Why it exists: a model trained at 15 Hz must see 15 Hz, whatever the microscope's rate, with the photons of all frames.
+//! What it must never do: mix frames that are far apart in time. A group that would span more than twice its k frame numbers, or
+//! whose numbers go back or repeat, is discarded and started again. A single lost frame only stretches its group: discarding
+//! groups at every loss could silence a model under lasting overload.
 
 use super::simd::Simd;
 
-/// Which frame is which of its group: the decision alone, for whoever does the sums.
+/// Which frame has which position in its group: only the decision, separate from the sums.
 pub(super) struct Group {
     wanted: usize,
     frames: usize,
@@ -29,7 +29,7 @@ impl Group {
         Self { wanted, frames: 0, first_number: 0, last_number: 0 }
     }
 
-    /// Throws a half-filled group away.
+    /// Discards an incomplete group.
     pub(super) fn forget(&mut self) {
         self.frames = 0;
     }
@@ -67,7 +67,7 @@ impl Average {
         Self { simd, group: Group::new(wanted), sum: vec![0.0; pixels] }
     }
 
-    /// Throws a half-filled group away.
+    /// Discards an incomplete group.
     pub fn forget(&mut self) {
         self.group.forget();
     }

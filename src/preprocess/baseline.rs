@@ -1,13 +1,13 @@
 //! F₀ per pixel from the past alone, and ΔF/F = (F − F₀) / max(F₀, floor).
 //!
-//! Why it exists: brightness differs between cells, animals and days; its relative change is what a model can compare.
+//! Why it exists: brightness differs between cells, animals and days; a model can compare only its relative change.
 //! What it must never do: look ahead, or drift: after hours the same last frames must give the same moving average, so its sum
-//! is taken anew from the ring on every frame.
+//! is recomputed from the ring on every frame.
 //!
 //! `running-minimum`: F₀ ← min(F₀ + leak · max(F₀, floor), moving average). The leak is relative to the denominator of ΔF/F and not
-//! to F₀ itself: F₀ may be 0 or negative once the dark level is subtracted, and would never rise again. So a baseline that
-//! stays too low decays in ΔF/F by `leak_per_s` per second, however bright the pixel. Until the ring is full F₀ is the
-//! average of what there is: the minimum of half-filled averages would be the minimum of noise.
+//! to F₀ itself: F₀ may be 0 or negative once the dark level is subtracted, and would then never rise again. A baseline that is
+//! too low thus decays in ΔF/F by `leak_per_s` per second, however bright the pixel. Until the ring is full, F₀ is the average of
+//! the frames so far: the minimum of partial averages would be the minimum of noise.
 //!
 //! `running-quantile`: F₀ += g · D · (q − 1{F < F₀}), where D is the running mean of |F − F₀|. At the fixed point a share q of
 //! frames lies below F₀. The gain g = 4·α, α = 1 − exp(−1 / (τ · rate)), brings a step back within about τ for
@@ -17,7 +17,7 @@
 use super::simd::Simd;
 use crate::model::parameters::{Baseline as Parameters, Estimator};
 
-/// What one frame does to F₀: the decision alone, for whoever keeps F₀.
+/// What one frame does to F₀: only the decision, separate from the storage of F₀.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Step {
     /// `running-minimum`: the frame goes to `slot` of the ring, of which `filled` slots are then averaged.
@@ -36,7 +36,7 @@ pub(super) enum Step {
     },
 }
 
-/// Counts frames and says what each does.
+/// Counts frames and decides what each does.
 pub(super) struct Pace {
     /// Frames seen since the last forgetting.
     frames: u64,
@@ -60,12 +60,12 @@ impl Pace {
         Self { frames: 0, rule }
     }
 
-    /// Begins anew with the next frame.
+    /// Starts again with the next frame.
     pub(super) fn forget(&mut self) {
         self.frames = 0;
     }
 
-    /// Has F₀ seen enough frames to be believed?
+    /// Has F₀ seen enough frames to be valid?
     pub(super) fn is_warm(&self) -> bool {
         let (Rule::Minimum { frames: wanted } | Rule::Quantile { warm_frames: wanted, .. }) = self.rule;
         self.frames >= wanted
@@ -130,13 +130,13 @@ impl Baseline {
         Self { simd, floor: parameters.floor_counts, f0: vec![0.0; pixels], pace, method }
     }
 
-    /// Begins anew with the next frame.
+    /// Starts again with the next frame.
     pub fn forget(&mut self) {
         // Everything else is written before it is read again.
         self.pace.forget();
     }
 
-    /// Has F₀ seen enough frames to be believed?
+    /// Has F₀ seen enough frames to be valid?
     pub fn is_warm(&self) -> bool {
         self.pace.is_warm()
     }

@@ -1,6 +1,6 @@
 //! Counts to light: one pass over a channel that inverts, subtracts the dark level, and counts what is wrong with it.
 //!
-//! Why it exists: after it every pixel is a finite `f32`, whatever the microscope sent, so no later step has to ask.
+//! Why it exists: after it every pixel is a finite `f32`, whatever the microscope sent, so no later step has to check.
 //! What it must never do: let a NaN through, or clip light below the dark level (noise is negative half of the time).
 
 use super::simd::Simd;

@@ -1,7 +1,7 @@
 //! Correlation of two kept spectra: all lags within reach by small matrix products, then the exact peak of the continuous sum.
 //!
 //! Why it exists: the shift is the maximum of `Σ g(k) √|F(k)| √|T(k)| cos(φ_F − φ_T + k·d)`: halfway between cross- and phase
-//! correlation. Full whitening gives frequencies without signal the same say as the others and loses a quarter of the precision
+//! correlation. Full whitening gives frequencies without signal the same weight as the others and loses a quarter of the precision
 //! at low light; none lets slow brightness changes in. What it must never do: allocate outside `new`, or return NaN.
 //!
 //! The inner loops are in `kernels`.

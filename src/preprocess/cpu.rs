@@ -1,11 +1,11 @@
 //! Preprocessing on the CPU: the steps in their order. The oracle for every other implementation.
 //!
-//! Why it exists: each step knows its own arithmetic; here stands what follows what, what is learnt when, and what a frame
-//! must be like. What it must never do: choose parameters, or change anything for a frame that it refuses.
+//! Why it exists: each step knows its own arithmetic; this module defines their order, what is learnt when, and which frames are
+//! accepted. What it must never do: choose parameters, or change any state for a frame that it rejects.
 //!
-//! **Warm-up.** Until the line phase is known and the first template is ready, frames are neither straight nor registered.
-//! They still become tensors (marked `warming_up`), but what F₀ and the statistics learn from them is forgotten when the
-//! first registered frame comes. While a template is being *renewed* the old one stays in use and nothing is forgotten.
+//! **Warm-up.** Until the line phase is known and the first template is ready, frames are neither corrected nor registered.
+//! They still become tensors (marked `warming_up`), but what F₀ and the statistics learn from them is discarded at the first
+//! registered frame. While a template is being *renewed*, the old one stays in use and nothing is discarded.
 
 use super::average::Average;
 use super::baseline::Baseline;
@@ -91,8 +91,16 @@ impl Preprocess for CpuPreprocess {
                     normalise.freeze(frozen);
                 }
             }
-            (Request::RenewTemplate, Some(animal)) => animal.tracker.iter_mut().for_each(Tracker::renew),
-            (Request::ResetBaseline, Some(animal)) => animal.baseline.iter_mut().for_each(Baseline::forget),
+            (Request::RenewTemplate, Some(animal)) => {
+                if let Some(tracker) = &mut animal.tracker {
+                    tracker.renew();
+                }
+            }
+            (Request::ResetBaseline, Some(animal)) => {
+                if let Some(baseline) = &mut animal.baseline {
+                    baseline.forget();
+                }
+            }
             // Before the first frame there is nothing to forget.
             (Request::RenewTemplate | Request::ResetBaseline, None) => {}
         }
@@ -102,7 +110,9 @@ impl Preprocess for CpuPreprocess {
         check_frame(&self.parameters, self.animal.as_ref().map(|a| (a.shape, a.pixel_type)), &frame.info)?;
         let make = || {
             let mut animal = Animal::new(&self.parameters, self.input, self.frame_rate_hz, self.simd, &frame.info);
-            animal.normalise.iter_mut().for_each(|n| n.freeze(self.frozen));
+            if let Some(normalise) = &mut animal.normalise {
+                normalise.freeze(self.frozen);
+            }
             animal
         };
         Ok(self.animal.get_or_insert_with(make).take(frame, &self.parameters))
@@ -242,12 +252,16 @@ impl Animal {
         }
     }
 
-    /// The first frame that is straight and registered: what was learnt of those before it is of no use.
+    /// At the first corrected and registered frame: discards what was learnt from the frames before it.
     fn settle(&mut self) {
         self.settled = true;
         self.average.forget();
-        self.baseline.iter_mut().for_each(Baseline::forget);
-        self.normalise.iter_mut().for_each(Normalise::forget);
+        if let Some(baseline) = &mut self.baseline {
+            baseline.forget();
+        }
+        if let Some(normalise) = &mut self.normalise {
+            normalise.forget();
+        }
     }
 
     fn straighten(&mut self, observation: &mut Observation) {
@@ -262,8 +276,8 @@ impl Animal {
 
     fn track(&mut self, observation: &mut Observation) {
         let Some(tracker) = &mut self.tracker else { return };
-        if let Some(Tracked { shift, doubtful }) = tracker.follow(&self.planes[self.guide].light) {
-            observation.shift_doubtful = doubtful;
+        if let Some(Tracked { shift, rejected }) = tracker.follow(&self.planes[self.guide].light) {
+            observation.shift_doubtful = rejected;
             observation.shift_px = Some([shift.dy, shift.dx]);
             observation.shift_peak = shift.peak;
             observation.shift_at_bound = shift.at_bound;

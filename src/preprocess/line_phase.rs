@@ -1,8 +1,8 @@
-//! Bidirectional scanning: the offset between odd and even lines, measured on the first frames and then undone.
+//! Bidirectional scanning: the offset between odd and even lines, measured on the first frames and then corrected.
 //!
 //! Why it exists: a resonant or galvo scanner that writes lines both ways displaces every second line when the phase is off
 //! by microseconds; edges become combs, which registration and ΔF/F take for signal.
-//! What it must never do: change the correction in the middle of an animal, or smooth the odd lines only.
+//! What it must never do: change the correction during the experiment with one animal, or smooth the odd lines only.
 //!
 //! Sign: + means that the content of odd lines (rows 1, 3, …) lies to the *right* of where the even lines have it.
 //! The offset is reported to a fraction of a pixel, but undone to the nearest whole pixel: interpolation would smooth odd

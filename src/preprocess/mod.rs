@@ -1,9 +1,9 @@
-//! From the frame that arrived to the tensor that the encoder reads: the seam, the parameters, and the one place that chooses.
+//! From the received frame to the encoder's input: the trait, the parameters, and the one place that chooses the implementation.
 //!
-//! Why it exists: what `run` sees must be what `train` saw, so there is one preprocessing, driven by the parameters in the
-//! model's manifest, every step causal. The CPU implementation is the oracle that every other one must reproduce.
+//! Why it exists: `run` must see what `train` saw, so there is one preprocessing, driven by the parameters in the model's
+//! manifest, every step causal. The CPU implementation is the oracle that every other one must reproduce.
 //! What it must never do: read a clock (time enters only inside the frame), allocate after the first frame of a geometry,
-//! or look at a frame that has not come yet.
+//! or use a future frame.
 
 pub mod average;
 pub mod baseline;
@@ -33,21 +33,21 @@ use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use crate::frame::Request;
 
-/// What came of one frame.
+/// Result for one frame.
 #[derive(Debug)]
 pub struct Prepared<'a> {
-    /// What was measured on the way.
+    /// What was measured on the frame.
     pub observation: Observation,
     /// The model's input; `None` while frames are being averaged and this was not the last of its group.
     pub tensor: Option<Tensor<'a>>,
 }
 
-/// A frame that preprocessing cannot take: the corridor counts it by reason and goes on. Or a device that failed: it ends.
+/// A frame that preprocessing rejects: the corridor counts it by reason and continues. Or a device that failed, which ends the run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PreprocessError {
     /// Fewer channels than the model reads.
     #[error(
-        "the frame has {found} channel(s), the model reads channel {wanted}: set `preprocess.channels` in the manifest or send that channel"
+        "the frame has {found} channel(s), the model needs channel {wanted}: set `preprocess.channels` in the manifest or send that channel"
     )]
     Channel {
         /// Channels in the frame.
@@ -56,7 +56,7 @@ pub enum PreprocessError {
         wanted: usize,
     },
     /// Height or width cannot be processed.
-    #[error("the frame is {height}×{width} px; {min} to {max} px a side can be processed")]
+    #[error("the frame is {height}×{width} px; sides of {min} to {max} px are supported")]
     Side {
         /// Rows.
         height: usize,
@@ -68,14 +68,16 @@ pub enum PreprocessError {
         max: usize,
     },
     /// The geometry or the pixel type changed within a series.
-    #[error("the frame is {found}, this animal began with {expected}: a new geometry needs a new series or a reset")]
+    #[error(
+        "the frame is {found}, but this series began with {expected}: a new geometry needs a new series or a reset"
+    )]
     Geometry {
-        /// What came.
+        /// Geometry of the frame.
         found: String,
-        /// What was there before.
+        /// Geometry before.
         expected: String,
     },
-    /// The device failed. What was learnt on it is lost.
+    /// The device failed and its state is lost.
     #[error(transparent)]
     Device(#[from] Fault),
 }
@@ -114,14 +116,14 @@ pub trait Preprocess: Send {
     /// Turns one frame into the model's input.
     ///
     /// # Errors
-    /// When the frame does not fit the parameters; the state is then unchanged.
+    /// When the frame does not match the parameters; the state is then unchanged.
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError>;
 
-    /// Runs once through the code and data of a frame and forgets the result, so that they are in the caches when the next
-    /// one comes. Changes nothing.
+    /// Processes a frame and discards the result, so that code and data are in the caches when the next frame arrives. Changes no
+    /// state.
     fn keep_warm(&mut self) {}
 
-    /// Something short for the device to do while there is no frame, so that it does not slow down. Changes nothing.
+    /// Keeps an idle device busy for a moment, so that it does not lower its clock. Changes no state.
     fn rest(&mut self) {}
 
     /// Memory for a frame of up to `bytes` that this implementation reads fastest; `None` = any memory.
@@ -144,16 +146,16 @@ pub trait Preprocess: Send {
     fn device(&self) -> &str;
 }
 
-/// Most memory that the frames of the moving average may take, bytes.
+/// Most memory for the frames of the moving average, bytes.
 const AVERAGE_BYTES_MAX: usize = 1 << 30;
 
-/// Why preprocessing cannot be built. All of it stands in the model's manifest.
+/// Why preprocessing cannot be built from the model's manifest.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BuildError {
     /// A parameter outside its range.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-    /// As many channels must be chosen as the model reads.
+    /// The number of chosen channels differs from the model's.
     #[error("input.channels = {input}, but preprocess.channels names {chosen}: make them equal")]
     Channels {
         /// Channels of the model's input.
@@ -165,11 +167,11 @@ pub enum BuildError {
     #[error("input = {0}: height and width must be 1 to {SIDE_PX_MAX} px")]
     Side(Shape),
     /// Not a frame rate.
-    #[error("frame_rate_hz = {0}: must be above 0, to 100000")]
+    #[error("frame_rate_hz = {0}: must be above 0 and at most 100000")]
     FrameRate(f64),
-    /// The moving average of so large a frame over so many frames would not fit.
+    /// The moving average would take too much memory.
     #[error(
-        "preprocess.baseline.average_frames = {frames}: for an input of {input} the moving average would take {bytes} bytes, at most {AVERAGE_BYTES_MAX} are given: average fewer frames or use `running-quantile`"
+        "preprocess.baseline.average_frames = {frames}: for an input of {input} the moving average would take {bytes} bytes, more than the limit of {AVERAGE_BYTES_MAX}: average fewer frames or use `running-quantile`"
     )]
     AverageMemory {
         /// Frames averaged.
@@ -179,10 +181,10 @@ pub enum BuildError {
         /// What it would take.
         bytes: usize,
     },
-    /// A device was asked for and cannot be had.
+    /// The requested device is not available.
     #[error(transparent)]
     Device(#[from] Fault),
-    /// A device was asked for, for a model that only the CPU can preprocess.
+    /// A device was requested for a model that only the CPU can preprocess.
     #[error(
         "the model's preprocess.registration.piecewise has no CUDA implementation: set compute.device = \"cpu\" (or \"auto\")"
     )]
@@ -219,10 +221,10 @@ impl Chosen {
     }
 }
 
-/// The one place that chooses a device, for a model of these parameters. `Auto` takes the best there is and says why.
+/// The one place that chooses a device, for a model with these parameters. `Auto` takes the best available and says why.
 ///
 /// # Errors
-/// [`BuildError::Device`] or [`BuildError::Piecewise`] when a device was asked for that cannot be had.
+/// [`BuildError::Device`] or [`BuildError::Piecewise`] when the requested device cannot be used.
 pub fn choose(device: Device, parameters: &Parameters) -> Result<Chosen, BuildError> {
     let piecewise = parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some());
     match device {
@@ -249,8 +251,8 @@ fn open(ordinal: usize) -> Result<Arc<dyn Machine>, BuildError> {
     Err(Fault { device: format!("CUDA device {ordinal}"), doing: "looking for it", cause }.into())
 }
 
-/// Builds preprocessing for a model: its parameters, the shape of its frame, its frame rate (after averaging), where `device`
-/// leads to. [`Preprocess::device`] says where and why.
+/// Builds preprocessing for a model: its parameters, the shape of its frame, its frame rate (after averaging), on the `device`
+/// chosen. [`Preprocess::device`] names it, with the reason.
 ///
 /// # Errors
 /// Any [`BuildError`], before the first frame.
@@ -264,7 +266,7 @@ pub fn build(
     build_on(parameters, input, frame_rate_hz, &choose(device, parameters)?)
 }
 
-/// As [`build`], where it was chosen before.
+/// As [`build`], with a device chosen before.
 ///
 /// # Errors
 /// Any [`BuildError`], before the first frame.

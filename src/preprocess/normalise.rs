@@ -1,10 +1,10 @@
 //! (x − mean) / max(sd, floor) with the running statistics of this animal.
 //!
-//! Why it exists: animals differ in expression and depth; a model sees every one of them with mean 0 and variance 1.
+//! Why it exists: animals differ in expression and depth; a model sees each of them with mean 0 and variance 1.
 //! What it must never do: look ahead. The statistics include the frame being normalised and those before it, all with equal weight.
 //!
 //! Welford's recurrence in f64: after an hour at 30 Hz a new frame moves the mean by a hundred-thousandth of its distance,
-//! which f32 rounds away. The standard deviation is that of the population (M₂ / n).
+//! which f32 would round away. The standard deviation is that of the population (M₂ / n).
 
 use super::simd::Simd;
 use crate::model::parameters::{Normalise as Parameters, Scope};
@@ -12,7 +12,7 @@ use crate::model::parameters::{Normalise as Parameters, Scope};
 /// Lanes of the sums over a plane: fixed, so that the order of summation does not depend on the vector unit.
 const LANES: usize = 8;
 
-/// Which frames are learnt from: the decision alone, for whoever keeps the statistics.
+/// Which frames enter the statistics: only the decision, separate from their storage.
 pub(super) struct Census {
     warmup_frames: u64,
     freeze_after_frames: u64,
@@ -33,7 +33,7 @@ impl Census {
         }
     }
 
-    /// Begins anew, unless frozen on request; true when the statistics must be forgotten.
+    /// Starts again, unless frozen on request; true when the statistics must be discarded.
     pub(super) fn forget(&mut self) -> bool {
         if self.frozen_on_request {
             return false;
@@ -57,7 +57,7 @@ impl Census {
         self.frames
     }
 
-    /// One more frame: is it learnt from?
+    /// One more frame: does it enter the statistics?
     pub(super) fn learns(&mut self) -> bool {
         if self.frozen_on_request || self.frozen_by_count {
             return false;
@@ -95,7 +95,7 @@ impl Normalise {
         }
     }
 
-    /// Begins the statistics anew, unless they are frozen on request: frozen means frozen.
+    /// Starts the statistics again, unless they are frozen on request.
     pub fn forget(&mut self) {
         if self.census.forget() {
             self.mean.fill(0.0);
@@ -108,7 +108,7 @@ impl Normalise {
         self.census.freeze(frozen);
     }
 
-    /// Do the statistics rest on enough frames to be believed?
+    /// Do the statistics rest on enough frames to be valid?
     pub fn is_warm(&self) -> bool {
         self.census.is_warm()
     }

@@ -1,8 +1,8 @@
 //! A field of local shifts around the rigid one.
 //!
 //! Why it exists: tissue also bends, and a slow scan shears what moves during the frame. Overlapping blocks are registered one by
-//! one within a small reach of the rigid shift; where a block is dark, its neighbours speak for it.
-//! What it must never do: allocate after it was made, or follow a block that has nothing to say.
+//! one within a small reach of the rigid shift; a dark block takes the shift of its neighbours.
+//! What it must never do: allocate after construction, or follow a block without signal.
 
 use super::correlation::{Correlator, Grid, Planes, Reference};
 use super::registration::Shift;
@@ -11,7 +11,7 @@ use crate::model::parameters;
 
 /// Rounds of smoothing: each passes a shift on by one block.
 const SMOOTHING_ROUNDS: usize = 2;
-/// Trust of a block is its peak to this power: half the likeness, an eighth of the say.
+/// The weight of a block is its peak to this power: half the peak, an eighth of the weight.
 const TRUST_POWER: i32 = 3;
 /// Trust of the neighbours of a block together, relative to a block that is as good as they are.
 const NEIGHBOUR_TRUST: f32 = 0.25;
@@ -114,7 +114,7 @@ impl PiecewiseRegistrar {
         self.frame.load(&self.spectrum, &self.grid, self.offset);
     }
 
-    /// Each block becomes the mean of itself and its neighbours, weighted by trust; the rigid shift holds what nobody knows.
+    /// Each block becomes the weighted mean of itself and its neighbours; without signal the rigid shift remains.
     fn smooth(&mut self) {
         let n = self.blocks;
         let [field, before] = &mut self.field;

@@ -1,6 +1,7 @@
 //! The stream's frame rate, measured from the frames' own times.
 //!
-//! Why it exists: a model made for 15 Hz that is fed 30 Hz sees a slower world and nobody notices; so it is measured and said.
+//! Why it exists: a model trained at 15 Hz and fed 30 Hz sees the world in slow motion, and nobody would notice; so the rate is
+//! measured and reported.
 //! What it must never do: influence a pixel, read a clock, or subtract times of different clocks.
 
 use crate::frame::{Clock, FrameInfo};
@@ -8,12 +9,12 @@ use crate::sys::statistics::median;
 
 /// Intervals remembered.
 const INTERVALS: usize = 64;
-/// Intervals before the rate is told.
+/// Intervals needed for a rate.
 const INTERVALS_MIN: usize = 16;
 /// Relative difference from the model's rate that is worth a warning.
 const TOLERANCE: f64 = 0.1;
 
-/// A time and whose it is; `None` = the receiving machine's.
+/// A time and its clock; `None` = the receiving machine's.
 #[derive(Clone, Copy)]
 struct Last {
     number: u64,
@@ -31,7 +32,7 @@ pub struct RateMeter {
 }
 
 impl RateMeter {
-    /// `expected_hz`: frames per second, before averaging, that the model was made for.
+    /// `expected_hz`: frames per second, before averaging, that the model was trained at.
     pub fn new(expected_hz: f64) -> Self {
         Self { expected_hz, last: None, intervals: [0.0; INTERVALS], seen: 0 }
     }
@@ -39,7 +40,7 @@ impl RateMeter {
     /// Takes the time of one frame: the microscope's if it sent one, else the time of receipt.
     ///
     /// Steps over missing frames count per frame number; a repeated or backward number or time, and a change of the clock,
-    /// give no interval.
+    /// count as no interval.
     pub fn add(&mut self, info: &FrameInfo) {
         let (ns, clock) = match info.t_device {
             Some(time) => (time.ns, Some(time.clock)),

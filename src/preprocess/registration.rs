@@ -1,8 +1,8 @@
 //! Rigid sub-pixel registration of a frame to a template.
 //!
-//! Why it exists: the brain moves; the encoder must not see it. Frame and template are windowed (flat but for the edges), the low
-//! frequencies are correlated within reach, and the peak of the continuous correlation is the shift.
-//! What it must never do: allocate after it was made, look at another frame, return a value that is not finite.
+//! Why it exists: the brain moves, and the encoder must not see it. Frame and template are windowed (flat but for the edges), their
+//! low frequencies are correlated within reach, and the peak of the continuous correlation is the shift.
+//! What it must never do: allocate after construction, use another frame, or return a value that is not finite.
 
 use super::correlation::{Correlator, Grid, Planes, Reference};
 use super::spectrum::Spectrum;
@@ -10,7 +10,7 @@ use crate::model::parameters;
 
 /// Displacement of the copies of a template by which a registrar calibrates itself, px.
 const CALIBRATION_PX: isize = 2;
-/// Determinants of the measured gain that are believed.
+/// Determinants of the measured gain that are accepted.
 const GAIN: std::ops::Range<f32> = 0.25..1.5;
 const IDENTITY: [[f32; 2]; 2] = [[1.0, 0.0], [0.0, 1.0]];
 

@@ -3,9 +3,9 @@
 //! Why it exists: shifting first and shrinking afterwards would interpolate twice and read the frame twice.
 //! What it must never do: invent light. Every output pixel is a mean of frame pixels whose weights are ≥ 0 and sum to 1.
 //!
-//! A frame pixel is the light on a square. An output pixel is the mean over a box, one output pixel wide but never narrower
-//! than one frame pixel, placed where the content went. For a box of whole pixels that is the average of linearly
-//! interpolated pixels; at scale 1 and shift 0 it is the pixel itself, bit by bit; for enlarging it is linear interpolation.
+//! A frame pixel is the light on a square. An output pixel is the mean over a rectangle, one output pixel wide but never narrower
+//! than one frame pixel, placed where the content moved to. For a rectangle of whole pixels that is the average of linearly
+//! interpolated pixels; at scale 1 and shift 0 it is the pixel itself, bit for bit; for enlarging it is linear interpolation.
 //! Edge pixels are repeated outwards.
 
 use super::simd::Simd;

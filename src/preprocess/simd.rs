@@ -1,4 +1,4 @@
-//! Runs a kernel compiled for the vector unit that this machine has.
+//! Runs a kernel compiled for this machine's vector unit.
 //!
 //! Why it exists: a binary built for every x86-64 uses 128-bit vectors; the same loop compiled for AVX2 takes half the time.
 //! A kernel is an ordinary function over slices marked `#[inline(always)]`, compiled once per vector unit.

@@ -2,7 +2,7 @@
 //!
 //! Why it exists: at the resolution that registration smooths to, most of a transform is thrown away. So rows and columns are
 //! low-passed and decimated first, two real rows share one complex transform, and only kept columns are transformed at all.
-//! What it must never do: allocate after it was made, or move the content: every filter is the same for frame and template.
+//! What it must never do: allocate after construction, or shift the content: every filter is the same for frame and template.
 
 use std::f64::consts::{PI, TAU};
 use std::sync::Arc;

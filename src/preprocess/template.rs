@@ -1,9 +1,9 @@
 //! Builds the template from the first frames of a stream, and follows slow changes afterwards.
 //!
-//! Why it exists: nobody has a template before the animal lies under the microscope. The first frames are collected, aligned to
-//! the sum of the others in a few rounds from coarse to fine, and averaged. A frame is never compared with itself: at low light it
-//! would find its own noise. What it must never do: count anything but frames (no clock), or hold one frame up by more than a
-//! few milliseconds: each call refines a bounded number of stored frames.
+//! Why it exists: there is no template until the animal is under the microscope. The first frames are collected, aligned to the
+//! sum of the others in a few rounds from coarse to fine, and averaged. A frame is never compared with itself: at low light it
+//! would match its own noise. What it must never do: count anything but frames (no clock), or delay a frame by more than a few
+//! milliseconds: each call refines a bounded number of stored frames.
 
 use pulp::Arch;
 
@@ -104,11 +104,11 @@ impl TemplateBuilder {
         }
     }
 
-    /// Lets a believed, aligned frame flow into the template with weight `parameters.refresh`.
+    /// Adds an accepted, aligned frame to the template with weight `parameters.refresh`.
     pub fn refresh(&mut self, image: &[f32], shift: &Shift, registrar: &mut Registrar) {
         let rate = self.parameters.refresh;
-        let believed = shift.peak > 0.0 && shift.peak >= self.parameters.peak_min && !shift.at_bound;
-        if rate <= 0.0 || !believed || !self.ready() {
+        let accepted = shift.peak > 0.0 && shift.peak >= self.parameters.peak_min && !shift.at_bound;
+        if rate <= 0.0 || !accepted || !self.ready() {
             return;
         }
         let template = &mut self.image;

@@ -1,9 +1,9 @@
-//! What registration says, turned into the shift that is undone: template first, then one estimate per frame.
+//! From registration's estimate to the shift that is undone: first the template, then one estimate per frame.
 //!
-//! Why it exists: who believes a peak, what happens while there is no template, and where the baseline's coordinates are, is
-//! one set of decisions, apart from the estimation itself.
-//! What it must never do: move the coordinates of F₀ and the statistics under them. A renewed template lies somewhere else than
-//! the first one; how far is measured when it takes over, and undone besides each frame's own shift.
+//! Why it exists: which estimates are accepted, what happens without a template, and in which coordinates the baseline lives form
+//! one set of decisions, separate from the estimation itself.
+//! What it must never do: move the coordinates of F₀ and the statistics. A renewed template is displaced from the first one; the
+//! displacement is measured when it takes over and undone in addition to each frame's own shift.
 
 use super::piecewise::PiecewiseRegistrar;
 use super::registration::{Registrar, Shift};
@@ -16,12 +16,12 @@ pub struct Tracker {
     registrar: Registrar,
     builder: TemplateBuilder,
     piecewise: Option<Blocks>,
-    /// The template that was in use when a new one was asked for.
+    /// The template that was in use when a new one was requested.
     former: Vec<f32>,
     peak_min: f32,
     refreshes: bool,
-    /// Last shift whose peak was believed, relative to the template.
-    believed_px: [f32; 2],
+    /// Last accepted shift, relative to the template.
+    accepted_px: [f32; 2],
     /// Where the template lies relative to the animal's first one.
     origin_px: [f32; 2],
     /// Templates that have been taken into use.
@@ -40,10 +40,10 @@ struct Blocks {
 /// One frame against the template.
 #[derive(Clone, Copy, Debug)]
 pub struct Tracked {
-    /// As measured; when doubtful, dy and dx are the last believed ones instead.
+    /// As measured; if rejected, dy and dx are the last accepted ones.
     pub shift: Shift,
     /// The peak is under `peak_min`.
-    pub doubtful: bool,
+    pub rejected: bool,
 }
 
 impl Tracker {
@@ -66,7 +66,7 @@ impl Tracker {
             former: vec![0.0; height * width],
             peak_min: parameters.peak_min,
             refreshes: parameters.refresh > 0.0,
-            believed_px: [0.0; 2],
+            accepted_px: [0.0; 2],
             origin_px: [0.0; 2],
             generation: 0,
         }
@@ -92,7 +92,7 @@ impl Tracker {
 
     /// Displacement to undo, [dy, dx] px, relative to the animal's first template.
     pub fn shift_px(&self) -> [f32; 2] {
-        [self.origin_px[0] + self.believed_px[0], self.origin_px[1] + self.believed_px[1]]
+        [self.origin_px[0] + self.accepted_px[0], self.origin_px[1] + self.accepted_px[1]]
     }
 
     /// The field to undo instead, when registration is piecewise and there is a template.
@@ -109,7 +109,7 @@ impl Tracker {
         tracked
     }
 
-    /// Lets one frame, of which `tracked` was measured, flow into the template that is being built or refreshed.
+    /// Adds a frame, measured as `tracked`, to the template that is being built or refreshed.
     pub(super) fn learn(&mut self, image: &[f32], tracked: Option<Tracked>) {
         if !self.builder.ready() {
             self.builder.add(image, &mut self.registrar);
@@ -122,26 +122,26 @@ impl Tracker {
         }
     }
 
-    /// Would `learn` look at the image?
+    /// Would `learn` use the image?
     pub(super) fn learns(&self, tracked: Option<Tracked>) -> bool {
         !self.builder.ready() || tracked.is_some_and(|t| self.refreshes_by(&t))
     }
 
     fn refreshes_by(&self, tracked: &Tracked) -> bool {
-        self.refreshes && !tracked.doubtful && !tracked.shift.at_bound
+        self.refreshes && !tracked.rejected && !tracked.shift.at_bound
     }
 
-    /// What measures shifts, for whoever measures elsewhere.
+    /// The registrar, for measuring shifts elsewhere.
     pub(super) fn registrar(&self) -> &Registrar {
         &self.registrar
     }
 
-    /// Where the template lies, and the shift that is believed: what they sum up to is undone.
+    /// Position of the template and the accepted shift: their sum is undone.
     pub(super) fn place_px(&self) -> ([f32; 2], [f32; 2]) {
-        (self.origin_px, self.believed_px)
+        (self.origin_px, self.accepted_px)
     }
 
-    /// Measures and forgets: only caches and scratch memory are other than before.
+    /// Measures and discards the result: only caches and scratch memory change.
     pub fn rehearse(&mut self, image: &[f32]) {
         if self.is_ready() {
             std::hint::black_box(self.registrar.estimate(image));
@@ -150,9 +150,9 @@ impl Tracker {
 
     fn measure(&mut self, image: &[f32]) -> Tracked {
         let measured = self.registrar.estimate(image);
-        let tracked = self.believe(measured);
-        let Tracked { shift, doubtful } = tracked;
-        if let Some(blocks) = self.piecewise.as_mut().filter(|_| !doubtful) {
+        let tracked = self.accept(measured);
+        let Tracked { shift, rejected } = tracked;
+        if let Some(blocks) = self.piecewise.as_mut().filter(|_| !rejected) {
             let shifts = blocks.registrar.estimate(image, &shift);
             for (total, shift) in blocks.shifts_px.iter_mut().zip(shifts) {
                 *total = [shift[0] + self.origin_px[0], shift[1] + self.origin_px[1]];
@@ -161,25 +161,25 @@ impl Tracker {
         tracked
     }
 
-    /// Believes a measurement, or the one before it.
-    pub(super) fn believe(&mut self, measured: Shift) -> Tracked {
-        let doubtful = measured.peak < self.peak_min;
-        if !doubtful {
-            self.believed_px = [measured.dy, measured.dx];
+    /// Accepts a measurement, or keeps the last accepted one.
+    pub(super) fn accept(&mut self, measured: Shift) -> Tracked {
+        let rejected = measured.peak < self.peak_min;
+        if !rejected {
+            self.accepted_px = [measured.dy, measured.dx];
         }
-        Tracked { shift: Shift { dy: self.believed_px[0], dx: self.believed_px[1], ..measured }, doubtful }
+        Tracked { shift: Shift { dy: self.accepted_px[0], dx: self.accepted_px[1], ..measured }, rejected }
     }
 
-    /// The new template is in use from the next frame on; it lies where the former one does not.
+    /// Takes the new template into use from the next frame on, displaced from the former one.
     fn take_over(&mut self, renewed: bool) {
         self.generation += 1;
         if renewed {
             let former = self.registrar.estimate(&self.former);
             let found = former.peak >= self.peak_min && !former.at_bound;
-            // Too unlike the former one to tell: take it to lie where the last frame lay.
-            let step = if found { [former.dy, former.dx] } else { self.believed_px.map(|px| -px) };
+            // Too different from the former one to measure: assume that it lies where the last frame lay.
+            let step = if found { [former.dy, former.dx] } else { self.accepted_px.map(|px| -px) };
             self.origin_px = [self.origin_px[0] - step[0], self.origin_px[1] - step[1]];
-            self.believed_px = [self.believed_px[0] + step[0], self.believed_px[1] + step[1]];
+            self.accepted_px = [self.accepted_px[0] + step[0], self.accepted_px[1] + step[1]];
             if let Some(blocks) = &mut self.piecewise {
                 blocks.centres_y.iter_mut().for_each(|y| *y += step[0]);
                 blocks.centres_x.iter_mut().for_each(|x| *x += step[1]);

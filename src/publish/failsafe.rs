@@ -1,7 +1,7 @@
-//! When a decode may be believed: the fail-safe as a state machine without clock, socket or file.
+//! When a decode can be trusted: the fail-safe as a state machine without clock, socket or file.
 //!
-//! Why it exists: a stimulus or a laser follows the decodes, so a stale one must never look fresh, and that must be provable
-//! without waiting for real time. What it must never do: read a clock (times are handed in), or forget that it has spoken.
+//! Why it exists: a stimulus or a laser follows the decodes, so a stale decode must never look fresh, and tests must prove that
+//! without waiting in real time. What it must never do: read a clock (times are passed in), or report the same silence twice.
 //!
 //! ```text
 //! waiting ──fresh decode──▶ fresh ──deadline passed / decode too old──▶ stale
@@ -13,7 +13,7 @@
 
 use crate::frame::event::Event;
 
-/// Where the fail-safe stands.
+/// State of the fail-safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Alive; no decode yet.
@@ -22,16 +22,16 @@ pub enum State {
     Fresh,
     /// It is not; the neutral action was published.
     Stale,
-    /// After the end nothing is said.
+    /// The run has ended: nothing more is published.
     Ended,
 }
 
-/// What to do with one decode.
+/// How to publish one decode.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
     /// False: publish it with quality `stale`, the neutral action and no embedding.
     pub fresh: bool,
-    /// To be published with it: the silence begins or is over.
+    /// To be published with it: a silence begins or ends.
     pub event: Option<Event>,
 }
 
@@ -49,7 +49,7 @@ impl FailSafe {
         Self { deadline_ns, state: State::Waiting, fresh_received_ns: 0 }
     }
 
-    /// Where it stands.
+    /// The current state.
     pub const fn state(&self) -> State {
         self.state
     }
@@ -59,7 +59,7 @@ impl FailSafe {
         matches!(self.state, State::Waiting | State::Fresh)
     }
 
-    /// Judges a decode whose frame number `frame` had arrived at `received_ns`; both times on the same clock, ns.
+    /// Judges a decode whose frame number `frame` arrived at `received_ns`; both times on the same clock, ns.
     pub fn decode(&mut self, frame: u64, received_ns: u64, now_ns: u64) -> Verdict {
         let age_ns = now_ns.saturating_sub(received_ns);
         let before = self.state;
@@ -76,7 +76,7 @@ impl FailSafe {
         Verdict { fresh: true, event: (before == State::Stale).then_some(Event::Recovered { frame }) }
     }
 
-    /// Time passes. `Some` exactly once per silence: publish one neutral decode and this event, then nothing.
+    /// Checks the deadline. `Some` exactly once per silence: publish one neutral decode and this event, then nothing.
     pub fn tick(&mut self, now_ns: u64) -> Option<Event> {
         let age_ns = now_ns.saturating_sub(self.fresh_received_ns);
         if self.state != State::Fresh || age_ns <= self.deadline_ns {
@@ -86,7 +86,7 @@ impl FailSafe {
         Some(Event::Stale { age_ms: age_ns / 1_000_000 })
     }
 
-    /// The corridor ends. True the first time: publish one neutral decode with quality `fail`.
+    /// The run ends. True the first time: publish one neutral decode with quality `fail`.
     pub fn finish(&mut self) -> bool {
         std::mem::replace(&mut self.state, State::Ended) != State::Ended
     }

@@ -1,7 +1,7 @@
-//! Where decodes go: the seam of the sinks.
+//! Where decodes go: the trait of the sinks.
 //!
-//! Why it exists: a stimulus controller, a recorder and a file are the same to the corridor. Sinks run on the publish thread.
-//! What it must never do: wait for a reader. A slow or dead subscriber costs that subscriber its messages, nobody else.
+//! Why it exists: a stimulus controller, a recorder and a file look the same to the corridor. Sinks run on the publish thread.
+//! What it must never do: wait for a reader. A slow or dead subscriber loses its own messages and affects nobody else.
 
 pub mod failsafe;
 pub mod npy;
@@ -20,10 +20,10 @@ pub trait Sink: Send {
     /// Takes one decode, in order, exactly once.
     ///
     /// # Errors
-    /// Only what makes the sink useless from now on.
+    /// Only what makes the sink unusable.
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError>;
 
-    /// Another model: the next decode is of it. Labels and embedding are those of the model before.
+    /// A new model: the next decode comes from it. Labels and embedding are those of the previous model.
     fn model_changed(&mut self, _model: &ModelTag) {}
 
     /// Takes one event.
@@ -50,7 +50,7 @@ pub trait Sink: Send {
         Ok(())
     }
 
-    /// The last call: after it nothing comes. `fault` names the stage that failed, `None` is an orderly end.
+    /// The last call. `fault` names the stage that failed; `None` is a normal end.
     ///
     /// # Errors
     /// As [`Sink::publish`].
@@ -59,8 +59,8 @@ pub trait Sink: Send {
     }
 }
 
-/// Sees what was published as it was published: with its number, its stamps, and the verdict on its age. Called on the publish
-/// thread after the message has left, so it may cost the next message time, and must therefore neither wait nor allocate.
+/// Sees every message as it was published, with its number, its time stamps and the verdict on its age. Called on the publish
+/// thread after the message has been sent; it delays the next message, so it must neither wait nor allocate.
 pub trait Witness: Send {
     /// One message. `header` is its JSON; `decode` what came down the corridor, for a decode of a frame.
     fn published(&mut self, kind: Kind, header: &[u8], t_pub_ns: u64, decode: Option<&Decode>);

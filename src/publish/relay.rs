@@ -1,9 +1,9 @@
-//! Decodes for devices that do not speak the wire format: the action in words or bytes, with a fail-safe of its own.
+//! Decodes for devices that cannot read the wire format: the action as text or bytes, with a fail-safe of its own.
 //!
-//! Why it exists: a relay box, a Bonsai workflow or a sound program wants "walking 0.93", not an embedding. Each such outlet is
-//! fed by a relay, so that what may be believed is decided in one place, as for the decodes themselves. What it must never
-//! do: wait for a device, end the run because a device is gone (it is counted and told), or say an action that is not
-//! believed: whatever is not `ok` or `degraded` is the neutral action, and so is every decode of a model without actions.
+//! Why it exists: a relay box, a Bonsai workflow or a sound program needs "walking 0.93", not an embedding. A relay feeds each
+//! such outlet, so that one place decides which decodes can be trusted. What it must never do: wait for a device, end the run
+//! because a device is gone (that is counted and reported), or relay an action that cannot be trusted: a decode that is neither
+//! `ok` nor `degraded` becomes the neutral action, and so does every decode of a model without actions.
 
 use std::sync::Arc;
 
@@ -33,11 +33,11 @@ pub struct RelayedDecode<'a> {
     pub frame: Option<u64>,
     /// Which model since the start, counted from 1.
     pub generation: u64,
-    /// How far it may be trusted.
+    /// How far to trust it.
     pub quality: Quality,
     /// The action, or the neutral one.
     pub action: &'a str,
-    /// Its place in the model's labels; [`NEUTRAL_ID`] for a neutral action that is none of them.
+    /// Its index among the model's labels; [`NEUTRAL_ID`] for a neutral action that is none of them.
     pub action_id: i32,
     /// Probability of the action; 0 for the neutral one.
     pub confidence: f32,
@@ -45,18 +45,18 @@ pub struct RelayedDecode<'a> {
     pub embedding: &'a [f32],
 }
 
-/// One way out.
+/// A device or socket that takes relayed decodes.
 pub trait Outlet: Send {
-    /// As the configuration's section is named.
+    /// Name of its section in the configuration.
     fn name(&self) -> &'static str;
 
-    /// Says it, without waiting.
+    /// Sends one decode, without waiting.
     ///
     /// # Errors
-    /// When it could not be said; the relay counts it and goes on.
+    /// When it could not be sent; the relay counts it and continues.
     fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()>;
 
-    /// Called about every 5 ms: a device that was lost may be looked for.
+    /// Called about every 5 ms: a lost device can be looked for.
     fn tick(&mut self, _now_ns: u64) {}
 }
 
@@ -114,14 +114,14 @@ impl Relay {
     }
 
     fn relay(&mut self, decode: Option<&Decode>, quality: Quality, now_ns: u64) {
-        let believed = matches!(quality, Quality::Ok | Quality::Degraded);
-        let action = decode.filter(|_| believed && self.model.trained).and_then(|decode| {
+        let trusted = matches!(quality, Quality::Ok | Quality::Degraded);
+        let action = decode.filter(|_| trusted && self.model.trained).and_then(|decode| {
             let id = decode.action?;
             let confidence = largest(&decode.embedding.probabilities)?;
             Some((self.model.labels.get(id)?.as_str(), i32::try_from(id).ok()?, confidence))
         });
         let (action, action_id, confidence) = action.unwrap_or((&self.neutral.label, self.neutral.id, 0.0));
-        let embedding = decode.filter(|_| believed || quality == Quality::Warmup);
+        let embedding = decode.filter(|_| trusted || quality == Quality::Warmup);
         let relayed = RelayedDecode {
             seq: self.seq,
             t_pub_ns: now_ns,
@@ -134,13 +134,13 @@ impl Relay {
             confidence,
             embedding: embedding.map_or(&self.zeros, |decode| &decode.embedding.values),
         };
-        let ended = self.outlet.send(&relayed);
+        let sent = self.outlet.send(&relayed);
         self.seq += 1;
-        self.note(ended.is_err());
+        self.count_lost(sent.is_err());
     }
 
-    /// Counts what was not said; tells the first and the end of a row of losses.
-    fn note(&mut self, lost: bool) {
+    /// Counts decodes that were not sent; an event reports the first loss and the recovery.
+    fn count_lost(&mut self, lost: bool) {
         count(&self.stats.publish.relay_lost, u64::from(lost));
         let before = std::mem::replace(&mut self.lost, lost);
         let outlet = self.outlet.name();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_believed_is_said_and_everything_else_is_neutral() {
+    fn only_a_trusted_action_is_sent_and_everything_else_is_neutral() {
         let (heard, deaf) = (Heard::default(), Arc::default());
         let (stats, log) = (Arc::<Stats>::default(), Arc::new(ArrayQueue::new(8)));
         let ear = Ear { heard: heard.clone(), deaf: Arc::clone(&deaf) };

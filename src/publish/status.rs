@@ -1,7 +1,7 @@
-//! The status message: the counters of all threads, and what the sink knows besides, as one header.
+//! The status message: the counters of all threads and the sink's own facts, as one header.
 //!
-//! Why it exists: an instrument says what it did with every frame it was given. What it must never do: wait for a writer of
-//! a counter, allocate, or count anything itself.
+//! Why it exists: an instrument accounts for every frame it was given. What it must never do: wait for the writer of a counter,
+//! allocate, or count anything itself.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,13 +17,13 @@ use crate::wire::report::{
     Dropped, LatencySummary, Queues, Recording, RecordingLost, Rejected, StageLatencies, StatusHeader,
 };
 
-/// Everything of a status that does not change from one to the next.
+/// The parts of a status that stay the same.
 pub(super) struct Reporter {
     started_ns: u64,
     stats: Arc<Stats>,
     warnings: Vec<String>,
     deadline: Duration,
-    /// Kept open: reading it at an offset of zero is a fresh measurement and needs no memory.
+    /// Kept open: reading it at offset zero is a fresh measurement without allocation.
     memory: Option<File>,
 }
 
@@ -95,7 +95,7 @@ impl Reporter {
     }
 }
 
-/// What has gone in and not come out yet. The counters are read one after the other, so a frame on its way may be missed.
+/// Frames and decodes in flight. The counters are read one after the other, so a frame in transit may be missed.
 fn waiting(stats: &Stats) -> Queues {
     let Stats { intake, compute, publish, .. } = stats;
     let read = |counter: &AtomicU64| counter.load(Relaxed);
@@ -108,7 +108,7 @@ fn waiting(stats: &Stats) -> Queues {
     }
 }
 
-/// Nothing until something was recorded or was to be.
+/// `None` until anything was recorded or should have been.
 fn recording(record: &Record) -> Option<Recording> {
     let read = |counter: &AtomicU64| counter.load(Relaxed);
     let lost = RecordingLost {
@@ -127,7 +127,7 @@ fn summary(histogram: &Histogram) -> LatencySummary {
     LatencySummary { p50, p99, p999, max, count: q.count }
 }
 
-/// Resident memory of this process. `/proc/self/status` tells it in kB; `statm` would need the page size of the machine.
+/// Resident memory of this process. `/proc/self/status` gives it in kB; `statm` would need the machine's page size.
 fn resident_bytes(status: &File) -> Option<u64> {
     let mut text = [0; 4096];
     let length = status.read_at(&mut text, 0).ok()?;

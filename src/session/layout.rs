@@ -1,4 +1,4 @@
-//! The head of a recorded frame: 256 bytes, little-endian, then the pixels as they lay in memory, C order, channel by channel.
+//! The head of a recorded frame: 256 bytes, little-endian, followed by the pixels as in memory, C order, channel by channel.
 //!
 //! | byte | type | what |
 //! |---|---|---|
@@ -12,15 +12,15 @@
 //! | 12 | 3 × u32 | channels, height, width |
 //! | 24 | u64 | frame number, the sender's |
 //! | 32 | u64 | frames missing just before it, by the sender's numbers |
-//! | 40 | u64 | frames that had arrived before it: a step above 1 means frames that were skipped and are not here |
+//! | 40 | u64 | frames that arrived before it: a step above 1 means that frames were skipped and are not in the file |
 //! | 48 | u64 | received, `CLOCK_MONOTONIC`, ns |
 //! | 56 | i64 | device time, ns |
 //! | 64 | 64 bytes | source, zero-padded |
 //! | 128 | 64 bytes | series, zero-padded |
 //! | 192 | 64 bytes | zeros |
 //!
-//! Why it exists: pixels as JSON would be ten times as large, and numpy reads this with an offset of 256. What it must never do:
-//! believe a head that does not fit its pixels.
+//! Why it exists: pixels as JSON would take ten times the space, and numpy reads this with an offset of 256. What it must never
+//! do: accept a head that does not match its pixels.
 
 use crate::frame::{
     CHANNELS_MAX, Clock, DeviceTime, Frame, FrameInfo, NAME_BYTES_MAX, Name, PixelType, SIDE_PX_MAX, Shape, Stamp,
@@ -83,10 +83,11 @@ pub fn head(info: &FrameInfo, arrival: u64) -> [u8; HEAD_BYTES] {
     head
 }
 
-/// What a message of the topic `frames` says of its frame: everything but the pixels, which lie behind [`HEAD_BYTES`].
+/// Reads the head of a message of the topic `frames`: the frame without its pixels, which start at [`HEAD_BYTES`], and the number
+/// of frames that had arrived before it.
 ///
 /// # Errors
-/// What does not fit, in words.
+/// What is wrong with the head.
 pub fn read(message: &[u8]) -> Result<(FrameInfo, u64), String> {
     let head: &[u8; HEAD_BYTES] = message.first_chunk().ok_or("is shorter than its head")?;
     let u32_at = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -101,7 +102,7 @@ pub fn read(message: &[u8]) -> Result<(FrameInfo, u64), String> {
     let [pixels, flags, clock, stamp] = [head[8], head[9], head[10], head[11]];
     let has = |flag: u8| flags & flag != 0;
     if has(BIG_ENDIAN) != cfg!(target_endian = "big") {
-        return Err("was recorded on a machine of the other byte order".into());
+        return Err("was recorded on a machine with the other byte order".into());
     }
     let pixel_type = of(&PIXELS, pixels, "pixel type")?;
     let shape = shape([u32_at(12), u32_at(16), u32_at(20)])?;

@@ -1,16 +1,16 @@
-//! The JSON messages of a session, as they are read back.
+//! The JSON messages of a session.
 //!
-//! Why it exists: replay, comparison, report and export read the same words. What it must never do: lose a bit of an embedding;
-//! float32 is written with as many digits as lead back to it.
+//! Why it exists: replay, comparison, report and export read the same messages. What it must never do: lose a bit of an
+//! embedding; float32 is written with enough digits to read back the same value.
 
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{Clock, Decode, Quality};
 
-/// One message of the topic `decodes`: the published header, of which what matters later is named here, and what was decoded.
+/// One message of the topic `decodes`: those fields of the published header that are needed later, and the full result.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct DecodeRecord {
-    /// Gapless number of the daemon's start.
+    /// Gapless number since the daemon started.
     pub seq: u64,
     /// The frame; `None` for a neutral decode before any frame.
     #[serde(default)]
@@ -23,7 +23,7 @@ pub struct DecodeRecord {
     pub skipped: Option<u64>,
     /// Which rig.
     pub source: String,
-    /// By which model; `None` in a file that does not say.
+    /// The model; `None` in a file that does not name it.
     #[serde(default)]
     pub model: Option<ModelRecord>,
     /// Which acquisition.
@@ -72,7 +72,7 @@ pub struct ModelRecord {
     pub name: String,
     /// SHA-256 of the ONNX file, hexadecimal.
     pub sha256: String,
-    /// 1 for the first model of the daemon's start, then counted up with every exchange.
+    /// 1 for the first model since the daemon started, then one more with every model swap.
     pub generation: u64,
 }
 
@@ -89,10 +89,10 @@ pub struct Latency {
     pub total: f64,
 }
 
-/// What came down the corridor, whatever was published of it.
+/// The full result of decoding, whatever was published of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Decoded {
-    /// How far it may be trusted, before its age was judged.
+    /// How far to trust it, before its age was judged.
     pub quality: Quality,
     /// Index of the most probable label.
     pub action_id: Option<usize>,
@@ -100,9 +100,9 @@ pub struct Decoded {
     pub probs: Vec<f32>,
     /// 0 to 1.
     pub novelty: Option<f32>,
-    /// The peak of the correlation lies on the border of the search.
+    /// The correlation peak is at the bound of the search.
     pub shift_at_bound: bool,
-    /// The peak is too low to be believed.
+    /// The peak is too low: the shift was rejected.
     pub shift_doubtful: bool,
     /// px.
     pub line_phase_px: f32,
@@ -143,29 +143,29 @@ impl From<&Decode> for Decoded {
 pub struct RequestRecord {
     /// The frame before which they were carried out.
     pub frame: u64,
-    /// Their words, in order.
+    /// Their names, in order.
     pub requests: Vec<String>,
 }
 
 /// One message of the topic `marks`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MarkRecord {
-    /// The experimenter's words.
+    /// The experimenter's note.
     pub text: String,
-    /// When they came, `CLOCK_MONOTONIC`, ns.
+    /// When it was made, `CLOCK_MONOTONIC`, ns.
     pub t_ns: u64,
     /// UTC, ns since 1970.
     pub unix_ns: u64,
 }
 
-/// One message of the topic `events`, of which what the report needs.
+/// One message of the topic `events`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct EventRecord {
     /// Its name.
     pub event: String,
     /// `CLOCK_MONOTONIC`, ns.
     pub t_pub_ns: u64,
-    /// Everything else it says.
+    /// Its other fields.
     #[serde(flatten)]
     pub more: serde_json::Map<String, serde_json::Value>,
 }

@@ -1,20 +1,20 @@
 //! The file of a recorded session: MCAP, written by the recorder and read by replay, comparison and report.
 //!
-//! Why it exists: an experiment can be trusted only if it can be run again, so what was decoded, from which pixels, how late and
-//! by which model lies in one file that other programs can open as well. What it must never do: know how a session came about or
-//! what is done with it; and never take a damaged part for a whole one.
+//! Why it exists: an experiment can be trusted only if it can be repeated, so one file, which other programs can open too, holds
+//! what was decoded, from which pixels, with which latency and by which model. What it must never do: know how a session is
+//! produced or used, or accept a damaged part as whole.
 //!
 //! | topic | encoding | one message |
 //! |---|---|---|
-//! | `frames` | `haltere.frame-1` | every frame that the compute thread took: [`layout`], then its pixels |
-//! | `requests` | JSON | what was carried out between that frame and the one before; lies just before the frame's message |
-//! | `decodes` | JSON | the header as published, and under `decoded` what was decoded: embedding, probabilities, observation |
+//! | `frames` | `haltere.frame-1` | every frame taken by the compute thread: [`layout`], then its pixels |
+//! | `requests` | JSON | requests carried out between this frame and the previous one; stored just before the frame's message |
+//! | `decodes` | JSON | the published header, and under `decoded` the full result: embedding, probabilities, observation |
 //! | `events`, `status` | JSON | as published |
-//! | `marks` | JSON | words of the experimenter |
+//! | `marks` | JSON | the experimenter's notes |
 //!
-//! `log_time` is UTC, ns since 1970, by one offset measured when the recording began; the stamps inside are the machine's own
-//! (`CLOCK_MONOTONIC`). Attachments: `model.onnx`, `model.toml`, `config.toml`. Metadata `haltere.session` comes first,
-//! `haltere.end` last; a file without the latter was cut off, and everything before the cut is whole, chunk by chunk.
+//! `log_time` is UTC, ns since 1970, from one offset measured when the recording started; the time stamps inside are the
+//! machine's own (`CLOCK_MONOTONIC`). Attachments: `model.onnx`, `model.toml`, `config.toml`. Metadata `haltere.session` comes
+//! first, `haltere.end` last; a file without the latter was truncated, and every chunk before the cut is complete.
 
 pub mod export;
 pub mod recorder;
@@ -36,11 +36,11 @@ pub use write::{SessionWriter, name_of};
 
 /// Extension of a session's file.
 pub const EXTENSION: &str = "mcap";
-/// Version of the form described here, in `haltere.session`.
+/// Version of the format described here, in `haltere.session`.
 pub const FORM: &str = "1";
-/// Name of the metadata that a session begins with.
+/// Name of the metadata at the start of a session.
 pub const BEGIN: &str = "haltere.session";
-/// Name of the metadata that a whole session ends with.
+/// Name of the metadata at the end of a complete session.
 pub const END: &str = "haltere.end";
 /// Names of the attachments.
 pub const MODEL_ONNX: &str = "model.onnx";
@@ -49,7 +49,7 @@ pub const MODEL_TOML: &str = "model.toml";
 /// The effective configuration.
 pub const CONFIG_TOML: &str = "config.toml";
 
-/// What a channel holds.
+/// Content of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// Frames with their pixels.
@@ -83,10 +83,10 @@ impl Topic {
     }
 }
 
-/// A session that cannot be written or read.
+/// A session cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The system refused.
+    /// The operating system's error.
     #[error("{}: {cause}", path.display())]
     File {
         /// Which file.

@@ -1,8 +1,8 @@
-//! Reads the file of a session, whole or cut off, chunk by chunk.
+//! Reads the file of a session, complete or truncated, chunk by chunk.
 //!
-//! Why it exists: a killed daemon, a full disk or a bad cable leaves a file without its end, and what is whole must come out.
-//! What it must never do: hold more than one chunk in memory, or hand out a message of a chunk whose CRC is wrong: such a chunk
-//! is left out and counted.
+//! Why it exists: a killed daemon, a full disk or a bad cable leaves a file without its end, and its intact part must be readable.
+//! What it must never do: hold more than one chunk in memory, or return a message from a chunk whose CRC is wrong: such a chunk
+//! is skipped and counted.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
@@ -17,33 +17,33 @@ use crate::sys::statistics::median;
 
 /// Opcode and length.
 const RECORD_HEAD_BYTES: u64 = 9;
-/// Largest record that is read into memory: a chunk of a frame of 128 MiB, or a model.
+/// Largest record read into memory: a chunk with a frame of 128 MiB, or a model.
 const RECORD_BYTES_MAX: u64 = 1 << 30;
-/// Times of frames that are looked at for their rate.
+/// Frame times used to estimate the frame rate.
 const TIMES_MAX: usize = 1024;
 
-/// What is known of a session without reading its chunks.
+/// What a session contains, without reading its chunks.
 #[derive(Clone, Debug, Default)]
 pub struct Outline {
     /// Which file.
     pub path: PathBuf,
-    /// The metadata of the begin.
+    /// The metadata at the start.
     pub about: BTreeMap<String, String>,
-    /// The metadata of the end; `None` when the file was cut off.
+    /// The metadata at the end; `None` when the file was truncated.
     pub end: Option<BTreeMap<String, String>>,
-    /// Messages of each topic in whole chunks, in the order of [`Topic::ALL`]; a chunk without an index behind it is not counted.
+    /// Messages of each topic in complete chunks, in the order of [`Topic::ALL`]; a chunk without its index is not counted.
     pub messages: [u64; Topic::ALL.len()],
-    /// Median rate of the frames recorded, Hz, by their times of receipt.
+    /// Median rate of the recorded frames, Hz, from their times of receipt.
     pub frame_rate_hz: Option<f64>,
-    /// Bytes behind the last whole record of a file that was cut off.
+    /// Bytes after the last complete record of a truncated file.
     pub bytes_lost: u64,
 }
 
 impl Outline {
-    /// Looks through a file.
+    /// Scans a file.
     ///
     /// # Errors
-    /// A file that cannot be read, or is no session.
+    /// A file that cannot be read or is not a session.
     pub fn of(path: &Path) -> Result<Self, SessionError> {
         let mut file = RecordFile::open(path)?;
         let mut outline = Self { path: path.into(), ..Self::default() };
@@ -98,19 +98,19 @@ impl Outline {
         self.messages[topic as usize]
     }
 
-    /// A number of the begin.
+    /// A number from the metadata at the start.
     pub fn number(&self, key: &str) -> Option<u64> {
         self.about.get(key)?.parse().ok()
     }
 
-    /// What a user of this file must know before he trusts a replay of it; empty for a whole recording from the start.
+    /// What to know before trusting a replay of this file; empty for a complete recording from the start of the run.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let of_end = |key: &str| self.end.as_ref().and_then(|end| end.get(key)?.parse::<u64>().ok()).unwrap_or(0);
         if self.end.is_none() {
             warnings.push(format!(
-                "the recording was cut off (killed, or the disk was full): {} frames and {} decodes are whole, {} bytes of an \
-                 unfinished chunk at the end are lost, and with them up to the last second",
+                "the recording was cut off (daemon killed, or disk full): {} frames and {} decodes are intact; {} bytes of an \
+                 unfinished chunk at the end are lost, which may be up to the last second",
                 self.count(Topic::Frames),
                 self.count(Topic::Decodes),
                 self.bytes_lost
@@ -119,14 +119,14 @@ impl Outline {
         let lost = of_end("frames_lost");
         if lost > 0 {
             warnings.push(format!(
-                "{lost} frames were decoded live and not recorded, because the disk was too slow: from the first of them on a \
-                 replay is not bit-identical (until a reset)"
+                "{lost} frames were decoded live but not recorded because the disk was too slow: from the first of them until the \
+                 next reset a replay is not bit-identical"
             ));
         }
         if self.about.get("from_start").is_some_and(|from_start| from_start == "false") {
             warnings.push(
-                "the recording began in mid-run: template, baseline and statistics of the frames before it are not known, so a \
-                 replay is not bit-identical until a reset"
+                "the recording was started mid-run and does not contain the state built up before it (template, baseline, \
+                 statistics): a replay is bit-identical only after the next reset"
                     .to_owned(),
             );
         }
@@ -140,11 +140,11 @@ fn check(path: &Path, about: &BTreeMap<String, String>) -> Result<(), SessionErr
         Some(other) => Err(SessionError::form(
             path,
             format!(
-                "is a session of form {other}; this haltere reads {FORM}: use the haltere that wrote it, or a newer one"
+                "is a session of format {other}; this haltere reads format {FORM}: use the version that wrote it, or a newer one"
             ),
         )),
         None => {
-            Err(SessionError::form(path, "is an MCAP file, but no session of haltere (it has no `haltere.session`)"))
+            Err(SessionError::form(path, "is an MCAP file but not a haltere session (it has no `haltere.session`)"))
         }
     }
 }
@@ -161,7 +161,7 @@ fn rate_hz(times: &[u64]) -> Option<f64> {
     median(&mut intervals, u64::cmp).map(|ns| 1e9 / ns as f64)
 }
 
-/// One thing in the file.
+/// One item of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// A message.
@@ -173,7 +173,7 @@ pub enum Item {
         /// Its bytes.
         data: Vec<u8>,
     },
-    /// Something attached at the begin.
+    /// An attachment at the start.
     Attachment {
         /// Its name.
         name: String,
@@ -182,12 +182,12 @@ pub enum Item {
     },
 }
 
-/// Goes through a session in the order in which it was written.
+/// Reads a session in the order in which it was written.
 pub struct Reader {
     file: RecordFile,
     channels: HashMap<u16, Topic>,
     waiting: VecDeque<Item>,
-    /// Chunks left out because they were damaged.
+    /// Damaged chunks skipped.
     damaged_chunks: u64,
 }
 
@@ -195,16 +195,16 @@ impl Reader {
     /// Opens a file.
     ///
     /// # Errors
-    /// A file that cannot be read, or does not begin as MCAP does.
+    /// A file that cannot be read, or is not MCAP.
     pub fn open(path: &Path) -> Result<Self, SessionError> {
         let file = RecordFile::open(path)?;
         Ok(Self { file, channels: HashMap::new(), waiting: VecDeque::new(), damaged_chunks: 0 })
     }
 
-    /// The next thing; `None` at the end, or where the file was cut off.
+    /// The next item; `None` at the end, or where the file was truncated.
     ///
     /// # Errors
-    /// A file that cannot be read any more.
+    /// A file that can no longer be read.
     pub fn read(&mut self) -> Result<Option<Item>, SessionError> {
         while self.waiting.is_empty() {
             let Some(head) = self.file.head()? else { return Ok(None) };
@@ -220,7 +220,7 @@ impl Reader {
         Ok(self.waiting.pop_front())
     }
 
-    /// Chunks that were left out so far, because their CRC did not fit.
+    /// Chunks skipped so far because their CRC was wrong.
     pub fn damaged_chunks(&self) -> u64 {
         self.damaged_chunks
     }
@@ -260,7 +260,7 @@ struct Head {
     bytes: u64,
 }
 
-/// A file of records, of which only whole ones are seen.
+/// A file of records; incomplete ones are never returned.
 struct RecordFile {
     path: PathBuf,
     file: BufReader<File>,
@@ -277,12 +277,12 @@ impl RecordFile {
         let mut magic = [0; mcap::MAGIC.len()];
         let is_mcap = file.read_exact(&mut magic).is_ok() && magic == *mcap::MAGIC;
         if !is_mcap {
-            return Err(SessionError::form(path, "is no MCAP file"));
+            return Err(SessionError::form(path, "is not an MCAP file"));
         }
         Ok(Self { path: path.into(), file, at: magic.len() as u64, length })
     }
 
-    /// The head of the next record, if the record is there to its last byte.
+    /// The head of the next record, if the record is complete.
     fn head(&mut self) -> Result<Option<Head>, SessionError> {
         let mut head = [0; RECORD_HEAD_BYTES as usize];
         if self.left() < RECORD_HEAD_BYTES {
@@ -291,7 +291,7 @@ impl RecordFile {
         self.file.read_exact(&mut head).map_err(|cause| SessionError::file(&self.path, cause))?;
         let [opcode, length @ ..] = head;
         let bytes = u64::from_le_bytes(length);
-        // What is not whole is never read, so that `left` says how much was lost.
+        // An incomplete record is never read, so `left` is the number of bytes lost.
         if bytes > self.left() - RECORD_HEAD_BYTES || bytes > RECORD_BYTES_MAX {
             return Ok(None);
         }
@@ -314,9 +314,9 @@ impl RecordFile {
     }
 
     fn parse<'a>(&self, opcode: u8, body: &'a [u8]) -> Result<Record<'a>, SessionError> {
-        // An attachment ends with four bytes of CRC that its reader takes for granted.
+        // mcap's reader of attachments assumes the four bytes of CRC at their end.
         if opcode == op::ATTACHMENT && body.len() < 4 {
-            return Err(SessionError::form(&self.path, "holds an attachment that is no attachment"));
+            return Err(SessionError::form(&self.path, "contains a malformed attachment"));
         }
         mcap::parse_record(opcode, body).map_err(|cause| SessionError::mcap(&self.path, cause))
     }

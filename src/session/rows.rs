@@ -1,7 +1,7 @@
 //! The decodes of a session, as recorded or as decoded again.
 //!
-//! Why it exists: comparison, export and report look at the same rows. What it must never do: pair a frame with another one of
-//! the same number: numbers that go back begin a new part.
+//! Why it exists: comparison, export and report use the same rows. What it must never do: match different frames of the same
+//! number: numbers that go back start a new part.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::session::messages::{DecodeRecord, Decoded, EventRecord, MarkRecord};
 use crate::session::{Item, Outline, Reader, Topic};
 use crate::sys::exit::{ExitCode, Failure};
 
-/// Everything of a session but its pixels.
+/// A session without its pixels.
 #[derive(Clone, Debug, Default)]
 pub struct Recorded {
-    /// What it says of itself.
+    /// Its metadata and counts.
     pub outline: Outline,
     /// Decodes in the order of publishing, neutral ones too.
     pub decodes: Vec<DecodeRecord>,
@@ -25,17 +25,17 @@ pub struct Recorded {
     pub marks: Vec<MarkRecord>,
     /// The last status.
     pub status: Option<serde_json::Value>,
-    /// Numbers of the frames whose pixels are in the file.
+    /// Number of frames whose pixels are in the file.
     pub frames: u64,
-    /// Messages that could not be understood: of another version.
+    /// Messages that could not be read: written by another version.
     pub odd: u64,
 }
 
 impl Recorded {
-    /// Reads a session to its end, or to where it was cut off.
+    /// Reads a session to its end, or to where it was truncated.
     ///
     /// # Errors
-    /// A file that is no session.
+    /// A file that is not a session.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let no_source = || Failure { code: ExitCode::Source, what: path.display().to_string() };
         let outline = Outline::of(path).with_context(no_source)?;
@@ -95,12 +95,12 @@ pub struct Row {
 }
 
 impl Row {
-    /// Frames of two runs with the same key are the same frame.
+    /// Rows of two runs with the same key belong to the same frame.
     pub fn key(&self) -> (u32, u64) {
         (self.part, self.frame)
     }
 
-    /// The action, where it may be trusted.
+    /// The action, unless still warming up.
     pub fn action(&self) -> Option<usize> {
         self.decoded.action_id.filter(|_| self.decoded.quality != Quality::Warmup)
     }

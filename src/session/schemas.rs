@@ -1,6 +1,5 @@
-//! The schemas that a session carries, so that whoever opens it years later need not ask.
-//!
-//! Why it exists: MCAP wants one for each channel. What it must never do: promise what is not written.
+//! The schemas stored in a session, one for each channel, so that it can be understood years later. A schema never promises a field
+//! that is not written.
 
 use super::Topic;
 

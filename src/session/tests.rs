@@ -21,8 +21,8 @@ fn write(path: &Path, frames: u64, compression: Compression) {
         if number == 3 {
             arrived.requests.add(Request::Reset);
         }
-        session.frame(&arrived).unwrap();
-        session.message(Topic::Decodes, number, format!("{{\"seq\":{number}}}").as_bytes()).unwrap();
+        session.write_frame(&arrived).unwrap();
+        session.write_message(Topic::Decodes, number, format!("{{\"seq\":{number}}}").as_bytes()).unwrap();
         if number % 10 == 9 {
             session.flush().unwrap();
         }
@@ -71,7 +71,7 @@ fn what_was_written_is_read_in_order_and_its_outline_counts_it() {
         assert_eq!((outline.about["rig"].as_str(), outline.bytes_lost), ("rig1", 0));
         assert!((outline.frame_rate_hz.unwrap() - 100.0).abs() < 1e-9);
         assert_eq!(outline.end.as_ref().unwrap()["frames_lost"], "2");
-        assert!(outline.warnings()[0].contains("2 frames were decoded live and not recorded"));
+        assert!(outline.warnings()[0].contains("2 frames were decoded live but not recorded"));
     }
 }
 
@@ -116,8 +116,8 @@ fn what_is_no_session_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mcap");
     std::fs::write(&path, b"RIFF").unwrap();
-    assert!(Outline::of(&path).unwrap_err().to_string().contains("no MCAP file"));
+    assert!(Outline::of(&path).unwrap_err().to_string().contains("not an MCAP file"));
     let other = mcap::Writer::new(std::io::BufWriter::new(std::fs::File::create(&path).unwrap())).unwrap().finish();
     assert!(other.is_ok());
-    assert!(Outline::of(&path).unwrap_err().to_string().contains("no session of haltere"));
+    assert!(Outline::of(&path).unwrap_err().to_string().contains("not a haltere session"));
 }

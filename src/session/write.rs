@@ -1,8 +1,8 @@
 //! Writes the file of a session.
 //!
-//! Why it exists: the recorder speaks of frames and decodes, MCAP of records. What it must never do: leave more than the last
-//! chunk in danger. A chunk goes to the system whole, with its length and its CRC, so a killed daemon costs what was not yet
-//! flushed and nothing before it.
+//! Why it exists: the recorder deals in frames and decodes, MCAP in records. What it must never do: put more than the last chunk
+//! at risk. A chunk is handed to the system whole, with its length and CRC, so a killed daemon loses only what was not yet
+//! flushed.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -19,9 +19,9 @@ use crate::frame::FrameSlot;
 use crate::sys::calendar;
 use crate::sys::steady_file::SteadyFile;
 
-/// A chunk is closed when it is larger than this, bytes: little enough that writing it is done before the next frame comes.
+/// A chunk is closed when it exceeds this, bytes: small enough to be written before the next frame arrives.
 const CHUNK_BYTES: u64 = 1 << 20;
-/// Files of one second and rig; beyond it something is wrong.
+/// Most files of one rig with the same second in their name; more would mean that something is wrong.
 const SAME_SECOND_MAX: u32 = 100;
 
 /// A session being written.
@@ -38,10 +38,10 @@ pub struct SessionWriter {
 }
 
 impl SessionWriter {
-    /// Creates the file, which must not be there, with its metadata and attachments (name, media type, bytes).
+    /// Creates the file, which must not exist yet, with its metadata and attachments (name, media type, bytes).
     ///
     /// # Errors
-    /// The system's refusal.
+    /// The system's error.
     pub fn create(
         path: &Path,
         compression: Compression,
@@ -61,9 +61,9 @@ impl SessionWriter {
             .library(concat!("haltere ", env!("CARGO_PKG_VERSION")))
             .compression(compression)
             .chunk_size(Some(CHUNK_BYTES))
-            // Each chunk has a CRC of its own; a second one over all of them would be the same work again.
+            // Each chunk has a CRC of its own; a second one over all of them would repeat the work.
             .calculate_data_section_crc(false)
-            // A chunk is put together in memory and written whole.
+            // A chunk is assembled in memory and written whole.
             .disable_seeking(true);
         let mut writer = options.create(NoSeek::new(BufWriter::new(SteadyFile::new(file)))).map_err(failed)?;
         let mut about = about.clone();
@@ -91,16 +91,16 @@ impl SessionWriter {
         Ok(Self { path: path.into(), writer, channels, counts, buffer, offset_ns, bytes: 0 })
     }
 
-    /// More about the session, in the metadata of its begin.
+    /// Adds facts about the session to the metadata at its start.
     ///
     /// # Errors
-    /// The system's refusal.
+    /// The system's error.
     pub fn add_facts(&mut self, facts: BTreeMap<String, String>) -> Result<(), SessionError> {
         let written = self.writer.write_metadata(&Metadata { name: BEGIN.into(), metadata: facts });
         written.map_err(|cause| SessionError::mcap(&self.path, cause))
     }
 
-    /// Where it is.
+    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -110,29 +110,29 @@ impl SessionWriter {
         self.bytes
     }
 
-    /// A frame, and before it what was carried out before it.
+    /// Writes a frame, preceded by the requests carried out before it.
     ///
     /// # Errors
-    /// The system's refusal: nothing more can be written.
-    pub fn frame(&mut self, arrived: &FrameSlot) -> Result<(), SessionError> {
+    /// The system's error: nothing more can be written.
+    pub fn write_frame(&mut self, arrived: &FrameSlot) -> Result<(), SessionError> {
         let info = &arrived.frame.info;
         if !arrived.requests.is_empty() {
             let requests: Vec<&str> = arrived.requests.iter().map(|request| request.name()).collect();
             let message = serde_json::json!({ "frame": info.number, "requests": requests });
-            self.message(Topic::Requests, info.t_received_ns, message.to_string().as_bytes())?;
+            self.write_message(Topic::Requests, info.t_received_ns, message.to_string().as_bytes())?;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         layout::write(&arrived.frame, arrived.arrival, &mut buffer);
-        let written = self.message(Topic::Frames, info.t_received_ns, &buffer);
+        let written = self.write_message(Topic::Frames, info.t_received_ns, &buffer);
         self.buffer = buffer;
         written
     }
 
-    /// One message of a topic, of a moment on `CLOCK_MONOTONIC`, ns.
+    /// Writes one message of a topic, with its time on `CLOCK_MONOTONIC`, ns.
     ///
     /// # Errors
-    /// As [`SessionWriter::frame`].
-    pub fn message(&mut self, topic: Topic, t_ns: u64, data: &[u8]) -> Result<(), SessionError> {
+    /// As [`SessionWriter::write_frame`].
+    pub fn write_message(&mut self, topic: Topic, t_ns: u64, data: &[u8]) -> Result<(), SessionError> {
         let time = u64::try_from(i128::from(t_ns) + self.offset_ns).unwrap_or(t_ns);
         let sequence = self.counts[topic as usize];
         let header =
@@ -144,24 +144,24 @@ impl SessionWriter {
         Ok(())
     }
 
-    /// Everything so far to the system: whatever happens to this process, it is in the file.
+    /// Hands everything so far to the system: from then on it survives the end of this process.
     ///
     /// # Errors
-    /// As [`SessionWriter::frame`].
+    /// As [`SessionWriter::write_frame`].
     pub fn flush(&mut self) -> Result<(), SessionError> {
         self.writer.flush().map_err(|cause| SessionError::mcap(&self.path, cause))
     }
 
-    /// Leaves the file as it is, because the system takes no more.
+    /// Leaves the file as it is, because it can no longer be written.
     pub fn abandon(self) {
-        // Without the writer's own end, which would try to write again.
+        // Skips the writer's own ending, which would try to write again.
         drop(self.writer.into_inner());
     }
 
-    /// Ends the file in order; `about` becomes the metadata of the end.
+    /// Finishes the file; `about` becomes the metadata at its end.
     ///
     /// # Errors
-    /// As [`SessionWriter::frame`].
+    /// As [`SessionWriter::write_frame`].
     pub fn finish(mut self, about: BTreeMap<String, String>) -> Result<(), SessionError> {
         let failed = |path: &Path, cause| SessionError::mcap(path, cause);
         let written = self.writer.write_metadata(&Metadata { name: END.into(), metadata: about });
@@ -173,7 +173,7 @@ impl SessionWriter {
     }
 }
 
-/// A name that is free: `<rig>_<UTC>.mcap` in `folder`, with a number when two begin in the same second.
+/// A free name: `<rig>_<UTC>.mcap` in `folder`, with a number when two recordings start in the same second.
 pub fn name_of(folder: &Path, rig: &str, unix_s: u64) -> PathBuf {
     let stamp = utc(unix_s);
     let named = |more: String| folder.join(format!("{rig}_{stamp}{more}.{EXTENSION}"));

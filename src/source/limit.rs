@@ -1,12 +1,10 @@
-//! The first frames of a recording.
-//!
-//! Why it exists: `embed --frames` and tests want a beginning. What it must never do: change a frame.
+//! Only the first frames of a source, for `embed --frames` and tests.
 
 use crate::frame::{Frame, Requests};
 
 use super::{Next, Source, SourceError};
 
-/// A source that ends after so many frames.
+/// A source that ends after a given number of frames.
 pub struct Limited {
     source: Box<dyn Source>,
     total: u64,

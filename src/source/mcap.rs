@@ -1,8 +1,8 @@
-//! A recorded session as a source: the frames that were seen live, with their own numbers, times, series and requests.
+//! A recorded session as a source: the frames decoded live, with their numbers, times, series and requests.
 //!
-//! Why it exists: what was decoded live must come out again bit for bit, also where frames were skipped and where a template was
-//! renewed in mid-run; the file says which frames were seen, and what was carried out before each. What it must never do: put
-//! a frame in the place of one that is not there.
+//! Why it exists: a replay must reproduce the live decodes bit for bit, even where frames were skipped or a template was renewed
+//! mid-run; the file holds the frames that were decoded and the requests carried out before each. What it must never do: replace
+//! a missing frame by another.
 
 use std::path::Path;
 
@@ -24,15 +24,16 @@ pub struct McapSource {
 }
 
 impl McapSource {
-    /// Opens a session. `rate_hz` wins over its own.
+    /// Opens a session. `rate_hz` overrides its own rate.
     ///
     /// # Errors
-    /// A file that is no session, or holds no frame.
+    /// A file that is not a session, or contains no frame.
     pub fn open(path: &Path, rate_hz: Option<f64>) -> Result<Self, SourceError> {
-        let failed = |cause: SessionError| file_error(path, words(path, &cause));
+        let failed = |cause: SessionError| file_error(path, cause_text(path, &cause));
         let outline = Outline::of(path).map_err(failed)?;
         if outline.count(Topic::Frames) == 0 {
-            let cause = "this session holds no frame (`record.frames` was false, or it was cut off before the first)";
+            let cause =
+                "this session contains no frame (`record.frames` was false, or it was cut off before the first frame)";
             return Err(file_error(path, cause));
         }
         let reader = Reader::open(path).map_err(failed)?;
@@ -44,13 +45,14 @@ impl McapSource {
         &self.outline.path
     }
 
-    /// One message; true when it was a frame, which is then in `into`.
+    /// Takes one message; true when it was a frame, which is then in `into`.
     fn take(&mut self, topic: Topic, data: &[u8], into: &mut Frame) -> Result<bool, SourceError> {
         match topic {
             Topic::Requests => {
-                let record: RequestRecord = serde_json::from_slice(data)
-                    .map_err(|cause| file_error(self.path(), format!("a message of `requests` is no JSON: {cause}")))?;
-                // The words of another version are left out; that the replay then differs is seen by `diff`.
+                let record: RequestRecord = serde_json::from_slice(data).map_err(|cause| {
+                    file_error(self.path(), format!("a message of the topic `requests` is not valid JSON: {cause}"))
+                })?;
+                // Requests unknown to this version are skipped; `diff` then shows that the replay differs.
                 record.requests.iter().filter_map(|name| Request::of_name(name)).for_each(|r| self.requests.add(r));
                 Ok(false)
             }
@@ -58,10 +60,13 @@ impl McapSource {
                 let (mut info, _) =
                     layout::read(data).map_err(|cause| file_error(self.path(), format!("a frame {cause}")))?;
                 if info.shape.pixels() * info.pixel_type.bytes() > into.capacity_bytes() {
-                    return Err(file_error(self.path(), "a frame is larger than the session says its frames are"));
+                    return Err(file_error(
+                        self.path(),
+                        "a frame is larger than `frame_bytes_max` in the session's metadata",
+                    ));
                 }
-                // The rate is measured from the frames' own times. Without the microscope's it was the time of receipt, which
-                // now is another: it goes where the rate is measured, and the receipt is that of this run.
+                // The frame rate is measured from device times, or without them from times of receipt. The receipt of this run
+                // differs from the recorded one, so the recorded one stands in for the missing device time.
                 let received = DeviceTime { ns: info.t_received_ns as i64, clock: Clock::Monotonic, stamp: None };
                 info.t_device = info.t_device.or(Some(received));
                 info.t_received_ns = now_ns();
@@ -73,11 +78,11 @@ impl McapSource {
         }
     }
 
-    fn note_damage(&mut self) {
+    fn report_damage(&mut self) {
         let damaged = self.reader.damaged_chunks();
         if damaged > self.damaged_chunks {
             let path = self.path().display();
-            tracing::warn!("{path}: a damaged chunk was left out ({damaged} so far): the frames in it are missing");
+            tracing::warn!("{path}: skipped a damaged chunk ({damaged} so far): its frames are missing");
             self.damaged_chunks = damaged;
         }
     }
@@ -87,8 +92,8 @@ impl Source for McapSource {
     fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
         self.requests = Requests::default();
         loop {
-            let item = self.reader.read().map_err(|cause| file_error(self.path(), words(self.path(), &cause)))?;
-            self.note_damage();
+            let item = self.reader.read().map_err(|cause| file_error(self.path(), cause_text(self.path(), &cause)))?;
+            self.report_damage();
             match item {
                 None => return Ok(Next::End),
                 Some(Item::Message { topic, data, .. }) => {
@@ -118,8 +123,8 @@ impl Source for McapSource {
     }
 }
 
-/// The cause without the path, which a [`SourceError`] says itself.
-pub(super) fn words(path: &Path, cause: &SessionError) -> String {
+/// The cause without the path, which [`SourceError`] adds itself.
+pub(super) fn cause_text(path: &Path, cause: &SessionError) -> String {
     let text = cause.to_string();
     text.strip_prefix(&format!("{}: ", path.display())).map_or(text.clone(), str::to_owned)
 }

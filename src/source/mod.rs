@@ -1,13 +1,12 @@
-//! Where frames come from: the seam, and the one place that opens a source by its configuration.
+//! Where frames come from: the trait of the sources, and the one place that opens a recording.
 //!
-//! Why it exists: live sockets and files must look alike to everything behind them, so that what is decoded offline is what
-//! was decoded live. A source fills a slot of the lane in place and stamps its time; nobody else reads a clock for a frame.
+//! Why it exists: live sockets and files must look the same to everything downstream, so that offline decoding reproduces live
+//! decoding. A source fills a slot of the lane in place and stamps its time; nothing else reads a clock for a frame.
 //! What it must never do: block longer than [`IDLE_MS_MAX`], unpickle, or let a damaged message end the stream.
 
 pub mod arrival;
 pub mod session_index;
 
-pub mod canonical;
 pub mod continuity;
 pub mod limit;
 pub mod mcap;
@@ -19,6 +18,7 @@ mod scanimage;
 pub mod thorimage;
 pub mod tiff;
 mod tiff_order;
+mod xml;
 pub mod zmq;
 
 use crate::frame::event::Reason;
@@ -32,20 +32,20 @@ pub use self::zmq::ZmqSource;
 /// Longest time one call of [`Source::next`] may wait for a frame, ms.
 pub const IDLE_MS_MAX: u64 = 50;
 
-/// What one call of [`Source::next`] brought.
+/// Result of one call of [`Source::next`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Next {
     /// The slot holds a new frame.
     Frame,
-    /// Nothing came for a while; the slot is untouched.
+    /// Nothing arrived for a while; the slot is untouched.
     Idle,
-    /// A message came and was refused; the slot's content is undefined, the stream goes on.
+    /// A message was rejected; the slot's content is undefined, the stream continues.
     Rejected(Reason),
     /// The sender announced an acquisition.
     SeriesBegan,
     /// The sender ended the acquisition; another may follow.
     SeriesEnded,
-    /// The file that is followed was removed, truncated or replaced (in that word): what comes is another acquisition.
+    /// The followed file was removed, truncated or replaced (as the word says): what follows is a new acquisition.
     FileLost(&'static str),
     /// There will be no more frames.
     End,
@@ -56,11 +56,11 @@ pub trait Source: Send {
     /// Fills `into` with the next frame, waiting at most [`IDLE_MS_MAX`].
     ///
     /// # Errors
-    /// Only what ends the stream for good (socket closed, file unreadable); everything survivable is a [`Next`].
+    /// Only what ends the stream for good (socket closed, file unreadable); everything else is a [`Next`].
     fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError>;
 
-    /// What was carried out just before the frame that [`Source::next`] gave last: recorded sessions know, and a replay does
-    /// it again at the same place.
+    /// Requests carried out just before the last frame of [`Source::next`]: a recorded session has them, and its replay repeats
+    /// them at the same place.
     fn requests(&self) -> Requests {
         Requests::default()
     }
@@ -68,18 +68,18 @@ pub trait Source: Send {
     /// Bytes that a slot must hold for any frame of this source.
     fn frame_bytes_max(&self) -> usize;
 
-    /// Frames there will be, if known: for progress bars.
+    /// Total number of frames, if known: for progress bars.
     fn frames_total(&self) -> Option<u64> {
         None
     }
 
-    /// Frames per second by the file's own metadata or the user's word, if known.
+    /// Frames per second from the file's metadata or the user, if known.
     fn frame_rate_hz(&self) -> Option<f64> {
         None
     }
 }
 
-/// What ends a source.
+/// Why a source ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A file that cannot be read.
@@ -90,7 +90,7 @@ pub enum SourceError {
         /// Why, and what to do.
         cause: String,
     },
-    /// A socket that cannot be opened or has died.
+    /// A socket that cannot be opened or has failed.
     #[error("{endpoint}: {cause}")]
     Socket {
         /// Which endpoint.

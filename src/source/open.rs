@@ -1,6 +1,6 @@
-//! Opens a recording by what its path is.
+//! Opens a recording with the reader for its path.
 //!
-//! Why it exists: one place knows which reader takes which file. What it must never do: try readers until one does not fail.
+//! Why it exists: one place knows which reader opens which file. What it must never do: try readers until one does not fail.
 
 use std::path::{Path, PathBuf};
 
@@ -14,19 +14,19 @@ use super::recording::{file_error, natural_order};
 use super::tiff::TiffSource;
 use super::{Source, SourceError, thorimage};
 
-/// What can be read, for messages.
-const READABLE: &str = "readable are: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a recorded session (.mcap); an NWB file (of several \
-    series one: FILE.nwb#NAME); a ThorImage folder (with Experiment.xml) or a .raw file in it; any raw file when its layout is told (--raw uint16:512x512)";
+/// Readable formats, for messages.
+const READABLE: &str = "readable formats: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a recorded session (.mcap); an NWB file (one of \
+    several series: FILE.nwb#NAME); a ThorImage folder (with Experiment.xml) or a .raw file in it; any raw file if you give its layout (--raw uint16:512x512)";
 
-/// Which recording, and what is known of it beside the file.
+/// Which recording, and what the user knows about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordingSpec {
-    /// For each channel its files, which follow each other in time; a folder or a `*` pattern stands for its files in
-    /// natural order. One entry for a recording whose files hold all their channels; two for one channel a file.
+    /// For each channel its files in temporal order; a folder or a `*` pattern stands for its files in natural order. One entry
+    /// if the files hold all channels; two entries for one channel per file.
     pub channels: Vec<Vec<PathBuf>>,
     /// Layout of a raw file without metadata.
     pub raw: Option<RawLayout>,
-    /// Frames per second; wins over the file's metadata.
+    /// Frames per second; overrides the file's metadata.
     pub rate_hz: Option<f64>,
     /// Which plane of a volume.
     pub plane: Option<u64>,
@@ -35,7 +35,7 @@ pub struct RecordingSpec {
 }
 
 impl RecordingSpec {
-    /// A recording of one path, everything else by its metadata.
+    /// A recording at one path, everything else from its metadata.
     pub fn new(path: impl Into<PathBuf>, source: Name) -> Self {
         Self { channels: vec![vec![path.into()]], raw: None, rate_hz: None, plane: None, source }
     }
@@ -44,10 +44,10 @@ impl RecordingSpec {
 /// Opens a recording.
 ///
 /// # Errors
-/// What is wrong with the path or the file, and what can be read.
+/// What is wrong with the path or the file, and which formats are readable.
 pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
     if let Some(rate) = spec.rate_hz.filter(|r| !(r.is_finite() && *r > 0.0)) {
-        return Err(file_error(first_path(spec), format!("a frame rate of {rate} Hz was told; it must be positive")));
+        return Err(file_error(first_path(spec), format!("the given frame rate is {rate} Hz; it must be positive")));
     }
     if let Some(path) = single_path(spec) {
         if let Some(layout) = spec.raw {
@@ -60,7 +60,7 @@ pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceErr
             return thorimage::open(path, spec.rate_hz, spec.plane, spec.source);
         }
     } else if spec.raw.is_some() {
-        return Err(file_error(first_path(spec), "a raw layout describes one file; several were given"));
+        return Err(file_error(first_path(spec), "a raw layout describes a single file; give one file"));
     }
     if let Some(channels) = nwb_channels(spec)? {
         return Ok(Box::new(NwbSource::open(&channels, spec.rate_hz, spec.plane, spec.source)?));
@@ -69,15 +69,15 @@ pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceErr
     Ok(Box::new(TiffSource::open(channels?, spec.rate_hz, spec.plane, spec.source)?))
 }
 
-/// The file, when the recording is a session.
+/// The file, if the recording is a session.
 pub fn session_of(spec: &RecordingSpec) -> Option<&Path> {
     single_path(spec).filter(|path| spec.raw.is_none() && is_session(path))
 }
 
-/// The files that a recording is read from, in their order: for those who must know whether it is still the same.
+/// The files of a recording, in order: to check whether it has changed.
 ///
 /// # Errors
-/// As [`open_recording`], for what can be told without opening a file.
+/// As [`open_recording`], as far as it can be told without opening a file.
 pub fn files_of(spec: &RecordingSpec) -> Result<Vec<PathBuf>, SourceError> {
     if let Some(path) = single_path(spec) {
         if spec.raw.is_some() {
@@ -97,12 +97,12 @@ pub fn files_of(spec: &RecordingSpec) -> Result<Vec<PathBuf>, SourceError> {
     spec.channels.iter().map(|paths| tiff_files(paths)).collect::<Result<Vec<_>, _>>().map(|files| files.concat())
 }
 
-/// What of those files is read, where a file holds more than one recording.
+/// The chosen series, where a file holds more than one recording.
 pub fn series_of(spec: &RecordingSpec) -> Vec<String> {
     spec.channels.iter().flatten().filter(|path| nwb::is_nwb(path)).filter_map(|path| nwb::split(path).1).collect()
 }
 
-/// The series of an NWB recording, one a channel; `None` for a recording of another kind.
+/// The series of an NWB recording, one per channel; `None` for another kind of recording.
 fn nwb_channels(spec: &RecordingSpec) -> Result<Option<Vec<&Path>>, SourceError> {
     let mut all = spec.channels.iter().flatten();
     if !all.any(|path| nwb::is_nwb(path)) {
@@ -114,10 +114,10 @@ fn nwb_channels(spec: &RecordingSpec) -> Result<Option<Vec<&Path>>, SourceError>
 fn only_nwb(paths: &[PathBuf]) -> Result<&Path, SourceError> {
     match paths {
         [path] if nwb::is_nwb(path) => Ok(path),
-        [path] => Err(file_error(path, "is no NWB file, the other channel is one: both must be")),
+        [path] => Err(file_error(path, "is not an NWB file, but the other channel is: both must be")),
         _ => {
             let first = paths.first().map_or(Path::new("recording"), PathBuf::as_path);
-            let cause = format!("{} paths for one channel; an NWB file is a whole recording: give one", paths.len());
+            let cause = format!("{} paths for one channel; an NWB file is a complete recording: give one", paths.len());
             Err(file_error(first, cause))
         }
     }
@@ -125,14 +125,14 @@ fn only_nwb(paths: &[PathBuf]) -> Result<&Path, SourceError> {
 
 fn open_raw(path: &Path, layout: RawLayout, spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
     if spec.plane.is_some() {
-        return Err(file_error(path, "a raw layout has no planes; leave the plane out"));
+        return Err(file_error(path, "a raw layout has no planes; leave out the plane"));
     }
     Ok(Box::new(RawSource::open(path, layout, spec.rate_hz, spec.source)?))
 }
 
 fn open_session(path: &Path, spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
     if spec.plane.is_some() {
-        return Err(file_error(path, "a session holds the planes that were decoded; leave the plane out"));
+        return Err(file_error(path, "a session contains the planes that were decoded; leave out the plane"));
     }
     Ok(Box::new(McapSource::open(path, spec.rate_hz)?))
 }
@@ -172,7 +172,7 @@ fn tiff_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
         } else if path.is_file() && is_tiff(path) {
             files.push(path.clone());
         } else if path.is_file() {
-            return Err(file_error(path, format!("no reader for this kind of file; {READABLE}")));
+            return Err(file_error(path, format!("no reader for this type of file; {READABLE}")));
         } else {
             files.extend(matching(path)?);
         }
@@ -180,19 +180,19 @@ fn tiff_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
     Ok(files)
 }
 
-/// Files of a folder that are wanted, in natural order; at least one.
+/// Files of a folder that satisfy `wanted`, in natural order; at least one.
 fn listed(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, SourceError> {
     let entries = std::fs::read_dir(folder).map_err(|e| file_error(folder, e.to_string()))?;
     let mut files: Vec<PathBuf> =
         entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_file() && wanted(p)).collect();
     files.sort_by(|a, b| natural_order(a, b));
     if files.is_empty() {
-        return Err(file_error(folder, format!("holds nothing that can be read; {READABLE}")));
+        return Err(file_error(folder, format!("contains no readable file; {READABLE}")));
     }
     Ok(files)
 }
 
-/// Files whose name fits the last part of `path`, if that is a pattern.
+/// Files whose name matches the last part of `path`, if that is a pattern.
 fn matching(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
     let pattern = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if !pattern.contains(['*', '?']) {
@@ -200,7 +200,7 @@ fn matching(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let fits = |p: &Path| is_tiff(p) && p.file_name().is_some_and(|n| like(&pattern, &n.to_string_lossy()));
-    listed(folder, fits).map_err(|_| file_error(path, format!("no file fits this pattern; {READABLE}")))
+    listed(folder, fits).map_err(|_| file_error(path, format!("no file matches this pattern; {READABLE}")))
 }
 
 /// `*` stands for any text, `?` for one byte.

@@ -1,7 +1,7 @@
 //! Any vendor's raw file: a header of known length, then frame after frame.
 //!
-//! Why it exists: the best value per line of code; what no reader knows can still be played when one says what it is.
-//! What it must never do: guess a geometry from a file's size.
+//! Why it exists: a format without a reader can still be used if the user gives its layout. What it must never do: guess a geometry
+//! from the file's size.
 
 use std::fs::File;
 use std::io;
@@ -11,12 +11,12 @@ use std::str::FromStr;
 
 use crate::frame::{CHANNELS_MAX, Frame, Name, PixelType, SIDE_PX_MAX, Shape};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
-use super::canonical::{self, Layout};
 use super::recording::{Stamper, file_error};
 use super::{Next, Source, SourceError};
 
-/// What lies in a raw file, as in `uint16:512x512`, `int16:2x256x256:4096`, `uint16be:512x512:0:F`.
+/// Layout of a raw file, such as `uint16:512x512`, `int16:2x256x256:4096`, `uint16be:512x512:0:F`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawLayout {
     /// One frame.
@@ -69,7 +69,7 @@ fn parse_shape(text: &str) -> Result<Shape, String> {
     Ok(Shape::new(channels, height, width))
 }
 
-/// Frames of one raw file.
+/// The frames of one raw file.
 pub struct RawSource {
     file: File,
     path: PathBuf,
@@ -84,7 +84,7 @@ impl RawSource {
     /// Opens the file.
     ///
     /// # Errors
-    /// A file whose length is not header + whole frames: then the layout is wrong, or the recording was cut off.
+    /// A file whose length is not header + complete frames: the layout is wrong, or the recording was cut off.
     pub fn open(path: &Path, layout: RawLayout, rate_hz: Option<f64>, source: Name) -> Result<Self, SourceError> {
         let file = File::open(path).map_err(|e| file_error(path, e.to_string()))?;
         let length = file.metadata().map_err(|e| file_error(path, e.to_string()))?.len();
@@ -92,8 +92,8 @@ impl RawSource {
         let pixels = length.saturating_sub(layout.header_bytes);
         if pixels < frame_bytes || pixels % frame_bytes != 0 {
             let cause = format!(
-                "is {length} bytes long; after {} header bytes that is {} frame(s) of {frame_bytes} bytes and {} bytes \
-                 over: check type, shape and header bytes",
+                "is {length} bytes long; after {} header bytes that makes {} frame(s) of {frame_bytes} bytes with {} bytes \
+                 left over: check type, shape and header bytes",
                 layout.header_bytes,
                 pixels / frame_bytes,
                 pixels % frame_bytes
@@ -114,7 +114,7 @@ impl Source for RawSource {
         let at = self.layout.header_bytes + self.next * self.payload.len() as u64;
         self.file.read_exact_at(&mut self.payload, at).map_err(|e| unreadable(&self.path, self.next, &e))?;
         self.stamper.stamp(self.next, &self.path, into)?;
-        canonical::copy(&self.layout.frame, &self.payload, into.bytes_mut());
+        pixels::copy(&self.layout.frame, &self.payload, into.bytes_mut());
         self.next += 1;
         Ok(Next::Frame)
     }

@@ -1,7 +1,4 @@
-//! What every recorded source shares: the stamps of its frames, the choice of a plane, the words of its errors.
-//!
-//! Why it exists: a TIFF, a ThorImage folder and a raw file must look alike to everything behind them.
-//! What it must never do: know a file format.
+//! Shared by all recorded sources: time stamps, the choice of a plane, errors. Knows no file format.
 
 use std::path::{Path, PathBuf};
 
@@ -15,12 +12,12 @@ pub(super) fn file_error(path: &Path, cause: impl Into<String>) -> SourceError {
     SourceError::File { path: PathBuf::from(path), cause: cause.into() }
 }
 
-/// Writes what is known of a recorded frame into its slot.
+/// Fills in the description of a recorded frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamper {
     /// Name of the rig.
     pub source: Name,
-    /// Frames per second, if known; then frame n is said to have begun at n / rate.
+    /// Frames per second, if known; frame n is then taken to begin at n / rate.
     pub rate_hz: Option<f64>,
     /// Channels × height × width of every frame.
     pub shape: Shape,
@@ -41,7 +38,7 @@ impl Stamper {
     pub(super) fn stamp(&self, index: u64, path: &Path, into: &mut Frame) -> Result<(), SourceError> {
         if self.frame_bytes() > into.capacity_bytes() {
             let (bytes, held) = (self.frame_bytes(), into.capacity_bytes());
-            return Err(file_error(path, format!("a frame is {bytes} bytes, a slot holds {held}")));
+            return Err(file_error(path, format!("a frame has {bytes} bytes, a slot holds {held}")));
         }
         let time = |rate: f64| DeviceTime {
             ns: (index as f64 / rate * 1e9).round() as i64,
@@ -63,7 +60,7 @@ impl Stamper {
     }
 }
 
-/// Which positions of a stack of slices × times are the frames: `first + n × step`, `count` of them.
+/// The positions of the frames in a stack of slices × times: `first + n × step`, `count` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Walk {
     pub first: usize,
@@ -71,30 +68,44 @@ pub(super) struct Walk {
     pub count: usize,
 }
 
-/// Chooses the frames of one plane; strides are in positions.
-///
-/// A stack with slices but a single time point is taken for a movie, because that is how movies without metadata are
-/// saved. A volume over time needs `plane`.
-///
-/// # Errors
-/// A volume without `plane`, or a plane it does not have.
-pub(super) fn choose_plane(
-    (slices, slice_step): (usize, usize),
-    (times, time_step): (usize, usize),
-    plane: Option<u64>,
-) -> Result<Walk, String> {
-    match plane {
-        Some(plane) if plane < slices as u64 => {
-            Ok(Walk { first: plane as usize * slice_step, step: time_step, count: times })
-        }
-        Some(plane) => Err(format!("has {slices} plane(s); plane {plane} is not one of 0 to {}", slices - 1)),
-        None if slices == 1 => Ok(Walk { first: 0, step: time_step, count: times }),
-        None if times == 1 => Ok(Walk { first: 0, step: slice_step, count: slices }),
-        None => Err(format!("is a volume of {slices} planes × {times} times; choose one: plane 0 to {}", slices - 1)),
+/// One axis of a sequence of pages or planes: its size, and the positions from one entry to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Axis {
+    pub count: usize,
+    pub step: usize,
+}
+
+impl Axis {
+    pub(super) const fn new(count: usize, step: usize) -> Self {
+        Self { count, step }
     }
 }
 
-/// Compares names as a person does: `img2` before `img10`.
+/// Chooses the frames of one plane.
+///
+/// A stack with slices but a single time point is treated as a movie, because movies without metadata are saved that way.
+/// A volume over time needs `plane`.
+///
+/// # Errors
+/// A volume without `plane`, or a plane it does not have.
+pub(super) fn choose_plane(slices: Axis, times: Axis, plane: Option<u64>) -> Result<Walk, String> {
+    let Axis { count, step } = times;
+    match plane {
+        Some(plane) if plane < slices.count as u64 => Ok(Walk { first: plane as usize * slices.step, step, count }),
+        Some(plane) => {
+            Err(format!("has {} plane(s); plane {plane} is not one of 0 to {}", slices.count, slices.count - 1))
+        }
+        None if slices.count == 1 => Ok(Walk { first: 0, step, count }),
+        None if count == 1 => Ok(Walk { first: 0, step: slices.step, count: slices.count }),
+        None => Err(format!(
+            "is a volume of {} planes × {count} times; choose one: plane 0 to {}",
+            slices.count,
+            slices.count - 1
+        )),
+    }
+}
+
+/// Compares names as a person would: `img2` before `img10`.
 pub(super) fn natural_order(a: &Path, b: &Path) -> std::cmp::Ordering {
     let (a, b) = (a.to_string_lossy(), b.to_string_lossy());
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
@@ -114,7 +125,7 @@ pub(super) fn natural_order(a: &Path, b: &Path) -> std::cmp::Ordering {
     a.len().cmp(&b.len())
 }
 
-/// Takes a run of digits off the front; leading zeros do not count.
+/// Removes a run of digits from the front; leading zeros do not count.
 fn digits<'t>(text: &mut &'t [u8]) -> &'t [u8] {
     let length = text.iter().take_while(|b| b.is_ascii_digit()).count();
     let (run, rest) = text.split_at(length);
@@ -137,10 +148,10 @@ mod tests {
 
     #[test]
     fn a_plane_is_chosen_and_a_volume_over_time_asks_for_one() {
-        assert_eq!(choose_plane((3, 2), (5, 6), Some(1)), Ok(Walk { first: 2, step: 6, count: 5 }));
-        assert_eq!(choose_plane((1, 2), (5, 2), None), Ok(Walk { first: 0, step: 2, count: 5 }));
-        assert_eq!(choose_plane((9, 1), (1, 9), None), Ok(Walk { first: 0, step: 1, count: 9 }));
-        assert!(choose_plane((3, 2), (5, 6), None).unwrap_err().contains("0 to 2"));
-        assert!(choose_plane((3, 2), (5, 6), Some(3)).unwrap_err().contains("3 plane(s)"));
+        assert_eq!(choose_plane(Axis::new(3, 2), Axis::new(5, 6), Some(1)), Ok(Walk { first: 2, step: 6, count: 5 }));
+        assert_eq!(choose_plane(Axis::new(1, 2), Axis::new(5, 2), None), Ok(Walk { first: 0, step: 2, count: 5 }));
+        assert_eq!(choose_plane(Axis::new(9, 1), Axis::new(1, 9), None), Ok(Walk { first: 0, step: 1, count: 9 }));
+        assert!(choose_plane(Axis::new(3, 2), Axis::new(5, 6), None).unwrap_err().contains("0 to 2"));
+        assert!(choose_plane(Axis::new(3, 2), Axis::new(5, 6), Some(3)).unwrap_err().contains("3 plane(s)"));
     }
 }

@@ -1,19 +1,20 @@
-//! What ScanImage writes beside its pixels: channels, slices, flyback, rates, and the time of each page.
+//! ScanImage's metadata: channels, slices, flyback, rates, and the time of each page.
 //!
-//! Why it exists: ScanImage's TIFFs say all of it in MATLAB lines (`SI.hChannels.channelSave = [1;2]`), in the `Software` tag and once
-//! more at byte 16 of the file (magic 0x07030301); only with them is it known which page is a frame. What it must never do: take a
-//! page of flyback for a frame, or believe text that its pages contradict.
+//! Why it exists: ScanImage's TIFFs hold it as MATLAB lines (`SI.hChannels.channelSave = [1;2]`) in the `Software` tag and again at
+//! byte 16 of the file (magic 0x07030301); only they tell which page is a frame. What it must never do: take a flyback page for a
+//! frame, or trust metadata that the number of pages contradicts.
 //!
 //! Order of pages (ScanImage's "BigTIFF specification", format version 3 and 4): channel fastest; then, with a fast z actuator, the
 //! slices of a volume with its flyback pages at the end; without one, the frames of a slice before the next slice.
 
+use super::recording::Axis;
 use super::tiff_order::PageOrder;
 
-/// The lines of one file.
+/// The metadata lines of one file.
 pub(super) struct ScanImage<'a>(&'a str);
 
 impl<'a> ScanImage<'a> {
-    /// `None` when the text is not ScanImage's.
+    /// `None` when the text is not from ScanImage.
     pub(super) fn of(text: &'a str) -> Option<Self> {
         text.lines().any(|line| line.trim_start().starts_with("SI.")).then_some(Self(text))
     }
@@ -38,16 +39,16 @@ impl<'a> ScanImage<'a> {
         matches!(self.value(key), Some("1" | "true"))
     }
 
-    /// Channels that were saved: `1`, `[1 2]` or `[1;2]`.
+    /// Number of saved channels: `1`, `[1 2]` or `[1;2]`.
     fn channels(&self) -> usize {
         let list = self.value("hChannels.channelSave").unwrap_or("1");
         list.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).count().max(1)
     }
 
-    /// Where channels, slices and times stand in `pages` pages.
+    /// The order of channels, slices and times in `pages` pages.
     ///
     /// # Errors
-    /// Text that the pages contradict, in words.
+    /// Metadata that the number of pages contradicts.
     pub(super) fn order(&self, pages: usize) -> Result<PageOrder, String> {
         let channels = self.channels();
         let slices = self.count("hStackManager.actualNumSlices").or_else(|| self.count("hStackManager.numSlices"));
@@ -58,9 +59,9 @@ impl<'a> ScanImage<'a> {
         if slices == 1 {
             let averaged = self.count("hScan2D.logAverageFactor").unwrap_or(1).max(1);
             return Ok(PageOrder {
-                channels: (channels, 1),
-                slices: (1, 1),
-                times: (whole(pages, channels, "page")?, channels),
+                channels: Axis::new(channels, 1),
+                slices: Axis::new(1, 1),
+                times: Axis::new(whole(pages, channels, "page")?, channels),
                 rate_hz: frame_rate_hz.map(|rate| rate / averaged as f64),
             });
         }
@@ -70,10 +71,10 @@ impl<'a> ScanImage<'a> {
             let volume = slices + flyback.unwrap_or(0);
             let volume_rate_hz = self.number("hRoiManager.scanVolumeRate").filter(|rate| *rate > 0.0);
             return Ok(PageOrder {
-                channels: (channels, 1),
-                slices: (slices, channels),
-                // A volume that was stopped in its middle is left out.
-                times: (pages / (channels * volume), channels * volume),
+                channels: Axis::new(channels, 1),
+                slices: Axis::new(slices, channels),
+                // An incomplete last volume is left out.
+                times: Axis::new(pages / (channels * volume), channels * volume),
                 rate_hz: volume_rate_hz.or(frame_rate_hz.map(|rate| rate / volume as f64)),
             });
         }
@@ -82,13 +83,13 @@ impl<'a> ScanImage<'a> {
         if !pages.is_multiple_of(planned) {
             return Err(format!(
                 "ScanImage planned {slices} slices of {frames} frames in {channels} channel(s), but there are {pages} pages: \
-                 a stack that was stopped early, or files of another acquisition among these"
+                 the stack was stopped early, or some files belong to another acquisition"
             ));
         }
         Ok(PageOrder {
-            channels: (channels, 1),
-            slices: (slices, channels * frames),
-            times: (frames, channels),
+            channels: Axis::new(channels, 1),
+            slices: Axis::new(slices, channels * frames),
+            times: Axis::new(frames, channels),
             rate_hz: frame_rate_hz,
         })
     }
@@ -98,10 +99,12 @@ fn whole(pages: usize, parts: usize, what: &str) -> Result<usize, String> {
     if pages.is_multiple_of(parts) {
         return Ok(pages / parts);
     }
-    Err(format!("ScanImage saved {parts} channels, but {pages} {what}s are no multiple of that: the file is cut short"))
+    Err(format!(
+        "ScanImage saved {parts} channels, but {pages} {what}s are not a multiple of that: the file is truncated"
+    ))
 }
 
-/// Time of a page since the acquisition began, s: `frameTimestamps_sec = 0.033` in its description.
+/// Time of a page since the start of the acquisition, s: `frameTimestamps_sec = 0.033` in its description.
 pub(super) fn page_time_s(description: &str) -> Option<f64> {
     let line = description.lines().find_map(|line| line.trim().strip_prefix("frameTimestamps_sec"))?;
     line.trim_start().strip_prefix('=')?.trim().parse().ok().filter(|time: &f64| time.is_finite())
@@ -123,7 +126,7 @@ mod tests {
             "hStackManager.numSlices = 1",
         ]);
         let order = ScanImage::of(&text).unwrap().order(20).unwrap();
-        assert_eq!((order.channels, order.slices, order.times), ((2, 1), (1, 1), (10, 2)));
+        assert_eq!((order.channels, order.slices, order.times), (Axis::new(2, 1), Axis::new(1, 1), Axis::new(10, 2)));
         assert_eq!(order.rate_hz, Some(30.01));
         assert!(ScanImage::of(&text).unwrap().order(21).unwrap_err().contains("21 pages"));
     }
@@ -140,7 +143,11 @@ mod tests {
             "hRoiManager.scanVolumeRate = 6",
         ]);
         let order = ScanImage::of(&text).unwrap().order(27).unwrap();
-        assert_eq!((order.slices, order.times), ((3, 1), (5, 5)), "the volume that was stopped is not there");
+        assert_eq!(
+            (order.slices, order.times),
+            (Axis::new(3, 1), Axis::new(5, 5)),
+            "the volume that was stopped is not there"
+        );
         assert_eq!(order.rate_hz, Some(6.0));
     }
 
@@ -148,7 +155,7 @@ mod tests {
     fn a_slow_stack_has_the_frames_of_a_slice_together() {
         let text = text(&["hFastZ.enable = 0", "hStackManager.numSlices = 3", "hStackManager.framesPerSlice = 10"]);
         let order = ScanImage::of(&text).unwrap().order(30).unwrap();
-        assert_eq!((order.slices, order.times), ((3, 10), (10, 1)));
+        assert_eq!((order.slices, order.times), (Axis::new(3, 10), Axis::new(10, 1)));
         assert!(ScanImage::of(&text).unwrap().order(31).is_err());
     }
 

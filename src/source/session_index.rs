@@ -1,7 +1,7 @@
-//! Which frames a session holds, and when they came, without their pixels.
+//! The frames of a session, without their pixels: their numbers and times.
 //!
-//! Why it exists: whoever ties behaviour or labels to a session needs the number and the time of every frame that was seen, and of
-//! those that were not. What it must never do: number a frame anew, or mend a time.
+//! Why it exists: to align behaviour or labels with a session, one needs the number and time of every recorded frame, and which are
+//! missing. What it must never do: renumber a frame, or correct a time.
 
 use std::path::Path;
 
@@ -9,29 +9,29 @@ use crate::frame::{Clock, DeviceTime, FrameInfo, Shape, Stamp};
 use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
 
 use super::SourceError;
-use super::mcap::words;
+use super::mcap::cause_text;
 use super::recording::file_error;
 use crate::sys::statistics::median;
 
 /// Nanoseconds of a second.
 const NS: f64 = 1e9;
 
-/// On which clock the frames of a session are placed.
+/// The clock used for the times of a session's frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FrameClock {
-    /// Seconds since the first frame, by the times at which frames were received.
+    /// Seconds since the first frame, from the times of receipt.
     #[default]
     Start,
-    /// Seconds since 1970, by the times at which frames were received.
+    /// Seconds since 1970, from the times of receipt.
     Unix,
-    /// `CLOCK_MONOTONIC` of the daemon's machine, by the times at which frames were received.
+    /// `CLOCK_MONOTONIC` of the daemon's machine, from the times of receipt.
     Monotonic,
-    /// The microscope's own stamps, s, whatever their clock.
+    /// The microscope's own time stamps, s, whatever their clock.
     Device,
 }
 
-/// What is known of one frame.
+/// Number and times of one frame.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     number: u64,
@@ -39,11 +39,11 @@ struct Head {
     device: Option<DeviceTime>,
 }
 
-/// The frames of a session, in the order in which they were seen.
+/// The frames of a session, in the order in which they were recorded.
 #[derive(Debug)]
 pub struct SessionIndex {
     heads: Vec<Head>,
-    /// Where a series begins.
+    /// Indices at which a series begins.
     begins: Vec<usize>,
     /// Channels × height × width of the first frame.
     shape: Shape,
@@ -52,24 +52,24 @@ pub struct SessionIndex {
     warnings: Vec<String>,
 }
 
-/// Where a frame number lies.
+/// Position of a frame number in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameIndex {
-    /// It is the so-manieth frame of the session.
+    /// Index of the frame in the session.
     At(usize),
-    /// It lies between the first and the last and is not there: lost on the way, or skipped.
+    /// Between the first and the last frame but not recorded: lost on the way, or skipped.
     Missing,
-    /// It lies before the first or after the last.
+    /// Before the first or after the last frame.
     Outside,
 }
 
 impl SessionIndex {
-    /// Goes through a session.
+    /// Reads the index of a session.
     ///
     /// # Errors
-    /// A file that is no session, or a frame that cannot be read.
+    /// A file that is not a session, or a frame that cannot be read.
     pub fn read(path: &Path) -> Result<Self, SourceError> {
-        let failed = |cause: SessionError| file_error(path, words(path, &cause));
+        let failed = |cause: SessionError| file_error(path, cause_text(path, &cause));
         let outline = Outline::of(path).map_err(failed)?;
         let mut reader = Reader::open(path).map_err(failed)?;
         let mut infos = Vec::new();
@@ -81,11 +81,10 @@ impl SessionIndex {
         let mut warnings = outline.warnings();
         if reader.damaged_chunks() > 0 {
             let chunks = reader.damaged_chunks();
-            warnings
-                .push(format!("{chunks} damaged chunk(s) are left out: the frames and requests in them are missing"));
+            warnings.push(format!("{chunks} damaged chunk(s) are skipped: their frames and requests are missing"));
         }
         let to_unix_ns = outline.about.get("monotonic_to_unix_ns").and_then(|text| text.parse().ok());
-        Self::of(&infos, to_unix_ns, warnings).ok_or_else(|| file_error(path, "this session holds no frame"))
+        Self::of(&infos, to_unix_ns, warnings).ok_or_else(|| file_error(path, "this session contains no frame"))
     }
 
     /// `None` without frames.
@@ -97,7 +96,7 @@ impl SessionIndex {
         Some(Self { heads: infos.iter().map(head).collect(), begins, shape, to_unix_ns, warnings })
     }
 
-    /// Frames.
+    /// Number of frames.
     pub fn frames(&self) -> usize {
         self.heads.len()
     }
@@ -112,7 +111,7 @@ impl SessionIndex {
         &self.warnings
     }
 
-    /// Frames per second: the median interval of two frames whose numbers follow each other, by the microscope's stamps, else by
+    /// Frames per second, from the median interval between consecutive frame numbers, by the microscope's time stamps, else by
     /// receipt.
     pub fn frame_rate_hz(&self) -> Option<f64> {
         let device = |head: &Head| head.device.map(|time| (i128::from(time.ns), Some(time.clock)));
@@ -130,18 +129,18 @@ impl SessionIndex {
         median(&mut intervals, f64::total_cmp)
     }
 
-    /// When each frame began, s, never going back. A frame is received when it is over: it began `period_s` before. A stamp of
-    /// the microscope is of the moment that it says, or else of the begin.
+    /// Start of each frame, s, never decreasing. A frame is received at its end: it began `period_s` earlier. A time stamp of the
+    /// microscope marks what its `stamp` says, else the start.
     ///
     /// # Errors
-    /// The frame, and why it has no such time.
+    /// The frame, and why it has no valid time.
     pub fn begins_s(&self, clock: FrameClock, period_s: f64) -> Result<Vec<f64>, (u64, String)> {
         let first_ns = self.heads.first().map_or(0, |head| head.received_ns);
         let time = |head: &Head| match clock {
             FrameClock::Start => Ok((i128::from(head.received_ns) - i128::from(first_ns)) as f64 / NS),
             FrameClock::Monotonic => Ok(head.received_ns as f64 / NS - period_s),
             FrameClock::Unix => {
-                let offset = self.to_unix_ns.ok_or("this session does not say how its clock stands to UTC")?;
+                let offset = self.to_unix_ns.ok_or("this session does not give the offset of its clock to UTC")?;
                 Ok((i128::from(head.received_ns) + i128::from(offset)) as f64 / NS - period_s)
             }
             FrameClock::Device => self.device_s(head, period_s),
@@ -152,7 +151,7 @@ impl SessionIndex {
             let time: f64 = time(head).map_err(|cause: String| fault(cause))?;
             if let Some(before) = times.last().filter(|before| **before > time) {
                 let cause = format!(
-                    "its time is {time} s, after {before} s: times must never go back; use another `frame_clock`"
+                    "its time is {time} s, after {before} s: times must not decrease; use another `frame_clock`"
                 );
                 return Err(fault(cause));
             }
@@ -163,9 +162,11 @@ impl SessionIndex {
 
     fn device_s(&self, head: &Head, period_s: f64) -> Result<f64, String> {
         let clock = self.heads.first().and_then(|first| first.device).map(|time| time.clock);
-        let time = head.device.ok_or("has no stamp of the microscope; use another `frame_clock`")?;
+        let time = head.device.ok_or("has no time stamp of the microscope; use another `frame_clock`")?;
         if Some(time.clock) != clock {
-            return Err("its stamp is of another clock than that of the first frame; use another `frame_clock`".into());
+            return Err(
+                "its time stamp is on another clock than that of the first frame; use another `frame_clock`".into()
+            );
         }
         let before = match time.stamp {
             None | Some(Stamp::Start) => 0.0,
@@ -175,16 +176,16 @@ impl SessionIndex {
         Ok(time.ns as f64 / NS - before)
     }
 
-    /// Where frame numbers lie, when each stands for one frame only.
+    /// Looks up frame numbers, if each stands for one frame only.
     ///
     /// # Errors
-    /// In words, where they begin anew.
+    /// Where the numbers start again.
     pub fn places(&self) -> Result<impl Fn(u64) -> FrameIndex + '_, String> {
         if let Some(at) = self.heads.windows(2).position(|pair| pair[1].number <= pair[0].number) {
             let [before, after] = [at, at + 1].map(|at| self.heads[at].number);
             return Err(format!(
-                "its frame numbers begin anew (number {after} after {before}, frame {} of the session), so that a number does not tell \
-                 a frame: use `behaviour_times_s`, or record one session for each acquisition",
+                "its frame numbers start again (number {after} after {before}, frame {} of the session), so a number does not \
+                 identify a frame: use `behaviour_times_s`, or record one session per acquisition",
                 at + 2
             ));
         }
@@ -200,11 +201,11 @@ impl SessionIndex {
         self.heads.last().map_or(0, |head| head.number)
     }
 
-    /// Frames that are missing just before each one, by their numbers; `None` where a series begins.
+    /// Number of frames missing just before each frame; `None` where a series begins.
     pub fn missing(&self) -> Vec<Option<u64>> {
-        let holes =
+        let gaps =
             self.heads.windows(2).map(|pair| pair[1].number.checked_sub(pair[0].number).map(|n| n.saturating_sub(1)));
-        let mut missing: Vec<Option<u64>> = std::iter::once(None).chain(holes).collect();
+        let mut missing: Vec<Option<u64>> = std::iter::once(None).chain(gaps).collect();
         self.begins.iter().for_each(|&at| missing[at] = None);
         missing
     }
@@ -270,9 +271,9 @@ mod tests {
     fn stamps_that_are_missing_or_go_back_are_told_with_their_frame() {
         let back = seen(&[info(0, 7, Some(50), true), info(1, 8, Some(40), false)]);
         let (frame, cause) = back.begins_s(FrameClock::Device, 1.0).unwrap_err();
-        assert!(frame == 1 && cause.contains("never go back"), "{cause}");
+        assert!(frame == 1 && cause.contains("must not decrease"), "{cause}");
         let none = seen(&[info(4, 7, None, true)]);
         let (frame, cause) = none.begins_s(FrameClock::Device, 1.0).unwrap_err();
-        assert!(frame == 4 && cause.contains("no stamp"), "{cause}");
+        assert!(frame == 4 && cause.contains("no time stamp"), "{cause}");
     }
 }

@@ -1,7 +1,7 @@
-//! TIFF recordings: classic and BigTIFF, ImageJ, OME and ScanImage stacks, one file or many, one channel a file or both.
+//! TIFF recordings: classic and BigTIFF, ImageJ, OME and ScanImage stacks, one file or many, one channel per file or both.
 //!
-//! Why it exists: TIFF is what every lab has. Pages are decoded one by one, so that a recording may be larger than memory.
-//! What it must never do: skip a page that cannot be read; a damaged file is named, with its page.
+//! Why it exists: every lab has TIFF. Pages are decoded one by one, so a recording may be larger than memory.
+//! What it must never do: skip an unreadable page; the error names the damaged file and the page.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -14,16 +14,16 @@ use tiff::tags::Tag;
 
 use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Frame, Name, PixelType, SIDE_PX_MAX, Shape, Stamp};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
-use super::canonical::{self, Layout};
-use super::recording::{Stamper, Walk, choose_plane, file_error};
+use super::recording::{Axis, Stamper, Walk, choose_plane, file_error};
 use super::scanimage::{ScanImage, page_time_s};
 use super::tiff_order::{PageOrder, imagej_images, order_of};
 use super::{Next, Source, SourceError};
 
 /// Frames of one or several TIFF files.
 pub struct TiffSource {
-    /// One stack a channel file; a stack itself may hold both channels.
+    /// One stack per channel; a single stack may hold both channels.
     stacks: Vec<Stack>,
     stamper: Stamper,
     next: usize,
@@ -31,12 +31,12 @@ pub struct TiffSource {
 }
 
 impl TiffSource {
-    /// Opens a recording: for each channel the files that follow each other in time.
+    /// Opens a recording: for each channel its files in temporal order.
     ///
-    /// `rate_hz` wins over the rate in the file.
+    /// `rate_hz` overrides the rate in the file.
     ///
     /// # Errors
-    /// Files that cannot be read, or do not fit each other.
+    /// Files that cannot be read, or do not match each other.
     pub fn open(
         channels: Vec<Vec<PathBuf>>,
         rate_hz: Option<f64>,
@@ -48,7 +48,7 @@ impl TiffSource {
         Self::join(stacks?, rate_hz, source)
     }
 
-    /// As [`TiffSource::open`], for files that hold one page each and whose descriptions speak of other files too.
+    /// As [`TiffSource::open`], for files of one page each, whose descriptions cover other files too.
     pub(super) fn open_pages(
         channels: Vec<Vec<PathBuf>>,
         rate_hz: Option<f64>,
@@ -67,7 +67,7 @@ impl TiffSource {
         for other in &stacks[1..] {
             if (other.total(), other.side, other.pixel_type) != (total, side, pixel_type) {
                 let cause = format!(
-                    "channels must be alike: this is {}, {} is {}",
+                    "channels must match: this one has {}, {} has {}",
                     other.describe(),
                     first.path().display(),
                     first.describe()
@@ -77,7 +77,10 @@ impl TiffSource {
         }
         let channels = stacks.iter().map(|s| s.channels).sum();
         if channels > CHANNELS_MAX {
-            return Err(file_error(first.path(), format!("{channels} channels; at most {CHANNELS_MAX} are taken")));
+            return Err(file_error(
+                first.path(),
+                format!("has {channels} channels; at most {CHANNELS_MAX} are supported"),
+            ));
         }
         let rate_hz = rate_hz.or(first.rate_hz);
         let stamper = Stamper { source, rate_hz, shape: Shape::new(channels, side[0], side[1]), pixel_type };
@@ -97,7 +100,7 @@ impl Source for TiffSource {
             stack.read(self.next, own)?;
             slot = rest;
         }
-        // The file knows better than frame / rate; channels of a frame were taken at once.
+        // The file's time stamp is better than frame / rate; both channels of a frame share it.
         if let Some(time_s) = self.stacks[0].open.1.time_s() {
             let ns = (time_s * 1e9).round() as i64;
             into.info.t_device = Some(DeviceTime { ns, clock: Clock::Device, stamp: Some(Stamp::Start) });
@@ -119,10 +122,10 @@ impl Source for TiffSource {
     }
 }
 
-/// Files that follow each other in time.
+/// Files in temporal order.
 struct Stack {
     files: Vec<Part>,
-    /// The file being read: its index in `files`.
+    /// The file being read, after its index in `files`.
     open: (usize, Pages),
     channels: usize,
     side: [usize; 2],
@@ -145,7 +148,7 @@ impl Stack {
         for path in paths {
             let (pages, order) = Pages::open(&path, described)?;
             let walk = choose_plane(order.slices, order.times, plane).map_err(|c| file_error(&path, c))?;
-            let (channels, channel_step) = order.channels;
+            let Axis { count: channels, step: channel_step } = order.channels;
             let part = Part { path, first: stack.as_ref().map_or(0, Self::total), walk, channel_step };
             match &mut stack {
                 Some(stack) => stack.append(part, &pages, channels)?,
@@ -163,7 +166,7 @@ impl Stack {
     fn append(&mut self, part: Part, pages: &Pages, channels: usize) -> Result<(), SourceError> {
         if (pages.side, pages.pixel_type, channels) != (self.side, self.pixel_type, self.channels) {
             let cause = format!(
-                "{channels} channel(s) of {}×{} {} do not follow on {}",
+                "has {channels} channel(s) of {}×{} {}, which cannot continue {}",
                 pages.side[0],
                 pages.side[1],
                 pages.pixel_type,
@@ -215,9 +218,9 @@ struct Pages {
     count: usize,
     side: [usize; 2],
     pixel_type: PixelType,
-    /// Pages that lie back to back behind one directory: ImageJ beyond 4 GB.
+    /// Consecutive pages with a single directory: ImageJ beyond 4 GB.
     contiguous: Option<Contiguous>,
-    /// Each page tells its own time.
+    /// Each page holds its own time.
     timed: bool,
 }
 
@@ -236,11 +239,9 @@ impl Pages {
         let again = file.try_clone().map_err(|e| fail(e.to_string()))?;
         let mut decoder = Decoder::new(BufReader::new(file)).map_err(|e| fail(format!("page 0: {e}")))?;
         let (side, pixel_type) = geometry(&mut decoder).map_err(|c| fail(format!("page 0 {c}")))?;
-        // Text that is not ASCII is an error to the decoder; then there is no description.
-        let mut text_of = |tag, wanted| match wanted {
-            true => decoder.get_tag_ascii_string(tag).unwrap_or_default(),
-            false => String::new(),
-        };
+        // The decoder rejects text that is not ASCII; the description is then empty.
+        let mut text_of =
+            |tag, wanted| if wanted { decoder.get_tag_ascii_string(tag).unwrap_or_default() } else { String::new() };
         let description = text_of(Tag::ImageDescription, described || directories == 1);
         let software = text_of(Tag::Software, true);
         let scanimage = ScanImage::of(&software).or_else(|| ScanImage::of(&description));
@@ -259,7 +260,7 @@ impl Pages {
         Ok((pages, order))
     }
 
-    /// The raw block behind the only directory, checked against the length of the file.
+    /// The raw block of the single directory, checked against the length of the file.
     fn one_block(&mut self, file: File, images: usize) -> Result<Contiguous, String> {
         let offsets = self.decoder.get_tag_u64_vec(Tag::StripOffsets).map_err(|e| format!("page 0: {e}"))?;
         let compression = self.decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(|e| e.to_string())?;
@@ -271,8 +272,8 @@ impl Pages {
         let needed = (layout.bytes() as u64).saturating_mul(images as u64).saturating_add(offset);
         if compression.unwrap_or(1) != 1 || needed > length {
             return Err(format!(
-                "says images={images} but has one page, and its {length} bytes are not the {needed} of so many \
-                 uncompressed pages: the file is damaged or truncated"
+                "declares images={images} but has one page, and its {length} bytes are fewer than the {needed} that this many \
+                 uncompressed pages need: the file is damaged or truncated"
             ));
         }
         Ok(Contiguous { file, offset, layout, payload: vec![0; layout.bytes()] })
@@ -283,7 +284,7 @@ impl Pages {
             let at = block.offset + (page * block.payload.len()) as u64;
             block.file.read_exact_at(&mut block.payload, at).map_err(|e| self.unreadable(page, e))?;
             let Some(block) = &self.contiguous else { return Ok(()) };
-            canonical::copy(&block.layout, &block.payload, slot);
+            pixels::copy(&block.layout, &block.payload, slot);
             return Ok(());
         }
         if page != self.at {
@@ -300,7 +301,7 @@ impl Pages {
         self.decoder.read_image_bytes(slot).map_err(|e| self.unreadable(page, e))
     }
 
-    /// Time of the page read last, s; `None` when it does not tell.
+    /// Time of the page read last, s; `None` if it has none.
     fn time_s(&mut self) -> Option<f64> {
         let text = self.timed.then(|| self.decoder.get_tag_ascii_string(Tag::ImageDescription).ok())??;
         page_time_s(&text)
@@ -311,7 +312,7 @@ impl Pages {
     }
 }
 
-/// Height, width and pixel type of the page the decoder stands on.
+/// Height, width and pixel type of the decoder's current page.
 fn geometry(decoder: &mut Decoder<BufReader<File>>) -> Result<([usize; 2], PixelType), String> {
     let (width, height) = decoder.dimensions().map_err(|e| e.to_string())?;
     let color = decoder.colortype().map_err(|e| e.to_string())?;
@@ -321,19 +322,19 @@ fn geometry(decoder: &mut Decoder<BufReader<File>>) -> Result<([usize; 2], Pixel
         (ColorType::Gray(16), Some(DecodingSampleType::U16)) => PixelType::U16,
         (ColorType::Gray(16), Some(DecodingSampleType::I16)) => PixelType::I16,
         (ColorType::Gray(32), Some(DecodingSampleType::F32)) => PixelType::F32,
-        _ => return Err(format!("is {color:?}; grey uint8, uint16, int16 and float32 are taken")),
+        _ => return Err(format!("is {color:?}; greyscale uint8, uint16, int16 and float32 are supported")),
     };
     let side = [height as usize, width as usize];
     if side.iter().any(|s| !(1..=SIDE_PX_MAX).contains(s)) {
-        return Err(format!("is {height}×{width} px; sides of 1 to {SIDE_PX_MAX} px are taken"));
+        return Err(format!("is {height}×{width} px; sides of 1 to {SIDE_PX_MAX} px are supported"));
     }
     Ok((side, pixel_type))
 }
 
-/// Walks the chain of directories without reading them.
+/// Counts the directories by following their chain.
 ///
 /// # Errors
-/// Not a TIFF, or a chain that leaves the file or runs in a circle.
+/// Not a TIFF, or a chain that leaves the file or loops.
 fn count_directories(file: &File) -> Result<usize, String> {
     let length = file.metadata().map_err(|e| e.to_string())?.len();
     let mut head = [0; 16];
@@ -351,7 +352,7 @@ fn count_directories(file: &File) -> Result<usize, String> {
     let (count_bytes, entry_bytes, offset_bytes, mut at) = match number(&head[2..4]) {
         42 if got >= 8 => (2, 12, 4, number(&head[4..8])),
         43 if got >= 16 => (8, 20, 8, number(&head[8..16])),
-        other => return Err(format!("is not a TIFF file (version {other}, 42 or 43 are known)")),
+        other => return Err(format!("is not a TIFF file (version {other}; 42 and 43 are known)")),
     };
     let mut pages = 0;
     while at != 0 {
@@ -364,10 +365,10 @@ fn count_directories(file: &File) -> Result<usize, String> {
         file.read_exact_at(&mut bytes[..offset_bytes], link).map_err(lost)?;
         at = number(&bytes[..offset_bytes]);
         pages += 1;
-        // The smallest directory has one entry; more of them than fit into the file is a circle.
+        // The smallest directory has one entry; more directories than fit into the file mean a loop.
         if pages as u64 > length / (count_bytes + offset_bytes) as u64 {
-            return Err("its directories run in a circle: the file is damaged".to_string());
+            return Err("its directories form a loop: the file is damaged".to_string());
         }
     }
-    if pages == 0 { Err("holds no image".to_string()) } else { Ok(pages) }
+    if pages == 0 { Err("contains no image".to_string()) } else { Ok(pages) }
 }

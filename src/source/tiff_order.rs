@@ -1,34 +1,35 @@
-//! Which page of a TIFF is which channel, slice and time, by the description its writer left.
+//! Which page of a TIFF is which channel, slice and time, according to its description.
 //!
-//! Why it exists: ImageJ and OME put hyperstacks into a row of pages, each in its own way.
-//! What it must never do: believe a description that contradicts the number of pages; it may be another file's.
+//! Why it exists: ImageJ and OME each order the pages of a hyperstack in their own way.
+//! What it must never do: trust a description that contradicts the number of pages; it may belong to another file.
 
-use super::thorimage::attribute;
+use super::recording::Axis;
+use super::xml::attribute;
 
-/// The axes behind a row of pages: page = channel × stride + slice × stride + time × stride.
+/// The axes of a sequence of pages: page = channel × stride + slice × stride + time × stride.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PageOrder {
     /// Number of channels, and pages from one to the next.
-    pub channels: (usize, usize),
+    pub channels: Axis,
     /// Number of slices, and pages from one to the next.
-    pub slices: (usize, usize),
+    pub slices: Axis,
     /// Number of times, and pages from one to the next.
-    pub times: (usize, usize),
-    /// Frames (or volumes) per second, if told.
+    pub times: Axis,
+    /// Frames (or volumes) per second, if given.
     pub rate_hz: Option<f64>,
 }
 
 impl PageOrder {
     /// Every page is a frame.
     fn plain(pages: usize, rate_hz: Option<f64>) -> Self {
-        Self { channels: (1, 1), slices: (1, 1), times: (pages, 1), rate_hz }
+        Self { channels: Axis::new(1, 1), slices: Axis::new(1, 1), times: Axis::new(pages, 1), rate_hz }
     }
 
     /// Axes in the order in which they vary, fastest first, each with its size.
     fn new(axes: [(u8, usize); 3], pages: usize, rate_hz: Option<f64>) -> Self {
         let size: usize = axes.iter().map(|(_, n)| n).product();
         let inner: usize = axes[0].1 * axes[1].1;
-        // A recording that was stopped early has fewer times than planned; anything else is not of this file.
+        // A recording stopped early has fewer time points than planned; any other mismatch means another file's description.
         let cut_short = axes[2].0 == b'T' && pages >= inner;
         if size != pages && !cut_short {
             return Self::plain(pages, rate_hz);
@@ -38,9 +39,9 @@ impl PageOrder {
         for (axis, n) in axes {
             let n = if size != pages && axis == b'T' { pages / inner } else { n };
             match axis {
-                b'C' => order.channels = (n, stride),
-                b'Z' => order.slices = (n, stride),
-                _ => order.times = (n, stride),
+                b'C' => order.channels = Axis::new(n, stride),
+                b'Z' => order.slices = Axis::new(n, stride),
+                _ => order.times = Axis::new(n, stride),
             }
             stride *= n;
         }
@@ -48,12 +49,12 @@ impl PageOrder {
     }
 }
 
-/// Images that ImageJ says there are; its files beyond 4 GB have one directory for all of them.
+/// Number of images declared by ImageJ; its files beyond 4 GB have one directory for all of them.
 pub(super) fn imagej_images(description: &str) -> Option<usize> {
     description.starts_with("ImageJ=").then(|| imagej(description, "images"))?
 }
 
-/// Reads the description of a file of `pages` pages.
+/// Reads the description of a file with `pages` pages.
 ///
 /// # Errors
 /// OME-XML that cannot be read.
@@ -87,7 +88,9 @@ fn ome_order(description: &str, pages: usize) -> Result<PageOrder, String> {
     let mut axes = [(b'C', 1), (b'Z', 1), (b'T', 1)];
     let named = order.strip_prefix("XY").unwrap_or_default().as_bytes();
     if named.len() != 3 || ![b'C', b'Z', b'T'].iter().all(|a| named.contains(a)) {
-        return Err(format!("its OME description has DimensionOrder {order:?}, e.g. XYCZT is known"));
+        return Err(format!(
+            "its OME description has DimensionOrder {order:?}; it must be a permutation such as XYCZT"
+        ));
     }
     for (axis, &letter) in axes.iter_mut().zip(named) {
         let size = pixels(&format!("Size{}", letter as char))?.and_then(|n| n.parse().ok()).unwrap_or(1);
@@ -113,9 +116,9 @@ mod tests {
     fn imagej_hyperstacks_have_channels_fastest_then_slices_then_frames() {
         let text = "ImageJ=1.53\nimages=24\nchannels=2\nslices=3\nframes=4\nhyperstack=true\nfinterval=0.04\nfps=7.0";
         let order = order_of(text, 24).unwrap();
-        assert_eq!((order.channels, order.slices, order.times), ((2, 1), (3, 2), (4, 6)));
+        assert_eq!((order.channels, order.slices, order.times), (Axis::new(2, 1), Axis::new(3, 2), Axis::new(4, 6)));
         assert_eq!(order.rate_hz, Some(25.0));
-        assert_eq!(order_of("ImageJ=1.47v\nimages=10\nslices=10", 10).unwrap().slices, (10, 1));
+        assert_eq!(order_of("ImageJ=1.47v\nimages=10\nslices=10", 10).unwrap().slices, Axis::new(10, 1));
         assert_eq!(order_of("ImageJ=1.47v\nimages=10\nfps=15.0", 10).unwrap().rate_hz, Some(15.0));
         assert_eq!(imagej_images(text), Some(24));
     }
@@ -125,15 +128,15 @@ mod tests {
         let xml = r#"<?xml version="1.0"?><OME><Image><Pixels DimensionOrder="XYZTC" SizeX="8" SizeY="8" SizeC="2"
             SizeZ="3" SizeT="4" TimeIncrement="50" TimeIncrementUnit="ms"/></Image></OME>"#;
         let order = order_of(xml, 24).unwrap();
-        assert_eq!((order.slices, order.times, order.channels), ((3, 1), (4, 3), (2, 12)));
+        assert_eq!((order.slices, order.times, order.channels), (Axis::new(3, 1), Axis::new(4, 3), Axis::new(2, 12)));
         assert_eq!(order.rate_hz, Some(20.0));
         assert!(order_of(&xml.replace("XYZTC", "XYZT"), 24).unwrap_err().contains("DimensionOrder"));
     }
 
     #[test]
-    fn a_recording_stopped_early_keeps_its_order_and_a_foreign_description_is_not_believed() {
+    fn a_recording_stopped_early_keeps_its_order_and_a_foreign_description_is_not_trusted() {
         let text = "ImageJ=1.53\nimages=24\nchannels=2\nslices=3\nframes=4";
-        assert_eq!(order_of(text, 13).unwrap().times, (2, 6));
+        assert_eq!(order_of(text, 13).unwrap().times, Axis::new(2, 6));
         assert_eq!(order_of(text, 5).unwrap(), PageOrder::plain(5, None));
         assert_eq!(order_of("anything", 7).unwrap(), PageOrder::plain(7, None));
     }

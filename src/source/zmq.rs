@@ -1,11 +1,11 @@
 //! Live frames over ZeroMQ: SUB or PULL, bound or connected, tcp or ipc.
 //!
-//! Why it exists: microscopes send as they can; a frame that is right ends in a slot, everything else in a counter.
+//! Why it exists: microscopes send in many ways; a valid frame ends up in a slot, anything else in a counter.
 //! What it must never do: end the stream for one bad message, wait longer than [`IDLE_MS_MAX`], or allocate per frame (the
 //! three messages that receive the parts are reused).
 //!
-//! A socket that connects with `ZMQ_MAXMSGSIZE` goes silent for good after one oversized message (libzmq 4.3), so that limit
-//! is set only when binding, where it cuts off a sender of absurd sizes; everything below is measured and counted here.
+//! A connecting socket with `ZMQ_MAXMSGSIZE` goes silent for good after one oversized message (libzmq 4.3), so the limit is
+//! set only when binding, where it disconnects senders of absurd sizes; smaller excesses are measured and counted here.
 
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
@@ -17,18 +17,18 @@ use crate::frame::{Frame, FrameInfo, Name};
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::clock::now_ns;
 use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
+use crate::wire::pixels::{self, Layout};
 
-use super::canonical::{self, Layout};
 use super::continuity::{Continuity, Place};
 use super::{IDLE_MS_MAX, Next, Source, SourceError};
 
-/// A silent peer is asked for a sign of life this often, ms.
+/// How often a silent peer is pinged, ms.
 const HEARTBEAT_MS: i32 = 1000;
-/// And given up after this long, ms.
+/// Silence after which a peer is disconnected, ms.
 const HEARTBEAT_TIMEOUT_MS: i32 = 5000;
 /// Longest wait between attempts to reconnect, ms.
 const RECONNECT_MS_MAX: i32 = 1000;
-/// Longest path of a Unix socket, bytes, without the closing zero.
+/// Longest path of a Unix socket, bytes, without the final zero.
 const IPC_PATH_BYTES_MAX: usize = 107;
 
 /// Frames from a ZeroMQ socket.
@@ -41,7 +41,7 @@ pub struct ZmqSource {
     frame_bytes_max: usize,
     plane: Option<u64>,
     wait: Wait,
-    rhythm: ArrivalPredictor,
+    arrivals: ArrivalPredictor,
     last_error: Option<HeaderError>,
 }
 
@@ -49,7 +49,7 @@ impl ZmqSource {
     /// Opens the socket. `rig` names frames that do not say their `source`.
     ///
     /// # Errors
-    /// An endpoint that cannot be used, with what to do about it.
+    /// An endpoint that cannot be used, and what to do about it.
     pub fn open(settings: &Settings, rig: Name, wait: Wait) -> Result<Self, SourceError> {
         let fail = |cause: String| SourceError::Socket { endpoint: settings.endpoint.clone(), cause };
         check_endpoint(&settings.endpoint, settings.attach).map_err(fail)?;
@@ -69,7 +69,7 @@ impl ZmqSource {
             frame_bytes_max: settings.frame_bytes_max,
             plane: settings.plane,
             wait,
-            rhythm: ArrivalPredictor::default(),
+            arrivals: ArrivalPredictor::default(),
             last_error: None,
         })
     }
@@ -79,18 +79,18 @@ impl ZmqSource {
         &self.endpoint
     }
 
-    /// Why the last message whose header was refused was refused, for a log line: key, value, bound.
+    /// Why the last message with an invalid header was rejected: key, value, bound; for the log.
     pub fn last_error(&self) -> Option<HeaderError> {
         self.last_error
     }
 
-    /// Waits for the first part of a message. `false`: nothing came.
+    /// Waits for the first part of a message. `false`: nothing arrived.
     fn first_part(&mut self, until: Instant) -> Result<bool, SourceError> {
         loop {
             match self.socket.recv(&mut self.parts[0], zmq::DONTWAIT) {
                 Ok(()) => return Ok(true),
                 Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {}
-                Err(error) => return Err(self.died(error)),
+                Err(error) => return Err(self.failed(error)),
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -100,7 +100,7 @@ impl ZmqSource {
                 Wait::Spin => std::hint::spin_loop(),
                 Wait::Yield => std::thread::yield_now(),
                 Wait::Park => self.poll(left)?,
-                Wait::Anticipate => match self.rhythm.advise(now_ns()) {
+                Wait::Anticipate => match self.arrivals.advise(now_ns()) {
                     Advice::Sleep(ns) => self.poll(left.min(Duration::from_nanos(ns)))?,
                     Advice::Warm | Advice::Awake => std::thread::yield_now(),
                 },
@@ -108,15 +108,16 @@ impl ZmqSource {
         }
     }
 
-    /// Sleeps until a message is there, or for `at_most` (to the millisecond).
+    /// Sleeps until a message arrives, or for `at_most` (to the millisecond).
     fn poll(&self, at_most: Duration) -> Result<(), SourceError> {
         match self.socket.poll(zmq::POLLIN, at_most.as_millis().max(1) as i64) {
             Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
-            Err(error) => Err(self.died(error)),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
-    /// Takes the other parts, which have arrived with the first; those beyond the third are drained. Returns how many.
+    /// Receives the other parts, which arrive together with the first; parts beyond the third are discarded. Returns the number of
+    /// parts.
     fn other_parts(&mut self) -> Result<usize, SourceError> {
         let mut count = 1;
         let mut more = self.parts[0].get_more();
@@ -126,7 +127,7 @@ impl ZmqSource {
             match self.socket.recv(part, 0) {
                 Ok(()) => {}
                 Err(zmq::Error::EINTR) => continue,
-                Err(error) => return Err(self.died(error)),
+                Err(error) => return Err(self.failed(error)),
             }
             more = part.get_more();
             count += 1;
@@ -134,21 +135,21 @@ impl ZmqSource {
         Ok(count)
     }
 
-    /// Judges the message that lies in `parts`. `None`: a frame of another plane.
+    /// Judges the message in `parts`. `None`: a frame of another plane.
     fn judge(&mut self, count: usize, t_received_ns: u64, into: &mut Frame) -> Option<Next> {
         if count > PARTS_MAX {
-            return Some(self.refuse(HeaderError::Parts(count)));
+            return Some(self.reject(HeaderError::Parts(count)));
         }
         let [a, b, c] = &self.parts;
         let all: [&[u8]; PARTS_MAX] = [a, b, c];
         let (header, pixels) = match parse_message(&all[..count]) {
             Ok((Message::Frame(header), pixels)) => (header, pixels),
-            Ok((Message::SeriesBegins, _)) => return Some(self.announced(Next::SeriesBegan)),
-            Ok((Message::SeriesEnds, _)) => return Some(self.announced(Next::SeriesEnded)),
-            Err(error) => return Some(self.refuse(error)),
+            Ok((Message::SeriesBegins, _)) => return Some(self.announce(Next::SeriesBegan)),
+            Ok((Message::SeriesEnds, _)) => return Some(self.announce(Next::SeriesEnded)),
+            Err(error) => return Some(self.reject(error)),
         };
         if let Err(error) = header.check_payload(pixels.len(), self.frame_bytes_max.min(into.capacity_bytes())) {
-            return Some(self.refuse(error));
+            return Some(self.reject(error));
         }
         if let (Some(wanted), Some(plane)) = (self.plane, header.plane)
             && wanted != plane
@@ -158,7 +159,7 @@ impl ZmqSource {
         }
         match self.continuity.judge(place(&header)) {
             Ok(standing) => {
-                self.rhythm.note(t_received_ns);
+                self.arrivals.note(t_received_ns);
                 into.info = FrameInfo {
                     shape: header.shape,
                     pixel_type: header.pixel_type,
@@ -170,24 +171,24 @@ impl ZmqSource {
                     series: header.series,
                     series_began: standing.series_began,
                 };
-                canonical::copy(&layout(&header), pixels, into.bytes_mut());
+                pixels::copy(&layout(&header), pixels, into.bytes_mut());
                 Some(Next::Frame)
             }
             Err(reason) => Some(Next::Rejected(reason)),
         }
     }
 
-    fn refuse(&mut self, error: HeaderError) -> Next {
+    fn reject(&mut self, error: HeaderError) -> Next {
         self.last_error = Some(error);
         Next::Rejected(error.reason())
     }
 
-    fn announced(&mut self, next: Next) -> Next {
+    fn announce(&mut self, next: Next) -> Next {
         self.continuity.announce();
         next
     }
 
-    fn died(&self, error: zmq::Error) -> SourceError {
+    fn failed(&self, error: zmq::Error) -> SourceError {
         SourceError::Socket { endpoint: self.endpoint.clone(), cause: format!("receiving failed: {error}") }
     }
 }
@@ -203,7 +204,7 @@ impl Source for ZmqSource {
             if let Some(next) = self.judge(count, now_ns(), into) {
                 return Ok(next);
             }
-            // Frames of other planes may come faster than ours: the bound on waiting holds for them too.
+            // Frames of other planes may arrive faster than ours: the bound on waiting applies to them too.
             if Instant::now() >= until {
                 return Ok(Next::Idle);
             }
@@ -251,7 +252,7 @@ fn make_socket(settings: &Settings) -> Result<zmq::Socket, zmq::Error> {
     Ok(socket)
 }
 
-/// Refuses endpoints whose failure ZeroMQ would report late, badly, or not at all.
+/// Rejects endpoints whose failure ZeroMQ would report late, unclearly, or not at all.
 ///
 /// # Errors
 /// What is wrong and what to write instead.
@@ -273,7 +274,7 @@ pub fn check_endpoint(endpoint: &str, attach: Attach) -> Result<(), String> {
         return Err(format!("the port {port:?} is not a number from 1 to 65535"));
     }
     if attach == Attach::Connect && matches!(host, "*" | "0.0.0.0") {
-        return Err(format!("nobody can connect to {host:?}; give the address of the other machine, or bind"));
+        return Err(format!("cannot connect to {host:?}; give the address of the other machine, or bind"));
     }
     Ok(())
 }
@@ -288,30 +289,34 @@ fn check_ipc(path: &str, attach: Attach) -> Result<(), String> {
     let file = Path::new(path);
     let folder = file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        return Err(format!("the folder {} is not there; create it first", folder.display()));
+        return Err(format!("the folder {} does not exist; create it first", folder.display()));
     }
     let Ok(found) = std::fs::metadata(file) else { return Ok(()) };
     if !found.file_type().is_socket() {
-        return Err("a file that is not a socket is in the way; move it or choose another path".to_string());
+        return Err("a file that is not a socket has this path; move it or choose another path".to_string());
     }
-    // ZeroMQ would silently take the path away from whoever listens there.
+    // ZeroMQ would silently take the path over from the program that listens there.
     if attach == Attach::Bind && UnixStream::connect(file).is_ok() {
         return Err("another program listens on this path; stop it or choose another path".to_string());
     }
     Ok(())
 }
 
-/// ZeroMQ's errors in the words of what to do. `key` is where the endpoint is written.
+/// ZeroMQ's errors, with what to do about them. `key` is where the endpoint is set.
 pub fn explain(error: zmq::Error, endpoint: &str, key: &str) -> String {
     let port = endpoint.rsplit_once(':').map_or("?", |(_, port)| port);
     match error {
         zmq::Error::EADDRINUSE => {
-            format!("port {port} is in use by another program; stop it (who: `ss -ltnp`) or choose another in {key}")
+            format!(
+                "port {port} is in use by another program; stop it (`ss -ltnp` shows which) or choose another port in {key}"
+            )
         }
         zmq::Error::EADDRNOTAVAIL | zmq::Error::ENODEV => {
             format!("this machine has no such address; bind 127.0.0.1, 0.0.0.0 or an address of its own ({key})")
         }
-        zmq::Error::EACCES => format!("not permitted; ports below 1024 and foreign folders need rights ({key})"),
+        zmq::Error::EACCES => {
+            format!("permission denied; ports below 1024 and other users' folders need special rights ({key})")
+        }
         zmq::Error::EINVAL => format!("not an endpoint; write e.g. tcp://127.0.0.1:5710 in {key}"),
         other => format!("{other} ({key})"),
     }
@@ -333,7 +338,7 @@ mod tests {
             ("tcp://127.0.0.1", Attach::Bind, "no port"),
             ("tcp://127.0.0.1:99999", Attach::Bind, "65535"),
             ("tcp://127.0.0.1:*", Attach::Connect, "65535"),
-            ("tcp://*:5710", Attach::Connect, "nobody can connect"),
+            ("tcp://*:5710", Attach::Connect, "cannot connect"),
             ("tcp://:5710", Attach::Connect, "host is missing"),
             ("ipc:///no/such/folder/socket", Attach::Bind, "/no/such/folder"),
             (long.as_str(), Attach::Bind, "107"),

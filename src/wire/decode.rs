@@ -1,8 +1,8 @@
-//! What leaves the daemon with every decode: topics, the JSON header, the embedding's bytes.
+//! A published decode: topic, JSON header, and the bytes of the embedding.
 //!
 //! Why it exists: subscribers in four languages read these bytes, so they are written in one place, exactly as documented.
-//! What it must never do: allocate once its buffers have grown, invent a value (what is not known is left out or `null`), or
-//! write JSON that a strict parser refuses (a number that is not finite becomes `null`).
+//! What it must never do: allocate once its buffers have grown, invent a value (unknown ones are left out or `null`), or write
+//! JSON that a strict parser rejects (a number that is not finite becomes `null`).
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ pub enum Kind {
     Decode,
     /// Counters since start: topic, header.
     Status,
-    /// Something happened: topic, header.
+    /// An event: topic, header.
     Event,
     /// The daemon is alive: topic, header.
     Heartbeat,
@@ -29,7 +29,7 @@ pub enum Kind {
 impl Kind {
     /// All kinds.
     pub const ALL: [Self; 5] = [Self::Decode, Self::Status, Self::Event, Self::Heartbeat, Self::Preview];
-    /// What a subscriber needs that draws nothing.
+    /// All but the pictures.
     pub const FACTS: [Self; 4] = [Self::Decode, Self::Status, Self::Event, Self::Heartbeat];
 
     /// The word before the slash.
@@ -67,14 +67,14 @@ pub fn write_json<T: Serialize>(header: &T, into: &mut Vec<u8>) -> Result<(), se
     serde_json::to_writer(into, header)
 }
 
-/// The model that a decode came from, as told to subscribers.
+/// The model of a decode, as published.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ModelHeader<'a> {
     /// Name in the manifest.
     pub name: &'a str,
     /// SHA-256 of the ONNX file, hexadecimal.
     pub sha256: &'a str,
-    /// 1 for the first model of this start, then counted up with every exchange.
+    /// 1 for the first model since start, then one more with every model swap.
     pub generation: u64,
 }
 
@@ -98,7 +98,7 @@ pub struct LatencyHeader {
     pub total: f64,
 }
 
-/// What a decode says of the action.
+/// The action in a decode.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Action<'a> {
     /// The label; `None` when the model decodes no action.
@@ -158,7 +158,7 @@ pub struct DecodeHeader<'a> {
     novelty: Option<f32>,
 }
 
-/// What all decode headers of one moment share.
+/// The fields that decoded and neutral headers share.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamped<'a> {
     /// Gapless number since start.
@@ -173,23 +173,23 @@ pub struct Stamped<'a> {
     pub reason: Option<&'a str>,
     /// The action, decoded or neutral.
     pub action: Action<'a>,
-    /// How strange the embedding is, 0 to 1; `None` is left out.
+    /// Novelty of the embedding, 0 to 1; `None` is left out.
     pub novelty: Option<f32>,
 }
 
-/// The last frame that was decoded, as a neutral decode remembers it.
+/// The last decoded frame, as named in a neutral decode.
 #[derive(Clone, Copy, Debug)]
 pub struct LastFrame {
     /// Its number.
     pub number: u64,
-    /// When it had arrived, `CLOCK_MONOTONIC`, ns.
+    /// Time of receipt, `CLOCK_MONOTONIC`, ns.
     pub t_received_ns: u64,
     /// Its acquisition.
     pub series: Option<Name>,
 }
 
 impl<'a> DecodeHeader<'a> {
-    /// The header of a decode that came down the corridor.
+    /// The header of a decoded frame.
     pub fn of(decode: &Decode, stamped: Stamped<'a>) -> Self {
         let (frame, seen, times) = (&decode.frame, &decode.observation, &decode.times);
         let latency_us = LatencyHeader {
@@ -215,7 +215,7 @@ impl<'a> DecodeHeader<'a> {
         }
     }
 
-    /// The header of a neutral decode that no frame stands behind: it names the last frame, if there was one, and no more.
+    /// The header of a neutral decode without a frame of its own: it names the last frame, if there was one.
     pub fn neutral(source: Name, embedding: usize, last: Option<LastFrame>, stamped: Stamped<'a>) -> Self {
         Self {
             frame: last.map(|l| l.number),
@@ -259,8 +259,8 @@ impl<'a> DecodeHeader<'a> {
     }
 }
 
-/// Why a decode of the corridor is not `ok`, by what preprocessing saw. `degraded` without a frame rate that is off, without
-/// damaged pixels and with a good shift can only be a torn window: more than a tenth of its frames are missing.
+/// Why a decode is not `ok`, according to preprocessing. If frame rate, pixels and shift are all right, `degraded` can only mean an
+/// incomplete window: more than a tenth of its frames are missing.
 pub fn reason_of(decode: &Decode) -> Option<&'static str> {
     let seen = &decode.observation;
     match decode.quality {
@@ -275,7 +275,7 @@ pub fn reason_of(decode: &Decode) -> Option<&'static str> {
     }
 }
 
-/// Nanoseconds as µs, rounded to a tenth: what a header or a table shows.
+/// Nanoseconds as µs, rounded to a tenth, for headers and tables.
 pub fn tenths_us(ns: u64) -> f64 {
     (ns as f64 / 100.0).round() / 10.0
 }

@@ -1,9 +1,10 @@
-//! Bytes to headers and values and back: pure functions over slices, every limit stated.
+//! Messages: bytes to headers and values and back. Pure functions over slices, every limit stated.
 
 pub mod subscriber;
 
 pub mod control;
 pub mod decode;
 pub mod frame_header;
+pub mod pixels;
 pub mod preview;
 pub mod report;

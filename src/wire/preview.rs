@@ -1,7 +1,4 @@
-//! The header of a picture for people.
-//!
-//! Why it exists: a page or a script that draws what the daemon sees must know what it draws. What it must never do: say that a
-//! reduced picture is the whole one.
+//! The header of a picture for people. It always states the full size of a reduced picture.
 
 use serde::Serialize;
 
@@ -16,7 +13,7 @@ pub struct PreviewHeader {
     /// Channels, rows, columns.
     shape: [usize; 3],
     what: Picture,
-    /// The same before it was reduced for the preview.
+    /// Shape before it was reduced for the preview.
     full_shape: [usize; 3],
     frame: u64,
     source: Name,

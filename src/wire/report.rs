@@ -1,7 +1,7 @@
-//! What leaves the daemon beside the decodes: heartbeat, event, status.
+//! Published beside the decodes: heartbeat, events, status.
 //!
-//! Why it exists: a controller must know that the daemon lives, and a person what it did with every frame it was given.
-//! What it must never do: allocate once its buffer has grown, or report a number that nobody measured.
+//! Why it exists: a controller must know that the daemon is alive, and people what it did with every frame.
+//! What it must never do: allocate once its buffer has grown, or report a number that was not measured.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -9,7 +9,7 @@ use super::decode::{CLOCK, ModelHeader};
 use crate::frame::event::{Event, Reason};
 use crate::frame::{Name, Quality};
 
-/// `heartbeat/<source>`: sent while decodes may be trusted to come; its absence says that they may not.
+/// `heartbeat/<source>`: sent while decodes can be relied on; its absence means that they cannot.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct HeartbeatHeader {
     htype: &'static str,
@@ -36,10 +36,10 @@ impl HeartbeatHeader {
     }
 }
 
-/// `event/<source>`: one thing that happened.
+/// `event/<source>`: one event.
 #[derive(Clone, Copy, Debug)]
 pub struct EventHeader<'a> {
-    /// What happened.
+    /// The event.
     pub event: &'a Event,
     /// Which rig.
     pub source: Name,
@@ -185,7 +185,7 @@ pub struct Dropped {
     pub decodes: u64,
 }
 
-/// What waits at this moment.
+/// Queue lengths at the time of the status.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Queues {
     /// Frames between receipt and compute.
@@ -194,7 +194,7 @@ pub struct Queues {
     pub decodes: u64,
 }
 
-/// Refused messages by reason; every reason is there, also at zero.
+/// Rejected messages by reason; every reason is listed, even at zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejected(pub [u64; Reason::ALL.len()]);
 
@@ -204,31 +204,31 @@ impl Serialize for Rejected {
     }
 }
 
-/// What the recorder has done since start.
+/// The recorder's counters since start.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Recording {
     /// Is a file open?
     pub recording: bool,
     /// Frames written.
     pub frames: u64,
-    /// Bytes of the present file.
+    /// Bytes of the current file.
     pub bytes: u64,
     /// Frames decoded and not recorded, by reason.
     pub lost: RecordingLost,
 }
 
-/// What was decoded or published and is not in the recording.
+/// Decoded or published, but missing from the recording.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct RecordingLost {
-    /// Frames: the queue was full, the disk is too slow.
+    /// Frames: the queue was full because the disk is too slow.
     pub queue: u64,
-    /// Frames: the disk refused.
+    /// Frames: writing failed.
     pub disk: u64,
     /// Decodes, events, status: the queue was full.
     pub messages: u64,
 }
 
-/// `status/<source>`: everything since start.
+/// `status/<source>`: counters since start.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct StatusHeader<'a> {
     /// `status-1.0`.
@@ -241,13 +241,13 @@ pub struct StatusHeader<'a> {
     pub uptime_s: f64,
     /// Time of publishing, `CLOCK_MONOTONIC`, ns.
     pub t_pub_ns: u64,
-    /// Whose nanoseconds.
+    /// Clock of the nanoseconds.
     pub clock: &'static str,
-    /// Messages that came.
+    /// Messages received.
     pub received: u64,
-    /// Frames taken.
+    /// Frames accepted.
     pub accepted: u64,
-    /// Messages refused.
+    /// Messages rejected.
     pub rejected: Rejected,
     /// Jumps in the sender's numbers.
     pub gaps: u64,
@@ -257,9 +257,9 @@ pub struct StatusHeader<'a> {
     pub dropped: Dropped,
     /// Decodes of frames published.
     pub published: u64,
-    /// Times the fail-safe spoke.
+    /// Times the fail-safe took over.
     pub stale: u64,
-    /// Decodes that a relay's outlet (text, bytes, OSC, serial line) did not take.
+    /// Decodes that an outlet (text, bytes, OSC, serial line, LSL) did not accept.
     pub relay_lost: u64,
     /// NaN or infinite pixels.
     pub non_finite_pixels: u64,
@@ -267,7 +267,7 @@ pub struct StatusHeader<'a> {
     pub saturated_pixels: u64,
     /// Quantiles by stage.
     pub latency_us: StageLatencies,
-    /// What waits now.
+    /// Queue lengths.
     pub queue_depth: Queues,
     /// Frames whose embedding was NaN or infinite, and which therefore have no decode.
     pub non_finite_embeddings: u64,
@@ -281,18 +281,18 @@ pub struct StatusHeader<'a> {
     pub deadline_ms: u64,
     /// Of the last decode; `warmup` before the first.
     pub quality: Quality,
-    /// What could not be had at start (real-time rights, say).
+    /// What was not available at start, such as real-time rights.
     pub warnings: &'a [String],
-    /// Resident memory; left out where the system does not tell.
+    /// Resident memory; left out where the system does not report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     /// Frame rate measured from the frames' own times; left out until it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_rate_hz: Option<f32>,
-    /// What the recorder does; left out where there is none.
+    /// The recorder; left out where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<Recording>,
-    /// Running mean of the novelty over the model's time constant, 0.5 is expected; left out when the model tells no drift, and
+    /// Running mean of the novelty over the model's time constant, 0.5 is expected; left out when the model cannot measure drift, and
     /// before the first decode of quality `ok`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub novelty_mean: Option<f32>,

@@ -1,7 +1,7 @@
-//! What a subscriber hears: the daemon's messages back into values.
+//! Parses the daemon's messages, as a subscriber does.
 //!
-//! Why it exists: `haltere watch` and the tests read with other code than the daemon writes with, as any client does.
-//! What it must never do: believe a length, or stop at a message it does not know. It may allocate: subscribers are people.
+//! Why it exists: like any other client, `haltere watch` and the tests do not read with the code that the daemon writes with.
+//! What it must never do: trust a length, or stop at an unknown message. It may allocate.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,42 +9,44 @@ use serde_json::Value;
 use super::decode::Kind;
 use crate::frame::{Clock, Picture, Quality};
 
-/// Longest header taken, bytes: a status with many warnings is far below.
+/// Longest header accepted, bytes: even a status with many warnings is far shorter.
 pub const HEADER_BYTES_MAX: usize = 256 << 10;
-/// Largest embedding or picture taken, values.
+/// Largest embedding or picture accepted, values.
 pub const EMBEDDING_MAX: usize = 1 << 20;
 
-/// Why a message was not understood.
+/// Why a message could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     /// Not `<kind>/<source>`.
     #[error(
-        "the topic {0:?} is none of decode/, status/, event/, heartbeat/, preview/: does another program publish there?"
+        "the topic {0:?} is not one of decode/, status/, event/, heartbeat/, preview/: is another program publishing there?"
     )]
     Topic(String),
     /// Two parts, or three for a decode and a preview.
-    #[error("a {kind} message has {found} parts, {expected} belong to it")]
+    #[error("a {kind} message has {found} parts; it must have {expected}")]
     Parts {
         /// Which kind.
         kind: &'static str,
-        /// What came.
+        /// Parts received.
         found: usize,
-        /// What belongs to it.
+        /// Parts required.
         expected: usize,
     },
     /// A header beyond [`HEADER_BYTES_MAX`].
-    #[error("a header of {0} bytes; at most {HEADER_BYTES_MAX} are taken")]
+    #[error("the header has {0} bytes; at most {HEADER_BYTES_MAX} are accepted")]
     HeaderSize(usize),
     /// Not JSON of the documented form.
-    #[error("a {kind} header that is not of the documented form: {cause}")]
+    #[error("the {kind} header does not have the documented form: {cause}")]
     Header {
         /// Which kind.
         kind: &'static str,
-        /// The parser's words.
+        /// The parser's message.
         cause: serde_json::Error,
     },
-    /// The third part is not what `shape` says.
-    #[error("values of {found} bytes; shape {shape:?} needs four a value, at most {EMBEDDING_MAX} values")]
+    /// The third part does not match `shape`.
+    #[error(
+        "the values take {found} bytes, which does not match shape {shape:?} (4 bytes per value, at most {EMBEDDING_MAX} values)"
+    )]
     Embedding {
         /// Bytes of the part.
         found: usize,
@@ -53,10 +55,10 @@ pub enum MessageError {
     },
 }
 
-/// The fields of a decode header that a person or a controller looks at; unknown ones are ignored.
+/// The fields of a decode header for a person or a controller; unknown fields are ignored.
 #[derive(Clone, Debug, Deserialize)]
 pub struct DecodeMessage {
-    /// Gapless since the daemon's start.
+    /// Gapless since the daemon started.
     pub seq: u64,
     /// Dimensions of the embedding.
     pub shape: Vec<usize>,
@@ -74,7 +76,7 @@ pub struct DecodeMessage {
     pub t_device_clock: Option<Clock>,
     /// Time of publishing, ns.
     pub t_pub_ns: u64,
-    /// Where the time went; absent when no frame stands behind the decode.
+    /// Latency by stage; absent in a decode without a frame.
     pub latency_us: Option<MessageLatency>,
     /// [dy, dx], px; a value that was not finite is `None`.
     pub shift_px: Option<[Option<f32>; 2]>,
@@ -93,7 +95,7 @@ pub struct DecodeMessage {
     pub probs: Vec<Option<f32>>,
     /// Its probability, when it was decoded.
     pub confidence: Option<f32>,
-    /// How strange the embedding is, 0 to 1, when the model can tell.
+    /// Novelty of the embedding, 0 to 1, if the model provides it.
     pub novelty: Option<f32>,
 }
 
@@ -137,9 +139,9 @@ pub enum Content {
     Decode(Box<DecodeMessage>, Vec<f32>),
     /// Counters since start.
     Status,
-    /// Something happened.
+    /// An event.
     Event,
-    /// The daemon lives.
+    /// The daemon is alive.
     Heartbeat(HeartbeatMessage),
     /// A picture and its values.
     Preview(PreviewMessage, Vec<f32>),
@@ -148,18 +150,18 @@ pub enum Content {
 /// One message.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Who published: the topic behind the slash.
+    /// The publishing source: the topic after the slash.
     pub source: String,
     /// The whole header.
     pub header: Value,
-    /// Its meaning.
+    /// The parsed content.
     pub content: Content,
 }
 
 /// Reads one multipart message.
 ///
 /// # Errors
-/// Any [`MessageError`]; the next message may well be good.
+/// Any [`MessageError`]; the next message may still be valid.
 pub fn parse(parts: &[Vec<u8>]) -> Result<Message, MessageError> {
     let topic = String::from_utf8_lossy(parts.first().map_or(&[][..], |p| p));
     let split = topic.split_once('/').and_then(|(word, source)| {
@@ -227,7 +229,7 @@ mod tests {
         let said = |parts: &[Vec<u8>]| parse(parts).unwrap_err().to_string();
         assert!(said(&[]).contains("topic"));
         assert!(said(&message("frames/rig1", HEADER, None)).contains("frames/rig1"));
-        assert!(said(&message("decode/rig1", HEADER, None)).contains("has 2 parts, 3 belong"));
+        assert!(said(&message("decode/rig1", HEADER, None)).contains("has 2 parts; it must have 3"));
         assert!(said(&message("event/rig1", "{", None)).contains("event header"));
         assert!(said(&message("heartbeat/rig1", "{}", None)).contains("deadline_ms"));
         assert!(said(&message("event/rig1", &" ".repeat(HEADER_BYTES_MAX + 1), None)).contains("at most 262144"));

@@ -1,40 +1,26 @@
-//! The ear: one subscriber socket, one thread.
+//! The listening thread: one subscriber socket whose messages update the state.
 //!
-//! Why it exists: ZeroMQ's sockets wait in their own way. What it must never do: ask for pictures while nobody looks at them;
-//! the daemon's machine would send them for nothing.
+//! What it must never do: subscribe to pictures while no page is open; the daemon would send them for nothing.
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::MonitorError;
 use super::web::Site;
+use crate::client::subscribe::subscribe;
 use crate::sys::clock::now_ns;
-use crate::wire::decode::Kind;
 
-/// Longest wait for a message before silence, viewers and stop are looked at, ms.
+/// Longest wait for a message before silence, open pages and `stop` are checked, ms.
 const WAIT_MS: i32 = 20;
-/// Messages that may wait here; what is lost beyond it is seen by `seq`.
-const WAITING_MAX: i32 = 1000;
 /// Topics of the pictures.
 const PICTURES: &[u8] = b"preview/";
 
-/// Opens the socket. The daemon need not be there yet.
+/// Opens the socket. The daemon need not be running yet.
 pub(super) fn connect(endpoint: &str) -> Result<zmq::Socket, MonitorError> {
-    let open = || {
-        let socket = zmq::Context::new().socket(zmq::SUB)?;
-        socket.set_linger(0)?;
-        socket.set_rcvhwm(WAITING_MAX)?;
-        socket.set_rcvtimeo(WAIT_MS)?;
-        for kind in Kind::FACTS {
-            socket.set_subscribe(format!("{}/", kind.name()).as_bytes())?;
-        }
-        socket.connect(endpoint)?;
-        Ok(socket)
-    };
-    open().map_err(|cause| MonitorError::Socket { endpoint: endpoint.to_owned(), cause })
+    subscribe(endpoint, WAIT_MS).map_err(|cause| MonitorError::Socket { endpoint: endpoint.to_owned(), cause })
 }
 
-/// Takes everything that is heard into the state until `stop`.
+/// Updates the state with every message until `stop`.
 pub(super) fn listen(socket: &zmq::Socket, site: &Site, stop: &AtomicBool) -> Result<(), zmq::Error> {
     let mut pictured = false;
     while !stop.load(Relaxed) {
@@ -56,9 +42,9 @@ pub(super) fn listen(socket: &zmq::Socket, site: &Site, stop: &AtomicBool) -> Re
         let now_ns = now_ns();
         let before = state.tally.decodes;
         if let Some(parts) = message {
-            state.hear(&parts, now_ns);
+            state.receive(&parts, now_ns);
         }
-        state.look(now_ns);
+        state.check_silence(now_ns);
         if state.tally.decodes != before {
             site.decoded.notify_waiters();
         }
@@ -67,7 +53,7 @@ pub(super) fn listen(socket: &zmq::Socket, site: &Site, stop: &AtomicBool) -> Re
 }
 
 impl Site {
-    /// The state, whoever held it before.
+    /// The state, even if a thread that held it has panicked.
     pub(super) fn state(&self) -> std::sync::MutexGuard<'_, super::State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,20 +1,20 @@
-//! What a page is sent: the facts of this moment, and of the past what it has not got yet.
+//! What a page is sent: the current facts, and the part of the history that it does not have yet.
 //!
-//! Why it exists: a browser that is told everything thirty times a second heats the room. What it must never do: leave out how
-//! old a fact is.
+//! Why it exists: sending everything thirty times a second would load the browser's machine. What it must never do: leave out
+//! the age of a fact.
 
 use axum::extract::ws::Message;
 use serde_json::{Value, json};
 
-use crate::client::state::{Matter, State};
+use crate::client::state::{State, Urgent};
 
-/// Numbers, charts and pictures flow no more often, ns; a browser without a graphics card paints them on the processor. What a person must
-/// know does not wait for it. Looks are 80 ms apart and an update follows a decode: that makes four a second.
+/// Shortest time between two updates of numbers, charts and pictures, ns; a browser without a graphics card draws them on the processor.
+/// Urgent changes do not wait for it. Checks are 80 ms apart and an update follows a decode, which makes four updates a second.
 const UPDATE_EVERY_NS: u64 = 200_000_000;
-/// Latencies and their histogram are sent so often, ns.
+/// Time between two updates of the latencies and their histogram, ns.
 const LATENCY_EVERY_NS: u64 = 500_000_000;
 
-/// What one page has already got.
+/// What one page already has.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
     point: u64,
@@ -25,25 +25,25 @@ pub(crate) struct Cursor {
     pictures: [u64; 2],
     latency_due_ns: u64,
     due_ns: u64,
-    matter: Option<Matter>,
+    urgent: Option<Urgent>,
 }
 
 impl Cursor {
-    /// Has it been long enough, or has something happened that cannot wait?
+    /// Is an update due, or has something urgent changed?
     pub(crate) fn is_due(&self, state: &State, now_ns: u64) -> bool {
-        now_ns >= self.due_ns || self.matter != Some(state.matter(now_ns))
+        now_ns >= self.due_ns || self.urgent != Some(state.urgent(now_ns))
     }
 }
 
 /// The messages that bring a page up to date.
 pub(crate) fn messages(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) -> Vec<Message> {
-    (cursor.due_ns, cursor.matter) = (now_ns + UPDATE_EVERY_NS, Some(state.matter(now_ns)));
+    (cursor.due_ns, cursor.urgent) = (now_ns + UPDATE_EVERY_NS, Some(state.urgent(now_ns)));
     let mut messages = vec![Message::text(update(state, cursor, may_control, now_ns).to_string())];
-    for (shown, sent) in state.pictures.iter().zip(&mut cursor.pictures) {
-        match shown {
-            Some(shown) if shown.number != *sent => {
-                *sent = shown.number;
-                messages.push(Message::binary(shown.message.clone()));
+    for (picture, sent) in state.pictures.iter().zip(&mut cursor.pictures) {
+        match picture {
+            Some(picture) if picture.number != *sent => {
+                *sent = picture.number;
+                messages.push(Message::binary(picture.message.clone()));
             }
             Some(_) => {}
             None => *sent = 0,
@@ -65,7 +65,7 @@ fn update(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) ->
         "rate_hz": state.rate_hz(now_ns),
         "tally": state.tally,
         "status_age_ms": state.status.as_ref().map(|(seen_ns, _)| age_ms(*seen_ns)),
-        "picture_age_ms": state.pictures.each_ref().map(|p| p.as_ref().map(|shown| age_ms(shown.seen_ns))),
+        "picture_age_ms": state.pictures.each_ref().map(|p| p.as_ref().map(|picture| age_ms(picture.seen_ns))),
         "last": last(state, age_ms),
         "points": state.points.since(&mut cursor.point).collect::<Vec<_>>(),
         "events": state.events.since(&mut cursor.event).collect::<Vec<_>>(),

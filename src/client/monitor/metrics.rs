@@ -1,7 +1,6 @@
-//! The same facts for a metrics server, as OpenMetrics text.
+//! The same facts as OpenMetrics text, for a metrics server such as Prometheus.
 //!
-//! Why it exists: labs that run for days watch their rigs with Prometheus. What it must never do: repeat a number of a daemon
-//! that says nothing any more; what is too old is left out.
+//! What it must never do: repeat the numbers of a daemon that has fallen silent; stale values are left out.
 
 use std::fmt::{Display, Write};
 
@@ -11,25 +10,29 @@ use crate::client::state::latency::{EDGES_S, STAGES};
 use crate::client::state::{Daemon, State};
 use crate::frame::Quality;
 
-/// What the text is.
+/// Media type of the text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// A status that is older is left out, ns.
+/// An older status is left out, ns.
 const STATUS_OLD_NS: u64 = 5_000_000_000;
 
 /// Counters of the status: key, name, help.
 const COUNTERS: [(&str, &str, &str); 9] = [
-    ("received", "frames_received", "Messages that came from the microscope."),
-    ("accepted", "frames_accepted", "Frames taken."),
+    ("received", "frames_received", "Messages received from the microscope."),
+    ("accepted", "frames_accepted", "Frames accepted."),
     ("gaps", "frame_gaps", "Jumps in the microscope's frame numbers."),
-    ("missing", "frames_missing", "Frames missing in these jumps."),
+    ("missing", "frames_missing", "Frames missing according to these jumps."),
     ("published", "decodes_published", "Decodes of frames published."),
-    ("stale", "stale", "Times the fail-safe spoke."),
-    ("non_finite_pixels", "non_finite_pixels", "NaN or infinite pixels."),
+    ("stale", "stale", "Times the fail-safe took over."),
+    ("non_finite_pixels", "non_finite_pixels", "Pixels that are NaN or infinite."),
     ("saturated_pixels", "saturated_pixels", "Saturated pixels."),
-    ("non_finite_embeddings", "non_finite_embeddings", "Frames without a decode, for NaN of the encoder."),
+    (
+        "non_finite_embeddings",
+        "non_finite_embeddings",
+        "Frames without a decode because the encoder returned NaN or infinity.",
+    ),
 ];
 
-/// Everything that is known and not too old.
+/// Everything known that is not stale.
 pub(crate) fn text(state: &State, now_ns: u64) -> String {
     let mut page = Page(String::new());
     page.family("haltere_monitor", "info", "The monitor.");
@@ -43,42 +46,42 @@ pub(crate) fn text(state: &State, now_ns: u64) -> String {
     page.one(
         "haltere_ready",
         "gauge",
-        "1 while decodes may be believed, as /readyz says.",
+        "1 while decodes can be trusted, as reported by /readyz.",
         u8::from(state.ready(now_ns).is_ok()),
     );
     if let Some(ns) = state.silence_ns(now_ns) {
-        page.family_with_unit("haltere_silence_seconds", "gauge", "seconds", "Since the last sign of life.");
+        page.family_with_unit("haltere_silence_seconds", "gauge", "seconds", "Time since the last sign of life.");
         page.sample("haltere_silence_seconds", &[], ns as f64 / 1e9);
     }
-    own(&mut page, state);
-    decode(&mut page, state, now_ns);
+    write_own(&mut page, state);
+    write_decode(&mut page, state, now_ns);
     if let Some((seen_ns, status)) = &state.status
         && now_ns.saturating_sub(*seen_ns) <= STATUS_OLD_NS
     {
-        of_status(&mut page, status);
+        write_status(&mut page, status);
     }
-    latencies(&mut page, state);
+    write_latencies(&mut page, state);
     page.0.push_str("# EOF\n");
     page.0
 }
 
-fn own(page: &mut Page, state: &State) {
+fn write_own(page: &mut Page, state: &State) {
     let tally = &state.tally;
     for (name, help, value) in [
         ("decodes_heard", "Decodes that reached the monitor.", tally.decodes),
         ("decodes_lost", "Decodes that did not reach the monitor.", tally.lost),
-        ("daemon_restarts", "Times the daemon was started anew.", tally.restarts),
-        ("daemon_silences", "Times the heartbeat failed.", tally.silences),
-        ("messages_damaged", "Messages that the monitor did not understand.", tally.damaged),
+        ("daemon_restarts", "Restarts of the daemon.", tally.restarts),
+        ("daemon_silences", "Times the heartbeat stopped.", tally.silences),
+        ("messages_damaged", "Messages that the monitor could not read.", tally.damaged),
     ] {
         page.counter(&format!("haltere_{name}"), help, &[(&[], value)]);
     }
 }
 
-/// Of the last decode. Without a living daemon there is none.
-fn decode(page: &mut Page, state: &State, now_ns: u64) {
+/// The last decode; left out while the daemon is silent.
+fn write_decode(page: &mut Page, state: &State, now_ns: u64) {
     let Some(last) = state.last.as_ref().filter(|_| state.daemon(now_ns) == Daemon::Alive) else { return };
-    page.family("haltere_quality", "stateset", "How far decodes may be trusted.");
+    page.family("haltere_quality", "stateset", "How far decodes can be trusted.");
     for quality in Quality::ALL {
         let on = u8::from(quality == last.decode.quality);
         page.sample("haltere_quality", &[("haltere_quality", quality.name())], on);
@@ -95,21 +98,23 @@ fn decode(page: &mut Page, state: &State, now_ns: u64) {
     }
     for (name, help, value) in [
         ("confidence", "Probability of the decoded action.", last.decode.confidence),
-        ("novelty", "How strange the embedding is, 0 to 1.", last.decode.novelty),
+        ("novelty", "Novelty of the embedding, 0 to 1.", last.decode.novelty),
         ("shift_peak", "Height of the correlation peak.", last.decode.shift_peak),
     ] {
-        value.into_iter().for_each(|value| page.one(&format!("haltere_{name}"), "gauge", help, value));
+        if let Some(value) = value {
+            page.one(&format!("haltere_{name}"), "gauge", help, value);
+        }
     }
 }
 
-fn of_status(page: &mut Page, status: &Value) {
+fn write_status(page: &mut Page, status: &Value) {
     for (key, name, help) in COUNTERS {
         if let Some(value) = status[key].as_u64() {
             page.counter(&format!("haltere_{name}"), help, &[(&[], value)]);
         }
     }
     for (key, label, help) in [
-        ("rejected", "reason", "Messages refused, by reason."),
+        ("rejected", "reason", "Messages rejected, by reason."),
         ("dropped", "policy", "Frames and decodes lost to overload."),
     ] {
         let counts = status[key].as_object().into_iter().flatten();
@@ -118,13 +123,13 @@ fn of_status(page: &mut Page, status: &Value) {
         page.counter(&format!("haltere_{key}"), help, &samples);
     }
     for (value, name, help) in [
-        (&status["frame_rate_hz"], "frame_rate_hz", "Frame rate by the microscope's own times."),
+        (&status["frame_rate_hz"], "frame_rate_hz", "Frame rate according to the microscope's time stamps."),
         (&status["novelty_mean"], "novelty_mean", "Running mean of the novelty; 0.5 is expected."),
         (&status["memory_bytes"], "memory_bytes", "Resident memory of the daemon."),
-        (&status["uptime_s"], "uptime_seconds", "Since the daemon's start."),
-        (&status["queue_depth"]["frames"], "waiting_frames", "Frames between receipt and compute."),
-        (&status["queue_depth"]["decodes"], "waiting_decodes", "Decodes between compute and publishing."),
-        (&status["deadline_ms"], "deadline_ms", "Age at which a decode is stale."),
+        (&status["uptime_s"], "uptime_seconds", "Time since the daemon started."),
+        (&status["queue_depth"]["frames"], "waiting_frames", "Frames waiting to be decoded."),
+        (&status["queue_depth"]["decodes"], "waiting_decodes", "Decodes waiting to be published."),
+        (&status["deadline_ms"], "deadline_ms", "Age at which a decode becomes stale."),
     ] {
         if let Some(value) = value.as_f64() {
             page.one(&format!("haltere_{name}"), "gauge", help, value);
@@ -132,9 +137,14 @@ fn of_status(page: &mut Page, status: &Value) {
     }
 }
 
-fn latencies(page: &mut Page, state: &State) {
+fn write_latencies(page: &mut Page, state: &State) {
     let name = "haltere_latency_seconds";
-    page.family_with_unit(name, "histogram", "seconds", "Latency of decodes heard since the daemon's start, by stage.");
+    page.family_with_unit(
+        name,
+        "histogram",
+        "seconds",
+        "Latency of the decodes received since the daemon started, by stage.",
+    );
     for (stage, measured) in STAGES.iter().zip(&state.latencies.stages) {
         let mut so_far = 0;
         for (edge, count) in EDGES_S.iter().map(f64::to_string).chain(["+Inf".to_owned()]).zip(measured.counts) {
@@ -146,7 +156,7 @@ fn latencies(page: &mut Page, state: &State) {
     }
 }
 
-/// Lines of text.
+/// The text being written.
 struct Page(String);
 
 impl Page {

@@ -1,8 +1,8 @@
 //! `haltere monitor`: a page to hang over the rig, and numbers for a metrics server.
 //!
-//! Why it exists: while an experiment runs, people look: at the picture, at what was decoded, at how late, at whether to
-//! believe it. What it must never do: hurt the loop. It is a process of its own with low priority, one more subscriber that the
-//! daemon never waits for; it asks the daemon for nothing unless it was told that it may. And a number that is old must look old.
+//! Why it exists: during an experiment people watch the image, the decodes, their latency and whether to trust them. What it
+//! must never do: slow the loop down. It is a separate process with low priority, one more subscriber that the daemon never
+//! waits for; it sends the daemon no request unless it is allowed to. Stale numbers must look stale.
 //!
 //! ```text
 //!  daemon ──PUB──▶ listen (thread) ──▶ state ──▶ web (page, WebSocket, /metrics, /healthz, /readyz)
@@ -13,7 +13,6 @@
 mod listen;
 pub(crate) mod live;
 pub(crate) mod metrics;
-pub mod plane;
 mod training;
 mod web;
 
@@ -28,12 +27,12 @@ use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use web::Site;
 
-/// How often it is looked whether to stop.
+/// How often it checks whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Steps by which the monitor's priority is below that of ordinary programs.
 const NICE: i32 = 10;
 
-/// Whom to listen to and where to show it.
+/// What to show, and where.
 #[derive(Clone, Debug)]
 pub struct MonitorOptions {
     /// The daemon's PUB endpoint.
@@ -42,38 +41,38 @@ pub struct MonitorOptions {
     pub bind: SocketAddr,
     /// Serve it to other machines as well.
     pub allow_remote: bool,
-    /// The daemon's control socket, when recording and marks may be asked for from the page.
+    /// The daemon's control socket, if the page may start and stop recordings and set marks.
     pub control: Option<String>,
-    /// Manifest of the model, for its training embedding. A model that is not there costs only that.
+    /// Manifest of the model, for its training embedding. Without it only that plot is missing.
     pub model: PathBuf,
 }
 
-/// Why there is no monitor.
+/// Why the monitor cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
-    /// The endpoint is not one, or the socket failed.
+    /// Not an endpoint, or the socket failed.
     #[error("{endpoint}: {cause}; an endpoint is written tcp://ADDRESS:PORT or ipc://PATH, as in tcp://127.0.0.1:5711")]
     Socket {
         /// Which endpoint.
         endpoint: String,
-        /// ZeroMQ's words.
+        /// ZeroMQ's message.
         cause: zmq::Error,
     },
-    /// An address that other machines can reach, and nobody said that they may.
+    /// An address that other machines can reach, without `--allow-remote`.
     #[error(
-        "--bind {0} can be reached from other machines, and the page has no password and no encryption: bind 127.0.0.1 (from \
-         elsewhere: `ssh -L 5713:127.0.0.1:5713 rig`), or say --allow-remote on a network of the rig's own"
+        "--bind {0} is reachable from other machines, and the page has no password and no encryption: bind to 127.0.0.1 (from \
+         elsewhere: `ssh -L 5713:127.0.0.1:5713 rig`), or pass --allow-remote on a network used only by the rig"
     )]
     Remote(SocketAddr),
     /// The page cannot be served there.
-    #[error("the page cannot be served at {bind}: {cause}; another monitor there? Choose another --bind")]
+    #[error("the page cannot be served at {bind}: {cause}; is another monitor running there? Choose another --bind")]
     Bind {
         /// Address and port.
         bind: SocketAddr,
-        /// The system's words.
+        /// The system's message.
         cause: std::io::Error,
     },
-    /// The machine gives no thread or no event queue.
+    /// The system provides no thread or no event queue.
     #[error("the monitor cannot start: {0}")]
     Start(std::io::Error),
 }
@@ -91,7 +90,7 @@ impl HasExitCode for MonitorError {
 /// Listens and serves until `stop`. `ready` is called once, with the address of the page.
 ///
 /// # Errors
-/// Any [`MonitorError`]. A daemon that is not there is none: it may come, go and come again.
+/// Any [`MonitorError`]. An absent daemon is no error: it may start, stop and start again.
 pub fn monitor(
     options: &MonitorOptions,
     stop: &Arc<AtomicBool>,
@@ -105,7 +104,7 @@ pub fn monitor(
     let listener = TcpListener::bind(options.bind).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    // Denied where it is already lower: as well.
+    // Refused only where the priority is already lower, which is just as good.
     let _ = rustix::process::nice(NICE);
     let state = State::new(&options.endpoint, training::load(&options.model), now_ns());
     let site = Arc::new(Site::new(state, options.control.clone(), !options.allow_remote));
@@ -114,32 +113,32 @@ pub fn monitor(
     ready(address);
     std::thread::scope(|threads| {
         let thread = std::thread::Builder::new().name("listen".to_owned());
-        let ear = thread
+        let listener_thread = thread
             .spawn_scoped(threads, {
                 let site = site.clone();
                 move || listen::listen(&socket, &site, stop)
             })
             .map_err(MonitorError::Start)?;
-        let served = runtime.block_on(serve(listener, &site, stop, || ear.is_finished()));
-        // Viewers that are still there are left: they come back by themselves.
+        let served = runtime.block_on(serve(listener, &site, stop, || listener_thread.is_finished()));
+        // Open pages reconnect by themselves.
         runtime.shutdown_background();
         stop.store(true, Relaxed);
-        let heard = ear.join().unwrap_or(Ok(()));
-        let heard = heard.map_err(|cause| MonitorError::Socket { endpoint: options.endpoint.clone(), cause });
-        heard.and(served.map_err(refused))
+        let received = listener_thread.join().unwrap_or(Ok(()));
+        let received = received.map_err(|cause| MonitorError::Socket { endpoint: options.endpoint.clone(), cause });
+        received.and(served.map_err(refused))
     })
 }
 
-/// Serves until `stop`, or until nobody listens to the daemon any more.
+/// Serves until `stop`, or until the listening thread has ended.
 async fn serve(
     listener: TcpListener,
     site: &Arc<Site>,
     stop: &AtomicBool,
-    deaf: impl Fn() -> bool,
+    listener_ended: impl Fn() -> bool,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let server = tokio::spawn(IntoFuture::into_future(axum::serve(listener, web::router(site))));
-    while !stop.load(Relaxed) && !deaf() && !server.is_finished() {
+    while !stop.load(Relaxed) && !listener_ended() && !server.is_finished() {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     server.abort();

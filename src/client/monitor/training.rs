@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::plane::Training;
+use crate::client::state::plane::Training;
 use crate::model::Model;
 use crate::model::onnx::{Floats, OnnxFile};
 

@@ -1,7 +1,7 @@
-//! The web side: one page, one WebSocket, metrics, health, and a door to the control socket that is shut unless told otherwise.
+//! The web server: one page, one WebSocket, metrics, health, and requests to the control socket, which are off by default.
 //!
-//! Why it exists: every machine in a lab has a browser. What it must never do: serve anything from outside, believe a page of
-//! another site (`Host` and `Origin` are looked at), or pass on a command that is not on the short list.
+//! Why it exists: every machine in a lab has a browser. What it must never do: load anything from elsewhere, trust a page of
+//! another site (`Host` and `Origin` are checked), or pass on a command that is not on the short list.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,16 +29,16 @@ use crate::sys::clock::now_ns;
 
 /// The page; nothing else is ever loaded.
 const PAGE: &str = include_str!("page.html");
-/// Nothing from elsewhere, even if a text could smuggle it in.
+/// Nothing from elsewhere, even if a text tried to inject it.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// How often it is looked whether a page is to be told something. With the wait below this bounds how late it hears what matters.
+/// How often a page is checked for updates. Together with the wait below this bounds how late an urgent change is shown.
 const LOOK_EVERY: Duration = Duration::from_millis(80);
-/// Longest wait for a decode to follow with an update.
+/// Longest wait for a decode, so that an update follows it.
 const DECODE_WAIT_MAX: Duration = Duration::from_millis(50);
-/// A page that does not take an update for so long is left.
+/// A page that does not accept an update for this long is dropped.
 const SEND_MAX: Duration = Duration::from_secs(5);
-/// Pages at once.
+/// Pages open at once.
 const VIEWERS_MAX: usize = 16;
 /// Longest request to the control socket, bytes.
 const REQUEST_BYTES_MAX: usize = 1024;
@@ -48,11 +48,11 @@ const ANSWER_WAIT_MS: i32 = 3000;
 /// Everything that the handlers share.
 pub(super) struct Site {
     pub(super) state: Mutex<State>,
-    /// A decode was heard.
+    /// A decode was received.
     pub(super) decoded: Notify,
     viewers: AtomicUsize,
     control: Option<String>,
-    /// Only this machine may look: then the page is known by names of this machine only.
+    /// Only this machine may open the page: requests must then address it by a loopback name.
     local: bool,
 }
 
@@ -61,13 +61,13 @@ impl Site {
         Self { state: Mutex::new(state), decoded: Notify::const_new(), viewers: AtomicUsize::new(0), control, local }
     }
 
-    /// Does anybody look?
+    /// Is any page open?
     pub(super) fn is_watched(&self) -> bool {
         self.viewers.load(Relaxed) > 0
     }
 }
 
-/// Who serves what.
+/// Which handler serves which path.
 pub(super) fn router(site: &Arc<Site>) -> Router {
     Router::new()
         .route("/", get(page))
@@ -81,7 +81,7 @@ pub(super) fn router(site: &Arc<Site>) -> Router {
         .with_state(site.clone())
 }
 
-/// Refuses what a page of another site would send: a foreign `Origin`, or (only local) a name that only pretends to be us.
+/// Refuses requests from pages of other sites: a foreign `Origin`, or (when local) a `Host` that is not a loopback name.
 async fn guard(Given(site): Given<Arc<Site>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
@@ -91,11 +91,11 @@ async fn guard(Given(site): Given<Arc<Site>>, request: Request, next: Next) -> R
     if ours && from_us && has_one_origin(headers) {
         return next.run(request).await;
     }
-    let why = "the monitor answers its own page only; open it by the address that it printed\n";
+    let why = "the monitor answers only its own page; open it at the address that the monitor printed\n";
     (StatusCode::FORBIDDEN, why).into_response()
 }
 
-/// An `Origin` that is not text must not pass for none.
+/// An `Origin` that is not text must not count as absent.
 fn has_one_origin(headers: &HeaderMap) -> bool {
     headers.get_all(header::ORIGIN).iter().all(|value| value.to_str().is_ok()) && {
         headers.get_all(header::ORIGIN).iter().count() <= 1
@@ -124,12 +124,12 @@ async fn metrics_text(Given(site): Given<Arc<Site>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&site.state(), now_ns()))
 }
 
-/// The monitor lives; that is all.
+/// The monitor itself is running.
 async fn healthz() -> Response {
     answer(StatusCode::OK, &json!({ "ok": true }))
 }
 
-/// Decodes may be believed, or why not.
+/// Whether decodes can be trusted, and if not, why.
 async fn readyz(Given(site): Given<Arc<Site>>) -> Response {
     let ready = site.state().ready(now_ns());
     match ready {
@@ -145,17 +145,18 @@ fn answer(code: StatusCode, body: &Value) -> Response {
 
 async fn live(Given(site): Given<Arc<Site>>, upgrade: WebSocketUpgrade) -> Response {
     let Some(viewer) = Viewer::enter(&site) else {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("{VIEWERS_MAX} pages look already\n")).into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{VIEWERS_MAX} pages are open already; close one\n"))
+            .into_response();
     };
     upgrade.max_message_size(REQUEST_BYTES_MAX).on_upgrade(|socket| show(viewer, socket))
 }
 
-/// One page that looks; counted for as long as it is there.
+/// One open page; counted as long as this lives.
 struct Viewer(Arc<Site>);
 
 impl Viewer {
     fn enter(site: &Arc<Site>) -> Option<Self> {
-        // Counted first: the guard takes it back however this ends.
+        // Counted first: dropping the viewer takes it back in either case.
         let before = site.viewers.fetch_add(1, Relaxed);
         let viewer = Self(site.clone());
         (before < VIEWERS_MAX).then_some(viewer)
@@ -168,7 +169,7 @@ impl Drop for Viewer {
     }
 }
 
-/// Keeps one page up to date until it goes, or takes nothing any more.
+/// Keeps one page up to date until it closes or stops accepting updates.
 ///
 /// An update follows a decode: a browser on the rig's own machine then paints while the daemon waits for the next frame.
 async fn show(viewer: Viewer, mut socket: WebSocket) {
@@ -177,7 +178,7 @@ async fn show(viewer: Viewer, mut socket: WebSocket) {
     let mut look = Instant::now();
     loop {
         match timeout_at(look, socket.recv()).await {
-            // A page has nothing to say here; pings are answered by the library.
+            // A page sends nothing here; the library answers pings.
             Ok(Some(Ok(_))) => continue,
             Ok(_) => return,
             Err(_) => look = Instant::now() + LOOK_EVERY,
@@ -185,7 +186,7 @@ async fn show(viewer: Viewer, mut socket: WebSocket) {
         if !cursor.is_due(&site.state(), now_ns()) {
             continue;
         }
-        // Where none comes, the page is told that.
+        // Without a decode, the update says so.
         let _ = timeout(DECODE_WAIT_MAX, site.decoded.notified()).await;
         let fresh = messages(&site.state(), &mut cursor, site.control.is_some(), now_ns());
         for message in fresh {
@@ -196,13 +197,13 @@ async fn show(viewer: Viewer, mut socket: WebSocket) {
     }
 }
 
-/// Asks the daemon what a page wants, if pages may.
+/// Sends a page's request to the daemon, if pages may control it.
 async fn ask(Given(site): Given<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Response {
     let refuse = |code: StatusCode, error: &str| answer(code, &json!({ "ok": false, "error": error }));
     let Some(endpoint) = site.control.clone() else {
         return refuse(StatusCode::FORBIDDEN, "the monitor was started without --allow-control");
     };
-    // A form of another site cannot send this type without asking first, and nobody answers it.
+    // A form of another site cannot send this type without a preflight request, which is never granted.
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/json");
     let request = serde_json::from_slice::<Value>(&body).ok().filter(|_| is_json);
     let Some(command) = request.as_ref().and_then(command_of) else {
@@ -218,7 +219,7 @@ async fn ask(Given(site): Given<Arc<Site>>, headers: HeaderMap, body: Bytes) -> 
     }
 }
 
-/// The command of a request if a page may give it: recording and marks, nothing that changes what is decoded.
+/// The command of a request, if pages may give it: recording and marks, nothing that changes what is decoded.
 fn command_of(request: &Value) -> Option<String> {
     let command = request["command"].as_str()?;
     let text = command.strip_prefix("mark ").map(str::trim);

@@ -1,8 +1,8 @@
-//! The microscope's stand-in: a recording becomes a ZeroMQ stream, as `interfaces` documents it.
+//! The microscope's stand-in: a recording becomes a ZeroMQ stream, in the form that `clients/PROTOCOL.md` documents.
 //!
-//! Why it exists: a daemon is tried out, tested and measured without a microscope. Frames are paced by *intended* send times
-//! on an absolute schedule, and the header carries the intended time: a sender that is late makes latencies longer, not
-//! invisible. What it must never do: drift, drop a frame without saying so, or hold a recording that does not fit.
+//! Why it exists: a daemon can be tried, tested and measured without a microscope. Frames are paced by *intended* send times
+//! on an absolute schedule, and the header carries the intended time: a late sender makes latencies longer, not invisible.
+//! What it must never do: drift, drop a frame silently, or hold a recording in memory that does not fit.
 
 mod schedule;
 
@@ -20,17 +20,17 @@ use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use self::schedule::{Burst, Pace, Schedule};
 
-/// Frame rate when neither the user nor the file says one, Hz.
+/// Frame rate when neither the user nor the file gives one, Hz.
 pub const RATE_HZ_DEFAULT: f64 = 30.0;
-/// Longest time between two looks at `stop`, ms.
+/// Longest time between two checks of `stop`, ms.
 const STOP_MS: u64 = 50;
-/// How long the socket may go on sending after the last frame, ms.
+/// How long the socket may keep sending after the last frame, ms.
 const LINGER_MS: i32 = 3000;
-/// How long the connection is held after the end message.
+/// How long the connection is kept after the end message.
 const HOLD: Duration = Duration::from_millis(500);
-/// Between two calls of `progress`, ns.
+/// Time between two calls of `progress`, ns.
 const PROGRESS_NS: u64 = 100_000_000;
-/// Before an intended time, a spinning sender wakes up this early.
+/// A spinning sender wakes up this long before an intended time.
 const SPIN: Duration = Duration::from_millis(1);
 
 /// Which ZeroMQ socket sends.
@@ -38,7 +38,7 @@ const SPIN: Duration = Duration::from_millis(1);
 pub enum Pattern {
     /// PUB: a slow receiver loses frames.
     Pub,
-    /// PUSH: a slow receiver holds us back.
+    /// PUSH: a slow receiver slows the sender down.
     Push,
 }
 
@@ -61,13 +61,13 @@ pub struct PlayOptions {
     pub loops: Option<u64>,
     /// Stop after this time.
     pub duration: Option<Duration>,
-    /// Stop after so many frames were due.
+    /// Stop after this many frames were due.
     pub frames: Option<u64>,
-    /// Each intended time is moved by up to ± this, ms, by a seeded generator.
+    /// Largest random shift of each intended time, ± ms.
     pub jitter_ms: f64,
     /// Seed of the jitter.
     pub seed: u64,
-    /// Every n-th frame is not sent; its number is used up.
+    /// Every n-th frame is not sent; its number is skipped.
     pub skip_every: Option<u64>,
     /// Every n-th frame is sent twice, with the same number.
     pub repeat_every: Option<u64>,
@@ -75,13 +75,13 @@ pub struct PlayOptions {
     pub burst: Option<Burst>,
     /// Spin through the last millisecond before an intended time, instead of sleeping.
     pub spin: bool,
-    /// Wait for a receiver at most this long before the first frame; zero = do not wait.
+    /// Longest wait for a receiver before the first frame; zero = do not wait.
     pub wait_for_receiver: Duration,
-    /// Say `{"htype":"end"}` at the end.
+    /// Send `{"htype":"end"}` at the end.
     pub end_message: bool,
     /// Send queue per receiver, messages.
     pub hwm: i32,
-    /// A looped recording up to this size is held in memory, bytes; a larger one is read again.
+    /// A looped recording up to this size is kept in memory, bytes; a larger one is read again.
     pub memory_bytes_max: usize,
 }
 
@@ -114,13 +114,13 @@ impl Default for PlayOptions {
 /// What has been sent so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlayProgress {
-    /// Messages with a frame that went out, repeats included.
+    /// Frames sent, repeats included.
     pub sent: u64,
-    /// Frames left out on purpose.
+    /// Frames skipped on purpose.
     pub skipped: u64,
     /// Frames sent twice on purpose.
     pub repeated: u64,
-    /// Frames due in all, if the end is known.
+    /// Total frames due, if known.
     pub total: Option<u64>,
 }
 
@@ -133,9 +133,9 @@ pub struct PlayReport {
     pub elapsed_s: f64,
     /// Messages per second.
     pub rate_hz: f64,
-    /// Was a receiver there when the first frame went out? (A PUSH socket that connects queues, and says yes.)
+    /// Was a receiver connected when the first frame was sent? (A connecting PUSH socket queues, and counts as yes.)
     pub receiver_seen: bool,
-    /// How late after its intended time each frame was handed to the socket.
+    /// Delay between the intended time of each frame and its handover to the socket.
     pub lateness: Quantiles,
 }
 
@@ -153,7 +153,7 @@ pub enum PlayError {
         /// Why, and what to do.
         cause: String,
     },
-    /// An option that makes no sense.
+    /// An option out of range.
     #[error("{option} is {value}; it must be {bound}")]
     Option {
         /// Which.
@@ -163,8 +163,8 @@ pub enum PlayError {
         /// What it may be.
         bound: &'static str,
     },
-    /// The recording holds no frame.
-    #[error("the recording holds no frame")]
+    /// The recording contains no frame.
+    #[error("the recording contains no frame")]
     Empty,
 }
 
@@ -182,11 +182,11 @@ impl HasExitCode for PlayError {
 /// Opens the recording from its beginning.
 pub type Open<'a> = dyn FnMut() -> Result<Box<dyn Source>, SourceError> + 'a;
 
-/// Plays a recording until its end, its limits, or `stop`. `open` is called once, and again at each loop that cannot be
+/// Plays a recording until its end, its limits, or `stop`. `open` is called once, and again for each loop that cannot be
 /// played from memory; `progress` about ten times a second and at the end.
 ///
 /// # Errors
-/// [`PlayError`]; a receiver that goes away is none.
+/// [`PlayError`]; a receiver that disconnects is no error.
 pub fn play(
     options: &PlayOptions,
     open: &mut Open<'_>,
@@ -201,7 +201,7 @@ pub fn play(
     let receiver_seen = sender.wait_for_receiver(options.wait_for_receiver, stop);
     let run = Run { options, schedule, stop, begin: Instant::now(), begin_ns: now_ns(), limit };
     let lateness = Histogram::default();
-    let counts = run.frames(&mut sender, &mut reel, open, &lateness, progress)?;
+    let counts = run.send_frames(&mut sender, &mut reel, open, &lateness, progress)?;
     let elapsed_s = run.begin.elapsed().as_secs_f64();
     if options.end_message {
         sender.send_end(stop)?;
@@ -219,7 +219,7 @@ fn total_frames(options: &PlayOptions, in_recording: Option<u64>) -> Option<u64>
     }
 }
 
-/// One run: what does not change in it.
+/// What stays the same during one run.
 struct Run<'a> {
     options: &'a PlayOptions,
     schedule: Schedule,
@@ -231,7 +231,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Sends all frames.
-    fn frames(
+    fn send_frames(
         &self,
         sender: &mut Sender<'_>,
         reel: &mut Reel,
@@ -240,12 +240,12 @@ impl Run<'_> {
         progress: &mut dyn FnMut(&PlayProgress),
     ) -> Result<PlayProgress, PlayError> {
         let mut counts = PlayProgress { total: self.limit, ..PlayProgress::default() };
-        let mut told_ns = 0;
-        let mut places = Places::default();
+        let mut progress_ns = 0;
+        let mut positions = Positions::default();
         let every = |n: Option<u64>, index: u64| n.is_some_and(|n| (index + 1).is_multiple_of(n));
         for _ in 0..self.options.frames.unwrap_or(u64::MAX) {
             let Some(frame) = reel.next(open)? else { break };
-            let (index, number) = places.next(frame.info.number);
+            let (index, number) = positions.next(frame.info.number);
             let due = self.schedule.due(index);
             if self.options.duration.is_some_and(|d| due.unwrap_or_else(|| self.begin.elapsed()) >= d) {
                 break;
@@ -268,15 +268,15 @@ impl Run<'_> {
             counts.repeated += u64::from(again);
             let now = now_ns();
             lateness.record(now.saturating_sub(intended_ns));
-            if now - told_ns > PROGRESS_NS {
-                told_ns = now;
+            if now - progress_ns > PROGRESS_NS {
+                progress_ns = now;
                 progress(&counts);
             }
         }
         Ok(counts)
     }
 
-    /// Sleeps until a time after the begin; `false`: told to stop.
+    /// Sleeps until a time after the start; `false`: `stop` was set.
     fn wait_until(&self, due: Option<Duration>) -> bool {
         let early = if self.options.spin { SPIN } else { Duration::ZERO };
         loop {
@@ -296,23 +296,23 @@ impl Run<'_> {
     }
 }
 
-/// Places of the frames on the schedule, and their numbers: a recorded session keeps its own numbers and the holes between them,
-/// every other recording counts from 0. In a loop both go on.
+/// Positions of the frames on the schedule, and their numbers: a recorded session keeps its own numbers and the gaps between them,
+/// every other recording counts from 0. Both continue from one loop to the next.
 #[derive(Default)]
-struct Places {
+struct Positions {
     first: u64,
-    /// Number in the recording and place of the last frame.
+    /// Number in the recording and position of the last frame.
     last: Option<(u64, u64)>,
 }
 
-impl Places {
+impl Positions {
     fn next(&mut self, recorded: u64) -> (u64, u64) {
         let index = match self.last {
             None => {
                 self.first = recorded;
                 0
             }
-            // What goes back begins anew, just behind.
+            // A number that goes back starts the next loop, one position on.
             Some((last, index)) => index + recorded.checked_sub(last).filter(|step| *step > 0).unwrap_or(1),
         };
         self.last = Some((recorded, index));
@@ -320,7 +320,7 @@ impl Places {
     }
 }
 
-/// The recording on its reel: read frame by frame, kept for the next loop if it fits.
+/// The recording: read frame by frame, kept in memory for the next loop if it fits.
 struct Reel {
     source: Box<dyn Source>,
     loops_left: u64,
@@ -398,7 +398,7 @@ impl<'a> Sender<'a> {
         let fail = |cause: String| PlayError::Socket { endpoint: endpoint.clone(), cause };
         check_endpoint(endpoint, options.attach).map_err(fail)?;
         let kind = match options.pattern {
-            // XPUB is PUB that also hears who subscribes.
+            // XPUB is PUB that also reports subscriptions.
             Pattern::Pub => zmq::XPUB,
             Pattern::Push => zmq::PUSH,
         };
@@ -417,12 +417,12 @@ impl<'a> Sender<'a> {
         Ok(Self { socket, options, header: String::with_capacity(512) })
     }
 
-    /// Waits until somebody subscribes (PUB) or can take a message (PUSH).
+    /// Waits until a receiver subscribes (PUB) or can take a message (PUSH).
     fn wait_for_receiver(&self, longest: Duration, stop: &AtomicBool) -> bool {
         let until = Instant::now() + longest;
         loop {
             let seen = match self.options.pattern {
-                Pattern::Pub => self.somebody_subscribed(),
+                Pattern::Pub => self.has_subscriber(),
                 Pattern::Push => self.socket.poll(zmq::POLLOUT, 0).is_ok_and(|n| n > 0),
             };
             let left = until.saturating_duration_since(Instant::now());
@@ -430,13 +430,13 @@ impl<'a> Sender<'a> {
                 return seen;
             }
             let events = if self.options.pattern == Pattern::Pub { zmq::POLLIN } else { zmq::POLLOUT };
-            // A failure shows at the first frame, with its cause.
+            // A failure shows up at the first frame, with its cause.
             let _ = self.socket.poll(events, left.as_millis().clamp(1, STOP_MS.into()) as i64);
         }
     }
 
     /// Subscriptions arrive as messages that begin with a byte 1.
-    fn somebody_subscribed(&self) -> bool {
+    fn has_subscriber(&self) -> bool {
         let mut message = zmq::Message::new();
         while self.socket.recv(&mut message, zmq::DONTWAIT).is_ok() {
             if message.first() == Some(&1) {
@@ -446,7 +446,7 @@ impl<'a> Sender<'a> {
         false
     }
 
-    /// Sends one frame; `false`: told to stop while no receiver took it.
+    /// Sends one frame; `false`: `stop` was set while no receiver took it.
     fn send_frame(&mut self, frame: &Frame, number: u64, ns: u64, stop: &AtomicBool) -> Result<bool, PlayError> {
         let info = &frame.info;
         self.write_header(info.shape, info.pixel_type, info.source, number, ns);
@@ -457,7 +457,7 @@ impl<'a> Sender<'a> {
         self.header.clear();
         self.header.push_str(r#"{"htype":"end"}"#);
         self.send_head(0, stop)?;
-        // A receiver whose queue is full when we hang up loses what it has not read yet: let it read.
+        // A receiver with a full queue would lose what it has not read yet when the socket closes: give it time.
         let until = Instant::now() + HOLD;
         while Instant::now() < until && !stop.load(Relaxed) {
             std::thread::sleep(Duration::from_millis(STOP_MS));
@@ -493,7 +493,7 @@ impl<'a> Sender<'a> {
         self.send(self.header.as_bytes(), flags, stop)
     }
 
-    /// Sends one part; a PUSH socket without a receiver is waited for.
+    /// Sends one part; waits while a PUSH socket has no receiver.
     fn send(&self, part: &[u8], flags: i32, stop: &AtomicBool) -> Result<bool, PlayError> {
         loop {
             match self.socket.send(part, flags | zmq::DONTWAIT) {
@@ -515,14 +515,14 @@ impl<'a> Sender<'a> {
 mod tests {
     use super::*;
 
-    fn places(recorded: &[u64]) -> Vec<(u64, u64)> {
-        let mut places = Places::default();
-        recorded.iter().map(|number| places.next(*number)).collect()
+    fn positions(recorded: &[u64]) -> Vec<(u64, u64)> {
+        let mut positions = Positions::default();
+        recorded.iter().map(|number| positions.next(*number)).collect()
     }
 
     #[test]
-    fn a_session_keeps_its_numbers_and_the_time_of_its_holes_and_a_loop_goes_on() {
-        assert_eq!(places(&[0, 1, 2, 0, 1]), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
-        assert_eq!(places(&[70, 71, 75, 75, 3, 4]), [(0, 70), (1, 71), (5, 75), (6, 76), (7, 77), (8, 78)]);
+    fn a_session_keeps_its_numbers_and_the_time_of_its_gaps_and_a_loop_continues() {
+        assert_eq!(positions(&[0, 1, 2, 0, 1]), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
+        assert_eq!(positions(&[70, 71, 75, 75, 3, 4]), [(0, 70), (1, 71), (5, 75), (6, 76), (7, 77), (8, 78)]);
     }
 }

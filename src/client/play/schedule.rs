@@ -1,6 +1,4 @@
-//! When each frame is due: pure arithmetic on its index.
-//!
-//! Why it exists: an absolute schedule cannot drift, and can be tested without a clock. What it must never do: read one.
+//! When each frame is due: arithmetic on its index, so that the schedule cannot drift. It never reads a clock.
 
 use std::time::Duration;
 
@@ -9,11 +7,11 @@ use super::{PlayError, PlayOptions, RATE_HZ_DEFAULT};
 /// How fast frames go out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// As the recording says, else 30 Hz.
+    /// The recording's own rate, else 30 Hz.
     Recording,
     /// At this rate, Hz.
     Hz(f64),
-    /// As fast as it goes; the header then carries the true send time.
+    /// As fast as possible; the header then carries the actual send time.
     Flood,
 }
 
@@ -22,7 +20,7 @@ pub enum Pace {
 pub struct Burst {
     /// Frames sent at once.
     pub frames: u64,
-    /// One burst in so many frames.
+    /// One burst in this many frames.
     pub every: u64,
 }
 
@@ -37,7 +35,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Decides on the pace.
+    /// Settles the pace.
     ///
     /// # Errors
     /// An option out of range.
@@ -69,20 +67,20 @@ impl Schedule {
         Ok(Self { period_s, burst: options.burst, jitter_s, seed: options.seed })
     }
 
-    /// When frame `index` is due, after the begin; `None` = now.
+    /// When frame `index` is due, after the start; `None` = now.
     pub fn due(&self, index: u64) -> Option<Duration> {
         let period_s = self.period_s?;
         let released = match self.burst {
             Some(Burst { frames, every }) if index % every < frames => index - index % every + frames - 1,
             _ => index,
         };
-        // The whole schedule moves back by the jitter's bound, so that no frame is due before the begin.
+        // The whole schedule moves back by the jitter's bound, so that no frame is due before the start.
         let moved_s = self.jitter_s * 2.0 * share(self.seed ^ released.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         Some(Duration::from_secs_f64(released as f64 * period_s + moved_s))
     }
 }
 
-/// A number from 0 to 1 that looks random: SplitMix64's finaliser.
+/// A pseudo-random number from 0 to 1: SplitMix64's finaliser.
 fn share(mut x: u64) -> f64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,16 +1,15 @@
-//! Latencies as they were heard: quantiles, bins for a picture, buckets for a metrics server.
+//! Latencies of the received decodes: quantiles, bins for a plot, buckets for a metrics server.
 //!
-//! Why it exists: three readers want one measurement in three forms. What it must never do: mix what two daemons did; it
-//! is made anew when the daemon is.
+//! What it must never do: mix the latencies of two daemons; it starts afresh when the daemon restarts.
 
 use serde_json::{Value, json};
 
 use crate::sys::counters::Histogram;
 use crate::wire::subscriber::MessageLatency;
 
-/// Bins of the picture per factor of ten.
+/// Bins of the plot per factor of ten.
 const BINS_PER_DECADE: usize = 12;
-/// Where the picture begins, µs, and how many factors of ten it spans: to 10 s.
+/// Where the plot begins, µs, and how many factors of ten it spans: to 10 s.
 const FIRST_US: f64 = 10.0;
 const DECADES: usize = 6;
 /// The stages, in the order of [`Latencies::stages`].
@@ -19,7 +18,7 @@ pub(crate) const STAGES: [&str; 4] = ["queue", "preprocess", "encode", "total"];
 pub(crate) const EDGES_S: [f64; 13] =
     [0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.033, 0.1, 0.25, 0.5, 1.0];
 
-/// Latencies of all decodes heard since the daemon's start.
+/// Latencies of all decodes received since the daemon started.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
     quantiles: Histogram,

@@ -1,9 +1,11 @@
-//! What is known of the daemon at this moment, and how old each piece of it is.
+//! The current state of the daemon as seen by a subscriber, with the age of each fact.
 //!
-//! Why it exists: page, metrics and readiness must say the same. What it must never do: read a clock (times are handed in),
-//! keep more than a bounded past, or let a fact look younger than it is.
+//! Why it exists: page, terminal, metrics and readiness must agree. What it must never do: read a clock for an age (times are
+//! passed in), keep an unbounded history, or let a fact look more recent than it is.
 
+pub(crate) mod events;
 pub mod latency;
+pub mod plane;
 
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,26 +14,26 @@ use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::monitor::plane::{Plane, Training};
-use super::state::latency::Latencies;
-use crate::client::watch::event_line;
+use self::events::{Level, event_line, level_of};
+use self::latency::Latencies;
+use self::plane::{Plane, Training};
 use crate::frame::{Picture, Quality};
 use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, PreviewMessage, parse};
 
-/// Points that are kept: a minute at 60 per second.
+/// Points kept: one minute at 60 per second.
 const POINTS_MAX: usize = 3600;
-/// Shortest time between two points, unless something changed, ns. Tallies count every decode.
+/// Shortest time between two points, unless something changed, ns. The counters count every decode.
 const POINT_EVERY_NS: u64 = 15_000_000;
-/// Events that are kept.
+/// Events kept.
 const EVENTS_MAX: usize = 200;
-/// Silence that is allowed before the first heartbeat has said how much is, ns.
-const DEADLINE_UNTOLD_NS: u64 = 1_000_000_000;
+/// Silence allowed until the first heartbeat gives the daemon's own limit, ns.
+const DEADLINE_DEFAULT_NS: u64 = 1_000_000_000;
 /// Time over which the rate of decodes is measured, ns.
 const RATE_OVER_NS: u64 = 1_000_000_000;
 
-/// Everything that is known.
+/// Everything known about the daemon.
 pub(crate) struct State {
-    /// Whom we listen to.
+    /// The daemon's PUB endpoint.
     pub(crate) endpoint: String,
     began_ns: u64,
     /// Last sign of life, ns.
@@ -40,27 +42,27 @@ pub(crate) struct State {
     silent: bool,
     /// The last decode.
     pub(crate) last: Option<Last>,
-    /// The last status and when it was heard.
+    /// The last status and when it was received.
     pub(crate) status: Option<(u64, Value)>,
-    /// Counts statuses, so that a viewer knows which it has.
+    /// Counts statuses, so that a viewer knows which one it has.
     pub(crate) statuses: u64,
-    /// What was counted since the monitor's start.
+    /// Counted since the monitor started.
     pub(crate) tally: Tally,
     expected_seq: Option<u64>,
     rate: Rate,
-    /// The past of what can be drawn over time.
+    /// The recent history of what is drawn over time.
     pub(crate) points: Series<Point>,
-    /// What happened.
+    /// The recent events.
     pub(crate) events: Series<Line>,
-    /// Of the daemon that runs now.
+    /// Of the daemon that is running now.
     pub(crate) latencies: Latencies,
     /// The embedding.
     pub(crate) plane: Plane,
     /// Frame and template.
-    pub(crate) pictures: [Option<Shown>; 2],
+    pub(crate) pictures: [Option<PictureMessage>; 2],
 }
 
-/// The last decode, who sent it and when it was heard.
+/// The last decode, its sender and when it was received.
 pub(crate) struct Last {
     pub(crate) seen_ns: u64,
     pub(crate) source: String,
@@ -70,7 +72,7 @@ pub(crate) struct Last {
     pub(crate) series: Option<String>,
 }
 
-/// Counters of the monitor's own.
+/// The monitor's own counters.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Tally {
     pub(crate) decodes: u64,
@@ -82,14 +84,14 @@ pub(crate) struct Tally {
     pub(crate) skipped: u64,
     pub(crate) restarts: u64,
     pub(crate) silences: u64,
-    /// Messages that were not understood.
+    /// Messages that could not be read.
     pub(crate) damaged: u64,
 }
 
-/// One decode as it is drawn over time; short keys, because there are thousands.
+/// One decode as drawn over time; the keys are short because there are thousands of them.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Point {
-    /// When it was heard, ms since the monitor's start.
+    /// When it was received, ms since the monitor started.
     t: u64,
     q: Quality,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,16 +109,7 @@ pub(crate) struct Point {
     g: u64,
 }
 
-/// How much a person should mind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Level {
-    Info,
-    Warn,
-    Bad,
-}
-
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Line {
     /// ms since 1970.
@@ -126,14 +119,14 @@ pub(crate) struct Line {
 }
 
 /// A picture, ready to be sent to a page.
-pub(crate) struct Shown {
+pub(crate) struct PictureMessage {
     pub(crate) seen_ns: u64,
-    /// Counts pictures of this kind.
+    /// Number of this picture among those of its kind.
     pub(crate) number: u64,
     pub(crate) message: Bytes,
 }
 
-/// The last values of something, each with a number that never comes again.
+/// The most recent values of a series; each has a number of its own.
 pub(crate) struct Series<T> {
     kept: VecDeque<T>,
     most: usize,
@@ -153,7 +146,7 @@ impl<T> Series<T> {
         self.next += 1;
     }
 
-    /// What came since `cursor`, which is moved to the end.
+    /// The values added since `cursor`, which moves to the end.
     pub(crate) fn since(&self, cursor: &mut u64) -> impl Iterator<Item = &T> {
         let fresh = usize::try_from(self.next - (*cursor).min(self.next)).unwrap_or(usize::MAX);
         *cursor = self.next;
@@ -173,7 +166,7 @@ impl Rate {
     fn count(&mut self, now_ns: u64) {
         let elapsed = now_ns.saturating_sub(self.from_ns);
         if elapsed >= RATE_OVER_NS {
-            // After a pause the first second says nothing.
+            // The first second after a pause gives no rate.
             self.hz = (elapsed < 3 * RATE_OVER_NS).then_some(self.decodes as f64 / (elapsed as f64 / 1e9));
             (self.from_ns, self.decodes) = (now_ns, 0);
         }
@@ -181,17 +174,23 @@ impl Rate {
     }
 }
 
-/// What a person must know soon when it changes: life, quality, action, events.
-pub(crate) type Matter = (Daemon, Option<(Quality, Option<usize>)>, u64);
+/// What a viewer is told at once when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Urgent {
+    daemon: Daemon,
+    quality: Option<Quality>,
+    action: Option<usize>,
+    events: u64,
+}
 
-/// What is to be thought of the daemon.
+/// Is the daemon alive?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Daemon {
-    /// Nothing was heard since the monitor's start.
+    /// No sign of life since the monitor started.
     Unheard,
     /// The last sign of life is younger than the deadline.
     Alive,
-    /// It is not.
+    /// It is older.
     Silent,
 }
 
@@ -211,7 +210,7 @@ impl State {
             endpoint: endpoint.to_owned(),
             began_ns: now_ns,
             sign_ns: None,
-            deadline_ns: DEADLINE_UNTOLD_NS,
+            deadline_ns: DEADLINE_DEFAULT_NS,
             silent: false,
             last: None,
             status: None,
@@ -227,43 +226,43 @@ impl State {
         }
     }
 
-    /// ms since the monitor's start.
+    /// ms since the monitor started.
     pub(crate) fn since_start_ms(&self, ns: u64) -> u64 {
         ns.saturating_sub(self.began_ns) / 1_000_000
     }
 
     /// Takes one message.
-    pub(crate) fn hear(&mut self, parts: &[Vec<u8>], now_ns: u64) {
+    pub(crate) fn receive(&mut self, parts: &[Vec<u8>], now_ns: u64) {
         let Message { source, header, content } = match parse(parts) {
-            Ok(heard) => heard,
+            Ok(message) => message,
             Err(error) => {
                 self.tally.damaged += 1;
-                return self.tell(Level::Warn, format!("not understood: {error}"));
+                return self.add_event(Level::Warn, format!("cannot read a message: {error}"));
             }
         };
         match content {
-            Content::Decode(decode, values) => self.decode(*decode, &values, (source, &header), now_ns),
+            Content::Decode(decode, values) => self.take_decode(*decode, &values, source, &header, now_ns),
             Content::Heartbeat(HeartbeatMessage { deadline_ms, .. }) => {
                 self.deadline_ns = deadline_ms.saturating_mul(1_000_000);
                 self.sign_of_life(now_ns);
             }
-            Content::Status => self.status(header, now_ns),
-            Content::Event => self.tell(level_of(&header), event_line(&header)),
-            Content::Preview(preview, _) => self.picture(&preview, &header, &parts[2], now_ns),
+            Content::Status => self.take_status(header, now_ns),
+            Content::Event => self.add_event(level_of(&header), event_line(&header)),
+            Content::Preview(preview, _) => self.take_preview(&preview, &header, &parts[2], now_ns),
         }
     }
 
-    /// Time passes.
-    pub(crate) fn look(&mut self, now_ns: u64) {
+    /// Notices when the daemon has fallen silent.
+    pub(crate) fn check_silence(&mut self, now_ns: u64) {
         if self.daemon(now_ns) == Daemon::Silent && !self.silent {
             self.silent = true;
             self.tally.silences += 1;
             let allowed = self.deadline_ns / 1_000_000;
-            self.tell(Level::Bad, format!("no heartbeat for more than {allowed} ms: assume neutral"));
+            self.add_event(Level::Bad, format!("no heartbeat for more than {allowed} ms: assume neutral"));
         }
     }
 
-    /// Whether it lives, as far as we know.
+    /// Whether it is alive, as far as can be told from here.
     pub(crate) fn daemon(&self, now_ns: u64) -> Daemon {
         match self.silence_ns(now_ns) {
             None => Daemon::Unheard,
@@ -277,23 +276,28 @@ impl State {
         self.sign_ns.map(|sign_ns| now_ns.saturating_sub(sign_ns))
     }
 
-    /// Silence that the daemon allows itself.
+    /// Silence after which the daemon must be assumed dead.
     pub(crate) fn deadline_ms(&self) -> u64 {
         self.deadline_ns / 1_000_000
     }
 
     /// What cannot wait for the next update.
-    pub(crate) fn matter(&self, now_ns: u64) -> Matter {
-        let decode = self.last.as_ref().map(|last| (last.decode.quality, last.decode.action_id));
-        (self.daemon(now_ns), decode, self.events.next)
+    pub(crate) fn urgent(&self, now_ns: u64) -> Urgent {
+        let decode = self.last.as_ref().map(|last| &last.decode);
+        Urgent {
+            daemon: self.daemon(now_ns),
+            quality: decode.map(|decode| decode.quality),
+            action: decode.and_then(|decode| decode.action_id),
+            events: self.events.next,
+        }
     }
 
-    /// Decodes per second; `None` when they do not come.
+    /// Decodes per second; `None` while none arrive.
     pub(crate) fn rate_hz(&self, now_ns: u64) -> Option<f64> {
         self.rate.hz.filter(|_| now_ns.saturating_sub(self.rate.from_ns) < 3 * RATE_OVER_NS)
     }
 
-    /// May the decodes be believed now?
+    /// Can the decodes be trusted now?
     ///
     /// # Errors
     /// Why not, for people.
@@ -302,24 +306,24 @@ impl State {
             (Daemon::Alive, _) => {}
             (Daemon::Silent, Some(age_ns)) => {
                 let (age, allowed) = (age_ns / 1_000_000, self.deadline_ms());
-                return Err(format!("no heartbeat for {age} ms, {allowed} ms are allowed"));
+                return Err(format!("no heartbeat for {age} ms (limit {allowed} ms)"));
             }
-            _ => return Err(format!("nothing was heard from {} yet", self.endpoint)),
+            _ => return Err(format!("nothing received from {} yet", self.endpoint)),
         }
-        let Some(last) = &self.last else { return Err("no decode yet: the daemon waits for frames".to_owned()) };
+        let Some(last) = &self.last else { return Err("no decode yet: the daemon is waiting for frames".to_owned()) };
         let age_ms = now_ns.saturating_sub(last.seen_ns) / 1_000_000;
         let stale_ms = self.status.as_ref().and_then(|(_, status)| status["deadline_ms"].as_u64());
         if let Some(stale_ms) = stale_ms.filter(|&stale_ms| age_ms > stale_ms) {
-            return Err(format!("the last decode is {age_ms} ms old, {stale_ms} ms are allowed"));
+            return Err(format!("the last decode is {age_ms} ms old (limit {stale_ms} ms)"));
         }
         if last.decode.quality == Quality::Ok {
             return Ok(());
         }
         let reason = last.decode.reason.as_deref().map_or(String::new(), |reason| format!(" ({reason})"));
-        Err(format!("the quality is {}{reason}", last.decode.quality.name()))
+        Err(format!("decode quality is {}{reason}", last.decode.quality.name()))
     }
 
-    fn tell(&mut self, level: Level, text: String) {
+    fn add_event(&mut self, level: Level, text: String) {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.events.push(Line { unix_ms: since_1970.as_millis() as u64, level, text });
     }
@@ -327,35 +331,35 @@ impl State {
     fn sign_of_life(&mut self, now_ns: u64) {
         self.sign_ns = Some(now_ns);
         if std::mem::take(&mut self.silent) {
-            self.tell(Level::Info, "the heartbeat is back".to_owned());
+            self.add_event(Level::Info, "the heartbeat has returned".to_owned());
         }
     }
 
-    /// Another process than before: what was measured of the old one is not of this one.
-    fn restarted(&mut self) {
+    /// A new process: what was measured on the old one does not apply.
+    fn note_restart(&mut self) {
         self.tally.restarts += 1;
         self.latencies = Latencies::default();
         (self.status, self.expected_seq, self.last) = (None, None, None);
         self.pictures = [None, None];
-        self.tell(Level::Bad, "the daemon was started anew".to_owned());
+        self.add_event(Level::Bad, "the daemon restarted".to_owned());
     }
 
-    fn status(&mut self, status: Value, now_ns: u64) {
+    fn take_status(&mut self, status: Value, now_ns: u64) {
         let uptime = |status: &Value| status["uptime_s"].as_f64().unwrap_or_default();
         if self.status.as_ref().is_some_and(|(_, before)| uptime(&status) < uptime(before)) {
-            self.restarted();
+            self.note_restart();
         }
         self.status = Some((now_ns, status));
         self.statuses += 1;
     }
 
-    fn decode(&mut self, decode: DecodeMessage, values: &[f32], (source, header): (String, &Value), now_ns: u64) {
+    fn take_decode(&mut self, decode: DecodeMessage, values: &[f32], source: String, header: &Value, now_ns: u64) {
         match self.expected_seq {
-            Some(expected) if decode.seq < expected => self.restarted(),
+            Some(expected) if decode.seq < expected => self.note_restart(),
             Some(expected) if decode.seq > expected => {
                 let lost = decode.seq - expected;
                 self.tally.lost += lost;
-                self.tell(Level::Warn, format!("{lost} decode(s) lost on the way to the monitor"));
+                self.add_event(Level::Warn, format!("{lost} decode(s) lost between daemon and monitor"));
             }
             _ => {}
         }
@@ -364,17 +368,19 @@ impl State {
         self.tally.missing += decode.frame_gap;
         self.tally.skipped += decode.skipped;
         self.rate.count(now_ns);
-        decode.latency_us.iter().for_each(|latency| self.latencies.record(latency));
+        if let Some(latency) = &decode.latency_us {
+            self.latencies.record(latency);
+        }
         if matches!(decode.quality, Quality::Ok | Quality::Degraded | Quality::Warmup) {
             self.sign_of_life(now_ns);
         }
         let (model, series) = (header["model"].clone(), header["series"].as_str().map(str::to_owned));
-        self.draw(&decode, values, &model, now_ns);
+        self.add_point(&decode, values, &model, now_ns);
         self.last = Some(Last { seen_ns: now_ns, source, decode, model, series });
     }
 
-    /// Keeps a point of it, if it is time for one or something changed.
-    fn draw(&mut self, decode: &DecodeMessage, values: &[f32], model: &Value, now_ns: u64) {
+    /// Keeps a point of a decode if one is due or something changed.
+    fn add_point(&mut self, decode: &DecodeMessage, values: &[f32], model: &Value, now_ns: u64) {
         let t = self.since_start_ms(now_ns);
         let g = decode.frame_gap + decode.skipped;
         let before = self.points.kept.back();
@@ -383,9 +389,9 @@ impl State {
         if soon && !changed && g == 0 {
             return;
         }
-        let believed = matches!(decode.quality, Quality::Ok | Quality::Degraded);
+        let trusted = matches!(decode.quality, Quality::Ok | Quality::Degraded);
         let sha256 = model["sha256"].as_str().unwrap_or_default();
-        let xy = if believed { self.plane.push(values, decode.action_id, sha256) } else { None };
+        let xy = if trusted { self.plane.push(values, decode.action_id, sha256) } else { None };
         self.points.push(Point {
             t,
             q: decode.quality,
@@ -398,27 +404,18 @@ impl State {
         });
     }
 
-    /// The message for a page: length of the header (u32), header padded to whole fours, values. Little-endian.
-    fn picture(&mut self, preview: &PreviewMessage, header: &Value, pixels: &[u8], now_ns: u64) {
+    /// Packs a picture for a page: length of the header (u32), header padded to a multiple of four bytes, values. Little-endian.
+    fn take_preview(&mut self, preview: &PreviewMessage, header: &Value, pixels: &[u8], now_ns: u64) {
         let mut text = header.to_string();
         text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(4) - text.len()));
         let mut message = Vec::with_capacity(4 + text.len() + pixels.len());
         message.extend((text.len() as u32).to_le_bytes());
         message.extend(text.as_bytes());
         message.extend(pixels);
-        let place = &mut self.pictures[usize::from(preview.what == Picture::Template)];
-        let number = place.as_ref().map_or(0, |shown| shown.number) + 1;
-        *place = Some(Shown { seen_ns: now_ns, number, message: message.into() });
-    }
-}
-
-fn level_of(event: &Value) -> Level {
-    match event["event"].as_str().unwrap_or_default() {
-        "fault" | "stale" | "drift" | "shutdown" => Level::Bad,
-        "ready" | "series_began" | "series_ended" | "request" | "recovered" | "frame_rate_back" | "drift_back" => {
-            Level::Info
-        }
-        _ => Level::Warn,
+        let [frame, template] = &mut self.pictures;
+        let slot = if preview.what == Picture::Template { template } else { frame };
+        let number = slot.as_ref().map_or(0, |picture| picture.number) + 1;
+        *slot = Some(PictureMessage { seen_ns: now_ns, number, message: message.into() });
     }
 }
 

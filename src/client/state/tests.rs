@@ -33,46 +33,49 @@ fn status(uptime_s: f64) -> Vec<Vec<u8>> {
     message("status", &json!({"uptime_s": uptime_s, "deadline_ms": 250}), None)
 }
 
-fn told(state: &State) -> Vec<&str> {
+fn event_texts(state: &State) -> Vec<&str> {
     state.events.since(&mut 0).map(|line| line.text.as_str()).collect()
 }
 
 #[test]
 fn readiness_says_at_each_step_what_is_missing() {
     let mut state = state();
-    assert!(state.ready(0).unwrap_err().contains("nothing was heard from tcp://127.0.0.1:5711"));
-    state.hear(&heartbeat(), 10 * MS);
-    assert!(state.ready(11 * MS).unwrap_err().contains("waits for frames"));
-    state.hear(&decode(0, "warmup"), 20 * MS);
-    assert_eq!(state.ready(21 * MS).unwrap_err(), "the quality is warmup");
-    state.hear(&status(1.0), 25 * MS);
-    state.hear(&decode(1, "ok"), 30 * MS);
+    assert!(state.ready(0).unwrap_err().contains("nothing received from tcp://127.0.0.1:5711"));
+    state.receive(&heartbeat(), 10 * MS);
+    assert!(state.ready(11 * MS).unwrap_err().contains("waiting for frames"));
+    state.receive(&decode(0, "warmup"), 20 * MS);
+    assert_eq!(state.ready(21 * MS).unwrap_err(), "decode quality is warmup");
+    state.receive(&status(1.0), 25 * MS);
+    state.receive(&decode(1, "ok"), 30 * MS);
     assert_eq!(state.ready(31 * MS), Ok(()));
-    state.hear(&heartbeat(), 290 * MS);
-    assert!(state.ready(290 * MS).unwrap_err().contains("260 ms old, 250 ms are allowed"), "a heart without decodes");
-    assert!(state.ready(700 * MS).unwrap_err().contains("no heartbeat for 410 ms, 300 ms are allowed"));
+    state.receive(&heartbeat(), 290 * MS);
+    assert!(state.ready(290 * MS).unwrap_err().contains("260 ms old (limit 250 ms)"), "a heartbeat without decodes");
+    assert!(state.ready(700 * MS).unwrap_err().contains("no heartbeat for 410 ms (limit 300 ms)"));
 }
 
 #[test]
-fn a_silence_is_told_once_and_its_end_too() {
+fn a_silence_is_reported_once_and_so_is_its_end() {
     let mut state = state();
-    state.look(5_000 * MS);
-    assert!(told(&state).is_empty(), "who was never heard does not fall silent");
-    state.hear(&heartbeat(), 5_000 * MS);
+    state.check_silence(5_000 * MS);
+    assert!(event_texts(&state).is_empty(), "a daemon that was never heard does not fall silent");
+    state.receive(&heartbeat(), 5_000 * MS);
     for ms in (5_000..6_000).step_by(20) {
-        state.look(ms * MS);
+        state.check_silence(ms * MS);
     }
-    state.hear(&heartbeat(), 6_000 * MS);
-    assert_eq!(told(&state), ["no heartbeat for more than 300 ms: assume neutral", "the heartbeat is back"]);
+    state.receive(&heartbeat(), 6_000 * MS);
+    assert_eq!(
+        event_texts(&state),
+        ["no heartbeat for more than 300 ms: assume neutral", "the heartbeat has returned"]
+    );
     assert_eq!((state.tally.silences, state.daemon(6_000 * MS)), (1, Daemon::Alive));
 }
 
 #[test]
 fn a_stale_decode_is_no_sign_of_life() {
     let mut state = state();
-    state.hear(&heartbeat(), 0);
-    state.hear(&decode(0, "stale"), 400 * MS);
-    state.hear(&status(1.0), 400 * MS);
+    state.receive(&heartbeat(), 0);
+    state.receive(&decode(0, "stale"), 400 * MS);
+    state.receive(&status(1.0), 400 * MS);
     assert_eq!(state.daemon(400 * MS), Daemon::Silent);
 }
 
@@ -83,31 +86,31 @@ fn a_restart_is_seen_once_by_seq_or_by_uptime_and_begins_the_measurements_anew()
     for messages in [by_seq, by_uptime] {
         let mut state = state();
         for (at, parts) in messages.iter().enumerate() {
-            state.hear(parts, at as u64 * 100 * MS);
+            state.receive(parts, at as u64 * 100 * MS);
         }
-        assert_eq!((state.tally.restarts, state.tally.lost, told(&state)), (1, 0, vec!["the daemon was started anew"]));
+        assert_eq!((state.tally.restarts, state.tally.lost, event_texts(&state)), (1, 0, vec!["the daemon restarted"]));
         assert_eq!(state.latencies.to_json()["count"], 1, "of the new daemon only");
     }
 }
 
 #[test]
-fn decodes_lost_on_the_way_are_counted_and_told() {
+fn decodes_lost_in_transit_are_counted_and_reported() {
     let mut state = state();
-    [0, 1, 4].iter().for_each(|seq| state.hear(&decode(*seq, "ok"), seq * 33 * MS));
-    assert_eq!((state.tally.lost, told(&state)), (2, vec!["2 decode(s) lost on the way to the monitor"]));
-    state.hear(&[b"noise".to_vec()], 200 * MS);
+    [0, 1, 4].iter().for_each(|seq| state.receive(&decode(*seq, "ok"), seq * 33 * MS));
+    assert_eq!((state.tally.lost, event_texts(&state)), (2, vec!["2 decode(s) lost between daemon and monitor"]));
+    state.receive(&[b"noise".to_vec()], 200 * MS);
     assert_eq!(state.tally.damaged, 1);
 }
 
 #[test]
 fn a_page_gets_the_past_once_and_then_only_what_is_new_and_the_past_is_bounded() {
     let mut state = state();
-    (0..20_000u64).for_each(|seq| state.hear(&decode(seq, "ok"), seq * 2 * MS));
+    (0..20_000u64).for_each(|seq| state.receive(&decode(seq, "ok"), seq * 2 * MS));
     let mut cursor = 0;
     let points = state.points.since(&mut cursor).count();
     assert!(points <= POINTS_MAX && points > 2000, "{points} points of 20,000 decodes at 500 per second");
     assert_eq!(state.points.since(&mut cursor).count(), 0);
-    state.hear(&decode(20_000, "degraded"), 40_000 * MS);
+    state.receive(&decode(20_000, "degraded"), 40_000 * MS);
     assert_eq!(state.points.since(&mut cursor).count(), 1, "a change is never thinned out");
     assert!((state.rate_hz(40_000 * MS).unwrap() - 500.0).abs() < 5.0);
     assert_eq!(state.rate_hz(45_000 * MS), None, "an old rate is no rate");
@@ -117,9 +120,9 @@ fn a_page_gets_the_past_once_and_then_only_what_is_new_and_the_past_is_bounded()
 fn metrics_leave_out_what_is_old_and_end_as_they_must() {
     let mut state = state();
     let header = json!({"uptime_s": 1.5, "received": 7, "rejected": {"shape": 2}, "dropped": {"skip_to_latest": 1}});
-    state.hear(&message("status", &header, None), 0);
-    state.hear(&heartbeat(), 0);
-    state.hear(&decode(0, "ok"), 0);
+    state.receive(&message("status", &header, None), 0);
+    state.receive(&heartbeat(), 0);
+    state.receive(&decode(0, "ok"), 0);
     let fresh = crate::client::monitor::metrics::text(&state, 100 * MS);
     for line in [
         "haltere_up 1",
@@ -144,7 +147,7 @@ fn a_picture_is_packed_so_that_a_page_can_lay_floats_over_it() {
     let mut state = state();
     for what in ["frame", "template", "frame"] {
         let header = json!({"what": what, "shape": [1, 1, 3], "frame": 9});
-        state.hear(&message("preview", &header, Some(&[1.0, 2.0, 3.0])), MS);
+        state.receive(&message("preview", &header, Some(&[1.0, 2.0, 3.0])), MS);
     }
     let [Some(frame), Some(template)] = &state.pictures else { panic!("a picture is missing") };
     assert_eq!((frame.number, template.number), (2, 1));
@@ -158,24 +161,24 @@ fn a_picture_is_packed_so_that_a_page_can_lay_floats_over_it() {
 fn numbers_wait_for_the_next_update_and_what_matters_does_not() {
     let mut state = state();
     let mut cursor = Cursor::default();
-    let mut tell = |state: &State, ms: u64| {
+    let mut send = |state: &State, ms: u64| {
         let due = cursor.is_due(state, ms * MS);
         if due {
             messages(state, &mut cursor, false, ms * MS);
         }
         due
     };
-    assert!(tell(&state, 0), "a page that has nothing yet");
-    state.hear(&heartbeat(), MS);
-    assert!(tell(&state, 1), "a daemon that lives");
-    state.hear(&decode(0, "ok"), 2 * MS);
-    assert!(tell(&state, 2), "the first action");
-    state.hear(&decode(1, "ok"), 35 * MS);
-    assert!(!tell(&state, 35) && !tell(&state, 201), "the same action once more");
-    assert!(tell(&state, 202), "it was long enough");
-    state.hear(&decode(2, "degraded"), 210 * MS);
-    assert!(tell(&state, 210), "another quality");
-    state.hear(&[b"noise".to_vec()], 220 * MS);
-    assert!(tell(&state, 220), "an event");
-    assert!(tell(&state, 420) && !tell(&state, 510) && tell(&state, 511), "silence, before the next update");
+    assert!(send(&state, 0), "a page that has nothing yet");
+    state.receive(&heartbeat(), MS);
+    assert!(send(&state, 1), "a daemon that lives");
+    state.receive(&decode(0, "ok"), 2 * MS);
+    assert!(send(&state, 2), "the first action");
+    state.receive(&decode(1, "ok"), 35 * MS);
+    assert!(!send(&state, 35) && !send(&state, 201), "the same action once more");
+    assert!(send(&state, 202), "it was long enough");
+    state.receive(&decode(2, "degraded"), 210 * MS);
+    assert!(send(&state, 210), "another quality");
+    state.receive(&[b"noise".to_vec()], 220 * MS);
+    assert!(send(&state, 220), "an event");
+    assert!(send(&state, 420) && !send(&state, 510) && send(&state, 511), "silence, before the next update");
 }

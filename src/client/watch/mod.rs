@@ -1,7 +1,7 @@
-//! A subscriber for people and for scripts: one line per decode as fast as one reads, and a table at the end.
+//! A subscriber for people and scripts: one line per decode at reading speed, and a table at the end.
 //!
-//! Why it exists: whoever sets up a rig must see in one look that it decodes, how fast, and when not to trust it.
-//! What it must never do: hold the daemon back (it is one more subscriber), or show a number without saying what it is.
+//! Why it exists: whoever sets up a rig must see at a glance that it decodes, how fast, and when not to trust it.
+//! What it must never do: slow the daemon down (it is one more subscriber), or show a number without naming it.
 
 mod plane;
 mod screen;
@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::state::events::event_line;
+use super::subscribe::subscribe;
 use crate::frame::Quality;
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
-use crate::wire::decode::Kind;
 use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, parse};
 use plane::Plane;
 pub use screen::screen;
@@ -25,9 +26,9 @@ pub use tally::{StageReport, WatchReport};
 use tally::{Tally, closed_loop_ns};
 pub use truth::{ActionScore, Truth, TruthReport, truth_of};
 
-/// Longest wait for a message before stop and silence are looked at, ms.
+/// Longest wait for a message before `stop` and silence are checked, ms.
 const WAIT_MS: i32 = 20;
-/// A person is told after so long that nothing was heard at all, ns.
+/// Time without any message after which a hint is printed, ns.
 const NOTHING_NS: u64 = 2_000_000_000;
 
 /// What to watch and for how long.
@@ -35,34 +36,34 @@ const NOTHING_NS: u64 = 2_000_000_000;
 pub struct WatchOptions {
     /// The daemon's PUB endpoint.
     pub endpoint: String,
-    /// Only this source; `None` = all. Losses are counted over all of them, because `seq` is.
+    /// Only this source; `None` = all. Losses are counted over all sources, because `seq` is.
     pub source: Option<String>,
     /// Stop after this time; `None` = no limit.
     pub duration: Option<Duration>,
-    /// Stop after so many decodes; `None` = no limit.
+    /// Stop after this many decodes; `None` = no limit.
     pub frames: Option<u64>,
     /// One JSON object per message instead of lines for people.
     pub json: bool,
-    /// Lines per second for people; events come at once.
+    /// Lines per second for people; events are shown at once.
     pub lines_per_s: f64,
-    /// What the animal really did, to be shown and counted beside the decodes.
+    /// What the animal actually did, shown and scored beside the decodes.
     pub truth: Option<Truth>,
-    /// A decode speaks of the frame so many frames before its own: the model's look-ahead, in frames of the stream.
+    /// Compare each decode with the label this many frames earlier: the model's look-ahead, in frames of the stream.
     pub look_ahead: u64,
 }
 
-/// Why watching could not begin or go on.
+/// Why watching could not start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The endpoint is not one, or the socket failed.
+    /// Not an endpoint, or the socket failed.
     #[error("{endpoint}: {cause}; an endpoint is written tcp://ADDRESS:PORT or ipc://PATH, as in tcp://127.0.0.1:5711")]
     Socket {
         /// Which endpoint.
         endpoint: String,
-        /// ZeroMQ's words.
+        /// ZeroMQ's message.
         cause: zmq::Error,
     },
-    /// Lines cannot be written.
+    /// The output cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
 }
@@ -76,19 +77,13 @@ impl HasExitCode for WatchError {
     }
 }
 
-/// Watches until `stop`, the duration, the number of decodes, or until nobody reads `out` any more.
+/// Watches until `stop`, the duration, the number of decodes, or until `out` is closed.
 ///
 /// # Errors
-/// Any [`WatchError`]. A daemon that is not there is none: it may come.
+/// Any [`WatchError`]. An absent daemon is no error: it may start later.
 pub fn watch(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> Result<WatchReport, WatchError> {
     let fault = |cause| WatchError::Socket { endpoint: options.endpoint.clone(), cause };
-    let socket = zmq::Context::new().socket(zmq::SUB).map_err(fault)?;
-    socket.set_linger(0).map_err(fault)?;
-    socket.set_rcvtimeo(WAIT_MS).map_err(fault)?;
-    for kind in Kind::FACTS {
-        socket.set_subscribe(format!("{}/", kind.name()).as_bytes()).map_err(fault)?;
-    }
-    socket.connect(&options.endpoint).map_err(fault)?;
+    let socket = subscribe(&options.endpoint, WAIT_MS).map_err(fault)?;
     let began_ns = now_ns();
     let mut watcher = Watcher::new(options, began_ns);
     let shown = loop {
@@ -104,8 +99,8 @@ pub fn watch(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> 
             Err(cause) => return Err(fault(cause)),
         };
         let now_ns = now_ns();
-        let shown = message.map_or(Ok(()), |parts| watcher.hear(&parts, now_ns, out));
-        if let Err(error) = shown.and_then(|()| watcher.listen_for_silence(now_ns, out)) {
+        let shown = message.map_or(Ok(()), |parts| watcher.receive(&parts, now_ns, out));
+        if let Err(error) = shown.and_then(|()| watcher.check_silence(now_ns, out)) {
             break Err(error);
         }
     };
@@ -125,7 +120,7 @@ fn write_report(report: &WatchReport, json: bool, out: &mut dyn Write) -> io::Re
     writeln!(out, "{line}")
 }
 
-/// One message as a script sees it.
+/// One message as written for scripts.
 #[derive(serde::Serialize)]
 struct Line<'a> {
     topic: &'a str,
@@ -133,7 +128,7 @@ struct Line<'a> {
     header: &'a Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     embedding: Option<&'a [f32]>,
-    /// The true action of the frame that a decode speaks of.
+    /// The true action of the frame that the decode is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     truth: Option<&'a str>,
 }
@@ -149,7 +144,8 @@ struct Watcher<'a> {
     sign_ns: Option<u64>,
     deadline_ns: u64,
     silent: bool,
-    asked: bool,
+    /// The hint that nothing was received is no longer due.
+    hinted: bool,
 }
 
 impl<'a> Watcher<'a> {
@@ -163,45 +159,45 @@ impl<'a> Watcher<'a> {
             sign_ns: None,
             deadline_ns: 0,
             silent: false,
-            asked: false,
+            hinted: false,
         }
     }
 
-    fn hear(&mut self, parts: &[Vec<u8>], now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
-        self.asked = true;
-        let heard = match parse(parts) {
-            Ok(heard) => heard,
+    fn receive(&mut self, parts: &[Vec<u8>], now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+        self.hinted = true;
+        let message = match parse(parts) {
+            Ok(message) => message,
             Err(error) => {
                 self.tally.report.damaged += 1;
-                return self.tell(&format!("not understood: {error}"), out);
+                return self.notify(&format!("cannot read a message: {error}"), out);
             }
         };
-        // `seq` runs over all sources, so losses are counted before any source is left out.
-        let lost = match &heard.content {
-            Content::Decode(decode, _) => self.tally.decode(decode, now_ns),
+        // `seq` counts over all sources, so losses are counted before any source is left out.
+        let lost = match &message.content {
+            Content::Decode(decode, _) => self.tally.count_decode(decode, now_ns),
             _ => None,
         };
-        if self.options.source.as_ref().is_some_and(|wanted| *wanted != heard.source) {
+        if self.options.source.as_ref().is_some_and(|wanted| *wanted != message.source) {
             return Ok(());
         }
         if let Some(line) = lost {
-            self.tell(&line, out)?;
+            self.notify(&line, out)?;
         }
-        let truth = match &heard.content {
+        let truth = match &message.content {
             Content::Decode(decode, _) => self.truth_of(decode),
             _ => None,
         };
         if self.options.json {
-            write_json(parts, &heard, truth.as_deref(), now_ns, out)?;
+            write_json(parts, &message, truth.as_deref(), now_ns, out)?;
         }
-        match &heard.content {
+        match &message.content {
             Content::Decode(decode, embedding) => {
                 self.tally.score.count(decode, truth.as_deref());
-                let believed = matches!(decode.quality, Quality::Ok | Quality::Degraded);
-                if believed || decode.quality == Quality::Warmup {
+                let trusted = matches!(decode.quality, Quality::Ok | Quality::Degraded);
+                if trusted || decode.quality == Quality::Warmup {
                     self.sign_of_life(now_ns, out)?;
                 }
-                if believed {
+                if trusted {
                     self.plane.push(embedding);
                 }
                 self.show(decode, truth.as_deref(), now_ns, out)
@@ -211,11 +207,11 @@ impl<'a> Watcher<'a> {
                 self.sign_of_life(now_ns, out)
             }
             Content::Status => {
-                self.tally.report.status = Some(heard.header);
+                self.tally.report.status = Some(message.header);
                 Ok(())
             }
             Content::Preview(..) => Ok(()),
-            Content::Event => self.tell(&event_line(&heard.header), out),
+            Content::Event => self.notify(&event_line(&message.header), out),
         }
     }
 
@@ -224,10 +220,10 @@ impl<'a> Watcher<'a> {
         self.options.truth.as_ref()?.of(frame)
     }
 
-    /// What is shown of the truth: whether it was met, the true action, and the accuracies so far.
+    /// The truth beside a decode: whether it was decoded correctly, the true action, and the accuracies so far.
     fn truth_text(&self, decode: &DecodeMessage, truth: Option<&str>) -> String {
-        let met = if decode.action.as_deref() == truth { '✓' } else { '✗' };
-        let truth = truth.map_or_else(|| "? ".to_owned(), |truth| format!("{met} {truth}"));
+        let mark = if decode.action.as_deref() == truth { '✓' } else { '✗' };
+        let truth = truth.map_or_else(|| "? ".to_owned(), |truth| format!("{mark} {truth}"));
         let so_far = self.tally.score.accuracies();
         let so_far = so_far.map(|(a, b)| format!("accuracy {:5.1} %, balanced {:5.1} %", a * 100.0, b * 100.0));
         format!("{truth:<20}  {:<34}", so_far.unwrap_or_default())
@@ -235,17 +231,18 @@ impl<'a> Watcher<'a> {
 
     fn sign_of_life(&mut self, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
         self.sign_ns = Some(now_ns);
-        if std::mem::take(&mut self.silent) { self.tell("the daemon is back", out) } else { Ok(()) }
+        if std::mem::take(&mut self.silent) { self.notify("the daemon is back", out) } else { Ok(()) }
     }
 
-    fn listen_for_silence(&mut self, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
+    fn check_silence(&mut self, now_ns: u64, out: &mut dyn Write) -> io::Result<()> {
         let Some(sign_ns) = self.sign_ns else {
-            if self.asked || now_ns.saturating_sub(self.began_ns) < NOTHING_NS {
+            if self.hinted || now_ns.saturating_sub(self.began_ns) < NOTHING_NS {
                 return Ok(());
             }
-            self.asked = true;
+            self.hinted = true;
             let endpoint = &self.options.endpoint;
-            return self.tell(&format!("nothing heard from {endpoint} yet: does `haltere run` publish there?"), out);
+            let hint = format!("nothing received from {endpoint} yet: does `haltere run` publish there?");
+            return self.notify(&hint, out);
         };
         let age_ns = now_ns.saturating_sub(sign_ns);
         if self.silent || self.deadline_ns == 0 || age_ns <= self.deadline_ns {
@@ -253,11 +250,11 @@ impl<'a> Watcher<'a> {
         }
         self.silent = true;
         self.tally.report.silences += 1;
-        self.tell(&format!("DAEMON SILENT for {} ms: assume neutral", age_ns / 1_000_000), out)
+        self.notify(&format!("DAEMON SILENT for {} ms: assume neutral", age_ns / 1_000_000), out)
     }
 
-    /// A line of its own for what a person must not miss; scripts read it from the messages and the summary.
-    fn tell(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
+    /// A separate line for what a person must not miss; scripts find it in the messages and the summary.
+    fn notify(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
         if self.options.json { Ok(()) } else { writeln!(out, "!! {text}").and_then(|()| out.flush()) }
     }
 
@@ -293,16 +290,16 @@ impl<'a> Watcher<'a> {
         out.flush()
     }
 
-    /// Where the embedding is and where it goes; a line with the truth has no room for it.
+    /// Where the embedding is and where it is moving; a line with the truth has no room for it.
     fn motion_text(&mut self, untrusted: bool) -> String {
         match self.plane.position().filter(|_| !untrusted) {
             Some(([x, y], arrow)) => format!("({x:+5.2}, {y:+5.2}) {arrow} [{}]", self.plane.trail()),
-            None => format!("{:<27}", "embedding not yet known"),
+            None => format!("{:<27}", "no embedding yet"),
         }
     }
 }
 
-/// The closed loop if it can be measured, else the daemon's own share, each with its name.
+/// The closed-loop latency if it can be measured, else the daemon's share, each with its name.
 fn latency_text(decode: &DecodeMessage, now_ns: u64) -> String {
     match (closed_loop_ns(decode, now_ns), decode.latency_us) {
         (Some(ns), _) => format!("closed loop {:7.2} ms", ns as f64 / 1e6),
@@ -313,30 +310,20 @@ fn latency_text(decode: &DecodeMessage, now_ns: u64) -> String {
 
 fn write_json(
     parts: &[Vec<u8>],
-    heard: &Message,
+    message: &Message,
     truth: Option<&str>,
     now_ns: u64,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let embedding = match &heard.content {
+    let embedding = match &message.content {
         Content::Decode(_, embedding) => Some(embedding.as_slice()),
         _ => None,
     };
     let topic = String::from_utf8_lossy(&parts[0]);
-    let line = Line { topic: &topic, t_seen_ns: now_ns, header: &heard.header, embedding, truth };
+    let line = Line { topic: &topic, t_seen_ns: now_ns, header: &message.header, embedding, truth };
     serde_json::to_writer(&mut *out, &line)?;
     writeln!(out)?;
     out.flush()
-}
-
-/// An event for people: its name, then its own fields.
-pub(crate) fn event_line(header: &Value) -> String {
-    const COMMON: [&str; 5] = ["htype", "event", "source", "t_pub_ns", "clock"];
-    let name = header["event"].as_str().unwrap_or("event");
-    let fields = header.as_object().into_iter().flatten().filter(|(key, _)| !COMMON.contains(&key.as_str()));
-    fields.fold(name.replace('_', " "), |line, (key, value)| {
-        format!("{line}, {key} {}", value.as_str().map_or_else(|| value.to_string(), String::from))
-    })
 }
 
 #[cfg(test)]

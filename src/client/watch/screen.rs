@@ -1,10 +1,10 @@
 //! `haltere watch --screen`: the facts of the monitor's page on a terminal.
 //!
-//! Why it exists: over ssh there is no browser. What it must never do: know anything that the page does not; both are drawn from
-//! the same state, and here too what is old is not shown as if it were new.
+//! Why it exists: over ssh there is no browser. What it must never do: know anything that the page does not (both are drawn from
+//! the same state), show stale data as if it were fresh, or leave the terminal in another state than it found it in.
 
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -12,66 +12,88 @@ use serde_json::Value;
 
 use super::plane::Plane;
 use super::{WatchError, WatchOptions};
-use crate::client::state::{Daemon, Level, State};
+use crate::client::state::events::Level;
+use crate::client::state::{Daemon, State};
+use crate::client::subscribe::subscribe;
 use crate::frame::Quality;
 use crate::sys::clock::now_ns;
-use crate::wire::decode::Kind;
 use crate::wire::subscriber::{Content, DecodeMessage, parse};
 
-/// Time between two drawings, ns.
+/// Time between two updates of the screen, ns.
 const DRAW_EVERY_NS: u64 = 200_000_000;
 /// Longest wait for a message, ms.
 const WAIT_MS: i32 = 50;
-/// A decode that is older is not shown, ns.
-const OLD_NS: u64 = 1_500_000_000;
+/// An older decode is not shown, ns.
+const STALE_NS: u64 = 1_500_000_000;
 /// Characters of a bar.
 const BAR: usize = 40;
 /// Labels and events shown.
 const LABELS_MAX: usize = 16;
 const EVENTS: usize = 8;
-/// To the first line; each line clears what was longer before, the last one everything below.
-const HOME: &str = "\x1b[H";
-const END_OF_LINE: &str = "\x1b[0m\x1b[K\r\n";
+/// A second screen without cursor, on which long lines are cut at the edge instead of wrapped.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+/// Back to the terminal as it was.
+const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+/// Ends a line: clears what is left of a longer one; the last line clears everything below.
+const END_OF_LINE: &str = "\x1b[0m\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 const BOLD: &str = "\x1b[1m";
 const ALARM: &str = "\x1b[1;97;41m";
 const GOOD: &str = "\x1b[1;30;42m";
-const DOUBT: &str = "\x1b[1;30;43m";
+const CAUTION: &str = "\x1b[1;30;43m";
 
-/// Draws until `stop`, the duration, the number of decodes, or until nobody reads `out` any more.
+/// The terminal while it shows the screen; gives it back however the program leaves.
+struct Terminal<'a>(&'a mut dyn Write);
+
+impl<'a> Terminal<'a> {
+    fn enter(out: &'a mut dyn Write) -> io::Result<Self> {
+        let terminal = Self(out);
+        terminal.0.write_all(ENTER.as_bytes())?;
+        Ok(terminal)
+    }
+
+    fn show(&mut self, drawn: &str) -> io::Result<()> {
+        self.0.write_all(drawn.as_bytes())?;
+        self.0.flush()
+    }
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no restoring.
+        let _ = self.show(LEAVE);
+    }
+}
+
+/// Draws until `stop`, the duration, the number of decodes, or until `out` is closed.
 ///
 /// # Errors
-/// Any [`WatchError`]. A daemon that is not there is none: it may come.
+/// Any [`WatchError`]. An absent daemon is no error: it may start later.
 pub fn screen(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> Result<(), WatchError> {
     let fault = |cause| WatchError::Socket { endpoint: options.endpoint.clone(), cause };
-    let socket = zmq::Context::new().socket(zmq::SUB).map_err(fault)?;
-    socket.set_linger(0).map_err(fault)?;
-    socket.set_rcvtimeo(WAIT_MS).map_err(fault)?;
-    for kind in Kind::FACTS {
-        socket.set_subscribe(format!("{}/", kind.name()).as_bytes()).map_err(fault)?;
-    }
-    socket.connect(&options.endpoint).map_err(fault)?;
+    let socket = subscribe(&options.endpoint, WAIT_MS).map_err(fault)?;
     let began_ns = now_ns();
     let mut state = State::new(&options.endpoint, Err("a terminal draws its own".to_owned()), began_ns);
     let (mut plane, mut due_ns) = (Plane::default(), began_ns);
+    let Ok(mut terminal) = Terminal::enter(out) else { return Ok(()) };
     loop {
         let now_ns = match socket.recv_multipart(0) {
             Ok(parts) => {
-                state.hear(&parts, now_ns());
+                state.receive(&parts, now_ns());
                 follow(&parts, &mut plane);
                 now_ns()
             }
             Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => now_ns(),
             Err(cause) => return Err(fault(cause)),
         };
-        state.look(now_ns);
+        state.check_silence(now_ns);
         let over = options.duration.is_some_and(|d| Duration::from_nanos(now_ns - began_ns) >= d)
             || options.frames.is_some_and(|n| state.tally.decodes >= n);
         let ends = over || stop.load(Relaxed);
         if ends || now_ns >= due_ns {
             due_ns = now_ns + DRAW_EVERY_NS;
             let drawn = draw(&state, &mut plane, now_ns);
-            if out.write_all(drawn.as_bytes()).and_then(|()| out.flush()).is_err() {
+            if terminal.show(&drawn).is_err() {
                 return Ok(());
             }
         }
@@ -81,9 +103,9 @@ pub fn screen(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) ->
     }
 }
 
-/// The embedding's motion; only of decodes that may be believed.
+/// Follows the embedding of decodes that can be trusted.
 fn follow(parts: &[Vec<u8>], plane: &mut Plane) {
-    if let Ok(Content::Decode(decode, values)) = parse(parts).map(|heard| heard.content)
+    if let Ok(Content::Decode(decode, values)) = parse(parts).map(|message| message.content)
         && matches!(decode.quality, Quality::Ok | Quality::Degraded)
     {
         plane.push(&values);
@@ -92,7 +114,7 @@ fn follow(parts: &[Vec<u8>], plane: &mut Plane) {
 
 fn draw(state: &State, plane: &mut Plane, now_ns: u64) -> String {
     let mut lines = vec![headline(state, now_ns), String::new()];
-    let last = state.last.as_ref().filter(|last| now_ns.saturating_sub(last.seen_ns) <= OLD_NS);
+    let last = state.last.as_ref().filter(|last| now_ns.saturating_sub(last.seen_ns) <= STALE_NS);
     let alive = state.daemon(now_ns) == Daemon::Alive;
     lines.push(match (last, state.ready(now_ns)) {
         (Some(last), _) if alive => action(&last.decode),
@@ -113,8 +135,10 @@ fn draw(state: &State, plane: &mut Plane, now_ns: u64) -> String {
         Level::Warn => format!("{BOLD}{}", line.text),
         Level::Bad => format!("{ALARM}{}", line.text),
     }));
-    let drawn: String = lines.iter().flat_map(|line| [line.as_str(), END_OF_LINE]).collect();
-    format!("{HOME}{drawn}{CLEAR_BELOW}")
+    // Each line goes to a row of its own, so that a terminal with fewer rows does not scroll.
+    let rows = lines.iter().enumerate();
+    let drawn: String = rows.map(|(row, line)| format!("\x1b[{};1H{line}{END_OF_LINE}", row + 1)).collect();
+    format!("{drawn}{CLEAR_BELOW}")
 }
 
 /// Quality, rig, model, frame, rate.
@@ -122,7 +146,7 @@ fn headline(state: &State, now_ns: u64) -> String {
     let Some(last) = &state.last else { return format!("{}  no decode yet", state.endpoint) };
     let (colour, quality) = match (state.daemon(now_ns), last.decode.quality) {
         (Daemon::Alive, Quality::Ok) => (GOOD, "ok"),
-        (Daemon::Alive, quality @ (Quality::Degraded | Quality::Warmup)) => (DOUBT, quality.name()),
+        (Daemon::Alive, quality @ (Quality::Degraded | Quality::Warmup)) => (CAUTION, quality.name()),
         (Daemon::Alive, quality) => (ALARM, quality.name()),
         _ => (ALARM, "silent"),
     };
@@ -181,7 +205,7 @@ fn latencies(state: &State) -> String {
     let latency = state.latencies.to_json();
     let ms = |key: &str| latency[key].as_f64().unwrap_or_default();
     if latency["count"] == 0 {
-        return "no latency was measured".to_owned();
+        return "no latency measured".to_owned();
     }
     let deadline = state.status.as_ref().and_then(|(_, status)| status["deadline_ms"].as_u64());
     let deadline = deadline.map_or(String::new(), |ms| format!("  deadline {ms}"));
@@ -192,7 +216,7 @@ fn latencies(state: &State) -> String {
 fn counts(state: &State, now_ns: u64) -> String {
     let tally = &state.tally;
     let mut line = format!(
-        "missing {}  skipped {}  lost on the way {}  silences {}  restarts {}",
+        "missing {}  skipped {}  lost in transit {}  silences {}  restarts {}",
         tally.missing, tally.skipped, tally.lost, tally.silences, tally.restarts
     );
     if let Some((seen_ns, status)) = &state.status {
@@ -210,22 +234,22 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn hear(state: &mut State, kind: &str, header: &str, ms: u64) {
+    fn receive(state: &mut State, kind: &str, header: &str, ms: u64) {
         let mut parts = vec![format!("{kind}/rig1").into_bytes(), header.as_bytes().to_vec()];
         parts.extend((kind == "decode").then(|| vec![0; 4]));
-        state.hear(&parts, ms * MS);
+        state.receive(&parts, ms * MS);
     }
 
     #[test]
-    fn the_screen_shows_what_is_and_cries_when_it_is_no_more() {
+    fn the_screen_shows_the_current_decode_and_an_alarm_once_it_is_stale() {
         let mut state = State::new("tcp://127.0.0.1:5711", Err(String::new()), 0);
         let mut plane = Plane::default();
-        assert!(draw(&state, &mut plane, 0).contains("NOTHING WAS HEARD FROM"));
-        hear(&mut state, "heartbeat", r#"{"deadline_ms":300,"quality":"ok"}"#, 0);
-        hear(&mut state, "status", r#"{"labels":["resting","walking"],"deadline_ms":250,"received":9}"#, 0);
+        assert!(draw(&state, &mut plane, 0).contains("NOTHING RECEIVED FROM"));
+        receive(&mut state, "heartbeat", r#"{"deadline_ms":300,"quality":"ok"}"#, 0);
+        receive(&mut state, "status", r#"{"labels":["resting","walking"],"deadline_ms":250,"received":9}"#, 0);
         let decode = r#"{"seq":0,"shape":[1],"t_pub_ns":1,"quality":"ok","frame":12,"action":"walking","action_id":1,"probs":[0.25,0.75],
             "confidence":0.75,"shift_px":[0.5,-1.0],"latency_us":{"queue":1,"preprocess":2,"encode":3,"total":1500}}"#;
-        hear(&mut state, "decode", decode, 10);
+        receive(&mut state, "decode", decode, 10);
         let drawn = draw(&state, &mut plane, 20 * MS);
         for words in
             ["W A L K I N G", "75 %", "frame 12", "resting   25 %", "shift  +0.50  -1.00 px", "p99 1.5", "deadline 250"]

@@ -1,7 +1,7 @@
-//! What a subscriber counts: lost messages, qualities, the latency of every stage, and the table at the end.
+//! A subscriber's counts: lost messages, qualities, the latency of every stage, and the table at the end.
 //!
-//! Why it exists: PUB drops silently, so only who listens can say what arrived. What it must never do: subtract times of
-//! different clocks.
+//! Why it exists: PUB drops messages silently, so only the subscriber knows what arrived. What it must never do: subtract
+//! times of different clocks.
 
 use std::io::{self, Write};
 
@@ -14,27 +14,27 @@ use crate::wire::subscriber::DecodeMessage;
 
 use super::truth::{Score, TruthReport};
 
-/// A closed loop longer than this is taken for the clock of another machine, ns.
+/// A longer closed loop means that the time stamp is from another machine's clock, ns.
 const CLOSED_LOOP_NS_MAX: i64 = 60_000_000_000;
 /// Stages in the order of the table.
 const STAGES: [&str; 6] = ["queue", "preprocess", "encode", "publish", "daemon", "closed loop"];
 
-/// What was heard, in numbers.
+/// Summary of what was received.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct WatchReport {
-    /// Decodes heard.
+    /// Decodes received.
     pub decodes: u64,
-    /// Decodes that were published but did not arrive, by `seq`.
+    /// Decodes published but not received, by `seq`.
     pub lost: u64,
-    /// Starts of the daemon seen after the first, by `seq` going back.
+    /// Restarts of the daemon, seen by `seq` going back.
     pub restarts: u64,
-    /// Frames that the microscope's numbers say are missing.
+    /// Frames missing according to the microscope's numbers.
     pub frames_missing: u64,
     /// Frames skipped by the daemon under overload.
     pub skipped: u64,
     /// Times the daemon fell silent beyond its own deadline.
     pub silences: u64,
-    /// Messages that were not understood.
+    /// Messages that could not be read.
     pub damaged: u64,
     /// Decodes by quality, in the order of [`Quality::ALL`]: ok, degraded, warmup, stale, fail.
     pub qualities: [u64; 5],
@@ -42,9 +42,9 @@ pub struct WatchReport {
     pub duration_s: f64,
     /// Quantiles by stage, µs; stages without a value are left out.
     pub latency_us: Vec<StageReport>,
-    /// The last status heard.
+    /// The last status received.
     pub status: Option<Value>,
-    /// How the decodes fared against the truth, if one was given.
+    /// How well the decodes match the truth, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truth: Option<TruthReport>,
 }
@@ -67,7 +67,7 @@ pub struct StageReport {
     pub count: u64,
 }
 
-/// Counts while it goes.
+/// Running counts.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) report: WatchReport,
@@ -85,7 +85,7 @@ pub(super) fn closed_loop_ns(decode: &DecodeMessage, seen_ns: u64) -> Option<u64
 
 impl Tally {
     /// Counts a decode. `Some` is a line that a person must see: a loss or a restart.
-    pub(super) fn decode(&mut self, decode: &DecodeMessage, seen_ns: u64) -> Option<String> {
+    pub(super) fn count_decode(&mut self, decode: &DecodeMessage, seen_ns: u64) -> Option<String> {
         let report = &mut self.report;
         report.decodes += 1;
         report.frames_missing += decode.frame_gap;
@@ -103,11 +103,11 @@ impl Tally {
         let expected = self.seq.replace(decode.seq).map(|last| last + 1)?;
         if decode.seq < expected {
             self.report.restarts += 1;
-            return Some(format!("the daemon was started anew: seq {} after {}", decode.seq, expected - 1));
+            return Some(format!("the daemon restarted: seq {} after {}", decode.seq, expected - 1));
         }
         let lost = decode.seq - expected;
         self.report.lost += lost;
-        (lost > 0).then(|| format!("{lost} decode(s) lost on the way before seq {}", decode.seq))
+        (lost > 0).then(|| format!("{lost} decode(s) lost in transit before seq {}", decode.seq))
     }
 
     /// `compared`: was there a truth to compare with?
@@ -138,7 +138,7 @@ impl WatchReport {
         writeln!(out, "quality    {}", if qualities.is_empty() { "-".into() } else { qualities.join(", ") })?;
         writeln!(
             out,
-            "gaps       {} frames missing at the microscope, {} skipped by the daemon, {} decodes lost on the way here",
+            "gaps       {} frames missing at the microscope, {} skipped by the daemon, {} decodes lost in transit",
             self.frames_missing, self.skipped, self.lost
         )?;
         writeln!(
@@ -146,10 +146,14 @@ impl WatchReport {
             "daemon     {} silence(s), {} restart(s), {} damaged message(s)",
             self.silences, self.restarts, self.damaged
         )?;
-        self.status.as_ref().map_or(Ok(()), |status| write_status(status, out))?;
-        self.truth.as_ref().map_or(Ok(()), |truth| truth.write(out))?;
+        if let Some(status) = &self.status {
+            write_status(status, out)?;
+        }
+        if let Some(truth) = &self.truth {
+            truth.write(out)?;
+        }
         if self.latency_us.is_empty() {
-            return writeln!(out, "no latency was measured");
+            return writeln!(out, "no latency measured");
         }
         writeln!(out, "{:<12}{:>10}{:>10}{:>10}{:>10}{:>10}", "ms", "p50", "p99", "p99.9", "max", "count")?;
         for s in &self.latency_us {
@@ -159,19 +163,19 @@ impl WatchReport {
         if !self.latency_us.iter().any(|s| s.stage == "closed loop") {
             writeln!(
                 out,
-                "closed loop: not measurable, the microscope's time stamps are not on this machine's monotonic clock"
+                "closed loop: not measurable, because the microscope's time stamps are not on this machine's monotonic clock"
             )?;
         }
         Ok(())
     }
 }
 
-/// Drops and refusals since the daemon's start, by reason; zeros are left out.
+/// Dropped frames and rejected messages since the daemon started, by reason; zeros are left out.
 fn write_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
     let number = |key: &str| status[key].as_u64().unwrap_or_default();
     writeln!(
         out,
-        "since its start: received {}, accepted {}, published {}",
+        "since start: received {}, accepted {}, published {}",
         number("received"),
         number("accepted"),
         number("published")
@@ -189,18 +193,19 @@ fn write_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    pub(crate) fn heard(json: Value) -> DecodeMessage {
+    pub(crate) fn message(json: Value) -> DecodeMessage {
         serde_json::from_value(json).unwrap()
     }
 
     fn numbered(seq: u64) -> DecodeMessage {
-        heard(serde_json::json!({"seq": seq, "shape": [0], "t_pub_ns": 1, "quality": "ok", "frame_gap": 2}))
+        message(serde_json::json!({"seq": seq, "shape": [0], "t_pub_ns": 1, "quality": "ok", "frame_gap": 2}))
     }
 
     #[test]
     fn losses_and_restarts_are_told_apart_by_seq() {
         let mut tally = Tally::default();
-        let lines: Vec<_> = [5, 6, 9, 0, 1].map(|seq| tally.decode(&numbered(seq), 0)).into_iter().flatten().collect();
+        let lines: Vec<_> =
+            [5, 6, 9, 0, 1].map(|seq| tally.count_decode(&numbered(seq), 0)).into_iter().flatten().collect();
         assert_eq!((tally.report.lost, tally.report.restarts, tally.report.decodes), (2, 1, 5));
         assert_eq!((lines.len(), tally.report.frames_missing), (2, 10), "{lines:?}");
     }
@@ -208,7 +213,7 @@ mod tests {
     #[test]
     fn only_times_of_one_clock_are_subtracted() {
         let stamped = |ns: i64, clock: &str| {
-            heard(serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": "ok",
+            message(serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": "ok",
                 "t_device_ns": ns, "t_device_clock": clock}))
         };
         assert_eq!(closed_loop_ns(&stamped(1_000, "monotonic"), 5_000), Some(4_000));
@@ -220,9 +225,9 @@ mod tests {
     #[test]
     fn the_table_shows_every_stage_and_what_was_dropped() {
         let mut tally = Tally::default();
-        let decode = heard(serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": "degraded",
+        let decode = message(serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": "degraded",
             "latency_us": {"queue": 10.0, "preprocess": 700.0, "encode": 1000.0, "total": 1800.0}}));
-        tally.decode(&decode, 0);
+        tally.count_decode(&decode, 0);
         tally.report.status = Some(serde_json::json!({"received": 7, "rejected": {"shape": 3, "parts": 0}}));
         let mut text = Vec::new();
         tally.finish(2.0, false).write(&mut text).unwrap();

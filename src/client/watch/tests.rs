@@ -39,11 +39,11 @@ fn decode_message(seq: u64, quality: &str) -> Vec<Vec<u8>> {
     message("decode/rig1", &header)
 }
 
-fn said(watcher: &mut Watcher<'_>, messages: &[(Vec<Vec<u8>>, u64)]) -> String {
+fn lines_of(watcher: &mut Watcher<'_>, messages: &[(Vec<Vec<u8>>, u64)]) -> String {
     let mut out = Vec::new();
     for (parts, now_ns) in messages {
-        watcher.hear(parts, *now_ns, &mut out).unwrap();
-        watcher.listen_for_silence(*now_ns, &mut out).unwrap();
+        watcher.receive(parts, *now_ns, &mut out).unwrap();
+        watcher.check_silence(*now_ns, &mut out).unwrap();
     }
     String::from_utf8(out).unwrap()
 }
@@ -53,29 +53,29 @@ fn a_person_reads_five_lines_a_second_and_sees_what_must_be_seen_at_once() {
     let options = options(false);
     let mut watcher = Watcher::new(&options, 0);
     let stream: Vec<_> = (0..100).map(|i| (decode_message(i, "ok"), i * 10 * MS)).collect();
-    let lines = said(&mut watcher, &stream);
+    let lines = lines_of(&mut watcher, &stream);
     assert_eq!(lines.lines().count(), 5, "{lines}");
     let line = lines.lines().last().unwrap();
     for part in ["180", "—", "shift  +0.50  -1.25 px", "ok", "daemon    1.50 ms"] {
         assert!(line.contains(part), "{part:?} in {line:?}");
     }
-    let lines = said(
+    let lines = lines_of(
         &mut watcher,
         &[(decode_message(100, "stale"), 1000 * MS + 1), (decode_message(103, "ok"), 1000 * MS + 2)],
     );
     assert!(lines.contains("stale") && lines.contains("!! 2 decode(s) lost"), "{lines}");
     let gap = r#"{"htype":"event-1.0","event":"series_began","frame":9,"clock":"monotonic"}"#;
-    assert_eq!(said(&mut watcher, &[(message("event/rig1", gap), 1001 * MS)]), "!! series began, frame 9\n");
+    assert_eq!(lines_of(&mut watcher, &[(message("event/rig1", gap), 1001 * MS)]), "!! series began, frame 9\n");
 }
 
 #[test]
-fn novelty_is_shown_where_a_model_tells_it() {
+fn novelty_is_shown_where_a_model_has_it() {
     let options = options(false);
     let mut watcher = Watcher::new(&options, 0);
     let header = r#"{"seq":0,"shape":[1],"frame":7,"t_pub_ns":1,"quality":"ok","novelty":0.973}"#;
-    let line = said(&mut watcher, &[(message("decode/rig1", header), 0)]);
+    let line = lines_of(&mut watcher, &[(message("decode/rig1", header), 0)]);
     assert!(line.contains("novelty 0.97"), "{line}");
-    let without = said(&mut watcher, &[(decode_message(1, "ok"), 1000 * MS)]);
+    let without = lines_of(&mut watcher, &[(decode_message(1, "ok"), 1000 * MS)]);
     assert!(!without.contains("novelty"), "{without}");
 }
 
@@ -89,21 +89,21 @@ fn the_true_action_stands_beside_the_decoded_one_and_the_score_at_the_end() {
             let header = r#"{"seq":N,"shape":[1],"frame":N,"t_pub_ns":1,"quality":"ok","action":"rest"}"#;
             (message("decode/rig1", &header.replace('N', &n.to_string())), n * MS)
         };
-        let text = said(&mut watcher, &(0..10).map(header).collect::<Vec<_>>());
+        let text = lines_of(&mut watcher, &(0..10).map(header).collect::<Vec<_>>());
         (text, watcher.tally.finish(1.0, true))
     };
     let (text, report) = decodes(0, false);
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[4].contains("✓ rest") && lines[4].contains("accuracy 100.0 %, balanced 100.0 %"), "{}", lines[4]);
     assert!(lines[7].contains("✗ walk") && lines[7].contains("accuracy  62.5 %, balanced  50.0 %"), "{}", lines[7]);
-    assert!(lines[9].contains("? "), "nobody knows frame 9: {}", lines[9]);
+    assert!(lines[9].contains("? "), "the action of frame 9 is unknown: {}", lines[9]);
     let score = report.truth.clone().unwrap();
     assert_eq!((score.frames, score.accuracy, score.balanced_accuracy), (8, Some(0.625), Some(0.5)));
     let mut table = Vec::new();
     report.write(&mut table).unwrap();
     let table = String::from_utf8(table).unwrap();
     assert!(table.contains("accuracy 62.5 %, balanced 50.0 % over 8 decodes"), "{table}");
-    // A decode that looked two frames ahead speaks of the frame before the last.
+    // A decode that looked two frames ahead is compared with the frame two before its own.
     assert_eq!(decodes(2, false).1.truth.unwrap().frames, 8);
     assert_eq!(decodes(4, false).1.truth.unwrap().accuracy, Some(5.0 / 6.0));
     let (json, _) = decodes(0, true);
@@ -112,16 +112,16 @@ fn the_true_action_stands_beside_the_decoded_one_and_the_score_at_the_end() {
 }
 
 #[test]
-fn a_lost_heartbeat_is_loud_once_and_its_return_is_told() {
+fn a_lost_heartbeat_is_reported_once_and_so_is_its_return() {
     let options = options(false);
     let mut watcher = Watcher::new(&options, 0);
     let mut out = Vec::new();
-    said(&mut watcher, &[(message("heartbeat/rig1", HEARTBEAT), 1000 * MS)]);
-    (1000..=1300).for_each(|ms| watcher.listen_for_silence(ms * MS, &mut out).unwrap());
+    lines_of(&mut watcher, &[(message("heartbeat/rig1", HEARTBEAT), 1000 * MS)]);
+    (1000..=1300).for_each(|ms| watcher.check_silence(ms * MS, &mut out).unwrap());
     assert!(out.is_empty(), "exactly at the deadline is not yet silent");
-    (1301..3000).for_each(|ms| watcher.listen_for_silence(ms * MS, &mut out).unwrap());
+    (1301..3000).for_each(|ms| watcher.check_silence(ms * MS, &mut out).unwrap());
     assert_eq!(String::from_utf8(out).unwrap(), "!! DAEMON SILENT for 301 ms: assume neutral\n");
-    let back = said(&mut watcher, &[(message("heartbeat/rig1", HEARTBEAT), 3000 * MS)]);
+    let back = lines_of(&mut watcher, &[(message("heartbeat/rig1", HEARTBEAT), 3000 * MS)]);
     assert_eq!((back.as_str(), watcher.tally.report.silences), ("!! the daemon is back\n", 1));
 }
 
@@ -129,9 +129,9 @@ fn a_lost_heartbeat_is_loud_once_and_its_return_is_told() {
 fn a_stale_decode_is_no_sign_of_life() {
     let options = options(false);
     let mut watcher = Watcher::new(&options, 0);
-    said(&mut watcher, &[(message("heartbeat/rig1", HEARTBEAT), 0), (decode_message(0, "stale"), 299 * MS)]);
+    lines_of(&mut watcher, &[(message("heartbeat/rig1", HEARTBEAT), 0), (decode_message(0, "stale"), 299 * MS)]);
     let mut out = Vec::new();
-    watcher.listen_for_silence(301 * MS, &mut out).unwrap();
+    watcher.check_silence(301 * MS, &mut out).unwrap();
     assert!(String::from_utf8(out).unwrap().contains("assume neutral"));
 }
 
@@ -141,7 +141,7 @@ fn for_scripts_every_message_is_one_json_object_on_one_line() {
     let mut watcher = Watcher::new(&options, 0);
     let messages =
         [(decode_message(0, "ok"), 5), (message("heartbeat/rig1", HEARTBEAT), 6), (vec![b"junk".to_vec()], 7)];
-    let text = said(&mut watcher, &messages);
+    let text = lines_of(&mut watcher, &messages);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert_eq!((&lines[0]["topic"], &lines[0]["header"]["frame"]), (&"decode/rig1".into(), &100.into()));
@@ -153,7 +153,7 @@ fn for_scripts_every_message_is_one_json_object_on_one_line() {
 fn other_sources_are_not_shown_but_their_numbers_are_counted() {
     let options = WatchOptions { source: Some("rig10".into()), ..options(false) };
     let mut watcher = Watcher::new(&options, 0);
-    let shown = said(&mut watcher, &[(decode_message(0, "ok"), 0), (decode_message(1, "ok"), 1)]);
+    let shown = lines_of(&mut watcher, &[(decode_message(0, "ok"), 0), (decode_message(1, "ok"), 1)]);
     assert_eq!((shown.as_str(), watcher.tally.report.lost, watcher.tally.report.decodes), ("", 0, 2));
 }
 

@@ -1,7 +1,7 @@
-//! What the animal really did, beside what was decoded: running accuracy and balanced accuracy.
+//! Scores decodes against what the animal actually did: running accuracy and balanced accuracy.
 //!
-//! Why it exists: with a simulated fly, or with a labelled recording that is played, the running daemon itself is measured.
-//! What it must never do: count a decode that does not claim to be good (`quality` other than `ok`), or one without a truth.
+//! Why it exists: with a simulated fly, or with a labelled recording being played, it measures the running daemon itself.
+//! What it must never do: count a decode of a quality other than `ok`, or one without a known truth.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -33,10 +33,10 @@ impl Truth {
     }
 }
 
-/// The truth that `--truth` names: a CSV file with the columns `frame,label`, or the word of a simulated recording.
+/// The truth that `--truth` names: a CSV file with the columns `frame,label`, or a simulated recording.
 ///
 /// # Errors
-/// [`LabelsError`] when it cannot be had.
+/// [`LabelsError`] when it cannot be read.
 pub fn truth_of(spec: &str) -> Result<Truth, LabelsError> {
     if simulate::is_simulated(Path::new(spec)) {
         return simulated(spec);
@@ -45,10 +45,10 @@ pub fn truth_of(spec: &str) -> Result<Truth, LabelsError> {
     Ok(Truth::new(move |frame| at.get(&frame).cloned()))
 }
 
-/// The truth of the recording that `play` plays for the same word. The word tells its length, and `play --loop` numbers frames
-/// on from one round to the next: frame n is frame n mod length of the recording.
-fn simulated(word: &str) -> Result<Truth, LabelsError> {
-    let spec: Spec = word.parse().map_err(|e: RecipeError| LabelsError { path: word.into(), cause: e.to_string() })?;
+/// The truth of the simulated recording that `play` plays for the same specification, which includes its length. `play --loop`
+/// keeps counting frames from one round to the next: frame n is frame n mod length of the recording.
+fn simulated(spec: &str) -> Result<Truth, LabelsError> {
+    let spec: Spec = spec.parse().map_err(|e: RecipeError| LabelsError { path: spec.into(), cause: e.to_string() })?;
     let simulate::Truth { labels, action_of_frame } = simulate::truth(&spec);
     Ok(Truth::new(move |frame| {
         let at = frame.checked_rem(action_of_frame.len() as u64)?;
@@ -56,31 +56,31 @@ fn simulated(word: &str) -> Result<Truth, LabelsError> {
     }))
 }
 
-/// How one true action fared.
+/// How well one true action was decoded.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ActionScore {
     /// The true action.
     pub action: String,
-    /// Its frames.
+    /// Frames with this action.
     pub frames: u64,
-    /// Share of them that was decoded as it.
+    /// Share of them decoded as this action.
     pub recall: f64,
 }
 
-/// How the decodes fared.
+/// How well the decodes match the truth.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct TruthReport {
     /// Decodes of quality `ok` of frames whose action is known.
     pub frames: u64,
-    /// Share of them that named it; `None` without any.
+    /// Share of them that match; `None` without any.
     pub accuracy: Option<f64>,
-    /// Mean of the recalls of the true actions that came; `None` without any.
+    /// Mean recall over the true actions that occurred; `None` without any.
     pub balanced_accuracy: Option<f64>,
-    /// Each true action that came.
+    /// Each true action that occurred.
     pub actions: Vec<ActionScore>,
 }
 
-/// Counts while it goes: of each true action, frames and hits.
+/// Running counts: for each true action, frames and hits.
 #[derive(Debug, Default)]
 pub(super) struct Score(BTreeMap<String, (u64, u64)>);
 
@@ -121,7 +121,7 @@ impl Score {
 impl TruthReport {
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let (Some(accuracy), Some(balanced)) = (self.accuracy, self.balanced_accuracy) else {
-            return writeln!(out, "truth      no decode of quality ok had an action and a known truth");
+            return writeln!(out, "truth      no decode of quality ok had both an action and a known truth");
         };
         writeln!(
             out,

@@ -1,13 +1,13 @@
 //! Preprocessing on a device: the frame stays there from the first kernel to the tensor.
 //!
-//! Why it exists: per frame there is one copy in, one launch of a captured program, and one small outcome that the device writes
-//! into memory of the host. What is learnt from frames as a whole – line phase, template, who believes what, when F₀ and the
-//! statistics begin – is decided by the very code of the CPU; the device does what there is much of.
-//! What it must never do: allocate after the first frame of a geometry, or go on after the device failed.
+//! Why it exists: each frame needs one copy to the device, one launch of a captured program, and one small outcome that the device
+//! writes into host memory. Decisions about whole frames – line phase, template, which shifts are accepted, when F₀ and the
+//! statistics start – are made by the CPU implementation's own code; the device does the bulk of the arithmetic.
+//! What it must never do: allocate after the first frame of a geometry, or continue after the device failed.
 //!
 //! While line phase and template are being learnt, and while a template is refreshed, the guide channel is also converted on the
-//! host, which learns from it as the CPU implementation does: such a frame is encoded later by that time. The host waits for the
-//! device twice a frame, after preprocessing, whose outcome decides what is believed, and after the encoder.
+//! host, which learns from it as the CPU implementation does; this delays such a frame. The host waits for the device twice per
+//! frame: after preprocessing, whose outcome decides which shift is accepted, and after the encoder.
 
 mod plan;
 mod stage;
@@ -128,7 +128,9 @@ impl CudaPreprocess {
     fn prepare(&mut self, info: &FrameInfo) -> Result<(), Fault> {
         if self.animal.is_none() {
             let mut animal = Animal::new(&self.parameters, self.frame_rate_hz, info);
-            animal.census.iter_mut().for_each(|c| c.freeze(self.frozen));
+            if let Some(census) = &mut animal.census {
+                census.freeze(self.frozen);
+            }
             self.animal = Some(animal);
         }
         let geometry = (info.shape, info.pixel_type);
@@ -153,10 +155,20 @@ impl Preprocess for CudaPreprocess {
             }
             (Request::FreezeNormalisation(frozen), animal) => {
                 self.frozen = frozen;
-                animal.iter_mut().flat_map(|a| &mut a.census).for_each(|census| census.freeze(frozen));
+                if let Some(census) = animal.as_mut().and_then(|animal| animal.census.as_mut()) {
+                    census.freeze(frozen);
+                }
             }
-            (Request::RenewTemplate, Some(animal)) => animal.tracker.iter_mut().for_each(Tracker::renew),
-            (Request::ResetBaseline, Some(animal)) => animal.pace.iter_mut().for_each(Pace::forget),
+            (Request::RenewTemplate, Some(animal)) => {
+                if let Some(tracker) = &mut animal.tracker {
+                    tracker.renew();
+                }
+            }
+            (Request::ResetBaseline, Some(animal)) => {
+                if let Some(pace) = &mut animal.pace {
+                    pace.forget();
+                }
+            }
             (Request::RenewTemplate | Request::ResetBaseline, None) => {}
         }
     }
@@ -189,7 +201,7 @@ impl Preprocess for CudaPreprocess {
     fn keep_warm(&mut self) {
         let rehearsal = self.stage.as_ref().and_then(|stage| stage.rehearsal.as_ref());
         if let Some(rehearsal) = rehearsal.filter(|_| self.animal.is_some()) {
-            // A failure here will be met again, and told, when it matters.
+            // A failure here recurs, and is reported, when it matters.
             let _ = rehearsal.launch();
         }
     }
@@ -264,7 +276,9 @@ impl Animal {
         if steady && !self.settled {
             self.settled = true;
             self.group.forget();
-            self.pace.iter_mut().for_each(Pace::forget);
+            if let Some(pace) = &mut self.pace {
+                pace.forget();
+            }
             if let Some(census) = &mut self.census {
                 // Statistics of no frames are zero, whatever lies on the device.
                 census.forget();
@@ -351,8 +365,8 @@ impl Animal {
         {
             let [dy, dx] = outcome.shift;
             let measured = Shift { dy, dx, peak: outcome.peak, at_bound: outcome.at_bound != 0 };
-            let found = tracker.believe(measured);
-            observation.shift_doubtful = found.doubtful;
+            let found = tracker.accept(measured);
+            observation.shift_doubtful = found.rejected;
             observation.shift_px = Some([found.shift.dy, found.shift.dx]);
             observation.shift_peak = found.shift.peak;
             observation.shift_at_bound = found.shift.at_bound;

@@ -1,8 +1,8 @@
 //! The argument of every preprocessing kernel, and which kernel runs on how many blocks in which order.
 //!
-//! Why it exists: a GPU and the emulator of the tests run the same description, so that what the tests have seen is what the
-//! device does. What it must never do: differ from the structs of `kernels.cu`, which have the same names and the same fields
-//! in the same order; sizes are compared at every emulated launch.
+//! Why it exists: a GPU and the tests' emulator run the same description, so the tests check what the device does. What it must
+//! never do: differ from the structs of `kernels.cu`, which have the same names and the same fields in the same order; sizes are
+//! compared at every emulated launch.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -45,7 +45,7 @@ pub(super) struct Grid {
     pub pad: i32,
 }
 
-/// What the host says of one frame.
+/// The host's decisions about one frame.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Pod, Zeroable)]
 pub(super) struct Order {
@@ -196,7 +196,7 @@ impl Plan {
         bytes + if self.statistics == PER_PIXEL { 4 * pixels * DOUBLE } else { 0 }
     }
 
-    /// The costly part of registration, up to the correlation at every lag. It only writes what the next frame writes anew, so
+    /// The costly part of registration, up to the correlation at every lag. It only writes what the next frame overwrites, so
     /// it may also run between two frames, to keep code and tables in the device's caches.
     pub(super) fn correlation(&self) -> Vec<Launch> {
         if !self.registers() {

@@ -1,7 +1,7 @@
 //! All memory of one geometry on the device, and its programs.
 //!
-//! Why it exists: everything is taken once, when the first frame tells the geometry, and its addresses are fixed in the programs.
-//! What it must never do: allocate after that, or compute: the tables are those of the CPU's own registration.
+//! Why it exists: everything is allocated once, when the first frame gives the geometry, and its addresses are fixed in the
+//! programs. What it must never do: allocate after that, or compute: the tables are those of the CPU's registration.
 
 use std::sync::Arc;
 

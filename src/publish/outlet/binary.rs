@@ -1,7 +1,7 @@
 //! Twenty-four bytes for each decode, over a ZeroMQ PUB socket.
 //!
-//! Why it exists: a microcontroller's bridge or a LabVIEW cluster reads a fixed structure without parsing. What it must never
-//! do: change its layout; `clients/PROTOCOL.md` promises it.
+//! Why it exists: a microcontroller bridge or a LabVIEW cluster reads a fixed structure without parsing. What it must never do:
+//! change its layout, which `clients/PROTOCOL.md` guarantees.
 
 use zmq::{Context, Socket};
 
@@ -12,10 +12,10 @@ use crate::publish::zmq::open_pub;
 
 /// Length of a message: `u64 seq, u64 t_pub_ns, i32 action_id, f32 confidence`, little-endian, no padding.
 pub const BINARY_BYTES: usize = 24;
-/// Messages kept for a slow subscriber.
+/// Messages queued for a slow subscriber.
 const HWM: i32 = 64;
 
-/// Fixed structures.
+/// A PUB socket for fixed structures.
 pub struct Binary {
     socket: Socket,
 }
@@ -24,7 +24,7 @@ impl Binary {
     /// Binds the PUB socket.
     ///
     /// # Errors
-    /// When the endpoint is in use, not an endpoint, or not allowed.
+    /// An endpoint that is invalid, in use or not permitted.
     pub fn bind(endpoint: &str) -> Result<Self, SinkError> {
         Ok(Self { socket: open_pub(&Context::new(), endpoint, HWM, "binary.endpoint")? })
     }

@@ -1,7 +1,7 @@
 //! The outlets of relays: text, fixed bytes, OSC, a serial line, Lab Streaming Layer.
 //!
-//! Why it exists: each is a format and a device, nothing more; what may be decode is the relay's business. What it must never do:
-//! wait, or take up memory with every decode.
+//! Each is a format and a device, nothing more; the relay decides what may be sent. What an outlet must never do: wait, or
+//! allocate for every decode.
 
 mod binary;
 mod lsl;

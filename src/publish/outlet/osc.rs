@@ -1,7 +1,7 @@
 //! Open Sound Control 1.0 over UDP: `/haltere/decode ,sifis` and, if wanted, `/haltere/embedding ,fff…`.
 //!
-//! Why it exists: Max, Pure Data, TouchDesigner and Bonsai take OSC as it comes. What it must never do: wait for a receiver;
-//! UDP has none, and a datagram that nobody takes is gone.
+//! Why it exists: Max, Pure Data, TouchDesigner and Bonsai read OSC directly. What it must never do: wait for a receiver; a UDP
+//! datagram that nobody receives is lost.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -15,7 +15,7 @@ const DECODE: &str = "/haltere/decode";
 /// Address of an embedding; one float argument for each dimension.
 const EMBEDDING: &str = "/haltere/embedding";
 
-/// Datagrams. The messages are made once and filled anew for each decode.
+/// A UDP socket for OSC messages, which are allocated once and refilled for each decode.
 pub struct Osc {
     socket: UdpSocket,
     receiver: SocketAddr,
@@ -28,7 +28,7 @@ impl Osc {
     /// Opens a UDP socket towards `receiver`; with `dimensions` the embedding is sent as well.
     ///
     /// # Errors
-    /// When the system gives no socket.
+    /// When the system provides no socket.
     pub fn open(receiver: SocketAddr, dimensions: Option<usize>) -> Result<Self, SinkError> {
         let here: SocketAddr = match receiver {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),

@@ -1,7 +1,7 @@
 //! One line of text for each decode, over a ZeroMQ PUB socket: `walking 0.93 1234`.
 //!
-//! Why it exists: Bonsai, LabVIEW and serial relays split a string more easily than JSON. What it must never do: send
-//! anything but the one part that the template makes.
+//! Why it exists: Bonsai, LabVIEW and serial relays parse a line more easily than JSON. What it must never do: send anything but
+//! the one part that the template defines.
 
 use std::io::Write;
 
@@ -12,10 +12,10 @@ use crate::publish::SinkError;
 use crate::publish::relay::{Outlet, RelayedDecode};
 use crate::publish::zmq::open_pub;
 
-/// Messages kept for a slow subscriber.
+/// Messages queued for a slow subscriber.
 const HWM: i32 = 64;
 
-/// Writes the line; a frame that there is none of is -1.
+/// Writes the line; -1 stands for no frame.
 fn write_line(template: &Template, decode: &RelayedDecode<'_>, line: &mut Vec<u8>) -> std::io::Result<()> {
     line.clear();
     for piece in template.pieces() {
@@ -36,7 +36,7 @@ fn write_line(template: &Template, decode: &RelayedDecode<'_>, line: &mut Vec<u8
     Ok(())
 }
 
-/// Lines of text.
+/// A PUB socket for lines of text.
 pub struct Plain {
     socket: Socket,
     template: Template,
@@ -47,7 +47,7 @@ impl Plain {
     /// Binds the PUB socket.
     ///
     /// # Errors
-    /// When the endpoint is in use, not an endpoint, or not allowed.
+    /// An endpoint that is invalid, in use or not permitted.
     pub fn bind(endpoint: &str, template: Template) -> Result<Self, SinkError> {
         let socket = open_pub(&Context::new(), endpoint, HWM, "plain.endpoint")?;
         Ok(Self { socket, template, line: Vec::with_capacity(512) })
@@ -65,7 +65,7 @@ impl Outlet for Plain {
     }
 }
 
-/// Hands one message over. PUB takes it at once or drops it for whoever is slow.
+/// Sends one message. PUB takes it at once or drops it for slow subscribers.
 pub(super) fn send(socket: &Socket, bytes: &[u8]) -> std::io::Result<()> {
     loop {
         match socket.send(bytes, DONTWAIT) {

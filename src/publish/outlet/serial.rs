@@ -1,8 +1,8 @@
 //! One byte on a serial line when the action changes: 0 for neutral, n + 1 for the model's n-th action.
 //!
-//! Why it exists: a TTL box or a microcontroller on a serial port is the most common way to a light or a laser. What it must
-//! never do: wait for the line, or leave an action standing on it when the decodes are no longer believed: the neutral byte
-//! is the fail-safe, and it is decode again every second as long as nothing else is, in case a byte was lost.
+//! Why it exists: a TTL box or a microcontroller on a serial port is the most common way to switch a light or a laser. What it
+//! must never do: wait for the line, or leave an action on it when decodes can no longer be trusted: the neutral byte is the
+//! fail-safe, and the last byte is repeated every second in case one was lost.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::publish::relay::{NEUTRAL_ID, Outlet, RelayedDecode};
 
 /// The neutral byte.
 const NEUTRAL: u8 = 0;
-/// A line that was lost is looked for this often, and the last byte is repeated.
+/// How often the last byte is repeated, and a lost line is reopened.
 const AGAIN_NS: u64 = 1_000_000_000;
 
-/// Bytes on a line.
+/// A serial line.
 pub struct Serial {
     device: PathBuf,
     baud: u32,
@@ -32,10 +32,10 @@ pub struct Serial {
 }
 
 impl Serial {
-    /// Opens the line and says the neutral byte.
+    /// Opens the line and writes the neutral byte.
     ///
     /// # Errors
-    /// When the device is not there, is no line, or may not be used; or the model has more actions than a byte can name.
+    /// A device that is missing, is not a serial line, or may not be used; a model with more actions than a byte can name.
     pub fn open(
         device: &Path,
         baud: u32,
@@ -45,7 +45,7 @@ impl Serial {
     ) -> Result<Self, SinkError> {
         let fail = |cause: String| SinkError { sink: format!("serial {}", device.display()), cause };
         if labels.len() >= usize::from(u8::MAX) {
-            return Err(fail(format!("the model has {} actions, a byte can name 254", labels.len())));
+            return Err(fail(format!("the model has {} actions; one byte can name at most 254", labels.len())));
         }
         let port = open(device, baud).map_err(|e| {
             fail(format!("{e}; is it the right device, and may this user write to it (group dialout)?"))
@@ -65,7 +65,7 @@ impl Serial {
                 Ok(())
             }
             Ok(_) => Err(std::io::ErrorKind::WriteZero.into()),
-            // The line is there and full: this byte is lost, the next one may not be.
+            // The line is open but full: this byte is lost, the next one need not be.
             Err(e) if matches!(e.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock) => {
                 self.last = None;
                 Err(e)
@@ -80,7 +80,7 @@ impl Serial {
 
 fn open(device: &Path, baud: u32) -> serialport::Result<TTYPort> {
     let mut port = TTYPort::open(&serialport::new(device.to_string_lossy(), baud))?;
-    // Nothing waits for the line.
+    // Never wait for the line.
     port.set_timeout(Duration::ZERO)?;
     Ok(port)
 }
@@ -109,7 +109,7 @@ impl Outlet for Serial {
             (Some(_), last) => drop(self.put(last.unwrap_or(NEUTRAL))),
             (None, _) => {
                 self.port = open(&self.device, self.baud).ok();
-                // What was last believed may be old by now; the next decode says what holds.
+                // The last action may be stale by now; the next decode sets the current one.
                 drop(self.put(NEUTRAL));
             }
         }

@@ -1,14 +1,14 @@
 //! Decodes out over a ZeroMQ PUB socket, with heartbeat, status, events and the fail-safe.
 //!
-//! Why it exists: it is what a stimulus controller listens to, so it numbers, stamps and judges every decode at the last moment
-//! before it leaves. What it must never do: wait for a subscriber (PUB drops for whoever is slow, and `seq` tells him), let a
-//! stale decode look fresh, or allocate on the Rust side after its buffers have grown with the first messages.
+//! Why it exists: a stimulus controller listens to it, so it numbers, stamps and judges every decode just before sending it.
+//! What it must never do: wait for a subscriber (PUB drops messages for slow ones, who see it in `seq`), let a stale decode look
+//! fresh, or allocate on the Rust side once its buffers have grown with the first messages.
 //!
-//! What stands in a decode, by quality:
+//! What a decode contains, by quality:
 //!
 //! | quality | action | probs | novelty | embedding |
 //! |---|---|---|---|---|
-//! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and tells it | yes |
+//! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and provides it | yes |
 //! | `warmup` | the neutral one, if the model decodes actions | no | no | yes |
 //! | `stale`, `fail` | the neutral one, always | no | no | zeros, same shape |
 
@@ -32,7 +32,7 @@ use crate::wire::report::{EventHeader, HeartbeatHeader};
 
 /// Longest time that closing may wait for unsent messages, ms.
 const LINGER_MS: i32 = 200;
-/// Memory taken at start for a header, bytes: more than the status of a rig with a few warnings needs.
+/// Memory reserved at start for a header, bytes: more than the status of a rig with a few warnings needs.
 const HEADER_BYTES_EXPECTED: usize = 16 << 10;
 /// Heartbeats that may be missing before a subscriber must assume the daemon dead.
 const HEARTBEATS_MISSED_MAX: u64 = 3;
@@ -103,20 +103,20 @@ impl ZmqSink {
         })
     }
 
-    /// The same, and somebody is told everything that leaves.
+    /// The same, with a witness of every message sent.
     #[must_use]
     pub fn witnessed_by(self, witness: Box<dyn Witness>) -> Self {
         Self { witness: Some(witness), ..self }
     }
 
-    /// Shows a message that has left to the witness.
-    fn show(&mut self, kind: Kind, t_pub_ns: u64, decode: Option<&Decode>) {
+    /// Shows a message that has been sent to the witness.
+    fn show_witness(&mut self, kind: Kind, t_pub_ns: u64, decode: Option<&Decode>) {
         if let Some(witness) = &mut self.witness {
             witness.published(kind, &self.out.header, t_pub_ns, decode);
         }
     }
 
-    /// The endpoint really bound: with `tcp://127.0.0.1:*` it says which port was free.
+    /// The endpoint actually bound: for `tcp://127.0.0.1:*` with the port that was free.
     pub fn endpoint(&self) -> String {
         self.out.socket.get_last_endpoint().ok().and_then(Result::ok).unwrap_or_else(|| self.out.endpoint.clone())
     }
@@ -129,7 +129,7 @@ impl ZmqSink {
         let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty: None };
         let header = DecodeHeader::neutral(self.source, self.model.embedding, self.last, stamped);
         self.out.send(Kind::Decode, &self.source, &header, Some(&self.zeros))?;
-        self.show(Kind::Decode, now_ns, None);
+        self.show_witness(Kind::Decode, now_ns, None);
         self.seq += 1;
         self.last_quality = Some(quality);
         count(&self.reporter.stats().publish.stale, 1);
@@ -139,7 +139,7 @@ impl ZmqSink {
     fn publish_event(&mut self, event: &Event, now_ns: u64) -> Result<(), SinkError> {
         let header = EventHeader { event, source: self.source, t_pub_ns: now_ns };
         self.out.send(Kind::Event, &self.source, &header, None)?;
-        self.show(Kind::Event, now_ns, None);
+        self.show_witness(Kind::Event, now_ns, None);
         Ok(())
     }
 
@@ -162,7 +162,7 @@ impl ZmqSink {
         };
         let header = self.reporter.status(subject, now_ns);
         self.out.send(Kind::Status, &self.source, &header, None)?;
-        self.show(Kind::Status, now_ns, None);
+        self.show_witness(Kind::Status, now_ns, None);
         Ok(())
     }
 }
@@ -189,8 +189,8 @@ impl Sink for ZmqSink {
             Quality::Stale | Quality::Fail => (self.neutral.action(), &self.zeros),
         };
         let reason = if fresh { reason_of(decode) } else { Some("late") };
-        let believed = matches!(quality, Quality::Ok | Quality::Degraded);
-        let novelty = decode.embedding.novelty.filter(|_| believed && self.model.trained);
+        let trusted = matches!(quality, Quality::Ok | Quality::Degraded);
+        let novelty = decode.embedding.novelty.filter(|_| trusted && self.model.trained);
         let model = ModelHeader::of(&self.model);
         let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
         let header = DecodeHeader::of(decode, stamped);
@@ -202,7 +202,7 @@ impl Sink for ZmqSink {
         let publish = &self.reporter.stats().publish;
         count(&publish.published, 1);
         publish.total.record(crate::sys::clock::now_ns().saturating_sub(frame.t_received_ns));
-        self.show(Kind::Decode, now_ns, Some(decode));
+        self.show_witness(Kind::Decode, now_ns, Some(decode));
         if let Some(event @ Event::Stale { .. }) = event {
             count(&self.reporter.stats().publish.stale, 1);
             self.publish_event(&event, now_ns)?;
@@ -268,7 +268,7 @@ impl NeutralAction {
     }
 }
 
-/// Something that happens every so often; a late look does not make it happen twice.
+/// A periodic action; checking late does not trigger it twice.
 #[derive(Clone, Copy, Debug)]
 struct Period {
     every_ns: u64,
@@ -289,7 +289,7 @@ impl Period {
     }
 }
 
-/// The socket and the buffers that messages are written into.
+/// The socket and the buffers for its messages.
 struct Outbox {
     socket: Socket,
     endpoint: String,
@@ -329,7 +329,7 @@ impl Outbox {
         self.part(&self.body, 0)
     }
 
-    /// Hands one part over. PUB takes it at once or drops it; only a signal can come between.
+    /// Sends one part. PUB takes it at once or drops it; only a signal can interrupt.
     fn part(&self, bytes: &[u8], flags: i32) -> Result<(), SinkError> {
         loop {
             match self.socket.send(bytes, DONTWAIT | flags) {
@@ -346,17 +346,17 @@ impl Outbox {
 }
 
 /// Opens and binds a PUB socket; `key` is the configuration's, for messages. `XPUB_NODROP` stays off: a full queue must never
-/// hold anybody back.
+/// block.
 ///
 /// # Errors
-/// When the endpoint is in use, not an endpoint, or not allowed; the message says what to do.
+/// An endpoint that is invalid, in use or not permitted; the message says what to do.
 pub(super) fn open_pub(context: &Context, endpoint: &str, hwm: i32, key: &str) -> Result<Socket, SinkError> {
     let fail = |cause: String| SinkError { sink: endpoint.to_string(), cause };
     let option = |e: zmq::Error| fail(format!("the socket cannot be set up: {e}"));
     let socket = context.socket(zmq::PUB).map_err(option)?;
     socket.set_sndhwm(hwm).map_err(option)?;
     socket.set_linger(LINGER_MS).map_err(option)?;
-    // libzmq would silently take the path of a living daemon away from it.
+    // libzmq would silently take over the path of a running daemon.
     let path = endpoint.strip_prefix("ipc://");
     if path.is_some_and(|path| UnixStream::connect(path).is_ok()) {
         return Err(fail(in_use(endpoint, key)));
@@ -372,10 +372,12 @@ fn bind_cause(endpoint: &str, key: &str, error: zmq::Error) -> String {
     match error {
         zmq::Error::EADDRINUSE => in_use(endpoint, key),
         zmq::Error::EADDRNOTAVAIL | zmq::Error::ENODEV => format!(
-            "this machine has no such address; bind 127.0.0.1, the address of one of its interfaces, or * in `{key}` ({error})"
+            "this machine has no such address; set `{key}` to 127.0.0.1, the address of one of its interfaces, or * ({error})"
         ),
         zmq::Error::EACCES => {
-            format!("permission denied; ports below 1024 and foreign folders need rights: choose another `{key}`")
+            format!(
+                "permission denied; ports below 1024 and other users' folders need special rights: choose another `{key}`"
+            )
         }
         other => format!(
             "cannot be bound ({other}); `{key}` is written tcp://ADDRESS:PORT or ipc://PATH, as in tcp://127.0.0.1:5711"
@@ -385,10 +387,10 @@ fn bind_cause(endpoint: &str, key: &str, error: zmq::Error) -> String {
 
 fn in_use(endpoint: &str, key: &str) -> String {
     let what = match endpoint.rsplit_once(':').map(|(_, port)| port).filter(|_| endpoint.starts_with("tcp://")) {
-        Some(port) => format!("port {port} is already in use (`ss -ltnp | grep :{port}` shows by whom)"),
+        Some(port) => format!("port {port} is already in use (`ss -ltnp | grep :{port}` shows the program)"),
         None => "another process already listens there".to_string(),
     };
-    format!("{what}: stop that program, perhaps another haltere, or set another `{key}`")
+    format!("{what}: stop that program (another haltere?) or set another `{key}`")
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Rig {
         let socket = self.knocking();
         self.sink.event(&Event::Request { what: "begin" }).unwrap();
         socket.set_rcvtimeo(10_000).unwrap();
-        while hear(&socket).1["what"] != "begin" {}
+        while receive(&socket).1["what"] != "begin" {}
         socket
     }
 
@@ -71,7 +71,7 @@ impl Rig {
     }
 }
 
-fn hear(socket: &Socket) -> (String, Value, Vec<f32>) {
+fn receive(socket: &Socket) -> (String, Value, Vec<f32>) {
     let parts = socket.recv_multipart(0).expect("a message within ten seconds");
     let topic = String::from_utf8(parts[0].clone()).unwrap();
     assert_eq!(parts.len(), if topic.starts_with("decode/") { 3 } else { 2 }, "{topic}");
@@ -96,7 +96,7 @@ fn decodes_arrive_in_order_and_numbered_without_gap_over_every_transport() {
         let socket = rig.subscriber();
         (0..500).for_each(|number| rig.publish(&walking(number)));
         for number in 0..500u64 {
-            let (topic, header, values) = hear(&socket);
+            let (topic, header, values) = receive(&socket);
             assert_eq!(topic, "decode/rig1", "{endpoint}");
             assert_eq!((&header["seq"], &header["frame"]), (&number.into(), &number.into()), "{endpoint}");
             assert_eq!(values, [0.5, -2.0]);
@@ -113,12 +113,12 @@ fn novelty_is_told_by_trained_models_while_it_means_something() {
             let mut decode = walking(number as u64);
             (decode.quality, decode.embedding.novelty) = (quality, Some(0.125));
             rig.publish(&decode);
-            let (_, header, _) = hear(&socket);
-            let told = trained && quality != Quality::Warmup;
-            assert_eq!(header.get("novelty"), told.then_some(&0.125.into()), "{trained}, {quality:?}");
+            let (_, header, _) = receive(&socket);
+            let expected = trained && quality != Quality::Warmup;
+            assert_eq!(header.get("novelty"), expected.then_some(&0.125.into()), "{trained}, {quality:?}");
         }
         rig.publish(&walking(3));
-        assert!(hear(&socket).1.get("novelty").is_none(), "a model that cannot tell it");
+        assert!(receive(&socket).1.get("novelty").is_none(), "a model that cannot tell it");
     }
 }
 
@@ -133,7 +133,7 @@ fn a_header_holds_every_documented_field() {
     decode.observation.shift_px = Some([0.31, -1.2]);
     decode.observation.shift_peak = 0.83;
     rig.publish(&decode);
-    let (_, header, _) = hear(&socket);
+    let (_, header, _) = receive(&socket);
     let text = |key: &str| header[key].as_str().unwrap_or_default().to_string();
     assert_eq!(
         [text("htype"), text("dtype"), text("source"), text("series")],
@@ -166,7 +166,7 @@ fn numbers_that_are_not_finite_still_make_json() {
     decode.embedding.probabilities = vec![f32::NAN, 0.5, f32::INFINITY];
     decode.observation.shift_px = Some([f32::NAN, 1.0]);
     rig.publish(&decode);
-    let (_, header, _) = hear(&socket);
+    let (_, header, _) = receive(&socket);
     assert_eq!(header["probs"].to_string(), "[null,0.5,null]");
     assert_eq!((header["shift_px"].to_string().as_str(), &header["confidence"]), ("[null,1.0]", &0.5.into()));
 }
@@ -182,7 +182,7 @@ fn by_quality_the_action_is_decoded_neutral_or_absent() {
         (Quality::Fail, "resting", [0.0, 0.0]),
     ] {
         rig.publish(&Decode { quality, ..walking(1) });
-        let (_, header, heard) = hear(&socket);
+        let (_, header, heard) = receive(&socket);
         assert_eq!((&header["action"], &header["quality"]), (&action.into(), &quality.name().into()));
         assert_eq!((heard.as_slice(), header.get("probs").is_some()), (&values[..], action == "walking"));
         assert_eq!(header.get("reason").is_some(), quality != Quality::Ok);
@@ -195,11 +195,11 @@ fn an_untrained_model_publishes_no_action_and_still_fails_to_the_neutral_one() {
     let socket = rig.subscriber();
     for quality in [Quality::Ok, Quality::Warmup] {
         rig.publish(&Decode { quality, ..walking(1) });
-        let (_, header, _) = hear(&socket);
+        let (_, header, _) = receive(&socket);
         assert!(["action", "action_id", "probs", "confidence"].iter().all(|key| header.get(key).is_none()));
     }
     rig.sink.finish(None).unwrap();
-    assert_eq!(hear(&socket).1["action"], "resting");
+    assert_eq!(receive(&socket).1["action"], "resting");
 }
 
 #[test]
@@ -208,10 +208,10 @@ fn silence_of_the_frames_brings_one_neutral_decode_and_silence_until_they_are_ba
     let socket = rig.subscriber();
     let begin_ns = now_ns();
     rig.publish(&walking(7));
-    assert_eq!(hear(&socket).1["quality"], "ok");
+    assert_eq!(receive(&socket).1["quality"], "ok");
     let late_ns = begin_ns + 61_000_000_000;
     (0..100).for_each(|ms| rig.sink.tick(late_ns + ms * 10_000_000).unwrap());
-    let (topic, header, values) = hear(&socket);
+    let (topic, header, values) = receive(&socket);
     assert_eq!(
         (topic.as_str(), &header["quality"], &header["action"]),
         ("decode/rig1", &"stale".into(), &"resting".into())
@@ -219,13 +219,13 @@ fn silence_of_the_frames_brings_one_neutral_decode_and_silence_until_they_are_ba
     assert_eq!((&header["seq"], &header["frame"], &header["reason"]), (&1.into(), &7.into(), &"no_frame".into()));
     assert_eq!((values.as_slice(), &header["shift_px"]), (&[0.0, 0.0][..], &Value::Null));
     assert!(header.get("latency_us").is_none(), "no frame, no latency");
-    let (topic, header, _) = hear(&socket);
+    let (topic, header, _) = receive(&socket);
     assert_eq!((topic.as_str(), &header["event"]), ("event/rig1", &"stale".into()));
     rig.publish(&walking(8));
     rig.sink.tick(late_ns + 2_000_000_000).unwrap();
     let mut topics = Vec::new();
     while topics.last().is_none_or(|t| t != "decode/rig1") {
-        let (topic, header, _) = hear(&socket);
+        let (topic, header, _) = receive(&socket);
         assert!(topic != "event/rig1" || header["event"] == "recovered");
         topics.push(topic);
     }
@@ -240,10 +240,10 @@ fn a_frame_decoded_too_late_is_published_as_stale_with_the_neutral_action_and_no
     let mut late = walking(3);
     late.frame.t_received_ns -= 61_000_000_000;
     rig.publish(&late);
-    let (_, header, values) = hear(&socket);
+    let (_, header, values) = receive(&socket);
     assert_eq!((&header["quality"], &header["reason"]), (&"stale".into(), &"late".into()));
     assert_eq!((&header["action"], values.as_slice()), (&"resting".into(), &[0.0, 0.0][..]));
-    assert_eq!(hear(&socket).1["event"], "stale");
+    assert_eq!(receive(&socket).1["event"], "stale");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn before_the_first_frame_the_heart_beats_and_says_warmup() {
     rig.sink.event(&Event::SeriesEnded).unwrap();
     let mut counts = [0; 2];
     loop {
-        let (topic, header, _) = hear(&socket);
+        let (topic, header, _) = receive(&socket);
         match topic.as_str() {
             "heartbeat/rig1" => {
                 counts[0] += 1;
@@ -279,11 +279,11 @@ fn the_end_is_a_neutral_decode_an_event_a_status_and_then_nothing() {
         let socket = rig.subscriber();
         rig.sink.finish(fault).unwrap();
         rig.sink.finish(fault).unwrap();
-        let (_, header, _) = hear(&socket);
+        let (_, header, _) = receive(&socket);
         assert_eq!((&header["quality"], &header["reason"]), (&"fail".into(), &reason.into()));
         assert!(header.get("frame").is_none() && header.get("t_recv_ns").is_none(), "there was no frame");
-        assert_eq!(hear(&socket).1["event"], event);
-        assert_eq!(hear(&socket).0, "status/rig1");
+        assert_eq!(receive(&socket).1["event"], event);
+        assert_eq!(receive(&socket).0, "status/rig1");
         socket.set_rcvtimeo(0).unwrap();
         assert!(socket.recv_multipart(0).is_err(), "something after the end");
     }

@@ -1,13 +1,10 @@
-//! The columns that stand before the embedding, in every form that has columns.
-//!
-//! Why it exists: the table as text and the table with types must say the same under the same names. What it must never do: know a
-//! file format.
+//! The columns before the embedding, the same in every tabular format.
 
 use std::fmt;
 
 use crate::session::messages::DecodeRecord;
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Unsigned,
@@ -28,7 +25,7 @@ pub(super) enum Cell<'a> {
 }
 
 impl fmt::Display for Cell<'_> {
-    /// With as many digits as lead back to the value.
+    /// With enough digits to read back the same value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsigned(value) => value.fmt(f),
@@ -44,7 +41,7 @@ impl fmt::Display for Cell<'_> {
 pub(super) struct Column {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// Has every decode a value here?
+    /// Does every decode have a value here?
     pub(super) always: bool,
     /// Its value in a row.
     pub(super) of: for<'a> fn(&'a DecodeRecord) -> Option<Cell<'a>>,
@@ -113,7 +110,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_column_holds_what_it_says_and_lacks_nothing_that_it_always_has() {
+    fn a_column_holds_its_type_and_is_filled_wherever_it_must_be() {
         for (decode, column) in [decode(0), decode(1)].iter().flat_map(|d| COLUMNS.iter().map(move |c| (d, c))) {
             let kind = (column.of)(decode).map(|cell| match cell {
                 Cell::Unsigned(_) => Kind::Unsigned,

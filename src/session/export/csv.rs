@@ -1,6 +1,4 @@
-//! The table as text: one line for each decode, empty where there is nothing.
-//!
-//! Why it exists: everything reads CSV. What it must never do: write a float with fewer digits than lead back to it.
+//! The table as text: one line for each decode, empty where there is no value. A float has enough digits to read back the same value.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,10 +17,10 @@ pub(super) struct Csv {
 }
 
 impl Csv {
-    /// Writes the head.
+    /// Starts the file with its header.
     ///
     /// # Errors
-    /// A file that cannot be made.
+    /// A file that cannot be created.
     pub(super) fn create(path: &Path, dimensions: usize) -> Result<Self, SinkError> {
         let mut file = PartialFile::create(path)?;
         let names = COLUMNS.iter().map(|column| column.name.to_owned()).chain((0..dimensions).map(of_dimension));
@@ -47,7 +45,7 @@ impl Table for Csv {
         for value in values {
             let _ = write!(self.line, "{value},");
         }
-        // The comma behind the last value.
+        // The comma after the last value.
         self.line.pop();
         self.line.push(b'\n');
         Ok(self.file.append(&self.line)?)

@@ -1,7 +1,7 @@
-//! The decodes of frames in a session, one after the other.
+//! The decodes of frames in a session, one at a time.
 //!
-//! Why it exists: an hour is a hundred thousand decodes, and an export needs one at a time. What it must never do: hand out a
-//! decode that has no frame: the neutral ones stand for nobody's time.
+//! Why it exists: an hour is a hundred thousand decodes, and an export needs one at a time. What it must never do: return a decode
+//! without a frame, as the fail-safe publishes them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::session::messages::DecodeRecord;
 use crate::session::{Item, Outline, Reader, Topic};
 use crate::sys::exit::{ExitCode, Failure};
 
-/// A session on its way through.
+/// A session being read.
 pub(super) struct Decodes {
     path: PathBuf,
     reader: Reader,
@@ -24,14 +24,14 @@ impl Decodes {
     /// Opens a session.
     ///
     /// # Errors
-    /// A file that is no session.
+    /// A file that is not a session.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let about = Outline::of(path).with_context(|| no_source(path))?.about;
         let reader = Reader::open(path).with_context(|| no_source(path))?;
         Ok(Self { path: path.into(), reader, about, odd: 0 })
     }
 
-    /// The next decode of a frame; `None` at the end, or where the file was cut off.
+    /// The next decode of a frame; `None` at the end, or where the file was truncated.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -47,12 +47,12 @@ impl Decodes {
         Ok(None)
     }
 
-    /// What the session says of itself.
+    /// The session's metadata.
     pub(super) fn about(&self) -> &BTreeMap<String, String> {
         &self.about
     }
 
-    /// Decodes that could not be understood.
+    /// Decodes that could not be read.
     pub(super) fn odd(&self) -> u64 {
         self.odd
     }

@@ -1,7 +1,7 @@
-//! The table with types: Parquet, one row for each decode, null where there is nothing.
+//! The typed table: Parquet, one row for each decode, null where there is no value.
 //!
-//! Why it exists: pandas, R, DuckDB and Spark read it at once, and a float stays the float that it was. What it must never do: hold
-//! more rows than one group in memory, or guess a type: the columns say theirs.
+//! Why it exists: pandas, R, DuckDB and Spark read it directly, and every float keeps its exact value. What it must never do: hold
+//! more rows than one group in memory, or guess a type: each column declares its own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::publish::SinkError;
 use crate::session::messages::DecodeRecord;
 use crate::sys::partial_file::PartialFile;
 
-/// Rows that are held in memory and written together: some 18 minutes at 30 Hz, 20 MB at 128 dimensions.
+/// Rows held in memory and written together: about 18 minutes at 30 Hz, 20 MB at 128 dimensions.
 pub(super) const ROWS_PER_GROUP: usize = 32_768;
 
 pub(super) struct Parquet {
@@ -36,10 +36,10 @@ pub(super) struct Parquet {
     rows_per_group: usize,
 }
 
-/// What a column holds of the group that is being filled.
+/// A column of the group being filled.
 struct Buffer {
     values: Values,
-    /// 1 where there is a value, 0 where there is none.
+    /// 1 where there is a value, 0 where there is not.
     levels: Vec<i16>,
     always: bool,
 }
@@ -52,10 +52,10 @@ enum Values {
 }
 
 impl Parquet {
-    /// Begins the file; `about` is what the session says of itself, and becomes the file's meta-data.
+    /// Starts the file; `about`, the session's metadata, becomes the file's metadata.
     ///
     /// # Errors
-    /// A file that cannot be made.
+    /// A file that cannot be created.
     pub(super) fn create(
         path: &Path,
         dimensions: usize,
@@ -77,7 +77,7 @@ impl Parquet {
         })
     }
 
-    /// Writes the group that was filled and empties it.
+    /// Writes the current group and empties it.
     fn write_group(&mut self) -> Result<(), ParquetError> {
         let Some(writer) = self.writer.as_mut().filter(|_| self.rows > 0) else { return Ok(()) };
         let mut group = writer.next_row_group()?;
@@ -131,7 +131,7 @@ impl Buffer {
 
     fn push(&mut self, cell: Option<Cell<'_>>) {
         let taken = match (&mut self.values, cell) {
-            // Parquet keeps 64 bits and says beside them that they have no sign.
+            // Parquet stores 64 bits and marks them as unsigned.
             (Values::Integers(values), Some(Cell::Unsigned(value))) => {
                 values.push(value as i64);
                 true
@@ -152,7 +152,7 @@ impl Buffer {
                 values.push(text.into());
                 true
             }
-            // A cell of another kind than its column's is ruled out by a test of the columns.
+            // A test of the columns rules out a cell of another kind than its column.
             _ => false,
         };
         self.levels.push(i16::from(taken));
@@ -177,7 +177,7 @@ impl Buffer {
                 writer.write_batch(values, levels, None)?;
                 values.clear();
             }
-            _ => return Err(ParquetError::General("a column is not of the kind that the schema says".to_owned())),
+            _ => return Err(ParquetError::General("a column does not have the type in the schema".to_owned())),
         }
         self.levels.clear();
         Ok(())
@@ -206,12 +206,12 @@ fn schema(dimensions: usize) -> Result<TypePtr, ParquetError> {
     Type::group_type_builder("decodes").with_fields(fields?).build().map(Arc::new)
 }
 
-/// The model, its hash and whatever else the session says of itself, and who wrote this file.
+/// The session's metadata, with the model and its hash, and the version that wrote this file.
 fn properties(about: &BTreeMap<String, String>) -> WriterProperties {
     let version = format!("haltere {}", env!("CARGO_PKG_VERSION"));
     let about = about.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
     let exported = KeyValue::new("exported_by".to_owned(), version.clone());
-    // Measured values hardly repeat; words do.
+    // Measured values hardly ever repeat; texts do.
     let texts = COLUMNS.iter().filter(|column| column.kind == Kind::Text);
     let begun = WriterProperties::builder()
         .set_created_by(version)
@@ -222,7 +222,7 @@ fn properties(about: &BTreeMap<String, String>) -> WriterProperties {
 }
 
 fn failed(path: &str, cause: &ParquetError) -> SinkError {
-    let cause = format!("cannot be written: {cause}; check that the folder may be written to and has room");
+    let cause = format!("cannot be written: {cause}; check that the folder is writable and has free space");
     SinkError { sink: path.to_owned(), cause }
 }
 

@@ -1,15 +1,15 @@
 //! Records a session while it happens, on a thread of its own.
 //!
 //! ```text
-//!  compute ──frame buffer───────▶ queue ─▶ ┌──────────┐
-//!          ◀──spare buffer───── pool ◀─── │ recorder │ ─▶ session file
-//!  publish ──what was published─▶ queue ─▶└──────────┘
+//!  compute ──frame slot────────▶ queue ─▶ ┌──────────┐
+//!          ◀──spare slot─────── pool ◀─── │ recorder │ ─▶ session file
+//!  publish ──published message──▶ queue ─▶└──────────┘
 //! ```
 //!
-//! Why it exists: pixels must reach the disk, and the disk must never reach a decode. The compute thread copies nothing: when a
-//! frame is decoded, it hands the frame's buffer itself to the recorder and takes a spare one, made at the start, in its place. What it must
-//! never do: make anybody wait. No spare buffer means that the recorder is behind: the frame is counted as not recorded, one event
-//! says so for the whole burst, and the decode has long left. A disk that fails ends the recording, not the daemon.
+//! Why it exists: pixels must reach the disk without the disk ever delaying a decode. The compute thread copies nothing: once a
+//! frame is decoded, it hands the slot itself to the recorder and continues with a spare one, allocated at start. What it must
+//! never do: make another thread wait. Without a spare slot the recorder is behind: the frame is counted as not recorded, one
+//! event reports the whole burst, and the decode has already been sent. A disk error ends the recording, not the daemon.
 
 mod worker;
 
@@ -36,19 +36,19 @@ pub use worker::Worker;
 pub const MARK_BYTES_MAX: usize = 1024;
 /// Messages (decodes, events, status) that may wait for the recorder.
 pub const MESSAGES_WAITING_MAX: usize = 256;
-/// Longest published header that is recorded, bytes; a status with many warnings is the longest there is.
+/// Longest published header that is recorded, bytes; the longest is a status with many warnings.
 const HEADER_BYTES_MAX: usize = 8 << 10;
 /// Requests of the control socket that may wait.
 const COMMANDS_WAITING_MAX: usize = 16;
-/// How long the control socket waits for the recorder's answer: opening a file and writing the model into it.
+/// How long the control socket waits for the recorder to open a file and write the model into it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
 
-/// What a session says of itself, the same for every file of a start.
+/// Facts about the run, the same in every file that it records.
 #[derive(Clone, Debug, Default)]
 pub struct About {
-    /// Name of the rig, with which the file's name begins.
+    /// Name of the rig, with which the file name begins.
     pub rig: String,
-    /// Key and value, for the metadata of the begin.
+    /// Key and value, for the metadata at the start.
     pub facts: BTreeMap<String, String>,
     /// Name, media type, bytes.
     pub attachments: Vec<(&'static str, &'static str, Vec<u8>)>,
@@ -83,7 +83,7 @@ enum Command {
 
 /// What the corridor, the control socket and the recorder's thread share.
 pub struct Recorder {
-    /// A file is open: frames and messages are wanted.
+    /// A file is open: frames and messages are recorded.
     open: AtomicBool,
     wants_frames: bool,
     frames: ArrayQueue<Box<FrameSlot>>,
@@ -130,13 +130,13 @@ impl Recorder {
         (recorder, worker)
     }
 
-    /// Does the compute thread hand its frames over?
+    /// Should the compute thread hand over its frames?
     pub fn takes_frames(&self) -> bool {
-        // Pairs with the Release in `set_open`: whoever sees the file open may push.
+        // Pairs with the Release in `set_open`: a thread that sees the file open may push.
         self.wants_frames && self.open.load(Acquire)
     }
 
-    /// A buffer to go on with in place of one that is handed over; `None` when the recorder is behind, which is counted.
+    /// A spare slot in exchange for one that is handed over; `None` when the recorder is behind, which is counted.
     pub fn spare(&self) -> Option<Box<FrameSlot>> {
         let spare = self.spare_frames.pop();
         if spare.is_none() {
@@ -145,20 +145,20 @@ impl Recorder {
         spare
     }
 
-    /// Hands a decoded frame over. There are no more buffers than places, so none is ever refused.
+    /// Hands over a decoded frame. The queue has room for every slot, so none is ever refused.
     pub fn keep(&self, slot: Box<FrameSlot>) {
         drop(self.frames.push(slot));
     }
 
-    /// Puts a spare buffer back.
+    /// Returns a spare slot.
     pub fn give_back(&self, spare: Box<FrameSlot>) {
         drop(self.spare_frames.push(spare));
     }
 
-    /// Begins a file and gives its path.
+    /// Starts a file and returns its path.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// Why not.
     pub fn start(&self) -> Result<PathBuf, String> {
         self.ask(Command::Start)
     }
@@ -168,25 +168,25 @@ impl Recorder {
         self.open.load(Acquire)
     }
 
-    /// What the next files say of themselves: another model runs.
+    /// Facts for the next files, because another model is running.
     pub fn describe(&self, about: About) {
-        // A recorder that does not take it is behind by more than it can be: the next file then names the model before, and its
-        // decodes the one that ran, which `embed` and `diff` tell.
+        // The queue can hardly be full. If it is, the next file names the previous model while its decodes name the one that ran,
+        // which `embed` and `diff` report.
         drop(self.commands.try_send(Command::Describe(Box::new(about))));
     }
 
-    /// Ends the file in order and gives its path.
+    /// Finishes the file and returns its path.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// Why not.
     pub fn stop(&self) -> Result<PathBuf, String> {
         self.ask(Command::Stop)
     }
 
-    /// Writes words into the recording.
+    /// Adds a time-stamped note to the recording.
     ///
     /// # Errors
-    /// When nothing is being recorded, or the text is empty, too long or holds control characters.
+    /// When nothing is being recorded, or the text is empty, too long or contains control characters.
     pub fn mark(&self, text: &str) -> Result<(), String> {
         if !(1..=MARK_BYTES_MAX).contains(&text.len()) || text.chars().any(char::is_control) {
             return Err(format!("a mark is 1 to {MARK_BYTES_MAX} bytes of text without control characters"));
@@ -198,9 +198,9 @@ impl Recorder {
         self.commands.try_send(mark).map_err(|_| BUSY.to_owned())
     }
 
-    /// The last word: what waits is written, the file ended.
+    /// Ends the recorder: writes what is queued and finishes the file.
     pub fn end(&self) {
-        // An ended worker has done so already.
+        // A worker that has ended has already done so.
         drop(self.commands.send(Command::End));
     }
 
@@ -216,7 +216,7 @@ impl Recorder {
     }
 }
 
-const BUSY: &str = "the recorder is busy with a slow disk and has not answered; ask again";
+const BUSY: &str = "the recorder has not answered because the disk is slow; try again";
 
 impl Witness for Arc<Recorder> {
     fn published(&mut self, kind: Kind, header: &[u8], t_pub_ns: u64, decode: Option<&Decode>) {
@@ -234,12 +234,12 @@ impl Witness for Arc<Recorder> {
         if let Some(decode) = decode {
             copy(decode, &mut message.decode);
         }
-        // There are no more buffers than places.
+        // The queue has room for every message.
         drop(self.messages.push(message));
     }
 }
 
-/// A copy into memory that is there: of one model, all embeddings are of one size.
+/// Copies into allocated memory: all embeddings of a model have the same size.
 fn copy(decode: &Decode, into: &mut Decode) {
     let embedding = &mut into.embedding;
     embedding.values.clear();

@@ -1,7 +1,7 @@
 //! The recorder's thread: empties the queues into the file.
 //!
-//! Why it exists: whoever waits for a disk must be nobody else. What it must never do: give up at the first full disk without
-//! having said so, or keep more than half a second in its own memory.
+//! Why it exists: no other thread may wait for the disk. What it must never do: give up silently when the disk is full, or hold
+//! back more than half a second of data in its own memory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,11 +21,11 @@ use crate::sys::clock::now_ns;
 use crate::sys::counters::{Record, count};
 use crate::wire::decode::Kind;
 
-/// What a killed daemon may cost at most, beside what waits in the queues.
+/// The most that a killed daemon may lose beside the contents of the queues, ns.
 const FLUSH_EVERY_NS: u64 = 500_000_000;
-/// Between two looks at empty queues: some frames of the fastest microscope.
+/// Time between two checks of empty queues: a few frames of the fastest microscope.
 const IDLE: Duration = Duration::from_millis(5);
-/// Frames written before the other queues are looked at.
+/// Frames written before the other queues are checked.
 const FRAMES_AT_ONCE: usize = 8;
 
 /// The recorder's own side. Runs on a thread of its own until [`Recorder::end`].
@@ -36,11 +36,11 @@ pub struct Worker {
     asked: Receiver<Command>,
     events: Arc<ArrayQueue<Event>>,
     file: Option<SessionWriter>,
-    /// Counters when the file was begun.
+    /// Counters when the file was started.
     before: Lost,
     marks: u64,
     flushed_ns: u64,
-    /// Frames given to the file since then: recorded when the next flush has succeeded.
+    /// Frames written since the last flush: recorded once the next flush has succeeded.
     unflushed: u64,
     buffer: Vec<u8>,
 }
@@ -64,34 +64,35 @@ impl Worker {
         Self { recorder, config, about, asked, events, file: None, before, marks: 0, flushed_ns: 0, unflushed, buffer }
     }
 
-    /// Begins a file before there is a frame.
+    /// Starts a file.
     ///
     /// # Errors
-    /// Why it cannot be written, in words.
+    /// Why it cannot be written.
     pub fn start(&mut self) -> Result<PathBuf, String> {
         if let Some(file) = &self.file {
             return Err(format!("{} is already being recorded", file.path().display()));
         }
         let folder = self.config.folder.clone().ok_or("`record.folder` is off in this configuration")?;
-        self.begin(&folder).map_err(|cause| format!("{cause}; give haltere a `record.folder` it may write to"))
+        self.begin(&folder)
+            .map_err(|cause| format!("{cause}; set `record.folder` to a folder that haltere may write to"))
     }
 
-    /// Works until it is told that this is the end.
+    /// Runs until [`Recorder::end`].
     pub fn run(mut self) {
         loop {
             let more = self.empty_queues();
             let command = if more { self.asked.try_recv().ok() } else { self.wait() };
             match command {
                 None => {}
-                Some(Command::Start(answer)) => reply(&answer, self.start()),
+                Some(Command::Start(answer)) => send_answer(&answer, self.start()),
                 Some(Command::Stop(answer)) => {
                     let stopped = self.stop("asked to stop");
-                    reply(&answer, stopped);
+                    send_answer(&answer, stopped);
                 }
                 Some(Command::Mark { text, t_ns }) => self.mark(text, t_ns),
                 Some(Command::Describe(about)) => self.about = *about,
                 Some(Command::End) => {
-                    // Without a file there is nothing to end.
+                    // Without an open file there is nothing to finish.
                     let _ = self.stop("the daemon ended");
                     return;
                 }
@@ -109,7 +110,7 @@ impl Worker {
 
     fn begin(&mut self, folder: &std::path::Path) -> Result<PathBuf, SessionError> {
         std::fs::create_dir_all(folder).map_err(|cause| SessionError::File { path: folder.into(), cause })?;
-        self.discard_waiting();
+        self.discard_queued();
         let (unix_ns, mono_ns) = (unix_ns(), now_ns());
         let offset_ns = i128::from(unix_ns) - i128::from(mono_ns);
         let mut facts = self.about.facts.clone();
@@ -120,15 +121,15 @@ impl Worker {
         let mut file = SessionWriter::create(&path, self.config.compression, offset_ns, &facts, &attachments)?;
         self.before = self.lost();
         self.recorder.set_open(true);
-        // Looked at after the door is open: when nothing had come by then, everything that comes is seen.
+        // Checked after the recorder is open: if nothing had been received by then, nothing is missing from the file.
         let from_start = self.recorder.stats.intake.received.load(Relaxed) == 0;
         file.add_facts(BTreeMap::from([("from_start".to_owned(), from_start.to_string())]))?;
         (self.file, self.flushed_ns, self.marks) = (Some(file), now_ns(), 0);
-        self.say(Event::RecordBegan);
+        self.emit(Event::RecordBegan);
         Ok(path)
     }
 
-    /// Ends the file: first the door, then what waits, then the end.
+    /// Finishes the file: closes the recorder, writes what is queued, then the end.
     fn stop(&mut self, why: &str) -> Result<PathBuf, String> {
         self.recorder.set_open(false);
         while self.empty_queues() {}
@@ -143,13 +144,13 @@ impl Worker {
         ];
         match file.finish(end.map(|(key, value)| (key.to_owned(), value)).into()) {
             Ok(()) => {
-                self.settle(true);
-                self.say(Event::RecordEnded);
+                self.count_frames(true);
+                self.emit(Event::RecordEnded);
                 Ok(path)
             }
             Err(cause) => {
-                self.settle(false);
-                self.say(Event::RecordFailed);
+                self.count_frames(false);
+                self.emit(Event::RecordFailed);
                 Err(cause.to_string())
             }
         }
@@ -161,37 +162,39 @@ impl Worker {
         self.buffer.clear();
         // Writing into memory cannot fail.
         let _ = serde_json::to_writer(&mut self.buffer, &mark);
-        let written = file.message(Topic::Marks, t_ns, &self.buffer);
+        let written = file.write_message(Topic::Marks, t_ns, &self.buffer);
         self.marks += 1;
-        self.say(Event::Mark { number: self.marks });
-        self.unless_failed(written);
+        self.emit(Event::Mark { number: self.marks });
+        self.end_if_failed(written);
     }
 
-    /// Some of what waits; true when there may be more.
+    /// Writes some of what is queued; true when there may be more.
     fn empty_queues(&mut self) -> bool {
         let mut more = false;
         for _ in 0..FRAMES_AT_ONCE {
             let Some(slot) = self.recorder.frames.pop() else { break };
             more = true;
-            let written = self.file.as_mut().map(|file| file.frame(&slot));
+            let written = self.file.as_mut().map(|file| file.write_frame(&slot));
             self.recorder.give_back(slot);
             self.unflushed += 1;
             if written.is_none() {
-                self.settle(false);
+                self.count_frames(false);
             }
-            written.into_iter().for_each(|written| self.unless_failed(written));
+            if let Some(written) = written {
+                self.end_if_failed(written);
+            }
         }
         while let Some(message) = self.recorder.messages.pop() {
             more = true;
-            let written = self.message(&message);
+            let written = self.write_message(&message);
             drop(self.recorder.spare_messages.push(message));
-            self.unless_failed(written);
+            self.end_if_failed(written);
         }
         self.flush_when_due();
         more
     }
 
-    fn message(&mut self, message: &Published) -> Result<(), SessionError> {
+    fn write_message(&mut self, message: &Published) -> Result<(), SessionError> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let topic = match message.kind {
             Kind::Decode => Topic::Decodes,
@@ -200,7 +203,7 @@ impl Worker {
             Kind::Heartbeat | Kind::Preview => return Ok(()),
         };
         write_decode(&message.header, message.decoded.then_some(&message.decode), &mut self.buffer);
-        file.message(topic, message.t_pub_ns, &self.buffer)
+        file.write_message(topic, message.t_pub_ns, &self.buffer)
     }
 
     fn flush_when_due(&mut self) {
@@ -214,32 +217,32 @@ impl Worker {
         record.bytes.store(file.bytes(), Relaxed);
         let flushed = file.flush();
         if flushed.is_ok() {
-            self.settle(true);
+            self.count_frames(true);
         }
-        self.unless_failed(flushed);
+        self.end_if_failed(flushed);
     }
 
-    /// A disk that refuses ends the recording: what was written stays, the daemon goes on.
-    fn unless_failed(&mut self, written: Result<(), SessionError>) {
+    /// A write error ends the recording: what was written stays, the daemon continues.
+    fn end_if_failed(&mut self, written: Result<(), SessionError>) {
         let Err(cause) = written else { return };
         let Some(file) = self.file.take() else { return };
         self.recorder.set_open(false);
-        tracing::error!("the recording has ended: {cause}; decoding goes on");
+        tracing::error!("the recording has ended: {cause}; decoding continues");
         file.abandon();
-        self.settle(false);
-        self.discard_waiting();
-        self.say(Event::RecordFailed);
+        self.count_frames(false);
+        self.discard_queued();
+        self.emit(Event::RecordFailed);
     }
 
-    /// What becomes of the frames since the last flush.
-    fn settle(&mut self, recorded: bool) {
+    /// Counts the frames since the last flush as recorded or lost.
+    fn count_frames(&mut self, recorded: bool) {
         let record = &self.recorder.stats.record;
         let counter = if recorded { &record.frames } else { &record.frames_lost_disk };
         count(counter, std::mem::take(&mut self.unflushed));
     }
 
-    /// What came in the moment in which a file was ended belongs to no file.
-    fn discard_waiting(&mut self) {
+    /// Discards what arrived while a file was being finished: it belongs to no file.
+    fn discard_queued(&mut self) {
         while let Some(slot) = self.recorder.frames.pop() {
             self.recorder.give_back(slot);
             count(&self.recorder.stats.record.frames_lost_disk, 1);
@@ -255,14 +258,14 @@ impl Worker {
         Lost { frames, messages: record.messages_lost.load(Relaxed) }
     }
 
-    fn say(&self, event: Event) {
+    fn emit(&self, event: Event) {
         // A full queue drops its oldest event.
         let _ = self.events.force_push(event);
     }
 }
 
-fn reply<T>(answer: &Sender<T>, what: T) {
-    // Whoever asked may have stopped waiting.
+fn send_answer<T>(answer: &Sender<T>, what: T) {
+    // The requester may have stopped waiting.
     drop(answer.try_send(what));
 }
 

@@ -1,19 +1,19 @@
-//! Which file, and which series in it.
+//! Finds the file and the series in it.
 //!
-//! Why it exists: an NWB file holds many things under names of the lab's own; a series is known by its type. What it must never do:
-//! choose one of several.
+//! Why it exists: an NWB file holds many objects under names chosen by the lab; a series is recognised by its type. What it must
+//! never do: choose among several.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rust_hdf5::swmr::SwmrFileReader;
 
-/// The type of a series of frames.
+/// NWB type of a series of frames.
 const TYPE: &str = "TwoPhotonSeries";
-/// How every HDF5 file without a user block begins.
+/// The first bytes of every HDF5 file without a user block.
 pub(super) const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
-/// Does this path name an NWB file, perhaps with a series behind it?
+/// Is this the path of an NWB file, with or without a series after it?
 pub(in crate::source) fn is_nwb(path: &Path) -> bool {
     let (file, _) = split(path);
     let named = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("nwb"));
@@ -25,7 +25,7 @@ fn begins_as_hdf5(path: &Path) -> bool {
     std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_ok() && begin == SIGNATURE
 }
 
-/// `fly.nwb#/acquisition/Green` is the file and the series in it. A file that is called so itself is only a file.
+/// Splits `fly.nwb#/acquisition/Green` into the file and the series in it, unless a file of that whole name exists.
 pub(in crate::source) fn split(path: &Path) -> (PathBuf, Option<String>) {
     let text = path.to_string_lossy();
     let is_file = |file: &str| {
@@ -42,7 +42,7 @@ pub(in crate::source) fn split(path: &Path) -> (PathBuf, Option<String>) {
 /// The path of the wanted series in the file, without a leading slash.
 ///
 /// # Errors
-/// None, several, or another one, in words that name those that are there.
+/// No series, several, or not the wanted one; the message lists those in the file.
 pub(super) fn find(reader: &mut SwmrFileReader, file: &Path, wanted: Option<&str>) -> Result<String, String> {
     let kinds: Vec<(String, String)> = reader
         .group_paths()
@@ -56,7 +56,7 @@ pub(super) fn find(reader: &mut SwmrFileReader, file: &Path, wanted: Option<&str
             [one] => Ok((*one).clone()),
             [] => Err(none(&kinds, is_nwb)),
             several => Err(format!(
-                "holds {} {TYPE}: {}; choose one: {}#/{} (a second channel: --channel-file, in a dataset.toml `channels`)",
+                "contains {} {TYPE}: {}; choose one: {}#/{} (for a second channel use --channel-file, or `channels` in a dataset.toml)",
                 several.len(),
                 listed(several),
                 file.display(),
@@ -74,12 +74,10 @@ pub(super) fn find(reader: &mut SwmrFileReader, file: &Path, wanted: Option<&str
     match fits.as_slice() {
         [one] => Ok((**one).clone()),
         [] if all.is_empty() => Err(none(&kinds, is_nwb)),
-        [] => Err(format!("has no {TYPE} {wanted:?}; there are: {}", listed(&all))),
-        several => Err(format!(
-            "has {} {TYPE} called {wanted:?}; write its whole path, one of: {}",
-            several.len(),
-            listed(&all)
-        )),
+        [] => Err(format!("has no {TYPE} {wanted:?}; it has: {}", listed(&all))),
+        several => {
+            Err(format!("has {} {TYPE} named {wanted:?}; give the full path, one of: {}", several.len(), listed(&all)))
+        }
     }
 }
 
@@ -89,12 +87,12 @@ fn listed(paths: &[&String]) -> String {
 
 fn none(kinds: &[(String, String)], is_nwb: bool) -> String {
     if !is_nwb {
-        return "is an HDF5 file, but not NWB (its root is no NWBFile)".to_owned();
+        return "is an HDF5 file but not NWB (its root is not an NWBFile)".to_owned();
     }
     let other = |kind: &str| kind.ends_with("Series") && kind != "TimeSeries";
     let others: Vec<&String> = kinds.iter().filter(|(_, kind)| other(kind)).map(|(path, _)| path).collect();
-    let beside = if others.is_empty() { String::new() } else { format!("; other series are: {}", listed(&others)) };
-    format!("holds no {TYPE}{beside}")
+    let beside = if others.is_empty() { String::new() } else { format!("; it has other series: {}", listed(&others)) };
+    format!("contains no {TYPE}{beside}")
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! NWB recordings: the frames of a TwoPhotonSeries, or of two as two channels.
 //!
-//! Why it exists: archives of imaging (DANDI) and labs that share data have NWB. Frames are read as they are asked for, a chunk at a
-//! time, so that a recording may be larger than memory. What it must never do: take a file's word against its data, or choose among
-//! several series by itself.
+//! Why it exists: imaging archives (DANDI) and labs that share data use NWB. Frames are read on demand, a chunk at a time, so a
+//! recording may be larger than memory. What it must never do: trust metadata that the data contradict, or choose among several
+//! series by itself.
 //!
-//! NWB's order is (time, x, y), so a frame lies transposed; a file that says otherwise by its `dimension` is believed. Pixels are
-//! the stored ones: `conversion` and `offset` are not applied.
+//! NWB's order is (time, x, y), so frames are stored transposed, unless the file's `dimension` says otherwise. Pixels are the
+//! stored values: `conversion` and `offset` are not applied.
 
 mod find;
 mod series;
@@ -23,7 +23,7 @@ use super::{Next, Source, SourceError};
 
 pub(super) use self::find::{is_nwb, split};
 
-/// Frames of one file, or of two series.
+/// The frames of one series, or of two series as two channels.
 pub struct NwbSource {
     /// One for each channel.
     channels: Vec<Series>,
@@ -34,12 +34,12 @@ pub struct NwbSource {
 }
 
 impl NwbSource {
-    /// Opens a series for each of `channels`: a file, with `#NAME` or `#/path/NAME` behind it where it holds several.
+    /// Opens a series for each of `channels`: a file, followed by `#NAME` or `#/path/NAME` if it holds several series.
     ///
-    /// `rate_hz` wins over the times in the file; `plane` is one of a volume's.
+    /// `rate_hz` overrides the times in the file; `plane` selects a plane of a volume.
     ///
     /// # Errors
-    /// A file that cannot be read, a series that is not there or not the only one, or two that do not fit each other.
+    /// A file that cannot be read, a series that is missing or ambiguous, or two series that do not match.
     pub fn open(
         channels: &[&Path],
         rate_hz: Option<f64>,
@@ -58,7 +58,7 @@ impl NwbSource {
         for other in &all[1..] {
             if !other.is_like(first) {
                 let cause = format!(
-                    "channels must be alike: {} is {}, {} of {} is {}",
+                    "channels must match: {} has {}, {} of {} has {}",
                     other.name(),
                     other.describe(),
                     first.name(),
@@ -69,7 +69,7 @@ impl NwbSource {
             }
         }
         if all.len() > CHANNELS_MAX {
-            let cause = format!("{} channels; at most {CHANNELS_MAX} are taken", all.len());
+            let cause = format!("{} channels were given; at most {CHANNELS_MAX} are supported", all.len());
             return Err(file_error(first.path(), cause));
         }
         let [height, width] = first.sides();

@@ -1,7 +1,7 @@
 //! One TwoPhotonSeries: its geometry, and its frames in blocks of whole chunks.
 //!
-//! Why it exists: NWB's chunks hold many frames, and a chunk that is unpacked for each of them is unpacked many times. What it must
-//! never do: hold more than one block.
+//! Why it exists: NWB's chunks hold many frames, and decompressing a chunk for each of them would repeat the work. What it must never
+//! do: hold more than one block.
 
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,11 @@ use super::find::{find, split};
 use super::times::Times;
 use crate::frame::{PixelType, SIDE_PX_MAX, Shape};
 use crate::source::SourceError;
-use crate::source::canonical::{self, Layout};
-use crate::source::recording::{Walk, choose_plane, file_error};
+use crate::source::recording::{Axis, Walk, choose_plane, file_error};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
-/// Most bytes that are unpacked at once, if a frame is not larger.
+/// Most bytes decompressed at once, unless a single frame is larger.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
 
 /// The frames of one series.
@@ -26,26 +26,26 @@ pub(super) struct Series {
     name: String,
     reader: SwmrFileReader,
     geometry: Geometry,
-    /// Frame numbers that `block` holds.
+    /// Frame numbers in `block`.
     held: std::ops::Range<u64>,
     block: Vec<u8>,
 }
 
-/// How frames lie in the data set.
+/// Layout of the frames in the data set.
 struct Geometry {
-    /// Sides of the data set behind its time.
+    /// Sides of the data set after its time axis.
     sides: Vec<usize>,
     layout: Layout,
     /// Positions along time or depth.
     walk: Walk,
-    /// Depth is the axis along which one walks: a stack without time.
+    /// Frames follow each other along depth: a stack without time.
     deep: bool,
     plane: usize,
     frames_per_block: u64,
 }
 
 impl Series {
-    /// Opens a series and reads its times, unless a rate was told.
+    /// Opens a series and reads its times, unless a rate is given.
     pub fn open(path: &Path, plane: Option<u64>, rate_hz: Option<f64>) -> Result<(Self, Times), SourceError> {
         let (path, wanted) = split(path);
         let fail = |cause: String| file_error(&path, cause);
@@ -54,7 +54,9 @@ impl Series {
         }
         super::whole::check(&path).map_err(fail)?;
         let unreadable = |cause: rust_hdf5::Hdf5Error| {
-            fail(format!("is no readable HDF5 file, as NWB is: {cause}; it is damaged, or was cut off (a download?)"))
+            fail(format!(
+                "cannot be read as HDF5 (the format of NWB): {cause}; it is damaged or truncated (an interrupted download?)"
+            ))
         };
         let mut reader = SwmrFileReader::open_with_locking(&path, FileLocking::BestEffort).map_err(unreadable)?;
         let name = find(&mut reader, &path, wanted.as_deref()).map_err(fail)?;
@@ -62,8 +64,8 @@ impl Series {
         let of_series = |cause: String| fail(format!("/{name}: {cause}"));
         let geometry = Geometry::read(&file, &name, plane).map_err(of_series)?;
         let times = match rate_hz {
-            Some(rate_hz) => Times::told(rate_hz),
-            // The one time of a stack says nothing of its planes.
+            Some(rate_hz) => Times::of_rate(rate_hz),
+            // The single time of a stack does not apply to its planes.
             None if geometry.deep => Times::Unknown,
             None => Times::read(&file, &name, geometry.walk.count as u64).map_err(of_series)?,
         };
@@ -92,7 +94,7 @@ impl Series {
         self.geometry.layout.pixel_type
     }
 
-    /// How many there are.
+    /// Number of frames.
     pub fn frames(&self) -> u64 {
         self.geometry.walk.count as u64
     }
@@ -117,19 +119,19 @@ impl Series {
         let bytes = self.geometry.layout.bytes();
         let at = (frame - self.held.start) as usize * bytes;
         let Some(payload) = self.block.get(at..at + bytes) else {
-            return Err(self.unreadable(frame, "its data are shorter than they say"));
+            return Err(self.unreadable(frame, "its data are shorter than declared"));
         };
-        canonical::copy(&self.geometry.layout, payload, slot);
+        pixels::copy(&self.geometry.layout, payload, slot);
         Ok(())
     }
 
-    /// Reads the block in which a frame lies.
+    /// Reads the block that holds a frame.
     fn fetch(&mut self, frame: u64) -> Result<(), SourceError> {
         let geometry = &self.geometry;
         let first = frame / geometry.frames_per_block * geometry.frames_per_block;
         let count = geometry.frames_per_block.min(self.frames() - first);
         let (starts, counts) = geometry.selection(first, count);
-        // Let go before the next is taken.
+        // Freed before the next block is allocated.
         self.block = Vec::new();
         let read = self.reader.read_slice_raw(&format!("{}/data", self.name), &starts, &counts);
         self.block = read.map_err(|cause| self.unreadable(frame, cause))?;
@@ -141,10 +143,7 @@ impl Series {
         let of = self.frames();
         file_error(
             &self.path,
-            format!(
-                "/{}: frame {frame} of {of} cannot be read: {cause}; the file is damaged or was cut off",
-                self.name
-            ),
+            format!("/{}: frame {frame} of {of} cannot be read: {cause}; the file is damaged or truncated", self.name),
         )
     }
 }
@@ -154,7 +153,7 @@ impl Geometry {
         if let Ok(external) = file.dataset(&format!("{series}/external_file")) {
             let files = external.read_strings_lossy().unwrap_or_default();
             return Err(format!(
-                "its frames are not in this file but in {}; read that instead, if it is a TIFF",
+                "its frames are not in this file but in {}; if that is a TIFF, use it instead",
                 files.join(", ")
             ));
         }
@@ -164,15 +163,19 @@ impl Geometry {
         let (times, first, second, depth) = match *shape.as_slice() {
             [times, first, second] => (times, first, second, None),
             [times, first, second, depth] => (times, first, second, Some(depth)),
-            _ => return Err(format!("its data are {shape:?}; frames are (time, x, y), volumes (time, x, y, z)")),
+            _ => {
+                return Err(format!(
+                    "its data have the shape {shape:?}; frames are (time, x, y), volumes (time, x, y, z)"
+                ));
+            }
         };
         if [first, second].iter().any(|side| !(1..=SIDE_PX_MAX).contains(side)) {
-            return Err(format!("is {first}×{second} px; sides of 1 to {SIDE_PX_MAX} px are taken"));
+            return Err(format!("is {first}×{second} px; sides of 1 to {SIDE_PX_MAX} px are supported"));
         }
         if times == 0 || depth == Some(0) {
-            return Err("holds no frame".to_owned());
+            return Err("contains no frame".to_owned());
         }
-        let walk = choose_plane((depth.unwrap_or(1), 1), (times, 1), plane)?;
+        let walk = choose_plane(Axis::new(depth.unwrap_or(1), 1), Axis::new(times, 1), plane)?;
         let deep = plane.is_none() && times == 1 && depth.is_some_and(|depth| depth > 1);
         let plane = plane.unwrap_or(0) as usize;
         let (order, height, width) = if rows_first(file, series, [first, second]) {
@@ -187,7 +190,7 @@ impl Geometry {
         Ok(Self { sides: shape[1..].to_vec(), layout, walk, deep, plane, frames_per_block })
     }
 
-    /// Where `count` frames from `first` on lie.
+    /// Start and count along each axis for `count` frames from `first` on.
     fn selection(&self, first: u64, count: u64) -> (Vec<u64>, Vec<u64>) {
         let sides = &self.sides;
         let (mut starts, mut counts) = (vec![first, 0, 0], vec![count, sides[0] as u64, sides[1] as u64]);
@@ -217,13 +220,13 @@ fn pixel(data: &H5Dataset) -> Result<(PixelType, bool), String> {
         DatatypeMessage::FloatingPoint { size: 4, byte_order, .. } if kind.ieee_format() == float => {
             Ok((PixelType::F32, big(byte_order)))
         }
-        other => Err(format!("its pixels are {other}; uint8, uint16, int16 and float32 are taken")),
+        other => Err(format!("its pixels are {other}; uint8, uint16, int16 and float32 are supported")),
     }
 }
 
-/// Does the file say, by its `dimension` (x, y), that its data are (time, y, x) against NWB's order?
+/// Does the file's `dimension` (x, y) show that its data are (time, y, x), contrary to NWB's order?
 fn rows_first(file: &H5File, series: &str, [first, second]: [usize; 2]) -> bool {
-    let told = file.dataset(&format!("{series}/dimension")).and_then(|data| data.read_numeric_as::<i64>());
-    let Ok([x, y, ..]) = told.as_deref() else { return false };
+    let dimension = file.dataset(&format!("{series}/dimension")).and_then(|data| data.read_numeric_as::<i64>());
+    let Ok([x, y, ..]) = dimension.as_deref() else { return false };
     first != second && (*x, *y) == (second as i64, first as i64)
 }

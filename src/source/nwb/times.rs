@@ -1,6 +1,6 @@
-//! When the frames of a series were.
+//! The times of a series.
 //!
-//! Why it exists: NWB tells time stamps, or a rate and a start, or neither. What it must never do: make up a stamp.
+//! Why it exists: NWB gives time stamps, or a rate and a start, or neither. What it must never do: invent a time stamp.
 
 use rust_hdf5::{H5Dataset, H5File};
 
@@ -13,24 +13,24 @@ const SECONDS_MAX: f64 = 9e9;
 /// The times of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Times {
-    /// Not told.
+    /// Not given.
     Unknown,
     /// Frame n began at `start_s` + n / `rate_hz`.
     Regular { start_s: f64, rate_hz: f64, stamp: Option<Stamp> },
-    /// Of each frame, ns.
+    /// Time of each frame, ns.
     Stamps(Vec<i64>),
 }
 
 impl Times {
-    /// By the user's word, from 0, as every recording without times has them.
-    pub fn told(rate_hz: f64) -> Self {
+    /// Regular times from 0 at a rate given by the user, as for every recording without times.
+    pub fn of_rate(rate_hz: f64) -> Self {
         Self::Regular { start_s: 0.0, rate_hz, stamp: Some(Stamp::Start) }
     }
 
-    /// Reads the times of the series at `series`, of so many frames.
+    /// Reads the times of the series at `series`, which has `frames` frames.
     ///
     /// # Errors
-    /// What cannot be, in words.
+    /// Times that are invalid or cannot be read.
     pub fn read(file: &H5File, series: &str, frames: u64) -> Result<Self, String> {
         if let Ok(data) = file.dataset(&format!("{series}/timestamps")) {
             return stamps(&data, frames);
@@ -43,13 +43,13 @@ impl Times {
         let last_s = start_s + frames as f64 / rate_hz;
         if !(rate_hz.is_finite() && rate_hz > 0.0 && start_s.abs() < SECONDS_MAX && last_s < SECONDS_MAX) {
             return Err(format!(
-                "says that its frames begin at {start_s} s with {rate_hz} Hz; a rate is positive: tell the right one (--rate)"
+                "declares a start at {start_s} s and a rate of {rate_hz} Hz; the rate must be positive: give the right one (--rate)"
             ));
         }
         Ok(Self::Regular { start_s, rate_hz, stamp: None })
     }
 
-    /// Of frame `index`.
+    /// Time of frame `index`.
     pub fn at(&self, index: u64) -> Option<DeviceTime> {
         let (ns, stamp) = match self {
             Self::Unknown => return None,
@@ -61,7 +61,7 @@ impl Times {
         Some(DeviceTime { ns, clock: Clock::Device, stamp })
     }
 
-    /// Frames per second: told, or the median of what lies between the stamps.
+    /// Frames per second: as given, or from the median interval between time stamps.
     pub fn rate_hz(&self) -> Option<f64> {
         match self {
             Self::Unknown => None,
@@ -80,7 +80,7 @@ fn stamps(data: &H5Dataset, frames: u64) -> Result<Times, String> {
     }
     let seconds = data.read_numeric_as::<f64>().map_err(|cause| format!("its timestamps cannot be read: {cause}"))?;
     if let Some((at, s)) = seconds.iter().enumerate().find(|(_, s)| !(s.is_finite() && s.abs() < SECONDS_MAX)) {
-        return Err(format!("has {s} s as the time of frame {at}: tell a rate instead (--rate)"));
+        return Err(format!("has {s} s as the time of frame {at}: give a rate instead (--rate)"));
     }
     Ok(Times::Stamps(seconds.iter().map(|s| (s * 1e9).round() as i64).collect()))
 }

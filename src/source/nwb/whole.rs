@@ -1,39 +1,40 @@
-//! Is an HDF5 file there to its last byte?
+//! Is an HDF5 file complete?
 //!
-//! Why it exists: a download or a copy that broke off often leaves everything but the end, and then opens and reads as if nothing were
-//! missing. A superblock says how long its file is. What it must never do: judge a file whose superblock it does not know; the reader
-//! does that.
+//! Why it exists: an interrupted download or copy often lacks only the end of the file, and then opens and reads as if nothing were
+//! missing; the superblock gives the true length. What it must never do: judge a file whose superblock it does not know; that is left
+//! to the reader.
 
 use std::io::Read;
 use std::path::Path;
 
 use super::find::SIGNATURE;
 
-/// Bytes of a superblock that are looked at.
+/// Bytes of the superblock that are read.
 const HEAD_BYTES: usize = 52;
 
-/// Compares the length that the file says with the one it has.
+/// Compares the declared length of the file with its actual length.
 ///
 /// # Errors
-/// A file that is shorter, in words.
+/// A file that is shorter than declared.
 pub(super) fn check(path: &Path) -> Result<(), String> {
     let mut file = std::fs::File::open(path).map_err(|cause| cause.to_string())?;
     let length = file.metadata().map_err(|cause| cause.to_string())?.len();
     let mut head = [0; HEAD_BYTES];
-    // A file without a superblock at its begin is the reader's to refuse.
+    // A file without a superblock at its start is left to the reader.
     if file.read_exact(&mut head).is_err() {
         return Ok(());
     }
-    match told(&head) {
+    match declared_length(&head) {
         Some(end) if end > length => Err(format!(
-            "is {length} bytes long and should be {end}: it was cut off (a download or a copy that broke off?); fetch it again"
+            "is {length} bytes long but should have {end}: it was cut off (an interrupted download or copy?); fetch it again"
         )),
         _ => Ok(()),
     }
 }
 
-/// Where the file ends by its superblock, if that is of a known version and begins the file (HDF5 specification, II.A).
-fn told(head: &[u8; HEAD_BYTES]) -> Option<u64> {
+/// The end of the file according to its superblock, if that is of a known version and at the start of the file (HDF5
+/// specification, II.A).
+fn declared_length(head: &[u8; HEAD_BYTES]) -> Option<u64> {
     let (sizes, base, end) = match head[8] {
         0 => (13, 24, 40),
         1 => (13, 28, 44),
@@ -55,9 +56,9 @@ mod tests {
             head[..8].copy_from_slice(&SIGNATURE);
             (head[8], head[sizes]) = (version, 8);
             head[end..end + 8].copy_from_slice(&1_000_000_u64.to_le_bytes());
-            assert_eq!(told(&head), Some(1_000_000), "version {version}");
+            assert_eq!(declared_length(&head), Some(1_000_000), "version {version}");
             head[0] = 0;
-            assert_eq!(told(&head), None);
+            assert_eq!(declared_length(&head), None);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! `Image_*.raw` while ThorImage writes it: live frames from a file that grows.
 //!
 //! Why it exists: ThorImageLS has no live interface, but its raw file is appended to while the animal is under the microscope.
-//! What it must never do: decode a part of a frame (it is awaited), take a file of zeros for frames, wait longer than
-//! [`IDLE_MS_MAX`], or give a frame a time that nobody measured: the file holds no times, so a frame has the time of its
-//! receipt, when its last byte was seen, and no device time.
+//! What it must never do: decode an incomplete frame, take a file of zeros for frames, wait longer than [`IDLE_MS_MAX`], or give
+//! a frame a time that was not measured: the file holds no times, so a frame has its time of receipt, when its last byte was
+//! seen, and no device time.
 //!
-//! A frame is whole when the file has grown beyond the last byte of its plane; of a volume a plane is decoded as soon as it is
-//! there, so that of an aborted last volume planes are decoded that a reader of the finished file leaves out.
+//! A frame is complete when the file has grown beyond the last byte of its plane. In a volume each plane is decoded as soon as it
+//! is written, so an aborted last volume yields planes that a reader of the finished file leaves out.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -22,32 +22,32 @@ use crate::sys::clock::now_ns;
 use super::raw::Stack;
 use super::{Experiment, find_raw};
 
-/// How often a file that is not there is looked for.
+/// How often a missing file is looked for.
 const LOOK_FOR: Duration = Duration::from_millis(100);
-/// A raw file that comes back may be there before its Experiment.xml, this long.
+/// How long a new raw file may precede its Experiment.xml.
 const XML_PATIENCE: Duration = Duration::from_secs(5);
-/// Frames of growth between two looks that no microscope makes: the last of them is then looked at for zeros.
+/// Growth between two checks, in frames, that no microscope can produce: the last frame is then checked for zeros.
 const LEAP_FRAMES: u64 = 64;
 
 /// How a file is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FollowSettings {
-    /// Time between two looks.
+    /// Time between two checks.
     pub poll: Duration,
-    /// The acquisition has ended when the file has not grown for so long; `None` = a pause is a pause.
+    /// The acquisition has ended when the file has not grown for this long; `None` = it never ends by itself.
     pub idle: Option<Duration>,
-    /// Of frames that are there before the start, decode the newest only.
+    /// Decode only the newest of the frames written before the start.
     pub newest: bool,
     /// Which plane of a volume.
     pub plane: Option<u64>,
-    /// How the thread waits between two looks.
+    /// How the thread waits between two checks.
     pub wait: Wait,
     /// Largest frame that a slot takes, bytes.
     pub frame_bytes_max: usize,
 }
 
 impl FollowSettings {
-    /// Of a configuration; with `once` a file that grows no more has ended.
+    /// From a configuration; with `once` a file that stops growing has ended.
     pub fn new(source: &Settings, overload: Overload, wait: Wait, once: bool) -> Self {
         Self {
             poll: source.follow_poll,
@@ -60,10 +60,10 @@ impl FollowSettings {
     }
 }
 
-/// A source that follows.
+/// A source that follows a growing file.
 pub struct Follower {
     folder: PathBuf,
-    /// The file, when the user named one.
+    /// The file, if the user named one.
     named: Option<PathBuf>,
     settings: FollowSettings,
     source: Name,
@@ -81,8 +81,8 @@ struct Growing {
     stamper: Stamper,
     series: Option<Name>,
     first: u64,
-    /// Frames of this plane that were asked for.
-    asked: Option<u64>,
+    /// Requested frames of this plane.
+    requested: Option<u64>,
     length: u64,
     grew_ns: u64,
     next: u64,
@@ -91,17 +91,19 @@ struct Growing {
 }
 
 impl Follower {
-    /// Follows the raw file in a ThorImage folder, or one raw file of it; it may not be there yet, but its `Experiment.xml` must.
+    /// Follows the raw file in a ThorImage folder, or a named raw file in it. The file need not exist yet, but its
+    /// `Experiment.xml` must.
     ///
     /// # Errors
-    /// An `Experiment.xml` that is missing or lacks something, a volume without a plane, frames larger than a slot, a file that
-    /// was given its size before its pixels.
+    /// An `Experiment.xml` that is missing or incomplete, a volume without a plane, frames larger than a slot, a file allocated
+    /// in full before its pixels are written.
     pub fn open(path: &Path, settings: FollowSettings, source: Name) -> Result<Self, SourceError> {
         let named = path.extension().is_some_and(|e| e == "raw").then(|| path.to_path_buf());
         let parent = || path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = if named.is_some() || path.ends_with("Experiment.xml") { parent() } else { path };
         let missing = |error: SourceError| {
-            let cause = format!("{error}; `source.follow` names the folder of a ThorImage acquisition that has begun");
+            let cause =
+                format!("{error}; `source.follow` must name the folder of a ThorImage acquisition that has started");
             file_error(path, cause)
         };
         let experiment = Experiment::of_folder(folder).map_err(missing)?;
@@ -114,7 +116,7 @@ impl Follower {
             looked: Instant::now(),
             xml_missed: None,
         };
-        // What is wrong with the geometry is known before there is a file.
+        // An invalid geometry is reported before the file exists.
         follower.geometry(&experiment).map_err(|cause| file_error(folder, cause))?;
         if let Some(path) = follower.find()? {
             let mut growing = follower.attach(&path, &experiment)?;
@@ -127,7 +129,7 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Where frames come from, and what is there so far.
+    /// The file, and the number of frames so far.
     pub fn describe(&self) -> String {
         match &self.growing {
             Some(growing) => format!("{} ({} frames so far)", growing.path.display(), growing.whole()),
@@ -164,7 +166,7 @@ impl Follower {
         };
         let (bytes, most) = (stack.shape().pixels() * PixelType::U16.bytes(), self.settings.frame_bytes_max);
         if bytes > most {
-            return Err(format!("a frame is {bytes} bytes, `source.frame_max_mib` allows {most}: raise it"));
+            return Err(format!("a frame has {bytes} bytes, `source.frame_max_mib` allows {most}: raise it"));
         }
         Ok((stack, first))
     }
@@ -175,7 +177,7 @@ impl Follower {
         let file = File::open(path).map_err(|e| fail(e.to_string()))?;
         let found = file.metadata().map_err(|e| fail(e.to_string()))?;
         let stamper = Stamper { source: self.source, rate_hz: None, shape: stack.shape(), pixel_type: PixelType::U16 };
-        // The folder's name, where it can be one.
+        // The folder's name, if it is a valid name for a series.
         let folder = self.folder.file_name().and_then(|name| name.to_str());
         let mut growing = Growing {
             file,
@@ -185,23 +187,23 @@ impl Follower {
             stamper,
             series: folder.and_then(|name| name.parse().ok()),
             first,
-            asked: None,
+            requested: None,
             length: found.len(),
             grew_ns: now_ns(),
             next: 0,
             began: false,
             ended: false,
         };
-        growing.asked = experiment.asked.map(|planes| growing.frames_in(planes)).filter(|frames| *frames > 0);
-        // A file of one frame may just have been begun in the dark.
+        growing.requested = experiment.requested.map(|planes| growing.frames_in(planes)).filter(|frames| *frames > 0);
+        // A file with one frame may have been started in the dark.
         if growing.whole() > 1 {
             growing.refuse_zeros()?;
         }
         Ok(growing)
     }
 
-    /// One look. `None`: nothing new.
-    fn look(&mut self, into: &mut Frame) -> Result<Option<Next>, SourceError> {
+    /// Checks the file once. `None`: nothing new.
+    fn poll(&mut self, into: &mut Frame) -> Result<Option<Next>, SourceError> {
         let Some(growing) = &mut self.growing else {
             self.look_for_file()?;
             return Ok(None);
@@ -214,13 +216,13 @@ impl Follower {
             return Ok(growing.deliver(into)?.then_some(Next::Frame));
         }
         let still = self.settings.idle.is_some_and(|idle| growing.is_still(idle));
-        let complete = growing.asked.is_some_and(|asked| growing.next >= asked);
+        let complete = growing.requested.is_some_and(|requested| growing.next >= requested);
         let over = growing.next > 0 && (still || complete);
-        let told = std::mem::replace(&mut growing.ended, over);
-        Ok((over && !told).then_some(Next::SeriesEnded))
+        let reported = std::mem::replace(&mut growing.ended, over);
+        Ok((over && !reported).then_some(Next::SeriesEnded))
     }
 
-    /// A file that was not there, or is no more the one that was.
+    /// Looks for a file that does not exist yet, or has been replaced.
     fn look_for_file(&mut self) -> Result<(), SourceError> {
         if self.looked.elapsed() < LOOK_FOR {
             return Ok(());
@@ -233,7 +235,7 @@ impl Follower {
                 self.growing = Some(self.attach(&path, &experiment)?);
                 Ok(())
             }
-            // It is being written as well.
+            // It is still being written.
             Err(_) if self.xml_missed.get_or_insert_with(Instant::now).elapsed() < XML_PATIENCE => Ok(()),
             Err(error) => Err(error),
         }
@@ -254,7 +256,7 @@ impl Source for Follower {
     fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
         let until = Instant::now() + Duration::from_millis(IDLE_MS_MAX);
         loop {
-            if let Some(next) = self.look(into)? {
+            if let Some(next) = self.poll(into)? {
                 return Ok(next);
             }
             if Instant::now() >= until {
@@ -270,12 +272,12 @@ impl Source for Follower {
 }
 
 impl Growing {
-    /// Of so many planes in a file, the frames: those of our plane.
+    /// Number of frames of our plane among this many planes of the file.
     fn frames_in(&self, planes: u64) -> u64 {
         planes.checked_sub(self.first + 1).map_or(0, |more| more / self.stack.cycle as u64 + 1)
     }
 
-    /// Frames that are there to their last byte.
+    /// Number of complete frames.
     fn whole(&self) -> u64 {
         self.frames_in(self.length / self.stack.plane_bytes())
     }
@@ -284,12 +286,12 @@ impl Growing {
         self.first + frame * self.stack.cycle as u64
     }
 
-    /// Looks how far the file has grown. `Some`: what became of it.
+    /// Measures how far the file has grown. `Some`: what happened to it.
     fn measure(&mut self) -> Result<Option<&'static str>, SourceError> {
         let found = match std::fs::metadata(&self.path) {
             Ok(found) => found,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Some("removed")),
-            Err(e) => return Err(file_error(&self.path, format!("cannot be followed any more: {e}"))),
+            Err(e) => return Err(file_error(&self.path, format!("can no longer be followed: {e}"))),
         };
         if identity(&found) != self.identity {
             return Ok(Some("replaced by another"));
@@ -307,12 +309,12 @@ impl Growing {
         Ok(None)
     }
 
-    /// Has it not grown for so long?
+    /// Has it not grown for this long?
     fn is_still(&self, idle: Duration) -> bool {
         now_ns().saturating_sub(self.grew_ns) >= idle.as_nanos() as u64
     }
 
-    /// The last whole frame must have light in it; else the file has its size and not its pixels.
+    /// Rejects a file whose last complete frame is all zeros: its space was allocated before its pixels were written.
     fn refuse_zeros(&mut self) -> Result<(), SourceError> {
         let Some(last) = self.whole().checked_sub(1) else { return Ok(()) };
         let blank = self.stack.is_blank(&self.file, self.position(last));
@@ -320,19 +322,19 @@ impl Growing {
             return Ok(());
         }
         let cause = format!(
-            "is {} bytes long, and its last frame (number {last}) holds nothing but zeros: the file was given its size before its \
-             pixels, so its length does not say which frames are there, and it cannot be followed. Let ThorImage write it without \
-             reserving the space, or decode it after the acquisition with `haltere embed`",
+            "is {} bytes long, and its last frame (number {last}) holds nothing but zeros: ThorImage allocated the whole file before \
+             writing its pixels, so its length does not show which frames are written, and it cannot be followed. Turn off \
+             preallocation in ThorImage, or decode the file after the acquisition with `haltere embed`",
             self.length
         );
         Err(file_error(&self.path, cause))
     }
 
-    /// Fills the slot with the next frame. Its time of receipt is that at which its last byte was seen. False when the file has
-    /// been cut off since it was measured: the next look will tell.
+    /// Fills the slot with the next frame. Its time of receipt is when its last byte was seen. False when the file has been
+    /// truncated since it was measured; the next check reports that.
     fn deliver(&mut self, into: &mut Frame) -> Result<bool, SourceError> {
         self.stamper.stamp(self.next, &self.path, into)?;
-        // No device time (the stamper knows no rate): n / rate would be a wish, not a measurement.
+        // No device time (the stamper has no rate): n / rate would not be a measurement.
         let (t_received_ns, series, series_began) = (self.grew_ns, self.series, !self.began);
         into.info = FrameInfo { t_received_ns, series, series_began, ..into.info };
         match self.stack.read(&self.file, self.position(self.next), into.bytes_mut()) {
@@ -346,7 +348,7 @@ impl Growing {
     }
 }
 
-/// Two files of one name are two files.
+/// Device and inode, which tell apart two files with the same name.
 fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }

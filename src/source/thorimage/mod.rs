@@ -1,7 +1,7 @@
 //! ThorImageLS recordings: `Experiment.xml` beside `Image_*.raw`, or beside `Chan?_*.tif` files.
 //!
 //! Why it exists: many fly rigs run on ThorImage. The raw file is u16 little-endian, times × planes (with flyback) ×
-//! channels × rows × columns; how many times there are says the file's size, never the XML (runs are aborted).
+//! channels × rows × columns; the number of times follows from the file's size, never from the XML (runs are aborted).
 //! What it must never do: decode a flyback frame, or take a disabled channel for an enabled one.
 
 mod follow;
@@ -9,12 +9,11 @@ mod raw;
 
 use std::path::{Path, PathBuf};
 
-use quick_xml::events::{BytesStart, Event};
-
 use crate::frame::{Name, SIDE_PX_MAX};
 
-use super::recording::{choose_plane, file_error, natural_order};
+use super::recording::{Axis, choose_plane, file_error, natural_order};
 use super::tiff::TiffSource;
+use super::xml::attribute;
 use super::{Source, SourceError};
 
 pub use follow::{FollowSettings, Follower};
@@ -23,14 +22,14 @@ use raw::ThorRaw;
 /// Detectors of a ThorImage microscope; without `onlyEnabledChannels` the raw file holds them all.
 const DETECTORS: usize = 4;
 
-/// What `Experiment.xml` says of the images.
+/// The imaging parameters in `Experiment.xml`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Experiment {
     /// Rows, px.
     pub height: usize,
     /// Columns, px.
     pub width: usize,
-    /// Frames per second of the stream, after averaging, before planes are told apart.
+    /// Frames per second of the stream, after averaging, over all planes.
     pub frame_rate_hz: f64,
     /// Bit n set: channel A + n is enabled.
     pub channels: u8,
@@ -38,22 +37,22 @@ pub struct Experiment {
     pub only_enabled: bool,
     /// Planes of a volume.
     pub planes: usize,
-    /// Frames after each volume while the piezo flies back.
+    /// Flyback frames after each volume.
     pub flyback: usize,
-    /// Planes of all times together, flyback included, that were asked for; fewer may have come.
-    pub asked: Option<u64>,
+    /// Planes requested in total, flyback included; the file may hold fewer.
+    pub requested: Option<u64>,
 }
 
 impl Experiment {
     /// Reads the text of an `Experiment.xml`.
     ///
     /// # Errors
-    /// What is missing or cannot be a number.
+    /// What is missing or not a number.
     pub fn parse(xml: &str) -> Result<Self, String> {
         let lsm = |key: &str| required(xml, "LSM", key);
         let (width, height) = (lsm("pixelX")? as usize, lsm("pixelY")? as usize);
         if !(1..=SIDE_PX_MAX).contains(&width) || !(1..=SIDE_PX_MAX).contains(&height) {
-            return Err(format!("LSM is {width}×{height} px; 1 to {SIDE_PX_MAX} are taken"));
+            return Err(format!("LSM is {width}×{height} px; 1 to {SIDE_PX_MAX} px are supported"));
         }
         let averaged = optional(xml, "LSM", "averageMode")?.unwrap_or(0.0) > 0.0;
         let averages = if averaged { optional(xml, "LSM", "averageNum")?.unwrap_or(1.0).max(1.0) } else { 1.0 };
@@ -66,9 +65,10 @@ impl Experiment {
         let steps = optional(xml, "ZStage", "steps")?.unwrap_or(1.0).max(1.0) as usize;
         let flyback = optional(xml, "Streaming", "flybackFrames")?.unwrap_or(0.0).max(0.0) as usize;
         let planes = if fast_z || !streaming { steps } else { 1 };
-        let asked = match streaming {
-            true => optional(xml, "Streaming", "frames")?,
-            false => optional(xml, "Timelapse", "timepoints")?.map(|times| times * planes as f64),
+        let requested = if streaming {
+            optional(xml, "Streaming", "frames")?
+        } else {
+            optional(xml, "Timelapse", "timepoints")?.map(|times| times * planes as f64)
         };
         Ok(Self {
             height,
@@ -78,14 +78,14 @@ impl Experiment {
             only_enabled: optional(xml, "RawData", "onlyEnabledChannels")?.unwrap_or(1.0) > 0.0,
             planes,
             flyback: if fast_z && planes > 1 { flyback } else { 0 },
-            asked: asked.filter(|count| *count >= 1.0).map(|count| count as u64),
+            requested: requested.filter(|count| *count >= 1.0).map(|count| count as u64),
         })
     }
 
     /// Reads the `Experiment.xml` of a folder.
     ///
     /// # Errors
-    /// When it is not there, or lacks something.
+    /// A file that is missing or incomplete.
     fn of_folder(folder: &Path) -> Result<Self, SourceError> {
         let path = folder.join("Experiment.xml");
         let xml = std::fs::read(&path).map_err(|e| file_error(&path, e.to_string()))?;
@@ -102,7 +102,7 @@ impl Experiment {
 /// Opens a ThorImage folder, its `Experiment.xml`, or a raw file in it.
 ///
 /// # Errors
-/// What is missing in the folder, or a plane it does not have.
+/// What the folder lacks, or a plane that does not exist.
 pub fn open(
     path: &Path,
     rate_hz: Option<f64>,
@@ -127,7 +127,7 @@ fn find_raw(folder: &Path) -> Result<Option<PathBuf>, SourceError> {
     match found.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one.clone())),
-        [first, ..] => Err(file_error(folder, format!("holds {} raw files; name one, e.g. {first:?}", found.len()))),
+        [first, ..] => Err(file_error(folder, format!("contains {} raw files; name one, e.g. {first:?}", found.len()))),
     }
 }
 
@@ -138,7 +138,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
     Ok(paths)
 }
 
-/// `ChanA_0001_0001_<z>_<t>.tif`: one page a file; times in order of their number, of the chosen plane.
+/// `ChanA_0001_0001_<z>_<t>.tif`: one page per file; the times of the chosen plane in order.
 fn open_tiffs(
     folder: &Path,
     experiment: Experiment,
@@ -154,14 +154,19 @@ fn open_tiffs(
             files.iter().filter_map(|p| Some((place_of(p, letter)?, p.clone()))).collect();
         pages.sort();
         let Some(&([times, _], _)) = pages.last() else {
-            return Err(file_error(folder, format!("holds neither Image_*.raw nor Chan{letter}_*_*_*_*.tif")));
+            return Err(file_error(folder, format!("contains neither Image_*.raw nor Chan{letter}_*_*_*_*.tif")));
         };
         let planes = pages.iter().map(|(place, _)| place[1]).max().unwrap_or(1);
         if pages.len() != times * planes {
-            let cause = format!("{} files of channel {letter} for {times} times × {planes} planes", pages.len());
+            let cause = format!(
+                "contains {} files of channel {letter}; {times} times × {planes} planes need {}",
+                pages.len(),
+                times * planes
+            );
             return Err(file_error(folder, cause));
         }
-        let walk = choose_plane((planes, 1), (times, planes), plane).map_err(|c| file_error(folder, c))?;
+        let walk =
+            choose_plane(Axis::new(planes, 1), Axis::new(times, planes), plane).map_err(|c| file_error(folder, c))?;
         step = walk.step;
         channels.push((0..walk.count).map(|n| pages[walk.first + n * walk.step].1.clone()).collect());
     }
@@ -186,29 +191,6 @@ fn required(xml: &str, element: &str, key: &str) -> Result<f64, String> {
 fn optional(xml: &str, element: &str, key: &str) -> Result<Option<f64>, String> {
     let Some(text) = attribute(xml, element, key)? else { return Ok(None) };
     text.trim().parse().map(Some).map_err(|_| format!("{element}@{key} is {text:?}, not a number"))
-}
-
-/// The attribute of the first element of that name.
-///
-/// # Errors
-/// XML that cannot be read.
-pub(super) fn attribute(xml: &str, element: &str, key: &str) -> Result<Option<String>, String> {
-    let mut reader = quick_xml::Reader::from_str(xml);
-    loop {
-        match reader.read_event() {
-            Ok(Event::Start(e) | Event::Empty(e)) if e.local_name().as_ref() == element => {
-                return value_of(&e, key);
-            }
-            Ok(Event::Eof) => return Ok(None),
-            Ok(_) => {}
-            Err(e) => return Err(format!("is not XML at byte {}: {e}", reader.error_position())),
-        }
-    }
-}
-
-fn value_of(element: &BytesStart<'_>, key: &str) -> Result<Option<String>, String> {
-    let found = element.try_get_attribute(key).map_err(|e| format!("is not XML: {e}"))?;
-    Ok(found.map(|a| a.value.into_owned()))
 }
 
 #[cfg(test)]

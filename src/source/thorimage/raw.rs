@@ -1,7 +1,7 @@
-//! `Image_*.raw`: where its frames lie, and a recording of them.
+//! `Image_*.raw`: the positions of its frames, and the finished file as a source.
 //!
-//! Why it exists: a finished file and one that still grows have the same geometry, and must be cut into frames by the same code.
-//! What it must never do: take a flyback frame for a plane, or a part of a frame for a whole one.
+//! Why it exists: a finished file and a growing one have the same geometry and must be cut into frames by the same code.
+//! What it must never do: take a flyback frame for a plane, or an incomplete frame for a complete one.
 
 use std::fs::File;
 use std::io;
@@ -9,19 +9,19 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::frame::{CHANNELS_MAX, Frame, Name, PixelType, Shape};
-use crate::source::canonical::{self, Layout};
-use crate::source::recording::{Stamper, Walk, choose_plane, file_error};
+use crate::source::recording::{Axis, Stamper, Walk, choose_plane, file_error};
 use crate::source::{Next, Source, SourceError};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
 use super::{DETECTORS, Experiment};
 
-/// Where the planes lie in a raw file, one after the other, each with all channels that the file holds.
+/// The planes of a raw file, one after the other, each with all channels in the file.
 pub(super) struct Stack {
     /// One channel of one plane.
     layout: Layout,
-    /// Which channels of the file are taken, by position in it.
-    taken: Vec<usize>,
+    /// The channels read, by position in the file.
+    used: Vec<usize>,
     /// Channels in the file.
     held: usize,
     /// Planes from one time to the next, flyback included.
@@ -31,25 +31,23 @@ pub(super) struct Stack {
 
 impl Stack {
     /// # Errors
-    /// More channels than are taken.
+    /// More channels than are supported.
     pub(super) fn new(experiment: &Experiment) -> Result<Self, String> {
         let enabled: Vec<usize> = experiment.enabled().collect();
         if enabled.len() > CHANNELS_MAX {
-            return Err(format!("{} channels are enabled; at most {CHANNELS_MAX} are taken", enabled.len()));
+            return Err(format!("{} channels are enabled; at most {CHANNELS_MAX} are supported", enabled.len()));
         }
-        let (held, taken) = match experiment.only_enabled {
-            true => (enabled.len(), (0..enabled.len()).collect()),
-            false => (DETECTORS, enabled),
-        };
+        let (held, used) =
+            if experiment.only_enabled { (enabled.len(), (0..enabled.len()).collect()) } else { (DETECTORS, enabled) };
         let shape = Shape::new(1, experiment.height, experiment.width);
         let layout = Layout { shape, pixel_type: PixelType::U16, big_endian: false, order: Order::C };
         let cycle = if experiment.planes > 1 { experiment.planes + experiment.flyback } else { 1 };
-        Ok(Self { layout, taken, held, cycle, payload: vec![0; layout.bytes()] })
+        Ok(Self { layout, used, held, cycle, payload: vec![0; layout.bytes()] })
     }
 
-    /// Channels × rows × columns of what is taken of a plane.
+    /// Channels × rows × columns of a plane, of the channels read.
     pub(super) fn shape(&self) -> Shape {
-        Shape::new(self.taken.len(), self.layout.shape.height, self.layout.shape.width)
+        Shape::new(self.used.len(), self.layout.shape.height, self.layout.shape.width)
     }
 
     /// Bytes of a plane in the file.
@@ -57,29 +55,29 @@ impl Stack {
         (self.layout.bytes() * self.held) as u64
     }
 
-    /// Reads what is taken of the plane at `position`.
+    /// Reads the plane at `position`.
     ///
     /// # Errors
-    /// A file that ends before it, or cannot be read.
+    /// A file that ends before the plane, or cannot be read.
     pub(super) fn read(&mut self, file: &File, position: u64, into: &mut [u8]) -> io::Result<()> {
-        for index in 0..self.taken.len() {
-            self.channel(file, position, index)?;
+        for index in 0..self.used.len() {
+            self.read_channel(file, position, index)?;
             let bytes = self.layout.bytes();
             let Some(slot) = into.get_mut(index * bytes..(index + 1) * bytes) else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            canonical::copy(&self.layout, &self.payload, slot);
+            pixels::copy(&self.layout, &self.payload, slot);
         }
         Ok(())
     }
 
-    /// Is every pixel that is taken of the plane at `position` zero?
+    /// Is every pixel of the plane at `position` zero?
     ///
     /// # Errors
     /// As [`Stack::read`].
     pub(super) fn is_blank(&mut self, file: &File, position: u64) -> io::Result<bool> {
-        for index in 0..self.taken.len() {
-            self.channel(file, position, index)?;
+        for index in 0..self.used.len() {
+            self.read_channel(file, position, index)?;
             if self.payload.iter().any(|byte| *byte != 0) {
                 return Ok(false);
             }
@@ -87,9 +85,9 @@ impl Stack {
         Ok(true)
     }
 
-    /// Fills the payload with the taken channel number `index`.
-    fn channel(&mut self, file: &File, position: u64, index: usize) -> io::Result<()> {
-        let at = position * self.plane_bytes() + (self.taken[index] * self.layout.bytes()) as u64;
+    /// Reads channel `index` of those used into the payload.
+    fn read_channel(&mut self, file: &File, position: u64, index: usize) -> io::Result<()> {
+        let at = position * self.plane_bytes() + (self.used[index] * self.layout.bytes()) as u64;
         file.read_exact_at(&mut self.payload, at)
     }
 }
@@ -119,11 +117,11 @@ impl ThorRaw {
         let times = (length / bytes) as usize;
         if times == 0 {
             let cause =
-                format!("is {length} bytes long, less than one frame of all planes and channels ({bytes} bytes)");
+                format!("is {length} bytes long, less than one time point of all planes and channels ({bytes} bytes)");
             return Err(file_error(path, cause));
         }
-        let walk =
-            choose_plane((experiment.planes, 1), (times, stack.cycle), plane).map_err(|c| file_error(path, c))?;
+        let walk = choose_plane(Axis::new(experiment.planes, 1), Axis::new(times, stack.cycle), plane)
+            .map_err(|c| file_error(path, c))?;
         let rate_hz = rate_hz.or(Some(experiment.frame_rate_hz / walk.step as f64)).filter(|r| *r > 0.0);
         let stamper = Stamper { source, rate_hz, shape: stack.shape(), pixel_type: PixelType::U16 };
         Ok(Self { file, path: path.into(), stack, walk, stamper, next: 0 })

@@ -1,9 +1,10 @@
 //! Everything that can be wrong with a header, each with its message and its counter.
 //!
-//! Why it exists: a sender is repaired by its user, who must read which key, which value, which bound.
+//! Why it exists: whoever fixes the sender must be told the key, the value and the bound.
 //! What it must never do: hold text made at run time.
 
-use super::{HEADER_BYTES_MAX, Word};
+use super::HEADER_BYTES_MAX;
+use super::word::Word;
 use crate::frame::event::Reason;
 use crate::frame::{CHANNELS_MAX, NameError, PixelType, Shape};
 
@@ -14,7 +15,7 @@ pub enum HeaderError {
     #[error("message has {0} part(s); a frame has 2 or 3 ([topic] header pixels), a lifecycle message 1 or 2")]
     Parts(usize),
     /// Header too long.
-    #[error("header is {0} bytes long; at most {HEADER_BYTES_MAX} are taken")]
+    #[error("header is {0} bytes long; at most {HEADER_BYTES_MAX} are accepted")]
     Size(usize),
     /// Not a JSON object.
     #[error("header is not a JSON object in UTF-8 (line {line}, column {column})")]
@@ -29,7 +30,7 @@ pub enum HeaderError {
     Missing {
         /// The key.
         key: &'static str,
-        /// What it would hold.
+        /// What it must hold.
         wanted: &'static str,
     },
     /// A value of another kind.
@@ -40,7 +41,7 @@ pub enum HeaderError {
         /// What it must be.
         wanted: &'static str,
     },
-    /// A word nobody knows.
+    /// An unknown word.
     #[error("{key:?} is {word:?}; it must be {wanted}")]
     Unknown {
         /// The key.
@@ -60,18 +61,18 @@ pub enum HeaderError {
         key: &'static str,
         /// The number.
         value: f64,
-        /// Smallest taken.
+        /// Smallest accepted.
         min: i128,
-        /// Largest taken.
+        /// Largest accepted.
         max: i128,
     },
     /// Neither `[h, w]` nor `[c, h, w]`.
     #[error("\"shape\" has {0} axes; it must be [height, width] or [channels, height, width]")]
     Rank(usize),
-    /// More channels than the corridor has.
-    #[error("\"shape\" has {0} channels; 1 to {CHANNELS_MAX} are taken, and channels are the first axis")]
+    /// More channels than are supported.
+    #[error("\"shape\" has {0} channels; 1 to {CHANNELS_MAX} are accepted, and channels are the first axis")]
     Channels(u64),
-    /// Channel names do not fit the shape.
+    /// Channel names do not match the shape.
     #[error("\"channels\" names {names} channel(s), the frame has {channels}")]
     ChannelNames {
         /// Names given.
@@ -87,12 +88,12 @@ pub enum HeaderError {
         /// What is wrong with it.
         cause: NameError,
     },
-    /// Another number of bytes than the header says.
-    #[error("{bytes} bytes of pixels came; {shape} {pixel_type} is {expected}")]
+    /// Another number of bytes than the header declares.
+    #[error("received {bytes} bytes of pixels; {shape} {pixel_type} needs {expected}")]
     Length {
-        /// Bytes that came.
+        /// Bytes received.
         bytes: usize,
-        /// Bytes there should be.
+        /// Bytes needed.
         expected: usize,
         /// By this shape.
         shape: Shape,
@@ -100,7 +101,7 @@ pub enum HeaderError {
         pixel_type: PixelType,
     },
     /// A frame that no slot can hold.
-    #[error("frame is {bytes} bytes; at most {bytes_max} are taken: raise `source.frame_max_mib`")]
+    #[error("frame has {bytes} bytes; at most {bytes_max} are accepted: raise `source.frame_max_mib`")]
     TooLarge {
         /// Bytes by the header.
         bytes: usize,
@@ -110,7 +111,7 @@ pub enum HeaderError {
 }
 
 impl HeaderError {
-    /// Under which counter it goes.
+    /// The counter it belongs to.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Parts(_) => Reason::Parts,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::frame::event::Reason;
+use crate::frame::{Clock, SIDE_PX_MAX, Stamp};
 
 fn frame(json: &str) -> Result<FrameHeader, HeaderError> {
     match parse(json.as_bytes())? {

@@ -1,7 +1,7 @@
 //! liblsl's C interface: loaded at run time, behind safe calls.
 //!
-//! Why it exists: a rig without Lab Streaming Layer must not need its library, and one with it has its own build of it. What it
-//! must never do: let a pointer of liblsl out, call a symbol that was not found, or unload a library whose threads run. It is
+//! Why it exists: a rig without Lab Streaming Layer must not need its library, and a rig with it has its own build. What it must
+//! never do: expose a pointer of liblsl, call a symbol that was not found, or unload a library whose threads are running. It is
 //! one of the few places with `unsafe`.
 
 use std::ffi::{CString, c_char, c_void};
@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use libloading::Library as File;
 
-/// What the system's loader is asked for when the configuration names no library, in this order.
+/// Names passed to the system's loader, in this order, when the configuration names no library.
 const NAMES: [&str; 3] = ["liblsl.so.2", "liblsl.so", "liblsl.dylib"];
-/// What a user does about a missing library.
+/// What to do about a missing library.
 const REMEDY: &str = "install liblsl 1.13 or newer (https://github.com/sccn/liblsl/releases, or `conda install -c conda-forge \
                       liblsl`), or `pip install pylsl` and name the file in its folder `pylsl/lib` with `lsl.library`; \
                       `lsl.name` = \"off\" runs without";
@@ -21,16 +21,16 @@ const REMEDY: &str = "install liblsl 1.13 or newer (https://github.com/sccn/libl
 const FLOAT32: i32 = 1;
 /// liblsl's number for a text channel.
 const TEXT: i32 = 3;
-/// Seconds of samples that are kept for each slow reader; of a stream without a rate liblsl keeps a hundred samples for each.
+/// Seconds of samples kept for a slow reader; for a stream without a rate liblsl keeps a hundred samples per second.
 const BUFFERED_S: i32 = 60;
 
 type Info = *mut c_void;
 type Xml = *mut c_void;
 type Handle = *mut c_void;
 
-/// A library that was found, and those of its functions that are used.
+/// The loaded library and those of its functions that are used.
 pub(super) struct Library {
-    /// As it was asked for.
+    /// The name it was loaded by.
     pub(super) name: String,
     create_info: unsafe extern "C" fn(*const c_char, *const c_char, i32, f64, i32, *const c_char) -> Info,
     destroy_info: unsafe extern "C" fn(Info),
@@ -44,27 +44,27 @@ pub(super) struct Library {
     push_texts: unsafe extern "C" fn(Handle, *const *const c_char, *const u32, f64, i32) -> i32,
     local_clock: unsafe extern "C" fn() -> f64,
     library_version: unsafe extern "C" fn() -> i32,
-    /// Never closed: liblsl has threads of its own.
+    /// Never closed, because liblsl runs threads of its own.
     _file: ManuallyDrop<File>,
 }
 
 impl Library {
-    /// Loads the library that is `wanted`, or the first of [`NAMES`] that the system knows.
+    /// Loads the `wanted` library, or the first of [`NAMES`] that the system finds.
     ///
     /// # Errors
-    /// What was searched, what came of it, and what to do.
+    /// What was tried, why it failed, and what to do.
     pub(super) fn open(wanted: Option<&Path>) -> Result<Arc<Self>, String> {
         let Some(path) = wanted else {
-            let mut said = Vec::new();
+            let mut failures = Vec::new();
             for name in NAMES {
                 match load(Path::new(name)) {
                     Ok(file) => return Self::of(file, name.to_owned()),
-                    Err(why) => said.push(why),
+                    Err(why) => failures.push(why),
                 }
             }
-            return Err(format!("liblsl was not found ({}): {REMEDY}", said.join("; ")));
+            return Err(format!("liblsl was not found ({}): {REMEDY}", failures.join("; ")));
         };
-        // Absolute, because the loader takes a bare name for a request to search the system.
+        // Absolute, because the loader searches the system for a bare name.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
         if !path.is_file() {
             return Err(format!("there is no library {}, which `lsl.library` names: {REMEDY}", path.display()));
@@ -75,7 +75,7 @@ impl Library {
 
     #[allow(unsafe_code)]
     fn of(file: File, name: String) -> Result<Arc<Self>, String> {
-        let missing = |why: String| format!("{name} is no liblsl, or too old a one ({why}): {REMEDY}");
+        let missing = |why: String| format!("{name} is not liblsl, or is too old ({why}): {REMEDY}");
         // SAFETY: symbols of these names are functions of liblsl's documented C interface, of exactly the types of the fields
         // (lsl_c.h, unchanged since 1.13); pointers to them stay valid because the file is never closed.
         let library = unsafe {
@@ -118,7 +118,7 @@ impl Library {
 fn load(path: &Path) -> Result<File, String> {
     // SAFETY: loading runs the library's initialisers; liblsl's have no requirements, and a file that the user names is theirs.
     unsafe { File::new(path) }.map_err(|error| {
-        // The loader's own words, which name the file, are the cause behind the error.
+        // The loader's message, which names the file, is the source of the error.
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         if cause.contains(&*path.to_string_lossy()) { cause } else { format!("{}: {cause}", path.display()) }
     })
@@ -132,7 +132,7 @@ unsafe fn symbol<T: Copy>(file: &File, name: &str) -> Result<T, String> {
     unsafe { file.get::<T>(name) }.map(|found| *found).map_err(|_| format!("it has no {name}"))
 }
 
-/// A piece of the meta-data of a stream.
+/// A node of a stream's metadata.
 pub(super) enum Node {
     /// `<name>text</name>`
     Value(&'static str, String),
@@ -140,19 +140,19 @@ pub(super) enum Node {
     Group(&'static str, Vec<Node>),
 }
 
-/// What a stream says of itself.
+/// Description of a stream.
 pub(super) struct About<'a> {
     pub(super) name: &'a str,
     /// LSL's content type.
     pub(super) kind: &'a str,
     /// Float32 channels; `None` = one channel of text.
     pub(super) floats: Option<usize>,
-    /// The same after a restart: a reader finds the stream again by it.
+    /// Stays the same after a restart, so that a reader finds the stream again.
     pub(super) source_id: &'a str,
     pub(super) meta: &'a [Node],
 }
 
-/// An outlet of liblsl: others find it, connect and read.
+/// An outlet of liblsl: other programs find it, connect and read.
 pub(super) struct Stream {
     library: Arc<Library>,
     handle: Handle,
@@ -167,7 +167,7 @@ impl Stream {
     /// Announces a stream without a regular rate.
     ///
     /// # Errors
-    /// When liblsl gives none.
+    /// When liblsl cannot open one.
     #[allow(unsafe_code)]
     pub(super) fn open(library: &Arc<Library>, about: &About<'_>) -> Result<Self, String> {
         let [name, kind, source_id] = [about.name, about.kind, about.source_id].map(text);
@@ -176,7 +176,7 @@ impl Stream {
         // SAFETY: the three texts are NUL-terminated and outlive the call, which copies them.
         let info = unsafe { (library.create_info)(name.as_ptr(), kind.as_ptr(), count, 0.0, form, source_id.as_ptr()) };
         if info.is_null() {
-            return Err(format!("liblsl does not take a stream of {channels} channels named {:?}", about.name));
+            return Err(format!("liblsl refuses a stream of {channels} channels named {:?}", about.name));
         }
         // SAFETY: `info` is not null and was made just now; its description lives as long as it does.
         append_all(library, unsafe { (library.desc)(info) }, about.meta);
@@ -186,15 +186,14 @@ impl Stream {
         unsafe { (library.destroy_info)(info) };
         if handle.is_null() {
             return Err(
-                "liblsl cannot open an outlet: are its ports (16572 to 16604 unless LSLAPICFG says otherwise) all \
-                        taken?"
+                "liblsl cannot open an outlet: are all its ports (16572 to 16604 unless LSLAPICFG says otherwise) in use?"
                     .to_owned(),
             );
         }
         Ok(Self { library: library.clone(), handle, floats: if form == TEXT { 0 } else { channels } })
     }
 
-    /// Hands one sample over, as many values as the stream has channels. Does not wait for readers.
+    /// Sends one sample with one value per channel. Does not wait for readers.
     ///
     /// # Errors
     /// When liblsl refuses, or this is a stream of another kind.
@@ -204,10 +203,10 @@ impl Stream {
             return Err(std::io::ErrorKind::InvalidInput.into());
         }
         // SAFETY: the handle is valid until drop; liblsl reads as many floats as the stream has channels, and as many are there.
-        taken(unsafe { (self.library.push_floats)(self.handle, values.as_ptr(), stamp, 1) })
+        check(unsafe { (self.library.push_floats)(self.handle, values.as_ptr(), stamp, 1) })
     }
 
-    /// Hands one text over. Does not wait for readers.
+    /// Sends one text. Does not wait for readers.
     ///
     /// # Errors
     /// As [`Stream::push`].
@@ -219,10 +218,10 @@ impl Stream {
         }
         let (texts, lengths) = ([text.as_ptr().cast::<c_char>()], [length]);
         // SAFETY: the handle is valid until drop; liblsl reads one pointer and one length, and copies that many bytes.
-        taken(unsafe { (self.library.push_texts)(self.handle, texts.as_ptr(), lengths.as_ptr(), stamp, 1) })
+        check(unsafe { (self.library.push_texts)(self.handle, texts.as_ptr(), lengths.as_ptr(), stamp, 1) })
     }
 
-    /// Does anybody read?
+    /// Is any reader connected?
     #[allow(unsafe_code)]
     pub(super) fn has_readers(&self) -> bool {
         // SAFETY: the handle is valid until drop.
@@ -238,12 +237,12 @@ impl Drop for Stream {
     }
 }
 
-/// liblsl's return code; without a text of its own, because nothing allocates here.
-fn taken(code: i32) -> std::io::Result<()> {
+/// Checks liblsl's return code; without a message, because nothing may allocate here.
+fn check(code: i32) -> std::io::Result<()> {
     if code == 0 { Ok(()) } else { Err(std::io::ErrorKind::Other.into()) }
 }
 
-/// For C; a NUL within becomes a space.
+/// As a C string; a NUL inside becomes a space.
 fn text(text: &str) -> CString {
     CString::new(text.replace('\0', " ")).unwrap_or_default()
 }
@@ -293,7 +292,7 @@ mod tests {
         let other = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6", "/lib64/libm.so.6"];
         if let Some(other) = other.iter().map(Path::new).find(|path| path.is_file()) {
             let said = refusal(other);
-            assert!(said.contains("is no liblsl") && said.contains("it has no lsl_create_streaminfo"), "{said}");
+            assert!(said.contains("is not liblsl") && said.contains("it has no lsl_create_streaminfo"), "{said}");
         }
     }
 }

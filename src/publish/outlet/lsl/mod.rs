@@ -1,11 +1,11 @@
-//! Lab Streaming Layer: a stream of numbers for each decode, and a stream of markers that name the action.
+//! Lab Streaming Layer: one stream of numbers per decode, and one stream of markers that name the action.
 //!
-//! Why it exists: EEG, eye trackers and LabRecorder meet on LSL, and a decode belongs beside them on one clock. What it must
-//! never do: wait for a reader, or stamp with anything but the moment of publication: a sample's time is that at which its
-//! decode was published, on LSL's clock. The frame was received `latency_ms` before.
+//! Why it exists: EEG, eye trackers and LabRecorder share a clock through LSL, and decodes belong beside them. What it must
+//! never do: wait for a reader, or stamp a sample with any time but that of its publication, on LSL's clock. The frame was
+//! received `latency_ms` earlier.
 //!
-//! Numbers: `e0` to `e<n-1>`, then [`MORE`]. Markers: one channel of text, the action, when it changes (or for every decode).
-//! Both are decode under the relay's rules: what is not believed is the neutral action.
+//! Numbers: `e0` to `e<n-1>`, then [`MORE`]. Markers: one text channel, the action, when it changes (or for every decode).
+//! Both follow the relay's rules: a decode that cannot be trusted becomes the neutral action.
 
 mod library;
 
@@ -21,7 +21,7 @@ use crate::sys::clock::now_ns;
 
 use library::{About, Library, Node, Stream};
 
-/// Channels behind the embedding: label, unit, what it is.
+/// Channels after the embedding: label, unit, content type.
 const MORE: [(&str, &str, &str); 6] = [
     ("action_id", "id", "Action"),
     ("confidence", "probability", "Action"),
@@ -30,13 +30,13 @@ const MORE: [(&str, &str, &str); 6] = [
     ("latency_ms", "milliseconds", "Latency"),
     ("generation", "count of models since start", "Model"),
 ];
-/// Whole numbers above it are not exact in float32.
+/// Larger integers are not exact in float32.
 const FRAMES_EXACT: u64 = 1 << 24;
-/// What the time stamps are, for whoever reads the file in ten years.
+/// What the time stamps mean, for whoever reads the file in ten years.
 const STAMP: &str =
     "publication of the decode, on LSL's clock; its frame was received latency_ms earlier; NaN = no frame";
-/// Longest that the end waits for readers to take the neutral decode.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Longest wait at the end for readers to fetch the neutral decode.
+const FINAL_WAIT: Duration = Duration::from_millis(200);
 
 /// Two streams.
 pub struct Lsl {
@@ -52,7 +52,7 @@ impl Lsl {
     /// Loads liblsl and announces both streams: `<name>-embedding` and `<name>-action`.
     ///
     /// # Errors
-    /// When liblsl is not there or gives no stream; the message says where it was searched and what to do.
+    /// When liblsl is missing or cannot open a stream; the message says where it was searched for and what to do.
     pub fn open(
         name: Name,
         settings: &Settings,
@@ -75,7 +75,7 @@ impl Lsl {
         Ok(Self { library, numbers, markers, every, row: vec![0.0; channels], last: None })
     }
 
-    /// LSL's time of a moment in our own, s.
+    /// A time of our clock on LSL's clock, s.
     fn stamp(&self, t_pub_ns: u64) -> f64 {
         self.library.clock() - now_ns().saturating_sub(t_pub_ns) as f64 * 1e-9
     }
@@ -94,7 +94,7 @@ impl Outlet for Lsl {
             return Ok(());
         }
         self.markers.push_text(decode.action, stamp)?;
-        // Only what was taken has been decode.
+        // Only a marker that was accepted counts as sent.
         self.last = Some(decode.action_id);
         Ok(())
     }
@@ -102,24 +102,24 @@ impl Outlet for Lsl {
 
 impl Drop for Lsl {
     fn drop(&mut self) {
-        // An outlet that is destroyed takes with it what its readers had not fetched, and that is the neutral action.
+        // Destroying an outlet discards what its readers have not fetched yet, which is the neutral action.
         if self.numbers.has_readers() || self.markers.has_readers() {
-            std::thread::sleep(LAST_WORDS);
+            std::thread::sleep(FINAL_WAIT);
         }
     }
 }
 
-/// The library that [`Lsl::open`] would take, and its version, for `haltere check`.
+/// The library that [`Lsl::open`] would load, and its version, for `haltere check`.
 ///
 /// # Errors
-/// Why there is none, and what to do.
+/// Why none can be loaded, and what to do.
 pub fn liblsl(wanted: Option<&Path>) -> Result<String, String> {
     let library = Library::open(wanted)?;
     let version = library.version();
     Ok(format!("{} ({}.{})", library.name, version / 100, version % 100))
 }
 
-/// One sample.
+/// Writes one sample into `row`.
 fn fill(row: &mut [f32], decode: &RelayedDecode<'_>) {
     let (embedding, more) = row.split_at_mut(row.len().saturating_sub(MORE.len()));
     embedding.iter_mut().zip(decode.embedding).for_each(|(to, from)| *to = *from);
@@ -145,7 +145,7 @@ fn numbers(dimensions: usize) -> Vec<Node> {
     embedding.chain(MORE.iter().map(|(label, unit, kind)| channel((*label).to_owned(), unit, kind))).collect()
 }
 
-/// What both streams say of themselves: their channels, the model, its actions, what the codes and the stamps mean.
+/// Metadata of both streams: their channels, the model, its actions, the meaning of codes and time stamps.
 fn meta(channels: Vec<Node>, model: &ModelTag, neutral: &str) -> Vec<Node> {
     let pair = |group, id: String, label: &str| {
         Node::Group(group, vec![Node::Value("id", id), Node::Value("label", label.to_owned())])
@@ -156,7 +156,7 @@ fn meta(channels: Vec<Node>, model: &ModelTag, neutral: &str) -> Vec<Node> {
     let of_model = vec![
         Node::Value("name", model.name.clone()),
         Node::Value("sha256", model.sha256.clone()),
-        // Another model in mid-run cannot change what was announced: the channel of this name counts on.
+        // The metadata cannot change when another model takes over; the channel of this name counts models.
         Node::Value("generation", model.generation.to_string()),
         Node::Value("dimensions", model.embedding.to_string()),
     ];

@@ -1,27 +1,27 @@
-//! Bouts: frame after frame decoded as the same action.
+//! Bouts: consecutive frames decoded as the same action.
 //!
-//! Why it exists: behaviour is analysed in intervals, not in frames. What it must never do: bridge what was not seen; a frame that is
-//! missing, a decode that may not be believed and a neutral one each end a bout.
+//! Why it exists: behaviour is analysed in intervals, not in frames. What it must never do: bridge a gap; a missing frame, a decode
+//! that cannot be trusted and a neutral decode each end a bout.
 
 use crate::frame::Quality;
 use crate::session::messages::DecodeRecord;
 
-/// An action that lasted.
+/// One bout.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Bout {
     /// Receipt of its first frame, on the machine's clock, ns.
     pub start_ns: u64,
-    /// Receipt of the frame that ended it, where that one directly followed; else one frame period after its last frame.
+    /// Receipt of the frame that ended it, if that frame followed directly; else one frame period after its last frame.
     pub stop_ns: u64,
     /// As published.
     pub action: String,
     /// Mean over its frames; NaN where none was published.
     pub confidence: f64,
-    /// How many frames said so.
+    /// Number of frames.
     pub frames: u64,
 }
 
-/// A bout that goes on.
+/// A bout that has not ended yet.
 struct Open<'a> {
     start_ns: u64,
     last_ns: u64,
@@ -54,9 +54,9 @@ pub(super) fn bouts(decodes: &[DecodeRecord]) -> Vec<Bout> {
     let (mut found, mut open) = (Vec::new(), None::<Open>);
     for decode in decodes {
         let follows = follows(decode);
-        let said = said(decode);
+        let action = trusted_action(decode);
         if let Some(bout) = open.take() {
-            match said {
+            match action {
                 Some((t_ns, action)) if follows && action == bout.action => {
                     let mut bout = bout;
                     bout.take(t_ns, decode.confidence);
@@ -71,7 +71,7 @@ pub(super) fn bouts(decodes: &[DecodeRecord]) -> Vec<Bout> {
                 }
             }
         }
-        open = said.map(|(t_ns, action)| {
+        open = action.map(|(t_ns, action)| {
             let mut bout = Open::begin(t_ns, action);
             bout.take(t_ns, decode.confidence);
             bout
@@ -94,13 +94,13 @@ fn follows(decode: &DecodeRecord) -> bool {
     !began && decode.frame_gap.unwrap_or(0) == 0 && decode.skipped.unwrap_or(0) == 0
 }
 
-/// When and what, if it may be believed.
-fn said(decode: &DecodeRecord) -> Option<(u64, &str)> {
-    let believed = decode.quality == Quality::Ok && decode.decoded.is_some();
-    believed.then_some((decode.t_recv_ns?, decode.action.as_deref()?))
+/// Time of receipt and action of a decode that can be trusted.
+fn trusted_action(decode: &DecodeRecord) -> Option<(u64, &str)> {
+    let trusted = decode.quality == Quality::Ok && decode.decoded.is_some();
+    trusted.then_some((decode.t_recv_ns?, decode.action.as_deref()?))
 }
 
-/// Median time between frames, ns; 0 when there is but one.
+/// Median time between frames, ns; 0 with a single frame.
 fn period_ns(decodes: &[DecodeRecord]) -> u64 {
     let times: Vec<u64> = decodes.iter().filter(|d| d.decoded.is_some()).filter_map(|d| d.t_recv_ns).collect();
     let mut periods: Vec<u64> = times.windows(2).filter_map(|pair| pair[1].checked_sub(pair[0])).collect();
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::session::messages::Decoded;
 
-    /// Frames every 10 ns; `0` as action is a decode that may not be believed, `-` a neutral one.
+    /// Frames every 10 ns; `0` as action is a decode that cannot be trusted, `-` a neutral one.
     fn session(actions: &str) -> Vec<DecodeRecord> {
         let decode = |(at, action): (usize, char)| {
             let (quality, t) = (if action == '0' { "degraded" } else { "ok" }, 100 + 10 * at);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_believed_ends_a_bout_and_makes_none() {
+    fn a_decode_that_cannot_be_trusted_ends_a_bout_and_starts_none() {
         assert_eq!(found(&session("aa0a")), [(100, 120, "a".to_owned(), 2), (130, 140, "a".to_owned(), 1)]);
         assert_eq!(found(&session("aa-a")), [(100, 120, "a".to_owned(), 2), (130, 140, "a".to_owned(), 1)]);
         assert!(found(&session("0-0")).is_empty());

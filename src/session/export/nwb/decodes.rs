@@ -1,7 +1,5 @@
-//! What was decoded, as series: one row for each decoded frame, at the time of its receipt.
-//!
-//! Why it exists: embedding, probabilities, quality and latency of one decode belong together and to their frame. What it must never
-//! do: write a row for a frame that was not decoded, or round a value.
+//! The decodes as series: one row for each decoded frame, at the time of its receipt. A frame that was not decoded has no row, and no
+//! value is rounded.
 
 use rust_hdf5::{H5Group, Result};
 
@@ -18,7 +16,7 @@ struct Row<'a> {
     seconds: f64,
 }
 
-/// Writes the series into the module; how many rows they have.
+/// Writes the series into the module; returns their number of rows.
 pub(super) fn write(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeline: Timeline) -> Result<usize> {
     let row = |decode| row(decode, timeline);
     let rows: Vec<Row> = recorded.decodes.iter().filter_map(row).collect();
@@ -52,10 +50,10 @@ fn same_outputs(a: &Row, b: &Row) -> bool {
 
 fn qualities(which: &str) -> String {
     let codes = Quality::ALL.map(|quality| format!("{} {}", quality.code(), quality.name()));
-    format!("How far each decode may be trusted, {which}: {}.", codes.join(", "))
+    format!("How far to trust each decode, {which}: {}.", codes.join(", "))
 }
 
-/// What every row has.
+/// Series with a value in every row.
 fn plain(nwb: &Nwb, module: &H5Group, rows: &[Row], at: &str) -> Result<()> {
     let about = |name, description, unit| Series { name, description, unit, conversion: 1.0 };
     let times = Times::At(at);
@@ -63,16 +61,16 @@ fn plain(nwb: &Nwb, module: &H5Group, rows: &[Row], at: &str) -> Result<()> {
     let text = qualities("as decoded, before the age of the decode was judged");
     nwb.series(module, &about("DecodedQuality", &text, "n.a."), None, &decoded, &times)?;
     let numbers: Vec<u64> = rows.iter().map(|row| row.decode.frame.unwrap_or_default()).collect();
-    let text = "Number of the frame of each decode, the sender's.";
+    let text = "Frame number of each decode, as sent by the microscope.";
     nwb.series(module, &about("DecodedFrame", text, "n.a."), None, &numbers, &times)?;
     let missing = |decode: &DecodeRecord| decode.frame_gap.unwrap_or(0).max(decode.skipped.unwrap_or(0));
     let missing: Vec<u64> = rows.iter().map(|row| missing(row.decode)).collect();
-    let text = "Frames missing just before the frame of each decode, by the sender's numbers or skipped by overload.";
+    let text = "Frames missing just before the frame of each decode, either lost on the way or skipped under overload.";
     nwb.series(module, &about("FramesMissing", text, "n.a."), None, &missing, &times)?;
     Ok(())
 }
 
-/// What only some sessions have; NaN where a row has none.
+/// Series that only some sessions have; NaN in rows without a value.
 fn optional(nwb: &Nwb, module: &H5Group, rows: &[Row], at: &str) -> Result<()> {
     let times = Times::At(at);
     let write = |about: Series, row: Option<usize>, values: &[f32]| -> Result<()> {
@@ -86,24 +84,24 @@ fn optional(nwb: &Nwb, module: &H5Group, rows: &[Row], at: &str) -> Result<()> {
     let text = "Probability of the published action; NaN where none was published.";
     write(about("Confidence", text, "n.a."), None, &confidence)?;
     let novelty: Vec<f32> = rows.iter().map(|row| row.decoded.novelty.unwrap_or(f32::NAN)).collect();
-    let text = "How strange the moment is to the model, 0 to 1: a rank among held-out moments of its training.";
+    let text = "Novelty of the embedding, 0 to 1: its rank among held-out samples of the model's training.";
     write(about("Novelty", text, "n.a."), None, &novelty)?;
     let shift: Vec<f32> = rows.iter().flat_map(|row| row.decode.shift_px.unwrap_or([f32::NAN; 2])).collect();
-    let text = "Shift of the content against the template: down (dy), right (dx).";
+    let text = "Shift of the image relative to the template: down (dy), right (dx).";
     write(about("Shift", text, "pixels"), Some(2), &shift)?;
     if rows.iter().any(|row| row.decode.latency_us.is_some()) {
         let latency = |row: &Row| {
             row.decode.latency_us.map_or([f64::NAN; 4], |us| [us.queue, us.preprocess, us.encode, us.total])
         };
         let values: Vec<f64> = rows.iter().flat_map(latency).collect();
-        let description = "Where the time of each decode went: waiting, preprocessing, encoding, and in all from receipt to publishing. Stored in microseconds.";
+        let description = "Latency of each decode: waiting, preprocessing, encoding, and total from receipt to publishing. Stored in microseconds.";
         let about = Series { name: "Latency", description, unit: "seconds", conversion: 1e-6 };
         nwb.series(module, &about, Some(4), &values, &times)?;
     }
     Ok(())
 }
 
-/// What a model says, for the rows that are its own.
+/// The outputs of one model, for its own rows.
 fn by_model(
     nwb: &Nwb,
     module: &H5Group,
@@ -144,7 +142,7 @@ fn by_model(
     Ok(())
 }
 
-/// A model in words.
+/// Describes a model.
 pub(super) fn model_words(model: Option<&ModelRecord>) -> String {
     let Some(ModelRecord { name, sha256, generation }) = model else {
         return "a model that the session does not name".to_owned();
@@ -152,14 +150,14 @@ pub(super) fn model_words(model: Option<&ModelRecord>) -> String {
     format!("the model {name} (SHA-256 {sha256}, the daemon's number {generation})")
 }
 
-/// Labels of a model: those of the session's own, else those that were published.
+/// Labels of a model: those in the session's metadata, else those that were published.
 fn labels(recorded: &Recorded, rows: &[Row]) -> Vec<String> {
     let count = rows.first().map_or(0, |row| row.decoded.probs.len());
     let about = &recorded.outline.about;
     let model = rows.first().and_then(|row| row.decode.model.as_ref());
     let own = model.is_none_or(|model| about.get("model_sha256") == Some(&model.sha256));
-    let told: Option<Vec<String>> = about.get("labels").and_then(|text| serde_json::from_str(text).ok());
-    if let Some(labels) = told.filter(|labels| own && labels.len() == count) {
+    let listed: Option<Vec<String>> = about.get("labels").and_then(|text| serde_json::from_str(text).ok());
+    if let Some(labels) = listed.filter(|labels| own && labels.len() == count) {
         return labels;
     }
     let mut labels = vec!["(never published)".to_owned(); count];

@@ -1,6 +1,4 @@
-//! What has a moment or an interval instead of a frame: bouts, marks, events.
-//!
-//! Why it exists: readers of NWB look for intervals and tables of their own. What it must never do: make an empty one.
+//! Bouts, marks and events: tables of time points and intervals. An empty table is never written.
 
 use rust_hdf5::{H5Group, Result};
 use serde_json::Value;
@@ -10,7 +8,7 @@ use super::h5::{Column, INTERVALS, Nwb, TABLE};
 use super::timeline::Timeline;
 use crate::session::rows::Recorded;
 
-/// Writes the decoded bouts; how many.
+/// Writes the decoded bouts; returns their number.
 pub(super) fn bouts(nwb: &Nwb, root: &H5Group, recorded: &Recorded, timeline: Timeline) -> Result<usize> {
     let bouts = bouts::bouts(&recorded.decodes);
     if bouts.is_empty() {
@@ -22,7 +20,7 @@ pub(super) fn bouts(nwb: &Nwb, root: &H5Group, recorded: &Recorded, timeline: Ti
         ("start_time", "Receipt of the first frame.", seconds(|bout| bout.start_ns)),
         (
             "stop_time",
-            "Receipt of the frame that ended it, where that one directly followed; else one (median) frame period after its last frame.",
+            "Receipt of the frame that ended it, if that frame followed directly; else one (median) frame period after its last frame.",
             seconds(|bout| bout.stop_ns),
         ),
         ("action", "As published.", Column::Text(bouts.iter().map(|bout| bout.action.clone()).collect())),
@@ -31,15 +29,15 @@ pub(super) fn bouts(nwb: &Nwb, root: &H5Group, recorded: &Recorded, timeline: Ti
             "Mean of the published confidence over its frames.",
             Column::Number(bouts.iter().map(|bout| bout.confidence).collect()),
         ),
-        ("frames", "How many frames said so.", Column::Count(bouts.iter().map(|bout| bout.frames as i64).collect())),
+        ("frames", "Number of frames.", Column::Count(bouts.iter().map(|bout| bout.frames as i64).collect())),
     ];
-    let description = "Frame after frame decoded as the same action. Only decodes of quality ok make a bout; any other decode, a neutral one, a missing or skipped frame and a new series end it.";
+    let description = "Consecutive frames decoded as the same action. A bout consists of decodes of quality ok; it ends at any other decode, a neutral decode, a missing or skipped frame, or a new series.";
     let intervals = nwb.group(root, "intervals")?;
-    nwb.table(&intervals, ("decoded_bouts", INTERVALS), description, &columns)?;
+    nwb.table(&intervals, "decoded_bouts", INTERVALS, description, &columns)?;
     Ok(bouts.len())
 }
 
-/// Writes the experimenter's words.
+/// Writes the experimenter's notes.
 pub(super) fn marks(nwb: &Nwb, acquisition: &H5Group, recorded: &Recorded, timeline: Timeline) -> Result<()> {
     let marks = &recorded.marks;
     if marks.is_empty() {
@@ -47,13 +45,13 @@ pub(super) fn marks(nwb: &Nwb, acquisition: &H5Group, recorded: &Recorded, timel
     }
     let times = marks.iter().map(|mark| timeline.seconds(mark.t_ns)).collect();
     let columns = [
-        ("timestamp", "When they came, seconds after the session's start.", Column::Number(times)),
-        ("text", "The words.", Column::Text(marks.iter().map(|mark| mark.text.clone()).collect())),
+        ("timestamp", "Time of the note, seconds after the session's start.", Column::Number(times)),
+        ("text", "The note.", Column::Text(marks.iter().map(|mark| mark.text.clone()).collect())),
     ];
-    nwb.table(acquisition, ("marks", TABLE), "Words of the experimenter during the session.", &columns)
+    nwb.table(acquisition, "marks", TABLE, "The experimenter's notes during the session.", &columns)
 }
 
-/// Writes what the daemon told of itself and of its frames, and where the fail-safe spoke instead of a decode.
+/// Writes the daemon's events, and the neutral decodes published by the fail-safe.
 pub(super) fn events(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeline: Timeline) -> Result<()> {
     let events = recorded.events.iter().map(|event| (event.t_pub_ns, event.event.clone(), detail(&event.more)));
     let neutral = recorded.decodes.iter().filter(|decode| decode.decoded.is_none()).map(|decode| {
@@ -69,15 +67,15 @@ pub(super) fn events(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeline:
     let (names, details) = rows.into_iter().map(|(_, name, detail)| (name, detail)).unzip();
     let columns = [
         ("timestamp", "Publishing, seconds after the session's start.", Column::Number(times)),
-        ("event", "Its name.", Column::Text(names)),
-        ("detail", "Everything else it said, key=value.", Column::Text(details)),
+        ("event", "Name of the event.", Column::Text(names)),
+        ("detail", "Its other fields, key=value.", Column::Text(details)),
     ];
     let description =
-        "Events as the daemon published them; neutral_decode is a decode without a frame, by the fail-safe.";
-    nwb.table(module, ("events", TABLE), description, &columns)
+        "Events as published by the daemon; neutral_decode is a decode without a frame, published by the fail-safe.";
+    nwb.table(module, "events", TABLE, description, &columns)
 }
 
-/// Everything but which rig and of which form the message was, which is the same in every row.
+/// All fields but the rig and the message type, which are the same in every row.
 fn detail(more: &serde_json::Map<String, Value>) -> String {
     let mut words = Vec::new();
     let own = more.iter().filter(|(key, _)| !["source", "htype"].contains(&key.as_str()));
@@ -85,7 +83,7 @@ fn detail(more: &serde_json::Map<String, Value>) -> String {
     words.join(" ")
 }
 
-/// Nested keys with points between them.
+/// Nested keys, joined by points.
 fn flat(key: &str, value: &Value, into: &mut Vec<String>) {
     match value {
         Value::Object(map) => map.iter().for_each(|(inner, value)| flat(&format!("{key}.{inner}"), value, into)),

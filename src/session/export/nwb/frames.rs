@@ -1,7 +1,7 @@
-//! The frames as TwoPhotonSeries, one for each channel, written one by one.
+//! The frames as TwoPhotonSeries, one for each channel, written frame by frame.
 //!
-//! Why it exists: a session is larger than memory. What it must never do: hold more than a chunk of pixels, or write a row for a frame
-//! that is not there.
+//! Why it exists: a session may be larger than memory. What it must never do: hold more than a chunk of pixels, or write a row for a
+//! frame that is missing.
 //!
 //! NWB's order is (time, x, y): a frame lies transposed.
 
@@ -14,24 +14,24 @@ use super::h5::{DEFLATE_LEVEL, Nwb, Series, Times, array, text, times_of, unit};
 use super::timeline::Timeline;
 use crate::frame::{Clock, DeviceTime, FrameInfo, PixelType, Shape};
 use crate::session::{Item, Reader, Topic, layout};
-use crate::source::canonical::{self, Layout};
 use crate::sys::exit::{ExitCode, Failure};
 use crate::wire::frame_header::Order;
+use crate::wire::pixels::{self, Layout};
 
 /// Bytes of a chunk, if a frame is not larger.
 const CHUNK_BYTES: usize = 512 << 10;
 
-/// Where the planes of the channels are, and what the series are called.
+/// The channels' imaging planes, and the names of their series.
 pub(super) struct Channels<'a> {
     /// `/acquisition`.
     pub acquisition: &'a H5Group,
-    /// Ends of the names, such as `-green`, empty for an only channel.
+    /// Suffixes of the names, such as `-green`; empty for a single channel.
     pub suffixes: Vec<String>,
     /// Path of each channel's ImagingPlane.
     pub planes: Vec<String>,
 }
 
-/// Writes all frames of a session; how many there are.
+/// Writes all frames of a session; returns their number.
 pub(super) fn write(
     nwb: &Nwb,
     session: &Path,
@@ -65,17 +65,14 @@ pub(super) fn write(
     }
     if reader.damaged_chunks() > 0 {
         let damaged = reader.damaged_chunks();
-        tracing::warn!(
-            "{}: {damaged} damaged chunk(s) were left out: the frames in them are missing",
-            session.display()
-        );
+        tracing::warn!("{}: {damaged} damaged chunk(s) were skipped: their frames are missing", session.display());
     }
     Ok(written)
 }
 
 /// Frames of one geometry.
 struct Part {
-    /// Behind the names: nothing for the first.
+    /// Suffix of the names: empty for the first part.
     suffix: String,
     shape: Shape,
     pixel_type: PixelType,
@@ -92,7 +89,7 @@ impl Part {
         let named = channels.suffixes.iter().zip(&channels.planes).take(shape.channels);
         let movies = named.map(|(name, plane)| {
             let name = format!("TwoPhotonSeries{name}{suffix}");
-            Movie::begin(nwb, channels.acquisition, (&name, plane), shape, pixel_type)
+            Movie::begin(nwb, channels.acquisition, &name, plane, shape, pixel_type)
         });
         let movies = movies.collect::<Result<_>>()?;
         let (t_received_ns, numbers, devices) = Default::default();
@@ -122,19 +119,21 @@ impl Part {
             at = Some(movie.end(&times)?);
         }
         let times = at.as_deref().map_or(Times::Own(&seconds), Times::At);
-        let (name, description) =
-            (format!("FrameNumber{}", self.suffix), "Number of each frame, the sender's: a step above 1 is a gap.");
+        let (name, description) = (
+            format!("FrameNumber{}", self.suffix),
+            "Frame numbers as sent by the microscope: a step above 1 is a gap.",
+        );
         let about = Series { name: &name, description, unit: "n.a.", conversion: 1.0 };
         nwb.series(channels.acquisition, &about, None, &self.numbers, &times)?;
         for (clock, words) in CLOCKS {
-            let told = self.devices.iter().zip(&seconds).filter_map(|(device, at)| Some((device.as_ref()?, *at)));
+            let stamped = self.devices.iter().zip(&seconds).filter_map(|(device, at)| Some((device.as_ref()?, *at)));
             let (ns, own): (Vec<i64>, Vec<f64>) =
-                told.filter(|(device, _)| device.clock == clock).map(|(device, at)| (device.ns, at)).unzip();
+                stamped.filter(|(device, _)| device.clock == clock).map(|(device, at)| (device.ns, at)).unzip();
             if ns.is_empty() {
                 continue;
             }
             let name = format!("MicroscopeTime-{}{}", name_of(clock), self.suffix);
-            let description = format!("Time of each frame by the microscope, {words}; at the times of receipt.");
+            let description = format!("The microscope's time stamp of each frame, {words}; at the times of receipt.");
             let about = Series { name: &name, description: &description, unit: "nanoseconds", conversion: 1.0 };
             let times = if ns.len() == seconds.len() { &times } else { &Times::Own(&own) };
             nwb.series(channels.acquisition, &about, None, &ns, times)?;
@@ -146,7 +145,7 @@ impl Part {
 const CLOCKS: [(Clock, &str); 4] = [
     (Clock::Monotonic, "by CLOCK_MONOTONIC of the sending machine"),
     (Clock::Unix, "since 1970, UTC"),
-    (Clock::Device, "by a counter of the microscope whose origin is not known"),
+    (Clock::Device, "by a counter of the microscope with unknown origin"),
     (Clock::Ptp, "by a PTP clock"),
 ];
 
@@ -166,7 +165,7 @@ struct Movie {
     /// Transposed: width × height.
     layout: Layout,
     frames_per_chunk: usize,
-    /// Of the chunk that is not full.
+    /// The incomplete chunk.
     chunk: Vec<u8>,
     frames: usize,
 }
@@ -175,14 +174,15 @@ impl Movie {
     fn begin(
         nwb: &Nwb,
         acquisition: &H5Group,
-        (name, plane): (&str, &str),
+        name: &str,
+        plane: &str,
         shape: Shape,
         pixel_type: PixelType,
     ) -> Result<Self> {
         let group = nwb.object(acquisition, name, ("core", "TwoPhotonSeries"))?;
         group.set_attr_string(
             "description",
-            "Raw frames as they were received, (time, x, y); a frame that did not arrive or was skipped has no row.",
+            "Raw frames as received, (time, x, y); a frame that was lost or skipped has no row.",
         )?;
         group.create_soft_link("imaging_plane", plane)?;
         text(&group, "format", "raw")?;
@@ -207,7 +207,7 @@ impl Movie {
     fn take(&mut self, plane: &[u8]) -> Result<()> {
         let from = self.chunk.len();
         self.chunk.resize(from + self.layout.bytes(), 0);
-        canonical::copy(&self.layout, plane, &mut self.chunk[from..]);
+        pixels::copy(&self.layout, plane, &mut self.chunk[from..]);
         self.frames += 1;
         if self.frames.is_multiple_of(self.frames_per_chunk) {
             self.flush()?;
@@ -215,7 +215,7 @@ impl Movie {
         Ok(())
     }
 
-    /// Writes the chunk, filled up with zeros that lie behind the end.
+    /// Writes the chunk, padded with zeros beyond the end.
     fn flush(&mut self) -> Result<()> {
         self.chunk.resize(self.frames_per_chunk * self.layout.bytes(), 0);
         self.data.write_chunk((self.frames - 1) / self.frames_per_chunk, &self.chunk)?;

@@ -1,7 +1,7 @@
-//! `/general`: animal, lab, microscope, and how the file came about.
+//! `/general`: animal, lab, microscope, and how the data were acquired.
 //!
-//! Why it exists: NWB wants a plane and an optical channel for every series, described. What it must never do: say more than the
-//! session or the user knows; a text that NWB requires and nobody said is "unknown", a number NaN.
+//! Why it exists: NWB requires a description of the imaging plane and the optical channel of every series. What it must never do:
+//! claim more than the session or the user knows; a required text that nobody entered is "unknown", a number NaN.
 
 use rust_hdf5::{H5Group, Result};
 
@@ -12,7 +12,7 @@ use crate::session::rows::Recorded;
 
 const UNKNOWN: &str = "unknown";
 
-/// Writes it, with a plane for each of `channels` channels.
+/// Writes the group, with an imaging plane for each of `channels` channels.
 pub(super) fn write<'a>(
     nwb: &Nwb,
     recorded: &Recorded,
@@ -27,7 +27,7 @@ pub(super) fn write<'a>(
     for (key, list) in metadata.lists() {
         texts(&general, key, list)?;
     }
-    text(&general, "data_collection", &how(recorded))?;
+    text(&general, "data_collection", &acquisition_text(recorded))?;
     if let Some(subject) = &metadata.subject {
         let group = nwb.object(&general, "subject", ("core", "Subject"))?;
         subject.texts().into_iter().try_for_each(|(key, value)| text(&group, key, value))?;
@@ -37,13 +37,13 @@ pub(super) fn write<'a>(
     let suffixes: Vec<String> = (0..channels).map(|index| suffix(metadata, index, channels)).collect();
     let rate_hz = recorded.outline.frame_rate_hz;
     let made = suffixes.iter().enumerate().map(|(index, suffix)| {
-        let told = metadata.channels.get(index).cloned().unwrap_or_default();
-        plane(nwb, &planes, (&format!("ImagingPlane{suffix}"), index), &told, metadata, rate_hz)
+        let channel = metadata.channels.get(index).cloned().unwrap_or_default();
+        plane(nwb, &planes, &format!("ImagingPlane{suffix}"), index, &channel, metadata, rate_hz)
     });
     Ok(Channels { acquisition, planes: made.collect::<Result<_>>()?, suffixes })
 }
 
-/// What follows the names of a channel's series and plane.
+/// Suffix of the names of a channel's series and imaging plane.
 fn suffix(metadata: &Metadata, index: usize, channels: usize) -> String {
     match metadata.channels.get(index).and_then(|channel| channel.name) {
         Some(name) => format!("-{name}"),
@@ -52,12 +52,12 @@ fn suffix(metadata: &Metadata, index: usize, channels: usize) -> String {
     }
 }
 
-/// How the session came about, by its own words.
-fn how(recorded: &Recorded) -> String {
+/// How the session was acquired, from its own metadata.
+fn acquisition_text(recorded: &Recorded) -> String {
     let about = |key: &str| recorded.outline.about.get(key).map_or(UNKNOWN, String::as_str);
     let mut text = format!(
         "Recorded and decoded live by haltere {} (revision {}) on the rig {}, device {}; model {} (SHA-256 {}); deadline {} ms. Exported by haltere {}. \
-         Times are receipts on the machine's CLOCK_MONOTONIC, put on the calendar by one offset measured at the begin.",
+         Times are times of receipt on the machine's CLOCK_MONOTONIC, converted to calendar time by one offset measured at the start.",
         about("haltere"),
         about("git_revision"),
         about("rig"),
@@ -78,28 +78,34 @@ fn how(recorded: &Recorded) -> String {
 fn microscope(nwb: &Nwb, devices: &H5Group, recorded: &Recorded, metadata: &Metadata) -> Result<()> {
     let device = nwb.object(devices, "Microscope", ("core", "Device"))?;
     let source = recorded.decodes.first().map_or(UNKNOWN, |decode| decode.source.as_str());
-    let own = format!("The two-photon microscope whose frames came as the source {source}.");
+    let own = format!("The two-photon microscope that sent the frames of source {source}.");
     device.set_attr_string("description", metadata.microscope.description.as_deref().unwrap_or(&own))?;
-    metadata.microscope.manufacturer.iter().try_for_each(|name| device.set_attr_string("manufacturer", name))
+    match &metadata.microscope.manufacturer {
+        Some(name) => device.set_attr_string("manufacturer", name),
+        None => Ok(()),
+    }
 }
 
-/// One channel's plane with its optical channel; gives its path.
+/// Writes one channel's imaging plane with its optical channel; returns its path.
 fn plane(
     nwb: &Nwb,
     planes: &H5Group,
-    (name, index): (&str, usize),
+    name: &str,
+    index: usize,
     channel: &Channel,
     metadata: &Metadata,
     rate_hz: Option<f64>,
 ) -> Result<String> {
     let plane = nwb.object(planes, name, ("core", "ImagingPlane"))?;
     let microscope = &metadata.microscope;
-    text(&plane, "description", &format!("The imaged plane, as seen in channel {} of the frames.", index + 1))?;
+    text(&plane, "description", &format!("The imaging plane, channel {} of the frames.", index + 1))?;
     text(&plane, "indicator", channel.indicator.as_deref().unwrap_or(UNKNOWN))?;
     text(&plane, "location", microscope.location.as_deref().unwrap_or(UNKNOWN))?;
     number(&plane, "excitation_lambda", microscope.excitation_nm.unwrap_or(f32::NAN))?;
-    // Measured: the median of the frames' receipts.
-    rate_hz.iter().try_for_each(|rate| number(&plane, "imaging_rate", *rate as f32))?;
+    // Measured: the median rate of the frames' times of receipt.
+    if let Some(rate) = rate_hz {
+        number(&plane, "imaging_rate", rate as f32)?;
+    }
     if let Some(um) = microscope.pixel_um {
         let spacing = array(&plane, "grid_spacing", &[2], &um.map(|um| um * 1e-6))?;
         attribute(&spacing, "unit", "meters")?;

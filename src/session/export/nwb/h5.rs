@@ -1,14 +1,14 @@
-//! The words of NWB in HDF5: typed groups, texts, series, tables.
+//! NWB's building blocks in HDF5: typed groups, texts, series, tables.
 //!
-//! Why it exists: every object of an NWB file has a type, a namespace and an identity, and every series its unit and its times; they
-//! are written in one place. What it must never do: know what a series means.
+//! Why it exists: every object of an NWB file has a type, a namespace and an identity, and every series a unit and times; they are
+//! written in one place.
 
 use rust_hdf5::{DatatypeMessage, H5Dataset, H5File, H5Group, H5Type, Result, VarLenUnicode};
 use sha2::{Digest, Sha256};
 
-/// Of chunks: seconds in time, little in the wire.
+/// Size of chunks: some seconds of data, cheap to read one at a time.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Noise hardly gets smaller with more work.
+/// Noise hardly compresses better with more work.
 pub(super) const DEFLATE_LEVEL: u32 = 2;
 /// UTF-8, in [`DatatypeMessage::FixedString`].
 const UTF8: u8 = 1;
@@ -18,7 +18,7 @@ const ZERO_PADDED: u8 = 1;
 /// The file being written.
 pub(super) struct Nwb {
     pub file: H5File,
-    /// What the identities of its objects are made of: exporting a session again gives the same ones.
+    /// Base of its objects' identities: exporting a session again gives the same ones.
     pub identifier: String,
 }
 
@@ -35,7 +35,7 @@ impl Nwb {
         Ok(group)
     }
 
-    /// Makes an object of a group.
+    /// Turns a group into an object.
     pub fn mark(&self, group: &H5Group, (namespace, kind): Kind) -> Result<()> {
         group.set_attr_string("namespace", namespace)?;
         group.set_attr_string("neurodata_type", kind)?;
@@ -48,7 +48,7 @@ impl Nwb {
         attribute(data, "object_id", &object_id(&self.identifier, path))
     }
 
-    /// A series of numbers, one row for each time, with everything that NWB wants of one; gives where its times are.
+    /// Writes a series of numbers, one row for each time, with all attributes that NWB requires; returns the path of its times.
     pub fn series<T: H5Type>(
         &self,
         parent: &H5Group,
@@ -65,11 +65,12 @@ impl Nwb {
         times_of(&group, times)
     }
 
-    /// A table: columns of one length, each with a description.
+    /// Writes a table: columns of one length, each with a description.
     pub fn table(
         &self,
         parent: &H5Group,
-        (name, kind): (&str, Kind),
+        name: &str,
+        kind: Kind,
         description: &str,
         columns: &[(&str, &str, Column)],
     ) -> Result<()> {
@@ -99,12 +100,12 @@ pub(super) type Kind = (&'static str, &'static str);
 const CORE_TIME_SERIES: Kind = ("core", "TimeSeries");
 const IDENTIFIERS: Kind = ("hdmf-common", "ElementIdentifiers");
 const VECTOR: Kind = ("hdmf-common", "VectorData");
-/// A table of anything.
+/// A general table.
 pub(super) const TABLE: Kind = ("hdmf-common", "DynamicTable");
 /// A table of intervals.
 pub(super) const INTERVALS: Kind = ("core", "TimeIntervals");
 
-/// What a series says of itself.
+/// Description of a series.
 pub(super) struct Series<'a> {
     pub name: &'a str,
     pub description: &'a str,
@@ -113,11 +114,11 @@ pub(super) struct Series<'a> {
     pub conversion: f32,
 }
 
-/// When the rows of a series were.
+/// Times of the rows of a series.
 pub(super) enum Times<'a> {
-    /// Seconds, written with it.
+    /// Seconds, stored with the series.
     Own(&'a [f64]),
-    /// Those that lie at this path.
+    /// The times stored at this path.
     At(&'a str),
 }
 
@@ -138,7 +139,7 @@ impl Column {
     }
 }
 
-/// Writes the times of a series, or where they are; gives where.
+/// Writes the times of a series, or a link to them; returns their path.
 pub(super) fn times_of(group: &H5Group, times: &Times<'_>) -> Result<String> {
     match times {
         Times::Own(seconds) => {
@@ -154,7 +155,7 @@ pub(super) fn times_of(group: &H5Group, times: &Times<'_>) -> Result<String> {
     }
 }
 
-/// What the values of a series are measured in.
+/// Writes the unit of a series.
 pub(super) fn unit(data: &H5Dataset, unit: &str, conversion: f32) -> Result<()> {
     attribute(data, "unit", unit)?;
     for (name, value) in [("conversion", conversion), ("offset", 0.0), ("resolution", -1.0)] {
@@ -168,7 +169,7 @@ pub(super) fn attribute(data: &H5Dataset, name: &str, text: &str) -> Result<()> 
     data.new_attr::<VarLenUnicode>().shape(()).create(name)?.write_string(text)
 }
 
-/// One text. As long as it is, because this HDF5 writes texts of any length only as lists.
+/// One text, of fixed length because this HDF5 library writes texts of variable length only as lists.
 pub(super) fn text(group: &H5Group, name: &str, text: &str) -> Result<()> {
     let bytes = if text.is_empty() { b"\0" } else { text.as_bytes() };
     let kind = DatatypeMessage::FixedString { size: bytes.len() as u32, padding: ZERO_PADDED, charset: UTF8 };
@@ -196,7 +197,7 @@ pub(super) fn array<T: H5Type>(group: &H5Group, name: &str, shape: &[usize], val
     Ok(data)
 }
 
-/// An identity in the form of a UUID (version 8: of one's own making), by what the object is.
+/// An identity in the form of a UUID (version 8: custom), derived from the object's path.
 fn object_id(identifier: &str, path: &str) -> String {
     let mut id: [u8; 32] = Sha256::digest(format!("{identifier}\n{path}")).into();
     id[6] = id[6] & 0x0f | 0x80;

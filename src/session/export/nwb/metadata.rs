@@ -1,7 +1,7 @@
-//! What the user knows of an experiment and a session does not.
+//! What the user knows about an experiment and the session does not.
 //!
-//! Why it exists: NWB asks for animal, lab and microscope; they are told in a small TOML file, of which `config/nwb-example.toml`
-//! shows every key. What it must never do: fill in what nobody said.
+//! Why it exists: NWB asks for animal, lab and microscope; they come from a small TOML file (`config/nwb-example.toml` shows every
+//! key). What it must never do: fill in what the user did not enter.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use serde::Deserialize;
 use crate::frame::{CHANNELS_MAX, Name};
 use crate::sys::exit::{ExitCode, Failure};
 
-/// Wavelengths of light that a microscope may use, nm.
+/// Plausible wavelengths, nm.
 const NM: std::ops::RangeInclusive<f32> = 100.0..=5000.0;
 /// Sides of a pixel, µm.
 const PIXEL_UM: std::ops::RangeInclusive<f32> = 0.001..=1000.0;
-/// Bytes of a sensible file.
+/// Largest file read, bytes.
 const BYTES_MAX: u64 = 1 << 20;
 
 /// The whole file; everything may be absent.
@@ -55,7 +55,7 @@ pub(super) struct Subject {
     pub description: Option<String>,
 }
 
-/// The microscope, and what it looked at.
+/// The microscope and the imaged region.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Microscope {
@@ -81,7 +81,7 @@ impl Metadata {
     /// Reads a file and checks every value.
     ///
     /// # Errors
-    /// Syntax and unknown keys with their line, and values that cannot be.
+    /// Syntax errors and unknown keys with their line, and invalid values.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let failed = || Failure { code: ExitCode::Config, what: path.display().to_string() };
         let bytes = std::fs::metadata(path).with_context(failed)?.len();
@@ -103,11 +103,11 @@ impl Metadata {
         }
     }
 
-    /// The first value that cannot be: key, value and what may be there.
+    /// The first invalid value: key, value and what is allowed.
     fn fault(&self) -> Option<(String, String, &'static str)> {
         let wrong = |key: &str, value: &dyn std::fmt::Display, bound| Some((key.to_owned(), value.to_string(), bound));
         if let Some((key, _)) = self.texts().into_iter().find(|(_, text)| text.trim().is_empty()) {
-            return wrong(key, &"\"\"", "some text, or no such key");
+            return wrong(key, &"\"\"", "some text; leave the key out if there is none");
         }
         let subject = self.subject.clone().unwrap_or_default();
         if let Some(id) = subject.id.filter(|id| id.contains(['/', '\\'])) {
@@ -139,7 +139,7 @@ impl Metadata {
         }
         let names: Vec<Name> = self.channels.iter().filter_map(|channel| channel.name).collect();
         let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
-        twice.and_then(|(_, name)| wrong("channel.name", name, "a name no other channel has"))
+        twice.and_then(|(_, name)| wrong("channel.name", name, "unique among the channels"))
     }
 
     /// Every text with its key.
@@ -171,7 +171,7 @@ impl Metadata {
         all.filter_map(|(key, text)| Some((key, text?))).collect()
     }
 
-    /// Texts that lie in `/general` under their own key.
+    /// Texts stored in `/general` under their own key.
     pub fn general(&self) -> Vec<(&'static str, &str)> {
         let all = [
             ("session_id", &self.session_id),
@@ -187,7 +187,7 @@ impl Metadata {
         all.into_iter().filter_map(|(key, text)| Some((key, text.as_deref()?))).collect()
     }
 
-    /// Lists that lie there.
+    /// Lists stored there.
     pub fn lists(&self) -> Vec<(&'static str, &[String])> {
         let all = [
             ("experimenter", self.experimenter.as_slice()),
@@ -197,7 +197,7 @@ impl Metadata {
         all.into_iter().filter(|(_, list)| !list.is_empty()).collect()
     }
 
-    /// What NWB's archives ask for and nobody said.
+    /// Keys that archives require and that are missing.
     pub fn missing(&self) -> Vec<&'static str> {
         let subject = self.subject.clone().unwrap_or_default();
         let asked = [
@@ -211,7 +211,7 @@ impl Metadata {
 }
 
 impl Subject {
-    /// Every text that was told, under its name in NWB.
+    /// Every text given, under its name in NWB.
     pub fn texts(&self) -> Vec<(&'static str, &str)> {
         let all = [
             ("subject_id", &self.id),
@@ -260,7 +260,7 @@ fn is_duration(text: &str) -> bool {
     some && parts(date, "YMWD") && time.is_none_or(|time| !time.is_empty() && parts(time, "HMS"))
 }
 
-/// As NWB wants it: two Latin words, or a link.
+/// As NWB requires: two Latin words, or a link.
 fn is_species(text: &str) -> bool {
     if let Some(number) = text.strip_prefix("http://purl.obolibrary.org/obo/NCBITaxon_") {
         return !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());

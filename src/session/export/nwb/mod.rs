@@ -1,16 +1,16 @@
 //! `haltere export --to nwb`: a session as one file of Neurodata Without Borders.
 //!
-//! Why it exists: labs share and archive NWB, and its readers know nothing of a session. What it must never do: invent what nobody
-//! measured or said, put times of different clocks on one line, or leave half a file under the name of a whole one.
+//! Why it exists: labs share and archive NWB, and its readers know nothing of sessions. What it must never do: invent what nobody
+//! measured or entered, mix times of different clocks, or leave an incomplete file under the final name.
 //!
 //! | where | what |
 //! |---|---|
 //! | `acquisition/TwoPhotonSeries…` | raw frames of each channel, (time, x, y), at the times of their receipt |
-//! | `acquisition/FrameNumber`, `MicroscopeTime-…`, `marks` | the sender's numbers and times; the experimenter's words |
+//! | `acquisition/FrameNumber`, `MicroscopeTime-…`, `marks` | the sender's numbers and times; the experimenter's notes |
 //! | `processing/behavior/…` | one row for each decoded frame: embedding, probabilities, action, quality, shift, latency …; events |
 //! | `intervals/decoded_bouts` | frame after frame decoded as the same action, of quality ok |
 //!
-//! Only what NWB has had since 2.0 is used, and no extension, so that any reader of it will do.
+//! It uses only what NWB has had since 2.0, and no extension, so that every reader can open it.
 
 mod bouts;
 mod decodes;
@@ -36,31 +36,31 @@ use crate::session::{Item, Reader, Topic, layout};
 use crate::sys::exit::{ExitCode, Failure};
 use crate::sys::files::{put_in_place, unfinished};
 
-/// The version whose words are used; later ones have them, too.
+/// The version whose types are used; later ones have them, too.
 const NWB_VERSION: &str = "2.8.0";
 
 /// Writes `recorded` and the frames of its session into `out`; returns what is in it, in words.
 ///
 /// # Errors
-/// A session without frames and decodes, or without a calendar; metadata that cannot be; a file that cannot be written.
+/// A session without frames and decodes, or without calendar time; invalid metadata; a file that cannot be written.
 pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyhow::Result<String> {
     let metadata = metadata.map(Metadata::read).transpose()?.unwrap_or_default();
     let session = &recorded.outline.path;
     let first = first_and_channels(session)?;
     if first.is_none() && recorded.decodes.iter().all(|decode| decode.decoded.is_none()) {
-        let what = format!("{}: holds neither a frame nor a decode of one", session.display());
+        let what = format!("{}: contains neither frames nor decodes", session.display());
         bail!(Failure { code: ExitCode::Source, what });
     }
     let timeline = Timeline::of(recorded, first.map(|(received, _)| received))?;
     let partial = unfinished(out);
     let channels = first.map_or(0, |(_, channels)| channels);
     let written = write(&partial, recorded, &metadata, (timeline, channels));
-    let written = written.and_then(|said| {
+    let written = written.and_then(|summary| {
         put_in_place(&partial, out)?;
-        Ok(said)
+        Ok(summary)
     });
-    let said = written.map_err(|cause| {
-        // It may not even have been made.
+    let summary = written.map_err(|cause| {
+        // It may not even exist.
         let _ = std::fs::remove_file(&partial);
         let of_session = cause.downcast_ref::<Failure>().is_some_and(|failure| failure.code == ExitCode::Source);
         let what = format!("{}: cannot be written; choose another file, or make room there", out.display());
@@ -69,14 +69,14 @@ pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyho
     let missing = metadata.missing();
     if !missing.is_empty() {
         tracing::warn!(
-            "nobody said {}: the file is whole, but an archive will ask; --metadata FILE.toml says it (config/nwb-example.toml)",
+            "{} not given: the file is complete, but archives require it; add it with --metadata FILE.toml (see config/nwb-example.toml)",
             missing.join(", ")
         );
     }
-    Ok(said)
+    Ok(summary)
 }
 
-/// Earliest receipt of a frame, ns, and the most channels of any.
+/// Earliest receipt of a frame, ns, and the largest number of channels.
 fn first_and_channels(session: &Path) -> anyhow::Result<Option<(u64, usize)>> {
     let no_source = || Failure { code: ExitCode::Source, what: session.display().to_string() };
     let mut reader = Reader::open(session).with_context(no_source)?;
@@ -127,7 +127,7 @@ fn write(
     Ok(format!("{frames} frames, {rows} decodes, {bouts} bouts"))
 }
 
-/// What lies at the root.
+/// Writes the data sets at the root.
 fn head(nwb: &Nwb, recorded: &Recorded, metadata: &Metadata, timeline: Timeline) -> anyhow::Result<()> {
     let root = nwb.file.root_group();
     let rig = recorded.outline.about.get("rig").map_or("unknown", String::as_str);

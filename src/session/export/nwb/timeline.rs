@@ -1,8 +1,8 @@
 //! The one clock of an exported session.
 //!
-//! Why it exists: NWB has one time for everything, seconds after a moment of the calendar; a session has the machine's
-//! `CLOCK_MONOTONIC` and, measured once at its begin, how far that is from UTC. What it must never do: put a microscope's own time on
-//! it; clocks are not subtracted from each other.
+//! Why it exists: NWB has one time axis, in seconds after a calendar date; a session has the machine's `CLOCK_MONOTONIC` and its
+//! offset to UTC, measured once at the start. What it must never do: place a microscope's own time stamps on it; times of different
+//! clocks are never subtracted.
 
 use anyhow::bail;
 
@@ -10,10 +10,10 @@ use crate::session::rows::Recorded;
 use crate::sys::calendar;
 use crate::sys::exit::{ExitCode, Failure};
 
-/// Dates have milliseconds, by NWB's own words.
+/// NWB specifies dates to the millisecond.
 const MS_NS: i128 = 1_000_000;
 
-/// Where zero is.
+/// The origin of the time axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timeline {
     /// Zero on the machine's clock, ns.
@@ -23,16 +23,16 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// Begins when the recording began, or at the first stamp in it if that is earlier, so that no time is negative.
+    /// Starts with the recording, or at its first time stamp if that is earlier, so that no time is negative.
     ///
     /// # Errors
-    /// A session that does not say how its clock and the calendar belong together.
+    /// A session without the offset between its clock and the calendar.
     pub fn of(recorded: &Recorded, first_frame_ns: Option<u64>) -> anyhow::Result<Self> {
         let about = &recorded.outline.about;
         let fact = |key: &str| about.get(key).and_then(|text| text.parse::<i128>().ok());
         let (Some(began), Some(offset)) = (fact("began_unix_ns"), fact("monotonic_to_unix_ns")) else {
             let what = format!(
-                "{}: does not say when it began (`began_unix_ns` and `monotonic_to_unix_ns` in its metadata): not recorded by `haltere run`",
+                "{}: has no start time (`began_unix_ns` and `monotonic_to_unix_ns` in its metadata): it was not recorded by `haltere run`",
                 recorded.outline.path.display()
             );
             bail!(Failure { code: ExitCode::Source, what });
@@ -46,7 +46,7 @@ impl Timeline {
         Ok(Self { zero_ns: zero_unix_ns - offset, zero_unix_ns })
     }
 
-    /// Seconds after zero of a moment on the machine's clock.
+    /// Seconds after zero of a time on the machine's clock.
     pub fn seconds(&self, t_ns: u64) -> f64 {
         (i128::from(t_ns) - self.zero_ns) as f64 / 1e9
     }

@@ -1,10 +1,10 @@
-//! Payload to slot: native byte order, C order of the axes.
+//! Pixels as a sender or a file lays them out, to the one layout used inside: native byte order, C order of the axes.
 //!
-//! Why it exists: whatever a sender or a file does to its pixels is undone here, once, so that everything behind sees one
-//! layout. What it must never do: allocate, change a value, or read past what the shape says.
+//! Why it exists: byte order and axis order are undone here, once, so that nothing downstream has to ask. What it must never
+//! do: allocate, change a value, or read past what the shape says.
 
+use super::frame_header::Order;
 use crate::frame::{PixelType, Shape};
-use crate::wire::frame_header::Order;
 
 /// How the pixels of a payload lie in its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
