@@ -12,6 +12,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use haltere::cli::calibrate::calibrate;
 use haltere::cli::check::{Level, check};
 use haltere::config::Config;
 use haltere::corridor;
@@ -25,7 +26,7 @@ use haltere::model::onnx_read::OnnxFile;
 use haltere::model::{InputOrigin, Manifest, Model, sha256_of};
 use haltere::source::{RecordingSpec, open_recording};
 use haltere::sys::exit::ExitCode;
-use haltere::train::calibrate::to_animal::{CalibrateArguments, CalibrateReport, calibrate};
+use haltere::train::calibrate::{CalibrateArguments, CalibrateReport};
 use haltere::train::export::head::{Learnt, LearntNovelty};
 use support::{HALTERE, Keeper, RAW, Small};
 
@@ -106,14 +107,13 @@ fn arguments(small: &Small, name: &str) -> CalibrateArguments {
         labels: None,
         align: true,
         force: false,
-        progress: false,
     }
 }
 
 fn calibrated(config: &Config, arguments: &CalibrateArguments, movie: &Path) -> anyhow::Result<CalibrateReport> {
     let mut spec = RecordingSpec::new(movie, "rig".parse().unwrap());
     (spec.raw, spec.rate_hz) = (Some(RAW.parse().unwrap()), Some(support::RATE_HZ));
-    calibrate(config, arguments, &mut || open_recording(&spec))
+    calibrate(config, arguments, false, &mut || open_recording(&spec))
 }
 
 fn refused(config: &Config, arguments: &CalibrateArguments, movie: &Path) -> (ExitCode, String) {

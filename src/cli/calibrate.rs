@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{ConfigArgs, Progress, RecordingArgs};
+use crate::config::Config;
+use crate::corridor::gather::{Gathered, gather};
+use crate::model::Model;
+use crate::source::{Source, SourceError};
+use crate::train::calibrate::{self, CalibrateArguments, CalibrateReport, Embeddings};
 
 /// `haltere calibrate`.
 #[derive(Debug, Args)]
@@ -54,4 +59,26 @@ pub struct CalibrateArgs {
     /// Show progress: by default on a terminal only.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
     pub progress: Progress,
+}
+
+/// Opens the recording, from its first frame, each time it is called.
+pub type Open<'a> = dyn FnMut() -> Result<Box<dyn Source>, SourceError> + 'a;
+
+/// Calibrates the configuration's model through the daemon's own corridor. `shown`: with a progress bar.
+///
+/// # Errors
+/// What is wrong with model, recording or labels; nothing is written then.
+pub fn calibrate(
+    config: &Config,
+    arguments: &CalibrateArguments,
+    shown: bool,
+    open: &mut Open<'_>,
+) -> anyhow::Result<CalibrateReport> {
+    let model = Model::load(&config.model)?;
+    model.refuse_ready_made(config.accept_ready_made_input)?;
+    let mut embed = |model: &Model| {
+        let Gathered { good, at, number, span, all, rate_hz } = gather(config, model, open()?, shown)?;
+        Ok(Embeddings { good, at, number, span, all, rate_hz })
+    };
+    calibrate::calibrate(&model, arguments, &mut embed)
 }

@@ -265,16 +265,15 @@ fn adapt(mut args: crate::cli::CalibrateArgs) -> anyhow::Result<()> {
     tell(&warnings);
     let rate_hz = crate::model::Model::load(&config.model)?.manifest.frame_rate_hz;
     let named: Vec<String> = args.recording.recording.iter().map(|path| path.display().to_string()).collect();
-    let arguments = crate::train::calibrate::to_animal::CalibrateArguments {
+    let arguments = crate::train::calibrate::CalibrateArguments {
         out: args.out,
         recording: named.join(", "),
         labels: args.labels,
         align: !args.no_align,
         force: args.force,
-        progress: is_shown(args.progress),
     };
     let mut open = || open_limited(&args.recording, config.rig, Some(rate_hz));
-    let report = crate::train::calibrate::to_animal::calibrate(&config, &arguments, &mut open)?;
+    let report = crate::cli::calibrate::calibrate(&config, &arguments, is_shown(args.progress), &mut open)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

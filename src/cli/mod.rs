@@ -16,7 +16,7 @@ pub mod simulate_command;
 pub mod train_command;
 
 #[cfg(feature = "train")]
-mod calibrate;
+pub mod calibrate;
 pub mod monitor;
 #[cfg(feature = "train")]
 pub mod report;

@@ -5,6 +5,7 @@
 //! stage that fails ends the corridor and is named), or let one stage wait for another except where the overload policy
 //! says `wait`.
 
+pub mod gather;
 pub mod lane;
 pub mod offline;
 pub mod realtime;

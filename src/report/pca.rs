@@ -1,38 +1,36 @@
 //! The first three principal components of a representation: what a person can look at of 128 dimensions.
 //!
 //! Why it exists: a picture of the embedding that is the same on every run (t-SNE and UMAP depend on a seed and invent
-//! clusters). What it must never do: show only frequent actions, or flip an axis between two runs.
+//! clusters). What it must never do: show frequent actions only, or flip an axis between two runs.
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::trials::Representation;
-
-/// Components that are kept.
+/// Components kept.
 pub const COMPONENTS: usize = 3;
-/// Moments from which the covariance is taken at most; more change nothing that can be seen.
-const COVARIANCE_MOMENTS_MAX: usize = 20_000;
+/// Maximum number of samples for the covariance; more change nothing visible.
+const COVARIANCE_SAMPLES_MAX: usize = 20_000;
 /// Sweeps of the Jacobi method; it converges quadratically, 128 dimensions need about 8.
 const SWEEPS_MAX: usize = 50;
 
-/// Some moments in the first three principal components.
+/// Some samples in the first three principal components.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EmbeddingView {
     /// Names of the actions.
     pub labels: Vec<String>,
     /// Names of the animals.
     pub animals: Vec<String>,
-    /// The moments, in an order in which no group covers another.
+    /// The samples, in an order in which no group covers another.
     pub points: Vec<EmbeddingPoint>,
     /// Share of the variance that each component explains.
     pub explained: [f64; COMPONENTS],
-    /// Moments that there are; `points` is a choice with as many of each action as possible.
+    /// Number of samples; `points` is a selection with as many of each action as possible.
     pub moments: usize,
     /// Dimensions before.
     pub dimensions: usize,
 }
 
-/// One moment.
+/// One sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EmbeddingPoint {
     /// Its components.
@@ -43,11 +41,26 @@ pub struct EmbeddingPoint {
     pub animal: usize,
 }
 
+/// Embeddings of some animals, with the action of each, as plain values.
+#[derive(Clone, Copy, Debug)]
+pub struct Embeddings<'a> {
+    /// Names of the animals.
+    pub animals: &'a [String],
+    /// Names of the actions.
+    pub labels: &'a [String],
+    /// `[samples, dimensions]`, in order of time.
+    pub values: ArrayView2<'a, f32>,
+    /// Animal of each sample: index into `animals`.
+    pub animal: &'a [usize],
+    /// Action of each sample: index into `labels`; `None` = unlabelled.
+    pub label: &'a [Option<u8>],
+}
+
 impl EmbeddingView {
-    /// Projects at most `points_max` moments, chosen evenly over time within each action. Rows with a value that is not finite
+    /// Projects at most `points_max` samples, chosen evenly over time within each action. Rows with a value that is not finite
     /// are left out.
-    pub fn of(representation: &Representation, points_max: usize) -> Self {
-        let values = &representation.values;
+    pub fn of(embeddings: &Embeddings<'_>, points_max: usize) -> Self {
+        let values = embeddings.values;
         let finite: Vec<usize> =
             (0..values.nrows()).filter(|&row| values.row(row).iter().all(|v| v.is_finite())).collect();
         let (mean, components, explained) = principal(values, &finite);
@@ -57,17 +70,17 @@ impl EmbeddingView {
                 centred.zip(component).map(|(v, c)| v * c).sum::<f64>() as f32
             })
         };
-        let points = choose(&finite, &representation.label, points_max)
+        let points = choose(&finite, embeddings.label, points_max)
             .into_iter()
             .map(|row| EmbeddingPoint {
                 at: project(row),
-                label: representation.label[row],
-                animal: representation.animal[row],
+                label: embeddings.label[row],
+                animal: embeddings.animal[row],
             })
             .collect();
         Self {
-            labels: representation.labels.clone(),
-            animals: representation.animals.clone(),
+            labels: embeddings.labels.to_vec(),
+            animals: embeddings.animals.to_vec(),
             points,
             explained,
             moments: values.nrows(),
@@ -77,9 +90,9 @@ impl EmbeddingView {
 }
 
 /// Mean, components (rows of length 1, zero where there are fewer dimensions) and their shares of the variance.
-fn principal(values: &Array2<f32>, rows: &[usize]) -> (Array1<f64>, [Vec<f64>; COMPONENTS], [f64; COMPONENTS]) {
+fn principal(values: ArrayView2<'_, f32>, rows: &[usize]) -> (Array1<f64>, [Vec<f64>; COMPONENTS], [f64; COMPONENTS]) {
     let dimensions = values.ncols();
-    let used: Vec<usize> = evenly(rows, COVARIANCE_MOMENTS_MAX);
+    let used: Vec<usize> = evenly(rows, COVARIANCE_SAMPLES_MAX);
     let mut mean = Array1::zeros(dimensions);
     for &row in &used {
         mean += &values.row(row).mapv(f64::from);
@@ -187,24 +200,27 @@ mod tests {
     use super::*;
 
     /// Points on an ellipsoid with axes (1, 1, 0)/√2, (1, −1, 0)/√2 and z, of standard deviations 3, 2, 1.
-    fn ellipsoid() -> Representation {
+    fn ellipsoid() -> Array2<f32> {
         let corners = (0..8).map(|i| [i & 1, i >> 1 & 1, i >> 2 & 1].map(|bit| 2.0 * bit as f32 - 1.0));
         let half = 0.5_f32.sqrt();
         let rows: Vec<f32> =
             corners.flat_map(|[a, b, c]| [(3.0 * a + 2.0 * b) * half + 5.0, (3.0 * a - 2.0 * b) * half, c]).collect();
-        Representation {
-            animals: vec!["a".into()],
-            labels: vec!["rest".into(), "walk".into()],
-            values: Array2::from_shape_vec((8, 3), rows).unwrap(),
-            animal: vec![0; 8],
-            trial: vec![0; 8],
-            label: vec![Some(0), Some(0), Some(0), Some(0), Some(0), Some(0), Some(0), Some(1)],
-        }
+        Array2::from_shape_vec((8, 3), rows).unwrap()
+    }
+
+    /// Of one animal that rests, and walks at the end.
+    fn view_of(values: &Array2<f32>, points_max: usize) -> EmbeddingView {
+        let (animals, labels) = (["a".to_owned()], ["rest", "walk"].map(str::to_owned));
+        let (animal, mut label) = ([0; 8], [Some(0); 8]);
+        label[7] = Some(1);
+        let values = values.view();
+        let embeddings = Embeddings { animals: &animals, labels: &labels, values, animal: &animal, label: &label };
+        EmbeddingView::of(&embeddings, points_max)
     }
 
     #[test]
     fn the_components_are_the_axes_of_an_ellipsoid_in_the_order_of_their_length() {
-        let view = EmbeddingView::of(&ellipsoid(), 100);
+        let view = view_of(&ellipsoid(), 100);
         for (share, expected) in view.explained.iter().zip([9.0 / 14.0, 4.0 / 14.0, 1.0 / 14.0]) {
             assert!((share - expected).abs() < 1e-6, "{:?}", view.explained);
         }
@@ -219,9 +235,9 @@ mod tests {
     fn an_axis_does_not_flip_when_the_data_come_in_another_order() {
         let forward = ellipsoid();
         let mut backward = forward.clone();
-        backward.values.invert_axis(ndarray::Axis(0));
-        let (_, a, _) = principal(&forward.values, &(0..8).collect::<Vec<_>>());
-        let (_, b, _) = principal(&backward.values, &(0..8).collect::<Vec<_>>());
+        backward.invert_axis(ndarray::Axis(0));
+        let (_, a, _) = principal(forward.view(), &(0..8).collect::<Vec<_>>());
+        let (_, b, _) = principal(backward.view(), &(0..8).collect::<Vec<_>>());
         for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
             assert!((a - b).abs() < 1e-9);
         }
@@ -242,21 +258,18 @@ mod tests {
 
     #[test]
     fn a_rare_action_is_shown_and_rows_that_are_not_finite_are_not() {
-        let mut representation = ellipsoid();
-        representation.values[[0, 1]] = f32::NAN;
-        let view = EmbeddingView::of(&representation, 4);
+        let mut values = ellipsoid();
+        values[[0, 1]] = f32::NAN;
+        let view = view_of(&values, 4);
         assert_eq!(view.points.len(), 4);
         assert_eq!(view.points.iter().filter(|p| p.label == Some(1)).count(), 1);
         assert!(view.points.iter().all(|p| p.at.iter().all(|v| v.is_finite())));
     }
 
     #[test]
-    fn no_moments_and_one_dimension_make_no_nan() {
-        let mut representation = ellipsoid();
-        representation.values = Array2::zeros((8, 1));
-        let view = EmbeddingView::of(&representation, 8);
+    fn no_samples_and_one_dimension_make_no_nan() {
+        let view = view_of(&Array2::zeros((8, 1)), 8);
         assert!(view.points.iter().all(|p| p.at == [0.0; 3]));
-        representation.values = Array2::zeros((0, 4));
-        assert!(EmbeddingView::of(&representation, 8).points.is_empty());
+        assert!(view_of(&Array2::zeros((0, 4)), 8).points.is_empty());
     }
 }

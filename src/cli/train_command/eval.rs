@@ -68,7 +68,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
             frames: ahead,
             seconds: ahead as f64 / manifest.frame_rate_hz,
         }),
-        embedding: Some(EmbeddingView::of(&representation, POINTS_MAX)),
+        embedding: Some(EmbeddingView::of(&show::plain(&representation), POINTS_MAX)),
         confusion: show::confusion(&[&evaluation], setting, &data.labels, setting.name()),
         per_animal: show::per_animal(&[&evaluation], setting),
         warnings: evaluation.warnings.clone(),

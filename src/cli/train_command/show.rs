@@ -14,7 +14,7 @@ use crate::evaluate::{Evaluation, Metric, Run, Setting, Summary, Table, summaris
 use crate::model::sha256_of;
 use crate::report::data as shown;
 use crate::report::model_card::ModelCard;
-use crate::report::pca::EmbeddingView;
+use crate::report::pca::{EmbeddingView, Embeddings};
 use crate::report::provenance::Provenance;
 use crate::train::export::accept::Head;
 use crate::train::fit::Progress;
@@ -101,6 +101,12 @@ pub fn same_labels(a: &Dataset, b: &Dataset) -> anyhow::Result<()> {
         b.labels.join(", ")
     );
     Ok(())
+}
+
+/// A representation as the report's plain values.
+pub fn plain(representation: &Representation) -> Embeddings<'_> {
+    let Representation { animals, labels, values, animal, label, .. } = representation;
+    Embeddings { animals, labels, values: values.view(), animal, label }
 }
 
 /// Puts the moments of other animals behind those of `all`.
@@ -348,7 +354,7 @@ pub fn of_run(run: &RunShown<'_>) -> anyhow::Result<(shown::ReportData, String)>
         data: Some(summary.clone()),
         look_ahead: Some(ahead),
         loss: Some(run.curves.shown()),
-        embedding: Some(EmbeddingView::of(run.representation, POINTS_MAX)),
+        embedding: Some(EmbeddingView::of(&plain(run.representation), POINTS_MAX)),
         confusion: confusion(&[run.evaluation], setting, &data.labels, &note),
         per_animal: per_animal(&[run.evaluation], Setting::AcrossAnimal),
         calibration: calibration(run.head),
