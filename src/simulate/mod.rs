@@ -15,13 +15,15 @@ mod source;
 mod spec;
 mod tissue;
 mod trial;
+mod truth;
 pub mod write;
 
 pub use self::behaviour::ACTIONS;
 pub use self::recipe::{Recipe, RecipeError};
 pub use self::source::SimulatedSource;
-pub use self::spec::{SECONDS_DEFAULT, Spec, Truth, is_simulated, truth};
+pub use self::spec::{SECONDS_DEFAULT, Spec, is_simulated};
 pub use self::trial::{Animal, Trial};
+pub use self::truth::{Truth, truth};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 //! of NeLy-EPFL/motion_compensation (MIT; Chen, Hermans et al. 2018, Nat Commun 9:4390).
 
 use super::behaviour::{ACTIONS, Doing};
-use super::neurons::{Population, SECTION_PX};
+use super::neurons::Population;
 use super::recipe;
 use super::tissue::{Affine, Blob, Canvas};
 use crate::sys::random::{Random, Stream, Wander};
@@ -275,12 +275,4 @@ fn motion(recipe: &recipe::Optics, doing: &[Doing], keys: [u64; 3]) -> Vec<[f64;
         moved.push(shift);
     }
     moved
-}
-
-/// True inside the section, by the species' own outline.
-pub(super) fn within_section([y, x]: [f64; 2]) -> f64 {
-    let [half_y, half_x] = SECTION_PX.map(|half| half + 2.5);
-    let radius = (y / half_y).hypot(x / half_x);
-    // The edge is as soft as the point spread and the tilt of the cut make it.
-    1.0 / (1.0 + ((radius - 1.0) * 16.0).exp())
 }

@@ -6,9 +6,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::behaviour::ACTIONS;
 use super::recipe::{Recipe, RecipeError};
-use super::trial::Trial;
 
 /// Begins every word that means a simulated recording.
 const PREFIX: &str = "sim:";
@@ -106,23 +104,6 @@ impl Spec {
     /// A name for the recording, as it stands in frames.
     pub fn series(&self) -> String {
         format!("sim-{}-{}-{}", self.seed, self.animal, self.trial)
-    }
-}
-
-/// What the animal truly does, two-photon frame by frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Truth {
-    /// Names of the actions.
-    pub labels: Vec<String>,
-    /// For each two-photon frame, the action at its end: index into `labels`.
-    pub action_of_frame: Vec<u8>,
-}
-
-/// The truth of a recording, for whoever wants to score a decoder.
-pub fn truth(spec: &Spec) -> Truth {
-    Truth {
-        labels: ACTIONS.iter().map(|&name| name.to_owned()).collect(),
-        action_of_frame: Trial::new(spec).action_of_frame(),
     }
 }
 

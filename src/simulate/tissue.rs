@@ -2,7 +2,7 @@
 //!
 //! Why it exists: the arithmetic of pixels, apart from what it means. What it must never do: draw noise.
 
-use super::optics::within_section;
+use super::neurons::SECTION_PX;
 use crate::sys::random::{Random, Stream};
 
 /// A point of the section [y, x] → a point of the field, px.
@@ -115,6 +115,14 @@ impl Canvas {
         let [fy, fx] = [y as f64 - shift[0], x as f64 - shift[1]].map(|p| p + self.margin as f64);
         f64::from(bilinear(&self.light, self.side, fy, fx))
     }
+}
+
+/// 1 inside the section, 0 outside: the outline of the species.
+fn within_section([y, x]: [f64; 2]) -> f64 {
+    let [half_y, half_x] = SECTION_PX.map(|half| half + 2.5);
+    let radius = (y / half_y).hypot(x / half_x);
+    // The point spread and the tilt of the section soften the edge.
+    1.0 / (1.0 + ((radius - 1.0) * 16.0).exp())
 }
 
 /// Value between pixels of a square of `side`; outside, that of the nearest pixel inside.
