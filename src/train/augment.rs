@@ -8,7 +8,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 
-use super::settings::{SettingError, within};
+use super::bounds::{SettingError, within};
 use crate::frame::Shape;
 
 /// How often, and how strongly.

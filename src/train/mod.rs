@@ -15,6 +15,7 @@ pub mod run_folder;
 pub mod augment;
 pub mod batch;
 pub mod behaviour;
+mod bounds;
 pub mod calibrate;
 pub mod compare;
 pub mod export;

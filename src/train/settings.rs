@@ -6,8 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::augment::Augmentations;
+use super::bounds::within;
 use super::spec::{NetworkSpec, SpecError};
 use crate::frame::Shape;
+
+pub use super::bounds::SettingError;
 
 /// How the encoder is trained; the rows of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -240,18 +243,6 @@ impl Optimiser {
     }
 }
 
-/// A setting outside its range.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{key} = {value}: {bound}")]
-pub struct SettingError {
-    /// Dotted key.
-    pub key: String,
-    /// What was written.
-    pub value: String,
-    /// What is allowed.
-    pub bound: String,
-}
-
 impl TrainSettings {
     /// The defaults of a preset.
     pub fn preset(preset: Preset, method: Method, seed: u64) -> Self {
@@ -345,11 +336,6 @@ impl TrainSettings {
         *self = whole.try_into().map_err(|e: toml::de::Error| wrong(e.message().into()))?;
         self.check()
     }
-}
-
-/// For this module and the augmentations.
-pub(super) fn within(good: bool, key: &str, value: &dyn std::fmt::Debug, bound: &str) -> Result<(), SettingError> {
-    if good { Ok(()) } else { Err(SettingError { key: key.into(), value: format!("{value:?}"), bound: bound.into() }) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Why it exists: the probe, its temperature and the novelty's reference are found after the network, on held-out animals, and
 //! go into the same file. What it must never do: pass on a value that does not fit the network it belongs to.
 
-use super::{Details, ExportError};
+use super::details::Details;
+use super::error::ExportError;
 use crate::dataset::trials::{AlignmentReference, Classifier, NoveltyReference};
 use crate::model::{Calibration, Drift, InputOrigin, Kind, Novelty, PROTOTYPES_MAX, THRESHOLDS_MAX};
 use crate::train::spec::NetworkSpec;

@@ -7,18 +7,23 @@
 pub mod accept;
 pub mod head;
 
+mod details;
+mod error;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::export::head::{Learnt, LearntNovelty, form_and_labels};
+use self::head::{Learnt, LearntNovelty, form_and_labels};
 use super::network::{NORM_MIN, Network, SplitMix};
 use super::spec::{NetworkSpec, PATCH_PX};
-use crate::encode::{EncodeError, Encoder};
+use crate::encode::Encoder;
 use crate::frame::{Shape, Tensor as Input};
 use crate::model::onnx_write::{Attribute, FLOAT, Graph};
-use crate::model::parameters::Parameters;
-use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance, sha256_of, write_whole};
+use crate::model::{FORMAT, Kind, Manifest, Parity, sha256_of, write_whole};
+
+pub use self::details::Details;
+pub use self::error::ExportError;
 
 /// Names of tensors in the file that others look for.
 pub(crate) const RAW: &str = "embedding.raw";
@@ -26,53 +31,6 @@ pub(crate) const EMBEDDING: &str = "embedding";
 pub(crate) const LOGITS: &str = "logits";
 pub(crate) const PROBABILITIES: &str = "probabilities";
 pub(crate) const NOVELTY: &str = "novelty";
-
-/// What a manifest says beside the shapes.
-#[derive(Clone, Debug)]
-pub struct Details {
-    /// Name of the model and of its files.
-    pub name: String,
-    /// Which form to write.
-    pub kind: Kind,
-    /// Model frames per second.
-    pub frame_rate_hz: f64,
-    /// Future frames the windows of training saw.
-    pub look_ahead_frames: usize,
-    /// Where it comes from.
-    pub provenance: Provenance,
-    /// What happens to a frame before it reaches the model.
-    pub preprocess: Parameters,
-}
-
-/// A network that cannot be exported, or that the daemon does not reproduce.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// A weight or a folded statistic is not a number: training diverged.
-    #[error("{weight} holds NaN or infinity: the network is not exported")]
-    NonFinite {
-        /// Which tensor.
-        weight: String,
-    },
-    /// A piece that was learnt beside the network does not fit it.
-    #[error("{what} is {found}; it must be {expected}")]
-    Unfit {
-        /// Which piece.
-        what: &'static str,
-        /// What it is.
-        found: String,
-        /// What the network needs.
-        expected: String,
-    },
-    /// burn could not hand its values over.
-    #[error("burn: {0}")]
-    Values(String),
-    /// The files cannot be written, or the manifest would not be sound.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The daemon's encoder does not take what was written.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-}
 
 /// Writes `<folder>/<name>.onnx` and `<name>.toml` (without parity) and returns the manifest's path.
 ///
