@@ -9,40 +9,9 @@ use std::path::Path;
 use ndarray::{Array2, Axis};
 
 use super::error::DatasetError;
-use super::imports::foreign;
-use super::imports::foreign::Pose;
-use super::imports::{deepfly3d, sleap};
+use super::imports::{self, Pose, deepfly3d, sleap};
 use super::npy::{self, Array};
-
-/// How many columns a headerless file has.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Columns {
-    /// By the file itself (`.npy`, CSV).
-    Own,
-    /// So many, as the user said.
-    Count(usize),
-    /// The file has so many rows; the columns follow.
-    Rows(usize),
-    /// These names: they choose among the columns of a CSV, and name those of other files.
-    Names(Vec<String>),
-}
-
-/// Which of several poses in one file.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pick {
-    /// A track of SLEAP, by name or number.
-    pub track: Option<String>,
-    /// An array of DeepFly3D.
-    pub points: Option<String>,
-}
-
-/// Rows of numbers, and the names of the columns where the file has them.
-pub struct Table {
-    /// `[rows, columns]`.
-    pub values: Array2<f32>,
-    /// One per column.
-    pub names: Vec<String>,
-}
+use super::table::{Columns, Pick, Table};
 
 /// Columns of a CSV that tell when, not what.
 const NOT_BEHAVIOUR: [&str; 7] = ["", "frame", "index", "time", "time_s", "timestamp", "unnamed: 0"];
@@ -136,7 +105,7 @@ fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>)
 }
 
 fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
-    if let Some(pose) = foreign::pose(path)? {
+    if let Some(pose) = imports::pose(path)? {
         return pose_table(path, &pose, columns);
     }
     let sheet = Sheet::read(path)?;

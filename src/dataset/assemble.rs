@@ -6,7 +6,7 @@
 use ndarray::{Array2, Axis as Along};
 use sha2::{Digest, Sha256};
 
-use super::arrays::{self, Table};
+use super::arrays;
 use super::cache::hex;
 use super::checks;
 use super::error::DatasetError;
@@ -16,6 +16,7 @@ use super::missing_frames::Holes;
 use super::prepare::{Prepared, Recipe};
 use super::spec::{DataSpec, Neural, Per, TrialSpec};
 use super::synchrony::{Axis, Synchronised, synchronise};
+use super::table::Table;
 use super::warning::DataWarning;
 use crate::dataset::trials::{Dataset, NO_BEHAVIOUR, Origin, Trial};
 

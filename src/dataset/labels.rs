@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::arrays::{Sheet, is_csv};
 use super::error::{DatasetError, LabelFault};
-use super::imports::foreign;
+use super::imports;
 use super::npy::Array;
 use super::spec::{LabelFile, Per, TrialSpec};
 use super::synchrony::Axis;
@@ -90,7 +90,7 @@ fn entries(path: &Path, list: Option<&[String]>) -> Result<Entries, DatasetError
 }
 
 fn sheet_entries(path: &Path) -> Result<Entries, DatasetError> {
-    if let Some(bouts) = foreign::bouts(path)? {
+    if let Some(bouts) = imports::bouts(path)? {
         return Ok(Entries::Intervals(bouts));
     }
     let sheet = Sheet::read(path)?;

@@ -14,9 +14,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::arrays::{self, Columns, Pick};
+use super::arrays;
 use super::error::DatasetError;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
+use super::table::{Columns, Pick};
 use super::warning::DataWarning;
 
 /// What the folders do not say of themselves.

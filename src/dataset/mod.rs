@@ -17,6 +17,7 @@ mod arrays;
 mod assemble;
 mod cache;
 mod checks;
+mod consistency;
 mod error;
 mod frames;
 mod labels;
@@ -26,6 +27,7 @@ mod prepare;
 mod recipe;
 mod spec;
 mod synchrony;
+mod table;
 #[cfg(test)]
 mod tests;
 mod thorsync;
@@ -120,9 +122,9 @@ pub fn load(
     // Also after an error: what was hashed need not be hashed again.
     cache.remember();
     let prepared = prepared?;
-    checks::finite_frames(&trials, &prepared)?;
+    consistency::finite_frames(&trials, &prepared)?;
     let dataset = assemble(spec, &trials, &recipe, labels, read, prepared, &mut warnings);
-    checks::after(&dataset, options, &mut warnings)?;
+    consistency::after(&dataset, options, &mut warnings)?;
     Ok((dataset.data, warnings))
 }
 
@@ -144,7 +146,7 @@ fn read_all(
         }
     }
     DatasetError::gathered(errors)?;
-    checks::same_columns(trials, &all)?;
+    consistency::same_columns(trials, &all)?;
     Ok(all)
 }
 

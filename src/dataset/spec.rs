@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::arrays::{Columns, Pick};
+use super::table::{Columns, Pick};
 use super::warning::DataWarning;
 use crate::model::parameters::Parameters;
 use crate::source::raw::RawLayout;

@@ -14,7 +14,7 @@ use super::thorsync;
 use crate::source::{FrameClock, FrameIndex, SessionIndex};
 
 /// No two-photon frame: before the first, after the last, or in a pause.
-pub(super) const NO_FRAME: i64 = -1;
+const NO_FRAME: i64 = -1;
 
 /// The behaviour frames on the axis of the two-photon frames.
 #[derive(Debug)]
@@ -69,7 +69,8 @@ pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchroni
             let lines = thorsync::Lines::read(path, camera_line.as_deref())?;
             let frame_of = lines.frame_of_behaviour(*counts_per_frame);
             equal(trial, path, (frame_of.len(), axis.rows), "camera pulses", "the rows of the behaviour file")?;
-            (frame_of.into_iter().map(|f| within(f as f64, axis.frames)).collect(), regular())
+            let within = |frame: Option<i64>| frame.map_or(NO_FRAME, |frame| within(frame as f64, axis.frames));
+            (frame_of.into_iter().map(within).collect(), regular())
         }
     };
     if !frame_of.iter().any(|&frame| frame >= 0) {

@@ -46,16 +46,16 @@ impl Lines {
         Ok(Self { frames, cameras })
     }
 
-    /// For each camera pulse its two-photon frame, −1 = none. Volumes and frames that the microscope averaged count several
-    /// times a frame: `counts_per_frame`.
-    pub fn frame_of_behaviour(&self, counts_per_frame: usize) -> Vec<i64> {
+    /// The two-photon frame of each camera pulse, `None` before the first frame and in a pause. Where the microscope records volumes
+    /// or averages frames, the counter rises `counts_per_frame` times a frame.
+    pub fn frame_of_behaviour(&self, counts_per_frame: usize) -> Vec<Option<i64>> {
         let longest = PERIODS_MAX * median_period(&self.frames);
         let frame = |&camera: &usize| {
             let at = self.frames.partition_point(|&(start, _)| start <= camera).checked_sub(1)?;
             let (start, number) = self.frames[at];
             ((camera - start) as f64 <= longest).then(|| number / counts_per_frame.max(1) as i64)
         };
-        self.cameras.iter().map(|camera| frame(camera).unwrap_or(super::synchrony::NO_FRAME)).collect()
+        self.cameras.iter().map(frame).collect()
     }
 }
 

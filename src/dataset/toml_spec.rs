@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::arrays::{Columns, Pick};
 use super::error::DatasetError;
 use super::frames::RIG;
 use super::npy::Header;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
+use super::table::{Columns, Pick};
 use crate::model::parameters::Parameters;
 use crate::source::raw::RawLayout;
 use crate::source::{FrameClock, RecordingSpec, session_of};

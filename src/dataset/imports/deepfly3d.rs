@@ -14,8 +14,8 @@ use std::path::Path;
 use ndarray::Array2;
 
 use super::pickle::{self, Array, Pickle};
-use crate::dataset::arrays::Table;
 use crate::dataset::error::DatasetError;
+use crate::dataset::table::Table;
 
 /// Joints of its skeleton.
 const JOINTS: usize = 38;

@@ -14,8 +14,8 @@ use std::path::Path;
 use ndarray::Array2;
 use rust_hdf5::{H5Dataset, H5File};
 
-use crate::dataset::arrays::Table;
 use crate::dataset::error::DatasetError;
+use crate::dataset::table::Table;
 
 /// How a file of HDF5 begins.
 const MAGIC: [u8; 8] = *b"\x89HDF\r\n\x1a\n";

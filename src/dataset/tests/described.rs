@@ -122,8 +122,8 @@ fn a_real_thorsync_file_counts_its_frames_and_says_that_its_cameras_were_silent(
     assert!(silent.contains("\"Cameras\" never rises") && silent.contains("Capture On"), "{silent}");
     // "Frame Out" as the camera: its pulses begin within a sample of their frames.
     let lines = thorsync::Lines::read(&path, Some("Frame Out")).unwrap();
-    assert_eq!(lines.frame_of_behaviour(1), (0..30).collect::<Vec<i64>>());
-    assert_eq!(lines.frame_of_behaviour(3)[..4], [0, 0, 0, 1]);
+    assert_eq!(lines.frame_of_behaviour(1), (0..30).map(Some).collect::<Vec<_>>());
+    assert_eq!(lines.frame_of_behaviour(3)[..4], [Some(0), Some(0), Some(0), Some(1)]);
 }
 
 #[test]

@@ -14,6 +14,7 @@
 mod input;
 mod machine;
 mod numpy;
+mod rebuild;
 #[cfg(test)]
 mod tests;
 
