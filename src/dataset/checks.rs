@@ -13,7 +13,7 @@ use super::spec::{DataSpec, LabelFile, TrialSpec};
 use super::warning::DataWarning;
 use crate::model::LABELS_MAX;
 
-/// A rate that can be.
+/// Checks a rate.
 pub(super) fn rate(path: &Path, key: &str, hz: f64) -> Result<(), DatasetError> {
     if hz > 0.0 && hz <= 1e5 {
         return Ok(());
@@ -41,8 +41,8 @@ pub(super) fn chosen<'a>(spec: &'a DataSpec, options: &LoadOptions) -> Result<Ve
     Ok(trials)
 }
 
-/// The labels in their order: as told, else those of *all* animals by name, so that leaving one out does not renumber them. A
-/// file that cannot be read is told later, if its animal is taken at all.
+/// The labels in their order: as given, otherwise those of *all* animals by name, so that leaving one out does not renumber them.
+/// A file that cannot be read is reported later, if its animal is used.
 pub(super) fn label_names(spec: &DataSpec) -> Result<Vec<String>, DatasetError> {
     let names = spec.labels.clone().unwrap_or_else(|| {
         let files = spec.trials.iter().filter_map(|trial| trial.labels.as_ref());

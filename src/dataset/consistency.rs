@@ -9,7 +9,7 @@ use super::spec::TrialSpec;
 use super::warning::DataWarning;
 use crate::dataset::trials::{NO_BEHAVIOUR, Origin, Trial};
 
-/// All trials have the columns of the first.
+/// All trials must have the columns of the first.
 pub(super) fn same_columns(trials: &[&TrialSpec], read: &[Read]) -> Result<(), DatasetError> {
     let Some(first) = read.first() else { return Ok(()) };
     let differs = |(_, other): &(&&TrialSpec, &Read)| other.columns != first.columns;
@@ -29,7 +29,7 @@ pub(super) fn same_columns(trials: &[&TrialSpec], read: &[Read]) -> Result<(), D
     DatasetError::gathered(faults.collect())
 }
 
-/// At most half of the frames of a trial hold NaN.
+/// At most half of the frames of a trial may contain NaN.
 pub(super) fn finite_frames(trials: &[&TrialSpec], prepared: &[Prepared]) -> Result<(), DatasetError> {
     let mut errors = Vec::new();
     for (trial, Prepared { notes, .. }) in trials.iter().zip(prepared) {
@@ -43,7 +43,7 @@ pub(super) fn finite_frames(trials: &[&TrialSpec], prepared: &[Prepared]) -> Res
     DatasetError::gathered(errors)
 }
 
-/// What shows only when everything is together.
+/// Checks the assembled data set.
 pub(super) fn after(
     all: &Assembled,
     options: &LoadOptions,
@@ -58,7 +58,7 @@ pub(super) fn after(
             warnings.push(DataWarning::TooShort { trial, usable, frames, warmup, window });
         }
     }
-    if data.moments(window, 0).is_empty() {
+    if data.samples(window, 0).is_empty() {
         let best = data.trials.iter().zip(&all.warmup).max_by_key(|(trial, _)| longest_run(trial));
         let (trial, usable, frames, warmup) = best.map_or(("none", 0, 0, 0), |(trial, &warmup)| {
             (trial.name.as_str(), longest_run(trial), trial.usable.len(), warmup)
@@ -80,7 +80,7 @@ fn longest_run(trial: &Trial) -> usize {
     runs.map(<[bool]>::len).max().unwrap_or(0)
 }
 
-/// Who never shows what, in frames that can be used.
+/// Warns of actions that an animal never shows in usable frames.
 fn classes(all: &Assembled, options: &LoadOptions, warnings: &mut Vec<DataWarning>) {
     let data = &all.data;
     let mut shows = vec![vec![false; data.labels.len()]; data.animals.len()];

@@ -5,17 +5,17 @@ use ndarray::Array2;
 /// How many columns a headerless file has.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Columns {
-    /// By the file itself (`.npy`, CSV).
+    /// As the file itself states (`.npy`, CSV).
     Own,
-    /// So many, as the user said.
+    /// This many, as the user stated.
     Count(usize),
-    /// The file has so many rows; the columns follow.
+    /// The file has this many rows, from which the columns follow.
     Rows(usize),
     /// These names: they choose among the columns of a CSV, and name those of other files.
     Names(Vec<String>),
 }
 
-/// Which of several poses in one file.
+/// Which of several poses in one file to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pick {
     /// A track of SLEAP, by name or number.
@@ -24,7 +24,7 @@ pub struct Pick {
     pub points: Option<String>,
 }
 
-/// Rows of numbers, and the names of the columns where the file has them.
+/// Rows of numbers with named columns.
 pub struct Table {
     /// `[rows, columns]`.
     pub values: Array2<f32>,

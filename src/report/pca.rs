@@ -1,4 +1,4 @@
-//! The first three principal components of a representation: what a person can look at of 128 dimensions.
+//! The first three principal components of an embedding, for viewing.
 //!
 //! Why it exists: a picture of the embedding that is the same on every run (t-SNE and UMAP depend on a seed and invent
 //! clusters). What it must never do: show frequent actions only, or flip an axis between two runs.
@@ -26,7 +26,7 @@ pub struct EmbeddingView {
     pub explained: [f64; COMPONENTS],
     /// Number of samples; `points` is a selection with as many of each action as possible.
     pub moments: usize,
-    /// Dimensions before.
+    /// Dimensions of the embedding.
     pub dimensions: usize,
 }
 
@@ -169,13 +169,13 @@ fn rotate(matrix: &mut Array2<f64>, vectors: &mut Array2<f64>, p: usize, q: usiz
     }
 }
 
-/// At most `most` of `rows`, so that rare actions are seen: all groups get the same number as far as they have it. Moments
-/// without a label are one group. The result is shuffled by a fixed rule.
+/// At most `most` of `rows`, chosen so that rare actions are visible: all groups get the same number, as far as they have it.
+/// Unlabelled samples are one group. The result is shuffled by a fixed rule.
 fn choose(rows: &[usize], label: &[Option<u8>], most: usize) -> Vec<usize> {
     let mut groups: std::collections::BTreeMap<Option<u8>, Vec<usize>> = std::collections::BTreeMap::new();
     rows.iter().for_each(|&row| groups.entry(label[row]).or_default().push(row));
     let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
-    // Smallest first: what a small group leaves is shared by the larger ones.
+    // Smallest first: the larger groups share what a small group leaves over.
     groups.sort_by_key(Vec::len);
     let mut left = most;
     let count = groups.len();

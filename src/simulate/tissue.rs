@@ -1,6 +1,6 @@
-//! Planes of light: neuropil, blobs, their sum, and a look at it through a moving field.
+//! Images of light: neuropil, blobs, their sum, sampled through a moving field.
 //!
-//! Why it exists: the arithmetic of pixels, apart from what it means. What it must never do: draw noise.
+//! What it must never do: draw noise.
 
 use super::neurons::SECTION_PX;
 use crate::sys::random::{Random, Stream};
@@ -66,7 +66,7 @@ impl Canvas {
         Self { side, margin, light: vec![0.0; side * side] }
     }
 
-    /// Neuropil of mean about 1 within the section: a texture of the species, and one of this animal's own.
+    /// Neuropil of mean about 1 within the section: a texture of the species, plus an individual one.
     pub(super) fn paint_neuropil(&mut self, affine: &Affine, own: f64, animal: [u64; 2]) {
         let common = Waves::new(&mut Random::new(Stream::Species, &[1]));
         let individual = Waves::new(&mut Random::new(Stream::Texture, &animal));

@@ -13,7 +13,7 @@ pub struct Truth {
     pub action_of_frame: Vec<u8>,
 }
 
-/// The truth of a recording, for whoever wants to score a decoder.
+/// The truth of a recording, to score a decoder against.
 pub fn truth(spec: &Spec) -> Truth {
     Truth {
         labels: ACTIONS.iter().map(|&name| name.to_owned()).collect(),

@@ -20,7 +20,7 @@ use crate::sys::replace_folder::ReplaceError;
 #[cfg(feature = "train")]
 use crate::train::compare::CompareError;
 use crate::train::export::ExportError;
-use crate::train::export::accept::FinishError;
+use crate::train::export::accept::AcceptError;
 use crate::train::fit::FitError;
 use crate::train::metrics_log::MetricsError;
 use crate::train::run_folder::RunFolderError;
@@ -124,10 +124,10 @@ impl ExitCode {
             Some(FitError::Save(_)) => return Some(Self::Sink),
             _ => {}
         }
-        match cause.downcast_ref::<FinishError>() {
-            Some(FinishError::Export(ExportError::Model(inner))) => return Self::of_cause(inner),
-            Some(FinishError::Export(ExportError::Encode(inner))) => return Self::of_cause(inner),
-            Some(FinishError::Export(_) | FinishError::Parity { .. }) => return Some(Self::Model),
+        match cause.downcast_ref::<AcceptError>() {
+            Some(AcceptError::Export(ExportError::Model(inner))) => return Self::of_cause(inner),
+            Some(AcceptError::Export(ExportError::Encode(inner))) => return Self::of_cause(inner),
+            Some(AcceptError::Export(_) | AcceptError::Parity { .. }) => return Some(Self::Model),
             _ => {}
         }
         match cause.downcast_ref::<RunFolderError>() {
@@ -212,9 +212,9 @@ mod tests {
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
         assert_eq!(of(RunFolderError::Io { path: "runs".into(), cause: full() }.into()), ExitCode::Sink);
         assert_eq!(of(CompareError::File { path: "a.json".into(), cause: "full".into() }.into()), ExitCode::Sink);
-        assert_eq!(of(FinishError::Parity { difference: 1.0, frames: 3 }.into()), ExitCode::Model);
+        assert_eq!(of(AcceptError::Parity { difference: 1.0, frames: 3 }.into()), ExitCode::Model);
         let runtime = EncodeError::Runtime { cause: "missing".to_owned() };
-        assert_eq!(of(FinishError::from(ExportError::from(runtime)).into()), ExitCode::OnnxRuntime);
+        assert_eq!(of(AcceptError::from(ExportError::from(runtime)).into()), ExitCode::OnnxRuntime);
         let name = RunFolderError::Name { name: "..".into(), cause: "leaves".into() };
         assert_eq!(of(name.into()), ExitCode::Usage);
     }

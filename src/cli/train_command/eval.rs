@@ -10,14 +10,14 @@ use crate::cli::train::EvalArgs;
 use crate::dataset::trials::{Dataset, Representation};
 use crate::encode::Encoder;
 use crate::evaluate::table::to_csv;
-use crate::evaluate::{Options, Run, Setting, Table, evaluate, summarise};
+use crate::evaluate::{Options, Question, Run, Table, evaluate, summarise};
 use crate::frame::Tensor;
 use crate::model::Model;
 use crate::report::data::{LookAhead, ReportData};
 use crate::report::html;
 use crate::report::pca::EmbeddingView;
 use crate::report::provenance::Provenance;
-use crate::train::represent::of_moments;
+use crate::train::represent::of_samples;
 
 /// Points of the embedding's picture.
 const POINTS_MAX: usize = 3000;
@@ -55,7 +55,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let summaries = summarise(&runs);
     let rows = show::score_rows(&summaries);
     let ahead = manifest.look_ahead_frames;
-    let setting = if unseen.is_empty() { Setting::AcrossAnimal } else { Setting::Unseen };
+    let setting = if unseen.is_empty() { Question::AcrossAnimal } else { Question::Unseen };
     let provenance = Provenance::now(&data.sha256, args.seed);
     let hashes = vec![("model".into(), manifest.sha256.clone()), ("data".into(), data.sha256.clone())];
     let report = ReportData {
@@ -107,7 +107,7 @@ fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Rep
     let manifest = &model.manifest;
     let mut encoder = Encoder::open(model, None, 1)?;
     let mut embedding = encoder.new_embedding();
-    let moments = data.moments(manifest.window_frames, manifest.look_ahead_frames);
+    let moments = data.samples(manifest.window_frames, manifest.look_ahead_frames);
     let mut wanted = moments.iter().peekable();
     let mut values = Vec::with_capacity(moments.len() * manifest.embedding);
     let bar = bar(progress, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
@@ -126,5 +126,5 @@ fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Rep
         }
     }
     bar.finish_and_clear();
-    Ok(of_moments(data, &moments, values))
+    Ok(of_samples(data, &moments, values))
 }

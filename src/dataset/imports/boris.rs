@@ -33,10 +33,10 @@ fn aggregated(path: &Path, rows: &[Row], [label, start, stop]: [usize; 3]) -> Re
     let mut bouts = Vec::new();
     for (line, row) in rows {
         let [label, start, stop] = [label, start, stop].map(|column| field(row, column));
-        if let Some((start, stop)) = seconds(path, *line, start)?.zip(seconds(path, *line, stop)?)
-            && stop > start
+        if let Some((start_s, stop_s)) = seconds(path, *line, start)?.zip(seconds(path, *line, stop)?)
+            && stop_s > start_s
         {
-            bouts.push((*line, start, stop, label.to_owned()));
+            bouts.push(Bout { line: *line, start_s, stop_s, label: label.to_owned() });
         }
     }
     Ok(bouts)
@@ -71,7 +71,7 @@ fn tabular(path: &Path, rows: &[Row], columns: &Columns) -> Result<Vec<Bout>, Da
             ("STOP", Some(index)) => {
                 let Open { line, start_s, label, .. } = open.swap_remove(index);
                 if at_s > start_s {
-                    bouts.push((line, start_s, at_s, label));
+                    bouts.push(Bout { line, start_s, stop_s: at_s, label });
                 }
             }
             ("START", Some(index)) => {
@@ -121,7 +121,10 @@ mod tests {
         let table = file(
             "Observation id,Subject,Behavior,Behavior type,Start (s),Stop (s)\no1,fly,walking,STATE,0.5,2.25\no1,fly,jump,POINT,3,3\no1,fly,resting,STATE,NA,NA\n",
         );
-        assert_eq!(bouts(table.path()).unwrap().unwrap(), [(2, 0.5, 2.25, "walking".to_owned())]);
+        assert_eq!(
+            bouts(table.path()).unwrap().unwrap(),
+            [Bout { line: 2, start_s: 0.5, stop_s: 2.25, label: "walking".to_owned() }]
+        );
         assert!(bouts(file("frame,label\n0,walking\n").path()).unwrap().is_none());
     }
 
@@ -129,7 +132,7 @@ mod tests {
     fn tabular_events_behind_a_preamble_are_paired_and_a_lonely_end_is_an_error() {
         let text = "Observation id,o1\nMedia file(s)\n\nTime,Media file path,Subject,Behavior,Comment,Status\n1.0,m,fly,walking,,START\n1.5,m,fly,jump,,POINT\n2.0,m,other,walking,,START\n3.0,m,fly,walking,,STOP\n4.0,m,other,walking,,STOP\n";
         let found = bouts(file(text).path()).unwrap().unwrap();
-        let times: Vec<(f64, f64)> = found.iter().map(|bout| (bout.1, bout.2)).collect();
+        let times: Vec<(f64, f64)> = found.iter().map(|bout| (bout.start_s, bout.stop_s)).collect();
         assert_eq!(times, [(1.0, 3.0), (2.0, 4.0)]);
         let lonely = "Time,Behavior,Status\n1.0,walking,STOP\n";
         assert!(bouts(file(lonely).path()).err().unwrap().to_string().contains("line 2: \"walking\" stops"));

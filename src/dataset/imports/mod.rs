@@ -29,8 +29,18 @@ pub(super) struct Pose {
     pub rows: Vec<(usize, Vec<String>)>,
 }
 
-/// A bout: line, start (s), stop (s), label.
-pub(super) type Bout = (usize, f64, f64, String);
+/// A labelled interval of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Bout {
+    /// Line of the file.
+    pub line: usize,
+    /// Start, s.
+    pub start_s: f64,
+    /// End, s.
+    pub stop_s: f64,
+    /// The action.
+    pub label: String,
+}
 
 /// The pose in a table of DeepLabCut or Anipose; `None` for any other header.
 pub(super) fn pose(path: &Path) -> Result<Option<Pose>, DatasetError> {

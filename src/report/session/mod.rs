@@ -1,7 +1,7 @@
-//! `haltere report session.mcap`: one page that says how a session went, and an exit code that says whether it kept its word.
+//! `haltere report session.mcap`: one page on how a session went, and an exit code that tells whether it met its deadline.
 //!
-//! Why it exists: after an experiment somebody must decide whether it counts. What it must never do: call a session good that it
-//! has not seen whole, or measure anything that was not recorded.
+//! Why it exists: after an experiment, someone must decide whether it counts. What it must never do: approve a session that it
+//! has not seen completely, or measure anything that was not recorded.
 
 mod page;
 mod plots;

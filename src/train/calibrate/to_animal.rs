@@ -78,7 +78,7 @@ pub fn calibrate(
         unchanged: shift.is_none() && kept.is_none(),
         shift,
         classifier: kept.map(|r| r.classifier.clone()),
-        refitted_on: kept.map_or(0, |r| r.moments),
+        refitted_on: kept.map_or(0, |r| r.samples),
     };
     let new =
         write::NewModel { from: model, file, changes: &changes, target: &target, recording: &arguments.recording };
@@ -231,7 +231,7 @@ impl std::fmt::Display for CalibrateReport {
                 r.after.accuracy * 100.0,
                 r.before.balanced_accuracy * 100.0,
                 r.after.balanced_accuracy * 100.0,
-                r.moments,
+                r.samples,
                 r.pieces,
                 r.strength
             )?;

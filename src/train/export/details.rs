@@ -3,7 +3,7 @@
 use crate::model::parameters::Parameters;
 use crate::model::{Kind, Provenance};
 
-/// What a manifest says beside the shapes.
+/// What a manifest states besides shapes.
 #[derive(Clone, Debug)]
 pub struct Details {
     /// Name of the model and of its files.
@@ -12,10 +12,10 @@ pub struct Details {
     pub kind: Kind,
     /// Model frames per second.
     pub frame_rate_hz: f64,
-    /// Future frames the windows of training saw.
+    /// Future frames in a window of training.
     pub look_ahead_frames: usize,
-    /// Where it comes from.
+    /// Its origin.
     pub provenance: Provenance,
-    /// What happens to a frame before it reaches the model.
+    /// The preprocessing of a frame before it reaches the model.
     pub preprocess: Parameters,
 }

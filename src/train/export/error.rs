@@ -7,28 +7,28 @@ use crate::model::ModelError;
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// A weight or a folded statistic is not a number: training diverged.
-    #[error("{weight} holds NaN or infinity: the network is not exported")]
+    #[error("{weight} contains NaN or infinity: the network is not exported")]
     NonFinite {
         /// Which tensor.
         weight: String,
     },
-    /// A piece that was learnt beside the network does not fit it.
+    /// A part of the head does not fit the network.
     #[error("{what} is {found}; it must be {expected}")]
     Unfit {
-        /// Which piece.
+        /// Which part.
         what: &'static str,
         /// What it is.
         found: String,
         /// What the network needs.
         expected: String,
     },
-    /// burn could not hand its values over.
+    /// burn could not return its values.
     #[error("burn: {0}")]
     Values(String),
     /// The files cannot be written, or the manifest would not be sound.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The daemon's encoder does not take what was written.
+    /// The daemon's encoder rejects the file.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }

@@ -1,8 +1,8 @@
-//! From a network to the file and the manifest that the daemon runs, and the proof that the daemon reproduces it.
+//! Writes a network as the ONNX file and manifest that the daemon runs, and proves that the daemon reproduces it.
 //!
-//! Why it exists: training may only accept a model that the daemon's own encoder reproduced. Both forms, streaming and
+//! Why it exists: training may only accept a model that the daemon's own encoder has reproduced. Both forms, streaming and
 //! windowed, are written from the same weights. What it must never do: write weights that are not finite, or a manifest that
-//! claims a parity nobody measured.
+//! claims an unmeasured parity.
 
 pub mod accept;
 pub mod head;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use self::head::{Learnt, LearntNovelty, form_and_labels};
+use self::head::{FittedHead, FittedNovelty, form_and_labels};
 use super::network::{NORM_MIN, Network, SplitMix};
 use super::spec::{NetworkSpec, PATCH_PX};
 use crate::encode::Encoder;
@@ -25,7 +25,7 @@ use crate::model::{FORMAT, Kind, Manifest, Parity, sha256_of, write_whole};
 pub use self::details::Details;
 pub use self::error::ExportError;
 
-/// Names of tensors in the file that others look for.
+/// Names of tensors in the file that other code looks for.
 pub(crate) const RAW: &str = "embedding.raw";
 pub(crate) const EMBEDDING: &str = "embedding";
 pub(crate) const LOGITS: &str = "logits";
@@ -37,22 +37,22 @@ pub(crate) const NOVELTY: &str = "novelty";
 /// # Errors
 /// Any [`ExportError`] but [`ExportError::Encode`].
 pub fn write(network: &Network, spec: &NetworkSpec, details: &Details, folder: &Path) -> Result<PathBuf, ExportError> {
-    write_learnt(network, spec, details, &Learnt::default(), folder)
+    write_with_head(network, spec, details, &FittedHead::default(), folder)
 }
 
-/// As [`write()`], with what training learnt beside the network.
+/// As [`write()`], with what was fitted on the frozen embedding.
 ///
 /// # Errors
 /// Any [`ExportError`] but [`ExportError::Encode`].
-pub fn write_learnt(
+pub fn write_with_head(
     network: &Network,
     spec: &NetworkSpec,
     details: &Details,
-    learnt: &Learnt,
+    head: &FittedHead,
     folder: &Path,
 ) -> Result<PathBuf, ExportError> {
     let file = PathBuf::from(format!("{}.onnx", details.name));
-    learnt.check(spec)?;
+    head.check(spec)?;
     let (onnx_path, manifest_path) = (folder.join(&file), folder.join(format!("{}.toml", details.name)));
     let mut manifest = Manifest {
         format: FORMAT,
@@ -69,16 +69,16 @@ pub fn write_learnt(
         labels: spec.labels.clone(),
         provenance: details.provenance.clone(),
         parity: None,
-        input_origin: learnt.input_origin,
-        calibration: learnt.calibration.clone(),
-        novelty: learnt.novelty.as_ref().map(LearntNovelty::manifest),
-        drift: learnt.drift,
+        input_origin: head.input_origin,
+        calibration: head.calibration.clone(),
+        novelty: head.novelty.as_ref().map(FittedNovelty::manifest),
+        drift: head.drift,
         adapted: None,
         preprocess: details.preprocess.clone(),
     };
-    // Before anything is written: a name that cannot be must not become a file.
+    // Before anything is written: an invalid name must not become a file.
     manifest.check(&manifest_path)?;
-    write_whole(&onnx_path, &to_onnx_learnt(network, spec, details, learnt)?)?;
+    write_whole(&onnx_path, &to_onnx_with_head(network, spec, details, head)?)?;
     manifest.sha256 = sha256_of(&onnx_path)?;
     manifest.save(&manifest_path)?;
     Ok(manifest_path)
@@ -92,22 +92,22 @@ pub fn write_learnt(
 /// # Errors
 /// [`ExportError::NonFinite`] or [`ExportError::Values`].
 pub fn to_onnx(network: &Network, spec: &NetworkSpec, kind: Kind) -> Result<Vec<u8>, ExportError> {
-    Ok(finish(graph_of(network, spec, kind, &Learnt::default())?, &form_and_labels(spec, kind)))
+    Ok(finish(graph_of(network, spec, kind, &FittedHead::default())?, &form_and_labels(spec, kind)))
 }
 
-/// As [`to_onnx`], with what training learnt beside the network, and with metadata that say what the file is. A novelty's
-/// reference adds the output `novelty` `[1,1]`.
+/// As [`to_onnx`], with what was fitted on the frozen embedding, and with metadata that describe the file. A novelty reference
+/// adds the output `novelty` `[1,1]`.
 ///
 /// # Errors
 /// [`ExportError::NonFinite`], [`ExportError::Values`] or [`ExportError::Unfit`].
-pub fn to_onnx_learnt(
+pub fn to_onnx_with_head(
     network: &Network,
     spec: &NetworkSpec,
     details: &Details,
-    learnt: &Learnt,
+    head: &FittedHead,
 ) -> Result<Vec<u8>, ExportError> {
-    learnt.check(spec)?;
-    Ok(finish(graph_of(network, spec, details.kind, learnt)?, &learnt.metadata(spec, details)))
+    head.check(spec)?;
+    Ok(finish(graph_of(network, spec, details.kind, head)?, &head.metadata(spec, details)))
 }
 
 fn finish(graph: Graph, metadata: &[(&'static str, String)]) -> Vec<u8> {
@@ -115,7 +115,7 @@ fn finish(graph: Graph, metadata: &[(&'static str, String)]) -> Vec<u8> {
     graph.finish("haltere", &metadata)
 }
 
-fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, learnt: &Learnt) -> Result<Graph, ExportError> {
+fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, head: &FittedHead) -> Result<Graph, ExportError> {
     let Shape { channels, height, width } = spec.input;
     let (window, features) = (spec.window_frames, spec.features);
     let mut writer = Writer { graph: Graph::default() };
@@ -135,8 +135,8 @@ fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, learnt: &Learnt) 
         }
     };
     writer.head(network, spec, rows)?;
-    writer.classifier(network, spec, learnt)?;
-    writer.novelty(learnt)?;
+    writer.classifier(network, spec, head)?;
+    writer.novelty(head)?;
     if kind == Kind::Streaming {
         writer.graph.output("next_state", &[1, window - 1, features]);
     }
@@ -148,7 +148,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Adds a float constant, after a look at its values.
+    /// Adds a float constant if all its values are finite.
     fn weight(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Result<(), ExportError> {
         if values.iter().all(|v| v.is_finite()) {
             self.graph.floats(name, shape, values);
@@ -199,8 +199,8 @@ impl Writer {
         self.graph.node("Slice", &["window", "second", "end", "second"], "next_state", &[]);
     }
 
-    /// T rows of features → `embedding` `[1,E]`. A convolution whose kernel is its stride is a matrix product on k rows laid
-    /// side by side: the same sums without rearranging anything.
+    /// T rows of features → `embedding` `[1,E]`. A convolution whose kernel equals its stride is a matrix product on k rows side
+    /// by side: the same sums without rearranging anything.
     fn head(&mut self, network: &Network, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
         let (mut before, mut length) = (String::from(from), spec.window_frames);
         let last = network.head.convolutions.len() - 1;
@@ -233,9 +233,9 @@ impl Writer {
     }
 
     /// `embedding` → `probabilities` `[1,L]`; the temperature goes into weights and biases, divided in f64.
-    fn classifier(&mut self, network: &Network, spec: &NetworkSpec, learnt: &Learnt) -> Result<(), ExportError> {
+    fn classifier(&mut self, network: &Network, spec: &NetworkSpec, head: &FittedHead) -> Result<(), ExportError> {
         let labels = spec.labels.len();
-        let (mut weight, mut bias) = match (&learnt.classifier, &network.classifier) {
+        let (mut weight, mut bias) = match (&head.classifier, &network.classifier) {
             (Some(probe), _) => (probe.weight.iter().copied().collect(), probe.bias.clone()),
             (None, Some(own)) => {
                 let bias = own.bias.as_ref().map(|b| values_of(b.val())).transpose()?;
@@ -243,7 +243,7 @@ impl Writer {
             }
             (None, None) => return Ok(()),
         };
-        let temperature = learnt.temperature();
+        let temperature = head.temperature();
         weight.iter_mut().chain(&mut bias).for_each(|v| *v = (f64::from(*v) / temperature) as f32);
         self.gemm(EMBEDDING, LOGITS, [spec.embedding, labels], &weight, &bias)?;
         self.graph.node("Softmax", &[LOGITS], PROBABILITIES, &[("axis", Attribute::Int(1))]);
@@ -252,8 +252,8 @@ impl Writer {
     }
 
     /// `embedding` → `novelty` `[1,1]`: the share of thresholds strictly below 1 − max cosine with the prototypes.
-    fn novelty(&mut self, learnt: &Learnt) -> Result<(), ExportError> {
-        let Some(LearntNovelty { reference, .. }) = &learnt.novelty else { return Ok(()) };
+    fn novelty(&mut self, head: &FittedHead) -> Result<(), ExportError> {
+        let Some(FittedNovelty { reference, .. }) = &head.novelty else { return Ok(()) };
         let (rows, columns) = reference.prototypes.dim();
         let prototypes: Vec<f32> = reference.prototypes.iter().copied().collect();
         self.weight("novelty.prototypes", &[rows, columns], &prototypes)?;
@@ -324,7 +324,8 @@ fn values_of<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ExportError>
 }
 
 /// Runs the daemon's encoder over `frames` (one C×H×W frame after the other) and compares every embedding of a full window
-/// with the network's own. The network must be on a plain device (`valid()`): on an autodiff device it would learn.
+/// with the network's own. The network must be on a plain device (`valid()`): on an autodiff device its running statistics would
+/// change.
 ///
 /// # Errors
 /// [`ExportError::Encode`] or [`ExportError::Values`].
@@ -359,7 +360,7 @@ pub fn measure_parity(
     Ok(Parity { against: "the network in burn (flex)".into(), frames: compared, max_abs_difference: worst })
 }
 
-/// Frames to compare with when there is no recording: blobs of light that change from frame to frame, and noise. C order.
+/// Frames for the comparison when there is no recording: blobs of light that change from frame to frame, and noise. C order.
 pub fn seeded_frames(shape: Shape, count: usize, seed: u64) -> Vec<f32> {
     const GRID: usize = 8;
     let mut random = SplitMix(seed);
