@@ -45,7 +45,7 @@ pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, Datas
     let names = match columns {
         Columns::Names(names) if names.len() == width => names.clone(),
         Columns::Names(names) => return Err(wrong_width(path, width, names.len())),
-        Columns::Count(told) if *told != width => return Err(wrong_width(path, width, *told)),
+        Columns::Count(stated) if *stated != width => return Err(wrong_width(path, width, *stated)),
         _ => (0..width).map(|i| i.to_string()).collect(),
     };
     let values = Array2::from_shape_vec((rows, width), values).map_err(|e| DatasetError::file(path, e))?;
@@ -64,13 +64,13 @@ fn chosen(path: &Path, table: Table, columns: &Columns) -> Result<Table, Dataset
             let at = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
             Ok(Table { values: values.select(Axis(1), &at), names: wanted.clone() })
         }
-        Columns::Count(told) if *told != names.len() => Err(wrong_width(path, names.len(), *told)),
+        Columns::Count(stated) if *stated != names.len() => Err(wrong_width(path, names.len(), *stated)),
         _ => Ok(Table { values, names }),
     }
 }
 
-fn wrong_width(path: &Path, found: usize, told: usize) -> DatasetError {
-    DatasetError::file(path, format!("has {found} columns, but `columns` is {told}"))
+fn wrong_width(path: &Path, found: usize, stated: usize) -> DatasetError {
+    DatasetError::file(path, format!("has {found} columns, but `columns` is {stated}"))
 }
 
 /// Further axes (joints × 3) become columns.
@@ -96,9 +96,9 @@ fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>)
         Columns::Own => return fail("is a headerless memory map: state its number of columns (`columns = 90`)".into()),
     };
     if rows * width * 4 != bytes.len() || count == 0 {
-        let told = if matches!(columns, Columns::Rows(_)) { "rows (one per entry of the index)" } else { "columns" };
+        let what = if matches!(columns, Columns::Rows(_)) { "rows (one per entry of the index)" } else { "columns" };
         let number = if matches!(columns, Columns::Rows(_)) { rows } else { width };
-        return fail(format!("{} bytes are not a whole float32 table of {number} {told}", bytes.len()));
+        return fail(format!("{} bytes are not a whole float32 table of {number} {what}", bytes.len()));
     }
     let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     Ok((rows, width, values))
@@ -127,10 +127,10 @@ fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
         }
     }
     let names: Vec<String> = chosen.iter().map(|&i| sheet.header[i].clone()).collect();
-    if let Columns::Count(told) = columns
-        && *told != names.len()
+    if let Columns::Count(stated) = columns
+        && *stated != names.len()
     {
-        return Err(wrong_width(path, names.len(), *told));
+        return Err(wrong_width(path, names.len(), *stated));
     }
     let values =
         Array2::from_shape_vec((sheet.rows.len(), names.len()), values).map_err(|e| DatasetError::file(path, e))?;
@@ -150,10 +150,10 @@ fn pose_table(path: &Path, pose: &Pose, columns: &Columns) -> Result<Table, Data
         }
         _ => (0..pose.names.len()).collect(),
     };
-    if let Columns::Count(told) = columns
-        && *told != chosen.len()
+    if let Columns::Count(stated) = columns
+        && *stated != chosen.len()
     {
-        return Err(wrong_width(path, chosen.len(), *told));
+        return Err(wrong_width(path, chosen.len(), *stated));
     }
     let mut values = Vec::with_capacity(pose.rows.len() * chosen.len());
     for (line, fields) in &pose.rows {

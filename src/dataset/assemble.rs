@@ -51,8 +51,8 @@ pub(super) fn read(
     let Table { mut values, names: columns } = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
     let (frames, session) = (probe.frames, probe.session.as_deref());
     let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session };
-    let told = session.map(|session| session.warnings()).unwrap_or_default().iter();
-    warnings.extend(told.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
+    let of_session = session.map(|session| session.warnings()).unwrap_or_default().iter();
+    warnings.extend(of_session.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
     let Synchronised { frame_of, times_s } = synchronise(trial, axis)?;
     let damaged = checks::behaviour(trial, &values, warnings)?;
     hold_last(&mut values, &damaged);

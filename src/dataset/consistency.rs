@@ -15,14 +15,14 @@ pub(super) fn same_columns(trials: &[&TrialSpec], read: &[Read]) -> Result<(), D
     let differs = |(_, other): &(&&TrialSpec, &Read)| other.columns != first.columns;
     let faults = trials.iter().zip(read).filter(differs).map(|(trial, other)| {
         let same_number = other.columns.len() == first.columns.len();
-        let told = |names: &[String]| {
+        let columns = |names: &[String]| {
             if same_number { format!("the columns {}", names.join(" ")) } else { names.len().to_string() }
         };
         DatasetError::Columns {
             trial: trial.name.clone(),
             path: trial.behaviour.clone(),
-            found: told(&other.columns),
-            expected: told(&first.columns),
+            found: columns(&other.columns),
+            expected: columns(&first.columns),
             other: trials[0].name.clone(),
         }
     });

@@ -58,11 +58,11 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
 /// The index of a truncated session may lack its last chunks, so its frames are counted.
 fn probe_session(trial: &TrialSpec, path: &Path) -> Result<Probe, DatasetError> {
     let session = SessionIndex::read(path).map_err(|e| broken(trial, 0, e))?;
-    let told = match &trial.neural {
+    let stated = match &trial.neural {
         Neural::Recording(spec) => spec.rate_hz,
         _ => None,
     };
-    let rate_hz = told.or_else(|| session.frame_rate_hz());
+    let rate_hz = stated.or_else(|| session.frame_rate_hz());
     Ok(Probe { frames: session.frames(), shape: session.shape(), rate_hz, session: Some(Arc::new(session)) })
 }
 

@@ -47,8 +47,8 @@ pub(super) fn settle(
     let shapes: Vec<Shape> = probes.iter().map(|p| p.shape).chain(others.map(|p| p.shape)).collect();
     let channels = shapes.iter().map(|shape| shape.channels).min().unwrap_or(1);
     let side_px = shapes.iter().map(|shape| shape.height.min(shape.width)).min().unwrap_or(SIDE_PX);
-    let told = options.parameters.clone().or_else(|| spec.parameters.clone());
-    let parameters = (!ready).then(|| told.unwrap_or_else(|| training_parameters(channels, side_px)));
+    let given = options.parameters.clone().or_else(|| spec.parameters.clone());
+    let parameters = (!ready).then(|| given.unwrap_or_else(|| training_parameters(channels, side_px)));
     let read = parameters.as_ref().map_or(1, |p| p.channels.len());
     let side = if ready && side_px % SIDE_PX != 0 { side_px } else { side_px.min(SIDE_PX) };
     let input = options.input.unwrap_or(Shape::new(read, side, side));

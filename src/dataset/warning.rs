@@ -163,7 +163,7 @@ pub enum DataWarning {
          `accept_ready_made_input` is set"
     )]
     ReadyMade,
-    /// The cache does not lie beside the data.
+    /// The cache is not next to the data.
     #[error("{} cannot be written ({cause}): the cache is in {} instead", wanted.display(), used.display())]
     CacheElsewhere {
         /// Where it should be.

@@ -248,7 +248,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// A recipe file, or the `recipe.toml` beside simulated animals, whose `[simulation]` says how many of them there are.
+    /// A recipe file, or the `recipe.toml` beside simulated animals, whose `[simulation]` states their number.
     fn of_file(text: &str) -> Result<Self, String> {
         let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
         table.remove("simulation");

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::augment::{Augmentations, NoiseTable, augment_frames};
 use super::behaviour::kinds;
-use super::behaviour::{self, Behaviour, StandInIndex};
+use super::behaviour::{self, Augmenting, Behaviour, StandInIndex};
 use super::loss::Partner;
 use super::settings::TrainSettings;
 use crate::dataset::trials::{Dataset, Sample};
@@ -186,14 +186,13 @@ impl<'a> Sampler<'a> {
         random: &mut Pcg64,
     ) -> Batch {
         let settings = self.settings;
-        let augmented =
-            settings.method.contrasts().then_some((&settings.augment, self.stand_ins.as_ref(), &mut *random));
-        let behaviour = behaviour::windows(self.data, self.behaviour, &samples, &settings.behaviour, augmented);
+        let (augment, stand_ins) = (&settings.augment, self.stand_ins.as_ref());
+        let augmenting = settings.method.contrasts().then_some(Augmenting { augment, stand_ins, random: &mut *random });
+        let behaviour = behaviour::windows(self.data, self.behaviour, &samples, &settings.behaviour, augmenting);
         let animals: Vec<usize> = samples.iter().map(|m| self.data.trials[m.trial].animal).collect();
         let labels: Vec<Option<u8>> = samples.iter().map(|m| self.data.trials[m.trial].label[m.frame]).collect();
         let weight = |label: &Option<u8>| label.map_or(0.0, |l| self.label_weights[usize::from(l)]);
         let label_weights = labels.iter().map(weight).collect();
-        let augment = &settings.augment;
         let needed = augment.neural_mix.probability > 0.0 || augment.neural_swap.probability > 0.0;
         let nearest = (settings.method.contrasts() && needed).then(|| self.nearest(&samples, &animals));
         let partners = nearest.as_ref().map(|nearest| draw_partners(nearest, augment, random));

@@ -153,7 +153,7 @@ fn cut(text: &str, step: u64) -> (String, f64) {
     (kept, elapsed_s)
 }
 
-/// Writes a file beside, then renames it: readers see the old text or the new one, never half of it.
+/// Writes a temporary file, then renames it: readers see the old text or the new one, never a part.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");

@@ -81,7 +81,7 @@ pub enum RunFolderError {
     NotARun {
         /// The folder.
         path: PathBuf,
-        /// What lies in it.
+        /// An entry that does not belong to a run.
         found: String,
     },
     /// `--resume` without a run.

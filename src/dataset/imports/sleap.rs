@@ -55,12 +55,12 @@ fn read(path: &Path, track: Option<&str>) -> Result<Table, String> {
     }
     let tracks = file.dataset("tracks").map_err(|e| format!("\"tracks\": {e}"))?;
     let nodes = strings(&file, "node_names")?;
-    let told = if has("track_names") { strings(&file, "track_names")? } else { Vec::new() };
-    let axes = axes(&tracks, nodes.len(), told.len())?;
+    let track_names = if has("track_names") { strings(&file, "track_names")? } else { Vec::new() };
+    let axes = axes(&tracks, nodes.len(), track_names.len())?;
     let values = numbers(&tracks)?;
     let count = axes.lengths[TRACK];
-    let named = told.len() == count;
-    let track_names = if named { told } else { (0..count).map(|track| track.to_string()).collect() };
+    let named = track_names.len() == count;
+    let track_names = if named { track_names } else { (0..count).map(|track| track.to_string()).collect() };
     let chosen = choose(track, &track_names, |track| occupied(&axes, &values, track))?;
     let at = |frame: usize, column: usize| {
         let place = [(TRACK, chosen), (XY, column % 2), (NODE, column / 2), (FRAME, frame)];

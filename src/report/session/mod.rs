@@ -20,7 +20,7 @@ pub use summary::Summary;
 /// Writes the page, and says in words and by the exit code whether the deadline was met.
 ///
 /// # Errors
-/// A file that is no session or holds no decode, or a page that cannot be written.
+/// A file that is not a session or contains no decode, or a page that cannot be written.
 pub fn report(session: &Path, out: Option<&Path>, say: &mut dyn std::io::Write) -> anyhow::Result<ExitCode> {
     warn_of(session)?;
     let recorded = Recorded::read(session)?;

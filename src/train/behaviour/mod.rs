@@ -245,6 +245,17 @@ fn orthonormalise(basis: &mut Array2<f32>) {
     }
 }
 
+/// What behaviour windows are augmented with.
+#[derive(Debug)]
+pub struct Augmenting<'a> {
+    /// The settings.
+    pub augment: &'a Augmentations,
+    /// The poses of other animals; `None` without behavioural swap.
+    pub stand_ins: Option<&'a StandInIndex>,
+    /// The generator of every draw.
+    pub random: &'a mut Pcg64,
+}
+
 /// The behaviour windows of samples, augmented, `[samples, columns, frames]` flattened in this order (as a convolution over
 /// time wants it).
 pub fn windows(
@@ -252,7 +263,7 @@ pub fn windows(
     behaviour: &Behaviour,
     samples: &[Sample],
     window: &BehaviourWindow,
-    augmented: Option<(&Augmentations, Option<&StandInIndex>, &mut Pcg64)>,
+    augmenting: Option<Augmenting<'_>>,
 ) -> Vec<f32> {
     let (columns, frames) = (behaviour.columns, window.frames);
     let mut poses: Vec<(usize, usize)> = samples
@@ -260,10 +271,10 @@ pub fn windows(
         .flat_map(|&m| behaviour.window_frames(data, m, window).into_iter().map(move |frame| (m.trial, frame)))
         .collect();
     let mut random = None;
-    if let Some((augment, index, generator)) = augmented {
-        if let Some(index) = index.filter(|_| augment.behavioural_swap.probability > 0.0) {
-            let stand_ins = index.stand_ins(data, behaviour, &poses, generator);
-            for (pose, stand_in) in poses.iter_mut().zip(stand_ins) {
+    if let Some(Augmenting { augment, stand_ins, random: generator }) = augmenting {
+        if let Some(index) = stand_ins.filter(|_| augment.behavioural_swap.probability > 0.0) {
+            let found = index.stand_ins(data, behaviour, &poses, generator);
+            for (pose, stand_in) in poses.iter_mut().zip(found) {
                 let replaced = generator.random::<f64>() < augment.behavioural_swap.probability;
                 *pose = stand_in.filter(|_| replaced).unwrap_or(*pose);
             }

@@ -87,7 +87,7 @@ impl FrameWeights {
 }
 
 impl FrameGradients {
-    /// Adds them to the gradients that an optimiser takes, beside those of the rest of the network.
+    /// Adds them to an optimiser's gradients, next to those of the rest of the network.
     pub fn register(self, network: &FrameNet, gradients: &mut GradientsParams) {
         for (block, layer) in network.blocks.iter().zip(self.layers) {
             register(&block.convolution.weight, layer.convolution, gradients);

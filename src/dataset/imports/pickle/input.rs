@@ -23,7 +23,7 @@ impl<'f> Input<'f> {
         self.bytes.len()
     }
 
-    /// The next so many bytes.
+    /// The next `length` bytes.
     pub(super) fn take(&mut self, length: usize) -> Result<&'f [u8], String> {
         let left = &self.bytes[self.at..];
         let taken = left.get(..length).ok_or_else(|| {

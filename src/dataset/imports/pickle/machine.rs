@@ -197,7 +197,7 @@ impl<'f> Machine<'f> {
         self.push(node)
     }
 
-    /// Bytes with their length in front of them, in so many bytes.
+    /// Bytes after their length, which takes `width` bytes.
     fn sized(&mut self, width: usize) -> Result<&'f [u8], String> {
         let length = match width {
             1 => self.input.length::<1>()?,

@@ -9,7 +9,7 @@
 //! and `bytes` of nothing (how they spell no bytes); `collections.OrderedDict`.
 //!
 //! **Bounds.** The file is at most [`FILE_BYTES_MAX`]; at most [`STEPS_MAX`] opcodes are carried out, each of which makes at most
-//! one value; bytes that do not lie in the file as they are may be four times its length in all. Nothing recurses.
+//! one value; decoded bytes may be four times the file's length in total. Nothing recurses.
 
 mod input;
 mod machine;

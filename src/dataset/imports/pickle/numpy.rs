@@ -48,7 +48,7 @@ pub(super) struct DType {
     pub(super) big_endian: bool,
 }
 
-/// An array; its bytes lie in another value.
+/// An array; another value holds its bytes.
 #[derive(Clone, Debug)]
 pub(in crate::dataset) struct Array {
     pub(super) dtype: DType,

@@ -72,7 +72,7 @@ impl<'f> Machine<'f> {
         let array = Array { dtype, shape, fortran, data: None };
         let found = match &self.nodes[data] {
             Node::Bytes(bytes) => bytes.len(),
-            // The items of an array of objects are values of their own; nobody needs them.
+            // The items of an array of objects are separate values, which are not needed.
             _ if dtype.kind == 'O' => return Ok(array),
             _ => return Err("holds an array without bytes: damaged".into()),
         };
