@@ -12,6 +12,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use haltere::cli::calibrate::calibrate;
 use haltere::cli::check::{Level, check};
 use haltere::cli::exit::exit_code;
 use haltere::config::Config;
@@ -27,8 +28,8 @@ use haltere::preprocess::Chosen;
 use haltere::source::{RecordingSpec, open_recording};
 use haltere::sys::exit::ExitCode;
 use haltere::sys::files::sha256_of;
-use haltere::train::calibrate::to_animal::{CalibrateArguments, CalibrateReport, calibrate};
-use haltere::train::export::head::{Learnt, LearntNovelty};
+use haltere::train::calibrate::{CalibrateArguments, CalibrateReport, Embeddings, calibrate};
+use haltere::train::export::head::{FittedHead, FittedNovelty};
 use support::{HALTERE, Keeper, RAW, Small};
 
 const LABELS: [&str; 2] = ["rest", "walk"];
@@ -48,15 +49,15 @@ fn embeddings(decoder: Decoder, frames: u64) -> Vec<Seen> {
 }
 
 /// A trained model whose prototypes are its own embeddings of the movie.
-fn trained(learnt: impl FnOnce(&mut Learnt)) -> Small {
-    let plain = Small::with(&LABELS, true, &Learnt::default());
+fn trained(learnt: impl FnOnce(&mut FittedHead)) -> Small {
+    let plain = Small::with(&LABELS, true, &FittedHead::default());
     let seen = embeddings(plain.decoder(), 900);
     let values: Vec<f32> = seen.iter().flat_map(|(_, values, _)| values.clone()).collect();
     let values = ndarray::Array2::from_shape_vec((seen.len(), 128), values).unwrap();
     let (training, held_out) = values.view().split_at(ndarray::Axis(0), 600);
     let reference = fit_novelty(training, held_out, 8, 50, 1).unwrap();
-    let novelty = Some(LearntNovelty { reference, measured_on: "the movie itself".into() });
-    let mut all = Learnt { novelty, ..Learnt::default() };
+    let novelty = Some(FittedNovelty { reference, measured_on: "the movie itself".into() });
+    let mut all = FittedHead { novelty, ..FittedHead::default() };
     learnt(&mut all);
     Small::with(&LABELS, true, &all)
 }
@@ -196,7 +197,7 @@ fn labels_teach_the_classifier_and_the_daemon_then_decodes_better() {
     println!("running daemon on later frames: {before:.3} → {after:.3}");
     assert!(after > before && after > 0.8, "{before} → {after}");
     let manifest = Manifest::read(&report.manifest).unwrap();
-    assert_eq!(manifest.adapted.unwrap().refitted_on, refit.moments);
+    assert_eq!(manifest.adapted.unwrap().refitted_on, refit.samples);
 }
 
 #[test]
@@ -233,7 +234,7 @@ fn models_that_cannot_be_calibrated_say_why() {
     let untrained = Small::new();
     let (code, words) = refused(&untrained.config(), &arguments(&untrained, "out"), &movie(&untrained, 100));
     assert!(code == ExitCode::Model && words.contains("it is untrained"), "{words}");
-    let blind = Small::with(&LABELS, true, &Learnt::default());
+    let blind = Small::with(&LABELS, true, &FittedHead::default());
     let (_, words) = refused(&blind.config(), &arguments(&blind, "out"), &movie(&blind, 100));
     assert!(words.contains("no novelty reference"), "{words}");
     let there = CalibrateArguments { out: blind.manifest.clone(), ..arguments(&blind, "small") };

@@ -27,8 +27,8 @@ use haltere::frame::event::Event;
 use haltere::frame::{Decode, Embedding, Quality, Shape, Tensor};
 use haltere::model::parameters::Parameters;
 use haltere::model::{Kind, Model, Provenance};
-use haltere::train::export::head::Learnt;
-use haltere::train::export::{Details, write_learnt};
+use haltere::train::export::head::FittedHead;
+use haltere::train::export::{Details, write_with_head};
 use haltere::train::{Network, NetworkSpec};
 use support::{Keeper, Small};
 
@@ -124,7 +124,7 @@ fn windowed(folder: &std::path::Path, kind: Kind) -> Model {
         provenance: Provenance { trained: true, ..Provenance::default() },
         preprocess: Parameters::default(),
     };
-    Model::load(&write_learnt(&network, &spec, &details, &Learnt::default(), folder).unwrap()).unwrap()
+    Model::load(&write_with_head(&network, &spec, &details, &FittedHead::default(), folder).unwrap()).unwrap()
 }
 
 /// Frames of a moving texture; one of them overflows the network, one is not a number.

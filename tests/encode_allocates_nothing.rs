@@ -14,8 +14,8 @@ use haltere::frame::{Shape, Tensor};
 use haltere::model::head::NoveltyReference;
 use haltere::model::parameters::Parameters;
 use haltere::model::{Kind, Model, Provenance};
-use haltere::train::export::head::{Learnt, LearntNovelty};
-use haltere::train::export::{Details, seeded_frames, write_learnt};
+use haltere::train::export::head::{FittedHead, FittedNovelty};
+use haltere::train::export::{Details, seeded_frames, write_with_head};
 use haltere::train::{Network, NetworkSpec};
 
 struct Counting;
@@ -50,8 +50,8 @@ fn a_step_of_either_kind_of_model_allocates_and_frees_nothing() {
     let mut prototypes = ndarray::Array2::zeros((1, spec.embedding));
     prototypes[[0, 0]] = 1.0;
     let reference = NoveltyReference { prototypes, thresholds: vec![0.1, 0.2] };
-    let novelty = Some(LearntNovelty { reference, measured_on: "nobody".into() });
-    let learnt = Learnt { novelty, ..Learnt::default() };
+    let novelty = Some(FittedNovelty { reference, measured_on: "nobody".into() });
+    let learnt = FittedHead { novelty, ..FittedHead::default() };
     for (kind, name) in [(Kind::Streaming, "streaming"), (Kind::Windowed, "windowed")] {
         let folder = tempfile::tempdir().unwrap();
         let details = Details {
@@ -62,7 +62,7 @@ fn a_step_of_either_kind_of_model_allocates_and_frees_nothing() {
             provenance: Provenance::default(),
             preprocess: Parameters::default(),
         };
-        let model = Model::load(&write_learnt(&network, &spec, &details, &learnt, folder.path()).unwrap()).unwrap();
+        let model = Model::load(&write_with_head(&network, &spec, &details, &learnt, folder.path()).unwrap()).unwrap();
         let mut encoder = Encoder::open(&model, None, 1).unwrap();
         let mut embedding = encoder.new_embedding();
         let frames = seeded_frames(spec.input, 3, 5);

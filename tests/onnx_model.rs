@@ -22,8 +22,8 @@ use haltere::model::onnx::{Graph, OnnxFile, OnnxReadError};
 use haltere::model::parameters::Parameters;
 use haltere::model::{Calibration, InputOrigin, Kind, Manifest, Model, ModelError, Provenance};
 use haltere::sys::files::sha256_of;
-use haltere::train::export::head::{Learnt, LearntNovelty};
-use haltere::train::export::{Details, ExportError, measure_parity, to_onnx, write, write_learnt};
+use haltere::train::export::head::{FittedHead, FittedNovelty};
+use haltere::train::export::{Details, ExportError, measure_parity, to_onnx, write, write_with_head};
 use haltere::train::{Network, NetworkSpec};
 
 /// Streaming against windowed, and either against burn: different orders of the same f32 sums.
@@ -69,7 +69,7 @@ fn details(spec: &NetworkSpec, kind: Kind) -> Details {
 }
 
 /// A probe, a temperature, and prototypes that are embeddings of `frames`, so that novelties lie between 0 and 1.
-fn learnt(network: &Network, spec: &NetworkSpec, frames: &[f32]) -> Learnt {
+fn learnt(network: &Network, spec: &NetworkSpec, frames: &[f32]) -> FittedHead {
     let folder = tempfile::tempdir().unwrap();
     let mut plain = open(&exported(network, spec, Kind::Streaming, folder.path()));
     let seen = run(&mut plain, frames, spec.input.pixels());
@@ -82,7 +82,7 @@ fn learnt(network: &Network, spec: &NetworkSpec, frames: &[f32]) -> Learnt {
     // Between the distances, so that another order of the same sums changes no rank.
     reference.thresholds = distances.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
     let weight = ndarray::Array2::from_shape_fn((columns, spec.labels.len()), |(i, j)| ((i * 3 + j) as f32).sin());
-    Learnt {
+    FittedHead {
         classifier: Some(Classifier { weight, bias: vec![0.3, -0.2, 0.1] }),
         calibration: Some(Calibration {
             temperature: 2.5,
@@ -91,7 +91,7 @@ fn learnt(network: &Network, spec: &NetworkSpec, frames: &[f32]) -> Learnt {
             ece_before: 0.2,
             ece_after: 0.05,
         }),
-        novelty: Some(LearntNovelty { reference, measured_on: "fly7".into() }),
+        novelty: Some(FittedNovelty { reference, measured_on: "fly7".into() }),
         drift: None,
         alignment: Some(AlignmentReference { mean: vec![0.1; columns], sd: vec![1.0 / 3.0; columns] }),
         input_origin: InputOrigin::ReadyMade,
@@ -326,7 +326,7 @@ fn novelty_and_tempered_probabilities_come_out_of_the_file_as_plain_arithmetic_s
     let (classifier, novelty) = (learnt.classifier.clone().unwrap(), learnt.novelty.clone().unwrap().reference);
     for kind in [Kind::Streaming, Kind::Windowed] {
         let folder = tempfile::tempdir().unwrap();
-        let path = write_learnt(&network, &spec, &details(&spec, kind), &learnt, folder.path()).unwrap();
+        let path = write_with_head(&network, &spec, &details(&spec, kind), &learnt, folder.path()).unwrap();
         let mut encoder = open(&Model::load(&path).unwrap());
         let mut embedding = encoder.new_embedding();
         let mut ranks = std::collections::BTreeSet::new();
@@ -345,7 +345,7 @@ fn novelty_and_tempered_probabilities_come_out_of_the_file_as_plain_arithmetic_s
 
 #[test]
 fn pieces_that_do_not_fit_the_network_are_refused_by_name_before_anything_is_written() {
-    type Edit = fn(&mut Learnt);
+    type Edit = fn(&mut FittedHead);
     let cases: [(&str, Edit); 8] = [
         ("classifier", |l| l.classifier.as_mut().unwrap().bias.push(0.0)),
         ("classifier", |l| l.classifier.as_mut().unwrap().weight = ndarray::Array2::zeros((127, 3))),
@@ -356,7 +356,7 @@ fn pieces_that_do_not_fit_the_network_are_refused_by_name_before_anything_is_wri
         ("thresholds", |l| novelty(l).thresholds.reverse()),
         ("alignment", |l| l.alignment.as_mut().unwrap().sd.truncate(5)),
     ];
-    fn novelty(learnt: &mut Learnt) -> &mut NoveltyReference {
+    fn novelty(learnt: &mut FittedHead) -> &mut NoveltyReference {
         &mut learnt.novelty.as_mut().unwrap().reference
     }
     let spec = NetworkSpec { window_frames: 8, ..spec(32) };
@@ -367,13 +367,14 @@ fn pieces_that_do_not_fit_the_network_are_refused_by_name_before_anything_is_wri
         let mut learnt = sound.clone();
         edit(&mut learnt);
         let error =
-            write_learnt(&network, &spec, &details(&spec, Kind::Streaming), &learnt, folder.path()).unwrap_err();
+            write_with_head(&network, &spec, &details(&spec, Kind::Streaming), &learnt, folder.path()).unwrap_err();
         assert!(matches!(&error, ExportError::Unfit { what: found, .. } if found.contains(what)), "{what}: {error}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     let mut diverged = sound;
     novelty(&mut diverged).thresholds[0] = f32::NEG_INFINITY;
-    let error = write_learnt(&network, &spec, &details(&spec, Kind::Streaming), &diverged, folder.path()).unwrap_err();
+    let error =
+        write_with_head(&network, &spec, &details(&spec, Kind::Streaming), &diverged, folder.path()).unwrap_err();
     assert!(matches!(&error, ExportError::NonFinite { weight } if weight == "novelty.thresholds"), "{error}");
 }
 
@@ -383,7 +384,7 @@ fn an_exported_file_is_taken_apart_put_together_to_the_same_bytes_and_runs_with_
     let spec = NetworkSpec { window_frames: 8, ..spec(32) };
     let (network, frames) = (network(&spec), fly::frames(1, 32, 24));
     let learnt = learnt(&network, &spec, &frames);
-    let path = write_learnt(&network, &spec, &details(&spec, Kind::Streaming), &learnt, folder.path()).unwrap();
+    let path = write_with_head(&network, &spec, &details(&spec, Kind::Streaming), &learnt, folder.path()).unwrap();
     let model = Model::load(&path).unwrap();
     let bytes = std::fs::read(&model.onnx_path).unwrap();
     let file = OnnxFile::parse(&bytes).unwrap();
@@ -497,12 +498,12 @@ fn onnx_checker_accepts_what_is_written_and_onnxruntime_in_python_computes_the_s
     std::fs::write(&raw, frames.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
     let learnt = learnt(&network, &spec, &frames);
     for (kind, learnt) in [
-        (Kind::Streaming, &Learnt::default()),
-        (Kind::Windowed, &Learnt::default()),
+        (Kind::Streaming, &FittedHead::default()),
+        (Kind::Windowed, &FittedHead::default()),
         (Kind::Streaming, &learnt),
         (Kind::Windowed, &learnt),
     ] {
-        let path = write_learnt(&network, &spec, &details(&spec, kind), learnt, folder.path()).unwrap();
+        let path = write_with_head(&network, &spec, &details(&spec, kind), learnt, folder.path()).unwrap();
         let model = Model::load(&path).unwrap();
         let mut encoder = open(&model);
         let ours = run(&mut encoder, &frames, 64 * 64).pop().unwrap();

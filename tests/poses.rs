@@ -82,7 +82,7 @@ impl Lab {
         for length in (0..whole.len()).rev() {
             file.set_len(length as u64).unwrap();
             let fault = load(&spec, &options(), &|_| ()).err().unwrap_or_else(|| panic!("{length} bytes were read"));
-            assert!(length < 64 || fault.to_string().contains("cut off"), "{length} bytes: {fault}");
+            assert!(length < 64 || fault.to_string().contains("truncated"), "{length} bytes: {fault}");
         }
     }
 }
@@ -123,8 +123,8 @@ fn a_sleap_file_is_read_in_every_order_of_its_axes() {
     let (data, _) = lab.load("sleap.h5", "column_names = [\"wing_tip_y\", \"head_x\"]").unwrap();
     assert_eq!(data.trials[0].behaviour.row(1).to_vec(), [20.5 + 1.0 / 64.0, 1.0 / 64.0]);
     lab.fault("sleap.h5", "column_names = [\"abdomen_x\"]", &["abdomen_x", "it has head_x, head_y"]);
-    lab.fault("sleap.h5", "columns = 7", &["has 6 columns", "tells 7"]);
-    lab.fault("sleap.h5", "points = \"points3d\"", &["points", "leave it out"]);
+    lab.fault("sleap.h5", "columns = 7", &["has 6 columns", "`columns` is 7"]);
+    lab.fault("sleap.h5", "points = \"points3d\"", &["leave `points` out"]);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn of_several_tracks_one_must_be_named_and_none_is_guessed() {
     for layout in ["sleap", "standard"] {
         let name = format!("{layout}.h5");
         lab.write("write_sleap.py", &name, &[layout, "3"]);
-        lab.fault(&name, "", &["holds 3 tracks", "fly 0 (50 frames), fly 1 (10 frames)", "track = \"fly 0\""]);
+        lab.fault(&name, "", &["contains 3 tracks", "fly 0 (50 frames), fly 1 (10 frames)", "track = \"fly 0\""]);
         lab.fault(&name, "track = \"fly 9\"", &["no track \"fly 9\"", "fly 2 (50 frames)"]);
         for (key, track) in [("track = \"fly 2\"", 2), ("track = \"0\"", 0)] {
             let (data, _) = lab.load(&name, key).unwrap();

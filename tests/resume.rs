@@ -152,7 +152,7 @@ fn a_run_is_not_resumed_with_other_settings_or_other_data_or_where_there_is_none
     other.says(&["--resume", "data differ", "SHA-256", "start a new run"]);
     let nothing = train("nothing", &["--resume"]).finish();
     assert_ne!(nothing.code, Some(0));
-    nothing.says(&["nothing", "no run to resume", "leave --resume out"]);
+    nothing.says(&["nothing", "no run to resume", "leave out --resume"]);
 }
 
 #[test]

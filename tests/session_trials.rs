@@ -1,6 +1,6 @@
 //! A recorded session as a trial that is learnt from.
 //!
-//! Method: sessions are written frame by frame with known numbers, times, holes and requests, named in a `dataset.toml`, and what is
+//! Method: sessions are written frame by frame with known numbers, times, missing_frames and requests, named in a `dataset.toml`, and what is
 //! loaded is held against the daemon's preprocessing driven by hand, and against synchrony worked out here. Last, a session is
 //! recorded by a daemon over real sockets, goes through `embed`'s own corridor and through training's preparation, and both must
 //! agree to the last bit; then a model is trained on it.
@@ -195,7 +195,7 @@ fn what_was_asked_of_the_daemon_is_asked_again_at_the_same_frame() {
     }
     assert!(asked[59].0 == not_asked[59].0 && asked[90].0 != not_asked[90].0, "the requests change something");
     assert!(trial.usable[139] && !trial.usable[140] && trial.usable[199], "after a reset everything warms up anew");
-    let told = |w: &DataWarning| matches!(w, DataWarning::Holes { missing: 0, begins: 1, .. });
+    let told = |w: &DataWarning| matches!(w, DataWarning::MissingFrames { missing: 0, begins: 1, .. });
     assert!(warnings.iter().any(told), "{warnings:?}");
 }
 
@@ -212,9 +212,9 @@ fn no_window_reaches_over_a_hole_or_a_new_series() {
     lab.behaviour(200);
     let (data, warnings) = lab.load("").unwrap();
     assert!(data.trials[0].usable[79] && !data.trials[0].usable[80] && data.trials[0].usable[81]);
-    let now: Vec<usize> = data.moments(8, 0).iter().map(|moment| moment.frame).collect();
+    let now: Vec<usize> = data.samples(8, 0).iter().map(|sample| sample.frame).collect();
     assert!(now.contains(&79) && now.contains(&88) && !now.iter().any(|now| (80..88).contains(now)), "{now:?}");
-    let told = |w: &DataWarning| matches!(w, DataWarning::Holes { missing: 5, begins: 0, left_out: 1, .. });
+    let told = |w: &DataWarning| matches!(w, DataWarning::MissingFrames { missing: 5, begins: 0, left_out: 1, .. });
     assert!(warnings.iter().any(told), "{warnings:?}");
     // A tenth of a window may be missing, as the daemon sees it.
     let (data, _) =
@@ -449,7 +449,7 @@ fn a_session_recorded_live_is_prepared_for_training_as_embed_sees_it_and_a_model
     lab.text("dataset.toml", format!("frame_rate_hz = 30\n{}", toml.replace(".mcap\" }", ".mcap\", rate_hz = 30 }")));
     let spec = DataSpec::from_toml(&lab.path("dataset.toml")).unwrap();
     let (data, warnings) = load(&spec, &options, &|_| ()).unwrap();
-    let told = |w: &DataWarning| matches!(w, DataWarning::Holes { missing, .. } if *missing > 0);
+    let told = |w: &DataWarning| matches!(w, DataWarning::MissingFrames { missing, .. } if *missing > 0);
     assert!(warnings.iter().any(told), "{warnings:?}");
     assert_as_embedded(&data, &model_path, &session);
     assert_synchronised(&data, &begins, &cameras, from);
@@ -468,14 +468,14 @@ fn assert_as_embedded(data: &Dataset, model: &Path, session: &Path) {
     let window = loaded.manifest.window_frames;
     let mut encoder = Encoder::open(&loaded, None, 1).unwrap();
     let mut embedding = encoder.new_embedding();
-    let moments = data.moments(window, 0);
-    assert!(moments.len() > 60, "{}", moments.len());
-    for moment in moments {
+    let samples = data.samples(window, 0);
+    assert!(samples.len() > 60, "{}", samples.len());
+    for sample in samples {
         encoder.reset();
-        for frame in moment.frame + 1 - window..=moment.frame {
+        for frame in sample.frame + 1 - window..=sample.frame {
             encoder.encode(&Tensor::Host(trial.frames.frame(frame)), &mut embedding).unwrap();
         }
-        assert_eq!(bits(&embedding.values), bits(&decodes[moment.frame].embedding.values), "frame {}", moment.frame);
+        assert_eq!(bits(&embedding.values), bits(&decodes[sample.frame].embedding.values), "frame {}", sample.frame);
     }
 }
 
@@ -511,7 +511,7 @@ fn learns(lab: &Lab) {
     lab.text("dataset.toml", format!("{head}{short}[[trial]]{trial}"));
     let small = "--steps 4 --set batch.segments=2 --set batch.windows=2 --set network.widths=[4,8] --set network.window_frames=8";
     let done = run(lab.0.path(), &format!("train --data dataset.toml --name session {small}")).code(0);
-    assert!(done.err.contains("frames are missing in its session"), "{}", done.err);
+    assert!(done.err.contains("its session lacks"), "{}", done.err);
     let model = Model::load(&lab.path("models/session.toml")).unwrap();
     assert!(model.manifest.provenance.trained && model.manifest.labels == ["rest", "walk"]);
     run(lab.0.path(), "embed session.mcap --model models/session.toml --out again.npy").code(0);

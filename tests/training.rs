@@ -199,17 +199,17 @@ fn what_embed_writes_is_what_the_network_of_the_checkpoint_says_of_the_recording
     let fit = Fit::new(&training, &behaviour, &settings, &device).unwrap();
     let fit = fit.resume(&trained.path("runs/tiny/checkpoints/best")).unwrap();
     let data = dataset(trained, &["fly_03"]);
-    let moments = data.moments(settings.network.window_frames, 0);
-    let offline = represent(&fit.learner(), fit.spec(), 0, &data, &moments, &device);
+    let samples = data.samples(settings.network.window_frames, 0);
+    let offline = represent(&fit.learner(), fit.spec(), 0, &data, &samples, &device);
 
     let embedded = embed(trained, UNSEEN, "unseen");
     let mut compared = 0;
-    for (moment, expected) in moments.iter().zip(offline.values.rows()) {
-        if data.trials[moment.trial].name.ends_with("002") {
-            let found = embedded.values.row(moment.frame);
+    for (sample, expected) in samples.iter().zip(offline.values.rows()) {
+        if data.trials[sample.trial].name.ends_with("002") {
+            let found = embedded.values.row(sample.frame);
             let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(off <= TOLERANCE, "frame {}: {off}", moment.frame);
-            assert_eq!(&embedded.table[moment.frame][1], "ok", "frame {}", moment.frame);
+            assert!(off <= TOLERANCE, "frame {}: {off}", sample.frame);
+            assert_eq!(&embedded.table[sample.frame][1], "ok", "frame {}", sample.frame);
             compared += 1;
         }
     }

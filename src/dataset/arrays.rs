@@ -1,7 +1,7 @@
 //! Tables and columns of numbers, from `.npy`, CSV with a header, or a headerless memory map; poses also from SLEAP's HDF5 and
 //! DeepFly3D's pickle.
 //!
-//! Why it exists: behaviour, indices, time stamps and masks come in the same forms. What it must never do: judge the values (that
+//! Why it exists: behaviour, indices, timestamps and masks come in the same formats. What it must never do: judge the values (that
 //! is `checks`), or read the frames of a movie into memory.
 
 use std::path::Path;
@@ -9,42 +9,11 @@ use std::path::Path;
 use ndarray::{Array2, Axis};
 
 use super::error::DatasetError;
-use super::imports::foreign;
-use super::imports::foreign::Pose;
-use super::imports::{deepfly3d, sleap};
+use super::imports::{self, Pose, deepfly3d, sleap};
 use super::npy::{self, Array};
+use super::table::{Columns, Pick, Table};
 
-/// How many columns a headerless file has.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Columns {
-    /// By the file itself (`.npy`, CSV).
-    Own,
-    /// So many, as the user said.
-    Count(usize),
-    /// The file has so many rows; the columns follow.
-    Rows(usize),
-    /// These names: they choose among the columns of a CSV, and name those of other files.
-    Names(Vec<String>),
-}
-
-/// Which of several poses in one file.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pick {
-    /// A track of SLEAP, by name or number.
-    pub track: Option<String>,
-    /// An array of DeepFly3D.
-    pub points: Option<String>,
-}
-
-/// Rows of numbers, and the names of the columns where the file has them.
-pub struct Table {
-    /// `[rows, columns]`.
-    pub values: Array2<f32>,
-    /// One per column.
-    pub names: Vec<String>,
-}
-
-/// Columns of a CSV that tell when, not what.
+/// Columns of a CSV that hold times or indices, not behaviour.
 const NOT_BEHAVIOUR: [&str; 7] = ["", "frame", "index", "time", "time_s", "timestamp", "unnamed: 0"];
 
 /// Reads a table of behaviour.
@@ -56,7 +25,7 @@ pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, Datas
         if let Some(value) = value.as_ref().filter(|_| !fits) {
             return Err(DatasetError::file(
                 path,
-                format!("is not {whose}, of which `{key} = {value:?}` chooses a part: leave it out"),
+                format!("is not {whose}, to which `{key} = {value:?}` applies: leave `{key}` out"),
             ));
         }
     }
@@ -76,14 +45,14 @@ pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, Datas
     let names = match columns {
         Columns::Names(names) if names.len() == width => names.clone(),
         Columns::Names(names) => return Err(wrong_width(path, width, names.len())),
-        Columns::Count(told) if *told != width => return Err(wrong_width(path, width, *told)),
+        Columns::Count(stated) if *stated != width => return Err(wrong_width(path, width, *stated)),
         _ => (0..width).map(|i| i.to_string()).collect(),
     };
     let values = Array2::from_shape_vec((rows, width), values).map_err(|e| DatasetError::file(path, e))?;
     Ok(Table { values, names })
 }
 
-/// All columns of a table that names its own, or those that were named.
+/// All columns of a table with named columns, or the requested ones.
 fn chosen(path: &Path, table: Table, columns: &Columns) -> Result<Table, DatasetError> {
     let Table { values, names } = table;
     match columns {
@@ -95,13 +64,13 @@ fn chosen(path: &Path, table: Table, columns: &Columns) -> Result<Table, Dataset
             let at = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
             Ok(Table { values: values.select(Axis(1), &at), names: wanted.clone() })
         }
-        Columns::Count(told) if *told != names.len() => Err(wrong_width(path, names.len(), *told)),
+        Columns::Count(stated) if *stated != names.len() => Err(wrong_width(path, names.len(), *stated)),
         _ => Ok(Table { values, names }),
     }
 }
 
-fn wrong_width(path: &Path, found: usize, told: usize) -> DatasetError {
-    DatasetError::file(path, format!("has {found} columns, but `columns` tells {told}"))
+fn wrong_width(path: &Path, found: usize, stated: usize) -> DatasetError {
+    DatasetError::file(path, format!("has {found} columns, but `columns` is {stated}"))
 }
 
 /// Further axes (joints × 3) become columns.
@@ -109,7 +78,7 @@ fn npy_values(path: &Path, array: &Array) -> Result<(usize, usize, Vec<f32>), Da
     let shape = &array.header.shape;
     let numbers = array.numbers().filter(|_| !shape.is_empty());
     let Some(numbers) = numbers else {
-        return Err(DatasetError::file(path, "is no table of numbers; behaviour is [frames, columns]"));
+        return Err(DatasetError::file(path, "is not a table of numbers; behaviour is [frames, columns]"));
     };
     Ok((shape[0], shape[1..].iter().product(), numbers.into_iter().map(|v| v as f32).collect()))
 }
@@ -124,19 +93,19 @@ fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>)
         Columns::Rows(rows) => (*rows, count / rows),
         Columns::Count(width) => (count / width.max(&1), *width),
         Columns::Names(names) => (count / names.len().max(1), names.len()),
-        Columns::Own => return fail("is a headerless memory map: tell its number of columns (`columns = 90`)".into()),
+        Columns::Own => return fail("is a headerless memory map: state its number of columns (`columns = 90`)".into()),
     };
     if rows * width * 4 != bytes.len() || count == 0 {
-        let told = if matches!(columns, Columns::Rows(_)) { "rows (one per entry of the index)" } else { "columns" };
+        let what = if matches!(columns, Columns::Rows(_)) { "rows (one per entry of the index)" } else { "columns" };
         let number = if matches!(columns, Columns::Rows(_)) { rows } else { width };
-        return fail(format!("{} bytes are no whole float32 table of {number} {told}", bytes.len()));
+        return fail(format!("{} bytes are not a whole float32 table of {number} {what}", bytes.len()));
     }
     let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     Ok((rows, width, values))
 }
 
 fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
-    if let Some(pose) = foreign::pose(path)? {
+    if let Some(pose) = imports::pose(path)? {
         return pose_table(path, &pose, columns);
     }
     let sheet = Sheet::read(path)?;
@@ -158,17 +127,17 @@ fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
         }
     }
     let names: Vec<String> = chosen.iter().map(|&i| sheet.header[i].clone()).collect();
-    if let Columns::Count(told) = columns
-        && *told != names.len()
+    if let Columns::Count(stated) = columns
+        && *stated != names.len()
     {
-        return Err(wrong_width(path, names.len(), *told));
+        return Err(wrong_width(path, names.len(), *stated));
     }
     let values =
         Array2::from_shape_vec((sheet.rows.len(), names.len()), values).map_err(|e| DatasetError::file(path, e))?;
     Ok(Table { values, names })
 }
 
-/// The pose of another program's table, all of it or the columns that were named.
+/// The pose of another program's table: all of it, or the requested columns.
 fn pose_table(path: &Path, pose: &Pose, columns: &Columns) -> Result<Table, DatasetError> {
     let chosen: Vec<usize> = match columns {
         Columns::Names(wanted) => {
@@ -181,10 +150,10 @@ fn pose_table(path: &Path, pose: &Pose, columns: &Columns) -> Result<Table, Data
         }
         _ => (0..pose.names.len()).collect(),
     };
-    if let Columns::Count(told) = columns
-        && *told != chosen.len()
+    if let Columns::Count(stated) = columns
+        && *stated != chosen.len()
     {
-        return Err(wrong_width(path, chosen.len(), *told));
+        return Err(wrong_width(path, chosen.len(), *stated));
     }
     let mut values = Vec::with_capacity(pose.rows.len() * chosen.len());
     for (line, fields) in &pose.rows {
@@ -197,7 +166,7 @@ fn pose_table(path: &Path, pose: &Pose, columns: &Columns) -> Result<Table, Data
     Ok(Table { values, names: chosen.iter().map(|&at| pose.names[at].clone()).collect() })
 }
 
-/// A field of a CSV; nothing at all, `NA` and `nan` are NaN.
+/// A field of a CSV; an empty field, `NA` and `nan` are NaN.
 fn number(path: &Path, line: usize, field: &str) -> Result<f64, DatasetError> {
     if field.is_empty() || field.eq_ignore_ascii_case("na") {
         return Ok(f64::NAN);
@@ -210,19 +179,19 @@ pub fn integers(path: &Path) -> Result<Vec<i64>, DatasetError> {
     if is_csv(path) {
         let whole = |(row, value): (usize, f64)| {
             let is_whole = value.fract() == 0.0 && value.abs() < 9e15;
-            let fault = || DatasetError::file(path, format!("line {}: {value} is no whole number", row + 2));
+            let fault = || DatasetError::file(path, format!("line {}: {value} is not a whole number", row + 2));
             is_whole.then_some(value as i64).ok_or_else(fault)
         };
         return csv_column(path, &["two_photon_frame", "frame", "index"])?.into_iter().enumerate().map(whole).collect();
     }
     if let Some(array) = Array::read(path)? {
-        let cause = "holds no whole numbers; an index is int64, one entry per behaviour frame";
+        let cause = "does not contain whole numbers; an index is int64, one entry per behaviour frame";
         return array.integers().ok_or_else(|| DatasetError::file(path, cause));
     }
     npy::refuse_pickle(path)?;
     let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
     if bytes.is_empty() || bytes.len() % 8 != 0 {
-        return Err(DatasetError::file(path, format!("{} bytes are no headerless int64 array", bytes.len())));
+        return Err(DatasetError::file(path, format!("{} bytes are not a headerless int64 array", bytes.len())));
     }
     let integer = |b: &[u8]| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
     Ok(bytes.chunks_exact(8).map(integer).collect())
@@ -243,7 +212,7 @@ pub fn flags(path: &Path) -> Result<Vec<bool>, DatasetError> {
         return Ok(csv_column(path, &["mask", "leave_out"])?.into_iter().map(|v| v != 0.0).collect());
     }
     if let Some(array) = Array::read(path)? {
-        let numbers = array.numbers().ok_or_else(|| DatasetError::file(path, "holds text; a mask is bool"))?;
+        let numbers = array.numbers().ok_or_else(|| DatasetError::file(path, "contains text; a mask is bool"))?;
         return Ok(numbers.into_iter().map(|v| v != 0.0).collect());
     }
     npy::refuse_pickle(path)?;

@@ -1,25 +1,26 @@
-//! One trial from its parts: behaviour, labels and masks follow the model frames.
+//! Assembles trials from their parts: behaviour, labels and masks are mapped onto model frames.
 //!
-//! Why it exists: files speak of behaviour frames and two-photon frames, a model of its own (perhaps averaged) frames; here the
-//! one becomes the other. What it must never do: read frames, or drop a fault.
+//! Why it exists: files refer to behaviour frames and two-photon frames, a model to its own (perhaps averaged) frames. What it must
+//! never do: read frames, or drop a fault.
 
 use ndarray::{Array2, Axis as Along};
 use sha2::{Digest, Sha256};
 
-use super::arrays::{self, Table};
+use super::arrays;
 use super::checks;
 use super::error::DatasetError;
 use super::frames::{Probe, file_name};
 use super::labels;
-use super::missing_frames::Holes;
+use super::missing_frames::MissingFrames;
 use super::prepare::{Prepared, Recipe};
 use super::spec::{DataSpec, Neural, Per, TrialSpec};
 use super::synchrony::{Axis, Synchronised, synchronise};
+use super::table::Table;
 use super::warning::DataWarning;
 use crate::dataset::trials::{Dataset, NO_BEHAVIOUR, Origin, Trial};
 use crate::sys::files::hex;
 
-/// Everything of a trial but its frames.
+/// Everything of a trial except its frames.
 #[derive(Debug)]
 pub(super) struct Read {
     /// Two-photon frames.
@@ -28,13 +29,13 @@ pub(super) struct Read {
     pub columns: Vec<String>,
     /// Behaviour; rows that were not finite repeat the last one that was.
     pub behaviour: Array2<f32>,
-    /// For each two-photon frame the newest behaviour frame of its moment.
+    /// For each two-photon frame, its newest behaviour frame.
     pub newest: Vec<u32>,
-    /// For each two-photon frame its label.
+    /// For each two-photon frame, its label.
     pub label: Vec<Option<u8>>,
-    /// Two-photon frames that must be left out: masked, or their behaviour was not finite.
+    /// Two-photon frames to leave out: masked, or their behaviour was not finite.
     pub left_out: Vec<bool>,
-    /// Of a session: frames missing before each two-photon frame, `None` where a series begins. Empty for other recordings.
+    /// For a session, the frames missing before each two-photon frame, `None` where a series begins. Empty for other recordings.
     pub missing: Vec<Option<u64>>,
 }
 
@@ -50,8 +51,8 @@ pub(super) fn read(
     let Table { mut values, names: columns } = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
     let (frames, session) = (probe.frames, probe.session.as_deref());
     let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session };
-    let told = session.map(|session| session.warnings()).unwrap_or_default().iter();
-    warnings.extend(told.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
+    let of_session = session.map(|session| session.warnings()).unwrap_or_default().iter();
+    warnings.extend(of_session.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
     let Synchronised { frame_of, times_s } = synchronise(trial, axis)?;
     let damaged = checks::behaviour(trial, &values, warnings)?;
     hold_last(&mut values, &damaged);
@@ -81,8 +82,8 @@ pub(super) fn read(
     Ok(Read { frames, columns, behaviour: values, newest, label, left_out, missing })
 }
 
-/// Rows that are not finite repeat the last finite one (those at the start the first), so that a window that reaches over
-/// them stays finite; the frames that point to them are left out.
+/// Replaces rows that are not finite by the last finite one (at the start, by the first), so that windows across them stay
+/// finite; the frames that point to them are left out.
 fn hold_last(values: &mut Array2<f32>, damaged: &[bool]) {
     let Some(first) = damaged.iter().position(|bad| !bad) else { return };
     let mut good = first;
@@ -96,8 +97,8 @@ fn hold_last(values: &mut Array2<f32>, damaged: &[bool]) {
     }
 }
 
-/// For each two-photon frame the newest behaviour frame that belongs to it. Where the cameras are slower than the microscope, a
-/// behaviour frame stays for as many frames as its period lasts.
+/// For each two-photon frame, the newest behaviour frame that belongs to it. Where the cameras are slower than the microscope, a
+/// behaviour frame is held for as many frames as its period lasts.
 fn newest(frame_of: &[i64], axis: Axis<'_>) -> Vec<u32> {
     let mut newest = vec![NO_BEHAVIOUR; axis.frames];
     for (row, &frame) in frame_of.iter().enumerate().filter(|(_, frame)| **frame >= 0) {
@@ -114,7 +115,7 @@ fn newest(frame_of: &[i64], axis: Axis<'_>) -> Vec<u32> {
     newest
 }
 
-/// Two-photon frames that the mask leaves out. Its length tells what it is about.
+/// Two-photon frames that the mask leaves out. Its length decides whether it is per behaviour frame or per two-photon frame.
 fn mask(trial: &TrialSpec, axis: Axis<'_>, newest: &[u32]) -> Result<Vec<bool>, DatasetError> {
     let Some(path) = &trial.mask else { return Ok(vec![false; axis.frames]) };
     let flags = arrays::flags(path)?;
@@ -175,10 +176,10 @@ pub(super) fn assemble(
             animals.push(trial.animal.clone());
             animals.len() - 1
         });
-        tell(trial, &prepared, read.frames, warnings);
+        warn(trial, &prepared, read.frames, warnings);
         let key = prepared.key.clone();
-        let torn = torn(trial, &read, &prepared, recipe.window_frames, warnings);
-        let one = join(trial, animal, read, prepared, &torn);
+        let discontinuous = discontinuous(trial, &read, &prepared, recipe.window_frames, warnings);
+        let one = join(trial, animal, read, prepared, &discontinuous);
         digest(&mut hash, &trial.animal, &key, &one);
         made.push(one);
     }
@@ -210,8 +211,8 @@ fn origin(trials: &[&TrialSpec], recipe: &Recipe) -> Origin {
     }
 }
 
-/// What preparation noticed.
-fn tell(trial: &TrialSpec, prepared: &Prepared, frames: usize, warnings: &mut Vec<DataWarning>) {
+/// Adds the warnings of preparation.
+fn warn(trial: &TrialSpec, prepared: &Prepared, frames: usize, warnings: &mut Vec<DataWarning>) {
     let notes = &prepared.notes;
     let name = || trial.name.clone();
     if notes.refused > 0 {
@@ -221,34 +222,34 @@ fn tell(trial: &TrialSpec, prepared: &Prepared, frames: usize, warnings: &mut Ve
         let (count, of) = (notes.non_finite, notes.usable.len());
         warnings.push(DataWarning::NonFiniteFrames { trial: name(), count, of });
     }
-    // A shift at the bound now and then is a jump of the animal; one in twenty is a search range that is too small.
+    // An occasional shift at the bound is a jump of the animal; one in twenty means that the search range is too small.
     if notes.at_bound * 20 > frames {
         warnings.push(DataWarning::AtBound { trial: name(), count: notes.at_bound, of: frames });
     }
 }
 
-/// Model frames at which a session does not go on.
-fn torn(
+/// Model frames at which a session is not continuous.
+fn discontinuous(
     trial: &TrialSpec,
     read: &Read,
     prepared: &Prepared,
     window_frames: usize,
     warnings: &mut Vec<DataWarning>,
 ) -> Vec<bool> {
-    let holes = Holes { missing: &read.missing, resets: &prepared.notes.resets };
-    let torn = holes.torn(&prepared.notes.last_frame, window_frames);
-    let (missing, begins) = holes.counted();
+    let missing_frames = MissingFrames { missing: &read.missing, resets: &prepared.notes.resets };
+    let discontinuous = missing_frames.discontinuous(&prepared.notes.last_frame, window_frames);
+    let (missing, begins) = missing_frames.counts();
     if missing > 0 || begins > 0 {
-        let left_out = torn.iter().filter(|torn| **torn).count();
-        warnings.push(DataWarning::Holes { trial: trial.name.clone(), missing, begins, left_out });
+        let left_out = discontinuous.iter().filter(|discontinuous| **discontinuous).count();
+        warnings.push(DataWarning::MissingFrames { trial: trial.name.clone(), missing, begins, left_out });
     }
-    torn
+    discontinuous
 }
 
-/// Per two-photon frame becomes per model frame: that of the last frame of its group.
-fn join(trial: &TrialSpec, animal: usize, read: Read, prepared: Prepared, torn: &[bool]) -> Trial {
+/// From two-photon frames to model frames: each takes the values of the last frame of its group.
+fn join(trial: &TrialSpec, animal: usize, read: Read, prepared: Prepared, discontinuous: &[bool]) -> Trial {
     let last = &prepared.notes.last_frame;
-    let good = prepared.notes.usable.iter().zip(torn).map(|(&good, &torn)| good && !torn);
+    let good = prepared.notes.usable.iter().zip(discontinuous).map(|(&good, &discontinuous)| good && !discontinuous);
     let usable = good.zip(last).map(|(good, &f)| good && !read.left_out[f as usize]);
     Trial {
         name: trial.name.clone(),

@@ -1,7 +1,6 @@
-//! What is wrong with data, in words: which trial, which file, which frame, which value, and what to do.
+//! What is wrong with a data set: which trial, file, frame and value, and what to do.
 //!
-//! Why it exists: a data set of many animals is never clean, and a message that names no place costs an afternoon.
-//! What it must never do: read anything.
+//! A data set of many animals is never clean, and a message that does not name the place costs an afternoon.
 
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ use crate::sys::exit::{ExitCode, HasExitCode};
 /// Why a data set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// A file that cannot be read, or does not hold what it should.
+    /// A file that cannot be read, or does not contain what it should.
     #[error("{}: {cause}", path.display())]
     File {
         /// Which file.
@@ -27,7 +26,7 @@ pub enum DatasetError {
         /// Line, key, reason and the nearest known key.
         message: String,
     },
-    /// A value that cannot be.
+    /// An invalid value.
     #[error("{}: {key} = {value}: {bound}", path.display())]
     Value {
         /// Which file (or folder, for options of an MC2P folder).
@@ -41,17 +40,17 @@ pub enum DatasetError {
     },
     /// No trial in a folder.
     #[error(
-        "{}: no trial in it: a trial is a folder that holds `indices.npy` (or `sync_indices.*`) beside its frames \
+        "{}: contains no trial: a trial is a folder with `indices.npy` (or `sync_indices.*`), its frames \
          (`green.mm`, `red.mm` or `*dff*.mm`) and its behaviour (`*pose*`, `*angles*`); {hint}", folder.display()
     )]
     Empty {
-        /// The folder that was walked.
+        /// The folder that was searched.
         folder: PathBuf,
         /// What was found instead.
         hint: String,
     },
     /// A trial folder that lacks a file.
-    #[error("trial {trial}: {} has no {what}; found are: {found}", folder.display())]
+    #[error("trial {trial}: {} has no {what}; it contains: {found}", folder.display())]
     Lacks {
         /// Which trial.
         trial: String,
@@ -62,33 +61,33 @@ pub enum DatasetError {
         /// Files in the folder.
         found: String,
     },
-    /// Nobody can tell which animal a trial belongs to.
+    /// The animal of a trial is not known.
     #[error(
-        "trial {trial}: which animal? Either nest the folders (ANIMAL/TRIAL), or let the folder's name hold `Fly<N>` \
-         (210830_Fly1_003 is animal 210830_Fly1), or write a dataset.toml"
+        "trial {trial}: which animal? Nest the folders (ANIMAL/TRIAL), name the folder with `Fly<N>` (210830_Fly1_003 is animal \
+         210830_Fly1), or write a dataset.toml"
     )]
     AnimalOf {
         /// Which trial.
         trial: String,
     },
-    /// An animal was asked for that the data do not have.
+    /// The data do not have the requested animal.
     #[error("there is no animal {asked:?}; the data have: {known}")]
     AnimalUnknown {
-        /// What was asked for.
+        /// The requested animal.
         asked: String,
         /// What there is.
         known: String,
     },
     /// Nothing left after choosing animals.
-    #[error("no animal is left of {known}: take more, or leave fewer out")]
+    #[error("no animal is left of {known}: choose more, or leave out fewer")]
     NoAnimalLeft {
         /// What there was.
         known: String,
     },
-    /// A Python pickle, which is a program and is never run.
+    /// A Python pickle: a program, which is never run.
     #[error(
-        "{}: is a Python pickle; reading one runs whatever code it holds, so it is not read. Convert it once where you \
-         trust it: python -c \"import numpy as np, pickle; np.save('{stem}.npy', np.asarray(pickle.load(open('{name}', 'rb'))))\"",
+        "{}: is a Python pickle; unpickling runs whatever code it contains, so it is not read. If you trust the file, convert \
+         it once: python -c \"import numpy as np, pickle; np.save('{stem}.npy', np.asarray(pickle.load(open('{name}', 'rb'))))\"",
         path.display()
     )]
     Pickle {
@@ -112,7 +111,7 @@ pub enum DatasetError {
         expected: String,
         /// Of what.
         unit: &'static str,
-        /// Who says so.
+        /// Where that number comes from.
         by: String,
         /// What to do.
         advice: &'static str,
@@ -120,7 +119,7 @@ pub enum DatasetError {
     /// A behaviour frame points to a two-photon frame that does not exist.
     #[error(
         "trial {trial}: {}: behaviour frame {row} points to two-photon frame {value}, but the recording has {frames} \
-         (0 to {last}): the index belongs to another recording, or counts from 1, or the frames were cut off", path.display()
+         (0 to {last}): the index belongs to another recording or counts from 1, or the frames are truncated", path.display()
     )]
     IndexPastEnd {
         /// Which trial.
@@ -136,10 +135,10 @@ pub enum DatasetError {
         /// The last of them.
         last: usize,
     },
-    /// An index or a time stamp smaller than the one before it.
+    /// An index or a timestamp smaller than the one before it.
     #[error(
-        "trial {trial}: {}: entry {row} is {value} after {before}: it must never go back; a recording that was restarted \
-         is two trials", path.display()
+        "trial {trial}: {}: entry {row} is {value} after {before}: entries must never decrease; split a restarted recording \
+         into two trials", path.display()
     )]
     Backwards {
         /// Which trial.
@@ -172,7 +171,7 @@ pub enum DatasetError {
     },
     /// No two-photon frame has behaviour.
     #[error(
-        "trial {trial}: no two-photon frame has behaviour: the synchrony ({by}) puts all {rows} behaviour frames outside \
+        "trial {trial}: no two-photon frame has behaviour: the synchronisation ({by}) puts all {rows} behaviour frames outside \
          the recording of {frames} frames"
     )]
     NoBehaviour {
@@ -218,7 +217,7 @@ pub enum DatasetError {
     },
     /// Raw frames in one trial, ready ΔF/F in another.
     #[error(
-        "trial {ready} has only ready ΔF/F, trial {raw} has raw frames: a model sees one kind of input; leave one out"
+        "trial {ready} has only ready-made ΔF/F, but trial {raw} has raw frames: a model has one kind of input; leave one out"
     )]
     MixedOrigin {
         /// A trial with ready ΔF/F.
@@ -228,7 +227,7 @@ pub enum DatasetError {
     },
     /// A recording at another rate.
     #[error(
-        "trial {trial}: its recording runs at {found_hz} Hz, the data set at {expected_hz} Hz: all trials need one rate \
+        "trial {trial}: its recording runs at {found_hz} Hz, but the data set at {expected_hz} Hz: all trials need the same rate \
          (within 10 %); leave it out, or correct `rate_hz`"
     )]
     Rate {
@@ -239,8 +238,8 @@ pub enum DatasetError {
         /// Of the data set.
         expected_hz: f64,
     },
-    /// Frames that cannot become the model's input.
-    #[error("trial {trial}: frames of {found} cannot become an input of {input}: {advice}")]
+    /// Frames that do not fit the model's input.
+    #[error("trial {trial}: frames of {found} do not fit an input of {input}: {advice}")]
     Input {
         /// Which trial.
         trial: String,
@@ -251,10 +250,10 @@ pub enum DatasetError {
         /// What to do.
         advice: String,
     },
-    /// Preprocessing refuses its parameters.
+    /// Preprocessing rejects its parameters.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// Preprocessing refuses a frame, or the recording breaks off.
+    /// Preprocessing rejects a frame, or the recording is truncated.
     #[error("trial {trial}: frame {frame}: {cause}")]
     Frame {
         /// Which trial.
@@ -265,17 +264,17 @@ pub enum DatasetError {
         cause: String,
     },
     /// The cache folder cannot be used.
-    #[error("cache folder {}: {cause}; name another one with --cache", folder.display())]
+    #[error("cache folder {}: {cause}; choose another one with --cache", folder.display())]
     Cache {
         /// Which folder.
         folder: PathBuf,
         /// Why.
         cause: String,
     },
-    /// No room for the cache.
+    /// No space for the cache.
     #[error(
-        "cache folder {}: the disk is full; the frames of trial {trial} take {mib} MiB: make room, or name another folder \
-         with --cache. What was finished is kept.", folder.display()
+        "cache folder {}: the disk is full; the frames of trial {trial} take {mib} MiB: free some space, or choose another \
+         folder with --cache. Finished trials are kept.", folder.display()
     )]
     DiskFull {
         /// Which folder.
@@ -285,7 +284,7 @@ pub enum DatasetError {
         /// What they take.
         mib: u64,
     },
-    /// Not one moment of any trial can be learnt from.
+    /// No trial has a usable window.
     #[error(
         "not one window of {window} frames is usable: the longest trial, {trial}, has {usable} usable frames of {frames} \
          ({warmup} of them warm-up): record longer trials, or shorten `registration.template_frames` and \
@@ -324,7 +323,7 @@ pub enum LabelFault {
         end: String,
     },
     /// Two intervals at once.
-    #[error("overlaps the interval of line {other}: one action at a time; cut one of them short")]
+    #[error("overlaps the interval of line {other}: only one action at a time is possible; shorten one of them")]
     Overlap {
         /// The other line.
         other: usize,
@@ -335,7 +334,7 @@ pub enum LabelFault {
         /// The first label.
         other: String,
     },
-    /// A label that the list does not have.
+    /// A label that is not in the list.
     #[error("is not in the list of labels ({known}){hint}")]
     Unknown {
         /// The list.
@@ -343,7 +342,7 @@ pub enum LabelFault {
         /// The nearest known label, if one is near.
         hint: String,
     },
-    /// Not a number, an end before a start, an impossible name.
+    /// Not a number, an end before a start, an invalid name.
     #[error("{0}")]
     Malformed(String),
 }

@@ -1,7 +1,7 @@
-//! The frames of a trial: how many, how large, which files, and a source that hands them out.
+//! The frames of a trial: how many, how large, which files, and a source for them.
 //!
-//! Why it exists: raw channels in one file each and every recording that the corridor reads look alike to preprocessing.
-//! What it must never do: touch a pixel.
+//! Why it exists: raw channels in separate files, and every recording that the corridor reads, look alike to preprocessing.
+//! What it must never do: change a pixel.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use crate::frame::{Frame, Name, Shape};
 use crate::source::raw::{RawLayout, RawSource};
 use crate::source::{Next, SessionIndex, Source, SourceError, files_of, open_recording, series_of, session_of};
 
-/// Name of the rig in frames that are trained on.
+/// Name of the rig in frames used for training.
 pub(super) const RIG: Name = Name::literal("train");
 
-/// What is known of the frames before they are read.
+/// What is known about the frames before they are read.
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
     pub frames: usize,
     pub shape: Shape,
     pub rate_hz: Option<f64>,
-    /// Number and times of each frame, when they come from a session.
+    /// Number and times of each frame, for frames of a session.
     pub session: Option<Arc<SessionIndex>>,
 }
 
-/// The file of the session that a trial's frames were recorded in, if they were.
+/// The session file of a trial's frames, if there is one.
 pub(super) fn session(trial: &TrialSpec) -> Option<&Path> {
     match &trial.neural {
         Neural::Recording(spec) => session_of(spec),
@@ -33,7 +33,7 @@ pub(super) fn session(trial: &TrialSpec) -> Option<&Path> {
     }
 }
 
-/// Opens the frames of a trial, reads at most one, and tells what they are like.
+/// Opens the frames of a trial and describes them, from at most one of them.
 pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     if let Neural::Ready { frames, height, width, .. } = trial.neural {
         return Ok(Probe { frames, shape: Shape::new(1, height, width), rate_hz: None, session: None });
@@ -45,7 +45,7 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     let mut frame = Frame::with_capacity(source.frame_bytes_max());
     let (total, rate_hz) = (source.frames_total(), source.frame_rate_hz());
     if !pull(trial, source.as_mut(), &mut frame, 0)? {
-        return Err(broken(trial, 0, "the recording holds no frame"));
+        return Err(broken(trial, 0, "the recording contains no frame"));
     }
     let shape = frame.info.shape;
     let mut frames = total.unwrap_or(1);
@@ -55,18 +55,18 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     Ok(Probe { frames: frames as usize, shape, rate_hz, session: None })
 }
 
-/// The index of a session that was cut off may lack what its last chunks hold, so its frames are counted.
+/// The index of a truncated session may lack its last chunks, so its frames are counted.
 fn probe_session(trial: &TrialSpec, path: &Path) -> Result<Probe, DatasetError> {
     let session = SessionIndex::read(path).map_err(|e| broken(trial, 0, e))?;
-    let told = match &trial.neural {
+    let stated = match &trial.neural {
         Neural::Recording(spec) => spec.rate_hz,
         _ => None,
     };
-    let rate_hz = told.or_else(|| session.frame_rate_hz());
+    let rate_hz = stated.or_else(|| session.frame_rate_hz());
     Ok(Probe { frames: session.frames(), shape: session.shape(), rate_hz, session: Some(Arc::new(session)) })
 }
 
-/// Opens the frames of a trial. `rate_hz` is used where the recording does not tell its own.
+/// Opens the frames of a trial. `rate_hz` is used where the recording does not state its own.
 pub(super) fn open(trial: &TrialSpec, rate_hz: Option<f64>) -> Result<Box<dyn Source>, DatasetError> {
     let failed = |e: SourceError| broken(trial, 0, e);
     match &trial.neural {
@@ -82,12 +82,12 @@ pub(super) fn open(trial: &TrialSpec, rate_hz: Option<f64>) -> Result<Box<dyn So
                     expected: lengths[0].to_string(),
                     unit: "frames",
                     by: channels[0].display().to_string(),
-                    advice: "the channels of one recording have the same frames",
+                    advice: "the channels of one recording must have the same number of frames",
                 });
             }
             Ok(Box::new(source))
         }
-        Neural::Ready { path, .. } => Err(DatasetError::file(path, "holds ready ΔF/F and no raw frames")),
+        Neural::Ready { path, .. } => Err(DatasetError::file(path, "contains ready-made ΔF/F and no raw frames")),
     }
 }
 
@@ -104,7 +104,7 @@ pub(super) fn pull(
             Ok(Next::End) => return Ok(false),
             Ok(Next::Idle | Next::SeriesBegan | Next::SeriesEnded | Next::FileLost(_)) => {}
             Ok(Next::Rejected(reason)) => {
-                return Err(broken(trial, number, format!("is damaged ({reason:?}): repair or cut the recording")));
+                return Err(broken(trial, number, format!("is damaged ({reason:?}): repair or shorten the recording")));
             }
             Err(error) => return Err(broken(trial, number, error)),
         }
@@ -115,7 +115,7 @@ pub(super) fn broken(trial: &TrialSpec, frame: u64, cause: impl ToString) -> Dat
     DatasetError::Frame { trial: trial.name.clone(), frame, cause: cause.to_string() }
 }
 
-/// The files that the frames come from, and in words how they are read: what the key of the cache is made of.
+/// The files of the frames, and how they are read, in words: the cache key is made from them.
 pub(super) fn files(trial: &TrialSpec) -> Result<(Vec<PathBuf>, String), DatasetError> {
     match &trial.neural {
         Neural::Recording(spec) => {
@@ -183,7 +183,7 @@ pub(super) fn is_planar(layout: &RawLayout) -> bool {
     layout.frame.shape.channels == 1
 }
 
-/// Name of a file, for messages that name its folder elsewhere.
+/// Name of a file without its folder.
 pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

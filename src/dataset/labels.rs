@@ -1,13 +1,12 @@
-//! What somebody said the animal did: by frame, by interval, or one entry for every frame.
+//! Labels: by frame, by interval, or one entry for every frame.
 //!
-//! Why it exists: three forms, one answer. What it must never do: decide between two labels of the same moment, or drop one
-//! that does not fit.
+//! What it must never do: choose between two labels of the same frame, or drop one that does not fit.
 
 use std::path::Path;
 
 use super::arrays::{Sheet, is_csv};
 use super::error::{DatasetError, LabelFault};
-use super::imports::foreign;
+use super::imports::{self, Bout};
 use super::npy::Array;
 use super::spec::{LabelFile, Per, TrialSpec};
 use super::synchrony::Axis;
@@ -17,34 +16,34 @@ use crate::source::FrameIndex;
 /// Labels of a trial by the file's own names.
 #[derive(Debug)]
 pub(super) struct Labels {
-    /// Each name with the line it first stands in.
+    /// Each name with the line of its first occurrence.
     pub names: Vec<(String, usize)>,
-    /// For each frame an index into `names`.
+    /// For each frame, an index into `names`.
     pub at: Vec<Option<u16>>,
-    /// What a frame is.
+    /// Which frames these are.
     pub per: Per,
-    /// Labels of frames that a session does not hold.
+    /// Labels of frames that a session does not contain.
     pub not_seen: usize,
 }
 
-/// (line, frame, label).
+/// The label of one frame: line, frame number as written, label.
 type LabelOfFrame = (usize, f64, String);
 
-/// What stands in a label file.
+/// The contents of a label file.
 enum Entries {
     /// One frame each.
     Frames(Vec<LabelOfFrame>),
-    /// (line, start s, stop s, label).
-    Intervals(Vec<(usize, f64, f64, String)>),
-    /// One per frame; empty = nobody said.
+    /// One bout each.
+    Intervals(Vec<Bout>),
+    /// One per frame; empty = unlabelled.
     Every(Vec<String>),
 }
 
-/// Names that a file uses, without looking where. `list` names the numbers of a numeric file.
+/// The names that a file uses. `list` names the numbers of a numeric file.
 pub(super) fn names_in(path: &Path, list: Option<&[String]>) -> Result<Vec<String>, DatasetError> {
     let mut names: Vec<String> = match entries(path, list)? {
         Entries::Frames(all) => all.into_iter().map(|(_, _, label)| label).collect(),
-        Entries::Intervals(all) => all.into_iter().map(|(_, _, _, label)| label).collect(),
+        Entries::Intervals(all) => all.into_iter().map(|bout| bout.label).collect(),
         Entries::Every(all) => all,
     };
     names.retain(|name| !name.is_empty());
@@ -53,7 +52,7 @@ pub(super) fn names_in(path: &Path, list: Option<&[String]>) -> Result<Vec<Strin
     Ok(names)
 }
 
-/// Reads the labels of a trial. `times_s`: time of each behaviour frame, for intervals.
+/// Reads the labels of a trial. `times_s`: time of each behaviour frame, needed for intervals.
 pub(super) fn read(
     trial: &TrialSpec,
     file: &LabelFile,
@@ -90,7 +89,7 @@ fn entries(path: &Path, list: Option<&[String]>) -> Result<Entries, DatasetError
 }
 
 fn sheet_entries(path: &Path) -> Result<Entries, DatasetError> {
-    if let Some(bouts) = foreign::bouts(path)? {
+    if let Some(bouts) = imports::bouts(path)? {
         return Ok(Entries::Intervals(bouts));
     }
     let sheet = Sheet::read(path)?;
@@ -110,13 +109,14 @@ fn sheet_entries(path: &Path) -> Result<Entries, DatasetError> {
         }
         (Some(label), None, Some((from, to))) => {
             let one = |(line, f): (usize, &Vec<String>)| {
-                Ok((line, value(line, &f[from])?, value(line, &f[to])?, f[label].clone()))
+                let (start_s, stop_s) = (value(line, &f[from])?, value(line, &f[to])?);
+                Ok(Bout { line, start_s, stop_s, label: f[label].clone() })
             };
             rows().map(one).collect::<Result<_, _>>().map(Entries::Intervals)
         }
         _ => {
             let cause = format!(
-                "its columns are {}; a label file has `frame,label` or `start_s,stop_s,label`, or is an export of BORIS",
+                "its columns are {}; a label file has `frame,label` or `start_s,stop_s,label`, or is a BORIS export",
                 sheet.header.join(", ")
             );
             Err(DatasetError::file(path, cause))
@@ -138,7 +138,7 @@ fn array_entries(path: &Path, list: Option<&[String]>) -> Result<Entries, Datase
     Ok(Entries::Every(numbers.into_iter().map(name).collect()))
 }
 
-/// Puts labels into their places.
+/// Assigns labels to frames.
 struct Placing<'a> {
     trial: &'a TrialSpec,
     path: &'a Path,
@@ -171,14 +171,14 @@ impl<'a> Placing<'a> {
         }
         if name.len() > LABEL_BYTES_MAX || name.chars().any(char::is_control) {
             let cause =
-                LabelFault::Malformed(format!("a label has 1 to {LABEL_BYTES_MAX} bytes, no control characters"));
+                LabelFault::Malformed(format!("a label has 1 to {LABEL_BYTES_MAX} bytes and no control characters"));
             return Err(self.fault(line, name, cause));
         }
         self.names.push((name.into(), line));
         Ok(self.names.len() as u16 - 1)
     }
 
-    /// Frame numbers of a session become its frames; labels of frames that were lost or skipped are counted.
+    /// Maps frame numbers of a session to its frames; labels of lost or skipped frames are counted.
     fn by_number(&self, all: Vec<LabelOfFrame>, axis: Axis<'_>) -> Result<(Vec<LabelOfFrame>, usize), DatasetError> {
         let Some(session) = axis.session else { return Ok((all, 0)) };
         let place = session
@@ -240,26 +240,26 @@ impl<'a> Placing<'a> {
     }
 
     /// `start ≤ time < stop`. The recording ends one period after its last behaviour frame.
-    fn intervals(
-        &mut self,
-        all: &mut [(usize, f64, f64, String)],
-        times_s: &[f64],
-        period_s: f64,
-    ) -> Result<(), DatasetError> {
+    fn intervals(&mut self, all: &mut [Bout], times_s: &[f64], period_s: f64) -> Result<(), DatasetError> {
         self.at = vec![None; times_s.len()];
         let (begin, end) = (times_s.first().copied().unwrap_or(0.0), times_s.last().map_or(0.0, |t| t + period_s));
-        all.sort_by(|a, b| a.1.total_cmp(&b.1));
+        all.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
         let mut before: Option<(usize, f64)> = None;
-        for (line, start, stop, name) in all.iter().filter(|(_, _, _, name)| !name.is_empty()) {
-            let said = format!("{name:?} from {start} s to {stop} s");
+        for Bout { line, start_s: start, stop_s: stop, label: name } in all.iter().filter(|bout| !bout.label.is_empty())
+        {
+            let interval = format!("{name:?} from {start} s to {stop} s");
             if stop <= start {
-                return Err(self.fault(*line, said, LabelFault::Malformed("the end is not after the start".into())));
+                return Err(self.fault(
+                    *line,
+                    interval,
+                    LabelFault::Malformed("the end is not after the start".into()),
+                ));
             }
             if *start < begin - 1e-6 || *stop > end + 1e-6 {
-                return Err(self.fault(*line, said, LabelFault::Outside { end: format!("{end:.3} s") }));
+                return Err(self.fault(*line, interval, LabelFault::Outside { end: format!("{end:.3} s") }));
             }
             if let Some((other, _)) = before.filter(|&(_, ended)| *start < ended - 1e-9) {
-                return Err(self.fault(*line, said, LabelFault::Overlap { other }));
+                return Err(self.fault(*line, interval, LabelFault::Overlap { other }));
             }
             before = Some((*line, *stop));
             let label = self.name(*line, name)?;

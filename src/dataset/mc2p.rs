@@ -1,25 +1,26 @@
-//! MC2P folders as they are on disk: which folder is a trial, whose, and which file is what.
+//! MC2P folders: which folder is a trial, of which animal, and what each file is.
 //!
-//! Why it exists: names vary between releases (`2p_dff.mm`, `2p_dff_tif_padded.mm`, `*_resized.mm`, `angles*.pkl` which is a
+//! Why it exists: names vary between releases (`2p_dff.mm`, `2p_dff_tif_padded.mm`, `*_resized.mm`, `angles*.pkl`, which is a
 //! memory map, `sync_indices.pkl`), so files are matched by pattern and by the shapes that fit the index. What it must never
 //! do: unpickle, convert, or write into the folder.
 //!
 //! - **A trial** is a folder that holds `indices.npy` or `sync_indices.*`.
 //! - **Its animal** is its parent folder when trials are nested (`FOLDER/fly_01/001`: `fly_01`); else its own name up to `Fly<N>`
-//!   (`FOLDER/210830_Fly1_003`: `210830_Fly1`). What neither fits needs a `dataset.toml`.
-//! - **Frames**: raw channels (a `.mm` with `green` and one with `red` in its name, without `dff`) go before ready ΔF/F (`*dff*.mm`).
+//!   (`FOLDER/210830_Fly1_003`: `210830_Fly1`). Everything else needs a `dataset.toml`.
+//! - **Frames**: raw channels (a `.mm` with `green` and one with `red` in its name, without `dff`) are preferred to ready-made ΔF/F (`*dff*.mm`).
 //!   Green is channel 0, red channel 1. They are float32 (N, S, S); S is the side for which N fits the index best.
 //! - **Behaviour**: `*pose*` or `*angles*`; 3D before angles before 2D. Its rows are the entries of the index.
 //! - **Labels**: `labels*.csv` or `labels*.npy`. **Mask**: `rest.npy`, only when asked for.
 
 use std::path::{Path, PathBuf};
 
-use super::arrays::{self, Columns, Pick};
+use super::arrays;
 use super::error::DatasetError;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
+use super::table::{Columns, Pick};
 use super::warning::DataWarning;
 
-/// What the folders do not say of themselves.
+/// What the folders do not state themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mc2pOptions {
     /// Two-photon frames per second.
@@ -28,11 +29,11 @@ pub struct Mc2pOptions {
     pub behaviour_rate_hz: f64,
     /// Side of the frames, px; `None` = the one that fits the index.
     pub side_px: Option<usize>,
-    /// Leave the frames out that `rest.npy` marks.
+    /// Leave out the frames that `rest.npy` marks.
     pub mask_rest: bool,
-    /// Take ready ΔF/F even where raw channels are.
+    /// Use ready-made ΔF/F even where there are raw channels.
     pub prefer_dff: bool,
-    /// Part of the behaviour file's name, where several would fit.
+    /// Part of the behaviour file's name, where several match.
     pub behaviour: Option<String>,
     /// Order of the labels.
     pub labels: Option<Vec<String>>,
@@ -52,7 +53,7 @@ impl Default for Mc2pOptions {
     }
 }
 
-/// Folders below the one that was named are searched so deep.
+/// Maximum depth of the search for trials.
 const DEPTH_MAX: usize = 6;
 /// Sides tried, px.
 const SIDES_PX: std::ops::RangeInclusive<usize> = 16..=1024;
@@ -61,7 +62,7 @@ impl DataSpec {
     /// Walks `folder` for trials.
     ///
     /// # Errors
-    /// An empty folder, a trial that lacks a file, an animal that cannot be told, rates that cannot be.
+    /// An empty folder, a trial that lacks a file, an animal that is not known, invalid rates.
     pub fn mc2p(folder: &Path, options: &Mc2pOptions) -> Result<Self, DatasetError> {
         super::checks::rate(folder, "frame_rate_hz", options.frame_rate_hz)?;
         super::checks::rate(folder, "behaviour_rate_hz", options.behaviour_rate_hz)?;
@@ -119,7 +120,7 @@ fn is_index(name: &str) -> bool {
 
 fn hint(folder: &Path) -> String {
     let names: Vec<String> = listed(folder).unwrap_or_default().iter().map(|p| lower(p)).take(8).collect();
-    if names.is_empty() { "it is empty".into() } else { format!("it holds {}", names.join(", ")) }
+    if names.is_empty() { "it is empty".into() } else { format!("it contains {}", names.join(", ")) }
 }
 
 /// `fly_01/001` below the folder, or the folder's own name when it is the trial itself.
@@ -154,7 +155,7 @@ fn up_to_fly_number(name: &str) -> Option<&str> {
     None
 }
 
-/// The files of one trial folder, and how to speak of them.
+/// The files of one trial folder, and its name in messages.
 struct Folder<'a> {
     path: &'a Path,
     trial: String,
@@ -167,7 +168,7 @@ impl Folder<'_> {
         DatasetError::Lacks { trial: self.trial.clone(), folder: self.path.into(), what, found: found.join(", ") }
     }
 
-    /// Files whose lower-case name fits, in order of their rank (smaller first).
+    /// Files whose lower-case name matches, lowest rank first.
     fn fitting(&self, rank: impl Fn(&str) -> Option<usize>) -> Vec<PathBuf> {
         let mut fitting: Vec<(usize, &PathBuf)> =
             self.files.iter().filter_map(|path| Some((rank(&lower(path))?, path))).collect();
@@ -175,7 +176,7 @@ impl Folder<'_> {
         fitting.into_iter().map(|(_, path)| path.clone()).collect()
     }
 
-    /// The first of them; the others are told.
+    /// The first of them, with a warning that lists the others.
     fn choose(&self, what: &'static str, fitting: &[PathBuf], warnings: &mut Vec<DataWarning>) -> Option<PathBuf> {
         let (chosen, others) = fitting.split_first()?;
         if !others.is_empty() {
@@ -257,14 +258,14 @@ fn neural(
         let layout = format!("float32:{side}x{side}").parse().map_err(|e| DatasetError::file(&green, e))?;
         return Ok(Neural::Planar { channels: [Some(green), red].into_iter().flatten().collect(), layout });
     }
-    let path = folder.choose("ready ΔF/F", &ready, warnings);
-    let path = path.ok_or_else(|| folder.lacks("frames (green.mm with red.mm beside it, or *dff*.mm)"))?;
+    let path = folder.choose("ready-made ΔF/F", &ready, warnings);
+    let path = path.ok_or_else(|| folder.lacks("frames (green.mm with red.mm, or *dff*.mm)"))?;
     let (side, frames) = side(folder, &path, frames, options)?;
     Ok(Neural::Ready { path, frames, height: side, width: side, data_at: 0 })
 }
 
-/// Side of the square frames of a float32 file, and their number: the usual sides when they fit the `frames` of the index
-/// (within a tenth), else the side that fits best.
+/// Side of the square frames of a float32 file, and their number: a usual side if it fits the `frames` of the index (within a
+/// tenth), otherwise the side that fits best.
 fn side(
     folder: &Folder<'_>,
     path: &Path,
@@ -285,11 +286,11 @@ fn side(
     fits.ok_or_else(|| DatasetError::Lengths {
         trial: folder.trial.clone(),
         path: path.into(),
-        found: format!("{bytes} bytes are no float32 movie of square frames with about {frames}"),
+        found: format!("{bytes} bytes are not a float32 movie of square frames with about {frames}"),
         expected: frames.to_string(),
         unit: "two-photon frames",
         by: "the index".into(),
-        advice: "tell the side of the frames, or make the trials known in a dataset.toml",
+        advice: "state the side of the frames, or describe the trials in a dataset.toml",
     })
 }
 

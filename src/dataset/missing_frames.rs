@@ -1,29 +1,29 @@
-//! Where the frames of a session do not follow each other, and what is left out so that no window reaches over it.
+//! Finds where the frames of a session are not consecutive, and leaves out frames so that no window spans a break.
 //!
-//! Why it exists: a daemon sees frames that were lost on the way or skipped, series that begin anew and resets; a window over such
-//! a place shows a world that never was. What it must never do: judge more kindly than the daemon, which calls a decode degraded
-//! when more than a tenth of its window is missing.
+//! Why it exists: a live recording has lost or skipped frames, new series and resets; a window across one shows something that
+//! never happened. What it must never do: be more lenient than the daemon, which calls a decode degraded when more than a tenth
+//! of its window is missing.
 
 use std::collections::VecDeque;
 
-/// Share of a window that may be missing; as the corridor judges.
+/// Share of a window that may be missing; the corridor's own limit.
 const MISSING_SHARE_MAX: f64 = 0.1;
 
-/// What is known of the places between two-photon frames.
-pub(super) struct Holes<'a> {
+/// What is known about the transitions between two-photon frames.
+pub(super) struct MissingFrames<'a> {
     /// Frames missing before each; `None` where a series begins; empty when nothing is known.
     pub missing: &'a [Option<u64>],
-    /// Frames before which everything was reset.
+    /// Frames before which the decoder was reset.
     pub resets: &'a [u32],
 }
 
-impl Holes<'_> {
-    /// For each model frame, whether it must be left out so that no window of `window_frames` model frames has a break in it, or
-    /// misses more than a tenth. `last_frame`: the last two-photon frame of each model frame.
-    pub fn torn(&self, last_frame: &[u32], window_frames: usize) -> Vec<bool> {
-        let mut torn = vec![false; last_frame.len()];
+impl MissingFrames<'_> {
+    /// For each model frame, whether it must be left out so that no window of `window_frames` model frames contains a break or
+    /// lacks more than a tenth of its frames. `last_frame`: the last two-photon frame of each model frame.
+    pub fn discontinuous(&self, last_frame: &[u32], window_frames: usize) -> Vec<bool> {
+        let mut discontinuous = vec![false; last_frame.len()];
         if self.missing.is_empty() {
-            return torn;
+            return discontinuous;
         }
         let (mut from, mut recent) = (0, VecDeque::with_capacity(window_frames));
         let average = last_frame.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(1).max(1);
@@ -36,14 +36,14 @@ impl Holes<'_> {
             }
             recent.push_back(missing.unwrap_or(0));
             if missing.is_none() || recent.iter().sum::<u64>() as f64 > most {
-                torn[frame] = true;
+                discontinuous[frame] = true;
                 recent.clear();
             }
         }
-        torn
+        discontinuous
     }
 
-    /// Frames missing before or between these; `None` when something begins anew there. Before the first frame is nothing.
+    /// Frames missing before or between these; `None` at a new series or a reset. Nothing is missing before the first frame.
     fn before(&self, from: usize, to: usize) -> Option<u64> {
         let known = self.missing.get(from..=to).unwrap_or_default();
         let mut sum = 0u64;
@@ -56,8 +56,8 @@ impl Holes<'_> {
         Some(sum)
     }
 
-    /// Frames missing in all, and places at which something begins anew.
-    pub fn counted(&self) -> (u64, usize) {
+    /// Total number of missing frames, and of new series and resets.
+    pub fn counts(&self) -> (u64, usize) {
         let inside = self.missing.iter().skip(1);
         let sum = inside.clone().flatten().fold(0u64, |sum, n| sum.saturating_add(*n));
         let resets = self.resets.iter().filter(|&&at| at > 0 && matches!(self.missing.get(at as usize), Some(Some(_))));
@@ -69,9 +69,9 @@ impl Holes<'_> {
 mod tests {
     use super::*;
 
-    fn torn(missing: &[Option<u64>], resets: &[u32], last: &[u32], window: usize) -> Vec<usize> {
-        let torn = Holes { missing, resets }.torn(last, window);
-        torn.iter().enumerate().filter(|(_, torn)| **torn).map(|(at, _)| at).collect()
+    fn discontinuous(missing: &[Option<u64>], resets: &[u32], last: &[u32], window: usize) -> Vec<usize> {
+        let discontinuous = MissingFrames { missing, resets }.discontinuous(last, window);
+        discontinuous.iter().enumerate().filter(|(_, discontinuous)| **discontinuous).map(|(at, _)| at).collect()
     }
 
     #[test]
@@ -80,13 +80,13 @@ mod tests {
         let mut missing = vec![Some(0); 60];
         missing[0] = None;
         (missing[10], missing[30], missing[35]) = (Some(2), Some(1), Some(1));
-        assert_eq!(torn(&missing, &[], &last, 20), [0usize; 0], "2 of 20 at most at once");
+        assert_eq!(discontinuous(&missing, &[], &last, 20), [0usize; 0], "2 of 20 at most at once");
         missing[40] = Some(1);
-        assert_eq!(torn(&missing, &[], &last, 20), [40], "the third within 20 frames");
+        assert_eq!(discontinuous(&missing, &[], &last, 20), [40], "the third within 20 frames");
         missing[10] = Some(3);
-        assert_eq!(torn(&missing, &[], &last, 20), [10, 40]);
-        assert_eq!(torn(&missing, &[], &last, 100), [0usize; 0]);
-        assert_eq!(torn(&[], &[], &last, 20), [0usize; 0], "of other recordings nothing is known");
+        assert_eq!(discontinuous(&missing, &[], &last, 20), [10, 40]);
+        assert_eq!(discontinuous(&missing, &[], &last, 100), [0usize; 0]);
+        assert_eq!(discontinuous(&[], &[], &last, 20), [0usize; 0], "of other recordings nothing is known");
     }
 
     #[test]
@@ -94,8 +94,8 @@ mod tests {
         let last: Vec<u32> = (0..30).collect();
         let mut missing = vec![Some(0); 30];
         (missing[0], missing[12]) = (None, None);
-        assert_eq!(torn(&missing, &[0, 20], &last, 4), [12, 20]);
-        assert_eq!(Holes { missing: &missing, resets: &[0, 12, 20] }.counted(), (0, 2));
+        assert_eq!(discontinuous(&missing, &[0, 20], &last, 4), [12, 20]);
+        assert_eq!(MissingFrames { missing: &missing, resets: &[0, 12, 20] }.counts(), (0, 2));
     }
 
     #[test]
@@ -103,8 +103,8 @@ mod tests {
         let last: Vec<u32> = (0..10).map(|k| 2 * k + 1).collect();
         let mut missing = vec![Some(0); 20];
         missing[9] = Some(4);
-        assert_eq!(torn(&missing, &[], &last, 10), [4], "4 of 20 frames of the stream");
+        assert_eq!(discontinuous(&missing, &[], &last, 10), [4], "4 of 20 frames of the stream");
         missing[9] = None;
-        assert_eq!(torn(&missing, &[], &last, 10), [4]);
+        assert_eq!(discontinuous(&missing, &[], &last, 10), [4]);
     }
 }

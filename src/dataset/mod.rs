@@ -1,10 +1,10 @@
 //! From files on disk to a [`Dataset`].
 //!
-//! Why it exists: everything that learns works on plain trials; here formats, synchrony, labels, masks and preprocessing are
-//! dealt with once, and everything that is wrong with a recording is said before training starts. What it must never do:
-//! convert a user's files, run a pickle, or preprocess in another way than the daemon does.
+//! Why it exists: training works on plain trials; formats, synchrony, labels, masks and preprocessing are handled here once, and
+//! everything wrong with a recording is reported before training starts. What it must never do: convert a user's files, run a
+//! pickle, or preprocess differently from the daemon.
 //!
-//! [`DataSpec`] says which files, by a `dataset.toml` ([`DataSpec::from_toml`]) or by walking MC2P folders ([`DataSpec::mc2p`]);
+//! [`DataSpec`] lists the files, from a `dataset.toml` ([`DataSpec::from_toml`]) or by walking MC2P folders ([`DataSpec::mc2p`]);
 //! [`load`] reads and checks the small files of all trials, then prepares the frames, two trials at a time, into a cache.
 
 #![allow(clippy::result_large_err, reason = "loading fails once, on a cold path, and its errors name many things")]
@@ -17,6 +17,7 @@ mod arrays;
 mod assemble;
 mod cache;
 mod checks;
+mod consistency;
 mod error;
 mod frames;
 mod labels;
@@ -26,6 +27,7 @@ mod prepare;
 mod recipe;
 mod spec;
 mod synchrony;
+mod table;
 #[cfg(test)]
 mod tests;
 mod thorsync;
@@ -56,7 +58,7 @@ pub use self::warning::DataWarning;
 pub struct LoadOptions {
     /// One model frame; `None` = as many channels as preprocessing chooses, 64×64 px (the frames' own size when smaller).
     pub input: Option<Shape>,
-    /// Preprocessing; wins over that of the description. `None` there as well = [`training_parameters`].
+    /// Preprocessing; overrides that of the description. Without either, [`training_parameters`].
     pub parameters: Option<Parameters>,
     /// Only these animals; empty = all.
     pub animals: Vec<String>,
@@ -66,7 +68,7 @@ pub struct LoadOptions {
     pub cache: Option<PathBuf>,
     /// Do not warn of animals that never show some actions.
     pub accept_missing_classes: bool,
-    /// Frames of a window, to tell trials that are too short.
+    /// Frames of a window, to find trials that are too short.
     pub window_frames: usize,
     /// Trials prepared at once.
     pub threads: usize,
@@ -90,7 +92,7 @@ impl Default for LoadOptions {
 /// How far the preparation of frames is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress<'a> {
-    /// The trial that just went on.
+    /// The trial that progressed.
     pub trial: &'a str,
     /// Its frames were found in the cache.
     pub cached: bool,
@@ -100,10 +102,10 @@ pub struct Progress<'a> {
     pub frames_total: u64,
 }
 
-/// Loads a data set: checks everything, prepares the frames (or finds them in the cache), and hands out plain trials.
+/// Loads a data set: checks everything, prepares the frames (or finds them in the cache), and returns plain trials.
 ///
 /// # Errors
-/// Any [`DatasetError`]; faults of several trials are told together.
+/// Any [`DatasetError`]; faults of several trials are reported together.
 pub fn load(
     spec: &DataSpec,
     options: &LoadOptions,
@@ -120,9 +122,9 @@ pub fn load(
     // Also after an error: what was hashed need not be hashed again.
     cache.remember();
     let prepared = prepared?;
-    checks::finite_frames(&trials, &prepared)?;
+    consistency::finite_frames(&trials, &prepared)?;
     let dataset = assemble(spec, &trials, &recipe, labels, read, prepared, &mut warnings);
-    checks::after(&dataset, options, &mut warnings)?;
+    consistency::after(&dataset, options, &mut warnings)?;
     Ok((dataset.data, warnings))
 }
 
@@ -144,7 +146,7 @@ fn read_all(
         }
     }
     DatasetError::gathered(errors)?;
-    checks::same_columns(trials, &all)?;
+    consistency::same_columns(trials, &all)?;
     Ok(all)
 }
 

@@ -1,12 +1,11 @@
-//! From a trial's frames to the model's input: exactly the frames that `run` would feed to the encoder.
+//! From a trial's frames to the model's input: exactly the frames that `run` would give the encoder.
 //!
-//! Why it exists: what is trained must be what runs, so raw frames go through the daemon's own preprocessing, in order, begun
-//! anew for each trial, and what a recorded session says was asked of it is asked again. What it must never do: have arithmetic of
-//! its own on raw frames.
+//! Why it exists: training must see what runs, so raw frames go through the daemon's own preprocessing, in order, restarted for
+//! each trial, and the requests recorded in a session are repeated. What it must never do: do arithmetic of its own on raw frames.
 //!
-//! Ready ΔF/F is not raw: it is scaled to mean 0 and standard deviation 1 per pixel over the whole trial, and, when it is
-//! larger by a whole factor, reduced by the mean over areas. Pixels that are NaN in every frame (the padding of a registered
-//! movie) become 0; a frame with NaN elsewhere is left out.
+//! Ready-made ΔF/F is not raw: it is scaled to mean 0 and standard deviation 1 per pixel over the whole trial, and, if larger by
+//! an integer factor, reduced by area means. Pixels that are NaN in every frame (the padding of a registered movie) become 0; a
+//! frame with NaN elsewhere is left out.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -22,13 +21,13 @@ use crate::frame::{Frame, Request, Shape, Tensor};
 use crate::model::parameters::Parameters;
 use crate::preprocess;
 
-/// Smallest standard deviation that ready ΔF/F is divided by.
+/// Minimum standard deviation that ready-made ΔF/F is divided by.
 const SD_FLOOR: f64 = 1e-6;
 
-/// What is done to the frames of every trial.
+/// The preparation of the frames of every trial.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Recipe {
-    /// The daemon's parameters; `None` for ready ΔF/F.
+    /// The daemon's parameters; `None` for ready-made ΔF/F.
     pub parameters: Option<Parameters>,
     /// One model frame.
     pub input: Shape,
@@ -50,11 +49,11 @@ impl Recipe {
 pub(super) struct Prepared {
     pub store: FrameStore,
     pub notes: Notes,
-    /// Key of the content they were made from.
+    /// Cache key of the content they were made from.
     pub key: String,
 }
 
-/// Prepares a trial, or finds that it was. `tick(frames done, was found)`.
+/// Prepares a trial, or finds it in the cache. `tick(frames done, cached)` reports progress.
 pub(super) fn prepare(
     trial: &TrialSpec,
     recipe: &Recipe,
@@ -91,8 +90,8 @@ fn key(trial: &TrialSpec, recipe: &Recipe, cache: &Cache) -> Result<String, Data
     Ok(Cache::key(&parts))
 }
 
-/// Drives the daemon's preprocessing as its compute thread does: what a session says was carried out before a frame is carried
-/// out again, and a frame of it that cannot be taken is passed over, as it was live.
+/// Drives the daemon's preprocessing as its compute thread does: requests that a session recorded before a frame are repeated, and
+/// a frame of a session that preprocessing rejects is skipped, as it was live.
 fn preprocessed(
     trial: &TrialSpec,
     parameters: &Parameters,
@@ -141,13 +140,13 @@ fn preprocessed(
         return Err(broken(
             trial,
             number,
-            format!("the recording ends here, but announced {frames} frames: it was cut off"),
+            format!("the recording ends here, but announced {frames} frames: it is truncated"),
         ));
     }
     Ok(notes)
 }
 
-/// A movie of ready ΔF/F.
+/// A movie of ready-made ΔF/F.
 struct Movie<'a> {
     path: &'a Path,
     frames: usize,

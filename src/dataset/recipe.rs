@@ -1,6 +1,4 @@
-//! What is done to every trial alike: input shape, parameters, rate; and whether the frames allow it.
-//!
-//! Why it exists: these are decided once, before the first frame. What it must never do: decide differently for two trials.
+//! Decides input shape, parameters and rate once for all trials, before the first frame, and checks that the frames fit.
 
 use super::error::DatasetError;
 use super::frames::{Probe, probe};
@@ -10,17 +8,17 @@ use super::{LoadOptions, checks};
 use crate::frame::Shape;
 use crate::model::parameters::{Parameters, Registration};
 
-/// Side of a model frame unless told otherwise, px.
+/// Default side of a model frame, px.
 const SIDE_PX: usize = 64;
-/// Frame pixels that registration needs beside its search range; as preprocessing asks for.
+/// Pixels that registration needs besides its search range; preprocessing's own limit.
 const REGISTERED_PX_MIN: usize = 16;
 
-/// Preprocessing for training, unless told otherwise, for frames of `channels` channels whose shorter side is `side_px`.
+/// Default preprocessing for training, for frames of `channels` channels whose shorter side is `side_px`.
 ///
-/// The daemon's defaults: registration with a template of 100 frames, F₀ as a running minimum with a leak, normalisation per
-/// pixel believed after 100 frames. What differs: registration is measured on channel 1 (red, anatomical) where there is one, and
-/// its reach is at most a quarter of the side and never so long that nothing is left to correlate; frames under 18 px are not
-/// registered. The model reads channel 0 (green, functional).
+/// The daemon's defaults: registration to a template of 100 frames, F₀ as a running minimum with a leak, normalisation per pixel,
+/// accepted after 100 frames. Two things differ: registration is measured on channel 1 (red, anatomical) where there is one, and
+/// its reach is at most a quarter of the side and always leaves enough to correlate; frames under 18 px are not registered. The
+/// model reads channel 0 (green, functional).
 pub fn training_parameters(channels: usize, side_px: usize) -> Parameters {
     let usual = Registration::default();
     let reach_px = usual.reach_px.min(side_px / 4).min(side_px.saturating_sub(REGISTERED_PX_MIN) / 2);
@@ -28,7 +26,7 @@ pub fn training_parameters(channels: usize, side_px: usize) -> Parameters {
     Parameters { registration: (reach_px > 0).then_some(registration), ..Parameters::default() }
 }
 
-/// Decides, and holds every trial against it.
+/// Decides, and checks every trial.
 pub(super) fn settle(
     spec: &DataSpec,
     trials: &[&TrialSpec],
@@ -43,14 +41,14 @@ pub(super) fn settle(
         }
     }
     DatasetError::gathered(errors)?;
-    // Over the animals that are left out as well, so that leaving one out changes nothing for the others.
+    // Including the animals that are left out, so that leaving one out changes nothing for the others.
     let taken = |one: &TrialSpec| trials.iter().any(|trial| trial.name == one.name);
     let others = spec.trials.iter().filter(|one| !taken(one)).filter_map(|one| probe(one).ok());
     let shapes: Vec<Shape> = probes.iter().map(|p| p.shape).chain(others.map(|p| p.shape)).collect();
     let channels = shapes.iter().map(|shape| shape.channels).min().unwrap_or(1);
     let side_px = shapes.iter().map(|shape| shape.height.min(shape.width)).min().unwrap_or(SIDE_PX);
-    let told = options.parameters.clone().or_else(|| spec.parameters.clone());
-    let parameters = (!ready).then(|| told.unwrap_or_else(|| training_parameters(channels, side_px)));
+    let given = options.parameters.clone().or_else(|| spec.parameters.clone());
+    let parameters = (!ready).then(|| given.unwrap_or_else(|| training_parameters(channels, side_px)));
     let read = parameters.as_ref().map_or(1, |p| p.channels.len());
     let side = if ready && side_px % SIDE_PX != 0 { side_px } else { side_px.min(SIDE_PX) };
     let input = options.input.unwrap_or(Shape::new(read, side, side));
@@ -61,7 +59,7 @@ pub(super) fn settle(
     Ok((recipe, probes))
 }
 
-/// True when all trials are ready ΔF/F.
+/// True when all trials are ready-made ΔF/F.
 fn same_origin(trials: &[&TrialSpec]) -> Result<bool, DatasetError> {
     let is_ready = |trial: &&&TrialSpec| matches!(trial.neural, Neural::Ready { .. });
     let (ready, raw) = (trials.iter().find(is_ready), trials.iter().find(|trial| !is_ready(trial)));
@@ -71,11 +69,11 @@ fn same_origin(trials: &[&TrialSpec]) -> Result<bool, DatasetError> {
     }
 }
 
-/// The rate that was told, else that of the recordings; all within a tenth.
+/// The given rate, otherwise that of the recordings; all must agree within a tenth.
 fn frame_rate(spec: &DataSpec, trials: &[&TrialSpec], probes: &[Probe]) -> Result<f64, DatasetError> {
     let own = probes.iter().find_map(|probe| probe.rate_hz);
     let Some(expected_hz) = spec.frame_rate_hz.or(own) else {
-        let bound = "two-photon frames per second; no recording tells its own".to_string();
+        let bound = "two-photon frames per second; no recording states its own".to_string();
         let (path, key) = (spec.path.clone(), "frame_rate_hz".to_string());
         return Err(DatasetError::Value { path, key, value: "absent".into(), bound });
     };
@@ -89,7 +87,7 @@ fn frame_rate(spec: &DataSpec, trials: &[&TrialSpec], probes: &[Probe]) -> Resul
     Ok(expected_hz)
 }
 
-/// Can the frames of a trial become the model's input?
+/// Do the frames of a trial fit the model's input?
 fn fits(trial: &TrialSpec, probe: &Probe, recipe: &Recipe) -> Result<(), DatasetError> {
     let refuse = |advice: String| {
         let (found, input) = (probe.shape.to_string(), recipe.input.to_string());
@@ -103,14 +101,14 @@ fn fits(trial: &TrialSpec, probe: &Probe, recipe: &Recipe) -> Result<(), Dataset
             return Ok(());
         }
         return refuse(
-            "ready ΔF/F has one channel and is reduced by a whole factor, the same in both directions".into(),
+            "ready-made ΔF/F has one channel and is reduced by an integer factor, the same in both directions".into(),
         );
     };
     let wanted = parameters.channels.iter().copied().chain(parameters.registration.as_ref().map(|r| r.channel)).max();
     if wanted.is_some_and(|wanted| wanted >= probe.shape.channels) {
         let wanted = wanted.unwrap_or(0);
         return refuse(format!(
-            "preprocessing reads channel {wanted}: give that channel, or change `channels` and `registration.channel`"
+            "preprocessing reads channel {wanted}: provide that channel, or change `channels` and `registration.channel`"
         ));
     }
     let side = probe.shape.height.min(probe.shape.width);

@@ -1,22 +1,21 @@
-//! What was asked for: the trials and their files, whoever listed them (a `dataset.toml`, or a walk through MC2P folders).
+//! The trials and their files, as listed by a `dataset.toml` or found by walking MC2P folders.
 //!
-//! Why it exists: both roads lead to the same plan, and everything behind it knows only the plan. What it must never do: read
-//! more of a file than its head.
+//! What it must never do: read more of a file than its header.
 
 use std::path::PathBuf;
 
-use super::arrays::{Columns, Pick};
+use super::table::{Columns, Pick};
 use super::warning::DataWarning;
 use crate::model::parameters::Parameters;
 use crate::source::raw::RawLayout;
 use crate::source::{FrameClock, RecordingSpec};
 
-/// A data set as it was described: which trials, which files, which rates.
+/// The description of a data set: which trials, which files, which rates.
 #[derive(Clone, Debug)]
 pub struct DataSpec {
     /// The folder or file that describes it, for messages.
     pub(super) path: PathBuf,
-    /// Where the cache lies unless told otherwise.
+    /// Default place of the cache.
     pub(super) home: PathBuf,
     /// Order of the labels; without it they are sorted by name.
     pub(super) labels: Option<Vec<String>>,
@@ -28,7 +27,7 @@ pub struct DataSpec {
     pub(super) behaviour_rate_hz: f64,
     /// The trials, grouped by animal.
     pub(super) trials: Vec<TrialSpec>,
-    /// What was odd about the folders.
+    /// Warnings about the folders.
     pub(super) warnings: Vec<DataWarning>,
 }
 
@@ -47,7 +46,7 @@ pub(super) struct TrialSpec {
     pub mask: Option<PathBuf>,
 }
 
-/// Where the frames of a trial are.
+/// The frames of a trial.
 #[derive(Clone, Debug)]
 pub(super) enum Neural {
     /// Anything the corridor reads.
@@ -61,15 +60,15 @@ pub(super) enum Neural {
 /// How behaviour frames find their two-photon frame.
 #[derive(Clone, Debug)]
 pub(super) enum Synchrony {
-    /// A file says it for every behaviour frame; negative = before imaging began.
+    /// A file with the two-photon frame of every behaviour frame; negative = before imaging began.
     Index(PathBuf),
-    /// Time stamps of the behaviour frames, and of the two-photon frames; without them those of a session on this clock, or of
-    /// another recording regular from 0 s.
+    /// Timestamps of the behaviour frames and of the two-photon frames; without the latter, those of a session on this clock, or
+    /// regular from 0 s for other recordings.
     Times { behaviour: PathBuf, frames: Option<PathBuf>, clock: FrameClock },
-    /// Behaviour is regular, two-photon frames as well or as a session saw them; behaviour frame 0 comes so many seconds after the
-    /// start of two-photon frame 0.
+    /// Regular behaviour frames, and two-photon frames that are regular or timed by a session; behaviour frame 0 comes this many
+    /// seconds after the start of two-photon frame 0.
     Offset(f64),
-    /// The lines that ThorSync recorded.
+    /// The lines recorded by ThorSync.
     ThorSync { path: PathBuf, camera_line: Option<String>, counts_per_frame: usize },
 }
 

@@ -1,9 +1,9 @@
-//! Which two-photon frame each behaviour frame belongs to, however it was recorded.
+//! Finds the two-photon frame of each behaviour frame.
 //!
-//! Why it exists: an index file, time stamps, two rates and ThorSync's lines answer the same question. What it must never do:
-//! sort or repair: an index that goes back is an error, because it means that two recordings were joined.
+//! Why it exists: an index file, timestamps, two rates and ThorSync's lines answer the same question. What it must never do:
+//! sort or repair: a decreasing index is an error, because it means that two recordings were joined.
 //!
-//! A session has the numbers and times of its frames in itself: an index means those numbers, and times are compared with those.
+//! A session contains the numbers and times of its frames: an index refers to those numbers, and times are compared with those.
 
 use std::path::Path;
 
@@ -14,18 +14,18 @@ use super::thorsync;
 use crate::source::{FrameClock, FrameIndex, SessionIndex};
 
 /// No two-photon frame: before the first, after the last, or in a pause.
-pub(super) const NO_FRAME: i64 = -1;
+const NO_FRAME: i64 = -1;
 
-/// The behaviour frames on the axis of the two-photon frames.
+/// The behaviour frames mapped to two-photon frames.
 #[derive(Debug)]
 pub(super) struct Synchronised {
-    /// For each behaviour frame its two-photon frame, or [`NO_FRAME`]; never decreasing where there is one.
+    /// For each behaviour frame, its two-photon frame or [`NO_FRAME`]; never decreasing where there is one.
     pub frame_of: Vec<i64>,
-    /// For each behaviour frame its time, s: by its own stamps, or regular from 0.
+    /// For each behaviour frame, its time, s: its own timestamp, or regular from 0.
     pub times_s: Vec<f64>,
 }
 
-/// What is known of the recording.
+/// What is known about the recording.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Axis<'a> {
     /// Behaviour frames.
@@ -36,11 +36,11 @@ pub(super) struct Axis<'a> {
     pub frame_rate_hz: f64,
     /// Behaviour frames per second.
     pub behaviour_rate_hz: f64,
-    /// Numbers and times of the two-photon frames, when they come from a session.
+    /// Numbers and times of the two-photon frames, for frames of a session.
     pub session: Option<&'a SessionIndex>,
 }
 
-/// Reads the synchrony of a trial.
+/// Synchronises a trial.
 pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchronised, DatasetError> {
     let regular = || (0..axis.rows).map(|row| row as f64 / axis.behaviour_rate_hz).collect::<Vec<_>>();
     let (frame_of, times_s) = match &trial.synchrony {
@@ -61,7 +61,7 @@ pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchroni
             (by_times(trial, &times, (frames.as_deref(), *clock), axis)?, times)
         }
         Synchrony::ThorSync { path, .. } if axis.session.is_some() => {
-            let cause = "counts the microscope's frames from its own start, which a session does not know; tie behaviour to the frames \
+            let cause = "counts frames from the microscope's start, which a session does not know; tie behaviour to the frames \
                          by `index` (frame numbers) or `behaviour_times_s`";
             return Err(DatasetError::file(path, format!("trial {}: {cause}", trial.name)));
         }
@@ -69,7 +69,8 @@ pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchroni
             let lines = thorsync::Lines::read(path, camera_line.as_deref())?;
             let frame_of = lines.frame_of_behaviour(*counts_per_frame);
             equal(trial, path, (frame_of.len(), axis.rows), "camera pulses", "the rows of the behaviour file")?;
-            (frame_of.into_iter().map(|f| within(f as f64, axis.frames)).collect(), regular())
+            let within = |frame: Option<i64>| frame.map_or(NO_FRAME, |frame| within(frame as f64, axis.frames));
+            (frame_of.into_iter().map(within).collect(), regular())
         }
     };
     if !frame_of.iter().any(|&frame| frame >= 0) {
@@ -82,13 +83,13 @@ pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchroni
 fn name(synchrony: &Synchrony) -> &'static str {
     match synchrony {
         Synchrony::Index(_) => "an index file",
-        Synchrony::Times { .. } => "time stamps",
+        Synchrony::Times { .. } => "timestamps",
         Synchrony::Offset(_) => "the rates and offset_s",
         Synchrony::ThorSync { .. } => "ThorSync",
     }
 }
 
-/// A computed frame number; what lies outside the recording has none.
+/// A computed frame number; [`NO_FRAME`] outside the recording.
 fn within(frame: f64, frames: usize) -> i64 {
     if frame >= 0.0 && frame < frames as f64 { frame as i64 } else { NO_FRAME }
 }
@@ -110,7 +111,7 @@ fn equal(
         expected: expected.to_string(),
         unit,
         by: by.into(),
-        advice: "the files belong to different recordings, or one was cut off",
+        advice: "the files belong to different recordings, or one is truncated",
     })
 }
 
@@ -135,7 +136,7 @@ fn by_index(trial: &TrialSpec, path: &Path, axis: Axis<'_>) -> Result<Vec<i64>, 
     Ok(index.into_iter().map(|value| value.max(NO_FRAME)).collect())
 }
 
-/// Entries that point to a frame never go back.
+/// Entries that point to a frame must never decrease.
 fn never_back(trial: &TrialSpec, path: &Path, index: &[i64]) -> Result<(), DatasetError> {
     let mut before = NO_FRAME;
     for (row, &value) in index.iter().enumerate().filter(|(_, value)| **value >= 0) {
@@ -151,7 +152,7 @@ fn backwards(trial: String, path: &Path, row: usize, value: String, before: Stri
     DatasetError::Backwards { trial, path: path.into(), row, value, before }
 }
 
-/// Time stamps, finite and never going back.
+/// Reads timestamps, which must be finite and never decrease.
 fn ascending(trial: &TrialSpec, path: &Path) -> Result<Vec<f64>, DatasetError> {
     let times = arrays::times_s(path)?;
     if let Some(row) = times.iter().position(|time| !time.is_finite()) {
@@ -166,7 +167,7 @@ fn ascending(trial: &TrialSpec, path: &Path) -> Result<Vec<f64>, DatasetError> {
     }
 }
 
-/// Times against the begins of the frames: their file's, else the session's, else regular from 0 s.
+/// Compares times with the start of each frame: by the frames' own file, otherwise by the session, otherwise regular from 0 s.
 fn by_times(
     trial: &TrialSpec,
     times: &[f64],
@@ -195,7 +196,7 @@ fn of_session(trial: &TrialSpec, axis: Axis<'_>, clock: FrameClock) -> Result<Ve
 /// The last frame that began at or before each time; a frame lasts one and a half periods at most.
 fn among(starts: &[f64], times: &[f64], axis: Axis<'_>) -> Vec<i64> {
     let longest = 1.5 / axis.frame_rate_hz;
-    // A time that is a frame's own, but for the last bits of a sum, is that frame's.
+    // A time that equals a frame's start up to rounding belongs to that frame.
     let frame = |&time: &f64| match starts.partition_point(|&start| start <= time + 1e-9).checked_sub(1) {
         Some(frame) if time - starts[frame] < longest => frame as i64,
         _ => NO_FRAME,

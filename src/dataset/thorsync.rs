@@ -1,10 +1,10 @@
-//! ThorSync's `Episode001.h5`: which camera pulse fell into which two-photon frame.
+//! ThorSync's `Episode001.h5`: the two-photon frame of each camera pulse.
 //!
-//! Why it exists: labs with a ThorLabs microscope have this file and nothing else that ties cameras to frames. What it must
-//! never do: guess a line: a missing or silent one is named together with those that are there.
+//! Why it exists: with a ThorLabs microscope, nothing but this file ties cameras to frames. What it must never do: guess a line; a
+//! missing or silent one is reported together with the lines in the file.
 //!
-//! The lines are sampled together. "Frame Counter" (group `CI`) goes up when a frame *begins*; where it is missing, the rising
-//! edges of "Frame Out" (`DI`) do. A rising edge of "Cameras" (`DI`) is a behaviour frame.
+//! The lines are sampled together. "Frame Counter" (group `CI`) rises when a frame *begins*; without it, the rising edges of
+//! "Frame Out" (`DI`) mark the frames. A rising edge of "Cameras" (`DI`) is a behaviour frame.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use rust_hdf5::H5File;
 use super::error::DatasetError;
 use crate::sys::statistics::median;
 
-/// Longest time a frame is thought to last, in median frame periods: beyond it the microscope paused.
+/// Maximum duration of a frame, in median frame periods: beyond it the microscope paused.
 const PERIODS_MAX: f64 = 1.5;
 
 /// Sample numbers at which something began.
@@ -26,10 +26,10 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Reads both; `camera_line` is another line than `Cameras`, with or without its group.
+    /// Reads both; `camera_line` names a line other than `Cameras`, with or without its group.
     pub fn read(path: &Path, camera_line: Option<&str>) -> Result<Self, DatasetError> {
         let file =
-            H5File::open(path).map_err(|e| DatasetError::file(path, format!("is no readable HDF5 file: {e}")))?;
+            H5File::open(path).map_err(|e| DatasetError::file(path, format!("is not a readable HDF5 file: {e}")))?;
         let frames = frame_starts(&file, path)?;
         let wanted: &[&str] = match &camera_line {
             Some(line) => &[line],
@@ -38,7 +38,7 @@ impl Lines {
         let cameras = rises(&line(&file, path, wanted)?.unwrap_or_default());
         if cameras.is_empty() {
             let cause = format!(
-                "its line {:?} never rises: no camera pulse was recorded; `camera_line` names another one; lines are: {}",
+                "its line {:?} never rises: no camera pulse was recorded; choose another line with `camera_line`; the lines are: {}",
                 wanted[0],
                 file.dataset_names().join(", ")
             );
@@ -47,16 +47,16 @@ impl Lines {
         Ok(Self { frames, cameras })
     }
 
-    /// For each camera pulse its two-photon frame, −1 = none. Volumes and frames that the microscope averaged count several
-    /// times a frame: `counts_per_frame`.
-    pub fn frame_of_behaviour(&self, counts_per_frame: usize) -> Vec<i64> {
+    /// The two-photon frame of each camera pulse, `None` before the first frame and in a pause. Where the microscope records volumes
+    /// or averages frames, the counter rises `counts_per_frame` times a frame.
+    pub fn frame_of_behaviour(&self, counts_per_frame: usize) -> Vec<Option<i64>> {
         let longest = PERIODS_MAX * median_period(&self.frames);
         let frame = |&camera: &usize| {
             let at = self.frames.partition_point(|&(start, _)| start <= camera).checked_sub(1)?;
             let (start, number) = self.frames[at];
             ((camera - start) as f64 <= longest).then(|| number / counts_per_frame.max(1) as i64)
         };
-        self.cameras.iter().map(|camera| frame(camera).unwrap_or(super::synchrony::NO_FRAME)).collect()
+        self.cameras.iter().map(frame).collect()
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn frame_starts(file: &H5File, path: &Path) -> Result<Vec<(usize, i64
     };
     if starts.is_empty() {
         let names = file.dataset_names().join(", ");
-        let cause = format!("neither \"Frame Counter\" nor \"Frame Out\" counts a frame; lines are: {names}");
+        let cause = format!("neither \"Frame Counter\" nor \"Frame Out\" counts a frame; the lines are: {names}");
         return Err(DatasetError::file(path, cause));
     }
     Ok(starts)
@@ -89,7 +89,7 @@ fn rises(samples: &[u32]) -> Vec<usize> {
     edges.map(|(at, _)| at + 1).collect()
 }
 
-/// The first line that has one of these names, case, spaces and group not counting.
+/// The first line with one of these names, ignoring case, spaces and group.
 fn line(file: &H5File, path: &Path, names: &[&str]) -> Result<Option<Vec<u32>>, DatasetError> {
     let plain = |name: &str| name.trim_start_matches('/').replace(' ', "").to_lowercase();
     let fits = |there: &String, wanted: &str| {

@@ -1,16 +1,16 @@
-//! `dataset.toml`: what a user writes about recordings of any form.
+//! `dataset.toml`: a user's description of recordings in any form; `config/dataset-example.toml` explains every key.
 //!
-//! Why it exists: `config/dataset-example.toml` explains every key. What it must never do: let a key pass that it does not know.
+//! What it must never do: accept an unknown key.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::arrays::{Columns, Pick};
 use super::error::DatasetError;
 use super::frames::RIG;
 use super::npy::Header;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
+use super::table::{Columns, Pick};
 use crate::model::parameters::Parameters;
 use crate::source::raw::RawLayout;
 use crate::source::{FrameClock, RecordingSpec, session_of};
@@ -68,7 +68,7 @@ impl DataSpec {
     /// Reads a `dataset.toml`; paths in it are relative to it.
     ///
     /// # Errors
-    /// Syntax and unknown keys with their line, and values that cannot be.
+    /// Syntax and unknown keys with their line, and invalid values.
     pub fn from_toml(path: &Path) -> Result<Self, DatasetError> {
         let text = std::fs::read_to_string(path).map_err(|e| DatasetError::file(path, e))?;
         let written: Written = toml::from_str(&text)
@@ -177,7 +177,7 @@ impl Reader<'_> {
         ];
         if ways.iter().filter(|way| **way).count() > 1 {
             let bound = "one of `index`, `behaviour_times_s` (with `frame_times_s`), `offset_s`, `thorsync`";
-            return Err(self.value(&key("index"), "more than one synchrony", bound));
+            return Err(self.value(&key("index"), "more than one way to synchronise", bound));
         }
         let (camera, counts) = (written.camera_line.clone(), written.counts_per_frame);
         if written.thorsync.is_none() && (camera.is_some() || counts.is_some()) {
@@ -255,7 +255,7 @@ impl Reader<'_> {
             }
             let file = std::fs::metadata(&path).map_err(|e| DatasetError::file(&path, e))?.len();
             if file < (header.data_at + header.items() * 4) as u64 {
-                return Err(DatasetError::file(&path, "is shorter than its header promises: it was cut off"));
+                return Err(DatasetError::file(&path, "is shorter than its header states: it is truncated"));
             }
             return Ok(Neural::Ready { path, frames, height, width, data_at: header.data_at });
         }
@@ -266,7 +266,7 @@ impl Reader<'_> {
         let bytes = std::fs::metadata(&path).map_err(|e| DatasetError::file(&path, e))?.len() as usize;
         let each = 4 * height * width;
         if bytes == 0 || !bytes.is_multiple_of(each) {
-            let cause = format!("{bytes} bytes are no whole number of float32 frames of {height}×{width}");
+            let cause = format!("{bytes} bytes are not a whole number of float32 frames of {height}×{width}");
             return Err(DatasetError::file(&path, cause));
         }
         Ok(Neural::Ready { path, frames: bytes / each, height, width, data_at: 0 })

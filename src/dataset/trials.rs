@@ -1,7 +1,7 @@
-//! What training works on: trials of several animals, frame by frame, as plain values.
+//! Trials of several animals, frame by frame, as plain values: what training works on.
 //!
-//! Why it exists: a folder of the MC2P layout, a `dataset.toml`, a recorded session and a simulated animal must look alike to
-//! everything that learns or measures. What it must never do: read a format (that is `dataset`), or hold all frames in memory.
+//! Why it exists: an MC2P folder, a `dataset.toml`, a recorded session and a simulated animal must look alike to training and
+//! evaluation. What it must never do: read a format, or hold all frames in memory.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::sys::exit::{ExitCode, HasExitCode};
 /// No behaviour frame belongs to this model frame.
 pub const NO_BEHAVIOUR: u32 = u32::MAX;
 
-/// Trials of one or more animals, ready to be learnt from.
+/// Trials of one or more animals, ready for training.
 #[derive(Debug)]
 pub struct Dataset {
     /// Names of the animals; [`Trial::animal`] counts in this order.
@@ -37,15 +37,15 @@ pub struct Dataset {
     pub trials: Vec<Trial>,
 }
 
-/// Where model frames come from, and so whether a live daemon can make the same.
+/// Where model frames come from, which decides whether a live daemon can produce them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Origin {
     /// Raw frames that went through the daemon's own preprocessing with these parameters.
     Preprocessed(Box<Parameters>),
-    /// ΔF/F made elsewhere (whole-trial F₀, perhaps denoised with future frames); scaled per pixel, nothing else done. No live
-    /// daemon can make this input.
+    /// ΔF/F made elsewhere (whole-trial F₀, perhaps denoised with future frames) and only scaled per pixel here. No live daemon
+    /// can produce this input.
     ReadyMade {
-        /// What is known of how it was made, for the manifest.
+        /// How it was made, as far as known, for the manifest.
         note: String,
     },
 }
@@ -53,24 +53,24 @@ pub enum Origin {
 /// One recording of one animal. Everything that is per model frame has `frames.len()` entries.
 #[derive(Debug)]
 pub struct Trial {
-    /// As messages name it.
+    /// Its name in messages.
     pub name: String,
     /// Index into [`Dataset::animals`].
     pub animal: usize,
     /// The model's input, frame by frame.
     pub frames: FrameStore,
-    /// False while preprocessing warmed up, where a mask says so, and where the frame was damaged.
+    /// False during warm-up, where masked, and where the frame is damaged.
     pub usable: Vec<bool>,
-    /// What the animal did, `[behaviour frames, columns]`, as recorded. Where that was not finite, the last finite row stands
-    /// there instead, and no usable frame points to it.
+    /// What the animal did, `[behaviour frames, columns]`, as recorded. Rows that were not finite repeat the last finite row, and
+    /// no usable frame points to them.
     pub behaviour: Array2<f32>,
-    /// For each model frame the newest behaviour frame of its moment; [`NO_BEHAVIOUR`] where there is none.
+    /// For each model frame, its newest behaviour frame; [`NO_BEHAVIOUR`] where there is none.
     pub behaviour_at: Vec<u32>,
-    /// For each model frame the action of its moment, index into [`Dataset::labels`]; `None` = nobody said.
+    /// For each model frame, its action: index into [`Dataset::labels`]; `None` = unlabelled.
     pub label: Vec<Option<u8>>,
 }
 
-/// The model frames of a trial in a file of little-endian f32, mapped into memory: data larger than memory is read as needed.
+/// The model frames of a trial in a memory-mapped file of little-endian f32, so that data may be larger than memory.
 #[derive(Debug)]
 pub struct FrameStore {
     path: PathBuf,
@@ -99,17 +99,17 @@ impl FrameStore {
     /// Opens `path`, a headerless file of frames of `pixels` values each.
     ///
     /// # Errors
-    /// [`StoreError`] when the file cannot be read or holds no whole number of frames.
+    /// [`StoreError`] when the file cannot be read or does not hold a whole number of frames.
     pub fn open(path: &Path, pixels: usize) -> Result<Self, StoreError> {
         let failed = |cause: String| StoreError { path: path.into(), cause };
         let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
         let bytes = file.metadata().map_err(|e| failed(e.to_string()))?.len() as usize;
         let each = pixels * size_of::<f32>();
         if each == 0 || !bytes.is_multiple_of(each) {
-            return Err(failed(format!("{bytes} bytes are no whole number of frames of {pixels} float32 values")));
+            return Err(failed(format!("{bytes} bytes are not a whole number of frames of {pixels} float32 values")));
         }
-        // SAFETY: the map is only read. The files are this program's own cache, or a data set that nobody writes while it is
-        // trained on; a file that shrinks meanwhile ends the process by SIGBUS and cannot corrupt anything.
+        // SAFETY: the map is only read. The files are this program's own cache, or a data set that is not written during
+        // training; a file that shrinks meanwhile ends the process by SIGBUS and cannot corrupt anything.
         #[allow(unsafe_code)]
         let map = (bytes > 0).then(|| unsafe { memmap2::Mmap::map(&file) }).transpose();
         let map = map.map_err(|e| failed(e.to_string()))?;
@@ -147,36 +147,36 @@ impl FrameStore {
     }
 }
 
-/// One moment of one trial: the model frame that is *now*.
+/// One sample: the current model frame of one trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment {
+pub struct Sample {
     /// Index into [`Dataset::trials`].
     pub trial: usize,
-    /// Model frame that is now.
+    /// The current model frame.
     pub frame: usize,
 }
 
-/// What an encoder made of many moments: what every probe and every measure works on.
+/// The embeddings of many samples: the input of every probe and measure.
 #[derive(Clone, Debug)]
 pub struct Representation {
     /// Names of the animals.
     pub animals: Vec<String>,
     /// Names of the actions.
     pub labels: Vec<String>,
-    /// `[moments, dimensions]`.
+    /// `[samples, dimensions]`.
     pub values: Array2<f32>,
-    /// Of each moment, index into `animals`.
+    /// Animal of each sample: index into `animals`.
     pub animal: Vec<usize>,
-    /// Of each moment, its trial (any numbering that tells trials apart).
+    /// Trial of each sample (any numbering that tells trials apart).
     pub trial: Vec<usize>,
-    /// Of each moment, index into `labels`; `None` = nobody said.
+    /// Action of each sample: index into `labels`; `None` = unlabelled.
     pub label: Vec<Option<u8>>,
 }
 
 impl Dataset {
-    /// Every moment whose window of `window` frames, `look_ahead` of them after now, lies in one trial, is usable throughout
-    /// and has behaviour.
-    pub fn moments(&self, window: usize, look_ahead: usize) -> Vec<Moment> {
+    /// Every sample that has behaviour and whose window of `window` frames, `look_ahead` of them after the current one, lies in
+    /// one trial and is usable throughout.
+    pub fn samples(&self, window: usize, look_ahead: usize) -> Vec<Sample> {
         let mut found = Vec::new();
         for (trial, t) in self.trials.iter().enumerate() {
             let mut run = 0;
@@ -187,7 +187,7 @@ impl Dataset {
                 }
                 let frame = newest - look_ahead;
                 if t.behaviour_at[frame] != NO_BEHAVIOUR {
-                    found.push(Moment { trial, frame });
+                    found.push(Sample { trial, frame });
                 }
             }
         }

@@ -1,17 +1,16 @@
-//! What is odd about data that can nevertheless be used.
+//! Warnings about data that can still be used.
 //!
-//! Why it exists: a user must know it before training, and training must go on. What it must never do: hide what makes a result
-//! wrong; that is an error.
+//! What it must never do: downgrade what makes a result wrong; that is an error.
 
 use std::path::PathBuf;
 
-/// What is odd about data that can be used.
+/// A warning about data that can still be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DataWarning {
     /// Behaviour with NaN.
     #[error(
-        "trial {trial}: {file}: {count} of {of} behaviour frames are NaN or infinite (the first is {first}): frames that \
-         point there are left out"
+        "trial {trial}: {file}: {count} of {of} behaviour frames are NaN or infinite (the first is {first}): the two-photon \
+         frames that point to them are left out"
     )]
     NonFiniteBehaviour {
         /// Which trial.
@@ -26,7 +25,7 @@ pub enum DataWarning {
         first: usize,
     },
     /// Two-photon frames with NaN.
-    #[error("trial {trial}: {count} of {of} two-photon frames hold NaN or infinite pixels: left out")]
+    #[error("trial {trial}: {count} of {of} two-photon frames have NaN or infinite pixels and are left out")]
     NonFiniteFrames {
         /// Which trial.
         trial: String,
@@ -35,32 +34,32 @@ pub enum DataWarning {
         /// All frames.
         of: usize,
     },
-    /// What must be known of a recorded session.
-    #[error("trial {trial}: its session: {what}")]
+    /// A warning about a recorded session.
+    #[error("trial {trial}: session: {what}")]
     Session {
         /// Which trial.
         trial: String,
         /// What.
         what: String,
     },
-    /// A session in which frames do not follow each other.
+    /// A session whose frames are not all consecutive.
     #[error(
-        "trial {trial}: {missing} frames are missing in its session, and {begins} times a series or, by a reset, everything begins \
-         anew: {left_out} frames are left out, so that no window misses more than a tenth or reaches over a new begin"
+        "trial {trial}: its session lacks {missing} frames and has {begins} new series or resets: {left_out} frames are left out, so \
+         that no window lacks more than a tenth of its frames or spans a new series or reset"
     )]
-    Holes {
+    MissingFrames {
         /// Which trial.
         trial: String,
-        /// Frames that are not there, by their numbers.
+        /// Missing frames, by their numbers.
         missing: u64,
         /// Series and resets after the first frame.
         begins: usize,
         /// Model frames left out for it.
         left_out: usize,
     },
-    /// Frames of a session that were refused live and are again.
+    /// Frames of a session that preprocessing rejects, as it did live.
     #[error(
-        "trial {trial}: {count} of {of} frames of its session are of another geometry and were not decoded live: passed over"
+        "trial {trial}: {count} of {of} frames of its session have another geometry and were not decoded live: they are skipped"
     )]
     Refused {
         /// Which trial.
@@ -72,7 +71,7 @@ pub enum DataWarning {
     },
     /// Labels of frames that a session lacks.
     #[error(
-        "trial {trial}: {count} labels are of frames that its session does not hold (lost or skipped live): they say nothing"
+        "trial {trial}: {count} labels belong to frames that its session does not contain (lost or skipped live): they are ignored"
     )]
     LabelsNotSeen {
         /// Which trial.
@@ -80,10 +79,10 @@ pub enum DataWarning {
         /// How many.
         count: usize,
     },
-    /// Registration was at its limit.
+    /// Registration reached its limit.
     #[error(
-        "trial {trial}: in {count} of {of} frames the shift lies at the end of the search range: raise \
-         registration.reach_px, or the animal moved too much"
+        "trial {trial}: in {count} of {of} frames the shift is at the limit of the search range: raise registration.reach_px, \
+         unless the animal moved too much"
     )]
     AtBound {
         /// Which trial.
@@ -94,7 +93,7 @@ pub enum DataWarning {
         of: usize,
     },
     /// Two-photon frames without behaviour.
-    #[error("trial {trial}: {count} of {of} two-photon frames have no behaviour: they are not learnt from")]
+    #[error("trial {trial}: {count} of {of} two-photon frames have no behaviour and are not used for training")]
     FramesWithoutBehaviour {
         /// Which trial.
         trial: String,
@@ -103,10 +102,10 @@ pub enum DataWarning {
         /// All frames.
         of: usize,
     },
-    /// A trial that gives nothing.
+    /// A trial without a usable window.
     #[error(
-        "trial {trial}: only {usable} of {frames} frames are usable in a row ({warmup} were warm-up), a window takes \
-         {window}: nothing can be learnt from it"
+        "trial {trial}: only {usable} of {frames} frames are usable in a row ({warmup} were warm-up), but a window takes \
+         {window}: the trial is not used"
     )]
     TooShort {
         /// Which trial.
@@ -121,33 +120,33 @@ pub enum DataWarning {
         window: usize,
     },
     /// An animal that never shows some actions.
-    #[error("animal {animal} never shows: {labels}; scores over it count the other classes only")]
+    #[error("animal {animal} never shows: {labels}; its scores count the other classes only")]
     MissingClasses {
         /// Which animal.
         animal: String,
         /// Which actions.
         labels: String,
     },
-    /// A class of the list that nobody shows.
-    #[error("no animal shows {label:?}, which the list of labels names")]
+    /// A label of the list that no animal shows.
+    #[error("no animal shows {label:?}, which is in the list of labels")]
     EmptyClass {
         /// Which action.
         label: String,
     },
     /// Only one animal.
     #[error(
-        "there is one animal only ({animal}): across-animal scores, swaps between animals, `simclr+grl`, `simclr+mmd` and \
-         `simclr+coral` are impossible"
+        "there is only one animal ({animal}): across-animal scores, behavioural and neural swap, `simclr-grl`, `simclr-mmd` and \
+         `simclr-coral` are impossible"
     )]
     OneAnimal {
         /// Which one.
         animal: String,
     },
-    /// Nobody said what the animals do.
-    #[error("no trial has labels: the encoder can be trained, but nothing can be decoded or evaluated")]
+    /// No labels.
+    #[error("no trial has labels: the encoder can be trained, but no action can be decoded and nothing evaluated")]
     NoLabels,
-    /// More than one file fitted.
-    #[error("trial {trial}: {chosen} is taken for the {what}; not read: {others}")]
+    /// More than one file matched.
+    #[error("trial {trial}: {chosen} is used as the {what}; not read: {others}")]
     Chosen {
         /// Which trial.
         trial: String,
@@ -160,12 +159,12 @@ pub enum DataWarning {
     },
     /// Ready ΔF/F is trained on.
     #[error(
-        "the frames are ready-made ΔF/F: no live daemon can make this input, and `haltere run` refuses such a model unless \
-         told to accept it"
+        "the frames are ready-made ΔF/F: no live daemon can produce this input, and `haltere run` refuses such a model unless \
+         `accept_ready_made_input` is set"
     )]
     ReadyMade,
-    /// The cache does not lie beside the data.
-    #[error("{} cannot be written ({cause}): the cache lies in {} instead", wanted.display(), used.display())]
+    /// The cache is not next to the data.
+    #[error("{} cannot be written ({cause}): the cache is in {} instead", wanted.display(), used.display())]
     CacheElsewhere {
         /// Where it should be.
         wanted: PathBuf,

@@ -1,7 +1,7 @@
-//! Temperature scaling: one number that makes a probe's confidence believable.
+//! Temperature scaling: one number that calibrates a probe's confidence.
 //!
-//! Why it exists: a daemon that says 0.9 must be right nine times in ten, on an animal that no label came from. What it must
-//! never do: change which class is decoded. Source: Guo et al. 2017, *On Calibration of Modern Neural Networks*.
+//! Why it exists: a probability of 0.9 must be right nine times in ten, on an animal without labels. What it must never do:
+//! change which class is decoded. Source: Guo et al. 2017, *On Calibration of Modern Neural Networks*.
 
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ const HOTTEST: f64 = 50.0;
 /// Steps of the golden section: the bracket in ln T shrinks to 10⁻⁷.
 const STEPS: usize = 40;
 
-/// A temperature, and what it did on the moments it was fitted to.
+/// A temperature, and its effect on the samples it was fitted to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Divide logits by this.
@@ -32,14 +32,14 @@ pub struct Calibration {
     pub after: Reliability,
 }
 
-/// What cannot be calibrated.
+/// Why a probe cannot be calibrated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CalibrationError {
     /// Nothing to fit.
-    #[error("a temperature needs labelled moments of held-out animals; there are none")]
+    #[error("a temperature needs labelled samples of held-out animals; there are none")]
     Empty,
     /// Lists of different length, or a label too large.
-    #[error("{rows} moments of {classes} classes but {labels} labels, the largest {largest}")]
+    #[error("{rows} samples of {classes} classes but {labels} labels, the largest {largest}")]
     Labels {
         /// Rows of the logits.
         rows: usize,
@@ -50,8 +50,8 @@ pub enum CalibrationError {
         /// The largest label.
         largest: usize,
     },
-    /// A logit that is no number.
-    #[error("moment {0} has a logit that is not finite; leave it out")]
+    /// A logit that is not finite.
+    #[error("sample {0} has a logit that is not finite; leave it out")]
     NotFinite(usize),
 }
 
@@ -61,7 +61,7 @@ impl HasExitCode for CalibrationError {
     }
 }
 
-/// The temperature that minimises the negative log likelihood of `truth` under held-out `logits` `[moments, classes]`.
+/// The temperature that minimises the negative log likelihood of `truth` under held-out `logits` `[samples, classes]`.
 ///
 /// # Errors
 /// [`CalibrationError`] when there is nothing to fit or the lists do not belong together.
@@ -80,7 +80,7 @@ pub fn fit_temperature(logits: ArrayView2<f32>, truth: &[usize]) -> Result<Calib
     let nll = |temperature: f64| negative_log_likelihood(logits, truth, temperature);
     let found = golden_section(COLDEST.ln(), HOTTEST.ln(), |log| nll(log.exp())).exp();
     let (nll_before, nll_after) = (nll(1.0), nll(found));
-    // The bracket is finite: where 1 is as good, 1 stays.
+    // The bracket is finite; where 1 is as good, 1 is kept.
     let (temperature, nll_after) = if nll_after < nll_before { (found, nll_after) } else { (1.0, nll_before) };
     Ok(Calibration {
         temperature,
@@ -91,7 +91,7 @@ pub fn fit_temperature(logits: ArrayView2<f32>, truth: &[usize]) -> Result<Calib
     })
 }
 
-/// Minimum of a function with one valley. The likelihood is convex in 1 / T, so it has one in ln T.
+/// Minimum of a unimodal function. The likelihood is convex in 1 / T, hence unimodal in ln T.
 fn golden_section(mut low: f64, mut high: f64, function: impl Fn(f64) -> f64) -> f64 {
     let golden = (5f64.sqrt() - 1.0) / 2.0;
     let (mut a, mut b) = (high - golden * (high - low), low + golden * (high - low));

@@ -1,10 +1,10 @@
-//! How far apart animals lie, in pixels or in an embedding, whatever they do.
+//! The domain gap: the distance between animals, in pixels or in an embedding.
 //!
-//! Why it exists: the gap that augmentations are to close must be measured before and after, without labels and without a
-//! probe. What it must never do: compare numbers of different kernels: all pairs of one call share one bandwidth.
+//! Why it exists: the gap that augmentations should close must be measured before and after, without labels and without a probe.
+//! What it must never do: compare numbers of different kernels: all pairs of one call share one bandwidth.
 //!
 //! Animals also differ because they do different things; [`DomainGap::within`], the same measure between the first and the
-//! second half of each animal's own moments, says how much of the distance time alone makes.
+//! second half of each animal's own samples, shows how much distance arises over time alone.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
@@ -12,7 +12,7 @@ use super::rows::{choose, generator};
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::statistics::median;
 
-/// Rows behind the median distance.
+/// Maximum number of rows for the median distance.
 const BANDWIDTH_ROWS: usize = 1000;
 
 /// How the distance between animals is measured.
@@ -20,7 +20,7 @@ const BANDWIDTH_ROWS: usize = 1000;
 pub struct GapOptions {
     /// Multiples of the median distance that serve as the kernels' σ; their mean is the kernel.
     pub bandwidths: Vec<f64>,
-    /// At most so many moments of each animal, chosen by `seed`.
+    /// Maximum number of samples of each animal, chosen by `seed`.
     pub rows_max: usize,
     /// Seed of that choice.
     pub seed: u64,
@@ -44,7 +44,7 @@ pub struct DomainGap {
     pub within: f64,
     /// Mean CORAL distance over pairs of animals.
     pub coral: f64,
-    /// The median distance between moments, in the units of the values.
+    /// The median distance between samples, in the units of the values.
     pub median_distance: f64,
     /// Animals compared, as they were numbered.
     pub animals: Vec<usize>,
@@ -59,22 +59,22 @@ impl DomainGap {
     }
 }
 
-/// What cannot be compared.
+/// Why animals cannot be compared.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GapError {
-    /// Too few animals with moments enough.
-    #[error("a domain gap needs two animals with at least 4 moments each; there are {0}")]
+    /// Too few animals with enough samples.
+    #[error("a domain gap needs two animals with at least 4 samples each; there are {0}")]
     Animals(usize),
     /// Lists of different length.
-    #[error("{rows} moments but {found} animals named: each moment needs one")]
+    #[error("{rows} samples but {found} animal indices: each sample needs one")]
     Length {
         /// Rows of the values.
         rows: usize,
         /// Entries of the list.
         found: usize,
     },
-    /// A value that is no number.
-    #[error("moment {0} has a value that is not finite; leave it out")]
+    /// A value that is not finite.
+    #[error("sample {0} has a value that is not finite; leave it out")]
     NotFinite(usize),
     /// No kernel.
     #[error("bandwidths must be one or more numbers above 0")]
@@ -87,11 +87,11 @@ impl HasExitCode for GapError {
     }
 }
 
-/// Distances between the animals of `values` `[moments, dimensions]`; `animal` says whose each moment is, moments of an
+/// Distances between the animals of `values` `[samples, dimensions]`; `animal` says whose each sample is, samples of an
 /// animal in the order of time.
 ///
 /// # Errors
-/// [`GapError`] when fewer than two animals have moments enough, lists differ in length, or a value is not finite.
+/// [`GapError`] when fewer than two animals have enough samples, lists differ in length, or a value is not finite.
 pub fn domain_gap(values: ArrayView2<f32>, animal: &[usize], options: &GapOptions) -> Result<DomainGap, GapError> {
     let groups = chosen(values, animal, options)?;
     let median_distance = median_distance(&groups, options.seed);
@@ -124,7 +124,7 @@ pub fn domain_gap(values: ArrayView2<f32>, animal: &[usize], options: &GapOption
     })
 }
 
-/// The moments of each animal that are compared.
+/// The samples of each animal that are compared.
 fn chosen(
     values: ArrayView2<f32>,
     animal: &[usize],
@@ -156,7 +156,7 @@ fn chosen(
     if groups.len() < 2 { Err(GapError::Animals(groups.len())) } else { Ok(groups) }
 }
 
-/// Median distance between moments of all animals together; 1 when all are the same.
+/// Median distance between samples of all animals together; 1 when all are the same.
 fn median_distance(groups: &[(usize, Array2<f64>)], seed: u64) -> f64 {
     let views: Vec<_> = groups.iter().map(|(_, group)| group.view()).collect();
     let Ok(all) = ndarray::concatenate(Axis(0), &views) else { return 1.0 };
@@ -261,7 +261,7 @@ mod tests {
         let run = || domain_gap(values.view(), &animal, &options).unwrap();
         assert_eq!(run(), run());
         assert!(run().between > 0.05);
-        // All moments the same: no distance, no division by nothing.
+        // All samples the same: no distance, no division by nothing.
         let flat = Array2::from_elem((400, 6), 1.0f32);
         assert_eq!(domain_gap(flat.view(), &animal, &options).unwrap().between, 0.0);
     }

@@ -1,17 +1,16 @@
 //! L-BFGS: the minimum of a smooth convex function of many variables, from its gradients alone.
 //!
-//! Why it exists: a linear probe has a thousand weights and one best answer, and many probes stand behind one table. What it
-//! must never do: return a point that is worse than its start by
-//! more than rounding. Source: Nocedal & Wright, *Numerical Optimization*, 2006,
+//! Why it exists: a linear probe has a thousand weights and one optimum, and one table needs many probes. What it must never do:
+//! return a point that is worse than its start by more than rounding. Source: Nocedal & Wright, *Numerical Optimization*, 2006,
 //! algorithms 7.4 and 7.5; the line search brackets and bisects until the weak Wolfe conditions hold.
 
 use std::collections::VecDeque;
 
-/// Pairs of steps and changes of gradient that are kept.
+/// Number of pairs of steps and gradient changes that are kept.
 const MEMORY: usize = 10;
-/// Share of the promised decrease that a step must bring.
+/// Share of the predicted decrease that a step must achieve.
 const DECREASE: f64 = 1e-4;
-/// Share of the slope that may be left after a step.
+/// Share of the slope that may remain after a step.
 const CURVATURE: f64 = 0.9;
 /// Relative change of the value that may be rounding (products in f32): below it the slopes alone decide, as in Hager & Zhang
 /// 2005, section 3.
@@ -65,7 +64,7 @@ pub fn minimise(
     let mut iterations = 0;
     while iterations < iterations_max && largest(&now.gradient) > tolerance {
         let direction = direction(&pairs, &now.gradient, &precondition);
-        // Without memory the direction's length says little about the distance to go.
+        // Without memory, the length of the direction says little about the distance to the minimum.
         let first = if pairs.is_empty() { (1.0 / norm(&direction)).min(1.0) } else { 1.0 };
         let Some(next) = search(&now, &direction, first, &mut function) else {
             if pairs.is_empty() {

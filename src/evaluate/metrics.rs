@@ -1,7 +1,7 @@
-//! Scores of decoded moments against what the animal did.
+//! Scores of decoded samples against the truth.
 //!
-//! Why it exists: rest is more than half of all moments, so accuracy alone flatters; balanced accuracy and macro-F1 stand
-//! beside it. What it must never do: drop a moment silently, or call a class that does not occur a failure.
+//! Why it exists: rest is more than half of all samples, so accuracy alone is too optimistic; balanced accuracy and macro-F1 are
+//! reported with it. What it must never do: drop a sample silently, or count a class that does not occur as a failure.
 
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub struct Confusion {
 }
 
 impl Confusion {
-    /// No moments yet.
+    /// No samples yet.
     pub fn new(classes: usize) -> Self {
         Self { counts: vec![vec![0; classes]; classes] }
     }
@@ -27,31 +27,31 @@ impl Confusion {
     /// # Panics
     /// When the lists differ in length or a class is not below `classes`.
     pub fn of(truth: &[usize], decoded: &[usize], classes: usize) -> Self {
-        assert_eq!(truth.len(), decoded.len(), "each moment needs a truth and a decoded class");
+        assert_eq!(truth.len(), decoded.len(), "each sample needs a truth and a decoded class");
         let mut confusion = Self::new(classes);
         truth.iter().zip(decoded).for_each(|(&truth, &decoded)| confusion.counts[truth][decoded] += 1);
         confusion
     }
 
-    /// Adds the moments of another one with the same classes.
+    /// Adds the samples of another one with the same classes.
     pub fn add(&mut self, other: &Self) {
         for (row, other) in self.counts.iter_mut().zip(&other.counts) {
             row.iter_mut().zip(other).for_each(|(a, b)| *a += b);
         }
     }
 
-    /// Moments counted.
-    pub fn moments(&self) -> u64 {
+    /// Samples counted.
+    pub fn samples(&self) -> u64 {
         self.counts.iter().flatten().sum()
     }
 
-    /// Share of moments decoded rightly; NaN without moments.
+    /// Share of samples decoded correctly; NaN without samples.
     pub fn accuracy(&self) -> f64 {
         let right: u64 = (0..self.counts.len()).map(|class| self.counts[class][class]).sum();
-        right as f64 / self.moments() as f64
+        right as f64 / self.samples() as f64
     }
 
-    /// Share of the moments of each class decoded rightly; `None` for a class that does not occur.
+    /// Share of the samples of each class decoded correctly; `None` for a class that does not occur.
     pub fn recalls(&self) -> Vec<Option<f64>> {
         let share = |(class, row): (usize, &Vec<u64>)| {
             let all: u64 = row.iter().sum();
@@ -60,12 +60,12 @@ impl Confusion {
         self.counts.iter().enumerate().map(share).collect()
     }
 
-    /// Mean recall over the classes that occur in the truth (scikit-learn's `balanced_accuracy_score`); NaN without moments.
+    /// Mean recall over the classes that occur in the truth (scikit-learn's `balanced_accuracy_score`); NaN without samples.
     pub fn balanced_accuracy(&self) -> f64 {
         mean(self.recalls().into_iter().flatten())
     }
 
-    /// Mean F1 over the classes that occur in the truth; NaN without moments. Never decoded and never right = 0.
+    /// Mean F1 over the classes that occur in the truth; NaN without samples. Never decoded and never right = 0.
     pub fn macro_f1(&self) -> f64 {
         let f1 = |class: usize| {
             let occurs: u64 = self.counts[class].iter().sum();
@@ -88,29 +88,30 @@ pub struct ReliabilityBin {
     pub above: f64,
     /// … up to this.
     pub up_to: f64,
-    /// Moments in the bin.
-    pub moments: u64,
-    /// Their mean confidence; 0 without moments.
+    /// Samples in the bin.
+    #[serde(rename = "moments")]
+    pub samples: u64,
+    /// Their mean confidence; 0 without samples.
     pub confidence: f64,
-    /// Share of them decoded rightly; 0 without moments.
+    /// Share of them decoded correctly; 0 without samples.
     pub accuracy: f64,
 }
 
-/// How far confidence is to be believed.
+/// How well confidence matches accuracy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reliability {
-    /// Expected calibration error: mean |accuracy − confidence| over bins, weighted by moments; NaN without moments.
+    /// Expected calibration error: mean |accuracy − confidence| over bins, weighted by samples; NaN without samples.
     pub ece: f64,
     /// Equal widths from 0 to 1.
     pub bins: Vec<ReliabilityBin>,
 }
 
-/// Reliability of `probabilities` `[moments, classes]` in `bins` bins of equal width (Guo et al. 2017, eq. 3).
+/// Reliability of `probabilities` `[samples, classes]` in `bins` bins of equal width (Guo et al. 2017, eq. 3).
 ///
 /// # Panics
 /// When the lists differ in length or `bins` is 0.
 pub fn reliability(probabilities: ArrayView2<f32>, truth: &[usize], bins: usize) -> Reliability {
-    assert_eq!(probabilities.nrows(), truth.len(), "each moment needs a truth");
+    assert_eq!(probabilities.nrows(), truth.len(), "each sample needs a truth");
     assert!(bins > 0, "at least one bin");
     let edge = |bin: usize| bin as f64 / bins as f64;
     let mut found: Vec<ReliabilityBin> =
@@ -119,25 +120,25 @@ pub fn reliability(probabilities: ArrayView2<f32>, truth: &[usize], bins: usize)
         let decoded = largest(row);
         let confidence = f64::from(row[decoded]);
         let bin = ((confidence * bins as f64).ceil() as usize).clamp(1, bins) - 1;
-        found[bin].moments += 1;
+        found[bin].samples += 1;
         found[bin].confidence += confidence;
         found[bin].accuracy += f64::from(u8::from(decoded == truth));
     }
     let mut ece = 0.0;
-    for bin in found.iter_mut().filter(|bin| bin.moments > 0) {
+    for bin in found.iter_mut().filter(|bin| bin.samples > 0) {
         ece += (bin.accuracy - bin.confidence).abs();
-        bin.confidence /= bin.moments as f64;
-        bin.accuracy /= bin.moments as f64;
+        bin.confidence /= bin.samples as f64;
+        bin.accuracy /= bin.samples as f64;
     }
     Reliability { ece: ece / truth.len() as f64, bins: found }
 }
 
-/// Mean −log p(truth) in nats of `logits` `[moments, classes]` divided by `temperature`; NaN without moments.
+/// Mean −log p(truth) in nats of `logits` `[samples, classes]` divided by `temperature`; NaN without samples.
 ///
 /// # Panics
 /// When the lists differ in length.
 pub fn negative_log_likelihood(logits: ArrayView2<f32>, truth: &[usize], temperature: f64) -> f64 {
-    assert_eq!(logits.nrows(), truth.len(), "each moment needs a truth");
+    assert_eq!(logits.nrows(), truth.len(), "each sample needs a truth");
     let of_row = |(row, &truth): (ndarray::ArrayView1<f32>, &usize)| {
         let top = f64::from(row.fold(f32::NEG_INFINITY, |a, &b| a.max(b)));
         let sum: f64 = row.iter().map(|&v| ((f64::from(v) - top) / temperature).exp()).sum();
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn scores_are_those_computed_by_hand() {
         let c = small();
-        assert_eq!(c.moments(), 6);
+        assert_eq!(c.samples(), 6);
         assert!((c.accuracy() - 3.0 / 6.0).abs() < 1e-12);
         assert_eq!(c.recalls(), vec![Some(2.0 / 3.0), Some(0.5), Some(0.0), None]);
         assert!((c.balanced_accuracy() - (2.0 / 3.0 + 0.5) / 3.0).abs() < 1e-12);
@@ -176,7 +177,7 @@ mod tests {
     fn confusions_add_up_and_nothing_scores_nothing() {
         let mut twice = small();
         twice.add(&small());
-        assert_eq!(twice.moments(), 12);
+        assert_eq!(twice.samples(), 12);
         assert!((twice.accuracy() - small().accuracy()).abs() < 1e-12);
         assert!(Confusion::new(2).accuracy().is_nan() && Confusion::new(2).macro_f1().is_nan());
     }
@@ -185,10 +186,10 @@ mod tests {
     fn the_calibration_error_is_the_gap_between_confidence_and_truth() {
         let p = array![[0.9f32, 0.1], [0.9, 0.1], [0.4, 0.6], [1.0, 0.0]];
         let r = reliability(p.view(), &[0, 1, 1, 0], 10);
-        // Bin (0.8, 0.9]: 2 moments, confidence 0.9, accuracy 0.5; (0.5, 0.6]: 0.6 against 1; (0.9, 1]: 1 against 1.
+        // Bin (0.8, 0.9]: 2 samples, confidence 0.9, accuracy 0.5; (0.5, 0.6]: 0.6 against 1; (0.9, 1]: 1 against 1.
         assert!((r.ece - (2.0 * 0.4 + 0.4) / 4.0).abs() < 1e-6, "{r:?}");
-        assert_eq!(r.bins.iter().map(|b| b.moments).sum::<u64>(), 4);
-        assert_eq!(r.bins[9].moments, 1);
+        assert_eq!(r.bins.iter().map(|b| b.samples).sum::<u64>(), 4);
+        assert_eq!(r.bins[9].samples, 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What a representation is worth: probes, scores, chance, calibration, domain gap. Plain arithmetic on plain arrays.
+//! Evaluates a representation: probes, scores, chance, calibration, domain gap. Plain arithmetic on plain arrays.
 //!
-//! Why it exists: every method is judged by the same code, on values that any encoder can make ([`Representation`]). What it
+//! Why it exists: every method is judged by the same code, on values that any encoder can produce ([`Representation`]). What it
 //! must never do: touch an encoder's weights, read or write a file, or draw at random without a seed.
 //!
 //! [`Representation`]: super::dataset::trials::Representation
@@ -24,6 +24,6 @@ pub use domain_gap::{DomainGap, GapOptions, domain_gap};
 pub use metrics::{Confusion, Reliability};
 pub use novelty::{fit_novelty, novelty_of};
 pub use probe::{ClassWeight, Probe, ProbeError, ProbeOptions};
-pub use questions::{Evaluation, Options, Score, Setting, evaluate};
+pub use questions::{Evaluation, Options, Question, Score, evaluate};
 pub use summary::{Metric, Run, Summary, summarise};
 pub use table::Table;

@@ -1,7 +1,7 @@
-//! How strange an embedding is: its distance from those of training, ranked among moments of held-out animals.
+//! Novelty: the distance of an embedding from those of training, ranked among samples of held-out animals.
 //!
-//! Why it exists: a decoder always names an action; novelty says when the moment is unlike anything it learnt from. What it
-//! must never do: judge strangeness by training moments, which are near their own prototypes.
+//! Why it exists: a decoder always names an action; novelty shows when a sample is unlike anything it learnt from. What it must
+//! never do: rank novelty among training samples, which are near their own prototypes.
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::RngExt;
@@ -17,7 +17,7 @@ const ROWS_MAX: usize = 20_000;
 /// Rounds of k-means; fewer when nothing moves any more.
 const ROUNDS: usize = 25;
 
-/// What no reference can be made of.
+/// Why no novelty reference can be fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoveltyError {
     /// No embedding that is finite and longer than 0.
@@ -33,10 +33,10 @@ pub enum NoveltyError {
     Dimensions {
         /// Of training.
         training: usize,
-        /// Of the held-out moments.
+        /// Of the held-out samples.
         held_out: usize,
     },
-    /// Nothing asked for.
+    /// No prototype or no threshold requested.
     #[error("novelty needs at least one prototype and one threshold")]
     Nothing,
 }
@@ -48,7 +48,7 @@ impl HasExitCode for NoveltyError {
 }
 
 /// Fits `prototypes` directions to `training` (spherical k-means) and takes `thresholds` quantiles of the distances of
-/// `held_out` to them; both `[moments, dimensions]`. Rows that are not finite, or zero, are left out. There are never more
+/// `held_out` to them; both `[samples, dimensions]`. Rows that are not finite, or zero, are left out. There are never more
 /// prototypes than training rows.
 ///
 /// # Errors
@@ -79,7 +79,7 @@ pub fn fit_novelty(
     Ok(NoveltyReference { prototypes, thresholds: (0..thresholds).map(quantile).collect() })
 }
 
-/// Novelty of one embedding, 0 to 1: the share of held-out moments that lie nearer to training. 1 for an embedding that is
+/// Novelty of one embedding, 0 to 1: the share of held-out samples that lie nearer to training. 1 for an embedding that is
 /// not finite.
 pub fn novelty_of(reference: &NoveltyReference, embedding: ArrayView1<f32>) -> f32 {
     let length = embedding.dot(&embedding).sqrt();

@@ -1,13 +1,13 @@
-//! Small pictures of frames: what the method `linear` learns from, and what the domain gap in pixels is measured on.
+//! Down-sampled frames: the input of the method `linear`, and of the domain gap in pixels.
 //!
-//! Why it exists: the simplest decoder there is must stand in the table, and 128×128 pixels are too many for it. What it must
-//! never do: sample single pixels where a mean is meant; noise would pass for a difference.
+//! Why it exists: the simplest decoder belongs in the table, and 128×128 pixels are too many for it. What it must never do:
+//! sample single pixels instead of taking means; noise would pass for a difference.
 
 use crate::frame::Shape;
 
-/// Side of the small picture that `linear` sees.
+/// Side of the down-sampled frames of `linear`.
 pub const LINEAR_SIDE: usize = 8;
-/// Time bins that `linear` sees of a window.
+/// Number of time bins of a window for `linear`.
 pub const LINEAR_BINS: usize = 4;
 
 /// Area mean of each channel of `frame` (C×H×W) on a grid of `side`×`side`; pixels across an edge count by their share. Sides
@@ -45,7 +45,7 @@ pub fn window_features(window: &[&[f32]], shape: Shape, side: usize, bins: usize
     features_of_small(&small, bins)
 }
 
-/// [`window_features`] of frames that are down-sampled already: windows overlap, so each frame is made small once.
+/// [`window_features`] of frames that are already down-sampled: windows overlap, so each frame is down-sampled once.
 ///
 /// # Panics
 /// When the window has no frame or `bins` is 0.

@@ -1,6 +1,6 @@
 //! Seeded choices of rows: the same seed, the same rows, on every machine.
 //!
-//! Why it exists: a probe on 20 000 moments says what a probe on 200 000 says, in a tenth of the time. What it must never do:
+//! Why it exists: a probe on 20 000 samples gives the result of one on 200 000 in a tenth of the time. What it must never do:
 //! lose a rare action, or reorder the rows.
 
 use rand::seq::SliceRandom;

@@ -5,12 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::questions::{Score, Setting, Shares};
+use super::questions::{Question, Score, Shares};
 
 /// The scores of one trained model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// As `--method` names it.
+    /// Its name in `--method`.
     pub method: String,
     /// Seed of the training (and of the data, where they were simulated).
     pub seed: u64,
@@ -22,7 +22,7 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// Share of moments decoded rightly.
+    /// Share of samples decoded correctly.
     Accuracy,
     /// Mean recall over the classes that occur.
     #[default]
@@ -61,7 +61,7 @@ impl Metric {
     }
 }
 
-/// A mean and how far its parts lie from it.
+/// A mean and its spread.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Mean over animals, then over seeds.
@@ -74,16 +74,17 @@ pub struct Spread {
     pub chance: Option<f64>,
 }
 
-/// One method in one setting.
+/// One method in one question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// As `--method` names it.
+    /// Its name in `--method`.
     pub method: String,
     /// The question.
-    pub setting: Setting,
+    #[serde(rename = "setting")]
+    pub question: Question,
     /// Share of the labelled bouts.
     pub label_share: f64,
-    /// Share of moments decoded rightly.
+    /// Share of samples decoded correctly.
     pub accuracy: Spread,
     /// Mean recall over the classes that occur.
     pub balanced_accuracy: Spread,
@@ -106,7 +107,7 @@ impl Summary {
     }
 }
 
-/// One summary per method, setting and label share that occur: methods in the order of their first run, settings in the order
+/// One summary per method, question and label share that occur: methods in the order of their first run, questions in the order
 /// of the table, label shares ascending.
 pub fn summarise(runs: &[Run]) -> Vec<Summary> {
     let mut methods: Vec<&str> = Vec::new();
@@ -120,23 +121,23 @@ pub fn summarise(runs: &[Run]) -> Vec<Summary> {
     shares.dedup();
     let mut summaries = Vec::new();
     for method in methods {
-        for setting in Setting::ALL {
-            summaries.extend(shares.iter().filter_map(|&share| summary(runs, method, setting, share)));
+        for question in Question::ALL {
+            summaries.extend(shares.iter().filter_map(|&share| summary(runs, method, question, share)));
         }
     }
     summaries
 }
 
-fn summary(runs: &[Run], method: &str, setting: Setting, label_share: f64) -> Option<Summary> {
+fn summary(runs: &[Run], method: &str, question: Question, label_share: f64) -> Option<Summary> {
     let own = |run: &Run| -> Vec<Score> {
-        run.scores.iter().filter(|s| s.setting == setting && s.label_share == label_share).cloned().collect()
+        run.scores.iter().filter(|s| s.question == question && s.label_share == label_share).cloned().collect()
     };
     let by_seed: Vec<Vec<Score>> =
         runs.iter().filter(|run| run.method == method).map(own).filter(|scores| !scores.is_empty()).collect();
     let animals = by_seed.iter().map(Vec::len).max()?;
     Some(Summary {
         method: method.into(),
-        setting,
+        question,
         label_share,
         accuracy: spread(&by_seed, Metric::Accuracy),
         balanced_accuracy: spread(&by_seed, Metric::BalancedAccuracy),
@@ -177,17 +178,17 @@ pub(super) mod tests {
     use crate::evaluate::metrics::Confusion;
 
     /// A score in which all three shares are `value`.
-    pub fn score(setting: Setting, animal: &str, value: f64) -> Score {
+    pub fn score(question: Question, animal: &str, value: f64) -> Score {
         let chance = Some(Shares { accuracy: 0.2, balanced_accuracy: 0.2, macro_f1: 0.2 });
-        let animal = (setting != Setting::Identity).then(|| animal.to_owned());
+        let animal = (question != Question::Identity).then(|| animal.to_owned());
         Score {
-            setting,
+            question,
             label_share: 1.0,
             animal,
             accuracy: value,
             balanced_accuracy: value,
             macro_f1: value,
-            moments: 100,
+            samples: 100,
             confusion: Confusion::default(),
             chance,
         }
@@ -199,7 +200,7 @@ pub(super) mod tests {
 
     #[test]
     fn spreads_over_animals_and_over_seeds_are_kept_apart() {
-        let of = |a, b| vec![score(Setting::Unseen, "a", a), score(Setting::Unseen, "b", b)];
+        let of = |a, b| vec![score(Question::Unseen, "a", a), score(Question::Unseen, "b", b)];
         let runs = [run("haltere", 1, of(0.5, 0.7)), run("haltere", 2, of(0.6, 1.0)), run("simclr", 1, of(0.4, 0.4))];
         let found = summarise(&runs);
         assert_eq!(found.iter().map(|s| s.method.as_str()).collect::<Vec<_>>(), ["haltere", "simclr"]);
@@ -215,7 +216,7 @@ pub(super) mod tests {
 
     #[test]
     fn identity_is_one_score_and_has_no_spread_over_animals() {
-        let found = summarise(&[run("linear", 1, vec![score(Setting::Identity, "", 0.3)])]);
+        let found = summarise(&[run("linear", 1, vec![score(Question::Identity, "", 0.3)])]);
         assert_eq!((found[0].animals, found[0].macro_f1.sd_animals), (1, None));
         assert_eq!(summarise(&[]), []);
     }

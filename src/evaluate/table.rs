@@ -1,19 +1,19 @@
-//! The table for people: one line per method, one column per setting, one table per label share.
+//! The results table: one line per method, one column per question, one table per label share.
 //!
-//! Why it exists: terminal, report and results folder must show the same numbers. What it must never do: show a mean without
-//! its spread and its chance level, or round what goes into a file.
+//! Why it exists: terminal, report and results folder must show the same numbers. What it must never do: show a mean without its
+//! spread and its chance level, or round what goes into a file.
 
 use std::fmt::Write;
 
-use super::questions::Setting;
+use super::questions::Question;
 use super::summary::{Metric, Spread, Summary};
 
-/// The method whose gap is to be closed.
+/// The reference method, whose gap is to be closed.
 pub const REFERENCE: &str = "simclr";
-/// Widest gap between single- and across-animal that is taken for none.
+/// Maximum difference between single- and across-animal that counts as no gap.
 const NO_GAP: f64 = 1e-9;
 
-/// A table, ready to be written.
+/// A table of text, ready for output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// What the numbers are.
@@ -26,43 +26,43 @@ pub struct Table {
 
 /// The reference method's loss from single-animal to across-animal, all labels; `None` when it was not measured.
 pub fn gap(summaries: &[Summary], metric: Metric) -> Option<f64> {
-    let single = mean_of(summaries, REFERENCE, Setting::SingleAnimal, metric)?;
-    Some(single - mean_of(summaries, REFERENCE, Setting::AcrossAnimal, metric)?)
+    let single = mean_of(summaries, REFERENCE, Question::SingleAnimal, metric)?;
+    Some(single - mean_of(summaries, REFERENCE, Question::AcrossAnimal, metric)?)
 }
 
 /// Share of that gap that `method` closes: (across of the method − across of the reference) / gap. 1 = as good across animals
 /// as the reference is within; below 0 = worse than the reference. `None` without a gap.
 pub fn gap_closed(summaries: &[Summary], method: &str, metric: Metric) -> Option<f64> {
     let gap = gap(summaries, metric).filter(|gap| *gap > NO_GAP)?;
-    let across = |method: &str| mean_of(summaries, method, Setting::AcrossAnimal, metric);
+    let across = |method: &str| mean_of(summaries, method, Question::AcrossAnimal, metric);
     Some((across(method)? - across(REFERENCE)?) / gap)
 }
 
-fn mean_of(summaries: &[Summary], method: &str, setting: Setting, metric: Metric) -> Option<f64> {
-    let wanted = |s: &&Summary| s.method == method && s.setting == setting && s.label_share == 1.0;
+fn mean_of(summaries: &[Summary], method: &str, question: Question, metric: Metric) -> Option<f64> {
+    let wanted = |s: &&Summary| s.method == method && s.question == question && s.label_share == 1.0;
     summaries.iter().find(wanted).map(|summary| summary.spread(metric).mean)
 }
 
 impl Table {
-    /// Methods against settings, in percent, of probes that learnt from `label_share` of the labelled bouts: mean ± spread over
+    /// Methods against questions, in percent, of probes that learnt from `label_share` of the labelled bouts: mean ± spread over
     /// animals ± spread over seeds (chance).
     pub fn new(summaries: &[Summary], metric: Metric, label_share: f64) -> Self {
         let own: Vec<Summary> = summaries.iter().filter(|s| s.label_share == label_share).cloned().collect();
-        let settings: Vec<Setting> =
-            Setting::ALL.into_iter().filter(|setting| own.iter().any(|s| s.setting == *setting)).collect();
+        let questions: Vec<Question> =
+            Question::ALL.into_iter().filter(|question| own.iter().any(|s| s.question == *question)).collect();
         let all_labels = label_share == 1.0;
         let mut header = vec!["method".to_owned()];
-        header.extend(settings.iter().map(|setting| {
-            let arrow = if setting.higher_is_better() { "↑" } else { "↓" };
-            format!("{setting} {arrow}")
+        header.extend(questions.iter().map(|question| {
+            let arrow = if question.higher_is_better() { "↑" } else { "↓" };
+            format!("{question} {arrow}")
         }));
         if all_labels {
             header.push("gap closed".into());
         }
         let rows = methods(&own).into_iter().map(|method| {
             let mut row = vec![method.to_owned()];
-            row.extend(settings.iter().map(|&setting| {
-                let wanted = |s: &&Summary| s.method == method && s.setting == setting;
+            row.extend(questions.iter().map(|&question| {
+                let wanted = |s: &&Summary| s.method == method && s.question == question;
                 own.iter().find(wanted).map_or_else(dash, |s| cell(s.spread(metric)))
             }));
             if all_labels {
@@ -102,7 +102,7 @@ impl Table {
     }
 }
 
-/// Every number unrounded, one line per method, setting, label share and metric; what was not measured is empty.
+/// Every number unrounded, one line per method, question, label share and metric; what was not measured is empty.
 pub fn to_csv(summaries: &[Summary]) -> String {
     let mut text =
         String::from("method,setting,label_share,metric,mean,sd_animals,sd_seeds,chance,animals,seeds,gap_closed\n");
@@ -110,15 +110,15 @@ pub fn to_csv(summaries: &[Summary]) -> String {
     for s in summaries {
         for metric in Metric::ALL {
             let spread = s.spread(metric);
-            let of_gap = s.setting == Setting::AcrossAnimal && s.label_share == 1.0;
+            let of_gap = s.question == Question::AcrossAnimal && s.label_share == 1.0;
             let closed = of_gap.then(|| gap_closed(summaries, &s.method, metric)).flatten();
-            let (setting, metric, share) = (s.setting, metric.name().replace(' ', "_"), s.label_share);
+            let (question, metric, share) = (s.question, metric.name().replace(' ', "_"), s.label_share);
             let [animals, seeds, chance, closed] =
                 [spread.sd_animals, spread.sd_seeds, spread.chance, closed].map(number);
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{},{setting},{share},{metric},{},{animals},{seeds},{chance},{},{},{closed}",
+                "{},{question},{share},{metric},{},{animals},{seeds},{chance},{},{},{closed}",
                 quoted(&s.method),
                 spread.mean,
                 s.animals,
@@ -194,10 +194,10 @@ mod tests {
 
     fn summaries() -> Vec<Summary> {
         let of = |single, across, identity| {
-            let both = |setting, value: f64| [score(setting, "a", value - 0.1), score(setting, "b", value + 0.1)];
-            let mut scores = Vec::from(both(Setting::SingleAnimal, single));
-            scores.extend(both(Setting::AcrossAnimal, across));
-            scores.push(score(Setting::Identity, "", identity));
+            let both = |question, value: f64| [score(question, "a", value - 0.1), score(question, "b", value + 0.1)];
+            let mut scores = Vec::from(both(Question::SingleAnimal, single));
+            scores.extend(both(Question::AcrossAnimal, across));
+            scores.push(score(Question::Identity, "", identity));
             scores
         };
         summarise(&[run("simclr", 1, of(0.8, 0.5, 0.9)), run("haltere", 1, of(0.85, 0.74, 0.25))])
@@ -233,7 +233,7 @@ single-animal − its across-animal, all labels = 30.0 points; closed = what of 
         let s = summaries();
         // Without simclr's identity.
         let some: Vec<Summary> =
-            s.into_iter().filter(|s| s.method != "simclr" || s.setting != Setting::Identity).collect();
+            s.into_iter().filter(|s| s.method != "simclr" || s.question != Question::Identity).collect();
         let text = Table::new(&some, Metric::Accuracy, 1.0).to_markdown();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "|---|---|---|---|---|");
@@ -255,7 +255,7 @@ single-animal − its across-animal, all labels = 30.0 points; closed = what of 
 
     #[test]
     fn several_seeds_have_their_own_spread() {
-        let one = |seed, value| run("linear", seed, vec![score(Setting::Identity, "", value)]);
+        let one = |seed, value| run("linear", seed, vec![score(Question::Identity, "", value)]);
         let table = Table::new(&summarise(&[one(1, 0.2), one(2, 0.4)]), Metric::Accuracy, 1.0);
         assert_eq!(table.rows[0][1], "30.0 ± – ± 14.1 (20.0)");
         assert!(table.caption.contains("± sd over seeds (chance), up to 2 seeds."), "{}", table.caption);

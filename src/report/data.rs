@@ -1,17 +1,17 @@
-//! What a report shows, as plain values that can be kept as JSON and shown again.
+//! The contents of a report, as plain values that are stored as JSON and can be rendered again.
 //!
-//! Why it exists: `train`, `eval` and `compare` fill it, the HTML file and its plots read it, and an old run's report can be made
-//! anew. What it must never do: compute a score. A value that does not exist (an animal without a class) is NaN: `null` in JSON.
+//! Why it exists: `train`, `eval` and `compare` fill it, the HTML file and its plots read it, and an old run's report can be
+//! recreated. What it must never do: compute a score. A missing value (an animal without a class) is NaN: `null` in JSON.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Everything a report can show. What is `None` or empty has no section.
+/// Everything a report can show. `None` or empty: no section.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReportData {
-    /// Head line: `haltere on 8 simulated flies`.
+    /// Title: `haltere on 8 simulated flies`.
     pub title: String,
-    /// One or two sentences under it: the result in words.
+    /// One or two sentences below it: the result in words.
     pub summary: String,
     /// The table of scores.
     pub scores: Vec<ScoreRow>,
@@ -21,25 +21,25 @@ pub struct ReportData {
     pub data: Option<DataSummary>,
     /// How far the windows looked into the future.
     pub look_ahead: Option<LookAhead>,
-    /// Loss and similarity while training.
+    /// Loss and similarity during training.
     pub loss: Option<LossCurves>,
     /// The embedding in its first principal components.
     pub embedding: Option<super::pca::EmbeddingView>,
-    /// Which action was taken for which.
+    /// The confusion matrix.
     pub confusion: Option<Confusion>,
-    /// A score of each animal.
+    /// The score of each animal.
     pub per_animal: Option<PerAnimal>,
-    /// Whether probabilities mean what they say.
+    /// Calibration of the probabilities.
     pub calibration: Option<Calibration>,
     /// Distance between animals before and after each augmentation.
     pub domain_gap: Vec<GapBar>,
-    /// What each augmentation is worth.
+    /// The contribution of each augmentation.
     pub ablation: Vec<Ablation>,
     /// Methods side by side.
     pub comparison: Option<Comparison>,
-    /// What a reader must know before believing a number.
+    /// What a reader must know before trusting the numbers.
     pub warnings: Vec<String>,
-    /// How to make it again.
+    /// How to reproduce it.
     pub reproduce: Option<Reproduce>,
 }
 
@@ -70,7 +70,7 @@ pub struct Spread {
     /// Standard deviation.
     #[serde(deserialize_with = "null_is_nan")]
     pub sd: f64,
-    /// Values that went in.
+    /// Number of values.
     pub count: usize,
 }
 
@@ -83,7 +83,7 @@ pub struct ScoreRow {
     pub protocol: String,
     /// Share of the labels that the probe saw, per cent.
     pub labels_percent: f64,
-    /// Share of right moments.
+    /// Share of samples decoded correctly.
     pub accuracy: Spread,
     /// Mean recall over the classes.
     pub balanced_accuracy: Spread,
@@ -92,7 +92,7 @@ pub struct ScoreRow {
     /// Balanced accuracy with permuted labels.
     #[serde(deserialize_with = "null_is_nan")]
     pub chance: f64,
-    /// True where less is better (identity).
+    /// True where lower is better (identity).
     pub lower_is_better: bool,
 }
 
@@ -122,9 +122,9 @@ pub struct DataSummary {
     pub behaviour_rate_hz: f64,
     /// `1 × 64 × 64`.
     pub input: String,
-    /// How frames became the model's input, in words: the daemon's own preprocessing, or made elsewhere.
+    /// How frames became the model's input, in words: the daemon's own preprocessing, or elsewhere.
     pub preprocessing: String,
-    /// What it was split into, in words.
+    /// How it was split, in words.
     pub split: String,
     /// Licence of the data.
     pub licence: String,
@@ -147,12 +147,12 @@ pub struct AnimalSummary {
     pub per_label: Vec<u64>,
 }
 
-/// How far windows looked into the future.
+/// The look-ahead of the windows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LookAhead {
     /// Frames of a window.
     pub window_frames: usize,
-    /// Of them after now; 0 = causal.
+    /// Number of them after the current frame; 0 = causal.
     pub frames: usize,
     /// The same in seconds.
     pub seconds: f64,
@@ -168,35 +168,35 @@ pub struct Point {
     pub value: f64,
 }
 
-/// What happened while training.
+/// Curves of a training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LossCurves {
     /// Loss of the batches.
     pub train: Vec<Point>,
-    /// Loss on held-out moments.
+    /// Loss on held-out samples.
     pub held_out: Vec<Point>,
     /// Unit of the loss: `nats`.
     pub unit: String,
-    /// Mean cosine similarity of pairs of one moment; may be empty.
+    /// Mean cosine similarity of the two views of a sample; may be empty.
     pub positive: Vec<Point>,
-    /// Mean cosine similarity of pairs of two moments; may be empty.
+    /// Mean cosine similarity of views of different samples; may be empty.
     pub negative: Vec<Point>,
-    /// Step of the checkpoint that was kept as the best.
+    /// Step of the best checkpoint.
     pub best_step: Option<u64>,
 }
 
-/// Which action was taken for which.
+/// A confusion matrix.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Confusion {
     /// Names of the actions.
     pub labels: Vec<String>,
-    /// Moments, `[true action][decoded action]`.
+    /// Number of samples, `[true action][decoded action]`.
     pub counts: Vec<Vec<u64>>,
-    /// Which moments these are, in words: `unseen animal, 3 seeds`.
+    /// Which samples these are, in words: `unseen animal, 3 seeds`.
     pub note: String,
 }
 
-/// A score of each animal.
+/// The score of each animal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PerAnimal {
     /// `balanced accuracy, unseen animal`.
@@ -220,17 +220,17 @@ pub struct Values {
 /// Probabilities before and after the temperature.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Temperature that the logits are divided by.
+    /// The divisor of the logits.
     pub temperature: f64,
     /// Before.
     pub before: Reliability,
     /// After.
     pub after: Reliability,
-    /// Which moments were used, in words.
+    /// Which samples were used, in words.
     pub note: String,
 }
 
-/// Confidence against being right.
+/// Confidence against accuracy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reliability {
     /// Expected calibration error, 0 to 1.
@@ -240,7 +240,7 @@ pub struct Reliability {
     pub bins: Vec<ReliabilityBin>,
 }
 
-/// Moments of similar confidence.
+/// Samples of similar confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReliabilityBin {
     /// Lower edge of confidence.
@@ -250,10 +250,10 @@ pub struct ReliabilityBin {
     /// Mean confidence in the bin; NaN when it is empty.
     #[serde(deserialize_with = "null_is_nan")]
     pub confidence: f64,
-    /// Share of right moments in the bin; NaN when it is empty.
+    /// Share of correct samples in the bin; NaN when it is empty.
     #[serde(deserialize_with = "null_is_nan")]
     pub accuracy: f64,
-    /// Moments in the bin.
+    /// Number of samples in the bin.
     pub count: u64,
 }
 
@@ -270,7 +270,7 @@ pub struct GapBar {
     pub after: Spread,
 }
 
-/// What each augmentation is worth, in one measure.
+/// The contribution of each augmentation, by one measure.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ablation {
     /// `across-animal balanced accuracy`.
@@ -279,7 +279,7 @@ pub struct Ablation {
     pub bars: Vec<Bar>,
     /// Chance level, 0 to 1.
     pub chance: Option<f64>,
-    /// True where less is better (identity).
+    /// True where lower is better (identity).
     pub lower_is_better: bool,
 }
 
@@ -310,11 +310,11 @@ pub struct ProtocolPanel {
     pub methods: Vec<Values>,
     /// Chance level, 0 to 1.
     pub chance: Option<f64>,
-    /// True where less is better (identity).
+    /// True where lower is better (identity).
     pub lower_is_better: bool,
 }
 
-/// How to make the numbers again.
+/// How to reproduce the numbers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reproduce {
     /// The command.

@@ -5,8 +5,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::rand_core::SeedableRng;
 
 use super::data::*;
-use super::pca::EmbeddingView;
-use crate::dataset::trials::Representation;
+use super::pca::{EmbeddingView, Embeddings};
 
 const LABELS: [&str; 8] = [
     "resting",
@@ -53,7 +52,7 @@ pub fn report() -> ReportData {
         data: Some(data()),
         look_ahead: Some(LookAhead { window_frames: 32, frames: 0, seconds: 0.0 }),
         loss: Some(loss(&mut random)),
-        embedding: Some(EmbeddingView::of(&representation(&mut random), 1500)),
+        embedding: Some(embedding(&mut random)),
         confusion: Some(confusion()),
         per_animal: Some(per_animal(&mut random)),
         calibration: Some(calibration()),
@@ -149,7 +148,7 @@ fn loss(random: &mut Random) -> LossCurves {
     }
 }
 
-fn representation(random: &mut Random) -> Representation {
+fn embedding(random: &mut Random) -> EmbeddingView {
     let (dimensions, per_animal) = (16, 500);
     let centres: Vec<Vec<f64>> = (0..8).map(|_| (0..dimensions).map(|_| 1.4 * random.normal()).collect()).collect();
     let shifts: Vec<Vec<f64>> = (0..8).map(|_| (0..dimensions).map(|_| 0.3 * random.normal()).collect()).collect();
@@ -173,9 +172,10 @@ fn representation(random: &mut Random) -> Representation {
             label.push((moment % 25 != 0).then_some(action as u8));
         }
     }
-    let count = animal.len();
-    let values = Array2::from_shape_vec((count, dimensions), values).unwrap();
-    Representation { animals: names(8), labels: labels(), values, trial: animal.clone(), animal, label }
+    let values = Array2::from_shape_vec((animal.len(), dimensions), values).unwrap();
+    let (animals, labels, values) = (names(8), labels(), values.view());
+    let embeddings = Embeddings { animals: &animals, labels: &labels, values, animal: &animal, label: &label };
+    EmbeddingView::of(&embeddings, 1500)
 }
 
 fn confusion() -> Confusion {

@@ -1,8 +1,7 @@
-//! Results for people: the run's folder, plots, the report and the model card.
+//! Pages and plots for people, from plain values: training, comparison and session reports, and the model card.
 //!
-//! Why it exists: what a run found must be readable years later without this program: a folder of plain files, and one HTML
-//! file that needs nothing else. What it must never do: train, compute a score, or leave a half-written file where a whole one
-//! stood.
+//! Why it exists: results must be readable years later without this program, in one HTML file that needs nothing else. What it
+//! must never do: train, compute a score, or replace a complete file by an incomplete one.
 
 #[cfg(test)]
 pub(crate) mod example;

@@ -21,7 +21,7 @@ pub struct ModelCard {
     pub not_for: Vec<String>,
     /// What it was trained on.
     pub data: DataSummary,
-    /// How far windows looked into the future; `None` = nobody said.
+    /// How far windows looked into the future; `None` = unknown.
     pub look_ahead: Option<LookAhead>,
     /// Measured scores.
     pub scores: Vec<ScoreRow>,

@@ -1,6 +1,6 @@
-//! Where a run's numbers come from: program, revision, data, seed, command, machine.
+//! The provenance of a run: program, revision, data, seed, command, machine.
 //!
-//! Why it exists: a number without these cannot be made again. What it must never do: fail a run because git is not there.
+//! Why it exists: a number without these cannot be reproduced. What it must never do: fail a run because git is missing.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub struct Provenance {
     pub program_version: String,
     /// Commit of the working directory, with `-dirty` when tracked files differ from it; `unknown` outside a checkout.
     pub git_revision: String,
-    /// SHA-256 over everything that was read ([`crate::dataset::trials::Dataset::sha256`]).
+    /// SHA-256 over all the data (the data set's `sha256`).
     pub data_sha256: String,
     /// Seed of everything random.
     pub seed: u64,

@@ -1,7 +1,7 @@
 //! Writes scalars as TensorBoard reads them: one event file, TFRecord framing, protobuf inside.
 //!
-//! Why it exists: people watch their runs in TensorBoard, and the format is small enough to be written without a library. What
-//! it must never do: stand in the way of training (a record is a few dozen bytes), or write into a file of an earlier start.
+//! Why it exists: people watch their runs in TensorBoard, and the format is small enough to write without a library. What it must
+//! never do: slow down training (a record is a few dozen bytes), or write into a file of an earlier start.
 //!
 //! Framing: length (u64), masked CRC-32C of the length, data, masked CRC-32C of the data; all little-endian. Messages and field
 //! numbers are those of TensorBoard's `event.proto` and `summary.proto`.

@@ -1,7 +1,7 @@
-//! What a simulated fly does, and when: bouts of seven actions, and what changes slowly beside them.
+//! The behaviour of a simulated fly: bouts of seven actions, and slowly changing arousal.
 //!
-//! Why it exists: rest is half of everything and a bout of grooming lasts half a second; a decoder that has only seen balanced
-//! classes has not seen flies. What it must never do: depend on how long the recording will be: a longer one begins the same.
+//! Why it exists: flies rest half of the time and a bout of grooming lasts half a second; a decoder trained on balanced classes
+//! has not seen flies. What it must never do: depend on the length of the recording: a longer one begins the same.
 //!
 //! The constants of the species were counted in the frame-by-frame annotation of seven tethered flies (155,242 frames at 100
 //! frames/s, 638 bouts): NeLy-EPFL/DN_population_analysis, MIT licence; Aymanns et al. 2022, eLife 11:e81527.
@@ -13,7 +13,7 @@ use crate::sys::random::{Random, Stream, Wander};
 pub const RATE_HZ: f64 = 100.0;
 /// Number of actions.
 pub const N: usize = 7;
-/// Names of the actions; an action's number is its place here.
+/// Names of the actions; an action's number is its index here.
 pub const ACTIONS: [&str; N] = [
     "resting",
     "walking",
@@ -40,8 +40,8 @@ const LENGTH_LOG: [[f64; 2]; N] = [
     [-1.141, 1.075],
     [-1.233, 1.095],
 ];
-/// Counts: after an action (row), which other came next within 3 s (column). Two bouts of one action with a pause that nobody
-/// named between them are left out. 1 is added everywhere: what was never seen in 26 minutes is rare, not impossible.
+/// Counts: after an action (row), which other came next within 3 s (column). Two bouts of one action separated by an unlabelled
+/// pause are left out. 1 is added everywhere: what was never seen in 26 minutes is rare, not impossible.
 const FOLLOWS: [[f64; N]; N] = [
     [0.0, 120.0, 3.0, 0.0, 4.0, 3.0, 0.0],
     [98.0, 0.0, 13.0, 4.0, 10.0, 11.0, 2.0],
@@ -61,7 +61,7 @@ const SHARE_OF_BOUTS_MAX: f64 = 0.46;
 /// How one animal spends its time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Habits {
-    /// Share of time that each action tends to.
+    /// Expected share of time of each action.
     pub balance: [f64; N],
     /// Mean and sd of the logarithm of bout lengths, s.
     pub length_log: [[f64; 2]; N],
@@ -80,7 +80,7 @@ impl Habits {
         let mut random = Random::new(Stream::BoutLength, &[seed, animal]);
         let length_log = std::array::from_fn(|action| {
             let [mean, sd] = LENGTH_LOG[action];
-            // Who rests more rests both longer and more often.
+            // An animal that rests more rests both longer and more often.
             let longer = 0.5 * (balance[action] / BALANCE[action]).ln();
             [mean + longer + recipe.bout_length_sd * random.normal(), sd]
         });
@@ -89,7 +89,7 @@ impl Habits {
     }
 }
 
-/// Chances of the next action that give this balance: the counted ones, each column weighted until the shares are right.
+/// Probabilities of the next action that give these shares: the counted ones, with each column weighted until the shares fit.
 fn transitions(balance: &[f64; N], length_log: &[[f64; 2]; N]) -> [[f64; N]; N] {
     let mut wanted: [f64; N] = std::array::from_fn(|a| balance[a] / mean_length(length_log[a]));
     for _ in 0..20 {
@@ -103,7 +103,7 @@ fn transitions(balance: &[f64; N], length_log: &[[f64; 2]; N]) -> [[f64; N]; N] 
     for _ in 0..300 {
         next.iter_mut().for_each(normalise);
         for _ in 0..30 {
-            // Half a step: a chain that goes to and fro between two actions would never settle.
+            // Half a step: a chain that alternates between two actions would never converge.
             visits = std::array::from_fn(|to| {
                 0.5 * visits[to] + 0.5 * (0..N).map(|from| visits[from] * next[from][to]).sum::<f64>()
             });
@@ -131,7 +131,7 @@ fn normalise(values: &mut [f64; N]) {
     values.iter_mut().for_each(|v| *v /= sum);
 }
 
-/// One behaviour frame's worth of what the animal does.
+/// What the animal does in one behaviour frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Doing {
     /// Number of the action.
@@ -148,7 +148,7 @@ pub struct Doing {
     pub arousal: f32,
 }
 
-/// Makes the doings of one trial, frame by frame.
+/// Draws the behaviour of one trial, frame by frame.
 pub(super) struct Course<'a> {
     habits: &'a Habits,
     absence_frames_max: Option<u64>,
@@ -161,7 +161,7 @@ pub(super) struct Course<'a> {
     speed: f64,
     action: usize,
     vigour: f64,
-    /// Frames since the bout began, and until it ends.
+    /// Frames since the bout began and until it ends.
     since: u64,
     left: u64,
     frame: u64,
@@ -206,7 +206,7 @@ impl<'a> Course<'a> {
         self.since = 0;
     }
 
-    /// The next action: by chance, unless one has been away too long.
+    /// The next action: random, unless one has not occurred for too long.
     fn turn_to_next(&mut self) {
         let chance = self.bouts.choice(&self.habits.next[self.action]);
         let overdue = self.absence_frames_max.and_then(|most| {

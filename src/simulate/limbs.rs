@@ -1,7 +1,7 @@
 //! The six legs of a simulated fly in three dimensions, and the cameras that see them.
 //!
-//! Why it exists: behaviour is the other half of every training pair, and the bodies of two animals are a domain gap of their
-//! own. What it must never do: know anything of neurons; the two meet only in what the animal does.
+//! Why it exists: behaviour is the other half of every training pair, and differences between bodies are a domain gap of their
+//! own. What it must never do: know about neurons; both depend only on what the animal does.
 //!
 //! 30 joints: for each leg (left front, middle, hind, right front, middle, hind) the coxa, femur, tibia and tarsus by their upper
 //! ends, and the claw. x is forward, y left, z up. A leg is a chain of four segments; a movement swings their angles. Lengths,
@@ -22,7 +22,7 @@ const JOINTS: usize = SEGMENTS + 1;
 /// Values of one behaviour frame: joints × 3.
 pub const CHANNELS: usize = LEGS * JOINTS * 3;
 
-/// Of the left front, middle and hind leg: where the coxa begins, mm.
+/// Origin of the coxa of the left front, middle and hind leg, mm.
 const COXA: [[f64; 3]; 3] = [[0.35, 0.27, 0.4], [0.0, 0.125, 0.0], [-0.215, 0.087, -0.073]];
 /// Lengths of the segments, mm.
 const LENGTH: [[f64; SEGMENTS]; 3] =
@@ -33,16 +33,16 @@ const YAW: [[f64; SEGMENTS]; 3] = [[-2.63, 0.46, -0.08, 0.57], [0.64, 1.79, 0.22
 const PITCH: [[f64; SEGMENTS]; 3] =
     [[-1.29, 0.39, -1.27, -0.37], [-1.38, 0.5, -1.13, -0.38], [-1.34, 0.52, -1.5, -0.72]];
 
-/// How quickly a leg gets from one movement into another, s.
+/// Transition time of a leg from one movement to another, s.
 const BLEND_S: f64 = 0.06;
-/// Small movements while standing, rad, and how slowly they change, s.
+/// Size of small movements while standing, rad, and their time constant, s.
 const SWAY: (f64, f64) = (0.015, 1.5);
-/// Chance per second that a resting leg twitches; size, rad; how long it lasts, s.
+/// Twitches of a resting leg: rate per second; size, rad; duration, s.
 const TWITCH: (f64, f64, f64) = (0.15, 0.25, 0.12);
-/// How far a lost joint is found from where it is, mm, and for how many frames.
+/// Mistracked joints: displacement, mm, and number of frames.
 const LOST: (f64, f64) = (0.3, 8.0);
 
-/// What one leg does in one action: angles added to rest, and their swing around it.
+/// The movement of one leg in one action: offsets from the rest angles, and the swing around them.
 #[derive(Clone, Copy)]
 struct Move {
     yaw: f64,
@@ -189,7 +189,7 @@ impl Body {
         }
     }
 
-    /// What the cameras make of a point of the body.
+    /// A point of the body as the cameras see it.
     fn seen(&self, point: [f64; 3]) -> [f64; 3] {
         let mut p = point;
         for (axis, angle) in self.camera_rotation_rad.iter().enumerate() {
@@ -201,20 +201,20 @@ impl Body {
     }
 }
 
-/// Makes the pose of one trial, frame by frame.
+/// Computes the pose of one trial, frame by frame.
 pub(super) struct Motion<'a> {
     body: &'a Body,
     jumps_hz: f64,
     movement: Random,
     tracking: Random,
-    /// How far the legs are in each action's movement, 0 to 1, and its phase, turns.
+    /// Weight of each action's movement, 0 to 1, and its phase, turns.
     blend: [f64; N],
     phase: [f64; N],
     tempo: Wander,
     sway: Vec<Wander>,
-    /// The leg that twitches, what is left of it, and its size, rad.
+    /// The leg that twitches, its remaining time, and its size, rad.
     twitch: (usize, f64, f64),
-    /// The joint that is lost, for how many frames, and where it is found.
+    /// The mistracked joint, for how many frames, and its displacement.
     lost: (usize, f64, [f64; 3]),
 }
 

@@ -1,7 +1,7 @@
-//! Descending neurons: functional types that every animal has, and what each animal makes of them.
+//! Descending neurons: functional types that all animals share, and their variation between animals.
 //!
-//! Why it exists: the same action lights the same *kind* of axons in every animal, yet never the same pixels with the same
-//! strength. What it must never do: know the microscope; it ends at each axon's ΔF/F.
+//! Why it exists: the same action activates the same *kind* of axons in every animal, but never the same pixels with the same
+//! strength. What it must never do: know the microscope; it ends at the ΔF/F of each axon.
 //!
 //! Types, their shares and their tuning are a sketch of Aymanns et al. 2022 (eLife 11:e81527): most descending neurons there
 //! follow walking and its speed, some turning, fewer head and abdominal grooming, a few rest, and many share a slow input.
@@ -45,37 +45,37 @@ const GROUPS: [Group; 14] = [
 
 /// Half axes of the connective's cross section, px of a field of 64 px.
 pub(super) const SECTION_PX: [f64; 2] = [18.0, 26.0];
-/// Axons of one group scatter around their tract by this much, px.
+/// Scatter of the axons of one group around their tract, px.
 const TRACT_PX: f64 = 6.0;
-/// Two axons of one side are never nearer than this, px.
+/// Minimum distance between two axons of one side, px.
 const APART_PX: f64 = 2.2;
-/// Phasic answers fade with this time, s.
+/// Adaptation time constant of phasic responses, s.
 const FADE_S: f64 = 0.8;
-/// Behaviour frames that an axon may fire early, at most.
+/// Maximum number of behaviour frames by which an axon may fire early.
 pub(super) const LEAD_FRAMES_MAX: usize = 100;
-/// Extra axons count on from here.
+/// Number of the first extra axon.
 const EXTRA_ID: u64 = 1000;
-/// Saturation of the indicator: half of the gain is gone when ΔF/F would be this.
+/// Saturation of the indicator: the ΔF/F at which half of the gain is lost.
 const HALF_GAIN: f64 = 4.0;
 
 /// One axon of one animal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axon {
-    /// Which of the species' axons; extra ones count on from 1000.
+    /// Which of the species' axons; extra ones are numbered from 1000.
     pub id: u64,
     /// [y, x] from the middle of the section, px of a field of 64 px.
     pub place_px: [f64; 2],
     /// Radius (sd of the blob before the point spread), px.
     pub radius_px: f64,
-    /// Strength of its answer.
+    /// Strength of its response.
     pub gain: f64,
     /// Weights of the seven actions.
     pub actions: [f64; N],
     /// Weights of speed, turning, arousal.
     pub slow: [f64; 3],
-    /// What is left of its answer when a bout lasts, 0 to 1.
+    /// Share of its response that remains in a long bout, 0 to 1.
     pub tonic: f64,
-    /// How much it fires before behaviour, s.
+    /// Time by which it fires before behaviour, s.
     pub lead_s: f64,
     /// Firing at rest, where 1 is full drive.
     pub idle: f64,
@@ -84,13 +84,13 @@ pub struct Axon {
 /// All axons of one animal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Population {
-    /// Axons that this animal has; the order is that of the species, extra ones last.
+    /// The axons of this animal, in the order of the species, extra ones last.
     pub axons: Vec<Axon>,
     /// Decay of the indicator in this animal, s.
     pub decay_s: f64,
 }
 
-/// The species: the same for every seed, because another seed means other animals and no other flies.
+/// The species: the same for every seed, because another seed means other animals of the same species.
 fn species() -> Vec<Axon> {
     let mut random = Random::new(Stream::Species, &[]);
     let mut axons: Vec<Axon> = Vec::new();
@@ -214,7 +214,7 @@ pub(super) fn activity(
     sums
 }
 
-/// What an axon is driven with; 1 is full.
+/// The drive of an axon; 1 is full.
 fn drive(axon: &Axon, recipe: &recipe::Neurons, doing: &Doing) -> f64 {
     let fades = recipe.adaptation * (1.0 - axon.tonic);
     let fresh = 1.0 - fades * (1.0 - (-f64::from(doing.since_s) / FADE_S).exp());
@@ -259,7 +259,7 @@ impl Cell {
             spiking: recipe.spiking,
             keep_rise: keep(recipe.rise_s),
             keep_decay,
-            // Full drive for long ends at 1.
+            // Sustained full drive converges to 1.
             per_spike: (1.0 - keep_decay) / spikes_per_step,
             peak: recipe.peak,
             rising: idle * (1.0 - keep_decay),

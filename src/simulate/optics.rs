@@ -1,30 +1,30 @@
-//! From axons to counts: how the microscope of one trial sees one animal.
+//! From axons to counts: how the microscope sees one animal in one trial.
 //!
 //! Why it exists: a decoder gets pixels, with the placement, the light, the neuropil, the motion and the noise of this animal on
-//! this day. What it must never do: use what the animal does for anything but motion; light comes from the axons alone.
+//! this day. What it must never do: use the behaviour for anything but motion; light comes from the axons alone.
 //!
-//! Magnitudes that were measured stand beside their knobs in [`super::recipe::Optics`]; the real recording they speak of is that
+//! Measured magnitudes are documented at their parameters in [`super::recipe::Optics`]; the real recording mentioned there is that
 //! of NeLy-EPFL/motion_compensation (MIT; Chen, Hermans et al. 2018, Nat Commun 9:4390).
 
 use super::behaviour::{ACTIONS, Doing};
-use super::neurons::{Population, SECTION_PX};
+use super::neurons::Population;
 use super::recipe;
 use super::tissue::{Affine, Blob, Canvas};
 use crate::sys::random::{Random, Stream, Wander};
 
-/// The field that distances of the recipe are told for, px.
+/// The field that the recipe's distances refer to, px.
 const FIELD_PX: f64 = 64.0;
-/// Frames never move further than this along one axis, px of that field.
+/// Maximum displacement of a frame along one axis, px of that field.
 pub(super) const MOTION_PX_MAX: f64 = 4.0;
-/// How vigorously the tissue moves in each action: walking and the abdomen pull most.
+/// How much the tissue moves in each action: walking and abdominal movements pull most.
 const VIGOUR: [f64; ACTIONS.len()] = [0.12, 0.8, 0.7, 0.6, 0.6, 1.0, 0.9];
 /// Correlation times of drift, of fast motion and of the neuropil's own signal, s.
 const TIMES_S: [f64; 3] = [25.0, 0.25, 12.0];
-/// A start of movement throws the tissue by this many sd of its fast motion, and it comes back with this time, s.
+/// The start of a movement displaces the tissue by this many sd of its fast motion; it returns with this time constant, s.
 const START: (f64, f64) = (1.6, 0.5);
-/// Bleaching is told for this long, s.
+/// The time that the recipe's bleaching refers to, s.
 const BLEACHING_S: f64 = 600.0;
-/// Light of an axon's middle at rest, where 1 is `photons`.
+/// Light at the centre of an axon at rest, where 1 is `photons`.
 const AXON_LIGHT: f64 = 2.0;
 /// Light of the structural marker, where 1 is `photons`: the red channel of the real recording has four fifths of the green.
 const RED_LIGHT: f64 = 0.8;
@@ -32,7 +32,7 @@ const RED_LIGHT: f64 = 0.8;
 /// How the microscope sees one animal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
-    /// Rotation, degrees, + is from right to down.
+    /// Rotation, degrees, + turns right towards down.
     pub rotation_deg: f64,
     /// Shift [dy, dx], px of a field of 64 px.
     pub shift_px: [f64; 2],
@@ -76,7 +76,7 @@ impl View {
         }
     }
 
-    /// Placement found again, not quite, in one trial.
+    /// The slightly different placement in one trial.
     fn in_trial(&self, recipe: &recipe::Optics, keys: [u64; 3]) -> Self {
         let mut random = Random::new(Stream::TrialPlace, &keys);
         let share = recipe.trial_placement;
@@ -100,7 +100,7 @@ impl View {
     }
 }
 
-/// Everything that one trial's frames are made from.
+/// Everything that the frames of one trial are made from.
 pub(super) struct Scene {
     side: usize,
     keys: [u64; 3],
@@ -198,7 +198,7 @@ impl Scene {
         self.gain[0]
     }
 
-    /// What the neuropil does in each frame: its own slow signal, and the mean of all axons out of focus.
+    /// ΔF/F of the neuropil in each frame: its own slow signal, plus out-of-focus light of all axons.
     fn haze(&self, recipe: &recipe::Optics) -> Vec<f64> {
         let mut random = Random::new(Stream::Neuropil, &self.keys);
         let mut own = Wander::new(TIMES_S[2] * recipe.rate_hz, &mut random);
@@ -250,7 +250,7 @@ fn lights(bleaching: f64, rate_hz: f64, frames: usize) -> Vec<[f64; 2]> {
     (0..frames).map(|frame| [1.0, 0.5].map(|share| (share * left * frame as f64).exp())).collect()
 }
 
-/// Drift, fast motion while the animal moves, and a throw at each start of movement; px.
+/// Drift, fast motion while the animal moves, and a displacement at each start of a movement; px.
 fn motion(recipe: &recipe::Optics, doing: &[Doing], keys: [u64; 3]) -> Vec<[f64; 2]> {
     let mut random = Random::new(Stream::Motion, &keys);
     let unit = recipe.side_px as f64 / FIELD_PX;
@@ -275,12 +275,4 @@ fn motion(recipe: &recipe::Optics, doing: &[Doing], keys: [u64; 3]) -> Vec<[f64;
         moved.push(shift);
     }
     moved
-}
-
-/// True inside the section, by the species' own outline.
-pub(super) fn within_section([y, x]: [f64; 2]) -> f64 {
-    let [half_y, half_x] = SECTION_PX.map(|half| half + 2.5);
-    let radius = (y / half_y).hypot(x / half_x);
-    // The edge is as soft as the point spread and the tilt of the cut make it.
-    1.0 / (1.0 + ((radius - 1.0) * 16.0).exp())
 }

@@ -1,8 +1,8 @@
-//! What simulated animals are made of, and how far they differ: every source of the domain gap is a knob of its own.
+//! The parameters of simulated animals: every source of the domain gap has a parameter of its own.
 //!
-//! Why it exists: a gap that cannot be switched off cannot be studied. Each `…_sd` of this file that speaks of animals is one
-//! difference between them; at 0 that difference is gone and nothing else changes. The defaults are what is known of such
-//! recordings, with the reason beside each. What it must never do: be tuned until a method looks good.
+//! Why it exists: a gap that cannot be switched off cannot be studied. Each `…_sd` between animals is one difference between them;
+//! at 0 that difference is gone and nothing else changes. The defaults come from what is known about such recordings, with the
+//! reason next to each. What it must never do: be tuned until a method looks good.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ pub enum RecipeError {
         /// The most similar key.
         near: String,
     },
-    /// A text that is no value.
+    /// A text that is not a value.
     #[error("`{text}`: {cause}")]
     Text {
         /// What was given.
@@ -89,12 +89,12 @@ section! {
     /// Between animals: how the shares of time of resting and walking differ, sd of the logarithm. Grooming differs 1.6 times
     /// as much. 0.5 gives a rest between a third and four fifths, as in the seven annotated flies.
     balance_sd: f64 = 0.5, 0 to 2;
-    /// Between animals: how the mean length of bouts of one action differs, sd of the logarithm. A guess from the same flies,
-    /// who have too few bouts each for better.
+    /// Between animals: how the mean length of bouts of one action differs, sd of the logarithm. A rough estimate from the same
+    /// flies, which have too few bouts each for a better one.
     bout_length_sd: f64 = 0.2, 0 to 1;
-    /// No action stays away longer than this, s (plus the bout that is running, and others that are overdue): then it comes
-    /// next. So that a trial of four minutes holds some of everything and can be scored. 0 = off: a fly may then lack an action
-    /// altogether, as some of the seven do.
+    /// Maximum time without an action, s (plus the current bout, and other overdue actions): then it comes next, so that a trial
+    /// of four minutes contains every action and can be scored. 0 = off: a fly may then lack an action altogether, as some of the
+    /// seven do.
     absence_s_max: f64 = 80.0, 0 to 100000;
 }
 
@@ -106,9 +106,9 @@ section! {
     length_sd: f64 = 0.06, 0 to 0.5;
     /// Between animals: frequency of stepping and of each grooming movement, sd of the logarithm.
     frequency_sd: f64 = 0.12, 0 to 1;
-    /// Between animals: the posture they stand in on the ball, rad for each joint angle.
+    /// Between animals: posture on the ball, rad for each joint angle.
     posture_rad_sd: f64 = 0.1, 0 to 1;
-    /// Between animals: how wide each action's movements are, sd of the logarithm.
+    /// Between animals: amplitude of each action's movements, sd of the logarithm.
     style_sd: f64 = 0.2, 0 to 1;
     /// Between animals: rotation of the camera frame about each axis (how the animal is glued and calibrated), degrees.
     camera_rotation_deg_sd: f64 = 4.0, 0 to 45;
@@ -120,27 +120,27 @@ section! {
     camera_noise_mm: f64 = 0.015, 0 to 1;
     /// Between animals: that noise, sd of the logarithm (focus, light, dirt).
     camera_noise_sd: f64 = 0.3, 0 to 2;
-    /// How often a joint is lost and found elsewhere for some frames, per second.
+    /// How often a joint is mistracked for some frames, per second.
     camera_jumps_hz: f64 = 0.1, 0 to 50;
 }
 
 section! {
     /// The axons of descending neurons. The same functional types exist in every animal; see [`super::neurons`].
     Neurons, "neurons";
-    /// Between animals: where an axon runs, px of a field of 64 px. Tracts keep their place, axons within a tract do not.
+    /// Between animals: position of an axon, px of a field of 64 px. Tracts keep their place, axons within a tract do not.
     position_px_sd: f64 = 1.5, 0 to 20;
     /// Between animals: diameter of the axons, sd of the logarithm.
     size_sd: f64 = 0.2, 0 to 1;
-    /// Between animals: how strongly an axon answers, sd of the logarithm.
+    /// Between animals: response strength of an axon, sd of the logarithm.
     gain_sd: f64 = 0.4, 0 to 2;
-    /// Between animals: weights of actions that an axon of its type should not answer to (mixed selectivity), sd, where 1 is the
+    /// Between animals: weights of actions that an axon of its type should not respond to (mixed selectivity), sd, where 1 is the
     /// weight of its own action.
     mixing_sd: f64 = 0.2, 0 to 2;
-    /// Between animals: chance that an axon is missing (driver line not expressed, out of the plane).
+    /// Between animals: probability that an axon is missing (driver line not expressed, out of the plane).
     missing: f64 = 0.1, 0 to 1;
     /// Between animals: mean number of axons that no other animal has.
     extra: f64 = 6.0, 0 to 100;
-    /// Between animals: how much earlier or later an axon fires than its type, s.
+    /// Between animals: how much earlier or later than its type an axon fires, s.
     lead_s_sd: f64 = 0.05, 0 to 1;
     /// Decay of the indicator, s. GCaMP6s falls to half in half a second and more (Chen et al. 2013), which is 0.6 to 1 s here;
     /// the low end, because most grooming bouts are over in that time: with 0.8 s a causal linear decoder of one animal gets
@@ -150,15 +150,15 @@ section! {
     decay_sd: f64 = 0.15, 0 to 1;
     /// Rise of the indicator, s.
     rise_s: f64 = 0.12, 0.01 to 5;
-    /// ΔF/F of an axon at full drive for long. Saturates above. Descending axons reach one to three in such recordings.
+    /// ΔF/F of an axon at sustained full drive. Saturates above. Descending axons reach one to three in such recordings.
     peak: f64 = 1.8, 0 to 20;
-    /// Strength of the slow input that many axons share (arousal); it is no action.
+    /// Strength of the slow input that many axons share (arousal), which is not an action.
     arousal: f64 = 0.5, 0 to 5;
-    /// How differently strong the bouts of one action are, sd of the logarithm.
+    /// Variation of strength between bouts of one action, sd of the logarithm.
     bout_sd: f64 = 0.35, 0 to 2;
-    /// How much the answer of phasic types fades within a bout, 0 to 1.
+    /// How much the response of phasic types adapts within a bout, 0 to 1.
     adaptation: f64 = 0.7, 0 to 1;
-    /// Firing of an axon's own that follows nothing, sd, where 1 is full drive.
+    /// Spontaneous firing of an axon, sd, where 1 is full drive.
     private: f64 = 0.12, 0 to 5;
     /// Noise of spiking: 1 = Poisson, 0 = none.
     spiking: f64 = 1.0, 0 to 1;
@@ -179,7 +179,7 @@ section! {
     shift_px_sd: f64 = 2.5, 0 to 32;
     /// Between animals: magnification (size of the animal, level of the section), sd of the logarithm, for each axis.
     scale_sd: f64 = 0.05, 0 to 0.5;
-    /// Between trials of one animal: the placement is found again with this share of the three above.
+    /// Between trials of one animal: the placement varies by this share of the three above.
     trial_placement: f64 = 0.15, 0 to 1;
     /// Between animals: light (expression, depth, laser power), sd of the logarithm.
     brightness_sd: f64 = 0.3, 0 to 2;
@@ -188,16 +188,16 @@ section! {
     expression_sd: f64 = 0.5, 0 to 2;
     /// Between animals: unevenness of light over the field, share at the border.
     illumination_sd: f64 = 0.2, 0 to 1;
-    /// Between animals: texture of the neuropil of its own, share of its brightness.
+    /// Between animals: individual texture of the neuropil, share of its brightness.
     texture_sd: f64 = 0.25, 0 to 2;
     /// Between animals: gain of the detectors, sd of the logarithm.
     detector_sd: f64 = 0.1, 0 to 1;
     /// Light of the tissue, photons per px and frame, mean of the green channel. The real recording of the nerve cord has about
-    /// three in each of its 256×256 px, thus 50 in 64×64, at a slower scan; at 16 Hz less is left.
+    /// three in each of its 256×256 px, thus 50 in 64×64, at a slower scan; at 16 Hz there is less.
     photons: f64 = 15.0, 0.1 to 10000;
     /// Brightness of the neuropil, where 1 is that of the middle of an axon.
     neuropil: f64 = 0.6, 0 to 10;
-    /// Slow signal of the neuropil's own, sd as ΔF/F.
+    /// The neuropil's own slow signal, sd as ΔF/F.
     neuropil_signal: f64 = 0.06, 0 to 5;
     /// How much of the mean activity of all axons shows in the neuropil, as ΔF/F per ΔF/F: out-of-focus light.
     contamination: f64 = 0.4, 0 to 5;
@@ -209,7 +209,7 @@ section! {
     drift_px: f64 = 0.7, 0 to 10;
     /// Fast motion while the animal moves, sd per axis at its most vigorous, px. Together up to about 3 px, as in the real one.
     jerk_px: f64 = 0.7, 0 to 10;
-    /// Green light that is seen by the red detector, share.
+    /// Share of the green light that the red detector sees.
     crosstalk: f64 = 0.03, 0 to 1;
     /// Counts per photon: 380 in the real recording, whose 16 px are averaged into one here.
     gain: f64 = 24.0, 0.01 to 10000;
@@ -219,7 +219,7 @@ section! {
     read_counts_sd: f64 = 9.0, 0 to 10000;
 }
 
-/// Everything that a simulated animal is made of.
+/// All parameters of simulated animals.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
@@ -234,7 +234,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads a recipe file, or the defaults, and sets single keys over it (`section.key=value`).
+    /// Reads a recipe file, or the defaults, and overrides single keys (`section.key=value`).
     ///
     /// # Errors
     /// [`RecipeError`], naming file, key, value and bound.
@@ -258,7 +258,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// A recipe file, or the `recipe.toml` beside simulated animals, whose `[simulation]` says how many of them there are.
+    /// A recipe file, or the `recipe.toml` beside simulated animals, whose `[simulation]` states their number.
     fn of_file(text: &str) -> Result<Self, String> {
         let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
         table.remove("simulation");
@@ -268,7 +268,7 @@ impl Recipe {
     /// Sets one dotted key. The bounds are checked by [`Recipe::check`].
     ///
     /// # Errors
-    /// An unknown key, or a text that is no number.
+    /// An unknown key, or a text that is not a number.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), RecipeError> {
         let failed = |cause: String| RecipeError::Text { text: format!("{key}={value}"), cause };
         let mut table = toml::Table::try_from(&*self).map_err(|e| failed(e.to_string()))?;

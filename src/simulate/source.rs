@@ -1,6 +1,6 @@
 //! A simulated animal as a source of frames, with known truth.
 //!
-//! Why it exists: the accuracy of the running daemon can be measured, because the same word gives frames here and the truth
+//! Why it exists: the accuracy of a running daemon can be measured, because the same specification gives frames here and the truth
 //! there. What it must never do: differ from the written recording by a single count.
 
 use std::path::Path;
@@ -24,10 +24,10 @@ pub struct SimulatedSource {
 }
 
 impl SimulatedSource {
-    /// The recording that this is the word of (`sim:seed=7,animal=9,trial=1`); frames carry `source` as the rig's name.
+    /// Opens the recording that `word` specifies (`sim:seed=7,animal=9,trial=1`); frames carry `source` as the rig's name.
     ///
     /// # Errors
-    /// What is wrong with the word.
+    /// What is wrong with the specification.
     pub fn open(word: &Path, source: Name) -> Result<Self, SourceError> {
         let spec: Result<Spec, RecipeError> = word.to_string_lossy().parse();
         let spec = spec.map_err(|e| SourceError::File { path: word.into(), cause: e.to_string() })?;
@@ -50,7 +50,7 @@ impl Source for SimulatedSource {
         }
         let bytes = self.frame_bytes_max();
         if bytes > into.capacity_bytes() {
-            let cause = format!("a frame is {bytes} bytes, a slot holds {}", into.capacity_bytes());
+            let cause = format!("a frame is {bytes} bytes, but a slot holds {}", into.capacity_bytes());
             return Err(SourceError::File { path: "sim:".into(), cause });
         }
         let begin_s = self.next as f64 / self.trial.rate_hz();

@@ -1,20 +1,18 @@
-//! Which recording: seed, animal, trial, length, recipe; and how that is written in one word.
+//! The specification of a recording (seed, animal, trial, length, recipe), also written as `sim:seed=7,animal=9`.
 //!
-//! Why it exists: `play sim:…`, `embed sim:…` and `watch --truth sim:…` must mean the same recording by the same word.
-//! What it must never do: mean another recording when only the length differs; a longer one begins the same.
+//! Why it exists: `play sim:…`, `embed sim:…` and `watch --truth sim:…` must mean the same recording.
+//! What it must never do: give another recording when only the length differs; a longer one begins the same.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::behaviour::ACTIONS;
 use super::recipe::{Recipe, RecipeError};
-use super::trial::Trial;
 
-/// Begins every word that means a simulated recording.
+/// Prefix of a simulated recording.
 const PREFIX: &str = "sim:";
-/// Longest recording, s: a day.
+/// Maximum length of a recording, s: a day.
 pub const SECONDS_MAX: f64 = 86_400.0;
-/// Length when nobody says one, s: as in the published recordings.
+/// Default length, s: that of the published recordings.
 pub const SECONDS_DEFAULT: f64 = 240.0;
 
 /// One recording of one simulated animal.
@@ -28,7 +26,7 @@ pub struct Spec {
     pub trial: u64,
     /// Length, s.
     pub seconds: f64,
-    /// What animals are made of.
+    /// The parameters of the animals.
     pub recipe: Recipe,
 }
 
@@ -38,7 +36,7 @@ impl Default for Spec {
     }
 }
 
-/// True for a path that is no path but the word of a simulated recording.
+/// Does this path stand for a simulated recording?
 pub fn is_simulated(path: &std::path::Path) -> bool {
     path.to_str().is_some_and(|text| text.starts_with(PREFIX))
 }
@@ -47,7 +45,7 @@ impl FromStr for Spec {
     type Err = RecipeError;
 
     /// `sim:` and then `key=value`, separated by commas: `seed`, `animal`, `trial`, `seconds`, `recipe` (a file), and any key of
-    /// a recipe (`optics.motion_px=0`). Nothing behind the colon is the first animal of seed 1.
+    /// a recipe (`optics.motion_px=0`). `sim:` alone is the first animal of seed 1.
     fn from_str(text: &str) -> Result<Self, RecipeError> {
         let failed = |cause: &str| RecipeError::Text { text: text.to_owned(), cause: cause.to_owned() };
         let list = text.strip_prefix(PREFIX).ok_or_else(|| failed("does not begin with sim:"))?;
@@ -103,26 +101,9 @@ impl Spec {
         self.recipe.check()
     }
 
-    /// A name for the recording, as it stands in frames.
+    /// The name of the recording in its frames.
     pub fn series(&self) -> String {
         format!("sim-{}-{}-{}", self.seed, self.animal, self.trial)
-    }
-}
-
-/// What the animal truly does, two-photon frame by frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Truth {
-    /// Names of the actions.
-    pub labels: Vec<String>,
-    /// For each two-photon frame, the action at its end: index into `labels`.
-    pub action_of_frame: Vec<u8>,
-}
-
-/// The truth of a recording, for whoever wants to score a decoder.
-pub fn truth(spec: &Spec) -> Truth {
-    Truth {
-        labels: ACTIONS.iter().map(|&name| name.to_owned()).collect(),
-        action_of_frame: Trial::new(spec).action_of_frame(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Method: small recordings, made twice or with one knob turned; what must be equal is compared bit by bit.
+//! Method: small recordings, made twice or with one parameter changed; what must be equal is compared bit by bit.
 
 use std::path::Path;
 
@@ -113,7 +113,7 @@ fn a_folder_that_holds_something_is_not_written_into_unless_forced() {
     assert!(none.contains("`animals` is 0; it must be 1 to 10000"), "{none}");
 }
 
-/// One difference between animals: its knob, and what of an animal it makes.
+/// One difference between animals: its parameter, and what it changes in an animal.
 type Facet = (&'static str, fn(&Animal) -> Vec<f64>);
 
 fn axons(animal: &Animal, of: fn(&neurons::Axon) -> Vec<f64>) -> Vec<f64> {
@@ -150,22 +150,22 @@ fn whole() -> Recipe {
 }
 
 #[test]
-fn each_knob_at_zero_takes_away_its_own_difference_between_animals_and_no_other() {
-    for (knob, _) in FACETS {
+fn each_parameter_at_zero_takes_away_its_own_difference_between_animals_and_no_other() {
+    for (parameter, _) in FACETS {
         let mut recipe = whole();
-        recipe.set(knob, "0").unwrap();
+        recipe.set(parameter, "0").unwrap();
         let [a, b] = [1, 2].map(|number| Animal::new(&recipe, 3, number));
         let [a_before, b_before] = [1, 2].map(|number| Animal::new(&whole(), 3, number));
         for (other, facet) in FACETS {
-            assert_eq!(facet(&a) == facet(&b), other == knob, "{other} with {knob} = 0");
+            assert_eq!(facet(&a) == facet(&b), other == parameter, "{other} with {parameter} = 0");
             let untouched = facet(&a) == facet(&a_before) && facet(&b) == facet(&b_before);
-            assert_eq!(untouched, other != knob, "{other} with {knob} = 0");
+            assert_eq!(untouched, other != parameter, "{other} with {parameter} = 0");
         }
     }
 }
 
 #[test]
-fn missing_and_extra_axons_have_knobs_and_leave_the_others_as_they_are() {
+fn missing_and_extra_axons_have_parameters_and_leave_the_others_as_they_are() {
     let common = Animal::new(&whole(), 3, 1).population;
     let usual = Animal::new(&Recipe::default(), 3, 1).population;
     assert_eq!(common.axons.len(), 86);
@@ -190,7 +190,10 @@ fn two_animals_doing_the_same_hold_their_legs_differently_and_alike_when_nothing
     };
     assert!(apart(&Recipe::default()) > 0.05, "{} mm", apart(&Recipe::default()));
     let mut alike = Recipe::default();
-    FACETS.iter().filter(|(knob, _)| knob.starts_with("limbs")).for_each(|(knob, _)| alike.set(knob, "0").unwrap());
+    FACETS
+        .iter()
+        .filter(|(parameter, _)| parameter.starts_with("limbs"))
+        .for_each(|(parameter, _)| alike.set(parameter, "0").unwrap());
     assert_eq!(apart(&alike), 0.0);
 }
 

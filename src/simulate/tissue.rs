@@ -1,8 +1,8 @@
-//! Planes of light: neuropil, blobs, their sum, and a look at it through a moving field.
+//! Images of light: neuropil, blobs, their sum, sampled through a moving field.
 //!
-//! Why it exists: the arithmetic of pixels, apart from what it means. What it must never do: draw noise.
+//! What it must never do: draw noise.
 
-use super::optics::within_section;
+use super::neurons::SECTION_PX;
 use crate::sys::random::{Random, Stream};
 
 /// A point of the section [y, x] → a point of the field, px.
@@ -66,7 +66,7 @@ impl Canvas {
         Self { side, margin, light: vec![0.0; side * side] }
     }
 
-    /// Neuropil of mean about 1 within the section: a texture of the species, and one of this animal's own.
+    /// Neuropil of mean about 1 within the section: a texture of the species, plus an individual one.
     pub(super) fn paint_neuropil(&mut self, affine: &Affine, own: f64, animal: [u64; 2]) {
         let common = Waves::new(&mut Random::new(Stream::Species, &[1]));
         let individual = Waves::new(&mut Random::new(Stream::Texture, &animal));
@@ -115,6 +115,14 @@ impl Canvas {
         let [fy, fx] = [y as f64 - shift[0], x as f64 - shift[1]].map(|p| p + self.margin as f64);
         f64::from(bilinear(&self.light, self.side, fy, fx))
     }
+}
+
+/// 1 inside the section, 0 outside: the outline of the species.
+fn within_section([y, x]: [f64; 2]) -> f64 {
+    let [half_y, half_x] = SECTION_PX.map(|half| half + 2.5);
+    let radius = (y / half_y).hypot(x / half_x);
+    // The point spread and the tilt of the section soften the edge.
+    1.0 / (1.0 + ((radius - 1.0) * 16.0).exp())
 }
 
 /// Value between pixels of a square of `side`; outside, that of the nearest pixel inside.

@@ -1,7 +1,7 @@
 //! One animal, and one recording of it: behaviour, pose, and two-photon frames on demand.
 //!
-//! Why it exists: the writer and the live source must make the same frames from the same words.
-//! What it must never do: hold the movie; a frame is made when it is asked for, whatever was asked for before.
+//! Why it exists: the writer and the live source must produce the same frames from the same specification.
+//! What it must never do: hold the movie; a frame is computed on request, whatever was requested before.
 
 use super::behaviour::{self, Course, Doing, Habits};
 use super::limbs::{Body, CHANNELS, Motion};
@@ -11,7 +11,7 @@ use super::recipe::Recipe;
 use super::spec::Spec;
 use super::tissue::Canvas;
 
-/// Everything that one animal is and another is not.
+/// Everything individual about one animal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Animal {
     /// How it spends its time.
@@ -51,7 +51,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Lets the animal live for the time of the recording.
+    /// Simulates the animal for the duration of the recording.
     pub fn new(spec: &Spec) -> Self {
         let recipe = spec.recipe.clone();
         let keys = [spec.seed, spec.animal, spec.trial];
@@ -154,14 +154,14 @@ impl Trial {
 
 /// Two-photon frame of each behaviour frame: the one that is being scanned at its time.
 fn frame_at(seconds: f64, rate_hz: f64) -> Vec<usize> {
-    // Times that fall on the begin of a scan belong to it, whatever the rounding.
+    // Times that fall on the start of a scan belong to it, whatever the rounding.
     let frames = (seconds * rate_hz + 1e-6).floor() as usize;
     let at = |step: usize| (step as f64 * rate_hz / behaviour::RATE_HZ + 1e-6).floor() as usize;
     (0..).map(at).take_while(|&frame| frame < frames).collect()
 }
 
-/// Of each two-photon frame, the last behaviour frame that belongs to it. At rates beyond that of behaviour a frame may have
-/// none of its own: then it is the one before.
+/// For each two-photon frame, the last behaviour frame that belongs to it. At rates above that of behaviour a frame may have
+/// none of its own and gets the one before.
 fn newest_of(frame_at: &[usize]) -> impl Iterator<Item = usize> + '_ {
     let frames = frame_at.last().map_or(0, |last| last + 1);
     (0..frames).map(|frame| frame_at.partition_point(|&at| at <= frame).max(1) - 1)

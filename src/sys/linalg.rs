@@ -2,7 +2,7 @@
 //!
 //! Both give the same on every run: nothing is drawn here, and an axis does not flip.
 
-use ndarray::{Array1, Array2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
 /// Sweeps of the Jacobi method; it converges quadratically, 128 dimensions need about 8.
 const SWEEPS_MAX: usize = 50;
@@ -21,7 +21,7 @@ pub struct Components<const N: usize> {
 
 impl<const N: usize> Components<N> {
     /// Of these rows of `values`, `[rows, dimensions]`.
-    pub fn of(values: &Array2<f32>, rows: &[usize]) -> Self {
+    pub fn of(values: ArrayView2<'_, f32>, rows: &[usize]) -> Self {
         let dimensions = values.ncols();
         let mut mean = Array1::zeros(dimensions);
         for &row in rows {
@@ -211,7 +211,7 @@ mod tests {
         let mut backward = forward.clone();
         backward.invert_axis(Axis(0));
         let rows: Vec<usize> = (0..8).collect();
-        let (a, b) = (Components::<3>::of(&forward, &rows), Components::<3>::of(&backward, &rows));
+        let (a, b) = (Components::<3>::of(forward.view(), &rows), Components::<3>::of(backward.view(), &rows));
         assert!(a.axes.iter().flatten().zip(b.axes.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-9));
     }
 
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn the_quick_way_finds_what_the_exact_way_finds() {
         let values = ellipsoid();
-        let exact = Components::<2>::of(&values, &(0..8).collect::<Vec<_>>());
+        let exact = Components::<2>::of(values.view(), &(0..8).collect::<Vec<_>>());
         let rows: Vec<Vec<f32>> = values.rows().into_iter().map(|row| row.to_vec()).collect();
         let plane = Projection::of(rows.iter().map(Vec::as_slice), 40, None).unwrap();
         for (axis, other) in exact.axes.iter().zip(&plane.axes) {

@@ -1,70 +1,70 @@
-//! Augmentations: what a window may look like without meaning anything else. Each has a switch, a probability, a magnitude.
+//! Augmentations: changes to a window that leave its meaning unchanged. Each has a switch, a probability and a magnitude.
 //!
-//! Why it exists: they are the method; so each can be switched off and its share shown. What it must never do: depend on
-//! anything but its input and the generator it is given, or treat the frames of one window differently.
+//! Why it exists: the augmentations are the method, so each can be switched off and its contribution measured. What it must
+//! never do: depend on anything but its input and its random generator, or treat the frames of one window differently.
 
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 
-use super::settings::{SettingError, within};
+use super::bounds::{SettingError, within};
 use crate::frame::Shape;
 
-/// How often, and how strongly.
+/// How often and how strongly an augmentation is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Strength {
     /// 0 = off.
     pub probability: f64,
-    /// In the unit that the augmentation names.
+    /// In the unit of the augmentation.
     pub magnitude: f32,
 }
 
-/// Behavioural swap: a pose gives way to a near one of another animal, frame by frame.
+/// Behavioural swap: frame by frame, a pose is replaced by a similar pose of another animal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Swap {
-    /// Share of the behaviour frames that are replaced. In a pilot, all closed far more of the gap than half.
+pub struct BehaviouralSwap {
+    /// Share of the behaviour frames that are replaced. In a pilot, replacing all closed far more of the gap than replacing half.
     pub probability: f64,
-    /// Nearest poses of the other animal that one is drawn from, with probability ∝ exp(−distance).
+    /// Number of nearest poses of the other animal from which one is drawn, with probability ∝ exp(−distance).
     pub neighbours: usize,
-    /// Poses of each animal that are looked through.
+    /// Number of poses of each animal that are searched.
     pub candidates: usize,
-    /// Behaviour frames over which a distance is taken.
+    /// Number of behaviour frames over which a distance is taken.
     pub neighbourhood: usize,
 }
 
-/// Placement: the field is turned, moved and scaled as it is between animals.
+/// Placement: the field is rotated, shifted and scaled, as it differs between animals.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Placement {
     /// 0 = off.
     pub probability: f64,
-    /// Standard deviation of the turn, degrees.
+    /// Standard deviation of the rotation, degrees.
     pub rotation_deg: f32,
-    /// Standard deviation of the displacement along each axis, as a share of the side.
+    /// Standard deviation of the shift along each axis, as a fraction of the side.
     pub shift: f32,
-    /// Standard deviation of the scale, as a share.
+    /// Standard deviation of the scale, as a fraction.
     pub scale: f32,
 }
 
-/// All of them.
+/// All augmentations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augmentations {
-    /// Behaviour z-scored per animal (else over all animals together).
+    /// Z-score behaviour per animal (otherwise over all animals together).
     pub standardise_behaviour: bool,
     /// Poses of other animals.
-    pub behavioural_swap: Swap,
-    /// Neural swap: beside its own behaviour, a neural window is drawn to that of another animal whose behaviour is the nearest
-    /// in the batch, and away from all others, those of its own animal too. Probability: share of the windows. Magnitude:
-    /// weight of this second contrast.
+    pub behavioural_swap: BehaviouralSwap,
+    /// Neural swap: besides its own behaviour, a neural window is pulled towards the neural window of the other animal whose
+    /// behaviour is most similar in the batch, and pushed away from all others, including those of its own animal.
+    /// Probability: share of the windows. Magnitude: weight of this second contrast.
     pub neural_swap: Strength,
-    /// A neural window is mixed with that of another animal whose behaviour is the nearest in the batch. Magnitude: largest
-    /// share of the other, 0 to 1.
+    /// A neural window is mixed with that of the other animal whose behaviour is most similar in the batch. Magnitude: largest
+    /// share of the other window, 0 to 1.
     pub neural_mix: Strength,
-    /// The decaying tail of another moment's fluorescence is added. Magnitude: largest share of it.
+    /// The decaying fluorescence of another frame is added. Magnitude: largest share of it.
     pub calcium: Strength,
     /// Decay time of the indicator, s.
     pub calcium_decay_s: f64,
@@ -88,11 +88,11 @@ pub struct Augmentations {
     pub behaviour_drop_columns: Strength,
 }
 
-/// One switch: its name and how to turn it off.
+/// One switch: its name, and what turns it off.
 type Switch = (&'static str, fn(&mut Augmentations));
 
 impl Augmentations {
-    /// What every contrastive method gets.
+    /// The augmentations of every contrastive method.
     pub fn standard() -> Self {
         let mut standard = Self::all();
         Self::switches()
@@ -102,12 +102,12 @@ impl Augmentations {
         standard
     }
 
-    /// What `haltere` gets.
+    /// The augmentations of `haltere`.
     pub fn all() -> Self {
         let strength = |probability, magnitude| Strength { probability, magnitude };
         Self {
             standardise_behaviour: true,
-            behavioural_swap: Swap { probability: 1.0, neighbours: 32, candidates: 4096, neighbourhood: 7 },
+            behavioural_swap: BehaviouralSwap { probability: 1.0, neighbours: 32, candidates: 4096, neighbourhood: 7 },
             neural_swap: strength(1.0, 1.0),
             neural_mix: strength(0.5, 0.5),
             calcium: strength(0.5, 0.5),
@@ -124,7 +124,7 @@ impl Augmentations {
         }
     }
 
-    /// The groups that an ablation leaves out one by one.
+    /// The groups that an ablation switches off one at a time.
     pub fn switches() -> [Switch; 8] {
         [
             ("behavioural swap", |a| a.behavioural_swap.probability = 0.0),
@@ -192,9 +192,9 @@ fn probability(key: &str, value: f64) -> Result<(), SettingError> {
     within((0.0..=1.0).contains(&value), key, &value, "0 to 1")
 }
 
-/// Drawn or not.
+/// Does it happen this time?
 fn happens(probability: f64, random: &mut Pcg64) -> bool {
-    // Drawn in any case: switching one augmentation off must not change the draws of the others.
+    // Always drawn: switching one augmentation off must not change the draws of the others.
     random.random::<f64>() < probability
 }
 
@@ -206,7 +206,7 @@ fn normal(random: &mut Pcg64) -> f32 {
     StandardNormal.sample(random)
 }
 
-/// Noise that is drawn once and cut at random places: a million normal numbers are as white as fresh ones, and free.
+/// Noise drawn once and cut at random offsets: a million normal numbers are as white as fresh ones, at no cost.
 #[derive(Debug)]
 pub struct NoiseTable(Vec<f32>);
 
@@ -223,7 +223,7 @@ impl NoiseTable {
     }
 }
 
-/// Augments the frames of one piece in place, all of them alike. `tail` is a frame of the same animal at another time.
+/// Augments the frames of one segment in place, all in the same way. `tail` is a frame of the same animal at another time.
 pub fn augment_frames(
     frames: &mut [f32],
     shape: Shape,
@@ -269,9 +269,9 @@ fn add_tail(frames: &mut [f32], pixels: usize, tail: &[f32], share: f32, gamma: 
     }
 }
 
-/// A turned, moved and scaled plane by bilinear interpolation; outside is 0, the mean of a normalised frame.
+/// Rotation, shift and scaling of a plane by bilinear interpolation; outside is 0, the mean of a normalised frame.
 struct Affine {
-    /// For each pixel the upper left neighbour and the weights of the four.
+    /// For each pixel, its upper left neighbour and the weights of the four neighbours.
     taps: Vec<Option<(usize, [f32; 4])>>,
     width: usize,
 }
@@ -309,7 +309,7 @@ impl Affine {
     }
 }
 
-/// Half a Gaussian, centre first, normalised so that the whole sums to one.
+/// Half a Gaussian, centre first, normalised so that the full kernel sums to one.
 fn gaussian(sigma: f32) -> Vec<f32> {
     let reach = (2.5 * sigma).ceil() as usize;
     let mut taps: Vec<f32> = (0..=reach).map(|x| (-0.5 * (x as f32 / sigma.max(1e-3)).powi(2)).exp()).collect();

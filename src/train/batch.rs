@@ -1,8 +1,8 @@
-//! What one step sees: pieces of recordings, spread evenly over the animals, augmented.
+//! The batch of one step: augmented segments of recordings, spread evenly over the animals.
 //!
-//! Why it exists: the frame network sees one frame at a time, so the windows of a piece share their frames and each is encoded
-//! once. Batch k of a seed is the same on every run, whatever came before it: that is what makes a resumed run identical. What
-//! it must never do: hold a frame store open for writing, or see a network.
+//! Why it exists: the frame network sees one frame at a time, so the windows of a segment share their frames and each is encoded
+//! once. Batch k of a seed is the same in every run, whatever came before it, so a resumed run is identical. What it must never
+//! do: open a frame store for writing, or see a network.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -10,21 +10,22 @@ use rayon::prelude::*;
 
 use super::augment::{Augmentations, NoiseTable, augment_frames};
 use super::behaviour::kinds;
-use super::behaviour::{self, Behaviour, SwapIndex};
+use super::behaviour::{self, Augmenting, Behaviour, StandInIndex};
+use super::loss::Partner;
 use super::settings::TrainSettings;
-use crate::dataset::trials::{Dataset, Moment};
+use crate::dataset::trials::{Dataset, Sample};
 
-/// Pieces of recordings with their other views.
+/// Segments of recordings with their behaviour and labels.
 #[derive(Debug)]
 pub struct Batch {
-    /// Model frames of all pieces one after the other, each C×H×W.
+    /// Model frames of all segments, one after the other, each C×H×W.
     pub frames: Vec<f32>,
     /// Number of frames.
     pub frame_count: usize,
-    /// Where each window begins in `frames`.
+    /// Index of the first frame of each window in `frames`.
     pub first_frames: Vec<usize>,
-    /// The moment of each window.
-    pub moments: Vec<Moment>,
+    /// The sample of each window.
+    pub samples: Vec<Sample>,
     /// The animal of each window.
     pub animals: Vec<usize>,
     /// The action of each window.
@@ -37,10 +38,19 @@ pub struct Batch {
     pub behaviour_frames: usize,
     /// Values of a behaviour frame.
     pub behaviour_columns: usize,
-    /// For each window the one of another animal whose behaviour is the nearest, and whether it is drawn to it.
-    pub partners: Option<Vec<(usize, bool)>>,
-    /// For each window the one it is mixed with, and with how much of it.
-    pub mix: Option<Vec<(usize, f32)>>,
+    /// For each window, that of another animal with the most similar behaviour, and whether it is pulled towards it.
+    pub partners: Option<Vec<Partner>>,
+    /// For each window, the one it is mixed with.
+    pub mix: Option<Vec<Mix>>,
+}
+
+/// What one window is mixed with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mix {
+    /// The other window; itself where nothing is mixed.
+    pub window: usize,
+    /// Share of the other window, 0 to 1.
+    pub share: f32,
 }
 
 /// Makes batches.
@@ -49,21 +59,21 @@ pub struct Sampler<'a> {
     data: &'a Dataset,
     behaviour: &'a Behaviour,
     settings: &'a TrainSettings,
-    swap: Option<SwapIndex>,
+    stand_ins: Option<StandInIndex>,
     noise: NoiseTable,
     label_weights: Vec<f32>,
     training: Vec<Kinds>,
     held_out: Vec<Kinds>,
 }
 
-/// The moments of an animal at which a piece may end, by kind of behaviour.
-type Kinds = Vec<Vec<Moment>>;
+/// The samples of an animal at which a segment may end, by kind of behaviour.
+type Kinds = Vec<Vec<Sample>>;
 
-/// No piece can be cut from the data.
+/// The data hold no segment long enough.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "animal {animal}: no stretch of {frames} usable frames in a row to train on (window {window} + {windows} windows \
-     {stride} apart): record longer trials, or lower `batch.windows`, `batch.stride_frames` or `held_out_share`"
+    "animal {animal}: no {frames} consecutive usable frames to train on (window {window} + {windows} windows {stride} apart): \
+     record longer trials, or lower `batch.windows`, `batch.stride_frames` or `held_out_share`"
 )]
 pub struct TooShort {
     animal: String,
@@ -74,26 +84,26 @@ pub struct TooShort {
 }
 
 impl<'a> Sampler<'a> {
-    /// Splits the moments into those trained on and those looked at, and indexes the poses of the former.
+    /// Splits the samples into training and held-out ones, and indexes the poses of the former.
     ///
     /// # Errors
     /// [`TooShort`] when an animal has nothing to train on.
     pub fn new(data: &'a Dataset, behaviour: &'a Behaviour, settings: &'a TrainSettings) -> Result<Self, TooShort> {
         let mut random = Pcg64::seed_from_u64(settings.seed ^ 0x5eed);
         let window = settings.network.window_frames;
-        let moments = data.moments(window, settings.look_ahead_frames);
+        let samples = data.samples(window, settings.look_ahead_frames);
         let cuts: Vec<usize> =
             data.trials.iter().map(|t| (t.frames.len() as f64 * (1.0 - settings.held_out_share)) as usize).collect();
-        let (early, late): (Vec<Moment>, Vec<Moment>) =
-            moments.iter().copied().partition(|m| m.frame + settings.look_ahead_frames < cuts[m.trial]);
-        let late: Vec<Moment> =
+        let (early, late): (Vec<Sample>, Vec<Sample>) =
+            samples.iter().copied().partition(|m| m.frame + settings.look_ahead_frames < cuts[m.trial]);
+        let late: Vec<Sample> =
             late.into_iter().filter(|m| m.frame + settings.look_ahead_frames >= cuts[m.trial] + window).collect();
-        let swaps = settings.method.contrasts() && settings.augment.behavioural_swap.probability > 0.0;
-        let swap =
-            swaps.then(|| SwapIndex::new(data, behaviour, &early, &settings.augment.behavioural_swap, &mut random));
+        let replaces_poses = settings.method.contrasts() && settings.augment.behavioural_swap.probability > 0.0;
+        let stand_ins = replaces_poses
+            .then(|| StandInIndex::new(data, behaviour, &early, &settings.augment.behavioural_swap, &mut random));
         let basis = behaviour::principal_components(data, behaviour, &early, &mut random);
-        let mut by_kind = |moments: &[Moment]| -> Vec<Kinds> {
-            let ends = piece_ends(data, moments, settings);
+        let mut by_kind = |samples: &[Sample]| -> Vec<Kinds> {
+            let ends = piece_ends(data, samples, settings);
             let kinds = settings.batch.kinds;
             ends.iter().map(|own| kinds::sorted(data, behaviour, &basis, own, kinds, &mut random)).collect()
         };
@@ -103,7 +113,7 @@ impl<'a> Sampler<'a> {
             data,
             behaviour,
             settings,
-            swap,
+            stand_ins,
             noise,
             label_weights: label_weights(data, &early),
             training,
@@ -127,7 +137,7 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Is there a held-out part in which a piece fits?
+    /// Is there a held-out part long enough for a segment?
     pub fn has_held_out(&self) -> bool {
         self.held_out.iter().any(|ends| !ends.is_empty())
     }
@@ -138,7 +148,7 @@ impl<'a> Sampler<'a> {
         self.batch(&self.training, &mut Pcg64::seed_from_u64(seed))
     }
 
-    /// One of the batches that are always looked at, augmented as in training: what is measured is what is minimised.
+    /// One of the batches of every validation, augmented as in training, so that what is measured is what is minimised.
     pub fn held_out_batch(&self, number: usize) -> Batch {
         let seed = self.settings.seed ^ 0x0e1d_0077_0000_0000 ^ number as u64;
         self.batch(&self.held_out, &mut Pcg64::seed_from_u64(seed))
@@ -148,23 +158,23 @@ impl<'a> Sampler<'a> {
         let batch = &self.settings.batch;
         let peopled: Vec<usize> = (0..ends.len()).filter(|&animal| !ends[animal].is_empty()).collect();
         let first = random.random_range(0..peopled.len());
-        let pieces: Vec<Moment> =
+        let pieces: Vec<Sample> =
             (0..batch.segments).map(|piece| drawn(&ends[peopled[(first + piece) % peopled.len()]], random)).collect();
         let (window, length) = {
             let window = self.settings.network.window_frames;
             (window, batch.segment_frames(window))
         };
-        let mut moments = Vec::with_capacity(pieces.len() * batch.windows);
-        let mut first_frames = Vec::with_capacity(moments.capacity());
+        let mut samples = Vec::with_capacity(pieces.len() * batch.windows);
+        let mut first_frames = Vec::with_capacity(samples.capacity());
         for (piece, end) in pieces.iter().enumerate() {
             for number in 0..batch.windows {
                 let back = (batch.windows - 1 - number) * batch.stride_frames;
-                moments.push(Moment { trial: end.trial, frame: end.frame - back });
+                samples.push(Sample { trial: end.trial, frame: end.frame - back });
                 first_frames.push(piece * length + length - back - window);
             }
         }
         let frames = self.frames(&pieces, length, random);
-        self.finish(frames, pieces.len() * length, first_frames, moments, random)
+        self.finish(frames, pieces.len() * length, first_frames, samples, random)
     }
 
     fn finish(
@@ -172,26 +182,26 @@ impl<'a> Sampler<'a> {
         frames: Vec<f32>,
         frame_count: usize,
         first_frames: Vec<usize>,
-        moments: Vec<Moment>,
+        samples: Vec<Sample>,
         random: &mut Pcg64,
     ) -> Batch {
         let settings = self.settings;
-        let augmented = settings.method.contrasts().then_some((&settings.augment, self.swap.as_ref(), &mut *random));
-        let behaviour = behaviour::windows(self.data, self.behaviour, &moments, &settings.behaviour, augmented);
-        let animals: Vec<usize> = moments.iter().map(|m| self.data.trials[m.trial].animal).collect();
-        let labels: Vec<Option<u8>> = moments.iter().map(|m| self.data.trials[m.trial].label[m.frame]).collect();
+        let (augment, stand_ins) = (&settings.augment, self.stand_ins.as_ref());
+        let augmenting = settings.method.contrasts().then_some(Augmenting { augment, stand_ins, random: &mut *random });
+        let behaviour = behaviour::windows(self.data, self.behaviour, &samples, &settings.behaviour, augmenting);
+        let animals: Vec<usize> = samples.iter().map(|m| self.data.trials[m.trial].animal).collect();
+        let labels: Vec<Option<u8>> = samples.iter().map(|m| self.data.trials[m.trial].label[m.frame]).collect();
         let weight = |label: &Option<u8>| label.map_or(0.0, |l| self.label_weights[usize::from(l)]);
         let label_weights = labels.iter().map(weight).collect();
-        let augment = &settings.augment;
         let needed = augment.neural_mix.probability > 0.0 || augment.neural_swap.probability > 0.0;
-        let nearest = (settings.method.contrasts() && needed).then(|| self.nearest(&moments, &animals));
+        let nearest = (settings.method.contrasts() && needed).then(|| self.nearest(&samples, &animals));
         let partners = nearest.as_ref().map(|nearest| draw_partners(nearest, augment, random));
         let mix = nearest.as_ref().map(|nearest| draw_mix(nearest, augment, random));
         Batch {
             frames,
             frame_count,
             first_frames,
-            moments,
+            samples,
             animals,
             labels,
             label_weights,
@@ -203,11 +213,11 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// The frames of the pieces, each piece augmented alike from its first frame to its last.
-    fn frames(&self, pieces: &[Moment], length: usize, random: &mut Pcg64) -> Vec<f32> {
+    /// The frames of the segments; all frames of a segment are augmented in the same way.
+    fn frames(&self, pieces: &[Sample], length: usize, random: &mut Pcg64) -> Vec<f32> {
         let pixels = self.data.input.pixels();
         let augment: &Augmentations = &self.settings.augment;
-        let plans: Vec<(Moment, Moment, u64)> = pieces
+        let plans: Vec<(Sample, Sample, u64)> = pieces
             .iter()
             .map(|&piece| {
                 let own = &self.training[self.data.trials[piece.trial].animal];
@@ -230,73 +240,73 @@ impl<'a> Sampler<'a> {
         frames
     }
 
-    /// For each window the nearest by behaviour among those of other animals; `None` when there is no other animal.
-    fn nearest(&self, moments: &[Moment], animals: &[usize]) -> Vec<Option<usize>> {
-        let pose = |m: &Moment| {
+    /// For each window, that of another animal with the most similar behaviour; `None` when there is no other animal.
+    fn nearest(&self, samples: &[Sample], animals: &[usize]) -> Vec<Option<usize>> {
+        let pose = |m: &Sample| {
             let newest = self.data.trials[m.trial].behaviour_at[m.frame] as usize;
             [0, 6, 12].map(|back| self.behaviour.pose(m.trial, newest.saturating_sub(back)))
         };
-        let poses: Vec<_> = moments.iter().map(pose).collect();
+        let poses: Vec<_> = samples.iter().map(pose).collect();
         let distance = |a: usize, b: usize| -> f32 {
             let squares = |(a, b): (&ndarray::ArrayView1<f32>, &ndarray::ArrayView1<f32>)| -> f32 {
                 a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
             };
             poses[a].iter().zip(&poses[b]).map(squares).sum()
         };
-        (0..moments.len())
+        (0..samples.len())
             .map(|own| {
-                let others = (0..moments.len()).filter(|&other| animals[other] != animals[own]);
+                let others = (0..samples.len()).filter(|&other| animals[other] != animals[own]);
                 others.min_by(|&a, &b| distance(own, a).total_cmp(&distance(own, b)))
             })
             .collect()
     }
 }
 
-fn draw_partners(nearest: &[Option<usize>], augment: &Augmentations, random: &mut Pcg64) -> Vec<(usize, bool)> {
+fn draw_partners(nearest: &[Option<usize>], augment: &Augmentations, random: &mut Pcg64) -> Vec<Partner> {
     let one = |(own, partner): (usize, &Option<usize>)| {
         let drawn = random.random::<f64>() < augment.neural_swap.probability;
-        partner.map_or((own, false), |partner| (partner, drawn))
+        Partner { row: partner.unwrap_or(own), pulled: drawn && partner.is_some() }
     };
     nearest.iter().enumerate().map(one).collect()
 }
 
-fn draw_mix(nearest: &[Option<usize>], augment: &Augmentations, random: &mut Pcg64) -> Vec<(usize, f32)> {
+fn draw_mix(nearest: &[Option<usize>], augment: &Augmentations, random: &mut Pcg64) -> Vec<Mix> {
     let strength = augment.neural_mix;
     let one = |(own, partner): (usize, &Option<usize>)| {
         let mixed = random.random::<f64>() < strength.probability;
         let share = strength.magnitude * random.random::<f32>();
-        partner.filter(|_| mixed).map_or((own, 0.0), |partner| (partner, share))
+        partner.filter(|_| mixed).map_or(Mix { window: own, share: 0.0 }, |window| Mix { window, share })
     };
     nearest.iter().enumerate().map(one).collect()
 }
 
-/// A moment of any kind, all kinds alike. There is at least one.
-fn drawn(kinds: &Kinds, random: &mut Pcg64) -> Moment {
+/// A sample of any kind, each kind equally likely. There is at least one.
+fn drawn(kinds: &Kinds, random: &mut Pcg64) -> Sample {
     let kind = &kinds[random.random_range(0..kinds.len())];
     kind[random.random_range(0..kind.len())]
 }
 
-/// 1 / frequency of each action, so that all of them weigh the same; 0 for one that never occurs.
-fn label_weights(data: &Dataset, moments: &[Moment]) -> Vec<f32> {
+/// 1 / frequency of each action, so that all weigh the same; 0 for one that never occurs.
+fn label_weights(data: &Dataset, samples: &[Sample]) -> Vec<f32> {
     let mut counts = vec![0_usize; data.labels.len()];
-    let labelled = moments.iter().filter_map(|m| data.trials[m.trial].label[m.frame]);
+    let labelled = samples.iter().filter_map(|m| data.trials[m.trial].label[m.frame]);
     labelled.for_each(|label| counts[usize::from(label)] += 1);
     let total: usize = counts.iter().sum();
     counts.iter().map(|&count| if count == 0 { 0.0 } else { total as f32 / count as f32 }).collect()
 }
 
-/// For each animal the moments at which a whole piece can end.
-fn piece_ends(data: &Dataset, moments: &[Moment], settings: &TrainSettings) -> Vec<Vec<Moment>> {
+/// For each animal, the samples at which a whole segment can end.
+fn piece_ends(data: &Dataset, samples: &[Sample], settings: &TrainSettings) -> Vec<Vec<Sample>> {
     let span = (settings.batch.windows - 1) * settings.batch.stride_frames;
     let mut ends = vec![Vec::new(); data.animals.len()];
     let mut run = 0;
-    let mut before: Option<Moment> = None;
-    for &moment in moments {
-        let follows = before.is_some_and(|b| b.trial == moment.trial && b.frame + 1 == moment.frame);
+    let mut before: Option<Sample> = None;
+    for &sample in samples {
+        let follows = before.is_some_and(|b| b.trial == sample.trial && b.frame + 1 == sample.frame);
         run = if follows { run + 1 } else { 1 };
-        before = Some(moment);
+        before = Some(sample);
         if run > span {
-            ends[data.trials[moment.trial].animal].push(moment);
+            ends[data.trials[sample.trial].animal].push(sample);
         }
     }
     ends

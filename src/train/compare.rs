@@ -1,14 +1,14 @@
-//! The comparison: every method on every population, one training and one result file each, so that a killed comparison goes
-//! on where it was.
+//! The comparison: every method on every population, one training and one result file each, so that an interrupted comparison
+//! continues where it stopped.
 //!
-//! Why it exists: a claim about methods is a table over animals and seeds, with chance beside it, and not one lucky run. What it
-//! must never do: let an encoder see an animal that is called unseen, or a label of an animal that its score is about.
+//! Why it exists: a claim about methods is a table over animals and seeds next to chance, not one lucky run. What it must never
+//! do: let an encoder see an animal that counts as unseen, or a label of an animal that it is scored on.
 //!
-//! An encoder is trained on all animals of a population but the unseen ones, and answers all four questions: single-animal,
-//! across-animal and identity about the animals that it saw, unseen about the others. One training serves both, and an encoder
-//! that does well on its own animals cannot hide how it does on the next.
+//! An encoder is trained on all animals of a population except the unseen ones, and answers all four questions: single-animal,
+//! across-animal and identity on the animals it saw, unseen on the others. One training serves all, and an encoder that does
+//! well on its own animals cannot hide how it does on the next.
 //!
-//! `supervised` learns from the labels of every animal it sees: its across-animal score is therefore its unseen one, and it
+//! `supervised` learns from the labels of every animal it sees: its across-animal score is therefore its unseen score, and it
 //! has no single-animal score.
 
 use std::path::{Path, PathBuf};
@@ -20,30 +20,30 @@ use serde::{Deserialize, Serialize};
 
 use super::augment::Augmentations;
 use super::behaviour::Behaviour;
-use super::export::accept::moments_of;
-use super::fit::{Ended, Fit, FitError, Progress};
-use super::represent::{of_moments, represent};
+use super::export::accept::samples_of;
+use super::fit::{Checkpoints, Ended, Fit, FitError, Progress};
+use super::represent::{of_samples, represent};
 use super::settings::{Method, TrainSettings};
 use crate::dataset::trials::{Dataset, Representation};
 use crate::evaluate::domain_gap::{DomainGap, GapOptions, domain_gap};
 use crate::evaluate::pixels;
-use crate::evaluate::questions::{EvaluateError, Evaluation, Options, Setting, evaluate_setting};
+use crate::evaluate::questions::{EvaluateError, Evaluation, Options, Question, evaluate_question};
 use crate::sys::exit::{ExitCode, HasExitCode};
 
-/// What an ablation leaves out beside the augmentations.
+/// What an ablation leaves out besides the augmentations.
 const ALIGNMENT: &str = "alignment between animals";
 
 /// One row of the comparison: a method, perhaps without one of its augmentations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Contender {
-    /// How.
+    /// The method.
     pub method: Method,
     /// The augmentation that is switched off, by its name.
     pub without: Option<String>,
 }
 
 impl Contender {
-    /// As tables name it.
+    /// Its name in tables.
     pub fn name(&self) -> String {
         match &self.without {
             Some(switch) => format!("{} without {switch}", self.method.name()),
@@ -72,18 +72,18 @@ impl Contender {
     }
 }
 
-/// One training and its scores, as it is kept.
+/// One training and its scores, as the result file keeps them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// Which row.
     pub contender: Contender,
-    /// Which population, by its folder.
+    /// The population, by the name of its folder.
     pub population: String,
     /// Hash of the data that was scored.
     pub data_sha256: String,
-    /// Of weights, batches, draws.
+    /// Seed for weights, batches and draws.
     pub seed: u64,
-    /// The settings it was trained by.
+    /// The settings it was trained with.
     pub settings: TrainSettings,
     /// Names of the actions.
     pub labels: Vec<String>,
@@ -95,11 +95,11 @@ pub struct Outcome {
     pub training_s: f64,
 }
 
-/// One piece of work.
+/// One training to run and score.
 pub struct Job<'a> {
     /// Which row.
     pub contender: Contender,
-    /// How it is trained.
+    /// The training settings.
     pub settings: TrainSettings,
     /// Name of the population.
     pub population: String,
@@ -111,7 +111,7 @@ pub struct Job<'a> {
     pub unseen: Vec<usize>,
 }
 
-/// What a job could not do.
+/// Why a job failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     /// Training.
@@ -129,7 +129,7 @@ pub enum CompareError {
         cause: String,
     },
     /// Stopped by the user; finished results are kept.
-    #[error("stopped; finished results are kept, and the same command goes on from here")]
+    #[error("stopped; finished results are kept, and the same command continues from here")]
     Stopped,
 }
 
@@ -151,7 +151,7 @@ impl Job<'_> {
         format!("{}__seed{}__{row}.json", self.population, self.settings.seed)
     }
 
-    /// The result that is there already, if it is of the same data and settings.
+    /// The existing result, if it has the same data and settings.
     pub fn finished(&self, folder: &Path) -> Option<Outcome> {
         let text = std::fs::read_to_string(folder.join(self.file())).ok()?;
         let outcome: Outcome = serde_json::from_str(&text).ok()?;
@@ -159,7 +159,7 @@ impl Job<'_> {
         same.then_some(outcome)
     }
 
-    /// Trains, scores, and writes the result. A training that was stopped goes on from its checkpoint.
+    /// Trains, scores, and writes the result. An interrupted training continues from its checkpoint.
     ///
     /// # Errors
     /// Any [`CompareError`].
@@ -169,18 +169,18 @@ impl Job<'_> {
         options: &Options,
         device: &Device,
         stop: &AtomicBool,
-        tell: &mut dyn FnMut(Progress),
+        report: &mut dyn FnMut(Progress),
     ) -> Result<Outcome, CompareError> {
         let began = Instant::now();
         let checkpoints = folder.join("checkpoints").join(self.file());
         let representation = match self.contender.method {
             Method::Linear => self.linear(),
-            _ => self.trained(&checkpoints, device, stop, tell)?,
+            _ => self.trained(&checkpoints, device, stop, report)?,
         };
         let training_s = began.elapsed().as_secs_f64();
         let mut evaluation = Evaluation::default();
-        for &setting in self.settings_to_score() {
-            let one = evaluate_setting(&representation, setting, &self.unseen, options)?;
+        for &question in self.questions() {
+            let one = evaluate_question(&representation, question, &self.unseen, options)?;
             evaluation.scores.extend(one.scores);
             evaluation.warnings.extend(one.warnings);
         }
@@ -200,37 +200,37 @@ impl Job<'_> {
         let failed = |cause: String| CompareError::File { path: path.clone(), cause };
         let text = serde_json::to_string_pretty(&outcome).map_err(|e| failed(e.to_string()))?;
         crate::sys::files::write_whole(&path, text.as_bytes()).map_err(|e| failed(e.to_string()))?;
-        // The result is there; what is left of its checkpoint costs room and nothing else.
+        // The result is written; a checkpoint left behind only costs disk space.
         let _ = std::fs::remove_dir_all(&checkpoints);
         Ok(outcome)
     }
 
-    fn settings_to_score(&self) -> &'static [Setting] {
+    fn questions(&self) -> &'static [Question] {
         match (self.contender.method, self.unseen.is_empty()) {
-            // It learnt from the labels of every animal that it saw.
-            (Method::Supervised, true) => &[Setting::Identity],
-            (Method::Supervised, false) => &[Setting::Identity, Setting::Unseen],
-            (_, true) => &[Setting::SingleAnimal, Setting::AcrossAnimal, Setting::Identity],
-            (_, false) => &Setting::ALL,
+            // It learnt from the labels of every animal it saw.
+            (Method::Supervised, true) => &[Question::Identity],
+            (Method::Supervised, false) => &[Question::Identity, Question::Unseen],
+            (_, true) => &[Question::SingleAnimal, Question::AcrossAnimal, Question::Identity],
+            (_, false) => &Question::ALL,
         }
     }
 
-    /// No network: each frame made small once, windows of them as features.
+    /// No network: each frame is down-sampled once, and windows of frames are the features.
     fn linear(&self) -> Representation {
-        let (moments, _) = moments_of(self.all, &self.settings);
+        let (samples, _) = samples_of(self.all, &self.settings);
         let window = self.settings.network.window_frames;
         let mut values = Vec::new();
-        for of_trial in moments.chunk_by(|a, b| a.trial == b.trial) {
+        for of_trial in samples.chunk_by(|a, b| a.trial == b.trial) {
             let frames = &self.all.trials[of_trial[0].trial].frames;
             let small = |frame| pixels::downsample(frames.frame(frame), self.all.input, pixels::LINEAR_SIDE);
             let small: Vec<Vec<f32>> = (0..frames.len()).map(small).collect();
-            for moment in of_trial {
-                let newest = moment.frame + self.settings.look_ahead_frames;
+            for sample in of_trial {
+                let newest = sample.frame + self.settings.look_ahead_frames;
                 let window: Vec<&[f32]> = small[newest + 1 - window..=newest].iter().map(Vec::as_slice).collect();
                 values.extend(pixels::features_of_small(&window, pixels::LINEAR_BINS));
             }
         }
-        of_moments(self.all, &moments, values)
+        of_samples(self.all, &samples, values)
     }
 
     fn trained(
@@ -238,21 +238,21 @@ impl Job<'_> {
         checkpoints: &Path,
         device: &Device,
         stop: &AtomicBool,
-        tell: &mut dyn FnMut(Progress),
+        report: &mut dyn FnMut(Progress),
     ) -> Result<Representation, CompareError> {
         let behaviour = Behaviour::standardised(self.training, self.settings.augment.standardise_behaviour);
         let mut fit = Fit::new(self.training, &behaviour, &self.settings, device)?;
-        let (best, last) = (checkpoints.join("best"), checkpoints.join("last"));
+        let folders = Checkpoints { best: checkpoints.join("best"), last: checkpoints.join("last") };
         std::fs::create_dir_all(checkpoints)
             .map_err(|e| CompareError::File { path: checkpoints.into(), cause: e.to_string() })?;
-        if let Some(whole) = crate::sys::replace_folder::newest_whole(&last) {
+        if let Some(whole) = crate::sys::replace_folder::newest_whole(&folders.last) {
             fit = fit.resume(&whole)?;
         }
-        if fit.run(Some((&best, &last)), stop, tell)? == Ended::Stopped {
+        if fit.run(Some(&folders), stop, report)? == Ended::Stopped {
             return Err(CompareError::Stopped);
         }
-        let (moments, _) = moments_of(self.all, &self.settings);
+        let (samples, _) = samples_of(self.all, &self.settings);
         let look_ahead = self.settings.look_ahead_frames;
-        Ok(represent(&fit.learner(), fit.spec(), look_ahead, self.all, &moments, device))
+        Ok(represent(&fit.learner(), fit.spec(), look_ahead, self.all, &samples, device))
     }
 }

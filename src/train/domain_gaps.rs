@@ -1,12 +1,12 @@
-//! How far apart animals lie before and after each augmentation, in what the encoders are given.
+//! The domain gap between animals before and after each augmentation, in the encoders' input.
 //!
-//! Why it exists: an augmentation is meant to hide who the animal is; whether it does can be measured before anything is
-//! trained. What it must never do: use a label.
+//! Why it exists: an augmentation is meant to hide the animal's identity; whether it does can be measured before training. What
+//! it must never do: use a label.
 
 use ndarray::Array2;
 
 use super::augment::Augmentations;
-use super::batch::{Batch, Sampler};
+use super::batch::{Batch, Mix, Sampler};
 use super::behaviour::Behaviour;
 use super::fit::FitError;
 use super::settings::TrainSettings;
@@ -14,10 +14,10 @@ use crate::dataset::trials::Dataset;
 use crate::evaluate::domain_gap::{GapOptions, domain_gap};
 use crate::evaluate::pixels;
 
-/// Batches that a distance is taken over.
+/// Number of batches a distance is measured on.
 const BATCHES: usize = 12;
 
-/// One augmentation in one space.
+/// The domain gap with and without one augmentation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GapRow {
     /// Its name.
@@ -43,7 +43,7 @@ pub fn augmentation_gaps(data: &Dataset, settings: &TrainSettings) -> Result<Vec
         let mut alone = settings.clone();
         let others = Augmentations::switches().into_iter().filter(|(other, _)| *other != name);
         others.for_each(|(_, off)| off(&mut alone.augment));
-        // A switch that is off already changes nothing and has no row.
+        // A switch that is already off changes nothing and gets no row.
         let mut without = alone.clone();
         switch(&mut without.augment);
         if without == alone {
@@ -60,7 +60,7 @@ pub fn augmentation_gaps(data: &Dataset, settings: &TrainSettings) -> Result<Vec
     Ok(rows)
 }
 
-/// MMD² between animals of small pictures of the windows, and of behaviour windows.
+/// MMD² between animals, in down-sampled windows and in behaviour windows.
 fn gaps(data: &Dataset, settings: &TrainSettings) -> Result<[Option<f64>; 2], FitError> {
     let behaviour = Behaviour::standardised(data, settings.augment.standardise_behaviour);
     let sampler = Sampler::new(data, &behaviour, settings)?;
@@ -76,7 +76,7 @@ fn gaps(data: &Dataset, settings: &TrainSettings) -> Result<[Option<f64>; 2], Fi
     }))
 }
 
-/// Mean picture of each window, mixed as the network's features would be.
+/// The mean of each down-sampled window, mixed as the network's features would be.
 fn small_windows(batch: &Batch, data: &Dataset, window: usize) -> Vec<f32> {
     let pixels_each = data.input.pixels();
     let small: Vec<Vec<f32>> = batch
@@ -90,8 +90,8 @@ fn small_windows(batch: &Batch, data: &Dataset, window: usize) -> Vec<f32> {
     };
     let means: Vec<Vec<f32>> = batch.first_frames.iter().map(mean).collect();
     let Some(mix) = &batch.mix else { return means.concat() };
-    let mixed = mix.iter().enumerate().flat_map(|(own, &(partner, share))| {
-        means[own].iter().zip(&means[partner]).map(move |(a, b)| a + share * (b - a)).collect::<Vec<_>>()
+    let mixed = mix.iter().enumerate().flat_map(|(own, &Mix { window, share })| {
+        means[own].iter().zip(&means[window]).map(move |(a, b)| a + share * (b - a)).collect::<Vec<_>>()
     });
     mixed.collect()
 }

@@ -1,10 +1,10 @@
-//! The loop: batches in, weights out; a look at the held-out part now and then; a checkpoint that a kill cannot lose.
+//! The training loop: batches in, weights out, with regular validation on held-out data and checkpoints that survive a kill.
 //!
-//! Why it exists: one loop for all methods, so that they differ in what they minimise and in nothing else. A run that was
-//! stopped goes on as if it had not been: a batch depends on its step alone, and weights, optimiser and running statistics are
-//! in the checkpoint. What it must never do: print, or decide where a run's folder is.
+//! Why it exists: one loop for all methods, so that they differ only in what they minimise. A resumed run continues as if it had
+//! never stopped: a batch depends on its step alone, and the checkpoint holds weights, optimiser and running statistics. What it
+//! must never do: print, or decide where a run's folder is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use burn::module::Module;
@@ -23,12 +23,12 @@ use crate::dataset::trials::Dataset;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::replace_folder::{ReplaceError, replace_folder};
 
-/// Batches of a look at the held-out part.
+/// Batches of one validation on the held-out part.
 const HELD_OUT_BATCHES: usize = 4;
 /// Files of a checkpoint.
 const FILES: [&str; 3] = ["learner.bpk", "optimiser.bpk", "state.toml"];
 
-/// What training could not do.
+/// Why training failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
     /// A setting outside its range.
@@ -44,9 +44,9 @@ pub enum FitError {
     #[error(transparent)]
     Pass(#[from] PassError),
     /// The method learns from labels, and there are none.
-    #[error("method `supervised` learns from labels, and no usable moment has one: add labels or take another method")]
+    #[error("method `supervised` learns from labels, but no usable frame has one: add labels or choose another method")]
     NoLabels,
-    /// The loss is not a number any more.
+    /// The loss is no longer finite.
     #[error(
         "the loss became {loss} at step {step}: training diverged. The last checkpoint is still good; lower \
          `optimiser.learning_rate` (now {rate:.2e}) or look for damaged frames"
@@ -59,11 +59,11 @@ pub enum FitError {
         /// Step size there.
         rate: f64,
     },
-    /// A checkpoint cannot be written. The older one is still whole.
+    /// A checkpoint cannot be written. The previous one is intact.
     #[error(transparent)]
     Save(#[from] ReplaceError),
     /// A checkpoint cannot be read.
-    #[error("checkpoint {path}: {cause}: take the other one, or start anew without --resume")]
+    #[error("checkpoint {path}: {cause}: use the other checkpoint, or start again without --resume")]
     Load {
         /// Which folder.
         path: String,
@@ -85,7 +85,7 @@ impl HasExitCode for FitError {
     }
 }
 
-/// Where a run is.
+/// The progress of a run, as the checkpoint keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
@@ -96,27 +96,28 @@ pub struct State {
     /// The step it was measured after.
     pub best_step: usize,
     /// Looks since then.
-    pub looks_without_better: usize,
+    #[serde(rename = "looks_without_better")]
+    pub validations_without_improvement: usize,
 }
 
-/// One thing that happened.
+/// What the loop reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
     /// A step was done.
     Step {
         /// Steps done.
         step: usize,
-        /// What it showed.
-        shown: StepMetrics,
+        /// Its metrics.
+        metrics: StepMetrics,
         /// Step size.
         learning_rate: f64,
     },
-    /// A look at the held-out part.
-    Look {
+    /// A validation on the held-out part.
+    Validation {
         /// Steps done.
         step: usize,
         /// Means over the batches looked at.
-        shown: StepMetrics,
+        metrics: StepMetrics,
         /// The lowest so far.
         best: bool,
     },
@@ -127,10 +128,19 @@ pub enum Progress {
 pub enum Ended {
     /// All steps are done.
     Done,
-    /// The held-out loss has not fallen for `patience` looks.
+    /// The held-out loss has not fallen for `patience` validations.
     Early,
-    /// Somebody asked for it; the checkpoint is written.
+    /// A stop was requested; the checkpoint is written.
     Stopped,
+}
+
+/// Where a run's checkpoints go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// The one with the lowest held-out loss.
+    pub best: PathBuf,
+    /// The newest.
+    pub last: PathBuf,
 }
 
 /// A run in progress.
@@ -148,7 +158,7 @@ pub struct Fit<'a> {
 }
 
 impl<'a> Fit<'a> {
-    /// A run from the beginning. `device` is a plain one; gradients are taken care of here.
+    /// Starts a run. `device` is a plain one; gradients are handled here.
     ///
     /// # Errors
     /// Any [`FitError`] about settings or data.
@@ -170,11 +180,11 @@ impl<'a> Fit<'a> {
         let learner = Learner::new(&spec, settings, data.animals.len(), behaviour.columns, &device)?;
         let optimiser = AdamWConfig::new().with_weight_decay(settings.optimiser.weight_decay).init();
         let pass = own_kernels.then(|| FramePass::new(&spec)).transpose()?;
-        let state = State { step: 0, best_loss: None, best_step: 0, looks_without_better: 0 };
+        let state = State { step: 0, best_loss: None, best_step: 0, validations_without_improvement: 0 };
         Ok(Self { data, settings, spec, sampler, learner, optimiser, device, pass, state })
     }
 
-    /// Goes on from a checkpoint.
+    /// Continues from a checkpoint.
     ///
     /// # Errors
     /// [`FitError::Load`].
@@ -188,13 +198,13 @@ impl<'a> Fit<'a> {
         Ok(self)
     }
 
-    /// Writes a checkpoint in the place of an older one.
+    /// Writes a checkpoint, replacing the previous one.
     ///
     /// # Errors
     /// [`FitError::Save`].
     pub fn save(&self, checkpoint: &Path) -> Result<(), FitError> {
         let other = |e: &dyn std::fmt::Display| std::io::Error::other(e.to_string());
-        // burn keeps the newest running statistics aside until somebody asks for them, and would write those of a step before.
+        // burn defers the newest running statistics until they are read; without this it would write those of the step before.
         drop(self.learner());
         replace_folder(checkpoint, |folder| {
             self.learner.clone().save_file(folder.join(FILES[0])).map_err(|e| other(&e))?;
@@ -204,16 +214,16 @@ impl<'a> Fit<'a> {
         Ok(())
     }
 
-    /// Trains until the end, or until `stop`. Checkpoints are written to `last` after every look and at the end, and to `best`
+    /// Trains until the end, or until `stop`. Checkpoints are written to `last` after every validation and at the end, and to `best`
     /// when the held-out loss is the lowest so far.
     ///
     /// # Errors
     /// Any [`FitError`]; the last checkpoint is then still good.
     pub fn run(
         &mut self,
-        checkpoints: Option<(&Path, &Path)>,
+        checkpoints: Option<&Checkpoints>,
         stop: &AtomicBool,
-        tell: &mut dyn FnMut(Progress),
+        report: &mut dyn FnMut(Progress),
     ) -> Result<Ended, FitError> {
         let mut ended = Ended::Done;
         while self.state.step < self.settings.steps {
@@ -221,28 +231,28 @@ impl<'a> Fit<'a> {
                 ended = Ended::Stopped;
                 break;
             }
-            tell(self.step()?);
+            report(self.step()?);
             let last = self.state.step == self.settings.steps;
             if !last && !self.state.step.is_multiple_of(self.settings.validate_every) {
                 continue;
             }
-            let look = self.look()?;
-            let best = matches!(look, Progress::Look { best: true, .. });
-            tell(look);
-            if let Some((best_folder, last_folder)) = checkpoints {
-                // The best one first: a kill between the two then repeats these steps, and writes the same once more.
+            let validation = self.validate()?;
+            let best = matches!(validation, Progress::Validation { best: true, .. });
+            report(validation);
+            if let Some(folders) = checkpoints {
+                // `best` first: after a kill between the two, these steps are repeated and give the same again.
                 if best {
-                    self.save(best_folder)?;
+                    self.save(&folders.best)?;
                 }
-                self.save(last_folder)?;
+                self.save(&folders.last)?;
             }
             let patience = self.settings.patience;
-            if patience > 0 && self.state.looks_without_better >= patience {
+            if patience > 0 && self.state.validations_without_improvement >= patience {
                 ended = Ended::Early;
                 break;
             }
         }
-        if let (Some((best, last)), Ended::Stopped) = (checkpoints, ended) {
+        if let (Some(Checkpoints { best, last }), Ended::Stopped) = (checkpoints, ended) {
             self.save(last)?;
             if !best.exists() {
                 self.save(best)?;
@@ -257,14 +267,14 @@ impl<'a> Fit<'a> {
     /// [`FitError::Diverged`], [`FitError::Pass`].
     pub fn step(&mut self) -> Result<Progress, FitError> {
         let batch = self.sampler.training_batch(self.state.step);
-        let (shown, gradients) = self.gradients(&batch)?;
+        let (metrics, gradients) = self.gradients(&batch)?;
         let learning_rate = self.settings.optimiser.rate(self.state.step, self.settings.steps);
-        if !shown.loss.is_finite() {
-            return Err(FitError::Diverged { step: self.state.step, loss: shown.loss, rate: learning_rate });
+        if !metrics.loss.is_finite() {
+            return Err(FitError::Diverged { step: self.state.step, loss: metrics.loss, rate: learning_rate });
         }
         self.learner = self.optimiser.step(learning_rate, self.learner.clone(), gradients);
         self.state.step += 1;
-        Ok(Progress::Step { step: self.state.step, shown, learning_rate })
+        Ok(Progress::Step { step: self.state.step, metrics, learning_rate })
     }
 
     fn gradients(&mut self, batch: &Batch) -> Result<(StepMetrics, GradientsParams), FitError> {
@@ -274,23 +284,23 @@ impl<'a> Fit<'a> {
         let Some(pass) = &mut self.pass else {
             let features = self.learner.network.forward_frame(self.frames(batch, &self.device));
             let loss = self.learner.loss(features, batch, self.settings, alignment);
-            let shown = loss.shown();
-            return Ok((shown, GradientsParams::from_grads(loss.total.backward(), &self.learner)));
+            let metrics = loss.metrics();
+            return Ok((metrics, GradientsParams::from_grads(loss.total.backward(), &self.learner)));
         };
         let weights = FrameWeights::of(&self.learner.network.frame)?;
         let values = pass.forward_train(&weights, &batch.frames)?;
         update_running(&self.learner.network.frame, &pass.batch_statistics());
-        // A leaf of burn's graph: its gradient is what our kernels go on from.
+        // A leaf of burn's graph: our kernels continue from its gradient.
         let features = Tensor::<2>::from_data(TensorData::new(values, shape), &self.device).require_grad();
         let loss = self.learner.loss(features.clone(), batch, self.settings, alignment);
-        let shown = loss.shown();
+        let metrics = loss.metrics();
         let mut graph = loss.total.backward();
         let backwards = features.grad_remove(&mut graph).map(|g| g.into_data().try_to_vec::<f32>().unwrap_or_default());
         let mut gradients = GradientsParams::from_grads(graph, &self.learner);
         if let Some(backwards) = backwards {
             pass.backward(&weights, &backwards)?.register(&self.learner.network.frame, &mut gradients);
         }
-        Ok((shown, gradients))
+        Ok((metrics, gradients))
     }
 
     fn frames(&self, batch: &Batch, device: &Device) -> Tensor<4> {
@@ -300,14 +310,14 @@ impl<'a> Fit<'a> {
     }
 
     /// The mean loss over the held-out batches, with running statistics and the augmentations of training, and with the whole
-    /// weight of the alignment: looks early and late are measured by one measure.
-    fn look(&mut self) -> Result<Progress, FitError> {
+    /// weight of the alignment, so that early and late validations are comparable.
+    fn validate(&mut self) -> Result<Progress, FitError> {
         let step = self.state.step;
         if !self.sampler.has_held_out() {
             (self.state.best_loss, self.state.best_step) = (None, step);
-            return Ok(Progress::Look {
+            return Ok(Progress::Validation {
                 step,
-                shown: StepMetrics { loss: f32::NAN, ..StepMetrics::default() },
+                metrics: StepMetrics { loss: f32::NAN, ..StepMetrics::default() },
                 best: true,
             });
         }
@@ -325,17 +335,18 @@ impl<'a> Fit<'a> {
                 None => learner.network.forward_frame(self.frames(&batch, &plain)),
             };
             let loss = learner.loss(features, &batch, self.settings, self.settings.alignment);
-            let (shown, share) = (loss.shown(), 1.0 / HELD_OUT_BATCHES as f32);
-            all.loss += share * shown.loss;
-            all.similarity_paired += share * shown.similarity_paired;
-            all.similarity_others += share * shown.similarity_others;
+            let (metrics, share) = (loss.metrics(), 1.0 / HELD_OUT_BATCHES as f32);
+            all.loss += share * metrics.loss;
+            all.similarity_paired += share * metrics.similarity_paired;
+            all.similarity_others += share * metrics.similarity_others;
         }
         let best = self.state.best_loss.is_none_or(|lowest| all.loss < lowest);
         if best {
             (self.state.best_loss, self.state.best_step) = (Some(all.loss), step);
         }
-        self.state.looks_without_better = if best { 0 } else { self.state.looks_without_better + 1 };
-        Ok(Progress::Look { step, shown: all, best })
+        self.state.validations_without_improvement =
+            if best { 0 } else { self.state.validations_without_improvement + 1 };
+        Ok(Progress::Validation { step, metrics: all, best })
     }
 
     /// Where the run is.

@@ -1,7 +1,7 @@
-//! Everything that learns, and what each method minimises.
+//! Everything that is trained, and what each method minimises.
 //!
-//! Why it exists: the exported network is the same for all methods; what stands beside it while it learns is not. What it must
-//! never do: read data, or touch the network's own definition.
+//! Why it exists: the exported network is the same for all methods; what is trained alongside it is not. What it must never do:
+//! read data, or change the definition of the network.
 
 use burn::module::Module;
 use burn::nn::Linear;
@@ -16,19 +16,19 @@ use super::settings::{Method, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
 use crate::sys::random::SplitMix;
 
-/// σ² of the middle kernel of the maximum mean discrepancy: embeddings have length 1, so that strangers are √2 apart.
+/// σ² of the middle kernel of the maximum mean discrepancy: embeddings have length 1, so unrelated ones are √2 apart.
 pub const MMD_VARIANCE: f64 = 0.5;
 
-/// The network and what stands beside it in training.
+/// The network and what is trained alongside it.
 #[derive(Module, Debug)]
 pub struct Learner {
-    /// What is exported.
+    /// The exported network.
     pub network: Network,
-    /// The other view.
+    /// The behaviour encoder.
     pub behaviour: Option<BehaviourNet>,
-    /// Neural embedding → space of the contrast.
+    /// Neural embedding → contrasted space.
     pub neural_head: Option<ProjectionHead>,
-    /// Behavioural embedding → space of the contrast.
+    /// Behavioural embedding → contrasted space.
     pub behaviour_head: Option<ProjectionHead>,
     /// Neural embedding → animal, behind a gradient reversal.
     pub neural_domain: Option<ProjectionHead>,
@@ -40,18 +40,18 @@ pub struct Learner {
     pub pose: Option<Linear>,
 }
 
-/// What one step shows of itself.
+/// The metrics of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepMetrics {
-    /// The whole loss.
+    /// The total loss.
     pub loss: f32,
-    /// Mean cosine of the two views of a moment; NaN where nothing is contrasted.
+    /// Mean cosine of the two views of a sample; NaN where nothing is contrasted.
     pub similarity_paired: f32,
-    /// Mean cosine of views of different moments; NaN where nothing is contrasted.
+    /// Mean cosine of views of different samples; NaN where nothing is contrasted.
     pub similarity_others: f32,
 }
 
-/// The loss and what goes with it, still as tensors.
+/// The loss and its similarities, as tensors.
 pub struct Loss {
     /// To be minimised.
     pub total: Tensor<1>,
@@ -64,7 +64,7 @@ impl Loss {
     }
 
     /// As numbers.
-    pub fn shown(&self) -> StepMetrics {
+    pub fn metrics(&self) -> StepMetrics {
         let similarities = self.similarities.as_ref();
         StepMetrics {
             loss: scalar(&self.total),
@@ -74,17 +74,17 @@ impl Loss {
     }
 }
 
-/// The one value of a tensor; NaN if it cannot be had.
+/// The only value of a tensor; NaN if it cannot be read.
 pub fn scalar(tensor: &Tensor<1>) -> f32 {
     let data = tensor.clone().into_data();
     data.try_to_vec::<f32>().ok().and_then(|v| v.first().copied()).unwrap_or(f32::NAN)
 }
 
 impl Learner {
-    /// A learner with seeded random weights for data with so many animals and behaviour columns.
+    /// A learner with seeded random weights, for data with `animals` animals and `columns` behaviour columns.
     ///
     /// # Errors
-    /// [`SpecError`] for a network that cannot be made.
+    /// [`SpecError`] for a network that cannot be built.
     pub fn new(
         spec: &NetworkSpec,
         settings: &TrainSettings,
@@ -114,7 +114,7 @@ impl Learner {
         })
     }
 
-    /// Features of a batch's frames `[frames, D]` → its loss. `alignment` is the weight of the terms between animals now.
+    /// Features of a batch's frames `[frames, D]` → its loss. `alignment` is the current weight of the terms between animals.
     pub fn loss(&self, features: Tensor<2>, batch: &Batch, settings: &TrainSettings, alignment: f64) -> Loss {
         let windows = gather_windows(features, batch, settings.network.window_frames);
         let embedding = self.embed_windows(windows);
@@ -160,25 +160,26 @@ impl Learner {
         };
         let (a, b) = (project(&self.neural_head, &embedding), project(&self.behaviour_head, &other));
         let mut total = loss::info_nce(a.clone(), b.clone(), settings.temperature);
-        let swap = settings.augment.neural_swap;
-        if let Some(partners) = batch.partners.as_ref().filter(|_| swap.probability > 0.0) {
+        let neural_swap = settings.augment.neural_swap;
+        if let Some(partners) = batch.partners.as_ref().filter(|_| neural_swap.probability > 0.0) {
             let second = loss::partner_nce(a.clone(), partners, settings.temperature);
-            total = total + second * f64::from(swap.magnitude);
+            total = total + second * f64::from(neural_swap.magnitude);
         }
         let views = match settings.method {
-            // Its behaviour carries no animal: poses are standardised and swapped.
+            // Its behaviour carries no identity: poses are standardised and swapped between animals.
             Method::Haltere => vec![(embedding, &None)],
             _ => vec![(embedding, &self.neural_domain), (other, &self.behaviour_domain)],
         };
         for (view, domain) in views.into_iter().filter(|_| alignment > 0.0) {
-            let extra = between_animals(view, domain.as_ref(), batch, settings.method, alignment);
-            total = extra.into_iter().fold(total, |total, extra| total + extra);
+            if let Some(extra) = between_animals(view, domain.as_ref(), batch, settings.method, alignment) {
+                total = total + extra;
+            }
         }
         Loss { total, similarities: Some(loss::similarities(a.detach(), b.detach())) }
     }
 }
 
-/// What a method adds to the contrast so that animals look alike in one view.
+/// The term that a method adds to the contrast to align animals in one view.
 fn between_animals(
     view: Tensor<2>,
     domain: Option<&ProjectionHead>,
@@ -193,7 +194,7 @@ fn between_animals(
         }),
         Method::SimclrMmd | Method::Haltere => Some(loss::mmd(view, &batch.animals, MMD_VARIANCE) * alignment),
         Method::SimclrCoral => {
-            // Of unit vectors of E dimensions a covariance is of the size 1/E: brought to the size of the contrast.
+            // The covariance of unit vectors of E dimensions is of order 1/E: scaled to the order of the contrast.
             let [_, columns] = view.dims();
             Some(loss::coral(view, &batch.animals) * (alignment * 4.0 * (columns * columns) as f64))
         }
@@ -201,7 +202,7 @@ fn between_animals(
     }
 }
 
-/// Logits of embeddings of length 1 are too small to be sure of anything; the exported classifier is fitted anew.
+/// Logits of embeddings of length 1 are too small to express confidence; the exported classifier is fitted separately.
 const LOGIT_SCALE: f64 = 10.0;
 
 /// A gated recurrent unit whose weights come from the seed.
@@ -216,7 +217,7 @@ fn gru(before: usize, after: usize, seed: u64, device: &Device) -> Gru {
 }
 
 fn behaviour_of(batch: &Batch, device: &Device) -> Tensor<3> {
-    let shape = [batch.moments.len(), batch.behaviour_columns, batch.behaviour_frames];
+    let shape = [batch.samples.len(), batch.behaviour_columns, batch.behaviour_frames];
     Tensor::from_data(TensorData::new(batch.behaviour.clone(), shape), device)
 }
 
@@ -230,8 +231,8 @@ fn gather_windows(features: Tensor<2>, batch: &Batch, window_frames: usize) -> T
     let index = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device);
     let windows = features.select(0, index).reshape([batch.first_frames.len(), window_frames, columns]);
     let Some(mix) = &batch.mix else { return windows };
-    let partners: Vec<i32> = mix.iter().map(|&(partner, _)| partner as i32).collect();
-    let shares: Vec<f32> = mix.iter().map(|&(_, share)| share).collect();
+    let partners: Vec<i32> = mix.iter().map(|mix| mix.window as i32).collect();
+    let shares: Vec<f32> = mix.iter().map(|mix| mix.share).collect();
     let index = Tensor::<1, Int>::from_data(TensorData::new(partners, [mix.len()]), &device);
     let share = Tensor::<3>::from_data(TensorData::new(shares, [mix.len(), 1, 1]), &device);
     let others = windows.clone().select(0, index);

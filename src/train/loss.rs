@@ -1,6 +1,6 @@
-//! What training minimises: the contrast between the two views of a moment, and what its rivals add to it.
+//! What training minimises: the contrast between the two views of a sample, and what other methods add to it.
 //!
-//! Why it exists: each loss is a plain function of tensors that can be held against a reference in plain loops. What it must
+//! Why it exists: each loss is a plain function of tensors that can be tested against a reference in plain loops. What it must
 //! never do: know a batch, an animal's name or a network.
 
 use burn::tensor::activation::log_softmax;
@@ -14,15 +14,24 @@ pub fn info_nce(a: Tensor<2>, b: Tensor<2>, temperature: f64) -> Tensor<1> {
     (diagonal_nll(logits.clone()) + diagonal_nll(logits.transpose())) / 2.0
 }
 
-/// The contrast within one view: each row `i` of `rows` `[B,E]` (length 1) is drawn to row `partners[i].0` and away from all
-/// others, where `partners[i].1` says so; mean over those rows, 0 without any. A row is never its own rival.
-pub fn partner_nce(rows: Tensor<2>, partners: &[(usize, bool)], temperature: f64) -> Tensor<1> {
+/// The partner of one row in the contrast within a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partner {
+    /// Which row.
+    pub row: usize,
+    /// Is the row pulled towards it? Otherwise the row does not count.
+    pub pulled: bool,
+}
+
+/// The contrast within one view: row `i` of `rows` `[B,E]` (length 1) is pulled towards its partner and pushed away from all
+/// others; mean over the rows that are pulled, 0 without any. A row is never its own negative.
+pub fn partner_nce(rows: Tensor<2>, partners: &[Partner], temperature: f64) -> Tensor<1> {
     let device = rows.device();
     let [batch, _] = rows.dims();
     let itself = Tensor::<2>::eye(batch, &device) * -1e4;
     let logits = rows.clone().matmul(rows.transpose()) / temperature + itself;
-    let classes: Vec<usize> = partners.iter().map(|&(partner, _)| partner).collect();
-    let weights: Vec<f32> = partners.iter().map(|&(_, drawn)| f32::from(u8::from(drawn))).collect();
+    let classes: Vec<usize> = partners.iter().map(|partner| partner.row).collect();
+    let weights: Vec<f32> = partners.iter().map(|partner| if partner.pulled { 1.0 } else { 0.0 }).collect();
     cross_entropy(logits, &classes, &weights)
 }
 
@@ -33,7 +42,7 @@ fn diagonal_nll(logits: Tensor<2>) -> Tensor<1> {
     (log_softmax(logits, 1) * eye).sum() / -(batch as f64)
 }
 
-/// Mean cosine of the pairs, and of everything else: what a progress bar shows of a contrast. `a` and `b` `[B,E]` of length 1.
+/// Mean cosine of the pairs, and of all other combinations, for progress display. `a` and `b` `[B,E]` of length 1.
 pub fn similarities(a: Tensor<2>, b: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
     let [batch, _] = a.dims();
     let paired = (a.clone() * b.clone()).sum();
@@ -48,7 +57,7 @@ pub fn reverse_gradient<const D: usize>(rows: Tensor<D>, strength: f64) -> Tenso
     still.mul_scalar(1.0 + strength) - rows.mul_scalar(strength)
 }
 
-/// Cross-entropy of logits `[B,L]` with the class of each row, each row weighted; mean over the weights.
+/// Weighted cross-entropy of logits `[B,L]` with the class of each row; mean over the weights.
 ///
 /// Rows of weight 0 do not count, whatever their class.
 pub fn cross_entropy(logits: Tensor<2>, classes: &[usize], weights: &[f32]) -> Tensor<1> {
@@ -158,9 +167,10 @@ mod tests {
         let device = Device::flex();
         let three = rows(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], 2, &device);
         // row 0: its partner 1 has cosine 1, the rival 2 has cosine 0, at τ = 1
-        let found = scalar(partner_nce(three.clone(), &[(1, true), (0, false), (2, false)], 1.0));
+        let partners = |of: [(usize, bool); 3]| of.map(|(row, pulled)| Partner { row, pulled });
+        let found = scalar(partner_nce(three.clone(), &partners([(1, true), (0, false), (2, false)]), 1.0));
         assert!((found - (1.0 + (-1.0_f32).exp()).ln()).abs() < 1e-6, "{found}");
-        assert_eq!(scalar(partner_nce(three, &[(1, false), (0, false), (0, false)], 1.0)), 0.0);
+        assert_eq!(scalar(partner_nce(three, &partners([(1, false), (0, false), (0, false)]), 1.0)), 0.0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What a run measured, step by step: `metrics.csv` for people and scripts, the same scalars for TensorBoard.
+//! The metrics of a run, step by step: `metrics.csv` for people and scripts, the same scalars for TensorBoard.
 //!
-//! Why it exists: the loss must be visible while it falls, and readable when TensorBoard is long forgotten. What it must never
-//! do: keep a row in memory (a kill loses at most the row being written), or hold rows of steps that a resume does again.
+//! Why it exists: the loss must be visible during training, and readable years later without TensorBoard. What it must never do:
+//! keep a row in memory (a kill loses at most the row being written), or hold rows of steps that a resumed run repeats.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -13,19 +13,19 @@ use crate::sys::calendar::unix_s;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::files::write_whole;
 
-/// Columns that every run has before its own.
+/// The first columns of every run.
 const FIXED: [&str; 2] = ["step", "elapsed [s]"];
 
 /// A column of `metrics.csv` and a tag of TensorBoard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// As TensorBoard groups it: `loss/train`.
+    /// With the group TensorBoard shows it in: `loss/train`.
     pub name: &'static str,
     /// `nats`, `frames/s`; empty for a pure number.
     pub unit: &'static str,
 }
 
-/// Metrics that cannot be kept.
+/// Why metrics cannot be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
     /// The file system refused.
@@ -36,8 +36,8 @@ pub enum MetricsError {
         /// Why.
         cause: io::Error,
     },
-    /// A resume would mix two kinds of rows.
-    #[error("{}: its columns are `{found}`, this run writes `{expected}`: start a new run instead of resuming", path.display())]
+    /// A resumed run would write other columns.
+    #[error("{}: its columns are `{found}`, but this run writes `{expected}`: start a new run instead of resuming", path.display())]
     Columns {
         /// Which file.
         path: PathBuf,
@@ -78,11 +78,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Opens `folder/metrics.csv` and an event file in `folder/tensorboard`. With `after_step`, rows of later steps (and a torn
-    /// last row) are cut, and writing goes on behind them; without it, both begin anew.
+    /// Opens `folder/metrics.csv` and an event file in `folder/tensorboard`. With `after_step`, rows of later steps (and an
+    /// incomplete last row) are removed and writing continues after them; without it, both start empty.
     ///
     /// # Errors
-    /// [`MetricsError::Io`]; [`MetricsError::Columns`] when the file to go on with has other columns.
+    /// [`MetricsError::Io`]; [`MetricsError::Columns`] when the existing file has other columns.
     pub fn open(folder: &Path, columns: &[Column], after_step: Option<u64>) -> Result<Self, MetricsError> {
         let path = folder.join("metrics.csv");
         let io = |cause| MetricsError::Io { path: path.clone(), cause };
@@ -121,11 +121,11 @@ impl Metrics {
         let mut row = format!("{step},{:.3}", self.elapsed_s());
         for value in values {
             row.push(',');
-            // Rust's shortest text that reads back as the same number; NaN and inf as numpy and pandas read them.
+            // The shortest text that reads back as the same number; NaN and inf as NumPy and pandas read them.
             row.extend(value.map(|v| v.to_string()));
         }
         row.push('\n');
-        // One write without a buffer: the row is with the kernel when the call returns.
+        // One unbuffered write: the kernel has the row when the call returns.
         self.file.write_all(row.as_bytes()).map_err(|cause| MetricsError::Io { path: self.path.clone(), cause })?;
         let measured: Vec<(&str, f64)> =
             self.columns.iter().zip(values).filter_map(|(column, value)| value.map(|v| (column.name, v))).collect();
@@ -134,7 +134,7 @@ impl Metrics {
             .map_err(|cause| MetricsError::Io { path: self.events.path().into(), cause })
     }
 
-    /// Seconds that the run has taken, without the pauses before resumes.
+    /// Seconds the run has taken, without the pauses between interruption and resumption.
     pub fn elapsed_s(&self) -> f64 {
         self.elapsed_before_s + self.started.elapsed().as_secs_f64()
     }
@@ -146,7 +146,7 @@ fn header(columns: &[Column]) -> String {
     FIXED.iter().map(|&name| name.to_owned()).chain(own).collect::<Vec<_>>().join(",")
 }
 
-/// The header and the whole rows up to `step`, and the seconds that had passed at the last of them.
+/// The header and the complete rows up to `step`, and the elapsed seconds of the last of them.
 fn cut(text: &str, step: u64) -> (String, f64) {
     let mut elapsed_s = 0.0;
     let mut kept = String::new();

@@ -1,11 +1,11 @@
-//! From recordings of several animals to a model that decodes the next one: data, network, methods, evaluation, export.
+//! From recordings of several animals to a model that decodes the next one: network, methods, training, export, calibration.
 //!
-//! Why it exists: what is trained, what is written to ONNX and what the daemon runs are one definition and one preprocessing,
-//! so that they cannot drift apart. What it must never do: run on the frame path, or touch lane, pipeline or publish.
+//! Why it exists: what is trained, what is written to ONNX and what the daemon runs share one definition and one preprocessing,
+//! so that they cannot drift apart. What it must never do: run on the frame path, or use `corridor`, `publish` or `cli`.
 //!
 //! ```text
-//!  dataset ─▶ data ─▶ batch (augment, behaviour) ─▶ learner (network, frame_pass, loss) ─▶ fit ─▶ represent ─▶ evaluate
-//!                                                                                         └─▶ finish ─▶ export ─▶ models/
+//!  dataset ─▶ batch (augment, behaviour) ─▶ learner (network, frame_pass, loss) ─▶ fit ─▶ represent ─▶ evaluate
+//!                                                                                   └─▶ export::accept ─▶ models/
 //! ```
 
 pub mod domain_gaps;
@@ -15,6 +15,7 @@ pub mod run_folder;
 pub mod augment;
 pub mod batch;
 pub mod behaviour;
+mod bounds;
 pub mod calibrate;
 pub mod compare;
 pub mod export;

@@ -1,4 +1,4 @@
-//! The network, defined once: a small convolutional network on each frame, convolutions over time on its features.
+//! The network, defined once: a small convolutional network on each frame, then convolutions over time on its features.
 //!
 //! Why it exists: training, export and the parity check all use this definition and no other. Because the frame network sees
 //! one frame at a time and the convolutions over time cover the window exactly (kernel = stride, no padding), a live decoder
@@ -61,7 +61,7 @@ impl Network {
     /// and backend of burn.
     ///
     /// # Errors
-    /// [`SpecError`] for a network that cannot be made.
+    /// [`SpecError`] for a network that cannot be built.
     pub fn new(spec: &NetworkSpec, seed: u64, device: &Device) -> Result<Self, SpecError> {
         spec.check()?;
         let mut make = Maker { random: SplitMix(seed), device };
@@ -96,7 +96,7 @@ impl Network {
         unit_length(self.forward_raw(features))
     }
 
-    /// The same before they are brought to length 1.
+    /// The same before normalisation to length 1.
     pub fn forward_raw(&self, features: Tensor<3>) -> Tensor<2> {
         let mut rows = features.swap_dims(1, 2);
         for (index, convolution) in self.head.convolutions.iter().enumerate() {
@@ -127,7 +127,7 @@ impl Network {
     }
 }
 
-/// x / max(|x|, 1e-12), row by row. The bound lies under the root, where the gradient stays finite.
+/// x / max(|x|, 1e-12), row by row. The bound is applied under the root, where the gradient stays finite.
 pub(super) fn unit_length(rows: Tensor<2>) -> Tensor<2> {
     let norm = rows.clone().square().sum_dim(1).clamp_min(NORM_MIN * NORM_MIN).sqrt();
     rows / norm

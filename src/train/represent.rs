@@ -1,6 +1,6 @@
-//! What a network makes of every moment of a data set: the input of every probe and measure.
+//! Embeds every sample of a data set: the input of every probe and measure.
 //!
-//! Why it exists: each frame is encoded once and each window is then a matter of its features, as in the daemon. What it must
+//! Why it exists: each frame is encoded once, and each window is then made from the features, as in the daemon. What it must
 //! never do: learn; it takes a network on a plain device.
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -9,38 +9,38 @@ use ndarray::Array2;
 use super::frame_pass::{FramePass, FrameWeights};
 use super::learner::Learner;
 use super::spec::NetworkSpec;
-use crate::dataset::trials::{Dataset, Moment, Representation};
+use crate::dataset::trials::{Dataset, Representation, Sample};
 
 /// Frames encoded at once.
 const FRAMES_AT_ONCE: usize = 512;
 /// Windows embedded at once.
 const WINDOWS_AT_ONCE: usize = 512;
 
-/// Embeds `moments` (in order of trial and frame) with a learner on a plain device.
+/// Embeds `samples` (in order of trial and frame) with a learner on a plain device.
 pub fn represent(
     learner: &Learner,
     spec: &NetworkSpec,
     look_ahead_frames: usize,
     data: &Dataset,
-    moments: &[Moment],
+    samples: &[Sample],
     device: &Device,
 ) -> Representation {
     let walk = Walk { learner, spec, look_ahead_frames, data, device };
-    of_moments(data, moments, walk.over(moments, |windows| learner.embed_windows(windows)))
+    of_samples(data, samples, walk.over(samples, |windows| learner.embed_windows(windows)))
 }
 
-/// The same before it is brought to length 1, `[moments, dimensions]`.
+/// The same before normalisation to length 1, `[samples, dimensions]`.
 pub fn represent_raw(
     learner: &Learner,
     spec: &NetworkSpec,
     look_ahead_frames: usize,
     data: &Dataset,
-    moments: &[Moment],
+    samples: &[Sample],
     device: &Device,
 ) -> Array2<f32> {
     let walk = Walk { learner, spec, look_ahead_frames, data, device };
-    let values = walk.over(moments, |windows| learner.network.forward_raw(windows));
-    Array2::from_shape_vec((moments.len(), spec.embedding), values).unwrap_or_default()
+    let values = walk.over(samples, |windows| learner.network.forward_raw(windows));
+    Array2::from_shape_vec((samples.len(), spec.embedding), values).unwrap_or_default()
 }
 
 /// A walk over the windows of a data set.
@@ -53,18 +53,18 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn over(&self, moments: &[Moment], embed: impl Fn(Tensor<3>) -> Tensor<2>) -> Vec<f32> {
+    fn over(&self, samples: &[Sample], embed: impl Fn(Tensor<3>) -> Tensor<2>) -> Vec<f32> {
         let spec = self.spec;
-        let mut values = Vec::with_capacity(moments.len() * spec.embedding);
-        for of_trial in moments.chunk_by(|a, b| a.trial == b.trial) {
+        let mut values = Vec::with_capacity(samples.len() * spec.embedding);
+        for of_trial in samples.chunk_by(|a, b| a.trial == b.trial) {
             let features = features_of_trial(self, of_trial[0].trial);
-            for moments in of_trial.chunks(WINDOWS_AT_ONCE) {
-                let mut windows = Vec::with_capacity(moments.len() * spec.window_frames * spec.features);
-                for moment in moments {
-                    let end = (moment.frame + self.look_ahead_frames + 1) * spec.features;
+            for samples in of_trial.chunks(WINDOWS_AT_ONCE) {
+                let mut windows = Vec::with_capacity(samples.len() * spec.window_frames * spec.features);
+                for sample in samples {
+                    let end = (sample.frame + self.look_ahead_frames + 1) * spec.features;
                     windows.extend_from_slice(&features[end - spec.window_frames * spec.features..end]);
                 }
-                let shape = [moments.len(), spec.window_frames, spec.features];
+                let shape = [samples.len(), spec.window_frames, spec.features];
                 values.extend(floats(embed(Tensor::from_data(TensorData::new(windows, shape), self.device))));
             }
         }
@@ -72,20 +72,20 @@ impl Walk<'_> {
     }
 }
 
-/// Values `[moments, dimensions]` with the animal, trial and action of each moment.
-pub fn of_moments(data: &Dataset, moments: &[Moment], values: Vec<f32>) -> Representation {
-    let columns = values.len() / moments.len().max(1);
+/// Values `[samples, dimensions]` with the animal, trial and action of each sample.
+pub fn of_samples(data: &Dataset, samples: &[Sample], values: Vec<f32>) -> Representation {
+    let columns = values.len() / samples.len().max(1);
     Representation {
         animals: data.animals.clone(),
         labels: data.labels.clone(),
-        values: Array2::from_shape_vec((moments.len(), columns), values).unwrap_or_default(),
-        animal: moments.iter().map(|m| data.trials[m.trial].animal).collect(),
-        trial: moments.iter().map(|m| m.trial).collect(),
-        label: moments.iter().map(|m| data.trials[m.trial].label[m.frame]).collect(),
+        values: Array2::from_shape_vec((samples.len(), columns), values).unwrap_or_default(),
+        animal: samples.iter().map(|m| data.trials[m.trial].animal).collect(),
+        trial: samples.iter().map(|m| m.trial).collect(),
+        label: samples.iter().map(|m| data.trials[m.trial].label[m.frame]).collect(),
     }
 }
 
-/// `[frames, features]` of a whole trial: on the CPU by the kernels that training uses, elsewhere by burn.
+/// `[frames, features]` of a whole trial: on the CPU by the kernels of training, elsewhere by burn.
 fn features_of_trial(walk: &Walk<'_>, trial: usize) -> Vec<f32> {
     let (frames, network) = (&walk.data.trials[trial].frames, &walk.learner.network);
     let own = *walk.device == Device::flex();

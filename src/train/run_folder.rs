@@ -10,8 +10,8 @@
 //! | `report.json`, `report.html` | [`ReportData`] and what people read |
 //! | `MODEL_CARD.md` | the model card |
 //!
-//! Why it exists: a run is found, resumed and understood by its folder alone. What it must never do: overwrite a run that
-//! nobody said to overwrite, or delete a folder that is not a run.
+//! Why it exists: a run can be found, resumed and understood from its folder alone. What it must never do: overwrite a run
+//! unasked, or delete a folder that is not a run.
 
 use std::fs;
 use std::io;
@@ -29,7 +29,7 @@ use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::files::{intended_name, write_whole};
 use crate::sys::replace_folder;
 
-/// What may lie in the folder of a run, also of one that was killed while it began or was deleted.
+/// What a run's folder may contain, including that of a run killed while it was started or deleted.
 const CONTENT: [&str; 8] = [
     "config.toml",
     "provenance.json",
@@ -44,11 +44,11 @@ const CONTENT: [&str; 8] = [
 /// What to do when the folder exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// Refuse (an empty folder is taken).
+    /// Refuse (an empty folder is used).
     New,
     /// Delete the old run first (`--force`).
     Replace,
-    /// Go on in it (`--resume`).
+    /// Continue in it (`--resume`).
     Resume,
 }
 
@@ -64,30 +64,30 @@ pub enum Checkpoint {
 /// A run folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFolderError {
-    /// The name would leave the folder of runs, or cannot be a folder.
-    #[error("run name `{name}` {cause}; a dot must not be the first")]
+    /// The name would leave the folder of runs, or is no valid folder name.
+    #[error("run name `{name}` {cause}; a name must not begin with a dot")]
     Name {
         /// As given.
         name: String,
         /// What is wrong with it.
         cause: String,
     },
-    /// Somebody else's work.
-    #[error("{} exists: take another --name, --resume it, or overwrite it by --force", path.display())]
+    /// The folder holds another run.
+    #[error("{} exists: choose another --name, --resume it, or overwrite it with --force", path.display())]
     Exists {
         /// The folder.
         path: PathBuf,
     },
     /// `--force` on something that is not a run.
-    #[error("{}: `{found}` is no file of a run, so the folder is not overwritten: take another --name", path.display())]
+    #[error("{}: `{found}` does not belong to a run, so the folder is not overwritten: choose another --name", path.display())]
     NotARun {
         /// The folder.
         path: PathBuf,
-        /// What lies in it.
+        /// An entry that does not belong to a run.
         found: String,
     },
-    /// `--resume` of nothing.
-    #[error("{}: no run to resume; leave --resume out to start one", path.display())]
+    /// `--resume` without a run.
+    #[error("{}: no run to resume; leave out --resume to start one", path.display())]
     Missing {
         /// The folder.
         path: PathBuf,
@@ -100,7 +100,7 @@ pub enum RunFolderError {
         /// Why.
         cause: io::Error,
     },
-    /// A file of the run is not what it was.
+    /// A file of the run is damaged.
     #[error("{}: {cause}", path.display())]
     Content {
         /// Which file.
@@ -127,10 +127,10 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens `root/name`, created where necessary.
+    /// Opens `root/name`, creating it if necessary.
     ///
     /// # Errors
-    /// [`RunFolderError`] says what stands in the way and what to do.
+    /// [`RunFolderError`]: why not, and what to do.
     pub fn create(root: &Path, name: &str, opening: Opening) -> Result<Self, RunFolderError> {
         check_name(name)?;
         let folder = Self { path: root.join(name) };
@@ -156,7 +156,7 @@ impl RunFolder {
     /// An existing run, to read from.
     ///
     /// # Errors
-    /// [`RunFolderError::Missing`] when it is none.
+    /// [`RunFolderError::Missing`] when there is none.
     pub fn existing(path: &Path) -> Result<Self, RunFolderError> {
         let folder = Self { path: path.into() };
         if folder.provenance_path().exists() { Ok(folder) } else { Err(RunFolderError::Missing { path: path.into() }) }
@@ -196,7 +196,7 @@ impl RunFolder {
         self.write("config.toml", text.as_bytes())
     }
 
-    /// The text of `config.toml`, to be compared with what a resume would do.
+    /// The text of `config.toml`, to compare with the settings of a resumed run.
     ///
     /// # Errors
     /// [`RunFolderError::Io`].
@@ -226,7 +226,7 @@ impl RunFolder {
         serde_json::from_str(&text).map_err(|e| RunFolderError::Content { path, cause: e.to_string() })
     }
 
-    /// Adds this process to the run's provenance: it goes on after `after_step`.
+    /// Adds this process to the run's provenance: it continues after `after_step`.
     ///
     /// # Errors
     /// As [`Self::provenance`] and [`Self::write_provenance`].
@@ -258,7 +258,7 @@ impl RunFolder {
         Ok(self.path.join("report.html"))
     }
 
-    /// Writes a file of the run, whole or not at all. Names that are not in this module's table make `--force` refuse the folder.
+    /// Writes a file of the run, whole or not at all. `--force` refuses a folder with names that are not in this module's table.
     ///
     /// # Errors
     /// [`RunFolderError::Io`].
@@ -276,7 +276,7 @@ impl RunFolder {
     }
 }
 
-/// The name of an entry that no run has.
+/// The name of an entry that does not belong to a run.
 fn foreign(folder: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();

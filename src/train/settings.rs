@@ -1,34 +1,36 @@
-//! What a training run is told: method, sizes, batch, optimiser, augmentations. Written into the run's folder as it was used.
+//! The settings of a training run: method, sizes, batch, optimiser, augmentations. The run's folder keeps them as they were used.
 //!
-//! Why it exists: a number of a paper is a default here, never a constant in the code; and a run must be repeatable from its
-//! own `config.toml`. What it must never do: hold a path, a device or anything else that does not change the result.
+//! Why it exists: every number taken from a paper is a default here, never a constant in the code, and a run can be repeated from
+//! its own `config.toml`. What it must never do: hold a path, a device or anything else that does not change the result.
 
 use serde::{Deserialize, Serialize};
 
 use super::augment::Augmentations;
+use super::bounds::within;
 use super::spec::{NetworkSpec, SpecError};
 use crate::frame::Shape;
-use crate::sys::exit::{ExitCode, HasExitCode};
+
+pub use super::bounds::SettingError;
 
 /// How the encoder is trained; the rows of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Logistic regression on down-sampled frames, no network.
+    /// Logistic regression on down-sampled frames; no network.
     Linear,
     /// The same encoder, trained on the labels.
     Supervised,
     /// Neural window → pose; the representation is the embedding before the last layer.
     Regression,
-    /// The same with a recurrent layer over the frames' features; for comparison only, it is not exported.
+    /// The same with a recurrent layer over the frame features; for comparison only, not exported.
     RegressionRecurrent,
     /// The contrast of neural and behavioural windows with standard augmentations only.
     Simclr,
-    /// Plus a domain classifier with gradient reversal on each modality.
+    /// As `simclr`, plus a domain classifier with gradient reversal on each modality.
     SimclrGrl,
-    /// Plus the maximum mean discrepancy between animals.
+    /// As `simclr`, plus the maximum mean discrepancy between animals.
     SimclrMmd,
-    /// Plus correlation alignment between animals.
+    /// As `simclr`, plus correlation alignment between animals.
     SimclrCoral,
     /// The contrast with all augmentations.
     Haltere,
@@ -48,7 +50,7 @@ impl Method {
         Self::Haltere,
     ];
 
-    /// As it is typed.
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Linear => "linear",
@@ -67,9 +69,7 @@ impl Method {
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Linear => "logistic regression on down-sampled frames of the window",
-            Self::Supervised => {
-                "the encoder and a linear layer, trained on the labels (cross-entropy, classes balanced)"
-            }
+            Self::Supervised => "the encoder and a linear layer, trained on the labels (class-balanced cross-entropy)",
             Self::Regression => "the encoder and a linear layer, trained to predict the pose",
             Self::RegressionRecurrent => "the frame network and a gated recurrent unit, trained to predict the pose",
             Self::Simclr => "symmetric InfoNCE between neural and behavioural windows, standard augmentations",
@@ -78,12 +78,13 @@ impl Method {
             Self::SimclrCoral => "InfoNCE and correlation alignment between animals on each modality",
             Self::Haltere => {
                 "symmetric InfoNCE with behavioural swap, neural swap and mix, calcium and placement augmentation, \
-                behaviour standardised per animal, and a growing maximum mean discrepancy between animals"
+                behaviour standardised per animal, and a penalty on the maximum mean discrepancy between animals that grows \
+                during training"
             }
         }
     }
 
-    /// Does it pull the two views of a moment together?
+    /// Does it pull the two views of a sample together?
     pub fn contrasts(self) -> bool {
         matches!(self, Self::Simclr | Self::SimclrGrl | Self::SimclrMmd | Self::SimclrCoral | Self::Haltere)
     }
@@ -93,7 +94,7 @@ impl Method {
         self == Self::Supervised
     }
 
-    /// Can the daemon run what it makes?
+    /// Can the daemon run its model?
     pub fn exports(self) -> bool {
         !matches!(self, Self::Linear | Self::RegressionRecurrent)
     }
@@ -105,27 +106,27 @@ impl Method {
 pub enum Preset {
     /// Minutes on two cores: a small network, few steps.
     Quick,
-    /// Under an hour on two cores.
+    /// Less than an hour on two cores.
     Standard,
     /// The sizes of the published method: meant for a GPU.
     Paper,
 }
 
-/// Everything that decides a run, beside the data.
+/// Everything that determines a run, besides the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSettings {
-    /// How.
+    /// The method.
     pub method: Method,
-    /// Of the weights, the batches and the augmentations.
+    /// Seed for the weights, the batches and the augmentations.
     pub seed: u64,
     /// Optimiser steps.
     pub steps: usize,
-    /// Steps between two looks at the held-out part.
+    /// Steps between two validations on the held-out part.
     pub validate_every: usize,
-    /// Looks without a better held-out loss after which training stops; 0 = never.
+    /// Training stops after this many validations without a lower held-out loss; 0 = never.
     pub patience: usize,
-    /// The last share of each trial that is not trained on but looked at.
+    /// Share of each trial, at its end, that is held out for validation.
     pub held_out_share: f64,
     /// Future model frames in a window: 0 = causal.
     pub look_ahead_frames: usize,
@@ -133,18 +134,18 @@ pub struct TrainSettings {
     pub network: NetworkSizes,
     /// The behaviour window.
     pub behaviour: BehaviourWindow,
-    /// What one step sees.
+    /// The batch of one step.
     pub batch: Batch,
-    /// How weights move.
+    /// The optimiser.
     pub optimiser: Optimiser,
     /// τ of InfoNCE.
     pub temperature: f64,
-    /// Dimensions of the space of the contrast, behind a projection head; 0 = no head, the embeddings themselves are contrasted.
-    /// A head may ignore what it does not need, and so lets the embedding keep it: identity, too.
+    /// Dimensions of the projection head's output, which is contrasted; 0 = no head, the embeddings themselves are contrasted.
+    /// A head may ignore what it does not need, so the embedding can keep it: identity, too.
     pub projection: usize,
     /// Weight of what `simclr-grl`, `-mmd`, `-coral` and `haltere` (maximum mean discrepancy of the neural view) add to the
-    /// contrast, at the end of the run; it grows from 0 in a straight line, so that there is something to align (Ganin et al.
-    /// 2016 let theirs grow, too). 0 = off.
+    /// contrast at the end of the run; it grows linearly from 0, so that there is something to align (Ganin et al. 2016 let
+    /// theirs grow, too). 0 = off.
     pub alignment: f64,
     /// The augmentations; a method other than `haltere` uses the standard ones only.
     pub augment: Augmentations,
@@ -154,7 +155,7 @@ pub struct TrainSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSizes {
-    /// Channels of each layer of the frame network; fewer or more than the input needs are cut or repeated at the last.
+    /// Channels of each layer of the frame network; if the input needs fewer layers the list is cut, if more, the last is repeated.
     pub widths: Vec<usize>,
     /// Features of one frame.
     pub features: usize,
@@ -186,49 +187,49 @@ impl NetworkSizes {
     }
 }
 
-/// The behaviour window: `frames` behaviour frames, `stride` apart, the last one at the moment that is now.
+/// The behaviour window: `frames` behaviour frames, `stride` apart, the last one at the current time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BehaviourWindow {
-    /// Frames; even.
+    /// Number of frames; even.
     pub frames: usize,
     /// Behaviour frames between two of them.
     pub stride: usize,
-    /// How many behaviour frames after now the window ends: with half its length it is centred.
+    /// Number of behaviour frames by which the window ends after the current one; half its length centres it.
     pub lead: usize,
 }
 
-/// What one step sees: contiguous pieces of recordings, several windows in each, so that a frame is encoded once for all the
-/// windows it stands in.
+/// The batch of one step: contiguous segments of recordings with several windows each, so that a frame is encoded once for all
+/// the windows that contain it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {
-    /// Pieces, spread evenly over the animals.
+    /// Number of segments, spread evenly over the animals.
     pub segments: usize,
-    /// Windows of a piece.
+    /// Windows per segment.
     pub windows: usize,
-    /// Model frames between two windows of a piece.
+    /// Model frames between two windows of a segment.
     pub stride_frames: usize,
-    /// Kinds of behaviour of each animal that pieces are drawn from alike; 1 = as often as they occur.
+    /// Number of kinds of behaviour of each animal that segments are drawn from equally; 1 = as often as they occur.
     pub kinds: usize,
 }
 
 impl Batch {
-    /// Model frames of a piece.
+    /// Model frames per segment.
     pub fn segment_frames(&self, window_frames: usize) -> usize {
         window_frames + (self.windows - 1) * self.stride_frames
     }
 }
 
-/// AdamW (Loshchilov and Hutter 2019) with a linear warm-up and a cosine to zero.
+/// AdamW (Loshchilov and Hutter 2019) with a linear warm-up and a cosine decay to zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Optimiser {
     /// Largest step size.
     pub learning_rate: f64,
-    /// Decoupled decay.
+    /// Decoupled weight decay.
     pub weight_decay: f32,
-    /// Steps until the largest step size.
+    /// Steps until the largest step size is reached.
     pub warmup_steps: usize,
 }
 
@@ -238,24 +239,6 @@ impl Optimiser {
         let warm = ((step + 1) as f64 / self.warmup_steps.max(1) as f64).min(1.0);
         let done = step as f64 / steps.max(1) as f64;
         self.learning_rate * warm * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
-    }
-}
-
-/// A setting outside its range.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{key} = {value}: {bound}")]
-pub struct SettingError {
-    /// Dotted key.
-    pub key: String,
-    /// What was written.
-    pub value: String,
-    /// What is allowed.
-    pub bound: String,
-}
-
-impl HasExitCode for SettingError {
-    fn exit_code(&self) -> ExitCode {
-        ExitCode::Config
     }
 }
 
@@ -342,21 +325,16 @@ impl TrainSettings {
         let mut parts = key.trim().split('.').peekable();
         while let Some(part) = parts.next() {
             let known = place.keys().cloned().collect::<Vec<_>>().join(", ");
-            let entry = place.get_mut(part).ok_or_else(|| wrong(format!("no key `{part}`; there are: {known}")))?;
+            let entry = place.get_mut(part).ok_or_else(|| wrong(format!("no key `{part}`; the keys are: {known}")))?;
             if parts.peek().is_none() {
                 *entry = parsed["value"].clone();
                 break;
             }
-            place = entry.as_table_mut().ok_or_else(|| wrong(format!("`{part}` holds a value, no keys")))?;
+            place = entry.as_table_mut().ok_or_else(|| wrong(format!("`{part}` is a value and has no keys")))?;
         }
         *self = whole.try_into().map_err(|e: toml::de::Error| wrong(e.message().into()))?;
         self.check()
     }
-}
-
-/// For this module and the augmentations.
-pub(super) fn within(good: bool, key: &str, value: &dyn std::fmt::Debug, bound: &str) -> Result<(), SettingError> {
-    if good { Ok(()) } else { Err(SettingError { key: key.into(), value: format!("{value:?}"), bound: bound.into() }) }
 }
 
 #[cfg(test)]

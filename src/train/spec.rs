@@ -1,7 +1,7 @@
-//! The sizes of a network, and what it costs.
+//! The sizes of a network, their limits, and its cost.
 //!
-//! Why it exists: a network is decided by a few numbers that fit into a configuration, and every limit of the family is said
-//! here once, before any memory is taken. What it must never do: depend on a device or hold a weight.
+//! Why it exists: a few numbers determine a network, and every limit is checked here once, before any memory is taken. What it
+//! must never do: depend on a device or hold a weight.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,20 +13,20 @@ use crate::sys::exit::{ExitCode, HasExitCode};
 pub const PATCH_PX: usize = 4;
 /// Smallest and largest side of a model frame, px; sides are multiples of [`PATCH_PX`].
 pub const SIDE_PX: std::ops::RangeInclusive<usize> = 32..=512;
-/// The convolutions go on until no side of the map is longer than this.
+/// Convolutions are added until no side of the map is longer than this.
 pub const MAP_SIDE: usize = 4;
-/// Most channels of a layer, features, or values of an embedding.
+/// Maximum number of channels of a layer, features, or values of an embedding.
 const WIDTH_MAX: usize = 4096;
-/// Default channels of the layers, the last ones of which are used; at 128×128 the four last, about 38 MFLOP a frame.
+/// Default channels of the layers, of which the last ones are used: four at 128×128, about 38 MFLOP per frame.
 const WIDTHS: [usize; 6] = [16, 32, 48, 80, 128, 160];
 
-/// Everything that decides the shape of a network.
+/// Everything that determines the shape of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
     /// One model frame: 1 or 2 channels, sides 32 to 512 px in steps of 4.
     pub input: Shape,
-    /// Channels of the patch layer and of each 3×3 layer after it; [`NetworkSpec::layers`] says how many.
+    /// Channels of the patch layer and of each 3×3 layer after it; [`NetworkSpec::layers`] gives their number.
     pub widths: Vec<usize>,
     /// Length of the feature vector of one frame.
     pub features: usize,
@@ -39,7 +39,7 @@ pub struct NetworkSpec {
     pub labels: Vec<String>,
 }
 
-/// A network that cannot be made.
+/// A network that cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("network.{key} = {value}: {bound}")]
 pub struct SpecError {
@@ -90,7 +90,7 @@ impl NetworkSpec {
     }
 
     /// Kernel (and stride) of each convolution over time: fours first, then what remains, smallest first; their product is
-    /// the window. 32 = 4·4·2. `None` when the window has another prime factor than 2, 3, 5 and 7.
+    /// the window. 32 = 4·4·2. `None` when the window has a prime factor other than 2, 3, 5 and 7.
     pub fn kernels(&self) -> Option<Vec<usize>> {
         let (mut rest, mut kernels) = (self.window_frames, Vec::new());
         for factor in [4, 2, 3, 5, 7] {

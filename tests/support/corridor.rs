@@ -22,8 +22,8 @@ use haltere::model::{Drift, Kind, Model, Provenance};
 use haltere::preprocess::{Chosen, Prepared, Preprocess, PreprocessError, Request};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
-use haltere::train::export::head::{Learnt, LearntNovelty};
-use haltere::train::export::{Details, write_learnt};
+use haltere::train::export::head::{FittedHead, FittedNovelty};
+use haltere::train::export::{Details, write_with_head};
 use haltere::train::{Network, NetworkSpec};
 
 /// Side of the frames and of the model's input, px.
@@ -45,7 +45,7 @@ pub struct Small {
 impl Small {
     /// Untrained, without labels.
     pub fn new() -> Self {
-        Self::with(&[], false, &Learnt::default())
+        Self::with(&[], false, &FittedHead::default())
     }
 
     /// It has labels, says that it is trained, and finds every embedding as strange as can be; drift is told after about 28
@@ -54,15 +54,15 @@ impl Small {
         let mut prototypes = ndarray::Array2::zeros((2, 128));
         (prototypes[[0, 0]], prototypes[[1, 1]]) = (1.0, -1.0);
         let reference = NoveltyReference { prototypes, thresholds: vec![0.0; 10] };
-        let learnt = Learnt {
-            novelty: Some(LearntNovelty { reference, measured_on: "nobody".into() }),
+        let learnt = FittedHead {
+            novelty: Some(FittedNovelty { reference, measured_on: "nobody".into() }),
             drift: Some(Drift { time_constant_s: 1.0, limit: 0.8 }),
-            ..Learnt::default()
+            ..FittedHead::default()
         };
         Self::with(&["rest", "walk"], true, &learnt)
     }
 
-    pub fn with(labels: &[&str], trained: bool, learnt: &Learnt) -> Self {
+    pub fn with(labels: &[&str], trained: bool, learnt: &FittedHead) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut spec = NetworkSpec::for_input(Shape::new(1, SIDE, SIDE));
         spec.window_frames = 4;
@@ -86,7 +86,7 @@ impl Small {
                 ..Parameters::default()
             },
         };
-        let manifest = write_learnt(&network, &spec, &details, learnt, folder.path()).unwrap();
+        let manifest = write_with_head(&network, &spec, &details, learnt, folder.path()).unwrap();
         Self { folder, manifest }
     }
 

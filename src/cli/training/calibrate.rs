@@ -9,9 +9,12 @@ use crate::cli::config::ConfigArgs;
 use crate::cli::log;
 use crate::cli::progress::Progress;
 use crate::cli::recording::RecordingArgs;
+use crate::config::{Compute, Device};
 use crate::corridor::offline;
+use crate::decoder::Decoder;
 use crate::model::Model;
-use crate::train::calibrate::to_animal::{CalibrateArguments, calibrate};
+use crate::preprocess::Chosen;
+use crate::train::calibrate::{CalibrateArguments, Embeddings, calibrate};
 
 /// `haltere calibrate`.
 #[derive(Debug, Args)]
@@ -77,7 +80,9 @@ pub fn run(mut args: CalibrateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (config, warnings) = args.config.load()?;
     log::start(&config.log)?;
     log::warn(&warnings);
-    let rate_hz = Model::load(&config.model)?.manifest.frame_rate_hz;
+    let model = Model::load(&config.model)?;
+    model.refuse_ready_made(config.accept_ready_made_input)?;
+    let rate_hz = model.manifest.frame_rate_hz;
     let named: Vec<String> = args.recording.recording.iter().map(|path| path.display().to_string()).collect();
     let arguments = CalibrateArguments {
         out: args.out,
@@ -86,11 +91,14 @@ pub fn run(mut args: CalibrateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         align: !args.no_align,
         force: args.force,
     };
-    let mut decode = |decoder| {
+    // Proven to 1e-5 against arithmetic on the CPU's embeddings.
+    let compute = Compute { device: Device::Cpu, ..config.compute.clone() };
+    let mut embed = |model: &Model| {
         let recording = args.recording.open_limited(config.rig, Some(rate_hz))?;
-        offline::embeddings(&config, decoder, recording, args.progress.is_shown())
+        let decoder = Decoder::open_on(model, &compute, &Chosen::cpu(""))?;
+        Embeddings::of(offline::embeddings(&config, decoder, recording, args.progress.is_shown())?, model)
     };
-    let report = calibrate(&config, &arguments, &mut decode)?;
+    let report = calibrate(&model, &arguments, &mut embed)?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {

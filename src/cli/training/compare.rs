@@ -18,7 +18,7 @@ use super::learn::{LearnArgs, device, settings};
 use super::{prepare_folder, show, usage};
 use crate::dataset::trials::Dataset;
 use crate::evaluate::table::{gap, gap_closed, to_csv};
-use crate::evaluate::{Evaluation, Metric, Options, Run, Setting, Summary, Table, summarise};
+use crate::evaluate::{Evaluation, Metric, Options, Question, Run, Summary, Table, summarise};
 use crate::report::data as report;
 use crate::report::html;
 use crate::report::provenance::Provenance;
@@ -200,9 +200,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn tell(bar: &ProgressBar, job: &Job<'_>, progress: &Progress) {
-    if let Progress::Step { step, shown, .. } = progress {
+    if let Progress::Step { step, metrics, .. } = progress {
         let (name, steps) = (job.contender.name(), job.settings.steps);
-        bar.set_message(format!("{name} step {step}/{steps}, loss {:.2}", shown.loss));
+        bar.set_message(format!("{name} step {step}/{steps}, loss {:.2}", metrics.loss));
     }
 }
 
@@ -220,9 +220,9 @@ fn runs_of(outcomes: &[Outcome]) -> Vec<Run> {
 /// one.
 fn honest(mut runs: Vec<Run>) -> Vec<Run> {
     for run in runs.iter_mut().filter(|run| run.method == Method::Supervised.name()) {
-        let unseen: Vec<_> = run.scores.iter().filter(|s| s.setting == Setting::Unseen).cloned().collect();
+        let unseen: Vec<_> = run.scores.iter().filter(|s| s.question == Question::Unseen).cloned().collect();
         run.scores.extend(unseen.into_iter().map(|mut score| {
-            score.setting = Setting::AcrossAnimal;
+            score.question = Question::AcrossAnimal;
             score
         }));
     }
@@ -317,8 +317,8 @@ fn report_data(
         }),
         look_ahead: first.zip(outcomes.first()).map(|(p, o)| show::look_ahead(&o.settings, p.all.frame_rate_hz)),
         method: outcomes.iter().find(|o| o.contender.method == Method::Haltere).map(|o| show::method(&o.settings)),
-        confusion: show::confusion(&haltere, Setting::Unseen, &labels, "haltere, unseen animals"),
-        per_animal: show::per_animal(&haltere, Setting::Unseen),
+        confusion: show::confusion(&haltere, Question::Unseen, &labels, "haltere, unseen animals"),
+        per_animal: show::per_animal(&haltere, Question::Unseen),
         domain_gap: gaps.iter().map(gap).collect(),
         ablation: ablations(outcomes),
         comparison: Some(comparison(&plain, outcomes)),
@@ -329,18 +329,18 @@ fn report_data(
 }
 
 /// Every value of a contender in a setting, all labels.
-fn values(outcomes: &[Outcome], name: &str, setting: Setting) -> Vec<f64> {
+fn values(outcomes: &[Outcome], name: &str, setting: Question) -> Vec<f64> {
     let own = outcomes.iter().filter(|o| o.contender.name() == name);
-    let scores = own.flat_map(|o| &o.evaluation.scores).filter(|s| s.setting == setting && s.label_share == 1.0);
+    let scores = own.flat_map(|o| &o.evaluation.scores).filter(|s| s.question == setting && s.label_share == 1.0);
     scores.map(|s| s.balanced_accuracy).collect()
 }
 
 fn comparison(plain: &[Summary], outcomes: &[Outcome]) -> report::Comparison {
     let mut names: Vec<&str> = plain.iter().map(|s| s.method.as_str()).collect();
     names.dedup();
-    let panel = |setting: Setting| {
+    let panel = |setting: Question| {
         let chances: Vec<f64> =
-            plain.iter().filter(|s| s.setting == setting).filter_map(|s| s.balanced_accuracy.chance).collect();
+            plain.iter().filter(|s| s.question == setting).filter_map(|s| s.balanced_accuracy.chance).collect();
         report::ProtocolPanel {
             name: setting.name().into(),
             methods: names
@@ -351,7 +351,10 @@ fn comparison(plain: &[Summary], outcomes: &[Outcome]) -> report::Comparison {
             lower_is_better: !setting.higher_is_better(),
         }
     };
-    report::Comparison { measure: "balanced accuracy".into(), protocols: Setting::ALL.into_iter().map(panel).collect() }
+    report::Comparison {
+        measure: "balanced accuracy".into(),
+        protocols: Question::ALL.into_iter().map(panel).collect(),
+    }
 }
 
 fn ablations(outcomes: &[Outcome]) -> Vec<report::Ablation> {
@@ -366,7 +369,7 @@ fn ablations(outcomes: &[Outcome]) -> Vec<report::Ablation> {
         };
         rows.iter().map(bar).collect()
     };
-    let ablation = |setting: Setting| report::Ablation {
+    let ablation = |setting: Question| report::Ablation {
         measure: format!("{setting}: balanced accuracy"),
         bars: bars(setting),
         chance: None,
@@ -375,5 +378,5 @@ fn ablations(outcomes: &[Outcome]) -> Vec<report::Ablation> {
     if rows.len() < 2 {
         return Vec::new();
     }
-    [Setting::AcrossAnimal, Setting::Unseen, Setting::Identity].map(ablation).into()
+    [Question::AcrossAnimal, Question::Unseen, Question::Identity].map(ablation).into()
 }

@@ -15,7 +15,7 @@ use crate::cli::progress::Progress;
 use crate::dataset::trials::{Dataset, Representation};
 use crate::decoder::Decoder;
 use crate::evaluate::table::to_csv;
-use crate::evaluate::{Evaluation, Options, Run, Setting, Summary, Table, evaluate, summarise};
+use crate::evaluate::{Evaluation, Options, Question, Run, Summary, Table, evaluate, summarise};
 use crate::frame::{Request, Tensor};
 use crate::model::{Manifest, Model};
 use crate::preprocess::Chosen;
@@ -23,7 +23,7 @@ use crate::report::data::{LookAhead, ReportData};
 use crate::report::html;
 use crate::report::pca::EmbeddingView;
 use crate::report::provenance::Provenance;
-use crate::train::represent::of_moments;
+use crate::train::represent::of_samples;
 
 /// `haltere eval`.
 #[derive(Debug, Args)]
@@ -78,7 +78,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let runs = [Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
     let summaries = summarise(&runs);
     let report = report(args, manifest, &data, &evaluation, &summaries);
-    let report = ReportData { embedding: Some(EmbeddingView::of(&representation, POINTS_MAX)), ..report };
+    let report = ReportData { embedding: Some(EmbeddingView::of(&show::plain(&representation), POINTS_MAX)), ..report };
     let text = serde_json::to_string_pretty(&evaluation)?;
     let csv = to_csv(&summaries);
     let files = [
@@ -122,7 +122,7 @@ fn report(
 ) -> ReportData {
     let rows = show::score_rows(summaries);
     let ahead = manifest.look_ahead_frames;
-    let setting = if args.unseen.is_empty() { Setting::AcrossAnimal } else { Setting::Unseen };
+    let setting = if args.unseen.is_empty() { Question::AcrossAnimal } else { Question::Unseen };
     let provenance = Provenance::now(&data.sha256, args.seed);
     let hashes = vec![("model".into(), manifest.sha256.clone()), ("data".into(), data.sha256.clone())];
     ReportData {
@@ -162,7 +162,7 @@ fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Rep
     let compute = Compute { device: Device::Cpu, threads: 1, ..Config::default().compute };
     let mut decoder = Decoder::open_on(model, &compute, &Chosen::cpu(""))?;
     let mut decode = decoder.new_decode();
-    let moments = data.moments(manifest.window_frames, manifest.look_ahead_frames);
+    let moments = data.samples(manifest.window_frames, manifest.look_ahead_frames);
     let mut wanted = moments.iter().peekable();
     let mut values = Vec::with_capacity(moments.len() * manifest.embedding);
     let bar = bar(progress, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
@@ -181,5 +181,5 @@ fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Rep
         }
     }
     bar.finish_and_clear();
-    Ok(of_moments(data, &moments, values))
+    Ok(of_samples(data, &moments, values))
 }

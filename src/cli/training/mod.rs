@@ -86,7 +86,7 @@ pub(super) fn exit_code(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
         crate::train::calibrate::CalibrateError,
         crate::train::compare::CompareError,
         crate::train::export::ExportError,
-        crate::train::export::accept::FinishError,
+        crate::train::export::accept::AcceptError,
         crate::train::fit::FitError,
         crate::train::metrics_log::MetricsError,
         crate::train::run_folder::RunFolderError,
@@ -126,7 +126,7 @@ mod tests {
     use crate::model::ModelError;
     use crate::train::compare::CompareError;
     use crate::train::export::ExportError;
-    use crate::train::export::accept::FinishError;
+    use crate::train::export::accept::AcceptError;
     use crate::train::fit::FitError;
     use crate::train::run_folder::RunFolderError;
     use crate::train::settings::SettingError;
@@ -144,9 +144,9 @@ mod tests {
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
         assert_eq!(of(RunFolderError::Io { path: "runs".into(), cause: full() }.into()), ExitCode::Sink);
         assert_eq!(of(CompareError::File { path: "a.json".into(), cause: "full".into() }.into()), ExitCode::Sink);
-        assert_eq!(of(FinishError::Parity { difference: 1.0, frames: 3 }.into()), ExitCode::Model);
+        assert_eq!(of(AcceptError::Parity { difference: 1.0, frames: 3 }.into()), ExitCode::Model);
         let runtime = || EncodeError::Runtime { cause: "missing".to_owned() };
-        assert_eq!(of(FinishError::from(ExportError::from(runtime())).into()), ExitCode::OnnxRuntime);
+        assert_eq!(of(AcceptError::from(ExportError::from(runtime())).into()), ExitCode::OnnxRuntime);
         assert_eq!(of(ExportError::from(runtime()).into()), ExitCode::OnnxRuntime, "the rehearsal before training");
         let unwritten = ModelError::Write { path: "a.onnx".into(), cause: full() };
         assert_eq!(of(InitError::from(ExportError::from(unwritten)).into()), ExitCode::Sink);

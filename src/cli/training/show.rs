@@ -10,10 +10,10 @@ use ndarray::{Axis, concatenate};
 use crate::dataset::trials::{Dataset, Origin, Representation};
 use crate::evaluate as scores;
 use crate::evaluate::table::label_shares;
-use crate::evaluate::{Evaluation, Metric, Run, Setting, Summary, Table, summarise};
+use crate::evaluate::{Evaluation, Metric, Question, Run, Summary, Table, summarise};
 use crate::report::data as shown;
 use crate::report::model_card::ModelCard;
-use crate::report::pca::EmbeddingView;
+use crate::report::pca::{EmbeddingView, Embeddings};
 use crate::report::provenance::Provenance;
 use crate::sys::files::sha256_of;
 use crate::train::export::accept::Head;
@@ -32,7 +32,7 @@ pub struct Curves {
     /// Step, and what it showed.
     pub steps: Vec<(usize, StepMetrics)>,
     /// Looks at the held-out part.
-    pub looks: Vec<(usize, StepMetrics)>,
+    pub validations: Vec<(usize, StepMetrics)>,
     /// Step of the checkpoint that was kept.
     pub best_step: Option<u64>,
 }
@@ -41,8 +41,8 @@ impl Curves {
     /// Keeps what happened.
     pub fn add(&mut self, progress: &Progress) {
         match progress {
-            Progress::Step { step, shown, .. } => self.steps.push((*step, *shown)),
-            Progress::Look { step, shown, .. } => self.looks.push((*step, *shown)),
+            Progress::Step { step, metrics, .. } => self.steps.push((*step, *metrics)),
+            Progress::Validation { step, metrics, .. } => self.validations.push((*step, *metrics)),
         }
     }
 
@@ -56,10 +56,11 @@ impl Curves {
             };
             self.steps.chunks(every).map(point).filter(|p| p.value.is_finite()).collect()
         };
-        let looks = self.looks.iter().map(|(step, s)| shown::Point { step: *step as u64, value: f64::from(s.loss) });
+        let validations =
+            self.validations.iter().map(|(step, s)| shown::Point { step: *step as u64, value: f64::from(s.loss) });
         shown::LossCurves {
             train: thinned(|s| s.loss),
-            held_out: looks.filter(|p| p.value.is_finite()).collect(),
+            held_out: validations.filter(|p| p.value.is_finite()).collect(),
             unit: "nats".into(),
             positive: thinned(|s| s.similarity_paired),
             negative: thinned(|s| s.similarity_others),
@@ -73,8 +74,8 @@ fn finite(value: f32) -> Option<f64> {
 }
 
 /// The columns of a step; see `COLUMNS` of `train`.
-pub fn step_row(shown: &StepMetrics, learning_rate: f64) -> [Option<f64>; 7] {
-    let values = [shown.loss, shown.similarity_paired, shown.similarity_others].map(finite);
+pub fn step_row(metrics: &StepMetrics, learning_rate: f64) -> [Option<f64>; 7] {
+    let values = [metrics.loss, metrics.similarity_paired, metrics.similarity_others].map(finite);
     [values[0], values[1], values[2], Some(learning_rate), None, None, None]
 }
 
@@ -82,8 +83,8 @@ pub fn step_row(shown: &StepMetrics, learning_rate: f64) -> [Option<f64>; 7] {
 pub fn row_of(progress: &Progress, step_row: [Option<f64>; 7]) -> (u64, [Option<f64>; 7]) {
     match progress {
         Progress::Step { step, .. } => (*step as u64, step_row),
-        Progress::Look { step, shown, .. } => {
-            let values = [shown.loss, shown.similarity_paired, shown.similarity_others].map(finite);
+        Progress::Validation { step, metrics, .. } => {
+            let values = [metrics.loss, metrics.similarity_paired, metrics.similarity_others].map(finite);
             (*step as u64, [None, None, None, None, values[0], values[1], values[2]])
         }
     }
@@ -101,6 +102,12 @@ pub fn same_labels(a: &Dataset, b: &Dataset) -> anyhow::Result<()> {
         b.labels.join(", ")
     );
     Ok(())
+}
+
+/// A representation as the report's plain values.
+pub fn plain(representation: &Representation) -> Embeddings<'_> {
+    let Representation { animals, labels, values, animal, label, .. } = representation;
+    Embeddings { animals, labels, values: values.view(), animal, label }
 }
 
 /// Puts the moments of other animals behind those of `all`.
@@ -157,13 +164,13 @@ pub fn score_rows(summaries: &[Summary]) -> Vec<shown::ScoreRow> {
         let count = s.animals * s.seeds;
         shown::ScoreRow {
             method: s.method.clone(),
-            protocol: s.setting.name().into(),
+            protocol: s.question.name().into(),
             labels_percent: 100.0 * s.label_share,
             accuracy: spread(s.accuracy, count),
             balanced_accuracy: spread(s.balanced_accuracy, count),
             macro_f1: spread(s.macro_f1, count),
             chance: s.balanced_accuracy.chance.unwrap_or(f64::NAN),
-            lower_is_better: !s.setting.higher_is_better(),
+            lower_is_better: !s.question.higher_is_better(),
         }
     };
     summaries.iter().map(row).collect()
@@ -233,12 +240,12 @@ pub fn method(settings: &TrainSettings) -> shown::Method {
 /// The confusions of one setting, all labels, all its animals added.
 pub fn confusion(
     evaluation: &[&Evaluation],
-    setting: Setting,
+    setting: Question,
     labels: &[String],
     note: &str,
 ) -> Option<shown::Confusion> {
     let mut sum = scores::Confusion::new(labels.len());
-    let all = evaluation.iter().flat_map(|e| &e.scores).filter(|s| s.setting == setting && s.label_share == 1.0);
+    let all = evaluation.iter().flat_map(|e| &e.scores).filter(|s| s.question == setting && s.label_share == 1.0);
     let mut any = false;
     all.for_each(|score| {
         any = true;
@@ -248,10 +255,10 @@ pub fn confusion(
 }
 
 /// Balanced accuracy of each animal of a setting, all labels; values of several evaluations beside each other.
-pub fn per_animal(evaluations: &[&Evaluation], setting: Setting) -> Option<shown::PerAnimal> {
+pub fn per_animal(evaluations: &[&Evaluation], setting: Question) -> Option<shown::PerAnimal> {
     let mut animals: Vec<shown::Values> = Vec::new();
     let mut chances = Vec::new();
-    let all = evaluations.iter().flat_map(|e| &e.scores).filter(|s| s.setting == setting && s.label_share == 1.0);
+    let all = evaluations.iter().flat_map(|e| &e.scores).filter(|s| s.question == setting && s.label_share == 1.0);
     for score in all {
         let name = score.animal.clone().unwrap_or_default();
         chances.extend(score.chance.map(|c| c.balanced_accuracy));
@@ -278,7 +285,7 @@ fn calibration(head: &Head) -> Option<shown::Calibration> {
                 high: b.up_to,
                 confidence: b.confidence,
                 accuracy: b.accuracy,
-                count: b.moments,
+                count: b.samples,
             })
             .collect(),
     };
@@ -286,7 +293,7 @@ fn calibration(head: &Head) -> Option<shown::Calibration> {
         temperature: found.temperature,
         before: reliability(&found.before),
         after: reliability(&found.after),
-        note: format!("{} samples of {}", head.measured_moments, head.measured_on),
+        note: format!("{} samples of {}", head.measured_samples, head.measured_on),
     })
 }
 
@@ -331,7 +338,7 @@ pub fn of_run(run: &RunShown<'_>) -> anyhow::Result<(shown::ReportData, String)>
         }
         None => format!("trained on {}; no animal was held out", data.animals.join(", ")),
     };
-    let setting = if run.held_out.is_some() { Setting::Unseen } else { Setting::AcrossAnimal };
+    let setting = if run.held_out.is_some() { Question::Unseen } else { Question::AcrossAnimal };
     let onnx = run.model.with_extension("onnx");
     let sha256 = sha256_of(&onnx)?;
     let summary = data_summary(data, split);
@@ -346,9 +353,9 @@ pub fn of_run(run: &RunShown<'_>) -> anyhow::Result<(shown::ReportData, String)>
         data: Some(summary.clone()),
         look_ahead: Some(ahead),
         loss: Some(run.curves.shown()),
-        embedding: Some(EmbeddingView::of(run.representation, POINTS_MAX)),
+        embedding: Some(EmbeddingView::of(&plain(run.representation), POINTS_MAX)),
         confusion: confusion(&[run.evaluation], setting, &data.labels, &note),
-        per_animal: per_animal(&[run.evaluation], Setting::AcrossAnimal),
+        per_animal: per_animal(&[run.evaluation], Question::AcrossAnimal),
         calibration: calibration(run.head),
         warnings: run.evaluation.warnings.clone(),
         reproduce: Some(reproduce(p, vec![("model".into(), sha256.clone()), ("data".into(), p.data_sha256.clone())])),

@@ -19,7 +19,7 @@ use super::show::{self, Curves};
 use super::{prepare_folder, usage};
 use crate::dataset::trials::{Dataset, Origin};
 use crate::encode::Encoder;
-use crate::evaluate::{Evaluation, Options, Setting, evaluate};
+use crate::evaluate::{Evaluation, Options, Question, evaluate};
 use crate::frame::Name;
 use crate::model::{Kind, Model, Provenance as ModelProvenance};
 use crate::report::provenance::Provenance;
@@ -27,7 +27,7 @@ use crate::sys::exit::{ExitCode, Failure};
 use crate::train::behaviour::Behaviour;
 use crate::train::export::accept;
 use crate::train::export::{Details, write};
-use crate::train::fit::{Ended, Fit, Progress};
+use crate::train::fit::{Checkpoints, Ended, Fit, Progress};
 use crate::train::learner::Learner;
 use crate::train::metrics_log::Column;
 use crate::train::represent::represent;
@@ -228,18 +228,19 @@ impl Run<'_> {
         bar.set_position(fit.state().step as u64);
         bar.reset_eta();
         let (mut recent, mut row, mut failed) = (VecDeque::new(), [None; COLUMNS.len()], None);
-        let (best, last) = (self.folder.checkpoint(Checkpoint::Best), self.folder.checkpoint(Checkpoint::Last));
+        let [best, last] = [Checkpoint::Best, Checkpoint::Last].map(|which| self.folder.checkpoint(which));
+        let checkpoints = Checkpoints { best, last };
         let temperature = self.settings.temperature;
-        let ended = fit.run(Some((&best, &last)), stop, &mut |progress| {
+        let ended = fit.run(Some(&checkpoints), stop, &mut |progress| {
             curves.add(&progress);
-            if let Progress::Step { step, shown, learning_rate } = &progress {
-                recent.push_back(shown.loss);
+            if let Progress::Step { step, metrics, learning_rate } = &progress {
+                recent.push_back(metrics.loss);
                 recent.drain(..recent.len().saturating_sub(SMOOTHED_STEPS));
                 let mean = recent.iter().sum::<f32>() / recent.len() as f32;
-                let (paired, others) = (shown.similarity_paired, shown.similarity_others);
+                let (paired, others) = (metrics.similarity_paired, metrics.similarity_others);
                 bar.set_position(*step as u64);
                 bar.set_message(format!("loss {mean:.3}, τ {temperature}, pairs {paired:+.2}, others {others:+.2}"));
-                row = show::step_row(shown, *learning_rate);
+                row = show::step_row(metrics, *learning_rate);
             }
             let (step, row) = show::row_of(&progress, row);
             failed = failed.take().or(metrics.record(step, &row).err());
@@ -253,7 +254,7 @@ impl Run<'_> {
                 "stopped after step {} of {}; saved to {}: continue with --resume",
                 fit.state().step,
                 self.settings.steps,
-                last.display()
+                checkpoints.last.display()
             );
             // A script must not go on to a model that is not there.
             return Err(Failure { code: ExitCode::Interrupted, what }.into());
@@ -285,7 +286,7 @@ impl Run<'_> {
         let evaluation = self.scores(learner, spec, device)?;
         let details = self.details();
         let judge = self.held_out.unwrap_or(self.training);
-        let (path, parity) = accept::export(learner, spec, &details, &head.learnt, judge, &self.args.out, None)?;
+        let (path, parity) = accept::export(learner, spec, &details, &head.fitted, judge, &self.args.out, None)?;
         tracing::info!(
             "{}: the daemon's encoder reproduces it to within {:e} over {} frames",
             path.display(),
@@ -293,7 +294,7 @@ impl Run<'_> {
             parity.frames
         );
         let look_ahead = self.settings.look_ahead_frames;
-        let moments = accept::moments_of(self.training, self.settings).0;
+        let moments = accept::samples_of(self.training, self.settings).0;
         let representation = represent(learner, spec, look_ahead, self.training, &moments, device);
         self.report(
             &show::RunShown {
@@ -316,7 +317,7 @@ impl Run<'_> {
     fn scores(&self, learner: &Learner, spec: &NetworkSpec, device: &Device) -> anyhow::Result<Evaluation> {
         let look_ahead = self.settings.look_ahead_frames;
         let of = |data: &Dataset| {
-            represent(learner, spec, look_ahead, data, &accept::moments_of(data, self.settings).0, device)
+            represent(learner, spec, look_ahead, data, &accept::samples_of(data, self.settings).0, device)
         };
         let mut all = of(self.training);
         let seen = all.animals.len();
@@ -330,7 +331,7 @@ impl Run<'_> {
         let mut evaluation = evaluate(&all, &unseen, &Options::default())?;
         if self.settings.method.needs_labels() {
             // It learnt from the labels of these animals: such scores would flatter it.
-            evaluation.scores.retain(|s| matches!(s.setting, Setting::Identity | Setting::Unseen));
+            evaluation.scores.retain(|s| matches!(s.question, Question::Identity | Question::Unseen));
         }
         Ok(evaluation)
     }

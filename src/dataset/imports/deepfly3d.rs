@@ -1,7 +1,6 @@
-//! Poses of DeepFly3D (Günel et al. 2019) as it keeps them: a pickle of one dictionary of arrays.
+//! Poses of DeepFly3D (Günel et al. 2019): a pickle of one dictionary of arrays (`pose_result*.pkl`, `df3d_result*.pkl`).
 //!
-//! Why it exists: `pose_result*.pkl` and `df3d_result*.pkl` lie beside every recording of a lab that uses it. What it must never
-//! do: run a pickle (`pickle` reads it as data), or take another array for the pose than the one that was named.
+//! What it must never do: run a pickle (`pickle` reads it as data), or use an array other than the requested one.
 //!
 //! `points3d` [frames, 38, 3] is the pose unless the key `points` names another array of the dictionary (`points3d_wo_procrustes`;
 //! `points2d` [cameras, frames, 38, 2]). Joints are named by DeepFly3D's own skeleton: ten limbs, of which 0 to 2 and 5 to 7 are legs
@@ -14,14 +13,14 @@ use std::path::Path;
 use ndarray::Array2;
 
 use super::pickle::{self, Array, Pickle};
-use crate::dataset::arrays::Table;
 use crate::dataset::error::DatasetError;
+use crate::dataset::table::Table;
 
-/// Joints of its skeleton.
+/// Joints of DeepFly3D's skeleton.
 const JOINTS: usize = 38;
 /// Joints of a leg, from the body outwards.
 const LEG: [&str; 5] = ["body_coxa", "coxa_femur", "femur_tibia", "tibia_tarsus", "tarsus_tip"];
-/// The array that is read unless another one is named.
+/// The array that is read by default.
 const USUAL: &str = "points3d";
 
 /// Reads the pose. `points` names another array than `points3d`.
@@ -43,13 +42,11 @@ pub(crate) fn table(path: &Path, points: Option<&str>) -> Result<Table, DatasetE
 
 fn lacks(pickle: &Pickle<'_>, name: &str) -> String {
     match pickle.arrays() {
-        None => {
-            "is a pickle of neither a dictionary nor an array; DeepFly3D writes a dictionary with `points3d`".into()
-        }
+        None => "contains neither a dictionary nor an array; DeepFly3D writes a dictionary with `points3d`".into(),
         Some(arrays) => {
             let each = arrays.iter().map(|(key, shape)| format!("{key} {shape:?}"));
             let there = each.collect::<Vec<_>>().join(", ");
-            format!("has no array {name:?}; `points` names one of its arrays: {there}")
+            format!("has no array {name:?}; `points` must name one of its arrays: {there}")
         }
     }
 }

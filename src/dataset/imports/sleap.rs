@@ -1,11 +1,11 @@
-//! Tracks of SLEAP (Pereira et al. 2022): its analysis file, HDF5.
+//! Tracks of SLEAP (Pereira et al. 2022): the HDF5 analysis file that SLEAP and sleap-io export.
 //!
-//! Why it exists: SLEAP and sleap-io export poses so. What it must never do: choose among several animals, or guess which axis is
-//! which: SLEAP writes `tracks` as [tracks, 2, nodes, frames]; newer writers use any order and say which in the attribute `dims`.
+//! What it must never do: choose among several animals, or guess which axis is which: SLEAP writes `tracks` as [tracks, 2, nodes,
+//! frames]; newer writers use any order and state it in the attribute `dims`.
 //!
 //! Columns are `node_x`, `node_y` of one track, the only one or the one that the key `track` names. `point_scores`,
-//! `instance_scores`, `tracking_scores` and `track_occupancy` say how sure the tracker was, not what the animal did, and are left out,
-//! as DeepLabCut's likelihood is. A node that was not found is NaN.
+//! `instance_scores`, `tracking_scores` and `track_occupancy` are the tracker's confidence, not behaviour, and are left out, like
+//! DeepLabCut's likelihood. A node that was not found is NaN.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,10 +14,10 @@ use std::path::Path;
 use ndarray::Array2;
 use rust_hdf5::{H5Dataset, H5File};
 
-use crate::dataset::arrays::Table;
 use crate::dataset::error::DatasetError;
+use crate::dataset::table::Table;
 
-/// How a file of HDF5 begins.
+/// The first bytes of an HDF5 file.
 const MAGIC: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 /// Largest `tracks`, values: 4 GiB of float64.
 const VALUES_MAX: usize = 1 << 29;
@@ -34,7 +34,7 @@ pub(crate) fn table(path: &Path, track: Option<&str>) -> Result<Table, DatasetEr
     is_whole(path).and_then(|()| read(path, track)).map_err(|cause| DatasetError::file(path, cause))
 }
 
-/// Lengths of the axes of `tracks`, and how far apart neighbours along each lie.
+/// Lengths and strides of the axes of `tracks`.
 struct Axes {
     lengths: [usize; 4],
     strides: [usize; 4],
@@ -47,20 +47,20 @@ const NODE: usize = 2;
 const FRAME: usize = 3;
 
 fn read(path: &Path, track: Option<&str>) -> Result<Table, String> {
-    let file = H5File::open(path).map_err(|e| format!("is no readable HDF5 file: {e}"))?;
+    let file = H5File::open(path).map_err(|e| format!("is not a readable HDF5 file: {e}"))?;
     let names = file.dataset_names();
     let has = |wanted: &str| names.iter().any(|name| name.trim_start_matches('/') == wanted);
     if !has("tracks") || !has("node_names") {
-        return Err(foreign(&names));
+        return Err(without_tracks(&names));
     }
     let tracks = file.dataset("tracks").map_err(|e| format!("\"tracks\": {e}"))?;
     let nodes = strings(&file, "node_names")?;
-    let told = if has("track_names") { strings(&file, "track_names")? } else { Vec::new() };
-    let axes = axes(&tracks, nodes.len(), told.len())?;
+    let track_names = if has("track_names") { strings(&file, "track_names")? } else { Vec::new() };
+    let axes = axes(&tracks, nodes.len(), track_names.len())?;
     let values = numbers(&tracks)?;
     let count = axes.lengths[TRACK];
-    let named = told.len() == count;
-    let track_names = if named { told } else { (0..count).map(|track| track.to_string()).collect() };
+    let named = track_names.len() == count;
+    let track_names = if named { track_names } else { (0..count).map(|track| track.to_string()).collect() };
     let chosen = choose(track, &track_names, |track| occupied(&axes, &values, track))?;
     let at = |frame: usize, column: usize| {
         let place = [(TRACK, chosen), (XY, column % 2), (NODE, column / 2), (FRAME, frame)];
@@ -71,20 +71,20 @@ fn read(path: &Path, track: Option<&str>) -> Result<Table, String> {
     Ok(Table { values: Array2::from_shape_fn(shape, |(frame, column)| at(frame, column)), names })
 }
 
-/// What a file of HDF5 without tracks probably is.
-fn foreign(names: &[String]) -> String {
+/// What an HDF5 file without tracks probably is.
+fn without_tracks(names: &[String]) -> String {
     let is = |part: &str| names.iter().any(|name| name.contains(part));
     let advice = match () {
         () if is("pred_points") || is("instances") => {
             "it looks like a SLEAP project; export it: `sleap-convert --format analysis`"
         }
-        () if is("df_with_missing") => "it looks like a table of DeepLabCut; give its CSV (`save_as_csv=True`)",
-        () => "readable as behaviour is SLEAP's analysis file",
+        () if is("df_with_missing") => "it looks like a DeepLabCut table; use its CSV (`save_as_csv=True`)",
+        () => "only SLEAP's analysis file can be read as behaviour",
     };
     format!("is HDF5 without `tracks` and `node_names`: {advice}; its datasets are: {}", names.join(", "))
 }
 
-/// Which length belongs to which axis: by `dims`, else by SLEAP's own order and by the two others that exist without it.
+/// Which length belongs to which axis: by `dims`, otherwise by the three orders that are written without it.
 fn axes(tracks: &H5Dataset, nodes: usize, named: usize) -> Result<Axes, String> {
     let shape = tracks.shape();
     let &[a, b, c, d] = shape.as_slice() else {
@@ -150,8 +150,8 @@ fn by_lengths(shape: [usize; 4], nodes: usize, named: usize) -> Result<[usize; 4
             "\"tracks\" has the shape {shape:?} for {nodes} nodes and {named} named tracks; SLEAP writes [tracks, 2, nodes, frames]"
         )),
         _ => Err(format!(
-            "\"tracks\" has the shape {shape:?}, in which more than one axis may be that of x and y, nodes or tracks, and no attribute \
-             `dims` that tells: export it with sleap-io, which writes `dims`"
+            "\"tracks\" has the shape {shape:?}, in which more than one axis could be x and y, nodes or tracks, and no attribute `dims` \
+             that tells them apart: export it with sleap-io, which writes `dims`"
         )),
     }
 }
@@ -168,7 +168,7 @@ fn numbers(tracks: &H5Dataset) -> Result<Vec<f64>, String> {
 fn strings(file: &H5File, name: &str) -> Result<Vec<String>, String> {
     let failed = |e: rust_hdf5::Hdf5Error| format!("{name:?}: {e}");
     let set = file.dataset(name).map_err(failed)?;
-    // Nothing at all has whatever type its writer chose.
+    // An empty data set may have any type.
     if set.total_elements() == 0 {
         return Ok(Vec::new());
     }
@@ -200,25 +200,25 @@ fn choose(asked: Option<&str>, names: &[String], occupied: impl Fn(usize) -> usi
             let by_number = || asked.parse().ok().filter(|at| *at < names.len());
             by_name
                 .or_else(by_number)
-                .ok_or_else(|| format!("has no track {asked:?}; `track` names one of: {}", list()))
+                .ok_or_else(|| format!("has no track {asked:?}; `track` must name one of: {}", list()))
         }
         None if names.len() == 1 => Ok(0),
-        None if names.is_empty() => Err("holds no track".into()),
+        None if names.is_empty() => Err("contains no track".into()),
         None => {
             let example = &names[0];
-            Err(format!("holds {} tracks: {}: choose one with `track = {example:?}`", names.len(), list()))
+            Err(format!("contains {} tracks: {}: choose one with `track = {example:?}`", names.len(), list()))
         }
     }
 }
 
-/// A file of HDF5 says in its head how long it is.
+/// The header of an HDF5 file states its length.
 fn is_whole(path: &Path) -> Result<(), String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     let length = file.metadata().map_err(|e| e.to_string())?.len();
     let mut head = [0; 48];
-    let cut = |told: String| format!("has {length} bytes{told}: it was cut off; copy or export it once more");
+    let cut = |told: String| format!("has {length} bytes{told}: it is truncated; copy or export it again");
     file.read_exact_at(&mut head, 0).map_err(|_| cut(String::new()))?;
-    // Where the end stands, and how wide addresses are, by the version of the superblock.
+    // Position of the end address, and width of addresses, by the version of the superblock.
     let (place, width) = match head[8] {
         0 => (40, head[13]),
         2 | 3 => (28, head[9]),

@@ -122,8 +122,8 @@ fn a_real_thorsync_file_counts_its_frames_and_says_that_its_cameras_were_silent(
     assert!(silent.contains("\"Cameras\" never rises") && silent.contains("Capture On"), "{silent}");
     // "Frame Out" as the camera: its pulses begin within a sample of their frames.
     let lines = thorsync::Lines::read(&path, Some("Frame Out")).unwrap();
-    assert_eq!(lines.frame_of_behaviour(1), (0..30).collect::<Vec<i64>>());
-    assert_eq!(lines.frame_of_behaviour(3)[..4], [0, 0, 0, 1]);
+    assert_eq!(lines.frame_of_behaviour(1), (0..30).map(Some).collect::<Vec<_>>());
+    assert_eq!(lines.frame_of_behaviour(3)[..4], [Some(0), Some(0), Some(0), Some(1)]);
 }
 
 #[test]
@@ -153,9 +153,9 @@ fn behaviour_comes_from_csv_npy_and_memory_maps_alike() {
     );
     for (behaviour, word) in [
         ("behaviour = \"pose.csv\"\ncolumn_names = [\"z\"]\n", "it has frame, a, b"),
-        ("behaviour = \"pose.npy\"\ncolumns = 4\n", "has 5 columns, but `columns` tells 4"),
+        ("behaviour = \"pose.npy\"\ncolumns = 4\n", "has 5 columns, but `columns` is 4"),
         ("behaviour = \"fly_01/001/pose_3d.mm\"\n", "columns = 90"),
-        ("behaviour = \"fly_01/001/pose_3d.mm\"\ncolumns = 7\n", "no whole float32 table of 7 columns"),
+        ("behaviour = \"fly_01/001/pose_3d.mm\"\ncolumns = 7\n", "not a whole float32 table of 7 columns"),
     ] {
         let fault = with(behaviour).unwrap_err().to_string();
         assert!(fault.contains(word), "{behaviour}: {fault}");
@@ -246,7 +246,7 @@ fn unknown_and_contradictory_keys_are_told_with_line_and_nearest_key() {
     assert!(lab.toml(&twice).unwrap_err().to_string().contains("a name no other trial has"));
     assert!(lab.toml("behaviour_rate_hz = 0\n").unwrap_err().to_string().contains("behaviour_rate_hz = 0"));
     let absent = one("").replace("frame_rate_hz = 16\n", "");
-    assert!(lab.toml(&absent).unwrap_err().to_string().contains("no recording tells its own"));
+    assert!(lab.toml(&absent).unwrap_err().to_string().contains("no recording states its own"));
     let bad = one("").replace("template_frames = 10", "template_frames = 0");
     assert!(lab.toml(&bad).unwrap_err().to_string().contains("preprocess.registration.template_frames = 0"));
 }

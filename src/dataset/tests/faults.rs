@@ -31,7 +31,7 @@ fn an_index_past_the_end_or_going_back_is_named_with_frame_and_value() {
     let before = spoilt(|lab| {
         lab.write("fly_01/001/indices.npy", npy("<i8", &[ROWS], &i64s(&[-1; ROWS])));
     });
-    says(&before, &["no float32 movie of square frames"]);
+    says(&before, &["not a float32 movie of square frames"]);
 }
 
 #[test]

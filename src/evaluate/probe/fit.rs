@@ -1,7 +1,6 @@
-//! The fit behind a probe: standardised rows, their weights, the loss and its gradient.
+//! The fit of a probe: standardised rows, their weights, the loss and its gradient.
 //!
-//! Why it exists: what is minimised stands apart from what a probe is. What it must never do: let the order of threads or
-//! chunks change a sum.
+//! What it must never do: let the order of threads or chunks change a sum.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, Zip, s};
 
@@ -13,7 +12,7 @@ use crate::evaluate::rows::stratified;
 /// Rows whose gradient is summed in f32 before it joins the f64 total.
 const CHUNK_ROWS: usize = 1024;
 
-/// Weights `[dimensions, classes]` and intercepts, in the features that the fit sees.
+/// Weights `[dimensions, classes]` and intercepts, in the features of the fit.
 pub(super) struct Parameters {
     pub weights: Array2<f64>,
     pub intercept: Array1<f64>,
@@ -46,7 +45,7 @@ fn penalty(flat: &[f64], weights: usize, anchor: Option<&[f64]>, strength: f64, 
     0.5 * strength * sum
 }
 
-/// The rows that are fitted, as the minimisation sees them.
+/// The rows of the fit, as the minimisation sees them.
 pub(super) struct Problem {
     values: Array2<f32>,
     labels: Vec<usize>,
@@ -75,14 +74,14 @@ impl Problem {
         labels.iter().for_each(|&class| trained[class] = true);
         let labels = rows.iter().map(|&row| labels[row]).collect();
         let mut values = values.select(Axis(0), &rows);
-        let (mean, deviation) = moments(values.view(), options.standardise);
+        let (mean, deviation) = samples(values.view(), options.standardise);
         Zip::from(values.rows_mut()).for_each(|mut row| {
             Zip::from(&mut row).and(&mean).and(&deviation).for_each(|v, m, d| *v = ((f64::from(*v) - m) / d) as f32);
         });
         Ok(Self { values, labels, row_weights, mean, deviation, trained })
     }
 
-    /// A probe's weights for `classes`, in the features of this problem. A class that the probe does not know starts at 0.
+    /// A probe's weights for `classes`, in the features of this problem. A class unknown to the probe starts at 0.
     pub fn scaled(&self, probe: &Probe, classes: &[usize]) -> Parameters {
         let mut scaled = Parameters::zeros(self.values.ncols(), classes.len());
         for (column, &class) in classes.iter().enumerate().filter(|&(_, &class)| probe.trained[class]) {
@@ -161,7 +160,7 @@ fn residual(logits: &mut [f64], target: usize, weight: f64) -> f64 {
 
 /// Mean and standard deviation (of the rows, not estimated for more) of each column. The deviation is 1 when not `wanted`, and
 /// for a column that does not vary. The mean is always taken out: the free intercept absorbs it, and f32 keeps more digits.
-fn moments(values: ArrayView2<f32>, wanted: bool) -> (Array1<f64>, Array1<f64>) {
+fn samples(values: ArrayView2<f32>, wanted: bool) -> (Array1<f64>, Array1<f64>) {
     let columns = values.ncols();
     let (mut mean, mut square) = (Array1::<f64>::zeros(columns), Array1::<f64>::zeros(columns));
     let rows = values.nrows() as f64;
@@ -175,7 +174,7 @@ fn moments(values: ArrayView2<f32>, wanted: bool) -> (Array1<f64>, Array1<f64>) 
     }
     let deviation = Zip::from(&square).and(&mean).map_collect(|square, mean| {
         let deviation = (square / rows).sqrt();
-        // Rounding of f32 alone is no variation.
+        // Rounding in f32 alone is not variation.
         if deviation > 1e-7 * mean.abs() && deviation > 0.0 { deviation } else { 1.0 }
     });
     (mean, deviation)

@@ -1,7 +1,7 @@
 //! The linear probe: multinomial logistic regression on a frozen representation.
 //!
-//! Why it exists: what a linear layer can read from an embedding is what the embedding says openly; the field compares
-//! methods by it. What it must never do: depend on the order of classes, or forget that rest is half of all moments.
+//! Why it exists: the field compares methods by what a linear layer can read from an embedding. What it must never do: depend on
+//! the order of classes, or forget that rest is half of all samples.
 //!
 //! The minimised function is scikit-learn's `LogisticRegression(C=c)`: ½ Σ w² + C Σᵢ sᵢ lossᵢ, the intercept free of penalty.
 //! For two classes scikit-learn fits one vector of weights; the same probabilities come out of two vectors with C / 2, which
@@ -22,7 +22,7 @@ use fit::{Parameters, Problem};
 /// The logits of the classes that were trained sum to 0, so the largest of them is never below 0.
 pub const ABSENT_LOGIT: f32 = -50.0;
 
-/// How classes weigh in the loss.
+/// How classes are weighted in the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClassWeight {
     /// Each row counts 1.
@@ -39,14 +39,14 @@ pub enum ClassWeight {
 pub struct ProbeOptions {
     /// Inverse strength of the penalty, as in scikit-learn.
     pub c: f64,
-    /// How classes weigh.
+    /// How classes are weighted.
     pub class_weight: ClassWeight,
     /// Fit on features of mean 0 and standard deviation 1 over the training rows. The weights that come out are for the
     /// features as they are.
     pub standardise: bool,
     /// Ends when no component of the mean gradient exceeds this.
     pub tolerance: f64,
-    /// Ends after so many steps.
+    /// Ends after this many steps.
     pub iterations_max: usize,
     /// With more rows than this, a seeded choice stratified by class; each chosen row stands for those that were not.
     pub rows_max: usize,
@@ -68,11 +68,11 @@ impl Default for ProbeOptions {
     }
 }
 
-/// What cannot be fitted or applied.
+/// Why a probe cannot be fitted or applied.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ProbeError {
     /// Nothing to learn from.
-    #[error("a probe needs at least one labelled moment and one feature; there are {rows} and {features}")]
+    #[error("a probe needs at least one labelled sample and one feature; there are {rows} and {features}")]
     Empty {
         /// Rows given.
         rows: usize,
@@ -80,7 +80,7 @@ pub enum ProbeError {
         features: usize,
     },
     /// Lists that must be of one length are not.
-    #[error("{rows} moments but {found} {what}: each moment needs one")]
+    #[error("{rows} samples but {found} {what}: each sample needs one")]
     Length {
         /// Labels or sample weights.
         what: &'static str,
@@ -89,8 +89,8 @@ pub enum ProbeError {
         /// Entries of the list.
         found: usize,
     },
-    /// A weight that is none.
-    #[error("moment {row} has sample weight {value}; weights must be finite and not below 0")]
+    /// An invalid weight.
+    #[error("sample {row} has weight {value}; weights must be finite and not below 0")]
     SampleWeight {
         /// Which row.
         row: usize,
@@ -98,7 +98,7 @@ pub enum ProbeError {
         value: f64,
     },
     /// A label outside the list of classes.
-    #[error("moment {row} has label {label}; there are {classes} classes, counted from 0")]
+    #[error("sample {row} has label {label}; there are {classes} classes, counted from 0")]
     Label {
         /// Which row.
         row: usize,
@@ -107,8 +107,8 @@ pub enum ProbeError {
         /// Number of classes.
         classes: usize,
     },
-    /// A value that is no number.
-    #[error("moment {row}, dimension {column} is {value}; leave out moments without a finite embedding")]
+    /// A value that is not finite.
+    #[error("sample {row}, dimension {column} is {value}; leave out samples without a finite embedding")]
     NotFinite {
         /// Which row.
         row: usize,
@@ -126,7 +126,7 @@ pub enum ProbeError {
         value: f64,
     },
     /// A prior of another shape.
-    #[error("the prior probe has {found:?} weights (dimensions, classes), the data need {needed:?}")]
+    #[error("the prior probe has {found:?} weights (dimensions, classes), but the data need {needed:?}")]
     Prior {
         /// Shape of the prior's weights.
         found: (usize, usize),
@@ -155,12 +155,12 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Fits a probe to `values` `[moments, dimensions]` and `labels`, each below `classes`. `sample_weights` multiply the
-    /// loss of each moment.
+    /// Fits a probe to `values` `[samples, dimensions]` and `labels`, each below `classes`. `sample_weights` multiply the
+    /// loss of each sample.
     ///
     /// # Errors
     /// [`ProbeError`] when there is nothing to fit, lists differ in length, a label is too large, a value is not finite, or
-    /// an option is no positive number. One class alone is no error: the probe always says that class.
+    /// an option is not positive. A single class is no error: the probe then always predicts it.
     pub fn fit(
         values: ArrayView2<f32>,
         labels: &[usize],
@@ -180,8 +180,8 @@ impl Probe {
     }
 
     /// Fits a probe that stays near `prior`: minimises ½ `strength` (Σ (w − w₀)² + Σ (b − b₀)²) + C Σ loss, in features of mean 0
-    /// (and deviation 1 when the options say so). For a few labelled bouts of a new animal: classes without a bout stay near
-    /// what the prior says of them.
+    /// (and deviation 1 if the options say so). For a few labelled bouts of a new animal: classes without a bout stay near the
+    /// prior.
     ///
     /// # Errors
     /// As [`Probe::fit`], and [`ProbeError::Prior`] when the prior has other dimensions.
@@ -212,14 +212,14 @@ impl Probe {
         Self { weights, intercept, trained, outcome: None }
     }
 
-    /// Logits `[moments, classes]`.
+    /// Logits `[samples, classes]`.
     pub fn predict_logits(&self, values: ArrayView2<f32>) -> Array2<f32> {
         let mut logits = values.dot(&self.weights);
         logits += &self.intercept;
         logits
     }
 
-    /// Class of each moment; the first of equals.
+    /// Class of each sample; the first of equals.
     pub fn predict(&self, values: ArrayView2<f32>) -> Vec<usize> {
         self.predict_logits(values).rows().into_iter().map(largest).collect()
     }
@@ -230,7 +230,7 @@ impl Probe {
         Self { weights: Array2::zeros((dimensions, trained.len())), intercept, trained, outcome: None }
     }
 
-    /// Undoes the standardisation and puts each class at its place.
+    /// Undoes the standardisation and puts each class in its place.
     fn from_parameters(found: &Parameters, classes: &[usize], problem: &Problem, outcome: Outcome) -> Self {
         let count = problem.trained.len();
         let mut weights = Array2::zeros((found.weights.nrows(), count));

@@ -1,7 +1,7 @@
-//! A guess of the inverse Hessian of a probe's loss: what the Hessian is while all classes are equally likely.
+//! An estimate of the inverse Hessian of a probe's loss: that of equally likely classes.
 //!
 //! Why it exists: the dimensions of an embedding are correlated, and plain L-BFGS then needs hundreds of passes over the data; with
-//! this guess, tens. What it must never do: change where the minimum lies (a guess cannot, it only steers).
+//! this estimate, tens. What it must never do: change where the minimum lies (a preconditioner cannot, it only steers).
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
@@ -10,7 +10,7 @@ const DIMENSIONS_MAX: usize = 512;
 /// Rows whose products are summed in f32.
 const CHUNK_ROWS: usize = 1024;
 
-/// The guess, the same for each class.
+/// The estimate, the same for each class.
 pub(super) struct Precondition {
     weights: Inverse,
     intercept: f64,
@@ -45,7 +45,7 @@ impl Precondition {
         Self { weights, intercept, classes }
     }
 
-    /// Multiplies a gradient, weights `[dimensions, classes]` then intercepts, by the guess.
+    /// Multiplies a gradient, weights `[dimensions, classes]` then intercepts, by the estimate.
     pub fn apply(&self, flat: &mut [f64]) {
         let at = flat.len() - self.classes;
         let (weights, intercepts) = flat.split_at_mut(at);
@@ -74,7 +74,7 @@ fn second_moments(values: ArrayView2<f32>, row_weights: &[f64]) -> Array2<f64> {
         let weighted = &chunk * &weights.insert_axis(Axis(1));
         sum.zip_mut_with(&chunk.t().dot(&weighted), |sum, part| *sum += f64::from(*part));
     }
-    // Rounding leaves it a little askew.
+    // Rounding leaves it slightly asymmetric.
     (&sum + &sum.t()) * 0.5
 }
 

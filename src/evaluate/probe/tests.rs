@@ -133,7 +133,7 @@ fn bad_input_is_named() {
     assert_eq!(fit(&good, &[0]), ProbeError::Length { what: "labels", rows: 2, found: 1 });
     assert_eq!(fit(&good, &[0, 2]), ProbeError::Label { row: 1, label: 2, classes: 2 });
     let message = fit(&array![[1.0, 2.0], [3.0, f32::NAN]], &[0, 1]).to_string();
-    assert_eq!(message, "moment 1, dimension 1 is NaN; leave out moments without a finite embedding");
+    assert_eq!(message, "sample 1, dimension 1 is NaN; leave out samples without a finite embedding");
     let below = Probe::fit(good.view(), &[0, 1], 2, Some(&[1.0, -1.0]), &options).unwrap_err();
     assert_eq!(below, ProbeError::SampleWeight { row: 1, value: -1.0 });
     let none = ProbeOptions { c: 0.0, ..options.clone() };

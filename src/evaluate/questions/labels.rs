@@ -1,25 +1,25 @@
-//! Fewer labels, and wrong ones: half of the bouts, and the permutations that give the chance level.
+//! Subsets of the labelled bouts, and the permutations that give the chance level.
 //!
-//! Why it exists: an annotator saves whole bouts, not single frames, and labels are correlated in time; a draw or a
-//! permutation of single frames would flatter. What it must never do: draw without a seed.
+//! Why it exists: annotators skip whole bouts, not single frames, and labels are correlated in time; drawing or permuting single
+//! frames would be too optimistic. What it must never do: draw without a seed.
 
 use std::collections::BTreeMap;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::split::{Moments, Split};
+use super::split::{Samples, Split};
 use crate::evaluate::rows::{choose, generator};
 
-/// The moments of a seeded `share` of the bouts of `train`, drawn class by class; each class keeps at least one bout. A bout
-/// is a run of one action in one trial, of moments that follow each other.
-pub(super) fn share_of_bouts(moments: &Moments, train: &[usize], share: f64, seed: u64) -> Vec<usize> {
+/// The samples of a seeded `share` of the bouts of `train`, drawn class by class; each class keeps at least one bout. A bout
+/// is a run of one action in one trial, of samples that follow each other.
+pub(super) fn share_of_bouts(samples: &Samples, train: &[usize], share: f64, seed: u64) -> Vec<usize> {
     if share >= 1.0 {
         return train.to_vec();
     }
     let mut of_class: BTreeMap<usize, Vec<&[usize]>> = BTreeMap::new();
-    for bout in bouts(moments, train) {
-        of_class.entry(moments.target[bout[0]]).or_default().push(bout);
+    for bout in bouts(samples, train) {
+        of_class.entry(samples.target[bout[0]]).or_default().push(bout);
     }
     let mut rng = generator(seed, 2);
     let mut kept = Vec::with_capacity(train.len());
@@ -32,17 +32,17 @@ pub(super) fn share_of_bouts(moments: &Moments, train: &[usize], share: f64, see
     kept
 }
 
-fn bouts<'a>(moments: &Moments, train: &'a [usize]) -> Vec<&'a [usize]> {
-    let key = |at: usize| (moments.trial[at], moments.target[at], moments.label[at]);
+fn bouts<'a>(samples: &Samples, train: &'a [usize]) -> Vec<&'a [usize]> {
+    let key = |at: usize| (samples.trial[at], samples.target[at], samples.label[at]);
     train.chunk_by(|&a, &b| b == a + 1 && key(a) == key(b)).collect()
 }
 
-/// Targets of `train`, turned around within each trial by a random tenth to nine tenths of its length: they keep their
-/// counts and their persistence, and lose their meaning.
-pub(super) fn rotated(moments: &Moments, train: &[usize], seed: u64) -> Vec<usize> {
+/// Targets of `train`, rotated within each trial by a random tenth to nine tenths of its length: they keep their counts and
+/// their persistence, and lose their meaning.
+pub(super) fn rotated(samples: &Samples, train: &[usize], seed: u64) -> Vec<usize> {
     let mut rng = generator(seed, 3);
-    let mut targets: Vec<usize> = train.iter().map(|&at| moments.target[at]).collect();
-    for places in by_trial(moments, train).into_values() {
+    let mut targets: Vec<usize> = train.iter().map(|&at| samples.target[at]).collect();
+    for places in by_trial(samples, train).into_values() {
         let mut own: Vec<usize> = places.iter().map(|&place| targets[place]).collect();
         let turn = rng.random_range(0.1..0.9) * own.len() as f64;
         let turn = (turn as usize).min(own.len() - 1);
@@ -52,13 +52,13 @@ pub(super) fn rotated(moments: &Moments, train: &[usize], seed: u64) -> Vec<usiz
     targets
 }
 
-/// Names of animals (targets of train and test) dealt anew to whole trials, within training and within test. Where each
-/// animal has one trial, training stays right up to the names, and the test is what is dealt.
-pub(super) fn names_permuted(moments: &Moments, split: &Split, seed: u64) -> (Vec<usize>, Vec<usize>) {
+/// Animals (targets of train and test) permuted between whole trials, within training and within test. Where each animal has one
+/// trial, training stays correct up to the names, and only the test is permuted.
+pub(super) fn names_permuted(samples: &Samples, split: &Split, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let deal = |rows: &[usize], stream: u64| {
         let mut rng = generator(seed, stream);
-        let trials = by_trial(moments, rows);
-        let mut names: Vec<usize> = trials.values().map(|places| moments.target[rows[places[0]]]).collect();
+        let trials = by_trial(samples, rows);
+        let mut names: Vec<usize> = trials.values().map(|places| samples.target[rows[places[0]]]).collect();
         names.shuffle(&mut rng);
         let mut targets = vec![0; rows.len()];
         for (places, name) in trials.values().zip(names) {
@@ -70,8 +70,8 @@ pub(super) fn names_permuted(moments: &Moments, split: &Split, seed: u64) -> (Ve
 }
 
 /// Places in `rows`, by trial.
-fn by_trial(moments: &Moments, rows: &[usize]) -> BTreeMap<usize, Vec<usize>> {
+fn by_trial(samples: &Samples, rows: &[usize]) -> BTreeMap<usize, Vec<usize>> {
     let mut trials: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    rows.iter().enumerate().for_each(|(place, &at)| trials.entry(moments.trial[at]).or_default().push(place));
+    rows.iter().enumerate().for_each(|(place, &at)| trials.entry(samples.trial[at]).or_default().push(place));
     trials
 }

@@ -1,11 +1,11 @@
-//! The four settings of the table: within an animal, across animals, the animal's identity, an animal never seen.
+//! The four questions of the table: within an animal, across animals, the animal's identity, an animal never seen.
 //!
-//! Why it exists: each question about a representation is a rule that says which moments a probe learns from and which it is
-//! tested on; everything after that is the same. What it must never do: let a probe learn from a moment that shares frames
-//! with one it is tested on, or score without saying what chance would reach.
+//! Why it exists: each question about a representation is a rule for which samples a probe learns from and which it is tested on;
+//! everything else is the same. What it must never do: let a probe learn from a sample that shares frames with a test sample, or
+//! report a score without its chance level.
 //!
-//! Moments of a trial are taken to stand in the order of time. Scores of an animal come from all its tested moments together
-//! (folds are pooled before a share is taken), so that a class missing from one trial does not count as a failure.
+//! The samples of a trial are in the order of time. Scores of an animal come from all its test samples together (folds are pooled
+//! first), so that a class missing from one trial does not count as a failure.
 
 mod labels;
 mod split;
@@ -20,27 +20,27 @@ use super::metrics::Confusion;
 use super::probe::{Probe, ProbeError, ProbeOptions};
 use crate::dataset::trials::Representation;
 use crate::sys::exit::{ExitCode, HasExitCode};
-use split::{Moments, Split};
+use split::{Samples, Split};
 
 /// A question about a representation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Setting {
+pub enum Question {
     /// Probe trained and tested on the same animal, on other trials of it. High is good.
     SingleAnimal,
     /// Probe trained on all animals but one, tested on that one; the encoder may have seen it without labels. High is good.
     AcrossAnimal,
-    /// Probe that names the animal. Low is good, chance is best.
+    /// Probe that identifies the animal. Low is good, chance is best.
     Identity,
     /// Probe trained on the animals that the encoder saw, tested on one that it never saw. High is good.
     Unseen,
 }
 
-impl Setting {
+impl Question {
     /// In the order of the table.
     pub const ALL: [Self; 4] = [Self::SingleAnimal, Self::AcrossAnimal, Self::Identity, Self::Unseen];
 
-    /// As tables and files name it.
+    /// Its name in tables and files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SingleAnimal => "single-animal",
@@ -56,28 +56,28 @@ impl Setting {
     }
 }
 
-impl fmt::Display for Setting {
+impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// How settings are measured.
+/// How questions are answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Every probe.
     pub probe: ProbeOptions,
     /// Shares of the labelled bouts that a probe may learn from.
     pub label_shares: Vec<f64>,
-    /// Every so manieth moment of a trial is used.
+    /// Use every n-th sample of a trial.
     pub stride: usize,
-    /// Moments left out between training and test where one trial is cut in two (before thinning): at least the window.
-    pub gap_moments: usize,
-    /// At most so many folds over the trials of an animal.
+    /// Samples left out between training and test where one trial is cut in two (before thinning): at least the window.
+    pub gap_samples: usize,
+    /// Maximum number of folds over the trials of an animal.
     pub folds_max: usize,
     /// Permutations behind each chance level; 0 = no chance level.
     pub permutations: usize,
-    /// Most rows of a probe fitted to permuted labels: chance needs less precision.
+    /// Maximum number of rows of a probe fitted to permuted labels: chance needs less precision.
     pub chance_rows_max: usize,
     /// Seed of every draw.
     pub seed: u64,
@@ -89,7 +89,7 @@ impl Default for Options {
             probe: ProbeOptions { rows_max: 10_000, ..ProbeOptions::default() },
             label_shares: vec![0.5, 1.0],
             stride: 1,
-            gap_moments: 32,
+            gap_samples: 32,
             folds_max: 4,
             permutations: 5,
             chance_rows_max: 3000,
@@ -98,10 +98,10 @@ impl Default for Options {
     }
 }
 
-/// Three shares of one set of moments.
+/// Three scores of one set of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shares {
-    /// Share of moments decoded rightly.
+    /// Share of samples decoded correctly.
     pub accuracy: f64,
     /// Mean recall over the classes that occur.
     pub balanced_accuracy: f64,
@@ -109,43 +109,45 @@ pub struct Shares {
     pub macro_f1: f64,
 }
 
-/// What one setting gave for one animal.
+/// The scores of one animal in one question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// The question.
-    pub setting: Setting,
-    /// Share of the labelled bouts that probes learnt from.
+    #[serde(rename = "setting")]
+    pub question: Question,
+    /// Share of the labelled bouts that the probes learnt from.
     pub label_share: f64,
     /// Which animal was tested; `None` = all together (identity).
     pub animal: Option<String>,
-    /// Share of moments decoded rightly.
+    /// Share of samples decoded correctly.
     pub accuracy: f64,
     /// Mean recall over the classes that occur.
     pub balanced_accuracy: f64,
     /// Mean F1 over the classes that occur.
     pub macro_f1: f64,
-    /// Moments tested.
-    pub moments: u64,
+    /// Samples tested.
+    #[serde(rename = "moments")]
+    pub samples: u64,
     /// Truth against decoded.
     pub confusion: Confusion,
-    /// The same, of probes fitted to permuted labels (all bouts, whatever the share: chance hardly depends on it).
+    /// The same for probes fitted to permuted labels (of all bouts, whatever the share: chance hardly depends on it).
     pub chance: Option<Shares>,
 }
 
-/// Scores, and what a reader of them must know.
+/// Scores, and warnings about them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Ordered by setting, label share, animal.
+    /// Ordered by question, label share, animal.
     pub scores: Vec<Score>,
     /// Classes that training lacked, animals that could not be tested.
     pub warnings: Vec<String>,
 }
 
-/// What cannot be evaluated.
+/// Why a representation cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EvaluateError {
     /// A list of the representation has another length.
-    #[error("the representation has {rows} moments but {found} entries of {what}: each moment needs one")]
+    #[error("the representation has {rows} samples but {found} entries of {what}: each sample needs one")]
     Length {
         /// Which list.
         what: &'static str,
@@ -155,7 +157,7 @@ pub enum EvaluateError {
         found: usize,
     },
     /// An index without a name.
-    #[error("moment {row} has {what} {found}; there are {known} names, counted from 0")]
+    #[error("sample {row} has {what} {found}; there are {known} names, counted from 0")]
     Index {
         /// Animal or label.
         what: &'static str,
@@ -174,14 +176,14 @@ pub enum EvaluateError {
         /// Number of animals.
         known: usize,
     },
-    /// A share of labels that is none.
+    /// An invalid share of labels.
     #[error("label share {0} must be above 0 and at most 1")]
     LabelShare(f64),
     /// A probe that cannot be fitted.
-    #[error("{setting}, {animal}: {cause}")]
+    #[error("{question}, {animal}: {cause}")]
     Probe {
         /// The question.
-        setting: Setting,
+        question: Question,
         /// Which animal.
         animal: String,
         /// Why.
@@ -195,46 +197,46 @@ impl HasExitCode for EvaluateError {
     }
 }
 
-/// Every setting. `unseen` are the animals (indices) that the encoder never saw; the other settings are about the rest.
+/// Every question. `unseen` are the animals (indices) that the encoder never saw; the other questions are about the rest.
 ///
 /// # Errors
-/// [`EvaluateError`]; an animal or a setting that has too little data is a warning instead.
+/// [`EvaluateError`]; an animal or a question that has too little data is a warning instead.
 pub fn evaluate(
     representation: &Representation,
     unseen: &[usize],
     options: &Options,
 ) -> Result<Evaluation, EvaluateError> {
     let mut all = Evaluation::default();
-    for setting in Setting::ALL {
-        let one = evaluate_setting(representation, setting, unseen, options)?;
+    for question in Question::ALL {
+        let one = evaluate_question(representation, question, unseen, options)?;
         all.scores.extend(one.scores);
         all.warnings.extend(one.warnings);
     }
     Ok(all)
 }
 
-/// One setting; see [`evaluate`].
+/// One question; see [`evaluate`].
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn evaluate_setting(
+pub fn evaluate_question(
     representation: &Representation,
-    setting: Setting,
+    question: Question,
     unseen: &[usize],
     options: &Options,
 ) -> Result<Evaluation, EvaluateError> {
     check(representation, unseen, options)?;
     let seen = |animal: &usize| !unseen.contains(animal);
     let animals: Vec<usize> = (0..representation.animals.len()).filter(seen).collect();
-    let moments = Moments::new(representation, setting, options.stride);
+    let samples = Samples::new(representation, question, options.stride);
     let mut warnings = Vec::new();
-    let splits = match setting {
-        Setting::SingleAnimal => moments.within(&animals, options, &mut warnings),
-        Setting::AcrossAnimal => moments.leave_one_out(&animals, &mut warnings),
-        Setting::Identity => moments.name_the_animal(&animals, options, &mut warnings),
-        Setting::Unseen => moments.never_seen(&animals, unseen, &mut warnings),
+    let splits = match question {
+        Question::SingleAnimal => samples.within(&animals, options, &mut warnings),
+        Question::AcrossAnimal => samples.leave_one_out(&animals, &mut warnings),
+        Question::Identity => samples.name_the_animal(&animals, options, &mut warnings),
+        Question::Unseen => samples.never_seen(&animals, unseen, &mut warnings),
     };
-    let bench = Bench { representation, setting, moments: &moments, options };
+    let bench = Bench { representation, question, samples: &samples, options };
     warnings.extend(splits.iter().filter_map(|split| bench.missing_classes(split)));
     warnings.dedup();
     let scores = bench.scores(&splits)?;
@@ -244,8 +246,8 @@ pub fn evaluate_setting(
 /// Everything that fitting and testing one split needs.
 struct Bench<'a> {
     representation: &'a Representation,
-    setting: Setting,
-    moments: &'a Moments,
+    question: Question,
+    samples: &'a Samples,
     options: &'a Options,
 }
 
@@ -255,9 +257,9 @@ impl Bench<'_> {
         let mut scores = Vec::new();
         for &share in &self.options.label_shares {
             let tested = in_parallel(splits, |number, split| {
-                let train = labels::share_of_bouts(self.moments, &split.train, share, self.seed(number, 0));
-                let targets: Vec<usize> = train.iter().map(|&row| self.moments.target[row]).collect();
-                self.test(split, &train, &targets, &split.test_targets(self.moments), usize::MAX)
+                let train = labels::share_of_bouts(self.samples, &split.train, share, self.seed(number, 0));
+                let targets: Vec<usize> = train.iter().map(|&row| self.samples.target[row]).collect();
+                self.test(split, &train, &targets, &split.test_targets(self.samples), usize::MAX)
             })?;
             for (animal, confusion) in self.pooled(splits, &tested) {
                 let chance = chance.iter().find(|(of, _)| *of == animal).map(|(_, shares)| *shares);
@@ -277,9 +279,9 @@ impl Bench<'_> {
         for run in 0..count {
             let tested = in_parallel(splits, |number, split| {
                 let seed = self.seed(number, 1 + run as u64);
-                let (train, test) = match self.setting {
-                    Setting::Identity => labels::names_permuted(self.moments, split, seed),
-                    _ => (labels::rotated(self.moments, &split.train, seed), split.test_targets(self.moments)),
+                let (train, test) = match self.question {
+                    Question::Identity => labels::names_permuted(self.samples, split, seed),
+                    _ => (labels::rotated(self.samples, &split.train, seed), split.test_targets(self.samples)),
                 };
                 self.test(split, &split.train, &train, &test, self.options.chance_rows_max)
             })?;
@@ -296,7 +298,7 @@ impl Bench<'_> {
         Ok(runs[0].iter().enumerate().map(|(at, (animal, _))| (*animal, shares(at))).collect())
     }
 
-    /// Fits a probe to the rows `train` with `targets` and counts what it says of the rows of the split's test.
+    /// Fits a probe to the rows `train` with `targets` and counts its predictions on the split's test rows.
     fn test(
         &self,
         split: &Split,
@@ -306,7 +308,7 @@ impl Bench<'_> {
         rows_max: usize,
     ) -> Result<Confusion, EvaluateError> {
         let rows = |chosen: &[usize]| {
-            let rows: Vec<usize> = chosen.iter().map(|&at| self.moments.row[at]).collect();
+            let rows: Vec<usize> = chosen.iter().map(|&at| self.samples.row[at]).collect();
             self.representation.values.select(Axis(0), &rows)
         };
         let options = ProbeOptions {
@@ -314,8 +316,9 @@ impl Bench<'_> {
             seed: self.options.probe.seed ^ self.options.seed,
             ..self.options.probe.clone()
         };
-        let probe = Probe::fit(rows(train).view(), targets, self.classes(), None, &options)
-            .map_err(|cause| EvaluateError::Probe { setting: self.setting, animal: self.name(split.animal), cause })?;
+        let probe = Probe::fit(rows(train).view(), targets, self.classes(), None, &options).map_err(|cause| {
+            EvaluateError::Probe { question: self.question, animal: self.name(split.animal), cause }
+        })?;
         Ok(Confusion::of(truth, &probe.predict(rows(&split.test).view()), self.classes()))
     }
 
@@ -335,37 +338,40 @@ impl Bench<'_> {
 
     fn score(&self, label_share: f64, animal: Option<usize>, confusion: Confusion, chance: Option<Shares>) -> Score {
         Score {
-            setting: self.setting,
+            question: self.question,
             label_share,
             animal: animal.map(|animal| self.representation.animals[animal].clone()),
             accuracy: confusion.accuracy(),
             balanced_accuracy: confusion.balanced_accuracy(),
             macro_f1: confusion.macro_f1(),
-            moments: confusion.moments(),
+            samples: confusion.samples(),
             confusion,
             chance,
         }
     }
 
-    /// A class that is tested but that training lacks cannot be decoded; it is scored as it is, and said.
+    /// Warns of classes that occur in the test but not in training: they cannot be decoded, and are scored as they are.
     fn missing_classes(&self, split: &Split) -> Option<String> {
-        let has = |rows: &[usize], class: usize| rows.iter().any(|&row| self.moments.target[row] == class);
-        let names =
-            if self.setting == Setting::Identity { &self.representation.animals } else { &self.representation.labels };
+        let has = |rows: &[usize], class: usize| rows.iter().any(|&row| self.samples.target[row] == class);
+        let names = if self.question == Question::Identity {
+            &self.representation.animals
+        } else {
+            &self.representation.labels
+        };
         let missing = |&class: &usize| has(&split.test, class) && !has(&split.train, class);
         let lacking: Vec<&str> = (0..self.classes()).filter(missing).map(|class| names[class].as_str()).collect();
-        let (setting, animal) = (self.setting, self.name(split.animal));
+        let (question, animal) = (self.question, self.name(split.animal));
         (!lacking.is_empty()).then(|| {
             format!(
-                "{setting}, {animal}: {} occurs in the test but not in training; no probe can decode it",
+                "{question}, {animal}: {} occurs in the test but not in training; no probe can decode it",
                 lacking.join(", ")
             )
         })
     }
 
     fn classes(&self) -> usize {
-        match self.setting {
-            Setting::Identity => self.representation.animals.len(),
+        match self.question {
+            Question::Identity => self.representation.animals.len(),
             _ => self.representation.labels.len(),
         }
     }
@@ -375,7 +381,7 @@ impl Bench<'_> {
     }
 
     fn seed(&self, split: usize, purpose: u64) -> u64 {
-        self.options.seed ^ ((split as u64) << 32 | purpose << 8 | self.setting as u64)
+        self.options.seed ^ ((split as u64) << 32 | purpose << 8 | self.question as u64)
     }
 }
 

@@ -1,22 +1,22 @@
-//! Which moments a probe learns from, and which it is tested on.
+//! Which samples a probe learns from, and which it is tested on.
 //!
-//! Why it exists: leakage between training and test is the commonest way to a wrong table, so the rules stand in one place.
+//! Why it exists: leakage between training and test is the commonest cause of a wrong table, so the rules are in one place.
 //! What it must never do: put neighbours in time on both sides.
 
 use std::collections::BTreeMap;
 
 use crate::dataset::trials::Representation;
 
-use super::{Options, Setting};
+use super::{Options, Question};
 
 /// Share of a single trial that is trained on.
 const TRAINED_SHARE: f64 = 0.7;
 
-/// Moments to learn from, and to test on.
+/// Samples to learn from, and to test on.
 type Fold = (Vec<usize>, Vec<usize>);
 
-/// The moments that a setting uses, thinned, with what a probe is to say of each.
-pub(super) struct Moments {
+/// The samples that a question uses, thinned, with the target of each.
+pub(super) struct Samples {
     /// Row of the representation.
     pub row: Vec<usize>,
     /// Class: the action, or the animal.
@@ -25,54 +25,54 @@ pub(super) struct Moments {
     pub animal: Vec<usize>,
     /// Trial.
     pub trial: Vec<usize>,
-    /// Action, for bouts; `None` where nobody said.
+    /// Action, for bouts; `None` = unlabelled.
     pub label: Vec<Option<u8>>,
     /// Position in its trial before thinning.
     pub time: Vec<usize>,
 }
 
-/// One probe's moments, as indices into [`Moments`].
+/// The samples of one probe, as indices into [`Samples`].
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Split {
     /// Which animal is tested; `None` = all.
     pub animal: Option<usize>,
-    /// Learnt from, ascending.
+    /// Training samples, ascending.
     pub train: Vec<usize>,
-    /// Tested on, ascending.
+    /// Test samples, ascending.
     pub test: Vec<usize>,
 }
 
 impl Split {
-    /// What the tested moments are.
-    pub fn test_targets(&self, moments: &Moments) -> Vec<usize> {
-        self.test.iter().map(|&at| moments.target[at]).collect()
+    /// The targets of the test samples.
+    pub fn test_targets(&self, samples: &Samples) -> Vec<usize> {
+        self.test.iter().map(|&at| samples.target[at]).collect()
     }
 }
 
-impl Moments {
-    /// Every `stride`-th moment of each trial; for actions, those that have one.
-    pub fn new(representation: &Representation, setting: Setting, stride: usize) -> Self {
+impl Samples {
+    /// Every `stride`-th sample of each trial; for actions, those that have one.
+    pub fn new(representation: &Representation, question: Question, stride: usize) -> Self {
         let r = representation;
         let mut next = BTreeMap::new();
-        let mut moments =
+        let mut samples =
             Self { row: vec![], target: vec![], animal: vec![], trial: vec![], label: vec![], time: vec![] };
         for row in 0..r.values.nrows() {
             let next: &mut usize = next.entry(r.trial[row]).or_default();
             let time = *next;
             *next += 1;
-            let target = match setting {
-                Setting::Identity => Some(r.animal[row]),
+            let target = match question {
+                Question::Identity => Some(r.animal[row]),
                 _ => r.label[row].map(usize::from),
             };
             let Some(target) = target.filter(|_| time.is_multiple_of(stride.max(1))) else { continue };
-            moments.row.push(row);
-            moments.target.push(target);
-            moments.animal.push(r.animal[row]);
-            moments.trial.push(r.trial[row]);
-            moments.label.push(r.label[row]);
-            moments.time.push(time);
+            samples.row.push(row);
+            samples.target.push(target);
+            samples.animal.push(r.animal[row]);
+            samples.trial.push(r.trial[row]);
+            samples.label.push(r.label[row]);
+            samples.time.push(time);
         }
-        moments
+        samples
     }
 
     /// Each animal by itself: its trials left out in turn, or its one trial cut in two.
@@ -83,20 +83,20 @@ impl Moments {
                 splits.push(Split { animal: Some(animal), train, test });
             }
         }
-        usable(splits, Setting::SingleAnimal, warnings)
+        usable(splits, Question::SingleAnimal, warnings)
     }
 
     /// Each animal against all others.
     pub fn leave_one_out(&self, animals: &[usize], warnings: &mut Vec<String>) -> Vec<Split> {
         if animals.len() < 2 {
-            warnings.push(format!("{}: needs two animals that the encoder saw", Setting::AcrossAnimal));
+            warnings.push(format!("{}: needs two animals that the encoder saw", Question::AcrossAnimal));
             return Vec::new();
         }
         let split = |&animal: &usize| {
             let train = self.of(|at| self.animal[at] != animal && animals.contains(&self.animal[at]));
             Split { animal: Some(animal), train, test: self.of(|at| self.animal[at] == animal) }
         };
-        usable(animals.iter().map(split).collect(), Setting::AcrossAnimal, warnings)
+        usable(animals.iter().map(split).collect(), Question::AcrossAnimal, warnings)
     }
 
     /// All `seen` animals against each unseen one.
@@ -109,13 +109,13 @@ impl Moments {
             let test = self.of(|at| self.animal[at] == animal);
             Split { animal: Some(animal), train: train.clone(), test }
         };
-        usable(unseen.into_iter().map(split).collect(), Setting::Unseen, warnings)
+        usable(unseen.into_iter().map(split).collect(), Question::Unseen, warnings)
     }
 
-    /// All animals together, their names the classes: fold k holds the k-th trials of every animal back.
+    /// All animals together, the animals being the classes: fold k holds out the k-th trials of every animal.
     pub fn name_the_animal(&self, animals: &[usize], options: &Options, warnings: &mut Vec<String>) -> Vec<Split> {
         if animals.len() < 2 {
-            warnings.push(format!("{}: needs two animals that the encoder saw", Setting::Identity));
+            warnings.push(format!("{}: needs two animals that the encoder saw", Question::Identity));
             return Vec::new();
         }
         let of_each: Vec<_> = animals.iter().map(|&animal| self.folds(animal, options)).collect();
@@ -126,17 +126,17 @@ impl Moments {
             all
         };
         let split = |fold| Split { animal: None, train: joined(fold, |f| &f.0), test: joined(fold, |f| &f.1) };
-        usable((0..folds).map(split).collect(), Setting::Identity, warnings)
+        usable((0..folds).map(split).collect(), Question::Identity, warnings)
     }
 
-    /// Training and test moments of one animal, fold by fold.
+    /// Training and test samples of one animal, fold by fold.
     fn folds(&self, animal: usize, options: &Options) -> Vec<Fold> {
         let own = self.of(|at| self.animal[at] == animal);
         let mut trials: Vec<usize> = own.iter().map(|&at| self.trial[at]).collect();
         trials.sort_unstable();
         trials.dedup();
         if trials.len() < 2 {
-            return vec![self.cut_in_time(&own, options.gap_moments)];
+            return vec![self.cut_in_time(&own, options.gap_samples)];
         }
         let folds = trials.len().min(options.folds_max.max(2));
         let fold_of = |at: usize| trials.binary_search(&self.trial[at]).unwrap_or(0) % folds;
@@ -144,12 +144,12 @@ impl Moments {
     }
 
     /// First 70 % of one trial's time, a gap, the rest.
-    fn cut_in_time(&self, own: &[usize], gap_moments: usize) -> Fold {
+    fn cut_in_time(&self, own: &[usize], gap_samples: usize) -> Fold {
         let (Some(&first), Some(&last)) = (own.first(), own.last()) else { return (Vec::new(), Vec::new()) };
         let (first, last) = (self.time[first], self.time[last]);
         let cut = first + ((last + 1 - first) as f64 * TRAINED_SHARE) as usize;
         let train = own.iter().copied().filter(|&at| self.time[at] < cut).collect();
-        let test = own.iter().copied().filter(|&at| self.time[at] >= cut + gap_moments).collect();
+        let test = own.iter().copied().filter(|&at| self.time[at] >= cut + gap_samples).collect();
         (train, test)
     }
 
@@ -158,14 +158,14 @@ impl Moments {
     }
 }
 
-/// Splits with something on both sides; the others become warnings.
-fn usable(splits: Vec<Split>, setting: Setting, warnings: &mut Vec<String>) -> Vec<Split> {
+/// Splits with samples on both sides; the others become warnings.
+fn usable(splits: Vec<Split>, question: Question, warnings: &mut Vec<String>) -> Vec<Split> {
     let (good, empty): (Vec<Split>, Vec<Split>) =
         splits.into_iter().partition(|split| !split.train.is_empty() && !split.test.is_empty());
     for split in empty {
         let side = if split.train.is_empty() { "train on" } else { "test" };
         let animal = split.animal.map_or_else(|| "all animals".into(), |animal| format!("animal {animal} (from 0)"));
-        warnings.push(format!("{setting}, {animal}: no labelled moments to {side}; left out"));
+        warnings.push(format!("{question}, {animal}: no labelled samples to {side}; left out"));
     }
     good
 }

@@ -1,4 +1,4 @@
-//! The settings on made-up representations whose actions and animals lie at known dimensions.
+//! The questions on made-up representations whose actions and animals lie at known dimensions.
 
 use ndarray::Array2;
 use rand::RngExt;
@@ -9,13 +9,13 @@ use crate::evaluate::rows::generator;
 const ANIMALS: usize = 4;
 const ACTIONS: usize = 3;
 
-/// Bouts of 5 to 20 moments; action a of animal s is a bump at dimension `place(s, a)`, the animal one at 3 + s.
-fn made(trials: usize, moments: usize, own_mark: f32, place: impl Fn(usize, usize) -> usize) -> Representation {
+/// Bouts of 5 to 20 samples; action a of animal s is a bump at dimension `place(s, a)`, the animal one at 3 + s.
+fn made(trials: usize, samples: usize, own_mark: f32, place: impl Fn(usize, usize) -> usize) -> Representation {
     let mut rng = generator(5, 77);
     let (mut rows, mut animal, mut trial, mut label) = (Vec::new(), vec![], vec![], vec![]);
     for (s, t) in (0..ANIMALS).flat_map(|s| (0..trials).map(move |t| (s, t))) {
         let (mut action, mut left) = (0, 0);
-        for _ in 0..moments {
+        for _ in 0..samples {
             if left == 0 {
                 action = (action + rng.random_range(1..ACTIONS)) % ACTIONS;
                 left = rng.random_range(5..=20);
@@ -40,10 +40,10 @@ fn made(trials: usize, moments: usize, own_mark: f32, place: impl Fn(usize, usiz
     }
 }
 
-fn mean(evaluation: &Evaluation, setting: Setting, share: f64, of: impl Fn(&Score) -> f64) -> f64 {
+fn mean(evaluation: &Evaluation, question: Question, share: f64, of: impl Fn(&Score) -> f64) -> f64 {
     let chosen: Vec<f64> =
-        evaluation.scores.iter().filter(|s| s.setting == setting && s.label_share == share).map(of).collect();
-    assert!(!chosen.is_empty(), "no score of {setting}");
+        evaluation.scores.iter().filter(|s| s.question == question && s.label_share == share).map(of).collect();
+    assert!(!chosen.is_empty(), "no score of {question}");
     chosen.iter().sum::<f64>() / chosen.len() as f64
 }
 
@@ -53,60 +53,60 @@ fn what_all_animals_share_carries_over_and_chance_is_a_third() {
     // Clusters this clear are given a whole wrong name by a permutation: each run is far from chance, their mean is not.
     let found = evaluate(&representation, &[3], &Options { permutations: 30, ..Options::default() }).unwrap();
     assert_eq!(found.warnings, Vec::<String>::new());
-    for setting in [Setting::SingleAnimal, Setting::AcrossAnimal, Setting::Unseen] {
+    for question in [Question::SingleAnimal, Question::AcrossAnimal, Question::Unseen] {
         for share in [0.5, 1.0] {
-            let accuracy = mean(&found, setting, share, |s| s.balanced_accuracy);
-            assert!(accuracy > 0.9, "{setting} {share}: {accuracy}");
-            let chance = mean(&found, setting, share, |s| s.chance.unwrap().balanced_accuracy);
-            assert!((chance - 1.0 / 3.0).abs() < 0.1, "{setting}: {chance}");
+            let accuracy = mean(&found, question, share, |s| s.balanced_accuracy);
+            assert!(accuracy > 0.9, "{question} {share}: {accuracy}");
+            let chance = mean(&found, question, share, |s| s.chance.unwrap().balanced_accuracy);
+            assert!((chance - 1.0 / 3.0).abs() < 0.1, "{question}: {chance}");
         }
     }
-    let identity = mean(&found, Setting::Identity, 1.0, |s| s.balanced_accuracy);
+    let identity = mean(&found, Question::Identity, 1.0, |s| s.balanced_accuracy);
     assert!((identity - 1.0 / 3.0).abs() < 0.1, "{identity}");
-    let animals = |setting| found.scores.iter().filter(|s| s.setting == setting).count();
-    assert_eq!(Setting::ALL.map(animals), [6, 6, 2, 2]);
+    let animals = |question| found.scores.iter().filter(|s| s.question == question).count();
+    assert_eq!(Question::ALL.map(animals), [6, 6, 2, 2]);
     // Three trials of 200, each tested once.
-    assert!(found.scores.iter().filter(|s| s.setting == Setting::SingleAnimal).all(|s| s.moments == 600));
+    assert!(found.scores.iter().filter(|s| s.question == Question::SingleAnimal).all(|s| s.samples == 600));
 }
 
 #[test]
 fn a_code_of_its_own_in_each_animal_is_the_domain_gap() {
     let representation = made(2, 200, 2.0, |animal, action| (action + animal) % ACTIONS);
     let found = evaluate(&representation, &[], &Options { permutations: 6, ..Options::default() }).unwrap();
-    assert!(mean(&found, Setting::SingleAnimal, 1.0, |s| s.balanced_accuracy) > 0.9);
-    assert!(mean(&found, Setting::AcrossAnimal, 1.0, |s| s.balanced_accuracy) < 0.5);
-    assert!(mean(&found, Setting::Identity, 0.5, |s| s.balanced_accuracy) > 0.95);
-    let chance = mean(&found, Setting::Identity, 1.0, |s| s.chance.unwrap().balanced_accuracy);
+    assert!(mean(&found, Question::SingleAnimal, 1.0, |s| s.balanced_accuracy) > 0.9);
+    assert!(mean(&found, Question::AcrossAnimal, 1.0, |s| s.balanced_accuracy) < 0.5);
+    assert!(mean(&found, Question::Identity, 0.5, |s| s.balanced_accuracy) > 0.95);
+    let chance = mean(&found, Question::Identity, 1.0, |s| s.chance.unwrap().balanced_accuracy);
     assert!((chance - 0.25).abs() < 0.15, "{chance}");
 }
 
 #[test]
 fn one_trial_is_cut_in_time_with_a_gap() {
     let representation = made(1, 100, 2.0, |_, action| action);
-    let options = Options { gap_moments: 10, ..Options::default() };
-    let moments = Moments::new(&representation, Setting::SingleAnimal, 1);
-    let split = moments.within(&[1], &options, &mut vec![]).remove(0);
+    let options = Options { gap_samples: 10, ..Options::default() };
+    let samples = Samples::new(&representation, Question::SingleAnimal, 1);
+    let split = samples.within(&[1], &options, &mut vec![]).remove(0);
     assert_eq!(split.train, (100..170).collect::<Vec<_>>());
     assert_eq!(split.test, (180..200).collect::<Vec<_>>());
-    let thinned = Moments::new(&representation, Setting::SingleAnimal, 3);
+    let thinned = Samples::new(&representation, Question::SingleAnimal, 3);
     let split = thinned.within(&[0], &options, &mut vec![]).remove(0);
     let time = |at: &usize| thinned.time[*at];
     assert_eq!((time(split.train.last().unwrap()), time(&split.test[0])), (69, 81));
-    let found = evaluate_setting(&representation, Setting::Identity, &[], &options).unwrap();
+    let found = evaluate_question(&representation, Question::Identity, &[], &options).unwrap();
     assert!(found.scores[0].balanced_accuracy > 0.9);
-    assert_eq!(found.scores[0].moments, 80);
+    assert_eq!(found.scores[0].samples, 80);
 }
 
 #[test]
 fn folds_test_each_moment_once_and_never_train_on_its_trial() {
     let representation = made(3, 50, 0.0, |_, action| action);
-    let moments = Moments::new(&representation, Setting::SingleAnimal, 1);
-    let splits = moments.within(&[2], &Options::default(), &mut vec![]);
+    let samples = Samples::new(&representation, Question::SingleAnimal, 1);
+    let splits = samples.within(&[2], &Options::default(), &mut vec![]);
     let mut tested: Vec<usize> = splits.iter().flat_map(|s| s.test.clone()).collect();
     tested.sort_unstable();
     assert_eq!(tested, (300..450).collect::<Vec<_>>());
     for split in &splits {
-        assert!(split.train.iter().all(|&a| split.test.iter().all(|&b| moments.trial[a] != moments.trial[b])));
+        assert!(split.train.iter().all(|&a| split.test.iter().all(|&b| samples.trial[a] != samples.trial[b])));
         assert_eq!(split.train.len() + split.test.len(), 150);
     }
 }
@@ -114,34 +114,34 @@ fn folds_test_each_moment_once_and_never_train_on_its_trial() {
 #[test]
 fn half_of_the_labels_are_half_of_the_bouts_of_each_action() {
     let representation = made(2, 400, 0.0, |_, action| action);
-    let moments = Moments::new(&representation, Setting::AcrossAnimal, 1);
-    let all: Vec<usize> = (0..moments.row.len()).collect();
-    let half = labels::share_of_bouts(&moments, &all, 0.5, 1);
+    let samples = Samples::new(&representation, Question::AcrossAnimal, 1);
+    let all: Vec<usize> = (0..samples.row.len()).collect();
+    let half = labels::share_of_bouts(&samples, &all, 0.5, 1);
     let bouts = |rows: &[usize], action: usize| {
-        let same = |a: usize, b: usize| moments.trial[a] == moments.trial[b] && moments.label[a] == moments.label[b];
-        rows.chunk_by(|&a, &b| b == a + 1 && same(a, b)).filter(|bout| moments.target[bout[0]] == action).count()
+        let same = |a: usize, b: usize| samples.trial[a] == samples.trial[b] && samples.label[a] == samples.label[b];
+        rows.chunk_by(|&a, &b| b == a + 1 && same(a, b)).filter(|bout| samples.target[bout[0]] == action).count()
     };
     for action in 0..ACTIONS {
         let whole = bouts(&all, action);
         assert_eq!(bouts(&half, action), (whole as f64 / 2.0).round() as usize);
     }
-    assert_eq!(half, labels::share_of_bouts(&moments, &all, 0.5, 1));
-    assert_ne!(half, labels::share_of_bouts(&moments, &all, 0.5, 2));
+    assert_eq!(half, labels::share_of_bouts(&samples, &all, 0.5, 1));
+    assert_ne!(half, labels::share_of_bouts(&samples, &all, 0.5, 2));
 }
 
 #[test]
 fn permuted_labels_keep_their_counts_within_each_trial_and_their_bouts() {
     let representation = made(2, 100, 0.0, |_, action| action);
-    let moments = Moments::new(&representation, Setting::AcrossAnimal, 1);
-    let all: Vec<usize> = (0..moments.row.len()).collect();
-    let turned = labels::rotated(&moments, &all, 3);
+    let samples = Samples::new(&representation, Question::AcrossAnimal, 1);
+    let all: Vec<usize> = (0..samples.row.len()).collect();
+    let turned = labels::rotated(&samples, &all, 3);
     let count = |t: &[usize], from: usize, action| t[from..from + 100].iter().filter(|&&a| a == action).count();
     for (trial, action) in (0..8).flat_map(|t| (0..ACTIONS).map(move |a| (t, a))) {
-        assert_eq!(count(&turned, trial * 100, action), count(&moments.target, trial * 100, action));
+        assert_eq!(count(&turned, trial * 100, action), count(&samples.target, trial * 100, action));
     }
     let changes = |t: &[usize]| t[..100].windows(2).filter(|w| w[0] != w[1]).count();
-    assert!(changes(&turned).abs_diff(changes(&moments.target)) <= 1);
-    assert_ne!(turned, moments.target);
+    assert!(changes(&turned).abs_diff(changes(&samples.target)) <= 1);
+    assert_ne!(turned, samples.target);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_missing_action_is_scored_as_it_is_and_said() {
     let mut representation = made(2, 100, 0.0, |_, action| action);
     let only_fly_0 = |(row, l): (usize, &Option<u8>)| l.filter(|&a| a != 2 || representation.animal[row] == 0);
     representation.label = representation.label.iter().enumerate().map(only_fly_0).collect();
-    let found = evaluate_setting(&representation, Setting::AcrossAnimal, &[], &Options::default()).unwrap();
+    let found = evaluate_question(&representation, Question::AcrossAnimal, &[], &Options::default()).unwrap();
     let expected = "across-animal, fly 0: groom occurs in the test but not in training; no probe can decode it";
     assert_eq!(found.warnings, [expected]);
     let fly_0 = &found.scores.iter().find(|s| s.animal.as_deref() == Some("fly 0")).unwrap().confusion;
@@ -164,7 +164,7 @@ fn one_animal_alone_gives_what_can_be_given() {
     representation.animal.fill(0);
     representation.animals.truncate(1);
     let found = evaluate(&representation, &[], &Options::default()).unwrap();
-    assert!(found.scores.iter().all(|s| s.setting == Setting::SingleAnimal));
+    assert!(found.scores.iter().all(|s| s.question == Question::SingleAnimal));
     assert_eq!(found.scores.len(), 2);
     assert_eq!(found.warnings.len(), 2, "{:?}", found.warnings);
 }
@@ -183,8 +183,8 @@ fn the_same_seed_gives_the_same_scores_and_they_survive_a_file() {
         // serde_json's numbers may differ in the last bit.
         assert!((read.macro_f1 - written.macro_f1).abs() < 1e-12);
         assert_eq!(
-            (&read.confusion, &read.animal, read.setting),
-            (&written.confusion, &written.animal, written.setting)
+            (&read.confusion, &read.animal, read.question),
+            (&written.confusion, &written.animal, written.question)
         );
     }
 }

@@ -9,7 +9,7 @@ use super::panel::{Panel, Range};
 const TOP_PX: f64 = 46.0;
 const NAME_PX_MAX: f64 = 240.0;
 const PANEL_PX: f64 = 520.0;
-/// Right of the longest bar: the number beside it.
+/// Space right of the longest bar for its number.
 const NUMBER_PX: f64 = 110.0;
 
 /// One panel for each space in which the distance was measured; two bars for each augmentation, with the standard deviation over

@@ -1,4 +1,4 @@
-//! Whether a confidence of 80 % means 8 of 10: the reliability diagram and how often each confidence comes.
+//! Does a confidence of 80 % mean 8 of 10? The reliability diagram, and how often each confidence occurs.
 
 use plotters::style::RGBColor;
 

@@ -1,7 +1,7 @@
 //! Marks on a white sheet, in pixels: the thin layer over plotters' SVG backend that all plots share.
 //!
-//! Why it exists: the backend counts whole pixels; here a pixel has four parts, so that points and thin lines lie where they
-//! belong. What it must never do: know what is plotted.
+//! Why it exists: the backend counts whole pixels; here a pixel has four parts, so that points and thin lines are placed exactly.
+//! What it must never do: know what is plotted.
 
 use plotters::backend::{DrawingBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};

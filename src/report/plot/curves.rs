@@ -15,7 +15,7 @@ struct Curve<'a> {
     colour: RGBColor,
 }
 
-/// Loss of training and held-out data; beside it, where there is any, the similarity of positive and negative pairs.
+/// Loss on training and held-out data; next to it, if there is any, the similarity of positive and negative pairs.
 pub fn loss_curves(curves: &LossCurves) -> String {
     let loss = [
         Curve { name: "training batches", points: &curves.train, colour: FIRST },

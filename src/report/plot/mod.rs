@@ -1,8 +1,8 @@
-//! Plots as SVG texts: for the report, for papers, for the eye.
+//! Plots as SVG, for reports and papers.
 //!
 //! Why it exists: a table hides what a plot shows (one bad animal, a collapsed class, an overconfident decoder). What it must
-//! never do: compute a score, drop a value silently (what is not finite has no mark, and an empty plot says so), or tell things
-//! apart by colour alone where shapes or positions can.
+//! never do: compute a score, drop a value silently (values that are not finite have no mark, and an empty plot says so), or
+//! distinguish things by colour alone where shapes or positions can.
 //!
 //! Every function takes plain values and gives one `<svg>` element with a white background, a title for screen readers and
 //! no outside resource.

@@ -1,6 +1,6 @@
 //! A rectangle with axes: from values to pixels, ticks at round numbers.
 //!
-//! Why it exists: plots that stand side by side must look alike. What it must never do: draw outside its margins.
+//! Why it exists: plots next to each other must look alike. What it must never do: draw outside its margins.
 
 use super::canvas::{Align, Canvas, GRID, HEADING_PX, INK, TEXT_PX};
 

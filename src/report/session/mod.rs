@@ -1,7 +1,7 @@
-//! `haltere report session.mcap`: one page that says how a session went, and an exit code that says whether it kept its word.
+//! `haltere report session.mcap`: one page on how a session went, and an exit code that tells whether it met its deadline.
 //!
-//! Why it exists: after an experiment somebody must decide whether it counts. What it must never do: call a session good that it
-//! has not seen whole, or measure anything that was not recorded.
+//! Why it exists: after an experiment, someone must decide whether it counts. What it must never do: approve a session that it
+//! has not seen completely, or measure anything that was not recorded.
 
 mod page;
 mod plots;
@@ -20,7 +20,7 @@ pub use summary::Summary;
 /// Writes the page, and says in words and by the exit code whether the deadline was met.
 ///
 /// # Errors
-/// A file that is no session or holds no decode, or a page that cannot be written.
+/// A file that is not a session or contains no decode, or a page that cannot be written.
 pub fn report(session: &Path, out: Option<&Path>, say: &mut dyn std::io::Write) -> anyhow::Result<ExitCode> {
     warn_of(session)?;
     let recorded = Recorded::read(session)?;

@@ -7,9 +7,8 @@ use ndarray::Array2;
 
 use super::plots;
 use super::summary::{Summary, quantiles};
-use crate::dataset::trials::Representation;
 use crate::report::html::{Page, paragraph, table};
-use crate::report::pca::EmbeddingView;
+use crate::report::pca::{EmbeddingView, Embeddings};
 use crate::report::plot;
 use crate::session::Topic;
 use crate::session::rows::Recorded;
@@ -110,15 +109,17 @@ fn embedding(recorded: &Recorded, summary: &Summary) -> EmbeddingView {
     let rows: Vec<_> = rows.iter().filter(|row| row.decoded.embedding.len() == dimensions).collect();
     let values: Vec<f32> = rows.iter().flat_map(|row| row.decoded.embedding.iter().copied()).collect();
     let count = rows.len();
-    let representation = Representation {
-        animals: PARTS.map(str::to_owned).into(),
-        labels: summary.labels.clone(),
-        values: Array2::from_shape_vec((count, dimensions), values).unwrap_or_default(),
-        animal: (0..count).map(|index| index * PARTS.len() / count.max(1)).collect(),
-        trial: vec![0; count],
-        label: rows.iter().map(|row| row.action().and_then(|action| u8::try_from(action).ok())).collect(),
+    let values = Array2::from_shape_vec((count, dimensions), values).unwrap_or_default();
+    let part: Vec<usize> = (0..count).map(|index| index * PARTS.len() / count.max(1)).collect();
+    let action = rows.iter().map(|row| row.action().and_then(|action| u8::try_from(action).ok()));
+    let embeddings = Embeddings {
+        animals: &PARTS.map(str::to_owned),
+        labels: &summary.labels,
+        values: values.view(),
+        animal: &part,
+        label: &action.collect::<Vec<_>>(),
     };
-    EmbeddingView::of(&representation, POINTS_MAX)
+    EmbeddingView::of(&embeddings, POINTS_MAX)
 }
 
 fn facts(recorded: &Recorded) -> String {

@@ -64,7 +64,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of a session; `None` when it holds no decode of a frame.
+    /// The summary of a session; `None` when it contains no decode.
     pub fn of(recorded: &Recorded) -> Option<Self> {
         let of_frames: Vec<&DecodeRecord> =
             recorded.decodes.iter().filter(|d| d.decoded.is_some() && d.t_recv_ns.is_some()).collect();
@@ -194,7 +194,7 @@ pub(super) mod tests {
         let mut late = recorded();
         late.decodes[40].t_pub_ns += 46_000_000;
         assert_eq!(Summary::of(&late).map(|s| (s.late, s.met())), Some((1, false)));
-        // Frames 40 to 49 never came: no decode for a second, and nobody's fault here.
+        // Frames 40 to 49 never came: no decode for a second.
         let mut pause = recorded();
         pause.decodes.drain(40..50);
         assert!(Summary::of(&pause).unwrap().met());

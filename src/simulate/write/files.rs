@@ -1,7 +1,6 @@
 //! Plain files: headerless float32, `.npy`, text; every error names the file.
 //!
-//! Why it exists: a full disk must be told with the name of the file that did not fit. What it must never do: lose an error in
-//! a `Drop`; a file is whole only after `finish`.
+//! What it must never do: lose an error in a `Drop`; a file is complete only after `finish`.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};

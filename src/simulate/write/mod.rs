@@ -1,7 +1,7 @@
-//! Simulated animals onto disk: a folder of the MC2P layout for each trial, and raw TIFFs.
+//! Writes simulated animals to disk: a folder in the MC2P layout for each trial, and raw TIFFs.
 //!
-//! Why it exists: training, and everybody's own tools, read files. What it must never do: leave half a trial under the name of a
-//! whole one (a trial is written as `NNN.part` and renamed), or overwrite what it was not told to.
+//! Why it exists: training and other tools read files. What it must never do: leave an incomplete trial under its final name (a
+//! trial is written as `NNN.part` and renamed), or overwrite unasked.
 
 mod files;
 mod tiff;
@@ -23,7 +23,7 @@ use self::tiff::TiffStack;
 
 /// Frames of the moving average whose minimum is F₀, as in the published pipeline.
 const AVERAGE_FRAMES: usize = 15;
-/// Most animals or trials of one command.
+/// Maximum number of animals or trials in one command.
 const COUNT_MAX: u64 = 10_000;
 
 /// Which files a trial gets.
@@ -40,34 +40,34 @@ pub enum Format {
 /// What to write.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// Folder that the animals go to.
+    /// Folder for the animals.
     pub out: PathBuf,
-    /// How many animals.
+    /// Number of animals.
     pub animals: u64,
     /// Number of the first.
     pub first_animal: u64,
-    /// How many trials of each.
+    /// Number of trials of each.
     pub trials: u64,
     /// Length of a trial, s.
     pub seconds: f64,
     /// Other seed, other animals.
     pub seed: u64,
-    /// What animals are made of.
+    /// The parameters of the animals.
     pub recipe: Recipe,
     /// Which files.
     pub format: Format,
-    /// Write into a folder that holds something already.
+    /// Write into a folder that is not empty.
     pub force: bool,
 }
 
 /// Why nothing, or not everything, was written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The recipe or a number of the order.
+    /// The recipe, or a number of the order.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// The folder holds something.
-    #[error("{} is not empty; choose another folder, or say --force to write over what has the same name", .0.display())]
+    /// The folder is not empty.
+    #[error("{} is not empty; choose another folder, or use --force to overwrite files of the same name", .0.display())]
     Exists(PathBuf),
     /// A file cannot be written.
     #[error("{}: {cause}; choose another folder, or make room there", path.display())]
@@ -93,7 +93,7 @@ fn failed(path: &Path, cause: impl std::fmt::Display) -> WriteError {
 }
 
 impl Order {
-    /// Two-photon frames in all: for a progress bar.
+    /// Total number of two-photon frames, for a progress bar.
     pub fn frames(&self) -> u64 {
         let each = (self.seconds * self.recipe.optics.rate_hz) as u64;
         self.animals.saturating_mul(self.trials).saturating_mul(each)
@@ -118,7 +118,7 @@ impl Order {
         Ok(())
     }
 
-    /// The recipe as used, and beside it what was asked for: enough to make the same data again.
+    /// The recipe as used, and the order: enough to make the same data again.
     fn protocol(&self) -> Result<String, WriteError> {
         let path = self.out.join("recipe.toml");
         let mut table = toml::Table::try_from(&self.recipe).map_err(|e| failed(&path, e))?;
@@ -138,7 +138,7 @@ impl Order {
     }
 }
 
-/// Writes every trial of every animal, several at a time; `progress` is told of each two-photon frame.
+/// Writes every trial of every animal, several at a time; `progress` is called for each two-photon frame.
 ///
 /// # Errors
 /// What is wrong with the order, or the first file that could not be written.
@@ -217,7 +217,7 @@ fn write_frames(
     if memory_maps { write_dff(trial, &baseline.lowest, folder) } else { Ok(()) }
 }
 
-/// Green light of one frame without dark level, moved back to where the tissue was: what a perfect registration leaves.
+/// Green light of one frame without dark level, moved back to the tissue's position: the result of perfect registration.
 fn registered(trial: &Trial, frame: usize, green: &[u16]) -> Vec<f32> {
     let (side, [dy, dx]) = (trial.side_px(), trial.motion_px(frame));
     let dark = trial.dark_level() as f32;
@@ -226,7 +226,7 @@ fn registered(trial: &Trial, frame: usize, green: &[u16]) -> Vec<f32> {
     (0..light.len()).map(at).map(|[y, x]| bilinear(&light, side, y, x)).collect()
 }
 
-/// ΔF/F of the whole trial, from the frames that were just written. F₀ is at least one photon: dark pixels stay finite.
+/// ΔF/F of the whole trial, from the frames that were just written. F₀ is at least one photon, so that dark pixels stay finite.
 fn write_dff(trial: &Trial, lowest: &[f32], folder: &Path) -> Result<(), WriteError> {
     let mut green = files::Input::open(&folder.join("green.mm"), lowest.len())?;
     let mut dff = Output::create(&folder.join("2p_dff.mm"))?;

@@ -1,7 +1,6 @@
-//! Raw counts as an ImageJ hyperstack: green, red, green, red, …
+//! Raw counts as an ImageJ hyperstack (green, red, green, red, …), which every other tool opens.
 //!
-//! Why it exists: a raw TIFF is what a microscope leaves behind, and what every other tool opens. What it must never do: hold
-//! more than a page.
+//! What it must never do: hold more than a page in memory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use tiff::tags::Tag;
 
 use super::{WriteError, failed};
 
-/// Above this many bytes of pixels the offsets of a classic TIFF do not reach.
+/// Above this many bytes of pixels, the offsets of a classic TIFF are too small.
 const CLASSIC_BYTES_MAX: usize = 3 << 30;
 /// Channels of a frame.
 const CHANNELS: usize = 2;
@@ -35,7 +34,7 @@ pub(super) struct TiffStack {
 
 impl TiffStack {
     pub(super) fn create(path: &Path, side: usize, frames: usize, rate_hz: f64) -> Result<Self, WriteError> {
-        // No buffer: what it still held when it is dropped would fail unheard.
+        // No buffer: a failure to write its rest on drop would go unnoticed.
         let file = Arc::new(File::create(path).map_err(|e| failed(path, e))?);
         let encoder = if side * side * 2 * CHANNELS * frames > CLASSIC_BYTES_MAX {
             TiffEncoder::new_big(file).map(Encoder::Big)

@@ -1,64 +1,64 @@
-//! Which moments a step sees: as many kinds of behaviour as there are, not as often as they occur.
+//! Sorts samples into kinds of behaviour, so that batches draw from all kinds equally, not as often as they occur.
 //!
-//! Why it exists: a fly rests half of its time, and two resting windows teach a contrast nothing; what is rare would hardly
-//! ever be seen. So the moments of each animal are sorted by what the body does (its mean posture and how much it moves about
-//! it, without regard to the phase of a gait), and batches draw from all sorts alike. What it must never do: see a label.
+//! Why it exists: a fly rests half of the time, two resting windows teach a contrast nothing, and rare behaviour would hardly
+//! ever be seen. So the samples of each animal are clustered by mean posture and by how much the body moves around it, whatever
+//! the phase of a gait. What it must never do: see a label.
 
 use ndarray::{Array1, Array2, Axis};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::Behaviour;
-use crate::dataset::trials::{Dataset, Moment};
+use crate::dataset::trials::{Dataset, Sample};
 use crate::sys::statistics::{Metric, k_means, spread_starts};
 
-/// Behaviour frames looked back over, and the step between them: about 0.8 s at 100 frames/s.
+/// Number of past behaviour frames considered, and the step between them: about 0.8 s at 100 frames/s.
 const REACH: usize = 80;
 const STEP: usize = 4;
-/// Moments that the sorts are found from, and rounds of it.
+/// Maximum number of samples for k-means, and its rounds.
 const SAMPLES_MAX: usize = 3000;
 const ROUNDS: usize = 15;
 
-/// Sorts the moments of one animal into at most `sorts` kinds; empty kinds are left out.
+/// Sorts the samples of one animal into at most `sorts` kinds; empty kinds are left out.
 pub fn sorted(
     data: &Dataset,
     behaviour: &Behaviour,
     basis: &Array2<f32>,
-    moments: &[Moment],
+    samples: &[Sample],
     sorts: usize,
     random: &mut Pcg64,
-) -> Vec<Vec<Moment>> {
-    if moments.is_empty() || sorts < 2 {
-        return if moments.is_empty() { Vec::new() } else { vec![moments.to_vec()] };
+) -> Vec<Vec<Sample>> {
+    if samples.is_empty() || sorts < 2 {
+        return if samples.is_empty() { Vec::new() } else { vec![samples.to_vec()] };
     }
-    let mut features = Array2::zeros((moments.len(), 2 * basis.ncols()));
-    for (moment, row) in moments.iter().zip(features.outer_iter_mut()) {
-        posture_and_motion(data, behaviour, basis, *moment, row);
+    let mut features = Array2::zeros((samples.len(), 2 * basis.ncols()));
+    for (sample, row) in samples.iter().zip(features.outer_iter_mut()) {
+        posture_and_motion(data, behaviour, basis, *sample, row);
     }
     standardise(&mut features);
     let centres = centres(&features, sorts, random);
     let mut kinds = vec![Vec::new(); centres.nrows()];
-    for (moment, (kind, _)) in moments.iter().zip(Metric::Euclidean.nearest(&features, &centres)) {
-        kinds[kind].push(*moment);
+    for (sample, (kind, _)) in samples.iter().zip(Metric::Euclidean.nearest(&features, &centres)) {
+        kinds[kind].push(*sample);
     }
     kinds.retain(|kind| !kind.is_empty());
     kinds
 }
 
-/// Mean and standard deviation of each component over the last moments.
+/// Mean and standard deviation of each component over the last behaviour frames.
 fn posture_and_motion(
     data: &Dataset,
     behaviour: &Behaviour,
     basis: &Array2<f32>,
-    moment: Moment,
+    sample: Sample,
     mut row: ndarray::ArrayViewMut1<'_, f32>,
 ) {
     let components = basis.ncols();
-    let newest = data.trials[moment.trial].behaviour_at[moment.frame] as usize;
+    let newest = data.trials[sample.trial].behaviour_at[sample.frame] as usize;
     let (mut sums, mut squares) = (Array1::<f32>::zeros(components), Array1::<f32>::zeros(components));
     let count = (REACH / STEP + 1) as f32;
     for back in (0..=REACH).step_by(STEP) {
-        let at = behaviour.pose(moment.trial, newest.saturating_sub(back)).dot(basis);
+        let at = behaviour.pose(sample.trial, newest.saturating_sub(back)).dot(basis);
         squares += &(&at * &at);
         sums += &at;
     }

@@ -1,7 +1,7 @@
-//! Behaviour made ready for training: standardised, cut into windows, and poses of other animals that stand for a pose.
+//! Prepares behaviour for training: standardised, cut into windows, with similar poses of other animals as stand-ins.
 //!
-//! Why it exists: identity hides in posture and limb length; standardising per animal and swapping poses between animals is
-//! how it leaves the behaviour while the action stays. What it must never do: see a label.
+//! Why it exists: posture and limb lengths reveal identity; standardising per animal and replacing poses by those of other
+//! animals removes it from the behaviour while the action remains. What it must never do: see a label.
 
 pub mod kinds;
 pub mod network;
@@ -10,24 +10,24 @@ use ndarray::{Array2, ArrayView1, Axis};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
-use super::augment::{Augmentations, Swap};
+use super::augment::{Augmentations, BehaviouralSwap};
 use super::settings::BehaviourWindow;
-use crate::dataset::trials::{Dataset, Moment};
+use crate::dataset::trials::{Dataset, Sample};
 use crate::sys::linalg::strongest;
 
 /// Principal components of a pose that distances are taken in.
 const COMPONENTS: usize = 12;
 /// Rounds of subspace iteration that they are found by.
 const ROUNDS: usize = 30;
-/// Smallest standard deviation divided by.
+/// Minimum standard deviation to divide by.
 const SD_MIN: f64 = 1e-6;
-/// Standardised values beyond this are tracking errors, and cut.
+/// Standardised values beyond this are tracking errors and are clipped.
 const VALUE_MAX: f32 = 8.0;
 
 /// Standardised behaviour of every trial.
 #[derive(Debug)]
 pub struct Behaviour {
-    /// For each trial `[behaviour frames, columns]`; what was not finite is 0, the mean.
+    /// For each trial `[behaviour frames, columns]`; values that were not finite are 0, the mean.
     pub trials: Vec<Array2<f32>>,
     /// Values of one behaviour frame.
     pub columns: usize,
@@ -66,10 +66,10 @@ impl Behaviour {
         Self { trials: data.trials.iter().map(standardise).collect(), columns }
     }
 
-    /// Behaviour frames of the window of a moment, oldest first; at the ends of a trial the last one is repeated.
-    pub fn window_frames(&self, data: &Dataset, moment: Moment, window: &BehaviourWindow) -> Vec<usize> {
-        let newest = data.trials[moment.trial].behaviour_at[moment.frame] as usize + window.lead;
-        let last = self.trials[moment.trial].nrows().saturating_sub(1);
+    /// Behaviour frames of the window of a sample, oldest first; at the ends of a trial the last one is repeated.
+    pub fn window_frames(&self, data: &Dataset, sample: Sample, window: &BehaviourWindow) -> Vec<usize> {
+        let newest = data.trials[sample.trial].behaviour_at[sample.frame] as usize + window.lead;
+        let last = self.trials[sample.trial].nrows().saturating_sub(1);
         (0..window.frames).rev().map(|back| newest.saturating_sub(back * window.stride).min(last)).collect()
     }
 
@@ -79,9 +79,9 @@ impl Behaviour {
     }
 }
 
-/// The poses of each animal, ready to be searched.
+/// The poses of each animal, indexed for the search of stand-ins.
 #[derive(Debug)]
-pub struct SwapIndex {
+pub struct StandInIndex {
     /// Columns → components.
     basis: Array2<f32>,
     neighbourhood: usize,
@@ -100,9 +100,15 @@ struct Candidates {
     half_squares: Vec<f32>,
 }
 
-impl SwapIndex {
-    /// Draws poses of every animal among the frames that `allowed` moments point at.
-    pub fn new(data: &Dataset, behaviour: &Behaviour, allowed: &[Moment], swap: &Swap, random: &mut Pcg64) -> Self {
+impl StandInIndex {
+    /// Draws poses of every animal among the frames that `allowed` samples point at.
+    pub fn new(
+        data: &Dataset,
+        behaviour: &Behaviour,
+        allowed: &[Sample],
+        swap: &BehaviouralSwap,
+        random: &mut Pcg64,
+    ) -> Self {
         let mut index = Self {
             basis: principal_components(data, behaviour, allowed, random),
             neighbourhood: swap.neighbourhood,
@@ -110,14 +116,14 @@ impl SwapIndex {
             animals: Vec::new(),
         };
         for animal in 0..data.animals.len() {
-            let own: Vec<Moment> = allowed.iter().copied().filter(|m| data.trials[m.trial].animal == animal).collect();
+            let own: Vec<Sample> = allowed.iter().copied().filter(|m| data.trials[m.trial].animal == animal).collect();
             let count = if own.is_empty() { 0 } else { swap.candidates };
             let places: Vec<(usize, usize)> = (0..count)
                 .map(|_| {
-                    let moment = own[random.random_range(0..own.len())];
-                    let newest = data.trials[moment.trial].behaviour_at[moment.frame] as usize;
-                    // Cameras are faster than the microscope: any frame since the last one.
-                    (moment.trial, newest.saturating_sub(random.random_range(0..6)))
+                    let sample = own[random.random_range(0..own.len())];
+                    let newest = data.trials[sample.trial].behaviour_at[sample.frame] as usize;
+                    // Cameras are faster than the microscope: any behaviour frame since the last two-photon frame.
+                    (sample.trial, newest.saturating_sub(random.random_range(0..6)))
                 })
                 .collect();
             let features = index.features(behaviour, &places);
@@ -143,7 +149,7 @@ impl SwapIndex {
         projected.into_shape_with_order((places.len(), components * reach)).unwrap_or_default()
     }
 
-    /// For each pose one of another animal: drawn among the nearest with probability ∝ exp(−distance). `None` where no other
+    /// For each pose, one of another animal, drawn among the nearest with probability ∝ exp(−distance). `None` where no other
     /// animal has any.
     pub fn stand_ins(
         &self,
@@ -206,7 +212,7 @@ fn draw_near(half: impl Iterator<Item = f32>, own: f32, count: usize, random: &m
 pub(crate) fn principal_components(
     data: &Dataset,
     behaviour: &Behaviour,
-    allowed: &[Moment],
+    allowed: &[Sample],
     random: &mut Pcg64,
 ) -> Array2<f32> {
     let columns = behaviour.columns;
@@ -214,8 +220,8 @@ pub(crate) fn principal_components(
     let samples = 4096.min(allowed.len() * 4).max(1);
     let mut poses = Array2::<f32>::zeros((samples, columns));
     for mut row in poses.outer_iter_mut().filter(|_| !allowed.is_empty()) {
-        let moment = allowed[random.random_range(0..allowed.len())];
-        row.assign(&behaviour.pose(moment.trial, data.trials[moment.trial].behaviour_at[moment.frame] as usize));
+        let sample = allowed[random.random_range(0..allowed.len())];
+        row.assign(&behaviour.pose(sample.trial, data.trials[sample.trial].behaviour_at[sample.frame] as usize));
     }
     if let Some(mean) = poses.mean_axis(Axis(0)) {
         poses -= &mean;
@@ -225,32 +231,43 @@ pub(crate) fn principal_components(
     strongest(start, ROUNDS, |basis| covariance.dot(basis))
 }
 
-/// The behaviour windows of moments, augmented, `[moments, columns, frames]` flattened in this order (as a convolution over
+/// What behaviour windows are augmented with.
+#[derive(Debug)]
+pub struct Augmenting<'a> {
+    /// The settings.
+    pub augment: &'a Augmentations,
+    /// The poses of other animals; `None` without behavioural swap.
+    pub stand_ins: Option<&'a StandInIndex>,
+    /// The generator of every draw.
+    pub random: &'a mut Pcg64,
+}
+
+/// The behaviour windows of samples, augmented, `[samples, columns, frames]` flattened in this order (as a convolution over
 /// time wants it).
 pub fn windows(
     data: &Dataset,
     behaviour: &Behaviour,
-    moments: &[Moment],
+    samples: &[Sample],
     window: &BehaviourWindow,
-    augmented: Option<(&Augmentations, Option<&SwapIndex>, &mut Pcg64)>,
+    augmenting: Option<Augmenting<'_>>,
 ) -> Vec<f32> {
     let (columns, frames) = (behaviour.columns, window.frames);
-    let mut poses: Vec<(usize, usize)> = moments
+    let mut poses: Vec<(usize, usize)> = samples
         .iter()
         .flat_map(|&m| behaviour.window_frames(data, m, window).into_iter().map(move |frame| (m.trial, frame)))
         .collect();
     let mut random = None;
-    if let Some((augment, index, generator)) = augmented {
-        if let Some(index) = index.filter(|_| augment.behavioural_swap.probability > 0.0) {
-            let stand_ins = index.stand_ins(data, behaviour, &poses, generator);
-            for (pose, stand_in) in poses.iter_mut().zip(stand_ins) {
+    if let Some(Augmenting { augment, stand_ins, random: generator }) = augmenting {
+        if let Some(index) = stand_ins.filter(|_| augment.behavioural_swap.probability > 0.0) {
+            let found = index.stand_ins(data, behaviour, &poses, generator);
+            for (pose, stand_in) in poses.iter_mut().zip(found) {
                 let replaced = generator.random::<f64>() < augment.behavioural_swap.probability;
                 *pose = stand_in.filter(|_| replaced).unwrap_or(*pose);
             }
         }
         random = Some((augment, generator));
     }
-    let mut out = vec![0.0; moments.len() * columns * frames];
+    let mut out = vec![0.0; samples.len() * columns * frames];
     let mut rows = vec![0.0; frames * columns];
     for (poses, out) in poses.chunks_exact(frames).zip(out.chunks_exact_mut(columns * frames)) {
         for (row, &(trial, frame)) in rows.chunks_exact_mut(columns).zip(poses) {

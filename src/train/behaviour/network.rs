@@ -1,6 +1,6 @@
-//! The other side of the contrast: a window of behaviour → an embedding. Training needs it, the daemon never sees it.
+//! The behaviour encoder: a window of behaviour → an embedding, for the contrast with the neural embedding.
 //!
-//! Why it exists: neural and behavioural windows of one moment shall land on one point. What it must never do: be exported.
+//! What it must never do: be exported; only training needs it.
 
 use burn::module::Module;
 use burn::nn::conv::{Conv1d, Conv1dConfig};
@@ -19,7 +19,7 @@ const WIDTHS: [usize; 4] = [64, 80, 96, 128];
 pub struct BehaviourNet {
     /// Convolutions over time, kernel 3, one step of padding; ReLU follows; pooling by two after the second.
     pub convolutions: Vec<Conv1d>,
-    /// One weight for each moment (attention pooling).
+    /// One weight for each time point (attention pooling).
     pub attention: Linear,
     /// Pooled features → embedding.
     pub linear: Linear,
@@ -51,9 +51,9 @@ impl BehaviourNet {
                 rows = rows.reshape([batch, width, length / 2, 2]).mean_dim(3).squeeze_dim::<3>(3);
             }
         }
-        let moments = rows.swap_dims(1, 2);
-        let weights = softmax(self.attention.forward(moments.clone()), 1);
-        let pooled = (moments * weights).sum_dim(1).squeeze_dim::<2>(1);
+        let time_points = rows.swap_dims(1, 2);
+        let weights = softmax(self.attention.forward(time_points.clone()), 1);
+        let pooled = (time_points * weights).sum_dim(1).squeeze_dim::<2>(1);
         unit_length(self.linear.forward(pooled))
     }
 }
@@ -79,7 +79,7 @@ impl ProjectionHead {
         unit_length(self.raw(embeddings))
     }
 
-    /// The same before it is brought to length 1.
+    /// The same before normalisation to length 1.
     pub fn raw(&self, embeddings: Tensor<2>) -> Tensor<2> {
         self.out.forward(relu(self.hidden.forward(embeddings)))
     }

@@ -1,17 +1,17 @@
 //! Alignment without labels: one shift of the raw embedding that turns a new animal's directions to those of training.
 //!
-//! Why it exists: an animal's own anatomy and brightness move all its raw embeddings alike. What it must never do: take
+//! Why it exists: an animal's own anatomy and brightness shift all its raw embeddings alike. What it must never do: mistake
 //! another mixture of actions for a gap between animals.
 //!
-//! A few minutes of an animal are mostly rest, so the mean of its embeddings is not the mean of training, gap or no gap. So
-//! means are never compared. Each moment is compared with the prototype of training that it is nearest to, and what counts is
-//! the mean turn within each prototype's cell; the cells then weigh nearly the same, however many moments they got
-//! (n / (n + window)). An animal that only rests is compared with resting, and one without a gap is moved by nothing. As in
-//! iterative closest points (Besl & McKay 1992), moments are assigned anew after each step.
+//! A few minutes of an animal are mostly rest, so the mean of its embeddings differs from that of training with or without a gap,
+//! and means are never compared. Each sample is compared with its nearest prototype of training, and what counts is the mean turn
+//! within each prototype's cell; the cells then weigh nearly the same, however many samples they have (n / (n + window)). An
+//! animal that only rests is compared with resting, and one without a gap is not shifted. As in iterative closest points (Besl &
+//! McKay 1992), samples are reassigned after each step.
 //!
-//! Only directions count, because length is normalised away: of each difference the part across its prototype is taken.
-//! The shift is shrunk by the number of independent moments (windows), each of its values is bounded by the spread of that
-//! dimension, and it is judged by two-fold crossing: moments of one half by the shift of the other half.
+//! Only directions count, because length is normalised away: of each difference, the component orthogonal to the prototype is used.
+//! The shift is shrunk by the number of independent samples (windows), each of its values is bounded by the spread of that
+//! dimension, and it is judged by two-fold cross-validation: samples of one half by the shift of the other half.
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
@@ -19,52 +19,53 @@ use super::CalibrateError;
 use crate::model::head::{AlignmentReference, NoveltyReference};
 use crate::sys::statistics;
 
-/// Most rounds of assigning and moving.
+/// Maximum number of rounds of assigning and shifting.
 const ROUNDS: usize = 20;
-/// Least length of a raw embedding: the network's own bound.
+/// Minimum length of a raw embedding: the network's own bound.
 const LENGTH_MIN: f64 = 1e-12;
-/// It has settled when a step is so much shorter than the shift.
+/// Converged when a step is shorter than this share of the shift.
 const SETTLED: f64 = 1e-3;
-/// Most moments that a shift is found from, evenly spread: neighbours share most of their window.
+/// Maximum number of samples for a shift, evenly spread: neighbours share most of their window.
 const ROWS_MAX: usize = 4000;
-/// Windows at which the shift is shrunk to half.
+/// Number of windows at which the shift is shrunk to half.
 const HALF_WINDOWS: f64 = 10.0;
-/// A half is made of alternating blocks of so many windows.
+/// The halves consist of alternating blocks of this many windows.
 const BLOCK_WINDOWS: usize = 2;
-/// Fewest windows: two blocks for each half.
+/// Minimum number of windows: two blocks for each half.
 const WINDOWS_MIN: usize = 4 * BLOCK_WINDOWS;
-/// Most that one value of the shift may be, standard deviations of its dimension.
+/// Maximum of one value of the shift, standard deviations of its dimension.
 const SHIFT_SD_MAX: f64 = 2.0;
-/// Most that the median embedding may be turned, degrees: beyond it the animal is another experiment, not another animal.
+/// Maximum turn of the median embedding, degrees: beyond it, it is another experiment, not another animal.
 pub const TURN_MAX_DEGREES: f32 = 45.0;
 
-/// What alignment found, whether or not it is to be used.
+/// What alignment found, whether or not it is used.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Alignment {
     /// To be added to every raw embedding.
     #[serde(skip)]
     pub shift: Vec<f32>,
-    /// Moments it was found from.
-    pub moments: usize,
+    /// Number of samples it was found from.
+    #[serde(rename = "moments")]
+    pub samples: usize,
     /// Median distance from the nearest prototype as it is.
     pub distance_before: f32,
-    /// The same, each half of the moments moved by the shift that the other half gave.
+    /// The same, each half of the samples moved by the shift that the other half gave.
     pub distance_after: f32,
     /// Median novelty as it is.
     pub novelty_before: f32,
-    /// The same, crossed.
+    /// The same, cross-validated.
     pub novelty_after: f32,
-    /// By how much the median embedding is turned, degrees.
+    /// Turn of the median embedding, degrees.
     pub turned_degrees: f32,
-    /// Values of the shift that were bounded.
+    /// Number of values of the shift that reached their bound.
     pub bounded: usize,
-    /// Why it is not to be used; `None` = it is.
+    /// Why it must not be used; `None` = use it.
     pub refused: Option<String>,
 }
 
-/// Finds and judges the shift from raw embeddings `[moments, dimensions]`, in order of time.
+/// Finds and judges the shift from raw embeddings `[samples, dimensions]`, in order of time.
 ///
-/// `reference` gives the unit of the bound; without it the spread of these moments is the unit.
+/// `reference` gives the unit of the bound; without it, the spread of these samples is the unit.
 ///
 /// # Errors
 /// [`CalibrateError::TooShort`], [`CalibrateError::NonFinite`] or [`CalibrateError::Dimensions`].
@@ -95,7 +96,7 @@ pub fn align(
     });
     let ranks = |distances: &[f32]| median(distances.iter().map(|d| novelty.rank(*d)).collect());
     let mut found = Alignment {
-        moments: raw.nrows(),
+        samples: raw.nrows(),
         distance_before: median(before.clone()),
         distance_after: median(after.clone()),
         novelty_before: ranks(&before),
@@ -109,7 +110,7 @@ pub fn align(
     Ok(found)
 }
 
-/// Brings every row to length 1 after adding `shift`.
+/// Adds `shift` to every row and normalises it to length 1.
 pub fn unit_rows(raw: ArrayView2<f32>, shift: &[f32]) -> Array2<f32> {
     let shift: Vec<f64> = shift.iter().map(|&s| f64::from(s)).collect();
     let mut rows = Array2::zeros(raw.dim());
@@ -144,7 +145,7 @@ fn refusal(found: &Alignment) -> Option<String> {
     let Alignment { distance_before, distance_after, turned_degrees, .. } = found;
     if distance_after >= distance_before {
         return Some(format!(
-            "it does not bring this animal nearer to training (median distance {distance_before:.4} → {distance_after:.4})"
+            "it does not bring this animal closer to training (median distance {distance_before:.4} → {distance_after:.4})"
         ));
     }
     (*turned_degrees > TURN_MAX_DEGREES).then(|| {
@@ -179,8 +180,8 @@ impl Fit {
     }
 
     /// The mean over the cells of the shift that each of them still lacks: the one that would make the directions of its
-    /// moments sum to nothing across the prototype, as they did in training, where prototypes are the mean directions of
-    /// their cells. A shift turns a moment by itself over the moment's length. A cell of `half` moments weighs half.
+    /// samples sum to nothing across the prototype, as they did in training, where prototypes are the mean directions of
+    /// their cells. A shift turns a sample by itself over the sample's length. A cell of `half` samples weighs half.
     fn step(&self, raw: ArrayView2<f32>, rows: &[usize], half: f64, shift: &[f64]) -> Vec<f64> {
         let (cells, width) = self.prototypes.dim();
         let mut sums = Array2::<f64>::zeros((cells, width));
@@ -208,7 +209,7 @@ impl Fit {
     }
 }
 
-/// A row plus the shift, brought to length 1 as the network does it.
+/// A row plus the shift, normalised to length 1 as the network does.
 fn unit(raw: ArrayView1<f32>, shift: &[f64]) -> Vec<f32> {
     // The sum is rounded to f32 where the network rounds it: its bias holds the shift.
     let moved: Vec<f32> = raw.iter().zip(shift).map(|(r, s)| r + *s as f32).collect();
@@ -231,7 +232,7 @@ mod tests {
     const WINDOW: usize = 8;
     const ACTIONS: usize = 5;
 
-    /// Directions of the actions, and a moment of one of them: noise around it, in bouts of 40 frames.
+    /// Directions of the actions, and a sample of one of them: noise around it, in bouts of 40 frames.
     struct World {
         actions: Array2<f32>,
         random: SplitMix,
@@ -249,8 +250,8 @@ mod tests {
         }
 
         /// Raw embeddings of an animal whose actions are drawn with these weights and whose raw space is shifted.
-        fn animal(&mut self, moments: usize, weights: [f32; ACTIONS], shift: &[f32]) -> (Array2<f32>, Vec<usize>) {
-            let (mut raw, mut truth) = (Array2::zeros((moments, WIDTH)), Vec::new());
+        fn animal(&mut self, samples: usize, weights: [f32; ACTIONS], shift: &[f32]) -> (Array2<f32>, Vec<usize>) {
+            let (mut raw, mut truth) = (Array2::zeros((samples, WIDTH)), Vec::new());
             let mut action = 0;
             for mut row in raw.rows_mut() {
                 if truth.len() % 40 == 0 {
@@ -359,8 +360,8 @@ mod tests {
         let mut world = World::new();
         let reference = world.reference();
         let gap = [0.4; WIDTH];
-        let moved = [100, 3000].map(|moments| {
-            let (raw, _) = world.animal(moments, [1.0; ACTIONS], &gap);
+        let moved = [100, 3000].map(|samples| {
+            let (raw, _) = world.animal(samples, [1.0; ACTIONS], &gap);
             length(&align(raw.view(), WINDOW, &reference, None).unwrap().shift)
         });
         assert!(moved[0] < 0.75 * moved[1], "{moved:?}");

@@ -1,11 +1,11 @@
-//! The classifier learns from a few labelled bouts of the new animal, held to what it was.
+//! Refits the classifier to a few labelled bouts of the new animal, penalised towards the present one.
 //!
-//! Why it exists: two minutes of labels are too few for a classifier of a hundred dimensions, and enough to correct one. What
-//! it must never do: keep a classifier that is worse than the present one on bouts it did not see.
+//! Why it exists: two minutes of labels are too few for a classifier of a hundred dimensions, but enough to correct one. What it
+//! must never do: keep a classifier that is worse than the present one on bouts it did not see.
 //!
-//! Neighbouring frames share most of their window, so frames cannot be left out one by one. Whole bouts are gathered into pieces
-//! of some windows, pieces are dealt into folds, and frames nearer than a window to a piece that is left out are not learnt
-//! from. The strength of the hold is a constant. Choosing it inside each fold was tried and was worse: two minutes hold some forty
+//! Neighbouring frames share most of their window, so frames cannot be held out one by one. Whole bouts are joined into pieces of
+//! some windows, the pieces are assigned to folds, and frames within a window of a held-out piece are not used for training. The
+//! strength of the penalty is a constant. Choosing it inside each fold was tried and was worse: two minutes contain some forty
 //! bouts, most of them of two actions, and the choice followed their chance.
 
 use ndarray::{Array2, ArrayView2, Axis};
@@ -13,63 +13,64 @@ use ndarray::{Array2, ArrayView2, Axis};
 use super::CalibrateError;
 use crate::model::head::Classifier;
 
-/// A piece of whole bouts is at least so many windows long.
+/// Minimum length of a piece of whole bouts, windows.
 pub const PIECE_WINDOWS: usize = 2;
-/// Fewest pieces.
+/// Minimum number of pieces.
 pub const PIECES_MIN: usize = 4;
-/// Most folds.
+/// Maximum number of folds.
 const FOLDS_MAX: usize = 5;
-/// Strength of the hold, windows of labelled moments: neighbours share their window, so a window of them counts once. Chosen on
-/// simulated animals of a seed of their own, two minutes of labels each: less gains as much on the mean and loses more on the worst.
+/// Strength of the penalty, windows of labelled samples: neighbours share their window, so a window of them counts once. Chosen on
+/// simulated animals of a separate seed, two minutes of labels each: less gains as much on the mean and loses more on the worst.
 const HOLD_WINDOWS: f64 = 1.0;
 
-/// Fits a classifier to embeddings `[moments, dimensions]` and labels, penalised towards the present one with this strength.
+/// Fits a classifier to embeddings `[samples, dimensions]` and labels, penalised towards the present one with this strength.
 pub type Fit<'a> = dyn Fn(&Classifier, f64, ArrayView2<f32>, &[usize]) -> Result<Classifier, String> + 'a;
 
-/// Labelled moments of one recording, in order of time.
+/// Labelled samples of one recording, in order of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Labelled<'a> {
-    /// Embeddings of length 1, `[moments, dimensions]`.
+    /// Embeddings of length 1, `[samples, dimensions]`.
     pub values: ArrayView2<'a, f32>,
-    /// Which decode of the recording each one is; neighbours in time differ by 1.
+    /// Index of each one among the decodes of the recording; neighbours in time differ by 1.
     pub at: &'a [usize],
     /// Index into the model's labels.
     pub label: &'a [usize],
 }
 
-/// How well a classifier does.
+/// Scores of a classifier.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Scores {
-    /// Share of moments.
+    /// Share of samples decoded correctly.
     pub accuracy: f64,
-    /// Mean recall of the actions that there are.
+    /// Mean recall of the actions that occur.
     pub balanced_accuracy: f64,
 }
 
 impl Scores {
-    /// What a classifier is judged by. Balanced accuracy alone hangs on the two or three bouts of a rare action.
+    /// What a classifier is judged by. Balanced accuracy alone depends on the two or three bouts of a rare action.
     fn sum(&self) -> f64 {
         self.accuracy + self.balanced_accuracy
     }
 }
 
-/// What came of it.
+/// The result of a refit.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Refit {
-    /// Fitted to all labelled moments.
+    /// Fitted to all labelled samples.
     #[serde(skip)]
     pub classifier: Classifier,
-    /// Of the hold.
+    /// Strength of the penalty.
     pub strength: f64,
-    /// Labelled moments.
-    pub moments: usize,
-    /// Pieces of whole bouts.
+    /// Number of labelled samples.
+    #[serde(rename = "moments")]
+    pub samples: usize,
+    /// Number of pieces of whole bouts.
     pub pieces: usize,
     /// The present classifier on every bout.
     pub before: Scores,
     /// On every bout, the classifier that was fitted without it.
     pub after: Scores,
-    /// Why it is not to be used; `None` = it is.
+    /// Why it must not be used; `None` = use it.
     pub refused: Option<String>,
 }
 
@@ -88,7 +89,7 @@ pub fn scores(truth: &[usize], decoded: &[usize], labels: usize) -> Scores {
     }
 }
 
-/// Fits the classifier anew and judges it on bouts that were left out. `names` are the model's labels.
+/// Refits the classifier and judges it on held-out bouts. `names` are the model's labels.
 ///
 /// # Errors
 /// [`CalibrateError::OneAction`], [`CalibrateError::FewBouts`] or [`CalibrateError::Fit`].
@@ -123,10 +124,10 @@ pub fn refit<'a>(
     let refused = (after.sum() <= before.sum()).then(|| {
         let percent = |s: Scores| format!("{:.1} and {:.1} %", s.accuracy * 100.0, s.balanced_accuracy * 100.0);
         let (before, after) = (percent(before), percent(after));
-        format!("on bouts that were left out it is no better (accuracy and balanced accuracy {before} → {after})")
+        format!("it is no better on held-out bouts (accuracy and balanced accuracy {before} → {after})")
     });
     let classifier = judge.fitted(&all)?;
-    Ok(Refit { classifier, strength, moments: truth.len(), pieces: found, before, after, refused })
+    Ok(Refit { classifier, strength, samples: truth.len(), pieces: found, before, after, refused })
 }
 
 struct Judge<'a, 'f> {
@@ -142,8 +143,8 @@ impl Judge<'_, '_> {
         self.labelled.values.row(row).to_vec()
     }
 
-    /// Of `rows`, those to learn from when this fold is left out, and those that are left out. What shares a window with
-    /// the second is in neither.
+    /// Splits `rows` into those to learn from when this fold is held out, and those held out. Rows that share a window with the
+    /// latter are in neither.
     fn split(&self, rows: &[usize], folds: &[usize], fold: usize) -> (Vec<usize>, Vec<usize>) {
         let left_out: Vec<usize> = rows.iter().copied().filter(|&row| folds[row] == fold).collect();
         let at = self.labelled.at;
@@ -156,7 +157,7 @@ impl Judge<'_, '_> {
         (rows.iter().copied().filter(|&row| folds[row] != fold && !near(row)).collect(), left_out)
     }
 
-    /// Fitted to these rows; the present one where they say nothing.
+    /// Fitted to these rows; the present one if there are none.
     fn fitted(&self, rows: &[usize]) -> Result<Classifier, CalibrateError> {
         if rows.is_empty() {
             return Ok(self.present.clone());
@@ -167,8 +168,8 @@ impl Judge<'_, '_> {
     }
 }
 
-/// The piece of each moment: whole bouts one after the other, at least `frames` long together. What is left at the end is
-/// added to the last piece.
+/// The piece of each sample: consecutive whole bouts, at least `frames` long together. The rest at the end is added to the last
+/// piece.
 fn pieces_of(labelled: Labelled<'_>, frames: usize) -> Vec<usize> {
     let Labelled { at, label, .. } = labelled;
     let (mut pieces, mut piece, mut began) = (Vec::with_capacity(at.len()), 0, 0);
@@ -185,7 +186,7 @@ fn pieces_of(labelled: Labelled<'_>, frames: usize) -> Vec<usize> {
     pieces
 }
 
-/// Deals the pieces of moments into folds: by their rarest action, so that each fold gets some of each, then round about.
+/// Assigns the pieces to folds in turn, ordered by their rarest action, so that each fold gets some of each.
 fn deal(label: &[usize], pieces: &[usize], folds: usize) -> Vec<usize> {
     let labels = label.iter().max().map_or(0, |m| m + 1);
     let mut frames = vec![0_usize; labels];

@@ -1,50 +1,32 @@
-//! `haltere calibrate`: a trained model, a few minutes of a new animal, a model for that animal.
+//! A trained model and a few minutes of a new animal: a model for that animal.
 //!
-//! Why it exists: animals differ, and what a model lacks for the one under the microscope can be learnt before the experiment.
-//! The recording goes through the daemon's own corridor, and the result is written only after the daemon's own encoder
-//! reproduced it. What it must never do: have a way of its own from frame to embedding, change the model it began with, or
-//! claim a gain that was measured on the moments it was learnt from.
+//! Why it exists: what a model lacks for the animal under the microscope can be learnt before the experiment. The recording goes
+//! through the daemon's own preprocessing and encoder, and the result is written only after that encoder reproduced it. What it
+//! must never do: have a path of its own from frame to embedding, change the model it starts from, or claim a gain measured on the
+//! samples it was learnt from.
 
 use std::path::PathBuf;
 
 use ndarray::ArrayView2;
 
-use super::gather::Gathered;
-use super::write::Written;
-use crate::config::{Compute, Config, Device};
-use crate::decoder::{Decoder, Embeddings};
+use super::write::{Changes, Scratch, Target, Written};
+use super::{
+    Alignment, CalibrateArguments, Embed, Embeddings, Labelled, Refit, align, refit, scores, unit_rows, write,
+};
 use crate::evaluate::{ClassWeight, Probe, ProbeOptions};
-use crate::model::head::Classifier;
-use crate::model::head::{Head, raw_only};
+use crate::model::head::{Classifier, Head, raw_only};
 use crate::model::labels::Labels;
 use crate::model::onnx::{OnnxFile, OnnxReadError};
 use crate::model::{Manifest, Model};
-use crate::preprocess::Chosen;
 use crate::sys::exit::{ExitCode, Failure};
-use crate::train::calibrate::{Alignment, Labelled, Refit, align, refit, scores, unit_rows};
 
-/// Most rows that one fit looks at.
+/// Maximum number of rows in one fit.
 const FIT_ROWS_MAX: usize = 4000;
-
-/// What to calibrate on and where the result goes.
-#[derive(Clone, Debug)]
-pub struct CalibrateArguments {
-    /// The new model, without extension.
-    pub out: PathBuf,
-    /// The recording as provenance names it.
-    pub recording: String,
-    /// Labels of some frames.
-    pub labels: Option<PathBuf>,
-    /// Try to align the embedding?
-    pub align: bool,
-    /// Overwrite a model that is there.
-    pub force: bool,
-}
 
 /// What was done, for people and as JSON.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct CalibrateReport {
-    /// The model it began with.
+    /// Name of the model it started from.
     pub from: String,
     /// The new manifest.
     pub manifest: PathBuf,
@@ -54,72 +36,56 @@ pub struct CalibrateReport {
     pub alignment: Option<Alignment>,
     /// What the labels gave; absent without labels.
     pub refit: Option<Refit>,
-    /// The daemon's own encoder against the arithmetic, over the whole recording.
+    /// Largest difference between the daemon's own encoder and the arithmetic, over the whole recording.
     pub parity_max_abs_difference: f32,
     /// Is the new model the old one?
     pub unchanged: bool,
 }
 
-/// Decodes the recording with a decoder, from its beginning, each time it is called.
-pub type DecodeRecording<'a> = dyn FnMut(Decoder) -> anyhow::Result<Embeddings> + 'a;
-
-/// Calibrates the configuration's model.
+/// Calibrates `model`. `embed` runs a model over the recording of the new animal.
 ///
 /// # Errors
 /// What is wrong with model, recording or labels; nothing is written then.
 pub fn calibrate(
-    config: &Config,
+    model: &Model,
     arguments: &CalibrateArguments,
-    decode: &mut DecodeRecording<'_>,
+    embed: &mut Embed<'_>,
 ) -> anyhow::Result<CalibrateReport> {
-    let out = super::write::Target::new(&arguments.out, arguments.force)?;
-    // Proven to 1e-5 against arithmetic on the CPU's embeddings.
-    let on_cpu = Compute { device: Device::Cpu, ..config.compute.clone() };
-    let config = &Config { compute: on_cpu, ..config.clone() };
-    let decoder = Decoder::open(config)?;
-    let model = decoder.model().clone();
-    let (file, head) = pieces(&model)?;
-    if !arguments.align && arguments.labels.is_none() {
-        return Err(refused(&model, "neither labels nor alignment: there is nothing to be done"));
-    }
-    if arguments.align && arguments.labels.is_none() && head.novelty.is_none() {
-        let why = "it has no novelty reference to align to; train it with one, or give labels (--labels)";
-        return Err(refused(&model, why));
-    }
-    if arguments.labels.is_some() && head.classifier.is_none() {
-        return Err(refused(&model, "it decodes no action, so labels cannot be learnt"));
-    }
-    let scratch = super::write::Scratch::new()?;
-    let raw = scratch.model(&model, &raw_only(&file).map_err(|e| unfit(&model, e))?, "raw", true)?;
-    let decodes = decode(Decoder::open_on(&raw, &config.compute, &Chosen::cpu(""))?)?;
-    let rate_hz = decodes.frame_rate_hz.unwrap_or_else(|| stream_rate_hz(&model.manifest));
-    let gathered = Gathered::of(decodes, &model.manifest)?;
+    let target = Target::new(&arguments.out, arguments.force)?;
+    let (file, head) = pieces(model)?;
+    can_be_done(model, &head, arguments)?;
+    let scratch = Scratch::new()?;
+    let raw = scratch.raw_model(model, &raw_only(&file).map_err(|e| unfit(model, e))?)?;
+    let embeddings = embed(&raw)?;
 
+    let manifest = &model.manifest;
     let labels = arguments.labels.as_deref().map(Labels::read).transpose()?;
-    let at = labels.map(|l| l.by_frame(&model.manifest.labels, gathered.span, rate_hz)).transpose()?;
-    let labelled = at.map(|at| gathered.labelled(&at, delay_frames(&model.manifest)));
-    let alignment = aligned(arguments, &model.manifest, &head, &gathered, labelled.as_ref())?;
+    let label_of_frame =
+        labels.map(|l| l.by_frame(&manifest.labels, embeddings.span, embeddings.rate_hz)).transpose()?;
+    let labelled = label_of_frame.map(|of| embeddings.labelled(&of, delay_frames(manifest)));
+    let alignment = aligned(arguments, manifest, &head, &embeddings, labelled.as_ref())?;
     let shift = alignment.as_ref().filter(|a| a.refused.is_none()).map(|a| a.shift.clone());
     let refit = match (&labelled, &head.classifier) {
         (Some(labelled), Some(present)) => {
-            let shift = shift.clone().unwrap_or_else(|| vec![0.0; gathered.good.ncols()]);
-            Some(refitted(&model.manifest, present, labelled, &gathered, &shift)?)
+            let shift = shift.clone().unwrap_or_else(|| vec![0.0; embeddings.good.ncols()]);
+            Some(refitted(manifest, present, labelled, &embeddings, &shift)?)
         }
         _ => None,
     };
-    let classifier = refit.as_ref().filter(|r| r.refused.is_none()).map(|r| r.classifier.clone());
-    let changes = super::write::Changes {
-        unchanged: shift.is_none() && classifier.is_none(),
+    let kept = refit.as_ref().filter(|r| r.refused.is_none());
+    let changes = Changes {
+        unchanged: shift.is_none() && kept.is_none(),
         shift,
-        refitted_on: classifier.as_ref().map_or(0, |_| refit.as_ref().map_or(0, |r| r.moments)),
-        classifier,
+        classifier: kept.map(|r| r.classifier.clone()),
+        refitted_on: kept.map_or(0, |r| r.samples),
     };
-    let Written { manifest, parity } =
-        super::write::write(config, &model, file, &changes, &gathered, (&out, &scratch, arguments), decode)?;
+    let new =
+        write::NewModel { from: model, file, changes: &changes, target: &target, recording: &arguments.recording };
+    let Written { manifest: path, parity } = write::write(new, &scratch, &embeddings, embed)?;
     Ok(CalibrateReport {
-        from: model.manifest.name,
-        manifest,
-        frames: gathered.good.nrows(),
+        from: manifest.name.clone(),
+        manifest: path,
+        frames: embeddings.good.nrows(),
         alignment,
         refit,
         parity_max_abs_difference: parity,
@@ -127,10 +93,10 @@ pub fn calibrate(
     })
 }
 
-/// The file in pieces, of a trained model.
+/// The ONNX file and head of a trained model.
 fn pieces(model: &Model) -> anyhow::Result<(OnnxFile, Head)> {
     if !model.manifest.provenance.trained {
-        return Err(refused(model, "it is untrained: there is nothing that an animal could be aligned to"));
+        return Err(refused(model, "it is untrained: there is nothing to align an animal to"));
     }
     let read = || {
         let file = OnnxFile::read(&model.onnx_path)?;
@@ -138,6 +104,21 @@ fn pieces(model: &Model) -> anyhow::Result<(OnnxFile, Head)> {
         Ok((file, head))
     };
     read().map_err(|e| unfit(model, e))
+}
+
+/// Does the model have what the arguments ask for?
+fn can_be_done(model: &Model, head: &Head, arguments: &CalibrateArguments) -> anyhow::Result<()> {
+    let (align, labels) = (arguments.align, arguments.labels.is_some());
+    let why = if !align && !labels {
+        "neither labels nor alignment: there is nothing to be done"
+    } else if !labels && head.novelty.is_none() {
+        "it has no novelty reference to align to; train it with one, or give labels (--labels)"
+    } else if labels && head.classifier.is_none() {
+        "it decodes no actions, so it cannot learn from labels"
+    } else {
+        return Ok(());
+    };
+    Err(refused(model, why))
 }
 
 fn refused(model: &Model, why: &str) -> anyhow::Error {
@@ -149,51 +130,46 @@ fn unfit(model: &Model, cause: OnnxReadError) -> anyhow::Error {
     refused(model, &cause.to_string())
 }
 
-/// Frames per second that the model needs of the stream, before averaging.
-fn stream_rate_hz(manifest: &Manifest) -> f64 {
-    manifest.frame_rate_hz * manifest.preprocess.average_frames as f64
-}
-
-/// How many frames of the stream a decode lies behind the moment it describes.
+/// A decode describes the frame this many frames before its own.
 fn delay_frames(manifest: &Manifest) -> u64 {
     (manifest.look_ahead_frames * manifest.preprocess.average_frames) as u64
 }
 
-/// Rows of the good embeddings that have a label, and what it is.
+/// Rows of the good embeddings that have a label, and their labels.
 struct LabelledRows {
     rows: Vec<usize>,
     label: Vec<usize>,
 }
 
-impl Gathered {
-    fn labelled(&self, at: &std::collections::BTreeMap<u64, usize>, delay_frames: u64) -> LabelledRows {
-        let of = |number: &u64| number.checked_sub(delay_frames).and_then(|frame| at.get(&frame)).copied();
+impl Embeddings {
+    fn labelled(&self, label_of: &std::collections::BTreeMap<u64, usize>, delay_frames: u64) -> LabelledRows {
+        let of = |number: &u64| number.checked_sub(delay_frames).and_then(|frame| label_of.get(&frame)).copied();
         let found = self.number.iter().enumerate().filter_map(|(row, number)| Some((row, of(number)?)));
         let (rows, label) = found.unzip();
         LabelledRows { rows, label }
     }
 }
 
-/// What alignment finds. With labels it must also not make the present classifier worse on them.
+/// What alignment finds. With labels, it must not make the present classifier worse on them.
 fn aligned(
     arguments: &CalibrateArguments,
     manifest: &Manifest,
     head: &Head,
-    gathered: &Gathered,
+    embeddings: &Embeddings,
     labelled: Option<&LabelledRows>,
 ) -> anyhow::Result<Option<Alignment>> {
     let Some(novelty) = head.novelty.as_ref().filter(|_| arguments.align) else { return Ok(None) };
-    let mut found = align(gathered.good.view(), manifest.window_frames, novelty, head.alignment.as_ref())?;
+    let mut found = align(embeddings.good.view(), manifest.window_frames, novelty, head.alignment.as_ref())?;
     if let (None, Some(labelled), Some(classifier)) = (&found.refused, labelled, &head.classifier) {
         let balanced = |shift: &[f32]| {
-            let rows = gathered.good.select(ndarray::Axis(0), &labelled.rows);
+            let rows = embeddings.good.select(ndarray::Axis(0), &labelled.rows);
             let units = unit_rows(rows.view(), shift);
             let decoded: Vec<usize> = units.rows().into_iter().map(|r| classifier.strongest(&r.to_vec())).collect();
             scores(&labelled.label, &decoded, manifest.labels.len()).balanced_accuracy * 100.0
         };
         let (before, after) = (balanced(&vec![0.0; found.shift.len()]), balanced(&found.shift));
         found.refused = (after < before).then(|| {
-            format!("on the labelled frames it makes the decodes worse (balanced accuracy {before:.1} → {after:.1} %)")
+            format!("it makes the decodes of the labelled frames worse (balanced accuracy {before:.1} → {after:.1} %)")
         });
     }
     Ok(Some(found))
@@ -203,20 +179,20 @@ fn refitted(
     manifest: &Manifest,
     present: &Classifier,
     labelled: &LabelledRows,
-    gathered: &Gathered,
+    embeddings: &Embeddings,
     shift: &[f32],
 ) -> anyhow::Result<Refit> {
     if labelled.rows.is_empty() {
-        let what = "no labelled frame has an embedding of quality ok: the labels lie in the warm-up, or where something was off";
+        let what = "no labelled frame has an embedding of quality ok: the labels fall in the warm-up, or in frames that were degraded";
         return Err(Failure { code: ExitCode::Source, what: what.to_owned() }.into());
     }
-    let values = unit_rows(gathered.good.select(ndarray::Axis(0), &labelled.rows).view(), shift);
-    let at: Vec<usize> = labelled.rows.iter().map(|&row| gathered.at[row]).collect();
+    let values = unit_rows(embeddings.good.select(ndarray::Axis(0), &labelled.rows).view(), shift);
+    let at: Vec<usize> = labelled.rows.iter().map(|&row| embeddings.at[row]).collect();
     let rows = Labelled { values: values.view(), at: &at, label: &labelled.label };
     Ok(refit(present, rows, manifest.window_frames, &manifest.labels, &fit_towards)?)
 }
 
-/// The probe of the evaluation, held to the present classifier.
+/// The probe of the evaluation, penalised towards the present classifier.
 fn fit_towards(
     present: &Classifier,
     strength: f64,
@@ -224,8 +200,8 @@ fn fit_towards(
     labels: &[usize],
 ) -> Result<Classifier, String> {
     let prior = Probe::from_layer(present.weight.clone(), present.bias.clone().into());
-    // The model was trained as if all actions were as frequent. Two minutes of labels also say how this animal divides its time: with each
-    // action counting the same, that is thrown away, and the few frames of a rare action outvote the rest.
+    // The model was trained as if all actions were equally frequent. Two minutes of labels also tell how this animal divides its time;
+    // giving every action the same weight would discard that, and the few frames of a rare action would outvote the rest.
     let (class_weight, rows_max) = (ClassWeight::Root, FIT_ROWS_MAX);
     let options = ProbeOptions { rows_max, class_weight, standardise: false, ..ProbeOptions::default() };
     let probe = Probe::fit_towards(&prior, strength, values, labels, &options).map_err(|e| e.to_string())?;
@@ -238,7 +214,7 @@ impl std::fmt::Display for CalibrateReport {
         if let Some(a) = &self.alignment {
             writeln!(
                 f,
-                "alignment: median novelty {:.2} → {:.2}, distance {:.4} → {:.4} (each half by the other), turned {:.1}°",
+                "alignment: median novelty {:.2} → {:.2}, distance {:.4} → {:.4} (two-fold cross-validated), turned {:.1}°",
                 a.novelty_before, a.novelty_after, a.distance_before, a.distance_after, a.turned_degrees
             )?;
             match &a.refused {
@@ -249,12 +225,12 @@ impl std::fmt::Display for CalibrateReport {
         if let Some(r) = &self.refit {
             writeln!(
                 f,
-                "classifier: on bouts left out, accuracy {:.1} → {:.1} %, balanced {:.1} → {:.1} % ({} frames, {} pieces, hold {})",
+                "classifier: on held-out bouts, accuracy {:.1} → {:.1} %, balanced {:.1} → {:.1} % ({} frames, {} pieces, hold {})",
                 r.before.accuracy * 100.0,
                 r.after.accuracy * 100.0,
                 r.before.balanced_accuracy * 100.0,
                 r.after.balanced_accuracy * 100.0,
-                r.moments,
+                r.samples,
                 r.pieces,
                 r.strength
             )?;
@@ -263,10 +239,10 @@ impl std::fmt::Display for CalibrateReport {
                 Some(why) => writeln!(f, "  not kept: {why}")?,
             }
         }
-        let unchanged = if self.unchanged { ": the weights are those of the model it began with" } else { "" };
+        let unchanged = if self.unchanged { ": the weights are those of the original model" } else { "" };
         writeln!(
             f,
-            "wrote {}{unchanged}; the daemon's encoder reproduces it within {:.1e}",
+            "wrote {}{unchanged}; the daemon's encoder reproduces it to within {:.1e}",
             self.manifest.display(),
             self.parity_max_abs_difference
         )

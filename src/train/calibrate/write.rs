@@ -1,28 +1,21 @@
-//! The new model's two files, after the daemon's own encoder reproduced it on the whole recording.
+//! Writes the new model's two files, after the daemon's own encoder reproduced it on the whole recording.
 //!
-//! Why it exists: a model is accepted only as what it is. What it must never do: leave a file that was not proven, or overwrite
-//! one unasked.
+//! What it must never do: leave an unproven file behind, or overwrite one unasked.
 
 use std::path::{Path, PathBuf};
 
 use ndarray::{ArrayView2, Axis};
 
-use super::gather::Gathered;
-use super::to_animal::{CalibrateArguments, DecodeRecording};
-use crate::cli::model::CommandError;
-use crate::config::Config;
-use crate::decoder::Decoder;
+use super::{CalibrateError, Embed, Embeddings, unit_rows};
 use crate::frame::Name;
 use crate::model::head::Classifier;
 use crate::model::head::{set_classifier, shift_raw};
 use crate::model::onnx::OnnxFile;
 use crate::model::{Adapted, Model, Parity};
-use crate::preprocess::Chosen;
 use crate::sys::exit::{ExitCode, Failure};
 use crate::sys::files::{sha256_of, write_whole};
-use crate::train::calibrate::unit_rows;
 
-/// Most that the encoder may differ from the arithmetic: other orders of the same f32 sums.
+/// Maximum difference between encoder and arithmetic: the same f32 sums in another order.
 const PARITY_MAX: f32 = 1e-5;
 
 /// Where the new model goes.
@@ -43,19 +36,18 @@ impl Target {
         }
         let folder = out.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         if !folder.is_dir() {
-            let what =
-                format!("--out {}: the folder {} is not there; create it first", out.display(), folder.display());
+            let what = format!("--out {}: the folder is not there; create it first", out.display());
             return Err(Failure { code: ExitCode::Sink, what }.into());
         }
         let [onnx, manifest] = ["onnx", "toml"].map(|extension| folder.join(format!("{name}.{extension}")));
         if let Some(path) = [&onnx, &manifest].into_iter().find(|path| path.exists() && !force) {
-            return Err(CommandError::Exists(path.clone()).into());
+            return Err(CalibrateError::Exists(path.clone()).into());
         }
         Ok(Self { name, onnx, manifest })
     }
 }
 
-/// A folder for files that nobody shall find, gone at the end.
+/// A temporary folder, removed when dropped.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -67,16 +59,20 @@ impl Scratch {
         Ok(Self(folder))
     }
 
-    /// `like` with another file. `raw`: the file gives its raw embedding and nothing else.
-    pub(super) fn model(&self, like: &Model, file: &OnnxFile, name: &str, raw: bool) -> anyhow::Result<Model> {
+    /// `like` with a file that gives its raw embedding and nothing else.
+    pub(super) fn raw_model(&self, like: &Model, file: &OnnxFile) -> anyhow::Result<Model> {
+        let mut model = self.model(like, file, "raw")?;
+        let m = &mut model.manifest;
+        (m.labels, m.calibration, m.novelty, m.drift) = (Vec::new(), None, None, None);
+        Ok(model)
+    }
+
+    /// `like` with another file.
+    fn model(&self, like: &Model, file: &OnnxFile, name: &str) -> anyhow::Result<Model> {
         let mut model = like.clone();
         model.onnx_path = self.0.join(format!("{name}.onnx"));
         write_whole(&model.onnx_path, &file.bytes())?;
         model.manifest.sha256 = sha256_of(&model.onnx_path)?;
-        if raw {
-            let m = &mut model.manifest;
-            (m.labels, m.calibration, m.novelty, m.drift) = (Vec::new(), None, None, None);
-        }
         Ok(model)
     }
 }
@@ -87,7 +83,7 @@ impl Drop for Scratch {
     }
 }
 
-/// What is different from the model it began with.
+/// What differs from the original model.
 pub(super) struct Changes {
     pub shift: Option<Vec<f32>>,
     pub classifier: Option<Classifier>,
@@ -101,16 +97,28 @@ pub(super) struct Written {
     pub parity: f32,
 }
 
+/// The model that is to be written.
+pub(super) struct NewModel<'a> {
+    /// The model it is made from.
+    pub from: &'a Model,
+    /// The file of that model, which is changed.
+    pub file: OnnxFile,
+    /// The changes.
+    pub changes: &'a Changes,
+    /// Where it goes.
+    pub target: &'a Target,
+    /// The recording, as provenance names it.
+    pub recording: &'a str,
+}
+
 /// Changes the file, proves it and writes it with its manifest.
 pub(super) fn write(
-    config: &Config,
-    model: &Model,
-    mut file: OnnxFile,
-    changes: &Changes,
-    gathered: &Gathered,
-    (target, scratch, arguments): (&Target, &Scratch, &CalibrateArguments),
-    decode: &mut DecodeRecording<'_>,
+    new: NewModel<'_>,
+    scratch: &Scratch,
+    embeddings: &Embeddings,
+    embed: &mut Embed<'_>,
 ) -> anyhow::Result<Written> {
+    let NewModel { from, mut file, changes, target, recording } = new;
     if let Some(shift) = &changes.shift {
         shift_raw(&mut file, shift)?;
     }
@@ -119,19 +127,19 @@ pub(super) fn write(
         file.remove_metadata("temperature");
     }
     file.set_metadata("name", &target.name);
-    file.set_metadata("calibrated_from", &model.manifest.sha256);
-    file.set_metadata("calibrated_on", &arguments.recording);
-    let mut changed = scratch.model(model, &file, "changed", false)?;
-    let parity = prove(config, &changed, changes, gathered, decode)?;
+    file.set_metadata("calibrated_from", &from.manifest.sha256);
+    file.set_metadata("calibrated_on", recording);
+    let mut changed = scratch.model(from, &file, "changed")?;
+    let parity = prove(&changed, changes, embeddings, embed)?;
 
     let m = &mut changed.manifest;
     m.name.clone_from(&target.name);
     m.file = target.onnx.file_name().map(PathBuf::from).unwrap_or_default();
     m.adapted = Some(Adapted {
-        from_name: model.manifest.name.clone(),
-        from_sha256: model.manifest.sha256.clone(),
-        recording: arguments.recording.clone(),
-        frames: gathered.good.nrows(),
+        from_name: from.manifest.name.clone(),
+        from_sha256: from.manifest.sha256.clone(),
+        recording: recording.to_owned(),
+        frames: embeddings.good.nrows(),
         aligned: changes.shift.is_some(),
         refitted_on: changes.refitted_on,
     });
@@ -147,18 +155,11 @@ pub(super) fn write(
     Ok(Written { manifest: target.manifest.clone(), parity: max_abs_difference })
 }
 
-/// The whole recording once more, through the new model; every embedding must be what arithmetic says of the raw ones.
-fn prove(
-    config: &Config,
-    changed: &Model,
-    changes: &Changes,
-    gathered: &Gathered,
-    decode: &mut DecodeRecording<'_>,
-) -> anyhow::Result<Parity> {
-    let decodes = decode(Decoder::open_on(changed, &config.compute, &Chosen::cpu(""))?)?;
-    let again = Gathered::of(decodes, &changed.manifest)?;
+/// Runs the whole recording through the new model; every embedding must be what arithmetic makes of the raw ones.
+fn prove(changed: &Model, changes: &Changes, embeddings: &Embeddings, embed: &mut Embed<'_>) -> anyhow::Result<Parity> {
+    let again = embed(changed)?;
     let width = changed.manifest.embedding;
-    let raw = ArrayView2::from_shape((gathered.all.len() / width, width), &gathered.all)?;
+    let raw = ArrayView2::from_shape((embeddings.all.len() / width, width), &embeddings.all)?;
     let found = ArrayView2::from_shape((again.all.len() / width, width), &again.all)?;
     let still = vec![0.0; width];
     let expected = unit_rows(raw, changes.shift.as_deref().unwrap_or(&still));
@@ -169,8 +170,8 @@ fn prove(
     let worst = worst.fold(0.0, f32::max);
     if expected.nrows() != found.nrows() || worst > PARITY_MAX {
         let what = format!(
-            "the daemon's encoder does not reproduce the calibrated model ({worst:e} over {} of {} embeddings, at most \
-             {PARITY_MAX:e} is allowed): nothing was written; please report it",
+            "the daemon's encoder does not reproduce the calibrated model (difference {worst:e} over {} of {} embeddings; at most \
+             {PARITY_MAX:e} is allowed): nothing was written; please report this",
             found.nrows(),
             expected.nrows()
         );

@@ -1,17 +1,17 @@
-//! From a trained network to a model: probe, calibrated probabilities, novelty, and the daemon's own encoder as the judge.
+//! From a trained network to an accepted model: probe, calibrated probabilities, novelty, and the daemon's own encoder as judge.
 //!
-//! Why it exists: a network that separates actions is not yet one that names them, and nothing goes to `models/` that the
-//! daemon did not reproduce. What it must never do: fit a temperature or a novelty on moments that the probe learnt from, or
-//! leave files behind that were refused.
+//! Why it exists: a network that separates actions cannot yet name them, and nothing goes to `models/` that the daemon has not
+//! reproduced. What it must never do: fit a temperature or a novelty to samples that the probe learnt from, or leave rejected
+//! files behind.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use ndarray::{Array1, Array2, Axis};
 
-use super::head::{Learnt, LearntNovelty};
-use super::{Details, ExportError, measure_parity, write_learnt};
-use crate::dataset::trials::{Dataset, Moment, Origin, Representation};
+use super::head::{FittedHead, FittedNovelty};
+use super::{Details, ExportError, measure_parity, write_with_head};
+use crate::dataset::trials::{Dataset, Origin, Representation, Sample};
 use crate::encode::Encoder;
 use crate::evaluate::calibration;
 use crate::evaluate::calibration::CalibrationError;
@@ -25,24 +25,24 @@ use crate::train::represent::{represent, represent_raw};
 use crate::train::settings::TrainSettings;
 use crate::train::spec::NetworkSpec;
 
-/// Directions that stand for the embeddings of training.
+/// Number of prototypes that represent the embeddings of training.
 const PROTOTYPES: usize = 64;
-/// Quantiles of the novelty: steps of a half per cent.
+/// Number of novelty quantiles: steps of half a per cent.
 const THRESHOLDS: usize = 200;
-/// Moments that a probe, a temperature or a novelty is fitted to, at most.
-const MOMENTS_MAX: usize = 20_000;
-/// Time constant of the drift, s: several bouts long, so that one rare action is no drift.
+/// Maximum number of samples that a probe, a temperature or a novelty is fitted to.
+const SAMPLES_MAX: usize = 20_000;
+/// Time constant of the drift, s: several bouts, so that one rare action does not count as drift.
 const DRIFT_TIME_CONSTANT_S: f64 = 60.0;
-/// Least distance between the highest mean novelty of held-out animals and the limit.
+/// Minimum distance between the highest mean novelty of held-out animals and the limit.
 const DRIFT_MARGIN: f64 = 0.05;
-/// Largest difference between the network and the daemon's encoder that is accepted.
+/// Maximum accepted difference between the network and the daemon's encoder.
 pub const PARITY_MAX: f32 = 1e-5;
-/// Frames that the daemon's encoder must reproduce beyond the first window.
+/// Number of frames after the first window that the daemon's encoder must reproduce.
 const PARITY_FRAMES: usize = 200;
 
-/// What cannot be finished.
+/// Why a trained network does not become a model.
 #[derive(Debug, thiserror::Error)]
-pub enum FinishError {
+pub enum AcceptError {
     /// The probe.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -55,7 +55,7 @@ pub enum FinishError {
     /// The files.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// The daemon's encoder says something else than the network.
+    /// The daemon's encoder differs from the network.
     #[error(
         "the daemon's encoder differs from the trained network by {difference:e} over {frames} held-out frames (allowed: \
          {PARITY_MAX:e}): the model is not accepted"
@@ -68,7 +68,7 @@ pub enum FinishError {
     },
 }
 
-impl HasExitCode for FinishError {
+impl HasExitCode for AcceptError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Export(error) => error.exit_code(),
@@ -85,27 +85,27 @@ pub struct Head {
     pub probe: Option<Probe>,
     /// The temperature and what it did; `None` without labels.
     pub calibration: Option<calibration::Calibration>,
-    /// Whose moments temperature and novelty were measured on.
+    /// The animals that temperature and novelty were measured on.
     pub measured_on: String,
-    /// Moments of them with a label.
-    pub measured_moments: usize,
+    /// Number of their labelled samples.
+    pub measured_samples: usize,
     /// What goes into the file.
-    pub learnt: Learnt,
+    pub fitted: FittedHead,
 }
 
-/// The moments of a data set that a network of these settings can represent, evenly thinned to at most `MOMENTS_MAX`, and
-/// every how manieth frame that is.
-pub fn moments_of(data: &Dataset, settings: &TrainSettings) -> (Vec<Moment>, usize) {
-    let all = data.moments(settings.network.window_frames, settings.look_ahead_frames);
-    let stride = all.len().div_ceil(MOMENTS_MAX).max(1);
+/// The samples of a data set that a network with these settings can represent, evenly thinned to at most `SAMPLES_MAX`, and the
+/// stride in frames.
+pub fn samples_of(data: &Dataset, settings: &TrainSettings) -> (Vec<Sample>, usize) {
+    let all = data.samples(settings.network.window_frames, settings.look_ahead_frames);
+    let stride = all.len().div_ceil(SAMPLES_MAX).max(1);
     (all.into_iter().filter(|m| m.frame.is_multiple_of(stride)).collect(), stride)
 }
 
-/// Fits probe, temperature, novelty and drift. `held_out` are animals that nothing was trained on; without any, each animal
-/// is judged by a probe of the others, and that is said.
+/// Fits probe, temperature, novelty and drift. `held_out` are animals that nothing was trained on; without any, each animal is
+/// judged by a probe of the others, which `measured_on` states.
 ///
 /// # Errors
-/// Any [`FinishError`] but those of the export.
+/// Any [`AcceptError`] but those of the export.
 pub fn fit_head(
     learner: &Learner,
     spec: &NetworkSpec,
@@ -113,14 +113,14 @@ pub fn fit_head(
     training: &Dataset,
     held_out: Option<&Dataset>,
     device: &Device,
-) -> Result<Head, FinishError> {
+) -> Result<Head, AcceptError> {
     let look_ahead = settings.look_ahead_frames;
-    let (own_moments, mut stride) = moments_of(training, settings);
-    let own = represent(learner, spec, look_ahead, training, &own_moments, device);
-    let raw = represent_raw(learner, spec, look_ahead, training, &own_moments, device);
+    let (own_samples, mut stride) = samples_of(training, settings);
+    let own = represent(learner, spec, look_ahead, training, &own_samples, device);
+    let raw = represent_raw(learner, spec, look_ahead, training, &own_samples, device);
     let others = held_out.map(|data| {
-        let (moments, own_stride) = moments_of(data, settings);
-        (represent(learner, spec, look_ahead, data, &moments, device), own_stride)
+        let (samples, own_stride) = samples_of(data, settings);
+        (represent(learner, spec, look_ahead, data, &samples, device), own_stride)
     });
     let others = others.filter(|(r, _)| r.values.nrows() > 0).map(|(r, own_stride)| {
         stride = own_stride;
@@ -128,7 +128,7 @@ pub fn fit_head(
     });
     let (measured_on, judged) = match (&others, held_out) {
         (Some(others), Some(data)) => (format!("held-out {}", data.animals.join(", ")), others),
-        _ => ("training animals, each by the probe of the others".to_owned(), &own),
+        _ => ("training animals, each by a probe of the others".to_owned(), &own),
     };
     let probe = labelled(&own).map(|(values, classes)| fit(&values, &classes, own.labels.len())).transpose()?;
     let (logits, truth) = match (&others, &probe) {
@@ -141,7 +141,7 @@ pub fn fit_head(
     let step_s = stride as f64 / training.frame_rate_hz;
     let highest = highest_mean_novelty(judged, |row| reference.rank(reference.distance(row)), step_s);
     let limit = (highest + DRIFT_MARGIN).clamp(0.7, 0.98);
-    let learnt = Learnt {
+    let fitted = FittedHead {
         classifier: probe.as_ref().map(|p| Classifier { weight: p.weights.clone(), bias: p.intercept.to_vec() }),
         calibration: calibration.as_ref().map(|c| Calibration {
             temperature: c.temperature,
@@ -150,7 +150,7 @@ pub fn fit_head(
             ece_before: c.before.ece,
             ece_after: c.after.ece,
         }),
-        novelty: Some(LearntNovelty { reference, measured_on: measured_on.clone() }),
+        novelty: Some(FittedNovelty { reference, measured_on: measured_on.clone() }),
         drift: Some(Drift { time_constant_s: DRIFT_TIME_CONSTANT_S, limit }),
         alignment: Some(AlignmentReference::of(raw.view())),
         input_origin: match training.origin {
@@ -159,7 +159,7 @@ pub fn fit_head(
         },
         data_sha256: training.sha256.clone(),
     };
-    Ok(Head { probe, calibration, measured_on, measured_moments: truth.len(), learnt })
+    Ok(Head { probe, calibration, measured_on, measured_samples: truth.len(), fitted })
 }
 
 fn fit(values: &Array2<f32>, classes: &[usize], count: usize) -> Result<Probe, ProbeError> {
@@ -181,7 +181,7 @@ fn of_held_out(others: &Representation, probe: &Probe) -> (Array2<f32>, Vec<usiz
 }
 
 /// Logits of every animal by a probe of the others.
-fn of_left_out(own: &Representation) -> Result<(Array2<f32>, Vec<usize>), FinishError> {
+fn of_left_out(own: &Representation) -> Result<(Array2<f32>, Vec<usize>), AcceptError> {
     let mut logits = Array2::zeros((0, own.labels.len()));
     let mut truth = Vec::new();
     for animal in 0..own.animals.len() {
@@ -203,7 +203,7 @@ fn of_left_out(own: &Representation) -> Result<(Array2<f32>, Vec<usize>), Finish
     Ok((logits, truth))
 }
 
-/// The highest exponential mean of the novelty over all trials, as the daemon would keep it.
+/// The highest exponential mean of the novelty over all trials, as the daemon would compute it.
 fn highest_mean_novelty(judged: &Representation, novelty: impl Fn(&[f32]) -> f32, step_s: f64) -> f64 {
     let keep = (-step_s / DRIFT_TIME_CONSTANT_S).exp();
     let (mut highest, mut mean, mut trial) = (0.5_f64, 0.5_f64, usize::MAX);
@@ -223,20 +223,20 @@ fn highest_mean_novelty(judged: &Representation, novelty: impl Fn(&[f32]) -> f32
 /// it again. Returns the manifest's path and what was measured.
 ///
 /// # Errors
-/// [`FinishError::Export`] or [`FinishError::Parity`]; what was written is removed.
+/// [`AcceptError::Export`] or [`AcceptError::Parity`]; what was written is removed.
 pub fn export(
     learner: &Learner,
     spec: &NetworkSpec,
     details: &Details,
-    learnt: &Learnt,
+    head: &FittedHead,
     judge: &Dataset,
     folder: &Path,
     runtime: Option<&Path>,
-) -> Result<(PathBuf, Parity), FinishError> {
-    let path = write_learnt(&learner.network, spec, details, learnt, folder)?;
+) -> Result<(PathBuf, Parity), AcceptError> {
+    let path = write_with_head(&learner.network, spec, details, head, folder)?;
     let accepted = accept(learner, spec, judge, &path, runtime);
     if accepted.is_err() {
-        // What was refused must not be taken for a model. A file that cannot be removed is named by the error that counts.
+        // A rejected file must not be mistaken for a model. If it cannot be removed, the first error is still the one to report.
         let _ = std::fs::remove_file(&path);
         let _ = std::fs::remove_file(path.with_extension("onnx"));
     }
@@ -249,7 +249,7 @@ fn accept(
     judge: &Dataset,
     path: &Path,
     runtime: Option<&Path>,
-) -> Result<Parity, FinishError> {
+) -> Result<Parity, AcceptError> {
     let mut model = Model::load(path).map_err(ExportError::from)?;
     let mut encoder = Encoder::open(&model, runtime, 1).map_err(ExportError::from)?;
     let trial = judge.trials.iter().max_by_key(|t| t.frames.len());
@@ -258,10 +258,10 @@ fn accept(
     let frames: Vec<f32> =
         trial.into_iter().flat_map(|t| (first..last).flat_map(|f| t.frames.frame(f))).copied().collect();
     let parity = measure_parity(&learner.network, spec, &mut encoder, &frames, &Device::flex())?;
-    // Not `>`: a difference that is no number is refused as well.
+    // Not `>`: NaN must be rejected as well.
     let reproduced = parity.max_abs_difference <= PARITY_MAX && parity.frames > 0;
     if !reproduced {
-        return Err(FinishError::Parity { difference: parity.max_abs_difference, frames: parity.frames });
+        return Err(AcceptError::Parity { difference: parity.max_abs_difference, frames: parity.frames });
     }
     model.manifest.parity = Some(parity.clone());
     model.manifest.save(path).map_err(ExportError::from)?;

@@ -1,46 +1,46 @@
-//! What training learnt beside the network's weights, and what a file says of it: classifier, temperature, novelty, drift.
+//! What is fitted on the frozen embedding and goes into the same file: classifier, temperature, novelty, drift.
 //!
-//! Why it exists: the probe, its temperature and the novelty's reference are found after the network, on held-out animals, and
-//! go into the same file. What it must never do: pass on a value that does not fit the network it belongs to.
+//! What it must never do: pass on a value that does not fit the network it belongs to.
 
-use super::{Details, ExportError};
+use super::details::Details;
+use super::error::ExportError;
 use crate::model::head::{AlignmentReference, Classifier, NoveltyReference};
 use crate::model::names::{ALIGNMENT_MEAN, ALIGNMENT_SD};
 use crate::model::{Calibration, Drift, InputOrigin, Kind, Novelty, PROTOTYPES_MAX, THRESHOLDS_MAX};
 use crate::train::spec::NetworkSpec;
 
-/// Longest deviation of a prototype's length from 1.
+/// Maximum deviation of a prototype's length from 1.
 const LENGTH_TOLERANCE: f32 = 1e-3;
 
-/// Everything that goes into a model's file beside the network. The default adds nothing.
+/// Everything in a model's file besides the network. The default adds nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Learnt {
-    /// Instead of the network's own classifier: the probe that was fitted on the frozen embedding.
+pub struct FittedHead {
+    /// Replaces the network's own classifier: the probe fitted on the frozen embedding.
     pub classifier: Option<Classifier>,
     /// Its temperature is folded into the classifier that is written.
     pub calibration: Option<Calibration>,
-    /// Makes the file's output `novelty`.
-    pub novelty: Option<LearntNovelty>,
-    /// When the mean of the novelty is told as an event.
+    /// Adds the output `novelty` to the file.
+    pub novelty: Option<FittedNovelty>,
+    /// When a high mean novelty is reported as an event.
     pub drift: Option<Drift>,
-    /// For `calibrate`: how raw embeddings lay in training.
+    /// For `calibrate`: mean and spread of the raw embeddings of training.
     pub alignment: Option<AlignmentReference>,
-    /// Where the frames of training came from.
+    /// The origin of the training frames.
     pub input_origin: InputOrigin,
-    /// Of the data set; empty = not known.
+    /// SHA-256 of the data set; empty = unknown.
     pub data_sha256: String,
 }
 
-/// A novelty's reference and where it was measured.
+/// A novelty reference and where it was measured.
 #[derive(Clone, Debug)]
-pub struct LearntNovelty {
+pub struct FittedNovelty {
     /// Prototypes and thresholds.
     pub reference: NoveltyReference,
-    /// On which animals the thresholds were measured.
+    /// The animals the thresholds were measured on.
     pub measured_on: String,
 }
 
-impl LearntNovelty {
+impl FittedNovelty {
     pub(crate) fn manifest(&self) -> Novelty {
         let NoveltyReference { prototypes, thresholds } = &self.reference;
         let (prototypes, thresholds) = (prototypes.nrows(), thresholds.len());
@@ -48,16 +48,16 @@ impl LearntNovelty {
     }
 }
 
-impl Learnt {
-    /// What the logits are divided by.
+impl FittedHead {
+    /// The divisor of the logits.
     pub(crate) fn temperature(&self) -> f64 {
         self.calibration.as_ref().map_or(1.0, |c| c.temperature)
     }
 
-    /// Checks that every piece fits the network.
+    /// Checks that every part fits the network.
     ///
     /// # Errors
-    /// [`ExportError::Unfit`] with the piece, what it is, and what it must be.
+    /// [`ExportError::Unfit`] with the part, what it is, and what it must be.
     pub fn check(&self, spec: &NetworkSpec) -> Result<(), ExportError> {
         let (embedding, labels) = (spec.embedding, spec.labels.len());
         if let Some(classifier) = &self.classifier {
@@ -77,7 +77,7 @@ impl Learnt {
         })
     }
 
-    /// What the file itself says, so that it is known without its manifest.
+    /// The metadata that describe the file without its manifest.
     pub(crate) fn metadata(&self, spec: &NetworkSpec, details: &Details) -> Vec<(&'static str, String)> {
         let mut entries = form_and_labels(spec, details.kind);
         entries.extend([
@@ -93,8 +93,8 @@ impl Learnt {
         entries.extend((!self.data_sha256.is_empty()).then(|| ("data_sha256", self.data_sha256.clone())));
         entries.extend(self.calibration.as_ref().map(|c| ("temperature", c.temperature.to_string())));
         if let Some(AlignmentReference { mean, sd }) = &self.alignment {
-            // Text and not constants: ONNX Runtime warns of constants that nobody reads. Rust prints the shortest text that
-            // reads back to the same bits.
+            // Text, not constants: ONNX Runtime warns of unused constants. Rust prints the shortest text that reads back to
+            // the same bits.
             entries.extend([(ALIGNMENT_MEAN, numbers(mean)), (ALIGNMENT_SD, numbers(sd))]);
         }
         entries

@@ -1,107 +1,54 @@
-//! From a network to the file and the manifest that the daemon runs, and the proof that the daemon reproduces it.
+//! Writes a network as the ONNX file and manifest that the daemon runs, and proves that the daemon reproduces it.
 //!
-//! Why it exists: training may only accept a model that the daemon's own encoder reproduced. Both forms, streaming and
+//! Why it exists: training may only accept a model that the daemon's own encoder has reproduced. Both forms, streaming and
 //! windowed, are written from the same weights. What it must never do: write weights that are not finite, or a manifest that
-//! claims a parity nobody measured.
+//! claims an unmeasured parity.
 
 pub mod accept;
 pub mod head;
+
+mod details;
+mod error;
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::export::head::{Learnt, LearntNovelty, form_and_labels};
+use self::head::{FittedHead, FittedNovelty, form_and_labels};
 use super::network::{NORM_MIN, Network};
 use super::spec::{NetworkSpec, PATCH_PX};
-use crate::encode::{EncodeError, Encoder};
+use crate::encode::Encoder;
 use crate::frame::{Shape, Tensor as Input};
 use crate::model::names::{EMBEDDING, LOGITS, NEXT_STATE, NOVELTY, PROBABILITIES, RAW};
 use crate::model::onnx::{Attribute, FLOAT, Graph};
-use crate::model::parameters::Parameters;
-use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance};
-use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity};
 use crate::sys::files::{sha256_of, write_whole};
 use crate::sys::random::SplitMix;
 
-/// What a manifest says beside the shapes.
-#[derive(Clone, Debug)]
-pub struct Details {
-    /// Name of the model and of its files.
-    pub name: String,
-    /// Which form to write.
-    pub kind: Kind,
-    /// Model frames per second.
-    pub frame_rate_hz: f64,
-    /// Future frames the windows of training saw.
-    pub look_ahead_frames: usize,
-    /// Where it comes from.
-    pub provenance: Provenance,
-    /// What happens to a frame before it reaches the model.
-    pub preprocess: Parameters,
-}
-
-/// A network that cannot be exported, or that the daemon does not reproduce.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// A weight or a folded statistic is not a number: training diverged.
-    #[error("{weight} holds NaN or infinity: the network is not exported")]
-    NonFinite {
-        /// Which tensor.
-        weight: String,
-    },
-    /// A piece that was learnt beside the network does not fit it.
-    #[error("{what} is {found}; it must be {expected}")]
-    Unfit {
-        /// Which piece.
-        what: &'static str,
-        /// What it is.
-        found: String,
-        /// What the network needs.
-        expected: String,
-    },
-    /// burn could not hand its values over.
-    #[error("burn: {0}")]
-    Values(String),
-    /// The files cannot be written, or the manifest would not be sound.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The daemon's encoder does not take what was written.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-}
-
-impl HasExitCode for ExportError {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Model(error) => error.exit_code(),
-            Self::Encode(error) => error.exit_code(),
-            Self::NonFinite { .. } | Self::Unfit { .. } | Self::Values(_) => ExitCode::Model,
-        }
-    }
-}
+pub use self::details::Details;
+pub use self::error::ExportError;
 
 /// Writes `<folder>/<name>.onnx` and `<name>.toml` (without parity) and returns the manifest's path.
 ///
 /// # Errors
 /// Any [`ExportError`] but [`ExportError::Encode`].
 pub fn write(network: &Network, spec: &NetworkSpec, details: &Details, folder: &Path) -> Result<PathBuf, ExportError> {
-    write_learnt(network, spec, details, &Learnt::default(), folder)
+    write_with_head(network, spec, details, &FittedHead::default(), folder)
 }
 
-/// As [`write()`], with what training learnt beside the network.
+/// As [`write()`], with what was fitted on the frozen embedding.
 ///
 /// # Errors
 /// Any [`ExportError`] but [`ExportError::Encode`].
-pub fn write_learnt(
+pub fn write_with_head(
     network: &Network,
     spec: &NetworkSpec,
     details: &Details,
-    learnt: &Learnt,
+    head: &FittedHead,
     folder: &Path,
 ) -> Result<PathBuf, ExportError> {
     let file = PathBuf::from(format!("{}.onnx", details.name));
-    learnt.check(spec)?;
+    head.check(spec)?;
     let (onnx_path, manifest_path) = (folder.join(&file), folder.join(format!("{}.toml", details.name)));
     let mut manifest = Manifest {
         format: FORMAT,
@@ -118,16 +65,16 @@ pub fn write_learnt(
         labels: spec.labels.clone(),
         provenance: details.provenance.clone(),
         parity: None,
-        input_origin: learnt.input_origin,
-        calibration: learnt.calibration.clone(),
-        novelty: learnt.novelty.as_ref().map(LearntNovelty::manifest),
-        drift: learnt.drift,
+        input_origin: head.input_origin,
+        calibration: head.calibration.clone(),
+        novelty: head.novelty.as_ref().map(FittedNovelty::manifest),
+        drift: head.drift,
         adapted: None,
         preprocess: details.preprocess.clone(),
     };
-    // Before anything is written: a name that cannot be must not become a file.
+    // Before anything is written: an invalid name must not become a file.
     manifest.check(&manifest_path)?;
-    write_whole(&onnx_path, &to_onnx_learnt(network, spec, details, learnt)?).map_err(ModelError::from)?;
+    write_whole(&onnx_path, &to_onnx_with_head(network, spec, details, head)?).map_err(ModelError::from)?;
     manifest.sha256 = sha256_of(&onnx_path).map_err(ModelError::from)?;
     manifest.save(&manifest_path)?;
     Ok(manifest_path)
@@ -141,22 +88,22 @@ pub fn write_learnt(
 /// # Errors
 /// [`ExportError::NonFinite`] or [`ExportError::Values`].
 pub fn to_onnx(network: &Network, spec: &NetworkSpec, kind: Kind) -> Result<Vec<u8>, ExportError> {
-    Ok(finish(graph_of(network, spec, kind, &Learnt::default())?, &form_and_labels(spec, kind)))
+    Ok(finish(graph_of(network, spec, kind, &FittedHead::default())?, &form_and_labels(spec, kind)))
 }
 
-/// As [`to_onnx`], with what training learnt beside the network, and with metadata that say what the file is. A novelty's
-/// reference adds the output `novelty` `[1,1]`.
+/// As [`to_onnx`], with what was fitted on the frozen embedding, and with metadata that describe the file. A novelty reference
+/// adds the output `novelty` `[1,1]`.
 ///
 /// # Errors
 /// [`ExportError::NonFinite`], [`ExportError::Values`] or [`ExportError::Unfit`].
-pub fn to_onnx_learnt(
+pub fn to_onnx_with_head(
     network: &Network,
     spec: &NetworkSpec,
     details: &Details,
-    learnt: &Learnt,
+    head: &FittedHead,
 ) -> Result<Vec<u8>, ExportError> {
-    learnt.check(spec)?;
-    Ok(finish(graph_of(network, spec, details.kind, learnt)?, &learnt.metadata(spec, details)))
+    head.check(spec)?;
+    Ok(finish(graph_of(network, spec, details.kind, head)?, &head.metadata(spec, details)))
 }
 
 fn finish(graph: Graph, metadata: &[(&'static str, String)]) -> Vec<u8> {
@@ -164,7 +111,7 @@ fn finish(graph: Graph, metadata: &[(&'static str, String)]) -> Vec<u8> {
     graph.finish("haltere", &metadata)
 }
 
-fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, learnt: &Learnt) -> Result<Graph, ExportError> {
+fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, head: &FittedHead) -> Result<Graph, ExportError> {
     let Shape { channels, height, width } = spec.input;
     let (window, features) = (spec.window_frames, spec.features);
     let mut writer = Writer { graph: Graph::default() };
@@ -184,8 +131,8 @@ fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, learnt: &Learnt) 
         }
     };
     writer.head(network, spec, rows)?;
-    writer.classifier(network, spec, learnt)?;
-    writer.novelty(learnt)?;
+    writer.classifier(network, spec, head)?;
+    writer.novelty(head)?;
     if kind == Kind::Streaming {
         writer.graph.output(NEXT_STATE, &[1, window - 1, features]);
     }
@@ -197,7 +144,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Adds a float constant, after a look at its values.
+    /// Adds a float constant if all its values are finite.
     fn weight(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Result<(), ExportError> {
         if values.iter().all(|v| v.is_finite()) {
             self.graph.floats(name, shape, values);
@@ -248,8 +195,8 @@ impl Writer {
         self.graph.node("Slice", &["window", "second", "end", "second"], NEXT_STATE, &[]);
     }
 
-    /// T rows of features → `embedding` `[1,E]`. A convolution whose kernel is its stride is a matrix product on k rows laid
-    /// side by side: the same sums without rearranging anything.
+    /// T rows of features → `embedding` `[1,E]`. A convolution whose kernel equals its stride is a matrix product on k rows side
+    /// by side: the same sums without rearranging anything.
     fn head(&mut self, network: &Network, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
         let (mut before, mut length) = (String::from(from), spec.window_frames);
         let last = network.head.convolutions.len() - 1;
@@ -282,9 +229,9 @@ impl Writer {
     }
 
     /// `embedding` → `probabilities` `[1,L]`; the temperature goes into weights and biases, divided in f64.
-    fn classifier(&mut self, network: &Network, spec: &NetworkSpec, learnt: &Learnt) -> Result<(), ExportError> {
+    fn classifier(&mut self, network: &Network, spec: &NetworkSpec, head: &FittedHead) -> Result<(), ExportError> {
         let labels = spec.labels.len();
-        let (mut weight, mut bias) = match (&learnt.classifier, &network.classifier) {
+        let (mut weight, mut bias) = match (&head.classifier, &network.classifier) {
             (Some(probe), _) => (probe.weight.iter().copied().collect(), probe.bias.clone()),
             (None, Some(own)) => {
                 let bias = own.bias.as_ref().map(|b| values_of(b.val())).transpose()?;
@@ -292,7 +239,7 @@ impl Writer {
             }
             (None, None) => return Ok(()),
         };
-        let temperature = learnt.temperature();
+        let temperature = head.temperature();
         weight.iter_mut().chain(&mut bias).for_each(|v| *v = (f64::from(*v) / temperature) as f32);
         self.gemm(EMBEDDING, LOGITS, [spec.embedding, labels], &weight, &bias)?;
         self.graph.node("Softmax", &[LOGITS], PROBABILITIES, &[("axis", Attribute::Int(1))]);
@@ -301,8 +248,8 @@ impl Writer {
     }
 
     /// `embedding` → `novelty` `[1,1]`: the share of thresholds strictly below 1 − max cosine with the prototypes.
-    fn novelty(&mut self, learnt: &Learnt) -> Result<(), ExportError> {
-        let Some(LearntNovelty { reference, .. }) = &learnt.novelty else { return Ok(()) };
+    fn novelty(&mut self, head: &FittedHead) -> Result<(), ExportError> {
+        let Some(FittedNovelty { reference, .. }) = &head.novelty else { return Ok(()) };
         let (rows, columns) = reference.prototypes.dim();
         let prototypes: Vec<f32> = reference.prototypes.iter().copied().collect();
         self.weight("novelty.prototypes", &[rows, columns], &prototypes)?;
@@ -373,7 +320,8 @@ fn values_of<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ExportError>
 }
 
 /// Runs the daemon's encoder over `frames` (one C×H×W frame after the other) and compares every embedding of a full window
-/// with the network's own. The network must be on a plain device (`valid()`): on an autodiff device it would learn.
+/// with the network's own. The network must be on a plain device (`valid()`): on an autodiff device its running statistics would
+/// change.
 ///
 /// # Errors
 /// [`ExportError::Encode`] or [`ExportError::Values`].
@@ -408,7 +356,7 @@ pub fn measure_parity(
     Ok(Parity { against: "the network in burn (flex)".into(), frames: compared, max_abs_difference: worst })
 }
 
-/// Frames to compare with when there is no recording: blobs of light that change from frame to frame, and noise. C order.
+/// Frames for the comparison when there is no recording: blobs of light that change from frame to frame, and noise. C order.
 pub fn seeded_frames(shape: Shape, count: usize, seed: u64) -> Vec<f32> {
     const GRID: usize = 8;
     let mut random = SplitMix(seed);

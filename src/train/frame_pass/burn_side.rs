@@ -1,7 +1,7 @@
-//! Between burn's modules and the plain values of the kernels.
+//! Converts between burn's modules and the plain values of the kernels.
 //!
 //! Why it exists: burn owns the weights and the optimiser; the kernels compute on copies. What it must never do: leave a
-//! parameter without its gradient, or the running statistics behind.
+//! parameter without its gradient, or the running statistics out of date.
 //!
 //! A step is [`step_gradients`] and then `optimiser.step(rate, network, gradients)`.
 
@@ -31,7 +31,7 @@ pub fn step_gradients(
     let columns = weights.bias.len();
     let shape = [features.len() / columns, columns];
     let device = network.frame.linear.weight.val().device();
-    // A leaf of burn's graph: its gradient is what the kernels go on from.
+    // A leaf of burn's graph: the kernels continue from its gradient.
     let features = Tensor::<2>::from_data(TensorData::new(features, shape), &device).require_grad();
     let loss = loss(features.clone());
     let mut gradients = loss.backward();
@@ -87,7 +87,7 @@ impl FrameWeights {
 }
 
 impl FrameGradients {
-    /// Adds them to the gradients that an optimiser takes, beside those of the rest of the network.
+    /// Adds them to an optimiser's gradients, next to those of the rest of the network.
     pub fn register(self, network: &FrameNet, gradients: &mut GradientsParams) {
         for (block, layer) in network.blocks.iter().zip(self.layers) {
             register(&block.convolution.weight, layer.convolution, gradients);

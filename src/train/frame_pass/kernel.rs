@@ -1,4 +1,4 @@
-//! Matrix products on rows that lie where the convolution finds them.
+//! Matrix products on rows read in place, without copying them together first.
 //!
 //! Why it exists: in a channels-last map the pixels under a 3×3 kernel are three contiguous runs, so a convolution is a matrix
 //! product whose left side need not be copied together first; a general product would pack and copy more than it multiplies
@@ -23,7 +23,7 @@ pub(super) struct Run {
 /// A matrix whose row `m` is the values of `runs`, one after the other, counted from `rows[m]`.
 #[derive(Clone, Copy)]
 pub(super) struct Gather<'a> {
-    /// Where everything lies.
+    /// The values that the rows refer to.
     pub values: &'a [f32],
     /// Start of each row.
     pub rows: &'a [usize],

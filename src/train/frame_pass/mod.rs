@@ -2,11 +2,11 @@
 //!
 //! Why it exists: the frame network is nearly all of a training step, and burn's convolutions leave most of the processor
 //! unused in the backward pass. burn does the rest: the head, the loss, the optimiser; [`burn_side`] joins the two. On a GPU
-//! burn's own `forward_frame` is used. What it must never do: compute another function than [`super::Network::forward_frame`]
-//! (the tests compare every value with burn's), or a result that depends on the number of threads.
+//! burn's own `forward_frame` is used. What it must never do: compute anything but [`super::Network::forward_frame`] (the tests
+//! compare every value with burn's), or give a result that depends on the number of threads.
 //!
-//! Of a batch the maps before normalisation are kept, and in the backward pass their gradients: for each frame 8 bytes per
-//! value of every map. All of it is kept from step to step.
+//! The maps of a batch before normalisation are kept for the backward pass, then their gradients: 8 bytes per frame and value of
+//! every map. This memory is reused from step to step.
 
 use rayon::prelude::*;
 
@@ -26,19 +26,19 @@ mod weights;
 
 pub use weights::{BatchStatistics, FrameGradients, FrameWeights, LayerGradients, LayerWeights};
 
-/// Parts a batch is always cut into, however many threads there are.
+/// Number of slices a batch is always cut into, whatever the number of threads.
 const SLICES: usize = 16;
 /// Frames that [`FramePass::forward_eval`] takes at a time, so that a whole trial needs no more memory than a batch.
 const EVAL_FRAMES: usize = 1024;
 
-/// A pass that cannot be made.
+/// Why a pass fails.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
-    /// The specification is not sound.
+    /// The specification is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// Weights of another network.
-    #[error("{what}: {found} values, the network's specification says {expected}")]
+    #[error("{what}: {found} values, but the network's specification needs {expected}")]
     Weights {
         /// Which.
         what: String,
@@ -47,7 +47,7 @@ pub enum PassError {
         /// How many there must be.
         expected: usize,
     },
-    /// Frames or gradients that are no whole number of rows, or none at all.
+    /// Frames or gradients that are not a whole number of rows, or none at all.
     #[error("{what}: {found} values, must be {expected}")]
     Length {
         /// Which.
@@ -57,7 +57,7 @@ pub enum PassError {
         /// How many there must be.
         expected: String,
     },
-    /// burn could not hand its values over.
+    /// burn could not return its values.
     #[error("burn: {0}")]
     Values(String),
 }

@@ -3,7 +3,7 @@
 //! Why it exists: both are one multiply-add and a comparison for each value, done while a value is written or read anyway.
 //! What it must never do: sum in single precision; a channel's statistics run over 10⁵ values and more.
 //!
-//! The loops are plain; a structure each, because a closure would not surely be compiled for the vector unit of the machine.
+//! Each plain loop is a structure of its own, because a closure might not be compiled for the machine's vector unit.
 
 use pulp::{Simd, WithSimd};
 
@@ -27,7 +27,7 @@ impl Norm {
     pub fn of_batch(sums: &[f64], count: usize, weights: &LayerWeights) -> Self {
         let (values, squares) = sums.split_at(sums.len() / 2);
         let mean: Vec<f64> = values.iter().map(|sum| sum / count as f64).collect();
-        // Rounding must not make it negative; NaN stays NaN, so that it is seen.
+        // Rounding must not make it negative; NaN stays NaN, so that it is noticed.
         let variance = squares.iter().zip(&mean).map(|(sum, mean)| sum / count as f64 - mean * mean);
         let variance = variance.map(|v| if v < 0.0 { 0.0 } else { v }).collect();
         Self::new(mean, variance, weights)

@@ -35,7 +35,7 @@ impl Packed {
         self.linear.fill(plan.panel, plan.flattened, plan.columns, value);
     }
 
-    /// What a backward pass needs beside it.
+    /// What a backward pass needs in addition.
     pub fn backward(&mut self, plan: &Plan, weights: &FrameWeights) {
         self.backward.resize_with(plan.layers.len(), Vec::new);
         for (index, layer) in plan.layers.iter().enumerate().skip(1) {

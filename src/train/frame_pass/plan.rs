@@ -1,7 +1,7 @@
-//! Where every value of a map lies, decided once for a network.
+//! The memory layout of every map, decided once for a network.
 //!
-//! Why it exists: the kernels see rows and runs only; what a stride, a border or a padded channel is, is said here. What it
-//! must never do: depend on weights or on the number of frames.
+//! Why it exists: the kernels see rows and runs only; strides, borders and padded channels are defined here. What it must never
+//! do: depend on weights or on the number of frames.
 //!
 //! Maps are channels-last, `[frame, y, x, channel]`, channels padded to a multiple of a panel ([`padded`]) with zeros. A layer
 //! works on a block of frames at a time. Its input has a border of one pixel of zeros; the gradient of its output has one

@@ -19,7 +19,7 @@ struct Kept {
     map: Vec<f32>,
     /// Gradient of what ReLU made of it, masked; the same shape.
     gradient: Vec<f32>,
-    /// Bordered input of a block (or patches). The border is zero and nobody writes it.
+    /// Bordered input of a block (or patches). The border is zero and never written.
     input: Vec<f32>,
     /// Bordered gradient of a block's output; its border is zero as well.
     bordered: Vec<f32>,

@@ -1,6 +1,6 @@
-//! The bytes of a pickle from front to back, and its text arguments.
+//! Reads the bytes of a pickle from front to back, and decodes its text arguments.
 //!
-//! Why it exists: every length in a pickle is a claim. What it must never do: believe one before the bytes are there.
+//! What it must never do: trust a length before the bytes are there.
 
 /// Where the reader stands.
 pub(super) struct Input<'f> {
@@ -23,12 +23,12 @@ impl<'f> Input<'f> {
         self.bytes.len()
     }
 
-    /// The next so many bytes.
+    /// The next `length` bytes.
     pub(super) fn take(&mut self, length: usize) -> Result<&'f [u8], String> {
         let left = &self.bytes[self.at..];
         let taken = left.get(..length).ok_or_else(|| {
             format!(
-                "wants {length} bytes more and {} are left: the file was cut off after {} bytes",
+                "needs {length} more bytes but {} are left: the file is truncated after {} bytes",
                 left.len(),
                 self.len()
             )
@@ -53,7 +53,7 @@ impl<'f> Input<'f> {
         usize::try_from(u64::from_le_bytes(wide)).map_err(|_| "holds a length beyond this machine".to_owned())
     }
 
-    /// Protocol 4 puts its opcodes into frames; that one is whole is all there is to know of it.
+    /// Protocol 4 puts its opcodes into frames; only their completeness is checked.
     pub(super) fn frame(&mut self) -> Result<(), String> {
         let length = self.length::<8>()?;
         let before = self.at;
@@ -62,12 +62,13 @@ impl<'f> Input<'f> {
         Ok(())
     }
 
-    /// Up to the end of the line, which is passed over.
+    /// Up to the end of the line, which is skipped.
     pub(super) fn raw_line(&mut self) -> Result<&'f [u8], String> {
         let left = &self.bytes[self.at..];
         let length = left.iter().position(|byte| *byte == b'\n');
-        let length = length
-            .ok_or_else(|| format!("holds a line without an end: the file was cut off after {} bytes", self.len()))?;
+        let length = length.ok_or_else(|| {
+            format!("contains a line without an end: the file is truncated after {} bytes", self.len())
+        })?;
         self.at += length + 1;
         Ok(&left[..length])
     }

@@ -1,7 +1,7 @@
-//! The stack machine that a pickle is written for, as far as it makes plain data.
+//! The stack machine of pickles, restricted to opcodes that make plain data.
 //!
-//! Why it exists: a pickle is a program of some seventy opcodes; these are the ones that cannot do anything. What it must never do:
-//! take a length, an index or a stack for granted, or recurse.
+//! Why it exists: a pickle is a program of some seventy opcodes; these are the harmless ones. What it must never do: trust a length,
+//! an index or the stack, or recurse.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use super::input::{self, Input};
 use super::numpy::Known;
 use super::{Id, Node, Pickle, STEPS_MAX};
 
-/// Lists and dictionaries within each other that are being filled.
+/// Maximum nesting of lists and dictionaries being filled.
 pub(super) const MARKS_MAX: usize = 1 << 12;
 
 /// What has been read so far.
@@ -18,10 +18,10 @@ pub(super) struct Machine<'f> {
     input: Input<'f>,
     pub(super) nodes: Vec<Node<'f>>,
     stack: Vec<Id>,
-    /// Heights of the stack at which something began.
+    /// Heights of the stack at the open marks.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
-    /// Bytes that do not lie in the file as they are.
+    /// Bytes that had to be decoded, not borrowed from the file.
     owned_bytes: usize,
 }
 
@@ -44,7 +44,7 @@ impl<'f> Machine<'f> {
         Err(format!("is a pickle of more than {STEPS_MAX} steps: save the array alone with np.save"))
     }
 
-    /// One opcode. Each kind has its own function; what none of them knows is refused.
+    /// Carries out one opcode. Each kind has its own function; an unknown opcode is refused.
     fn step(&mut self, op: u8) -> Result<(), String> {
         match op {
             0x80 => self.protocol(),
@@ -69,7 +69,7 @@ impl<'f> Machine<'f> {
         }
     }
 
-    /// What an opcode that is never carried out would do.
+    /// Why an opcode is refused.
     fn refused(&mut self, op: u8) -> String {
         let what = match op {
             b'i' => {
@@ -197,7 +197,7 @@ impl<'f> Machine<'f> {
         self.push(node)
     }
 
-    /// Bytes with their length in front of them, in so many bytes.
+    /// Bytes after their length, which takes `width` bytes.
     fn sized(&mut self, width: usize) -> Result<&'f [u8], String> {
         let length = match width {
             1 => self.input.length::<1>()?,

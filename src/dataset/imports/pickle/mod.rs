@@ -1,7 +1,7 @@
-//! Reads a Python pickle that holds plain data and NumPy arrays, protocols 0 to 5, without running it.
+//! Reads a Python pickle of plain data and NumPy arrays, protocols 0 to 5, without running it.
 //!
-//! Why it exists: DeepFly3D keeps poses as pickles, and a pickle is a program: Python's own reader calls whatever it names. What
-//! it must never do: call anything. This machine knows the opcodes that make plain data and the few names with which NumPy
+//! Why it exists: DeepFly3D stores poses as pickles, and a pickle is a program: Python's own reader calls whatever it names. What
+//! it must never do: call anything. This small interpreter knows the opcodes for plain data and the few names with which NumPy
 //! rebuilds arrays, scalars and types; any other name is refused *as a name*, before there is anything to call.
 //!
 //! Names known: `numpy.core.multiarray` and `numpy._core.multiarray` `_reconstruct` and `scalar`; `numpy` `ndarray` and `dtype`;
@@ -9,11 +9,12 @@
 //! and `bytes` of nothing (how they spell no bytes); `collections.OrderedDict`.
 //!
 //! **Bounds.** The file is at most [`FILE_BYTES_MAX`]; at most [`STEPS_MAX`] opcodes are carried out, each of which makes at most
-//! one value; bytes that do not lie in the file as they are may be four times its length in all. Nothing recurses.
+//! one value; decoded bytes may be four times the file's length in total. Nothing recurses.
 
 mod input;
 mod machine;
 mod numpy;
+mod rebuild;
 #[cfg(test)]
 mod tests;
 
@@ -48,7 +49,7 @@ enum Node<'f> {
     Array(Array),
 }
 
-/// What a pickle holds.
+/// The contents of a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle<'f> {
     nodes: Vec<Node<'f>>,
@@ -75,23 +76,23 @@ impl<'f> Pickle<'f> {
     /// Reads a pickle.
     ///
     /// # Errors
-    /// In words: what was cut off, is damaged, or would have to be run.
+    /// In words: what is truncated, damaged, or would have to be run.
     pub fn read(bytes: &'f [u8]) -> Result<Self, String> {
         Machine::new(bytes).run()
     }
 
-    /// The whole, when it is one array.
+    /// The array, if the pickle is one.
     pub fn array(&self) -> Option<&Array> {
         self.array_at(self.root)
     }
 
-    /// The array under a key of the dictionary that the whole is.
+    /// The array under a key, if the pickle is a dictionary.
     pub fn array_of(&self, key: &str) -> Option<&Array> {
         let (_, value) = self.entries()?.iter().find(|(own, _)| self.key(*own) == key)?;
         self.array_at(*value)
     }
 
-    /// The keys whose values are arrays, with their shapes, for messages; `None` when the whole is no dictionary.
+    /// The keys whose values are arrays, with their shapes, for messages; `None` if the pickle is not a dictionary.
     pub fn arrays(&self) -> Option<Vec<(String, Vec<usize>)>> {
         let shape = |(key, value): &(Id, Id)| Some((self.key(*key), self.array_at(*value)?.shape().to_vec()));
         Some(self.entries()?.iter().filter_map(shape).collect())

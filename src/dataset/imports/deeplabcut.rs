@@ -1,0 +1,39 @@
+//! Pose tables of DeepLabCut (Mathis et al. 2018).
+//!
+//! Three header rows (scorer, bodyparts, coords) or four (scorer, individuals, bodyparts, coords). Columns become `bodypart_x` (or
+//! `individual_bodypart_x`); `likelihood` is the tracker's confidence, not behaviour, and is left out.
+
+use std::path::Path;
+
+use super::{Pose, Row};
+use crate::dataset::error::DatasetError;
+
+/// Is this the first row of such a table?
+pub(super) fn is_header(first: &[String]) -> bool {
+    first.first().is_some_and(|field| field.eq_ignore_ascii_case("scorer"))
+}
+
+/// Reads the pose.
+pub(super) fn pose(path: &Path, lines: &[Row]) -> Result<Pose, DatasetError> {
+    let heads: Vec<&str> = lines.iter().take(4).map(|(_, row)| row[0].as_str()).collect();
+    let is = |at: usize, name: &str| heads.get(at).is_some_and(|head| head.eq_ignore_ascii_case(name));
+    let (individuals, parts) = match (is(1, "individuals"), is(1, "bodyparts")) {
+        (true, _) if is(2, "bodyparts") && is(3, "coords") => (Some(1), 2),
+        (_, true) if is(2, "coords") => (None, 1),
+        _ => {
+            let cause = format!(
+                "begins like a DeepLabCut table, but its header rows are {}; expected are scorer, (individuals,) bodyparts, coords",
+                heads.join(", ")
+            );
+            return Err(DatasetError::file(path, cause));
+        }
+    };
+    let coords = &lines[parts + 1].1;
+    let field = |row: usize, at: usize| lines[row].1.get(at).map_or("", String::as_str);
+    let columns: Vec<usize> = (1..coords.len()).filter(|&at| coords[at] != "likelihood").collect();
+    let name = |&at: &usize| {
+        let individual = individuals.map(|row| format!("{}_", field(row, at))).unwrap_or_default();
+        format!("{individual}{}_{}", field(parts, at), coords[at])
+    };
+    Ok(Pose { names: columns.iter().map(name).collect(), columns, rows: lines[parts + 2..].to_vec() })
+}
