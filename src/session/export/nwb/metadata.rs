@@ -300,7 +300,7 @@ mod tests {
             ("[subject]\nid = \"a/b\"", ["`subject.id` is a/b", "slashes"]),
             ("[microscope]\nexcitation_nm = 0.92", ["0.92", "100 to 5000 nm"]),
             ("[microscope]\npixel_um = [0.0, 1.0]", ["`microscope.pixel_um` is 0", "µm"]),
-            ("[[channel]]\nname = \"a\"\n[[channel]]\nname = \"a\"", ["`channel.name` is a", "no other"]),
+            ("[[channel]]\nname = \"a\"\n[[channel]]\nname = \"a\"", ["`channel.name` is a", "unique"]),
             ("[[channel]]\nname = \"a/b\"", ["a/b", "0x2f"]),
         ] {
             let said = error(text);
