@@ -23,8 +23,6 @@ use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity, Provenance};
 use crate::sys::files::{sha256_of, write_whole};
 use crate::sys::random::SplitMix;
 
-/// Names of tensors in the file that others look for.
-
 /// What a manifest says beside the shapes.
 #[derive(Clone, Debug)]
 pub struct Details {
