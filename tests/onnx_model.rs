@@ -79,8 +79,10 @@ fn learnt(network: &Network, spec: &NetworkSpec, frames: &[f32]) -> FittedHead {
     let mut reference = NoveltyReference { prototypes, thresholds: Vec::new() };
     let mut distances: Vec<f32> = seen.iter().map(|(embedding, _)| reference.distance(embedding)).collect();
     distances.sort_by(f32::total_cmp);
-    // Between the distances, so that another order of the same sums changes no rank.
-    reference.thresholds = distances.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
+    // Between distances that differ by more than rounding (prototypes lie at 0, or nearly), so that another order of the same
+    // sums changes no rank.
+    let apart = distances.windows(2).filter(|pair| pair[1] - pair[0] > 1e-5);
+    reference.thresholds = apart.map(|pair| (pair[0] + pair[1]) / 2.0).collect();
     let weight = ndarray::Array2::from_shape_fn((columns, spec.labels.len()), |(i, j)| ((i * 3 + j) as f32).sin());
     FittedHead {
         classifier: Some(Classifier { weight, bias: vec![0.3, -0.2, 0.1] }),
@@ -337,7 +339,7 @@ fn novelty_and_tempered_probabilities_come_out_of_the_file_as_plain_arithmetic_s
             assert!(worst(&probabilities, &embedding.probabilities) <= SUMMATION_ORDER);
             let rank = novelty.rank(novelty.distance(&embedding.values));
             assert!((embedding.novelty.unwrap() - rank).abs() < 1e-6, "{:?} for {rank}", embedding.novelty);
-            ranks.insert((rank * 23.0).round() as usize);
+            ranks.insert((rank * novelty.thresholds.len() as f32).round() as usize);
         }
         assert!(ranks.len() > 15, "the novelties must differ, or the comparison says nothing: {ranks:?}");
     }
