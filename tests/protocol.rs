@@ -2,7 +2,7 @@
 //! headers are parsed; everything else is published by the daemon's own sink and received on a real socket), and their keys and words
 //! are compared with the first columns of the document's tables. What the program can send and the document does not list fails,
 //! and so does what the document lists and the program does not send. Lists of enum values come from [`every!`], which does not
-//! compile when a variant is missing.
+//! compile when a variant is missing. The links of the other documents are followed here as well.
 
 #![allow(clippy::unwrap_used)] // clippy takes the helpers of a test for something else
 
@@ -472,6 +472,22 @@ fn values(heading: &str, key: &str) -> Words {
     let rows = table(heading);
     let row = rows.iter().find(|row| words(&row[0]).iter().any(|word| word == key)).unwrap();
     words(&row[2]).into_iter().collect()
+}
+
+#[test]
+fn every_link_of_a_document_leads_to_a_file() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (file, links_min) in
+        [("README.md", 8), ("ARCHITECTURE.md", 60), ("clients/README.md", 1), ("clients/matlab/README.md", 1)]
+    {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let targets = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap());
+        let local: Vec<&str> = targets.filter(|target| !target.is_empty() && !target.contains("://")).collect();
+        assert!(local.len() >= links_min, "{file}: {} links found", local.len());
+        let folder = root.join(file).parent().unwrap().to_owned();
+        let dead: Vec<&&str> = local.iter().filter(|target| !folder.join(target).exists()).collect();
+        assert!(dead.is_empty(), "{file}: {dead:?}");
+    }
 }
 
 #[test]
