@@ -38,10 +38,10 @@ const DEADLINE_MS: u64 = 1_000;
 /// One value of every variant of an enum; a variant that is not listed is a compile error.
 macro_rules! every {
     ($type:ty: $($pattern:pat => $value:expr),+ $(,)?) => {{
-        let covered = |value: &$type| match value { $($pattern => ()),+ };
+        let is: Vec<fn(&$type) -> bool> = vec![$(|value| matches!(value, $pattern)),+];
         let values: Vec<$type> = vec![$($value),+];
-        values.iter().for_each(covered);
-        $(assert!(values.iter().any(|value| matches!(value, $pattern)));)+
+        let _exhaustive = |value: &$type| match value { $($pattern => ()),+ };
+        assert!(is.iter().zip(&values).all(|(is, value)| is(value)), "a value is not of the variant it stands for");
         values
     }};
 }
