@@ -1,14 +1,14 @@
 function haltere_frameAcquired(src, ~, varargin)
 % HALTERE_FRAMEACQUIRED  ScanImage user function: sends every frame to haltere over ZeroMQ.
 %
-% In ScanImage: Settings > User Functions, event "frameAcquired", function "haltere_frameAcquired", enabled. Nothing else.
+% In ScanImage: Settings > User Functions, event "frameAcquired", function "haltere_frameAcquired", enabled. That is all.
 % Once per machine, put the JeroMQ jar on MATLAB's Java path (see README.md in this folder).
 %
 % Arguments of the user function (optional, in the "Arguments" column): endpoint, source name.
 %   {'tcp://127.0.0.1:5710', 'rig1'}
 %
-% The frame is sent as it lies in memory: int16, column-major. order "F" tells haltere so, and no transposition costs time here.
-% The function never waits: when nobody listens, ZeroMQ drops the frame.
+% The frame is sent as it is in memory: int16, column-major. order "F" tells haltere, so that no time is spent on transposing here.
+% The function never waits: without a subscriber, ZeroMQ drops the frame.
 
 persistent socket context series number
 endpoint = 'tcp://127.0.0.1:5710';
@@ -26,18 +26,18 @@ if isempty(socket)
     socket.bind(endpoint);                       % the daemon connects and subscribes (its default)
 end
 
-% A new acquisition is a new series; its frames count from 0.
+% Each acquisition is a new series; its frames are numbered from 0.
 acquisition = sprintf('acq-%05d', hSI.hScan2D.logFileCounter);
 if ~strcmp(series, acquisition)
     series = acquisition;
     number = 0;
 end
 
-% {stripe}{channel}: the frame that has just been acquired, lines x pixels, int16, negative values allowed.
+% The frame that has just been acquired, one cell per channel: lines x pixels, int16, negative values allowed.
 stripe = hSI.hDisplay.lastFrame;
 channels = find(~cellfun(@isempty, stripe));
 if isempty(channels), return; end
-if numel(channels) > 2, channels = channels(1:2); end     % haltere takes one or two channels
+if numel(channels) > 2, channels = channels(1:2); end     % haltere accepts one or two channels
 pixels = stripe{channels(1)};
 [height, width] = size(pixels);
 shape = sprintf('[%d,%d]', height, width);
@@ -47,7 +47,7 @@ if numel(channels) == 2
     shape = sprintf('[2,%d,%d]', height, width);
 end
 
-% nanoTime is CLOCK_MONOTONIC on Linux; on Windows it is a counter of its own, and so it is called "device".
+% nanoTime is CLOCK_MONOTONIC on Linux; on Windows it is a separate counter, hence "device".
 clock = 'device';
 if isunix && ~ismac, clock = 'monotonic'; end
 header = sprintf(['{"dtype":"int16","shape":%s,"order":"F","frame":%d,"timestamp_ns":%d,' ...
@@ -58,5 +58,5 @@ number = number + 1;
 SNDMORE = 2;
 DONTWAIT = 1;
 socket.send(uint8(header), SNDMORE + DONTWAIT);
-socket.send(typecast(pixels(:), 'uint8'), DONTWAIT);      % JeroMQ wants byte[]: uint8 arrives as that
+socket.send(typecast(pixels(:), 'uint8'), DONTWAIT);      % JeroMQ expects byte[]; MATLAB converts uint8
 end

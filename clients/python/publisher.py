@@ -1,4 +1,4 @@
-"""A microscope in pyzmq: publishes frames as haltere reads them. Copy what you need; only pyzmq and numpy are used.
+"""A microscope in pyzmq: publishes frames in haltere's format. Copy what you need; it only uses pyzmq and numpy.
 
     python publisher.py                       # drifting synthetic spots, 30 frames/s, until Ctrl-C
     python publisher.py --movie frames.npy    # (time, height, width) or (time, channel, height, width)
@@ -13,7 +13,7 @@ import zmq
 def send_frame(socket, frame, number, source):
     """pyzmq's documented send_array recipe, with haltere's optional keys: JSON header, then the raw pixels."""
     header = {
-        "dtype": str(frame.dtype), "shape": frame.shape,          # the only two keys that must be there
+        "dtype": str(frame.dtype), "shape": frame.shape,          # the only two required keys
         "frame": number, "source": source,
         "timestamp_ns": time.monotonic_ns(), "clock": "monotonic", "stamp": "end",
     }
@@ -33,11 +33,11 @@ def synthetic(n=300, side=512):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--endpoint", default="tcp://127.0.0.1:5710")
-    parser.add_argument("--connect", action="store_true", help="connect instead of bind (the daemon's source then binds)")
-    parser.add_argument("--push", action="store_true", help="PUSH instead of PUB (the daemon's source is then a PULL)")
+    parser.add_argument("--connect", action="store_true", help="connect instead of bind (the daemon's source must then bind)")
+    parser.add_argument("--push", action="store_true", help="PUSH instead of PUB (the daemon's source must then be a PULL)")
     parser.add_argument("--movie", help=".npy file; without it, synthetic spots")
     parser.add_argument("--hz", type=float, default=30.0)
-    parser.add_argument("--frames", type=int, help="stop after so many (default: never)")
+    parser.add_argument("--frames", type=int, help="stop after this many frames (default: never)")
     parser.add_argument("--source", default="rig1", help="name of the rig: A-Z a-z 0-9 _ . -")
     options = parser.parse_args()
 
@@ -51,7 +51,7 @@ def main():
         send_frame(socket, frames[number % len(frames)], number, options.source)
         number += 1
     socket.close()
-    zmq.Context.instance().term()       # waits until the last frames are out; a program that just ends may lose them
+    zmq.Context.instance().term()       # waits until the last frames are sent; a program that simply exits may lose them
 
 
 if __name__ == "__main__":

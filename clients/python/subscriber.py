@@ -1,9 +1,9 @@
-"""A stimulus controller in pyzmq: follows haltere's decodes and falls back to the neutral action when they cannot be trusted.
+"""A stimulus controller in pyzmq: acts on haltere's decodes and falls back to the neutral action when they cannot be trusted.
 
     python subscriber.py --neutral resting [--source rig1] [--decodes 100]
 
-The rule, in every language: act only on quality "ok" (or "degraded", if you accept it); on anything else, and when no
-heartbeat came for `deadline_ms`, do the neutral thing. A jump in `seq` means that decodes were lost on the way to you.
+The rule, in every language: act only on quality "ok" (or "degraded", if you accept it); for anything else, and if no heartbeat
+arrives for `deadline_ms`, take the neutral action. A jump in `seq` means that you lost decodes.
 """
 import argparse
 import json
@@ -14,7 +14,7 @@ import zmq
 
 
 def act(action, why):
-    """Replace this by your stimulus."""
+    """Replace this with your stimulus."""
     print(f"{action:<12} {why}", flush=True)
 
 
@@ -22,18 +22,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--endpoint", default="tcp://127.0.0.1:5711")
     parser.add_argument("--source", default="rig1")
-    parser.add_argument("--neutral", default="neutral", help="what to do when there is no decode to trust")
-    parser.add_argument("--decodes", type=int, help="stop after so many (default: never)")
+    parser.add_argument("--neutral", default="neutral", help="the action to take without a decode to trust")
+    parser.add_argument("--decodes", type=int, help="stop after this many decodes (default: never)")
     options = parser.parse_args()
 
     socket = zmq.Context.instance().socket(zmq.SUB)
     for kind in ("decode", "heartbeat"):
         socket.subscribe(f"{kind}/{options.source}")     # a prefix: rig1 also lets rig10 through, see below
     socket.connect(options.endpoint)
-    deadline_s, heard, trusted, seq, count = 1.0, time.monotonic(), False, None, 0
+    deadline_s, last_sign, trusted, seq, count = 1.0, time.monotonic(), False, None, 0
     while options.decodes is None or count < options.decodes:
         if not socket.poll(10):
-            if trusted and time.monotonic() - heard > deadline_s:
+            if trusted and time.monotonic() - last_sign > deadline_s:
                 trusted = False
                 act(options.neutral, "daemon silent")
             continue
@@ -43,14 +43,14 @@ def main():
             continue
         header = json.loads(header)
         if kind == "heartbeat":
-            heard, deadline_s = time.monotonic(), header["deadline_ms"] / 1000
+            last_sign, deadline_s = time.monotonic(), header["deadline_ms"] / 1000
             continue
         values = np.frombuffer(embedding[0], dtype="<f4").reshape(header["shape"])
-        lost = 0 if seq is None or header["seq"] <= seq else header["seq"] - seq - 1    # seq goes back: a new daemon
+        lost = 0 if seq is None or header["seq"] <= seq else header["seq"] - seq - 1    # seq decreased: the daemon was restarted
         seq, count, trusted = header["seq"], count + 1, header["quality"] in ("ok", "degraded")
         action = header.get("action", "no action") if trusted else options.neutral
         act(action, f"frame {header.get('frame')} {header['quality']} lost {lost} |embedding| {np.linalg.norm(values):.3f}")
-        heard = max(heard, time.monotonic()) if trusted else heard
+        last_sign = time.monotonic() if trusted else last_sign
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! The report as one HTML file that needs nothing else: no script, no font, no picture from outside.
+//! The report as one self-contained HTML file: no scripts, and no fonts or images from elsewhere.
 //!
 //! Why it exists: it is mailed, archived and opened on the rig's computer without a network. What it must never do: trust a name
 //! that comes from data (everything is escaped), or show a score without its chance level and its look-ahead.
@@ -24,7 +24,7 @@ pub fn render(report: &ReportData) -> String {
         page.data(data);
     }
     if let Some(look_ahead) = &report.look_ahead {
-        page.section("look-ahead", "Look-ahead allowed", &paragraph(&look_ahead_text(look_ahead)));
+        page.section("look-ahead", "Look-ahead", &paragraph(&look_ahead_text(look_ahead)));
     }
     page.plots(report);
     if let Some(reproduce) = &report.reproduce {
@@ -33,22 +33,22 @@ pub fn render(report: &ReportData) -> String {
     page.finish(&report.title, &report.summary)
 }
 
-/// How far windows looked ahead, in words.
+/// How far windows look ahead, in words.
 pub fn look_ahead_text(look_ahead: &LookAhead) -> String {
     let LookAhead { window_frames, frames, seconds } = look_ahead;
     if *frames == 0 {
         format!(
-            "None: the newest of the {window_frames} frames of a window is now. A live decode has the accuracy shown here."
+            "None: each window of {window_frames} frames ends at the current frame. Live decoding is as accurate as shown here."
         )
     } else {
         format!(
-            "{frames} of the {window_frames} frames of a window come after the moment that is decoded ({seconds:.2} s). A live \
-             decode is late by as much; the accuracy must not be compared with that of causal windows."
+            "{frames} of the {window_frames} frames of a window come after the time point that is decoded ({seconds:.2} s). Live \
+             decodes are delayed by the same time; do not compare this accuracy with that of causal windows."
         )
     }
 }
 
-/// Per cent with one decimal; `–` for what does not exist.
+/// Per cent with one decimal; `–` for a missing value.
 pub(super) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1}", share * 100.0) } else { "–".into() }
 }
@@ -126,8 +126,8 @@ impl Page {
             }
         });
         let note = format!(
-            "Mean ± standard deviation over n animals and seeds. Chance is the balanced accuracy with permuted labels. ↑ higher is \
-             better, ↓ lower is better. {ahead}"
+            "Mean ± standard deviation over n animals and seeds. Chance is the balanced accuracy with permuted labels. ↑: higher \
+             is better, ↓: lower is better. {ahead}"
         );
         self.section("scores", "Scores", &(table(&head, 2, rows) + &paragraph(&note)));
     }
@@ -152,7 +152,7 @@ impl Page {
         let facts = facts.into_iter().filter(|(_, value)| !value.is_empty()).map(|(k, v)| vec![k.into(), v]);
         let mut head = vec!["animal", "trials", "frames", "usable"];
         head.extend(data.labels.iter().map(String::as_str));
-        head.push("no label");
+        head.push("unlabelled");
         let rows = data.animals.iter().map(|animal| {
             let mut row = vec![
                 animal.name.clone(),
@@ -164,7 +164,7 @@ impl Page {
             row
         });
         let animals = table(&head, 1, rows.chain([total_row(data)]));
-        let note = "Columns of actions: share of the usable frames [%]; “–” where the animal has none.";
+        let note = "Action columns: percentage of the usable frames; “–” if the animal has none.";
         self.section(
             "data",
             "Data",
@@ -174,14 +174,14 @@ impl Page {
 
     fn plots(&mut self, report: &ReportData) {
         if let Some(loss) = &report.loss {
-            let caption = "Loss of training batches and of held-out moments. Similarity: pairs of one moment should rise, pairs of \
-                           different moments should not.";
+            let caption = "Loss on training batches and on held-out samples. Cosine similarity should rise for pairs from the same time \
+                           point, not for pairs from different ones.";
             self.figure("loss", "Training", &[plot::loss_curves(loss)], caption);
         }
         if let Some(view) = &report.embedding {
             let caption = format!(
-                "{} of {} moments, {} dimensions, in their principal components; rare actions are shown more often than they come. \
-                 Good: groups by action, none by animal.",
+                "{} of {} samples of {} dimensions, projected onto their principal components; rare actions are over-represented. \
+                 A good embedding forms groups by action and none by animal.",
                 view.points.len(),
                 view.moments,
                 view.dimensions
@@ -192,7 +192,7 @@ impl Page {
             self.figure("confusion", "Confusion matrix", &[plot::confusion(confusion)], &confusion_text(confusion));
         }
         if let Some(per_animal) = &report.per_animal {
-            let caption = format!("Measured: {}. One dot for each seed.", per_animal.measure);
+            let caption = format!("Measure: {}. One dot per seed.", per_animal.measure);
             self.figure("animals", "Per-animal accuracy", &[plot::per_animal(per_animal)], &caption);
         }
         if let Some(calibration) = &report.calibration {
@@ -204,17 +204,17 @@ impl Page {
             );
         }
         if !report.domain_gap.is_empty() {
-            let caption = "Squared maximum mean discrepancy (MMD²) between animals; 0 = the same distribution.";
+            let caption = "Squared maximum mean discrepancy (MMD²) between animals; 0 means identical distributions.";
             self.figure("domain-gap", "Domain gap", &[plot::domain_gap(&report.domain_gap)], caption);
         }
         if !report.ablation.is_empty() {
             let plots: Vec<String> = report.ablation.iter().map(plot::ablation).collect();
-            let caption = "Each bar leaves something out; mean ± standard deviation over animals and seeds.";
+            let caption = "Each bar is a training run with one component left out; mean ± standard deviation over animals and seeds.";
             self.figure("ablation", "Ablation", &plots, caption);
         }
         if let Some(comparison) = &report.comparison {
             let caption = format!(
-                "Measured: {}. All methods on the same animals and seeds. ↑ higher is better, ↓ lower is better.",
+                "Measure: {}. All methods on the same animals and seeds. ↑: higher is better, ↓: lower is better.",
                 comparison.measure
             );
             self.figure("comparison", "Comparison of methods", &[plot::comparison(comparison)], &caption);
@@ -248,15 +248,13 @@ impl Page {
 }
 
 fn confusion_text(confusion: &Confusion) -> String {
-    let note = if confusion.note.is_empty() { String::new() } else { format!(" Moments: {}.", confusion.note) };
-    format!("Rows: what the animal did; columns: what was decoded. A row sums to 100 %.{note}")
+    let note = if confusion.note.is_empty() { String::new() } else { format!(" Samples: {}.", confusion.note) };
+    format!("Rows: true action; columns: decoded action. Each row sums to 100 %.{note}")
 }
 
 fn calibration_text(calibration: &Calibration) -> String {
-    let note = if calibration.note.is_empty() { String::new() } else { format!(" Moments: {}.", calibration.note) };
-    format!(
-        "ECE is the expected calibration error: the mean distance between confidence and share of right decodes.{note}"
-    )
+    let note = if calibration.note.is_empty() { String::new() } else { format!(" Samples: {}.", calibration.note) };
+    format!("ECE is the expected calibration error: the mean difference between confidence and accuracy.{note}")
 }
 
 /// Shares of the usable frames, and of those without a label.

@@ -141,7 +141,7 @@ fn training_data(data: &DataSummary) -> String {
 }
 
 fn uncalibrated() -> String {
-    "Not calibrated: probabilities order the actions, their values mean nothing.".into()
+    "Not calibrated: probabilities rank the actions, but their values mean nothing.".into()
 }
 
 fn calibrated(calibration: &Calibration) -> String {

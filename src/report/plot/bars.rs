@@ -36,7 +36,7 @@ pub fn domain_gap(bars: &[GapBar]) -> String {
             let height = rows.len() as f64 * ROW_PX;
             let panel = panel(name_px, top, height, x, rows.len());
             panel.heading(canvas, &format!("between animals, in {space}"));
-            panel.x_axis(canvas, "MMD² (mean over pairs of animals, bar: sd)");
+            panel.x_axis(canvas, "MMD² (mean over pairs of animals, error bar: sd)");
             for (row, gap) in rows.iter().enumerate() {
                 let y = panel.at(0.0, -(row as f64) - 0.5).1;
                 name(canvas, &panel, &gap.augmentation, y);

@@ -55,7 +55,7 @@ fn diagram(canvas: &mut Canvas, both: &[(&Reliability, RGBColor); 2]) {
     let panel = Panel { left: 70.0, top: TOP_PX, width: SIDE_PX, height: SIDE_PX, x: full, y: full };
     panel.heading(canvas, "reliability");
     panel.x_axis(canvas, "confidence [%]");
-    panel.y_axis(canvas, "right decodes [%]");
+    panel.y_axis(canvas, "accuracy [%]");
     panel.outline(canvas);
     canvas.dashed(panel.at(0.0, 0.0), panel.at(100.0, 100.0), 1.5, GREY);
     for (index, (reliability, colour)) in both.iter().enumerate() {
@@ -76,9 +76,9 @@ fn histogram(canvas: &mut Canvas, both: &[(&Reliability, RGBColor); 2]) {
     let highest = shares.iter().flat_map(|(bars, _)| bars).map(|b| b.2).fold(1.0, f64::max);
     let y = Range::new(0.0, highest * 1.06);
     let panel = Panel { left: 470.0, top: TOP_PX, width: 360.0, height: SIDE_PX, x: Range::new(0.0, 100.0), y };
-    panel.heading(canvas, "how often each confidence comes");
+    panel.heading(canvas, "distribution of confidence");
     panel.x_axis(canvas, "confidence [%]");
-    panel.y_axis(canvas, "moments [%]");
+    panel.y_axis(canvas, "samples [%]");
     for (index, (bars, colour)) in shares.iter().enumerate() {
         for &(low, high, share) in bars {
             // The two bars of a bin stand side by side.

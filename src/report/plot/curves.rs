@@ -22,8 +22,8 @@ pub fn loss_curves(curves: &LossCurves) -> String {
         Curve { name: "held out", points: &curves.held_out, colour: SECOND },
     ];
     let similarity = [
-        Curve { name: "same moment", points: &curves.positive, colour: SECOND },
-        Curve { name: "other moments", points: &curves.negative, colour: FIRST },
+        Curve { name: "same time point", points: &curves.positive, colour: SECOND },
+        Curve { name: "other time points", points: &curves.negative, colour: FIRST },
     ];
     let all = loss.iter().chain(&similarity).flat_map(|c| c.points).map(|p| p.step as f64);
     let Some(steps) = Range::around(all, 0.0) else { return nothing("loss") };

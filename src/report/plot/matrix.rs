@@ -23,7 +23,7 @@ pub fn confusion(confusion: &Confusion) -> String {
     let (left, top) = (name_px + 40.0, 44.0);
     let side = n as f64 * CELL_PX;
     svg(left + side + 190.0, top + side + below_px + 30.0, "confusion matrix", |canvas| {
-        canvas.text("share of the true action's moments [%]", (left, top - 20.0), Align::Left, HEADING_PX, INK);
+        canvas.text("share of samples with this true action [%]", (left, top - 20.0), Align::Left, HEADING_PX, INK);
         for (row, label) in labels.iter().enumerate() {
             let y = top + (row as f64 + 0.5) * CELL_PX;
             canvas.text(&fitted(label, TEXT_PX, name_px), (left - 8.0, y), Align::Right, TEXT_PX, INK);

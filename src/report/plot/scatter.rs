@@ -43,7 +43,7 @@ impl Colouring<'_> {
         let mut entries: Vec<(String, usize, RGBColor)> =
             self.names.iter().enumerate().map(|(i, name)| (name.clone(), i, colour(i))).collect();
         if points.iter().any(|p| (self.group)(p).is_none()) {
-            entries.push(("no label".into(), 0, GREY));
+            entries.push(("unlabelled".into(), 0, GREY));
         }
         let hidden = entries.len().saturating_sub(rows);
         entries.truncate(rows);

@@ -13,9 +13,9 @@ use crate::report::plot;
 use crate::session::Topic;
 use crate::session::rows::Recorded;
 
-/// Moments in the plot of the embedding.
+/// Decodes in the plot of the embedding.
 const POINTS_MAX: usize = 3000;
-/// Parts of the session told apart in the plot of the embedding: an animal that drifts is seen there.
+/// Parts of the session that the plot of the embedding distinguishes, so that drift becomes visible.
 const PARTS: [&str; 3] = ["first third", "second third", "last third"];
 
 /// The whole file.
@@ -23,37 +23,37 @@ pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> Stri
     let mut page = Page::default();
     let mut warnings = recorded.outline.warnings();
     if recorded.odd > 0 {
-        warnings.push(format!("{} messages could not be understood and are left out", recorded.odd));
+        warnings.push(format!("{} messages could not be parsed and were left out", recorded.odd));
     }
     page.list("warnings", "Warnings", &warnings);
     page.section("latency", "Latency", &latencies(summary));
-    let caption = "From receipt of the whole frame to publishing. Where several decodes fall into one pixel, the stroke goes from the fastest to the slowest.";
+    let caption = "From receipt of the whole frame to publication. Where several decodes share a pixel, the line spans the fastest to the slowest.";
     page.figure("over-time", "Latency over the session", &[plots::latency(summary)], caption);
-    let caption = "Both axes are logarithmic, so that one late decode among many is seen.";
-    page.figure("histogram", "Histogram of latencies", &[plots::histogram(summary)], caption);
+    let caption = "Both axes are logarithmic, so that a single late decode is visible.";
+    page.figure("histogram", "Latency histogram", &[plots::histogram(summary)], caption);
     let caption = format!(
-        "{} frames are missing by the sender's numbers, {} were skipped because computing was slower than the stream.",
+        "By the sender's numbers, {} frames are missing. {} frames were skipped because decoding was slower than the stream.",
         summary.missing, summary.skipped
     );
-    page.figure("events", "Gaps, drops and events", &[plots::events(summary)], &caption);
+    page.figure("events", "Gaps, skipped frames and events", &[plots::events(summary)], &caption);
     marks(&mut page, summary);
     page.figure(
         "shifts",
         "Shifts",
         &[plots::shifts(summary), plots::peaks(summary)],
-        "Of the content relative to the template, and how well they agree.",
+        "Displacement of the content relative to the template, and height of the correlation peak.",
     );
     page.figure("quality", "Quality", &[plots::qualities(summary)], &quality_text(summary));
     page.figure("actions", "Actions", &[plots::actions(summary)], &action_text(summary));
     let view = embedding(recorded, summary);
     let caption = format!(
-        "{} of {} decodes of {} dimensions, in their principal components.",
+        "{} of {} decodes of {} dimensions, projected onto their principal components.",
         view.points.len(),
         view.moments,
         view.dimensions
     );
     page.figure("embedding", "Embedding", &[plot::embedding_2d_by(&view, "by time")], &caption);
-    page.section("session", "The session", &facts(recorded));
+    page.section("session", "About the session", &facts(recorded));
     page.finish(&format!("Session {name}"), &summary.verdict())
 }
 
@@ -64,20 +64,20 @@ fn latencies(summary: &Summary) -> String {
         row
     };
     let rows = summary.stages_ms.iter().map(|(name, values)| row(name, *values));
-    let all = rows.chain([row("receipt to publishing", summary.quantiles_ms)]);
+    let all = rows.chain([row("receipt to publication", summary.quantiles_ms)]);
     let jitter = quantiles(summary.moments.windows(2).map(|pair| (pair[1].at_s - pair[0].at_s) * 1e3));
-    let all = all.chain([row("between two frames", jitter)]);
+    let all = all.chain([row("interval between frames", jitter)]);
     let words = format!(
-        "The deadline is {:.0} ms: {} decodes came later, {} times there was silence although frames came, {} stages failed.",
+        "The deadline is {:.0} ms. Decodes that missed it: {}. Silences although frames arrived: {}. Failed stages: {}.",
         summary.deadline_ms, summary.late, summary.overdue, summary.faults
     );
-    table(&["[ms]", "p50", "p99", "p99.9", "largest"], 1, all) + &paragraph(&words)
+    table(&["[ms]", "p50", "p99", "p99.9", "max"], 1, all) + &paragraph(&words)
 }
 
 fn marks(page: &mut Page, summary: &Summary) {
     if !summary.marks.is_empty() {
         let rows = summary.marks.iter().map(|(text, at)| vec![format!("{at:.2}"), text.clone()]);
-        page.section("marks", "Marks", &table(&["s", "words"], 2, rows));
+        page.section("marks", "Marks", &table(&["time [s]", "note"], 2, rows));
     }
 }
 
@@ -93,7 +93,7 @@ fn quality_text(summary: &Summary) -> String {
 fn action_text(summary: &Summary) -> String {
     let decoded = summary.moments.iter().filter(|moment| moment.action.is_some()).count();
     if decoded == 0 {
-        return "No action was decoded: the model is untrained, has no labels, or was still warming up.".into();
+        return "No actions were decoded: the model is untrained, has no labels, or was still warming up.".into();
     }
     let share =
         |index: usize| summary.moments.iter().filter(|m| m.action == Some(index)).count() as f64 / decoded as f64;
@@ -101,7 +101,7 @@ fn action_text(summary: &Summary) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// The decodes that were no warm-up, by action and by the third of the session in which they lie.
+/// The decodes after warm-up, by action and by third of the session.
 fn embedding(recorded: &Recorded, summary: &Summary) -> EmbeddingView {
     let rows: Vec<_> =
         recorded.rows().into_iter().filter(|row| row.decoded.quality != crate::frame::Quality::Warmup).collect();

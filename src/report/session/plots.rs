@@ -63,12 +63,12 @@ pub(super) fn latency(summary: &Summary) -> String {
     svg(WIDTH_PX, TOP_PX + 260.0, "latency over the session", |canvas| {
         let panel = panel(180.0, seconds(summary), y);
         panel.x_axis(canvas, "seconds");
-        panel.y_axis(canvas, "receipt to publishing [ms]");
+        panel.y_axis(canvas, "receipt to publication [ms]");
         draw(canvas, &panel, &values, SECOND);
         if shown {
             canvas.dashed(panel.at(0.0, deadline), panel.at(panel.x.high, deadline), 1.5, FIRST);
         }
-        let place = if shown { "dashed" } else { "far above" };
+        let place = if shown { "dashed" } else { "off scale" };
         let words = format!("deadline {deadline:.0} ms ({place})");
         canvas.text(&words, (panel.right(), TOP_PX - 14.0), Align::Right, TEXT_PX, FIRST);
         panel.outline(canvas);
@@ -87,7 +87,7 @@ pub(super) fn histogram(summary: &Summary) -> String {
     // Of counts too: one late decode among a million is what matters.
     let height = |count: u64| if count == 0 { 0.0 } else { (count as f64).log10() + 0.5 };
     let most = counts.iter().map(|count| height(*count)).fold(1.0, f64::max);
-    svg(WIDTH_PX, TOP_PX + 260.0, "histogram of latencies", |canvas| {
+    svg(WIDTH_PX, TOP_PX + 260.0, "latency histogram", |canvas| {
         let panel = panel(180.0, x, Range::new(0.0, most * 1.12));
         decades(canvas, &panel);
         for (index, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -129,7 +129,7 @@ fn decades(canvas: &mut Canvas, panel: &Panel) {
         }
     }
     let middle = (panel.left + panel.right()) / 2.0;
-    canvas.text("receipt to publishing [ms]", (middle, panel.bottom() + 32.0), Align::Middle, TEXT_PX, INK);
+    canvas.text("receipt to publication [ms]", (middle, panel.bottom() + 32.0), Align::Middle, TEXT_PX, INK);
     let upright = (panel.top + panel.bottom()) / 2.0;
     canvas.text_upwards("decodes", (panel.left - 50.0, upright), Align::Middle, TEXT_PX, INK);
 }
@@ -162,7 +162,7 @@ pub(super) fn peaks(summary: &Summary) -> String {
     svg(WIDTH_PX, TOP_PX + 180.0, "correlation with the template", |canvas| {
         let panel = panel(100.0, seconds(summary), Range::new(0.0, 1.0));
         panel.x_axis(canvas, "seconds");
-        panel.y_axis(canvas, "peak");
+        panel.y_axis(canvas, "correlation peak");
         draw(canvas, &panel, &values, INK);
         panel.outline(canvas);
     })

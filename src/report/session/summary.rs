@@ -2,9 +2,9 @@
 //!
 //! Why it exists: what is drawn and what is judged must be the same numbers. What it must never do: draw.
 //!
-//! A session keeps its word when every decode was published within the deadline after the receipt of its frame, no frame waited
-//! in vain (a silence longer than the deadline although frames came and were skipped), and no stage failed. A microscope that
-//! pauses breaks nothing: the fail-safe speaks, as it must.
+//! A session meets its deadline if every decode was published within the deadline after its frame was received, there was no
+//! silence longer than the deadline while frames arrived and were skipped, and no stage failed. A pause of the microscope does
+//! not count against it: the fail-safe acts, as it must.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ impl Summary {
         })
     }
 
-    /// Did it keep its word?
+    /// Did it meet its deadline?
     pub fn met(&self) -> bool {
         self.late + self.overdue + self.faults == 0
     }
@@ -109,7 +109,7 @@ impl Summary {
     pub fn verdict(&self) -> String {
         let [p50, p99, p999, most] = self.quantiles_ms;
         let said = format!(
-            "{} decodes in {:.1} s; receipt to publishing p50 {p50:.2}, p99 {p99:.2}, p99.9 {p999:.2}, largest {most:.2} ms",
+            "{} decodes in {:.1} s; receipt to publication p50 {p50:.2}, p99 {p99:.2}, p99.9 {p999:.2}, max {most:.2} ms",
             self.moments.len(),
             self.seconds
         );
@@ -118,7 +118,7 @@ impl Summary {
             return format!("deadline of {deadline:.0} ms met: {said}");
         }
         format!(
-            "deadline of {deadline:.0} ms MISSED: {} decodes late, {} silences although frames came, {} stages failed; {said}",
+            "deadline of {deadline:.0} ms MISSED: {} decodes late, {} silences although frames arrived, {} stages failed; {said}",
             self.late, self.overdue, self.faults
         )
     }
@@ -181,7 +181,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_session_that_kept_its_word_says_so() {
+    fn a_session_that_met_its_deadline_says_so() {
         let summary = Summary::of(&recorded()).unwrap();
         assert!(summary.met() && summary.verdict().contains("met"), "{}", summary.verdict());
         assert_eq!(summary.quantiles_ms, [5.0; 4]);

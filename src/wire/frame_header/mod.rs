@@ -21,6 +21,7 @@ use crate::frame::{CHANNELS_MAX, DeviceTime, Name, PixelType, Shape};
 pub use self::error::HeaderError;
 use self::judge::Kind;
 pub use self::word::Word;
+pub use self::written::keys;
 use self::written::{Fill, Written};
 
 /// Longest header accepted, bytes.

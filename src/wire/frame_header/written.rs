@@ -32,8 +32,7 @@ pub(super) struct List {
 }
 
 /// The known keys.
-#[derive(serde::Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
+#[derive(Clone, Copy)]
 enum Key {
     Htype,
     Dtype,
@@ -41,7 +40,6 @@ enum Key {
     Shape,
     Frame,
     TimestampNs,
-    #[serde(rename = "timeStamp")]
     TimeStamp,
     Clock,
     Stamp,
@@ -50,13 +48,56 @@ enum Key {
     Channels,
     Plane,
     Order,
-    /// The second spelling is in the example of the `array-1.0` note.
-    #[serde(alias = "endianess")]
     Endianness,
     Encoding,
     Ndattr,
-    #[serde(other)]
     Unknown,
+}
+
+/// Every key as it is written; all others are ignored.
+const KEYS: [(&str, Key); 18] = [
+    ("htype", Key::Htype),
+    ("dtype", Key::Dtype),
+    ("type", Key::Type),
+    ("shape", Key::Shape),
+    ("frame", Key::Frame),
+    ("timestamp_ns", Key::TimestampNs),
+    ("timeStamp", Key::TimeStamp),
+    ("clock", Key::Clock),
+    ("stamp", Key::Stamp),
+    ("source", Key::Source),
+    ("series", Key::Series),
+    ("channels", Key::Channels),
+    ("plane", Key::Plane),
+    ("order", Key::Order),
+    ("endianness", Key::Endianness),
+    // The example in the `array-1.0` note is spelt this way.
+    ("endianess", Key::Endianness),
+    ("encoding", Key::Encoding),
+    ("ndattr", Key::Ndattr),
+];
+
+/// The keys of a frame header that are read; a header may have others.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|(name, _)| *name)
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl Visitor<'_> for Name {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Key, E> {
+                Ok(KEYS.iter().find(|(name, _)| *name == text).map_or(Key::Unknown, |(_, key)| *key))
+            }
+        }
+        json.deserialize_identifier(Name)
+    }
 }
 
 /// A header as it was written.
