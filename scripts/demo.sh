@@ -12,7 +12,7 @@ haltere=target/release/haltere
 model=${MODEL:-models/fly.toml}
 # No model was trained on an animal of seed 9001. Of its recordings this one is the first (animal by animal, twenty trials each) with
 # at least four different actions of a second or more each while it is watched (frames 295 to 600). So it was chosen by what
-# the fly does, not by what a model makes of it; tests/demo.rs is that search.
+# the fly does, not by what a model makes of it; tests/parts/demo.rs is that search.
 fly=sim:seed=9001,animal=1,trial=4,seconds=60
 fly=${FLY:-$fly}
 
