@@ -9,6 +9,7 @@ mod columns;
 mod csv;
 mod decodes;
 mod npy;
+#[cfg_attr(not(feature = "parquet"), path = "no_parquet.rs")]
 mod parquet;
 
 use anyhow::bail;
@@ -62,9 +63,7 @@ pub fn command(args: &ExportArgs) -> anyhow::Result<()> {
         ExportForm::Csv => Box::new(csv::Csv::create(&args.out, dimensions)?),
         // What is neither of the others; NWB went its own way above.
         ExportForm::Npy | ExportForm::Nwb => Box::new(npy::Npy::create(&args.out, dimensions)?),
-        ExportForm::Parquet => {
-            Box::new(parquet::Parquet::create(&args.out, dimensions, decodes.about(), parquet::ROWS_PER_GROUP)?)
-        }
+        ExportForm::Parquet => parquet::table(&args.out, dimensions, decodes.about())?,
     };
     let mut rows = 0_u64;
     loop {
