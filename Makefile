@@ -56,7 +56,7 @@ test: setup
 	DOCS_RS=1 cargo clippy --release --locked --all-targets --features train-cuda -- -D warnings
 	cargo clippy --release --locked --all-targets --no-default-features -- -D warnings
 	cargo test --release --locked --no-default-features --test parts --test listeners -- $(WITHOUT_TRAINING)
-	cargo test --release --locked --all-targets
+	cargo test --release --locked --lib --tests --benches
 	DOCS_RS=1 RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --lib --bins --examples --features train-cuda
 
 # Files of tests: messages and bounds, the fly of the demo, a session as NWB, and a daemon with the shipped model and every outlet.
