@@ -49,13 +49,14 @@ demo-recording: build
 # One profile for everything and (see `build`) one set of features, so that nothing is compiled twice. Training on CUDA is checked
 # with the rest and not linked: DOCS_RS tells burn's CUDA backend to do without its LLVM, as it does where its documentation is made.
 # There are no examples: to ask for them makes cargo count the tools of tests, and take what clippy has already checked.
-# What `make demo` builds is checked as well, and runs the tests that show it whole: crates and tests' tools are those of the rest.
-# It comes before the rest, whose haltere then stays in target/release.
+# What `make demo` builds is checked as well, and runs the tests that show it whole; its crates are mostly those of the rest, and of its
+# own code no speed is asked. It comes before the rest, whose haltere then stays in target/release.
 test: setup
 	cargo fmt --check
 	DOCS_RS=1 cargo clippy --release --locked --all-targets --features train-cuda -- -D warnings
 	cargo clippy --release --locked --all-targets --no-default-features -- -D warnings
-	cargo test --release --locked --no-default-features --test parts --test listeners -- $(WITHOUT_TRAINING)
+	cargo test --release --locked --config profile.release.package.haltere.opt-level=1 \
+	  --no-default-features --test parts --test listeners -- $(WITHOUT_TRAINING)
 	cargo test --release --locked --lib --tests --benches
 	DOCS_RS=1 RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --lib --bins --examples --features train-cuda
 
