@@ -26,7 +26,7 @@ scripts/fetch-onnxruntime-gpu.sh
 scripts/fetch-onnxruntime.sh
 echo "building (the first time this takes long; what follows takes under ten minutes)"
 cargo build --release --locked --bin haltere --bench registration
-cargo test --release --locked --test conformance --no-run
+cargo test --release --locked --test parts --no-run
 torch=no
 python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null && torch=yes
 # Training on CUDA is built with an LLVM that burn fetches from GitHub.
@@ -64,7 +64,7 @@ TOML
 { echo '```text'; "$haltere" check --config "$work/gpu.toml" 2>&1 || true; echo '```'; } | tee -a "$results"
 
 section "Conformance: the device against the CPU"
-if HALTERE_NEEDS_CUDA=1 cargo test --release --locked --test conformance -- --nocapture --test-threads 1 the_first_cuda_device \
+if HALTERE_NEEDS_CUDA=1 cargo test --release --locked --test parts -- --nocapture --test-threads 1 the_first_cuda_device \
   >"$work/conformance.txt" 2>&1; then
   verdict=passed
 else

@@ -9,10 +9,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$PWD/.runtime/libonnxruntime.so}
 haltere=target/release/haltere
+# Or the smaller one that `make demo` builds.
+[ -x "$haltere" ] || haltere=target/demo/haltere
 model=${MODEL:-models/fly.toml}
 # No model was trained on an animal of seed 9001. Of its recordings this one is the first (animal by animal, twenty trials each) with
 # at least four different actions of a second or more each while it is watched (frames 295 to 600). So it was chosen by what
-# the fly does, not by what a model makes of it; tests/demo.rs is that search.
+# the fly does, not by what a model makes of it; tests/parts/demo.rs is that search.
 fly=sim:seed=9001,animal=1,trial=4,seconds=60
 fly=${FLY:-$fly}
 
@@ -25,6 +27,10 @@ seconds=${1:-20}
 if [ "$what" = simulated ] && [ ! -e "$model" ]; then
   echo "$model is not there: the demo falls back to a recorded fly and an untrained model, which names no action."
   echo "The README's section \"Train a model\" says how to make one."
+  if [ "$haltere" = target/demo/haltere ]; then
+    echo "The untrained model needs the whole haltere: make demo-recording" >&2
+    exit 1
+  fi
   echo
   what=recording
 fi

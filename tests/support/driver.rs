@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libloading::Library;
 
-use crate::emulator::compile;
+use super::emulator::compile;
 
 /// When the device does what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use haltere::source::RecordingSpec;
 
-use crate::support::{Finished, Process, haltere, skip};
+use super::process::{Finished, Process, haltere, skip};
 
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()

@@ -8,7 +8,7 @@ use haltere::frame::FrameInfo;
 use haltere::session::{Item, Outline, Reader, Topic, layout};
 use serde_json::{Value, json};
 
-use crate::nwb::{script, text};
+use super::nwb::{script, text};
 
 /// What `pynwb` found in a file.
 pub struct Opened {

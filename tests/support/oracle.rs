@@ -10,7 +10,7 @@ use haltere::cuda::Machine;
 use haltere::frame::{Frame, Observation};
 use haltere::preprocess::{Chosen, Preprocess, PreprocessError, build, build_on};
 
-use crate::conformance::{Case, Step};
+use super::conformance::{Case, Step};
 
 pub const RATE_HZ: f64 = 30.0;
 /// Displacement, px. Both sum the same products, in another order; 2e-6 was seen.

@@ -200,8 +200,11 @@ fn collect(pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<
 }
 
 /// An untrained model of 64×64 px at 30 Hz with a short warm-up that reads `channels` and registers on `registered`.
+/// It lies in a folder of the file that asks for it: files whose tests run at the same time may each have a model of this name.
+#[track_caller]
 pub fn model(name: &str, channels: &[usize], registered: usize) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
+    let asking = Path::new(std::panic::Location::caller().file()).file_stem().unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("models").join(asking);
     std::fs::create_dir_all(&folder).unwrap();
     let list: Vec<String> = channels.iter().map(ToString::to_string).collect();
     let mut command = haltere(["model", "init", "--force", "--window", "8", "--name", name, "--out"]);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Process, wait_for};
+use super::process::{PATIENCE, Process, wait_for};
 
 /// What a server answered.
 #[derive(Debug)]

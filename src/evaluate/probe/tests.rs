@@ -1,4 +1,4 @@
-//! The probe against cases of hand; `tests/evaluate_against_sklearn.rs` holds it against scikit-learn.
+//! The probe against cases of hand; `tests/workshop/evaluate_against_sklearn.rs` holds it against scikit-learn.
 
 use ndarray::{Array2, array};
 use rand::RngExt;

@@ -9,6 +9,7 @@ mod columns;
 mod csv;
 mod decodes;
 mod npy;
+#[cfg_attr(not(feature = "parquet"), path = "no_parquet.rs")]
 mod parquet;
 
 use std::path::Path;
@@ -76,7 +77,7 @@ pub fn export(session: &Path, form: Form, out: &Path, metadata: Option<&Path>) -
         Form::Csv => Box::new(csv::Csv::create(out, dimensions)?),
         // What is neither of the others; NWB went its own way above.
         Form::Npy | Form::Nwb => Box::new(npy::Npy::create(out, dimensions)?),
-        Form::Parquet => Box::new(parquet::Parquet::create(out, dimensions, decodes.about(), parquet::ROWS_PER_GROUP)?),
+        Form::Parquet => parquet::table(out, dimensions, decodes.about())?,
     };
     let mut rows = 0_u64;
     loop {

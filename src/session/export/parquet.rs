@@ -23,9 +23,21 @@ use crate::session::messages::DecodeRecord;
 use crate::sys::partial_file::PartialFile;
 
 /// Rows held in memory and written together: about 18 minutes at 30 Hz, 20 MB at 128 dimensions.
-pub(super) const ROWS_PER_GROUP: usize = 32_768;
+const ROWS_PER_GROUP: usize = 32_768;
 
-pub(super) struct Parquet {
+/// A file of decodes of so many dimensions; `about` is what the session says of itself.
+///
+/// # Errors
+/// A file that cannot be made.
+pub(super) fn table(
+    path: &Path,
+    dimensions: usize,
+    about: &BTreeMap<String, String>,
+) -> anyhow::Result<Box<dyn Table>> {
+    Ok(Box::new(Parquet::create(path, dimensions, about, ROWS_PER_GROUP)?))
+}
+
+struct Parquet {
     path: String,
     /// `None` after the end.
     writer: Option<SerializedFileWriter<PartialFile>>,
@@ -56,7 +68,7 @@ impl Parquet {
     ///
     /// # Errors
     /// A file that cannot be created.
-    pub(super) fn create(
+    fn create(
         path: &Path,
         dimensions: usize,
         about: &BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! Method: pickles spelt by hand, opcode by opcode. What Python itself writes is read in `tests/poses.rs`.
+//! Method: pickles spelt by hand, opcode by opcode. What Python itself writes is read in `tests/workshop/poses.rs`.
 
 use super::machine::{MARKS_MAX, whole};
 use super::*;

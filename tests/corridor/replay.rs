@@ -1,0 +1,185 @@
+//! Invariant 1, same in, same out.
+//!
+//! Method: one recording goes through the corridor at every pace, lane depth and wait policy, and as real processes over real
+//! sockets; every embedding and every observation must agree with the first run to the last bit. The reference itself is
+//! checked for being about something: embeddings differ from frame to frame, and a shift is measured.
+#![cfg(feature = "train")]
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
+use crate::support::corridor as support;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use haltere::config::{Overload, Wait};
+use haltere::corridor;
+use haltere::corridor::{Corridor, Handles};
+use haltere::frame::event::Event;
+use haltere::preprocess::Request;
+use haltere::source::Source;
+use support::{GIVE_UP_S, HALTERE, Keeper, Kept, Process, RAW, Scripted, Small, Step};
+
+const FRAMES: u64 = 150;
+
+fn run(small: &Small, source: Box<dyn Source>, depth_frames: usize, wait: Wait) -> Kept {
+    let (keeper, handles) = (Keeper::default(), Handles::default());
+    let decoder = small.decoder();
+    let settings = support::settings(&decoder, Overload::Wait, depth_frames, wait);
+    let corridor =
+        Corridor { settings, ..support::corridor(decoder, source, vec![Box::new(keeper.clone())], &handles) };
+    corridor::run(corridor, || {}).unwrap();
+    Arc::into_inner(keeper.0).unwrap().into_inner().unwrap()
+}
+
+/// The same frames, late by a different time each, some of them after an idle call.
+fn jittering(frames: u64) -> Box<dyn Source> {
+    let (mut number, mut state) = (0, 7_u64);
+    Box::new(Scripted::new(move |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        match state >> 62 {
+            0 => return Step::Idle,
+            1 => std::thread::sleep(Duration::from_micros(state >> 53)),
+            _ => {}
+        }
+        number += 1;
+        if number <= frames { Step::Frame(number - 1) } else { Step::End }
+    }))
+}
+
+#[test]
+fn pace_lane_depth_and_wait_policy_change_no_bit() {
+    let small = Small::new();
+    let reference = run(&small, support::recording(FRAMES), 4, Wait::Park).bits();
+    assert_eq!(reference.len() as u64, FRAMES);
+    let distinct: std::collections::BTreeSet<_> = reference.iter().map(|(_, values, _)| values).collect();
+    assert!(distinct.len() as u64 > FRAMES - 10, "embeddings follow the frames: {}", distinct.len());
+    assert!(reference[60].2.contains("shift_px: Some"), "{}", reference[60].2);
+    for wait in [Wait::Park, Wait::Yield, Wait::Spin] {
+        for depth_frames in [1, 2, 8] {
+            let fast = run(&small, support::recording(FRAMES), depth_frames, wait).bits();
+            assert!(fast == reference, "as fast as it goes, depth {depth_frames}, {wait:?}");
+        }
+        let uneven = run(&small, jittering(FRAMES), 2, wait).bits();
+        assert!(uneven == reference, "with jitter, {wait:?}");
+    }
+}
+
+#[test]
+fn what_comes_later_changes_nothing_that_was_decoded_before() {
+    let small = Small::new();
+    let whole = run(&small, support::recording(FRAMES), 4, Wait::Park).bits();
+    for frames in [3, 40, 99] {
+        let beginning = run(&small, support::recording(frames), 4, Wait::Park).bits();
+        assert!(beginning == whole[..frames as usize], "{frames} frames");
+    }
+    // The same beginning with other frames after it.
+    let other = Scripted::new(|n| match n {
+        0..50 => Step::Frame(n),
+        50..FRAMES => Step::Frame(n + 13),
+        _ => Step::End,
+    });
+    let other = run(&small, Box::new(other), 4, Wait::Park).bits();
+    assert!(other[..50] == whole[..50]);
+    assert!(other[50..] != whole[50..], "other frames, other embeddings");
+}
+
+#[test]
+fn a_reset_begins_anew_as_if_nothing_had_been_before() {
+    let small = Small::new();
+    let fresh = run(&small, support::recording(60), 4, Wait::Park).bits();
+    let handles = Handles::default();
+    let requests = handles.requests.clone();
+    let done = handles.stats.clone();
+    // 70 frames of another part of the movie; when all of them are decoded the reset, and then the movie from its begin.
+    let (mut next, until) = (0, Instant::now() + Duration::from_secs(GIVE_UP_S));
+    let source = Scripted::new(move |_| {
+        if next == 70 && done.compute.encoded.load(Relaxed) < 70 {
+            assert!(Instant::now() < until, "70 frames are never decoded");
+            return Step::Idle;
+        }
+        if next == 70 {
+            requests.push(Request::Reset).unwrap();
+        }
+        next += 1;
+        match next - 1 {
+            n @ 0..70 => Step::Frame(n + 1000),
+            n @ 70..130 => Step::Frame(n - 70),
+            _ => Step::End,
+        }
+    });
+    let keeper = Keeper::default();
+    let corridor = support::corridor(small.decoder(), Box::new(source), vec![Box::new(keeper.clone())], &handles);
+    corridor::run(corridor, || {}).unwrap();
+    let kept = keeper.0.lock().unwrap();
+    assert!(kept.events.contains(&Event::Request { what: "reset" }));
+    assert!(kept.bits()[70..] == fresh[..]);
+    assert!(kept.bits()[..60] != fresh[..]);
+}
+
+/// Number and payload of every decode of a frame that the daemon publishes, until its last word.
+fn listen(decodes: &zmq::Socket) -> Vec<(u64, Vec<u8>)> {
+    let (mut heard, until) = (Vec::new(), Instant::now() + Duration::from_secs(GIVE_UP_S));
+    loop {
+        assert!(Instant::now() < until, "the daemon never ended; {} decodes", heard.len());
+        if decodes.poll(zmq::POLLIN, 100).unwrap() == 0 {
+            continue;
+        }
+        let parts = decodes.recv_multipart(0).unwrap();
+        let header: serde_json::Value = serde_json::from_slice(&parts[1]).unwrap();
+        match (parts[0].starts_with(b"decode/"), header["quality"].as_str()) {
+            (true, Some("fail")) => return heard,
+            (true, quality) => {
+                assert!(matches!(quality, Some("ok" | "warmup" | "degraded")), "{header}");
+                heard.push((header["frame"].as_u64().unwrap(), parts[2].clone()));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_the_daemon_publishes_live_is_what_embed_writes_bit_for_bit() {
+    let small = Small::new();
+    let movie = small.folder.path().join("movie.raw");
+    support::write_raw(&movie, FRAMES as usize);
+    let (movie, model) = (movie.to_str().unwrap(), small.manifest.to_str().unwrap());
+    let (frames_at, decodes_at) = (small.endpoint("frames"), small.endpoint("decodes"));
+    let sets = [
+        format!("source.endpoint={frames_at}"),
+        format!("publish.endpoint={decodes_at}"),
+        "control.endpoint=off".into(),
+        "source.pattern=pull".into(),
+        // libzmq drops what lies in the kernel's buffer when a sender closes an ipc connection whose receive queue is full.
+        "source.hwm=10000".into(),
+        "lane.overload=wait".into(),
+        // A busy machine may be slow; what is compared is what was computed.
+        "publish.deadline_ms=60000".into(),
+        "publish.heartbeat_ms=10".into(),
+        "publish.hwm=10000".into(),
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let daemon = Process::start(&[&["run", "--once", "--model", model][..], &sets].concat());
+    let decodes = zmq::Context::new().socket(zmq::SUB).unwrap();
+    decodes.set_rcvhwm(0).unwrap();
+    decodes.set_subscribe(b"").unwrap();
+    decodes.connect(&decodes_at).unwrap();
+    // A status comes before the first frame: from now on nothing is missed.
+    assert_ne!(decodes.poll(zmq::POLLIN, GIVE_UP_S as i64 * 1000).unwrap(), 0, "the daemon says nothing");
+    let microscope = Process::start(&["play", movie, "--raw", RAW, "--push", "--flood", "--endpoint", &frames_at]);
+    let live = listen(&decodes);
+    microscope.join();
+    daemon.join();
+
+    let out = small.folder.path().join("out.npy");
+    let args = ["embed", movie, "--raw", RAW, "--model", model, "--out", out.to_str().unwrap()];
+    assert!(Command::new(HALTERE).args(args).status().unwrap().success());
+    let array = std::fs::read(out).unwrap();
+    let rows: Vec<&[u8]> = array[128..].chunks_exact(4 * 128).collect();
+    assert_eq!((live.len() as u64, rows.len() as u64), (FRAMES, FRAMES));
+    for (index, (number, values)) in live.iter().enumerate() {
+        assert_eq!(*number, index as u64);
+        assert!(values == rows[index], "frame {number}");
+    }
+}

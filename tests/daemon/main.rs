@@ -1,0 +1,12 @@
+//! The daemon as a process, with a microscope, a subscriber and an operator. Some tests here measure times, so whatever trains, opens a
+//! browser or runs Python is tested in another program.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod errors;
+mod failsafe;
+mod follow;
+mod live;
+mod record;
+mod swap;

@@ -1,0 +1,215 @@
+//! The programs that users copy, and the recipes of others, against the real daemon.
+//!
+//! Method: `clients/python` is run as it stands in the repository; beside it stand two senders that know nothing of haltere:
+//! pyzmq's documented `send_array`/`recv_array` and the header of areaDetector's ZeroMQ plug-in. Python is
+//! `$HALTERE_PYTHON`, else `.venv/bin/python` (`make setup` makes it).
+#![cfg(feature = "train")]
+#![allow(clippy::unwrap_used)]
+
+use crate::support::fly as pixels;
+use crate::support::process as support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use ndarray::Array3;
+use support::{LOSSLESS, Process, Rig, model, skip};
+
+fn small() -> PathBuf {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| model("small", &[0], 0)).clone()
+}
+
+/// Python with pyzmq and numpy, or `None` and a loud line.
+fn python() -> Option<PathBuf> {
+    let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let python = std::env::var_os("HALTERE_PYTHON").map_or_else(installed, PathBuf::from);
+    let found = Command::new(&python).args(["-c", "import zmq, numpy"]).status().is_ok_and(|status| status.success());
+    if found { Some(python) } else { skip(&format!("{} has no pyzmq and numpy: `make setup`", python.display())) }
+}
+
+fn client(python: &Path, script: &str, arguments: &[&str]) -> Process {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python").join(script);
+    Process::start("client", Command::new(python).arg(script).args(arguments))
+}
+
+/// A script written here; its arguments are the rig's endpoints and what else it needs.
+fn inline(python: &Path, script: &str, rig: &Rig, more: &[&str]) -> Process {
+    Process::start("script", Command::new(python).args(["-c", script, &rig.frames, &rig.decodes]).args(more))
+}
+
+/// The fly recording as numpy would have saved it: (time, height, width), uint16.
+fn movie(rig: &Rig, frames: usize) -> String {
+    let counts =
+        pixels::frames(1, 64, frames).iter().map(|v| (v * 1000.0 + 5000.0).clamp(0.0, 65535.0) as u16).collect();
+    let path = rig.path("movie.npy");
+    ndarray_npy::write_npy(&path, &Array3::from_shape_vec((frames, 64, 64), counts).unwrap()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_example_publisher_and_subscriber_drive_the_daemon() {
+    let Some(python) = python() else { return };
+    let rig = Rig::over_tcp(small());
+    let daemon = rig.daemon(&["--set", "publish.deadline_ms=60000"]);
+    let arguments = ["--endpoint", &rig.decodes, "--source", "scope-3", "--decodes", "60", "--neutral", "resting"];
+    let subscriber = client(&python, "subscriber.py", &arguments);
+    let mut listener = rig.listen();
+    let movie = movie(&rig, 36);
+    let publisher =
+        client(&python, "publisher.py", &["--endpoint", &rig.frames, "--source", "scope-3", "--movie", &movie]);
+    let acted = subscriber.finish().code(0).out;
+    let lines: Vec<&str> = acted.lines().collect();
+    assert_eq!(lines.len(), 60, "{acted}");
+    assert!(lines[0].starts_with("resting ") && lines[0].contains("warmup"), "in the warm-up it does nothing: {acted}");
+    let trusted: Vec<&&str> = lines.iter().filter(|line| line.contains(" ok ")).collect();
+    assert!(!trusted.is_empty(), "{acted}");
+    assert!(trusted.iter().all(|line| line.starts_with("no action") && line.contains("|embedding| 1.000")), "{acted}");
+
+    let decode = listener.until("a decode to be trusted", |m| m.kind == "decode" && m.quality() == "ok");
+    assert_eq!((decode.source.as_str(), &decode.header["t_device_clock"]), ("scope-3", &"monotonic".into()));
+    assert!(decode.number("t_recv_ns") >= decode.number("t_device_ns"), "python and the daemon share a clock");
+    assert_eq!(rig.status()["rejected"], serde_json::json!({}));
+    publisher.kill();
+    daemon.kill();
+}
+
+#[test]
+fn the_example_subscriber_does_the_neutral_thing_when_the_daemon_dies() {
+    let Some(python) = python() else { return };
+    let rig = Rig::new(small());
+    let daemon = rig.daemon(&[]);
+    let movie = movie(&rig, 36);
+    let mut subscriber =
+        client(&python, "subscriber.py", &["--endpoint", &rig.decodes, "--source", "rig1", "--neutral", "resting"]);
+    let publisher = client(&python, "publisher.py", &["--endpoint", &rig.frames, "--movie", &movie]);
+    subscriber.until_it_says(" ok lost 0 ");
+    daemon.kill();
+    subscriber.until_it_says("resting      daemon silent");
+    publisher.kill();
+    subscriber.kill();
+}
+
+#[test]
+fn the_example_publisher_ends_only_when_its_last_frame_is_out() {
+    let Some(python) = python() else { return };
+    let rig = Rig::new(small());
+    let daemon = rig.daemon(&LOSSLESS);
+    let mut listener = rig.listen();
+    let (movie, endpoint) = (movie(&rig, 36), rig.frames.as_str());
+    let arguments = ["--push", "--endpoint", endpoint, "--movie", &movie, "--frames", "150", "--hz", "2000"];
+    client(&python, "publisher.py", &arguments).finish().code(0);
+    listener.until("the last decode", |m| m.kind == "decode" && m.number("frame") == 149);
+    listener.assert_gapless_from_zero();
+    assert_eq!(listener.decodes().len(), 150);
+    daemon.kill();
+}
+
+/// pyzmq's guide, "Serializing messages with PyZMQ", numpy example; nothing of haltere in it.
+const PYZMQ_RECIPE: &str = r#"
+import sys, threading
+import numpy, zmq
+
+def send_array(socket, A, flags=0, copy=True, track=False):
+    md = dict(dtype=str(A.dtype), shape=A.shape)
+    socket.send_json(md, flags | zmq.SNDMORE)
+    return socket.send(A, flags, copy=copy, track=track)
+
+def recv_array(socket, flags=0, copy=True, track=False):
+    md = socket.recv_json(flags=flags)
+    msg = socket.recv(flags=flags, copy=copy, track=track)
+    A = numpy.frombuffer(msg, dtype=md["dtype"])
+    return A.reshape(md["shape"])
+
+frames, decodes, movie = sys.argv[1:]
+context = zmq.Context()
+sub = context.socket(zmq.SUB)
+sub.connect(decodes)
+sub.subscribe(b"heartbeat/")
+sub.recv_multipart()
+sub.subscribe(b"decode/")
+sub.unsubscribe(b"heartbeat/")
+push = context.socket(zmq.PUSH)
+push.bind(frames)
+for frame in numpy.load(movie):
+    send_array(push, frame)
+for index in range(len(numpy.load(movie))):
+    while True:
+        topic = sub.recv()
+        if topic.startswith(b"decode/"):
+            break
+        while sub.getsockopt(zmq.RCVMORE):
+            sub.recv()
+    embedding = recv_array(sub)
+    assert embedding.dtype == numpy.float32 and embedding.shape == (128,), (embedding.dtype, embedding.shape)
+    assert numpy.isfinite(embedding).all()
+    print(embedding.tobytes().hex(), flush=True)
+"#;
+
+#[test]
+fn pyzmqs_documented_recipe_sends_frames_and_receives_embeddings() {
+    let Some(python) = python() else { return };
+    let rig = Rig::new(small());
+    let daemon = rig.daemon(&LOSSLESS);
+    let mut listener = rig.listen();
+    let movie = movie(&rig, 36);
+    let said = inline(&python, PYZMQ_RECIPE, &rig, &[&movie]).finish().code(0).out;
+    listener.until("the last decode", |m| m.kind == "decode" && m.number("seq") == 35);
+    let heard: Vec<String> = listener.decodes().iter().map(|d| hexadecimal(&d.embedding)).collect();
+    assert_eq!(said.lines().collect::<Vec<_>>(), heard, "python reads the very values that were sent");
+    let numbers: Vec<u64> = listener.decodes().iter().map(|d| d.number("frame")).collect();
+    assert_eq!(numbers, (0..36).collect::<Vec<u64>>(), "frames without numbers are counted");
+    assert!(listener.decodes()[5].header.get("t_device_ns").is_none(), "no time is invented");
+    daemon.kill();
+}
+
+fn hexadecimal(values: &[f32]) -> String {
+    values.iter().flat_map(|v| v.to_le_bytes()).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the NDPluginZMQ of areaDetector sends: sides with the fastest first, seconds since its epoch, attributes.
+const AREA_DETECTOR: &str = r#"
+import json, sys
+import numpy, zmq
+
+frames, decodes, movie, recipe = sys.argv[1:]
+context = zmq.Context()
+push = context.socket(zmq.PUSH)
+push.bind(frames)
+for number, frame in enumerate(numpy.load(movie)[:, :52, :]):
+    frame = numpy.ascontiguousarray(frame)
+    header = {"dtype": "uint16", "shape": frame.shape}
+    if recipe == "areaDetector":
+        height, width = frame.shape
+        header = {"htype": ["array-1.0"], "type": "uint16", "shape": [width, height], "frame": number,
+                  "timeStamp": 1000.0 + number / 30.0, "encoding": "",
+                  "ndattr": {"ColorMode": 0, "Gain": 2.5, "Comment": "two-photon"}}
+    push.send_string(json.dumps(header), zmq.SNDMORE)
+    push.send(frame.tobytes())
+push.close()
+context.term()
+"#;
+
+#[test]
+fn area_detectors_header_means_the_same_frames() {
+    let Some(python) = python() else { return };
+    let embeddings = ["areaDetector", "plain"].map(|recipe| {
+        let rig = Rig::new(small());
+        let daemon = rig.daemon(&LOSSLESS);
+        let mut listener = rig.listen();
+        inline(&python, AREA_DETECTOR, &rig, &[&movie(&rig, 80), recipe]).finish().code(0);
+        listener.until("the last decode", |m| m.kind == "decode" && m.number("frame") == 79);
+        listener.assert_gapless_from_zero();
+        if recipe == "areaDetector" {
+            let time_ns = |index: usize| listener.decodes()[index].header["t_device_ns"].as_i64().unwrap();
+            assert_eq!((time_ns(0), time_ns(30)), (1_000_000_000_000, 1_001_000_000_000));
+            assert_eq!(listener.decodes()[79].quality(), "ok", "30 frames a second by its own times");
+        }
+        daemon.kill();
+        listener.decodes().iter().map(|d| hexadecimal(&d.embedding)).collect::<Vec<_>>()
+    });
+    assert_eq!(embeddings[0].len(), 80);
+    assert!(embeddings[0] == embeddings[1], "sides taken the other way round would be another picture");
+    assert_ne!(embeddings[0][20], embeddings[0][35]);
+}

@@ -1,0 +1,9 @@
+//! The daemon as other programs find it: clients in Python, a browser, Lab Streaming Layer, OSC, a serial port.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clients;
+mod lsl;
+mod monitor;
+mod outlets;

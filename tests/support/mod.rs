@@ -1,0 +1,18 @@
+//! What the test programs share; each of them uses its part.
+//!
+//! A program links all of haltere, so there are few: a folder each, and within it a file for each subject, whose tests
+//! `cargo test --test daemon swap::` runs alone. A file beside the folders is a program because its allocator, its ONNX Runtime or its CUDA
+//! driver is that of the whole process. Tests that measure times live in `daemon`, where nothing trains, opens a browser or runs Python.
+#![allow(dead_code, reason = "every test program uses its part")]
+
+pub mod conformance;
+#[cfg(feature = "train")]
+pub mod corridor;
+pub mod emulator;
+pub mod fly;
+pub mod nwb;
+pub mod nwb_session;
+pub mod oracle;
+pub mod process;
+pub mod scene;
+pub mod web;

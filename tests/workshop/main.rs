@@ -1,0 +1,15 @@
+//! Models: training, evaluation, comparison and export, and the data that they learn from.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_training;
+mod evaluate_against_sklearn;
+mod export;
+mod model_command;
+mod onnx_model;
+mod poses;
+mod resume;
+mod run_folder;
+mod session_trials;
+mod training;
