@@ -75,6 +75,7 @@ mod tests {
     use crate::model::ModelError;
     use crate::publish::SinkError;
     use crate::source::SourceError;
+    use crate::sys::files::FileError;
     use model::CommandError;
 
     /// Errors that never reach `main`, each with where it ends.
@@ -150,7 +151,7 @@ mod tests {
         let model = ModelError::Missing { path: "a.toml".into() };
         assert_eq!(exit_code(&CommandError::from(model).into()), ExitCode::Model);
         let full = std::io::ErrorKind::StorageFull.into();
-        let unwritten = ModelError::Write { path: "a.toml".into(), cause: full };
+        let unwritten = ModelError::Write(FileError::write("a.toml".as_ref(), full));
         assert_eq!(exit_code(&CommandError::from(unwritten).into()), ExitCode::Sink);
     }
 

@@ -11,12 +11,12 @@ use crate::support::corridor as support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use haltere::cli::calibrate::calibrate;
 use haltere::cli::check::{Level, check};
 use haltere::cli::exit::exit_code;
+use haltere::cli::training::calibrate_on;
 use haltere::config::Config;
 use haltere::corridor;
-use haltere::corridor::{Handles, offline};
+use haltere::corridor::Handles;
 use haltere::decoder::Decoder;
 use haltere::evaluate::fit_novelty;
 use haltere::frame::Quality;
@@ -27,7 +27,7 @@ use haltere::preprocess::Chosen;
 use haltere::source::{RecordingSpec, open_recording};
 use haltere::sys::exit::ExitCode;
 use haltere::sys::files::sha256_of;
-use haltere::train::calibrate::{CalibrateArguments, CalibrateReport, Embeddings, calibrate};
+use haltere::train::calibrate::{CalibrateArguments, CalibrateReport};
 use haltere::train::export::head::{FittedHead, FittedNovelty};
 use support::{HALTERE, Keeper, RAW, Small};
 
@@ -114,8 +114,7 @@ fn arguments(small: &Small, name: &str) -> CalibrateArguments {
 fn calibrated(config: &Config, arguments: &CalibrateArguments, movie: &Path) -> anyhow::Result<CalibrateReport> {
     let mut spec = RecordingSpec::new(movie, "rig".parse().unwrap());
     (spec.raw, spec.rate_hz) = (Some(RAW.parse().unwrap()), Some(support::RATE_HZ));
-    let mut decode = |decoder| offline::embeddings(config, decoder, open_recording(&spec)?, false);
-    calibrate(config, arguments, &mut decode)
+    calibrate_on(config, arguments, &mut || open_recording(&spec), false)
 }
 
 fn refused(config: &Config, arguments: &CalibrateArguments, movie: &Path) -> (ExitCode, String) {

@@ -13,3 +13,4 @@ mod resume;
 mod run_folder;
 mod session_trials;
 mod training;
+mod write_failures;

@@ -9,12 +9,13 @@ use crate::cli::config::ConfigArgs;
 use crate::cli::log;
 use crate::cli::progress::Progress;
 use crate::cli::recording::RecordingArgs;
-use crate::config::{Compute, Device};
+use crate::config::{Compute, Config, Device};
 use crate::corridor::offline;
 use crate::decoder::Decoder;
 use crate::model::Model;
 use crate::preprocess::Chosen;
-use crate::train::calibrate::{CalibrateArguments, Embeddings, calibrate};
+use crate::source::{Source, SourceError};
+use crate::train::calibrate::{CalibrateArguments, CalibrateReport, Embeddings, calibrate};
 
 /// `haltere calibrate`.
 #[derive(Debug, Args)]
@@ -80,9 +81,7 @@ pub fn run(mut args: CalibrateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (config, warnings) = args.config.load()?;
     log::start(&config.log)?;
     log::warn(&warnings);
-    let model = Model::load(&config.model)?;
-    model.refuse_ready_made(config.accept_ready_made_input)?;
-    let rate_hz = model.manifest.frame_rate_hz;
+    let rate_hz = Model::load(&config.model)?.manifest.frame_rate_hz;
     let named: Vec<String> = args.recording.recording.iter().map(|path| path.display().to_string()).collect();
     let arguments = CalibrateArguments {
         out: args.out,
@@ -91,18 +90,36 @@ pub fn run(mut args: CalibrateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         align: !args.no_align,
         force: args.force,
     };
-    // Proven to 1e-5 against arithmetic on the CPU's embeddings.
-    let compute = Compute { device: Device::Cpu, ..config.compute.clone() };
-    let mut embed = |model: &Model| {
-        let recording = args.recording.open_limited(config.rig, Some(rate_hz))?;
-        let decoder = Decoder::open_on(model, &compute, &Chosen::cpu(""))?;
-        Embeddings::of(offline::embeddings(&config, decoder, recording, args.progress.is_shown())?, model)
-    };
-    let report = calibrate(&model, &arguments, &mut embed)?;
+    let mut open = || args.recording.open_limited(config.rig, Some(rate_hz));
+    let report = calibrate_on(&config, &arguments, &mut open, args.progress.is_shown())?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         write!(out, "{report}")?;
     }
     Ok(())
+}
+
+/// Opens the recording, from its first frame, each time it is called.
+pub type Open<'a> = dyn FnMut() -> Result<Box<dyn Source>, SourceError> + 'a;
+
+/// Calibrates the configuration's model on a recording, which goes through the daemon's own corridor.
+///
+/// # Errors
+/// What is wrong with model, recording or labels; nothing is written then.
+pub fn calibrate_on(
+    config: &Config,
+    arguments: &CalibrateArguments,
+    open: &mut Open<'_>,
+    shown: bool,
+) -> anyhow::Result<CalibrateReport> {
+    let model = Model::load(&config.model)?;
+    model.refuse_ready_made(config.accept_ready_made_input)?;
+    // Proven to 1e-5 against arithmetic on the CPU's embeddings.
+    let compute = Compute { device: Device::Cpu, ..config.compute.clone() };
+    let mut embed = |model: &Model| {
+        let decoder = Decoder::open_on(model, &compute, &Chosen::cpu(""))?;
+        Embeddings::of(offline::embeddings(config, decoder, open()?, shown)?, model)
+    };
+    calibrate(&model, arguments, &mut embed)
 }

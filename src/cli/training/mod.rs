@@ -21,6 +21,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use clap::Subcommand;
 
+pub use calibrate::calibrate_on;
 pub(super) use init::with_untrained_model;
 pub use init::{InitArguments, InitError, init};
 #[cfg(feature = "train-cuda")]
@@ -124,6 +125,7 @@ mod tests {
     use crate::dataset::DatasetError;
     use crate::encode::EncodeError;
     use crate::model::ModelError;
+    use crate::sys::files::FileError;
     use crate::train::compare::CompareError;
     use crate::train::export::ExportError;
     use crate::train::export::accept::AcceptError;
@@ -148,7 +150,7 @@ mod tests {
         let runtime = || EncodeError::Runtime { cause: "missing".to_owned() };
         assert_eq!(of(AcceptError::from(ExportError::from(runtime())).into()), ExitCode::OnnxRuntime);
         assert_eq!(of(ExportError::from(runtime()).into()), ExitCode::OnnxRuntime, "the rehearsal before training");
-        let unwritten = ModelError::Write { path: "a.onnx".into(), cause: full() };
+        let unwritten = ModelError::Write(FileError::write("a.onnx".as_ref(), full()));
         assert_eq!(of(InitError::from(ExportError::from(unwritten)).into()), ExitCode::Sink);
         let name = RunFolderError::Name { name: "..".into(), cause: "leaves".into() };
         assert_eq!(of(name.into()), ExitCode::Usage);

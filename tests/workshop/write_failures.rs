@@ -3,11 +3,9 @@
 //! Method: real processes. A file stands where a folder would have to be, a folder where a file would have to be, a folder is missing,
 //! and `/proc` takes nothing from anybody; so the same happens for root, for whom no folder is closed. Standard output is a full disk
 //! or a reader that left.
-#![cfg(feature = "train")]
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/process.rs"]
-mod support;
+use crate::support::process as support;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

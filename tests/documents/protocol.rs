@@ -12,24 +12,25 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use haltere::config::Publish;
-use haltere::corridor::supervisor::control::COMMANDS;
 use haltere::frame::event::{Event, Reason};
 use haltere::frame::{
-    Clock, Decode, DeviceTime, Embedding, FIRST_GENERATION, Frame, Observation, Picture, Preview, Quality, Shape,
-    StageTimes, Stamp,
+    Clock, Decode, DeviceTime, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview, Quality,
+    Shape, StageTimes, Stamp,
 };
 use haltere::publish::Sink;
-use haltere::publish::zmq::{ModelTag, ZmqSink};
+use haltere::publish::zmq::ZmqSink;
 use haltere::session::Topic;
 use haltere::session::messages::write_decode;
-use haltere::sys::stats::{Stats, now_ns};
+use haltere::sys::clock::now_ns;
+use haltere::sys::counters::Stats;
+use haltere::wire::control::COMMANDS;
 use haltere::wire::decode::Kind;
 use haltere::wire::frame_header;
 use serde_json::Value;
 
 type Words = BTreeSet<String>;
 
-const DOCUMENT: &str = include_str!("../clients/PROTOCOL.md");
+const DOCUMENT: &str = include_str!("../../clients/PROTOCOL.md");
 /// The threads of the corridor, by which a decode of quality `fail` names the stage that failed.
 const STAGES: [&str; 3] = ["ingest", "compute", "publish"];
 const STAGES_TIMED: [&str; 4] = ["queue", "preprocess", "encode", "total"];
@@ -272,8 +273,8 @@ impl Daemon {
             embedding: 2,
         };
         let rig = "rig1".parse().unwrap();
-        let sink =
-            ZmqSink::bind_in(&context, &config, rig, tag, (Arc::clone(&stats), vec!["no priority".into()])).unwrap();
+        let warnings = vec!["no priority".into()];
+        let sink = ZmqSink::bind_in(&context, &config, rig, tag, Arc::clone(&stats), warnings).unwrap();
         let socket = context.socket(zmq::SUB).unwrap();
         socket.set_subscribe(b"").unwrap();
         socket.connect(&config.endpoint).unwrap();

@@ -1,0 +1,5 @@
+//! What the documents say, held against the code: the commands of the README, the wire format, the rooms and who may use whom.
+
+mod commands;
+mod layers;
+mod protocol;
