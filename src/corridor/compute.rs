@@ -50,11 +50,7 @@ pub(super) fn compute(
         if let Some(drift) = running.exchange(shared) {
             judge.begin_drift(drift, shared);
         }
-        let received = match shared.settings.lane.overload {
-            Overload::SkipToLatest => frames.latest(),
-            Overload::Wait => frames.oldest(),
-        };
-        match received {
+        match receive(frames, shared) {
             Received::Slot(slot, _) => {
                 arrivals.note(slot.frame.info.t_received_ns);
                 // Where the first frames of a series were skipped, the first one that is decoded begins it.
@@ -85,6 +81,14 @@ pub(super) fn compute(
         }
     }
     Ok(())
+}
+
+/// The frame that the overload policy wants next.
+fn receive<'a>(frames: &'a mut Consumer<FrameSlot>, shared: &Shared<'_>) -> Received<'a, FrameSlot> {
+    match shared.settings.lane.overload {
+        Overload::SkipToLatest => frames.latest(),
+        Overload::Wait => frames.oldest(),
+    }
 }
 
 /// What must be carried out before this frame: what was before it when it was recorded, and a new animal when a series means one.

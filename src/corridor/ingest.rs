@@ -10,8 +10,8 @@ use super::lane::Producer;
 use super::realtime::Idle;
 use super::silence::Silence;
 use super::{Failure, IDLE_MAX, Shared};
-use crate::frame::FrameSlot;
 use crate::frame::event::{Event, Reason};
+use crate::frame::{FrameInfo, FrameSlot};
 use crate::source::{Next, Source};
 use crate::sys::counters::count;
 
@@ -42,14 +42,7 @@ pub(super) fn ingest(
                 slot.requests = source.requests();
                 arrivals += 1;
                 count(&intake.received, 1);
-                if info.series_began {
-                    shared.emit(Event::SeriesBegan { frame: info.number });
-                }
-                if info.gap > 0 {
-                    count(&intake.gaps, 1);
-                    count(&intake.missing, info.gap);
-                    shared.emit(Event::Gap { frame: info.number, missing: info.gap });
-                }
+                emit_continuity(&info, shared);
                 if lane.send() {
                     count(&intake.evicted, 1);
                 }
@@ -76,6 +69,19 @@ pub(super) fn ingest(
         }
     }
     Ok(())
+}
+
+/// Reports the start of a series, and frames missing before this one.
+fn emit_continuity(info: &FrameInfo, shared: &Shared<'_>) {
+    let intake = &shared.handles.stats.intake;
+    if info.series_began {
+        shared.emit(Event::SeriesBegan { frame: info.number });
+    }
+    if info.gap > 0 {
+        count(&intake.gaps, 1);
+        count(&intake.missing, info.gap);
+        shared.emit(Event::Gap { frame: info.number, missing: info.gap });
+    }
 }
 
 /// The acquisition is over, in order or not.
