@@ -7,24 +7,29 @@
 //!  main thread = supervisor: signals, control socket, log, exit code. It never touches a frame.
 //! ```
 //!
-//! Data flows one way, and the modules below stand in its order. `ARCHITECTURE.md` holds the invariants: same in, same
-//! out; nothing allocates on the frame path; nothing waits that must not; stop is end-of-stream; the CPU is the oracle; a
-//! stale decode never looks fresh; every limit is stated.
+//! Data flows one way. The rooms below are listed from the ground up: each uses only rooms above it in this list.
+//! `ARCHITECTURE.md` says what each is for, and holds the invariants: same in, same out; nothing allocates on the frame path;
+//! no real-time stage ever blocks; stop is end-of-stream; the CPU is the oracle; a stale decode never looks fresh; every
+//! limit is stated.
 
 pub mod frame;
+
 pub mod sys;
 
 pub mod config;
+
 pub mod wire;
 
 pub mod model;
 
 pub mod publish;
+
 pub mod session;
 
 pub mod source;
 
 pub mod cuda;
+
 pub mod preprocess;
 
 pub mod encode;
@@ -33,13 +38,16 @@ pub mod decoder;
 
 pub mod corridor;
 
-pub mod client;
-
 pub mod simulate;
 
+pub mod client;
+
 pub mod dataset;
+
 pub mod evaluate;
+
 pub mod report;
+
 #[cfg(feature = "train")]
 pub mod train;
 

@@ -59,6 +59,18 @@ fn no_circle_between_rooms() {
     assert_eq!(circles(&graph), Vec::<String>::new());
 }
 
+#[test]
+fn lib_lists_the_rooms_from_the_ground_up() {
+    let lib = include_str!("../../src/lib.rs");
+    let rooms: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let permissions = permissions(ARCHITECTURE);
+    assert_eq!(rooms.len(), permissions.len());
+    for (at, room) in rooms.iter().enumerate() {
+        let later = permissions[*room].iter().find(|may| !rooms[..at].contains(&may.room().as_str()));
+        assert!(later.is_none(), "`{room}` uses `{}`, which lib.rs lists below it", later.unwrap().0);
+    }
+}
+
 /// What a folder's `mod.rs` defines, its children may use; so a step from a file up to the module that holds it is no arrow.
 #[test]
 fn no_circle_between_files() {
