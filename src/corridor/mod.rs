@@ -188,7 +188,7 @@ pub enum Failure {
     #[error("a sink failed: {0}")]
     Sink(#[from] SinkError),
     /// A defect of haltere.
-    #[error("internal error in the {stage} stage: {message}; please report it")]
+    #[error("internal error in the {stage} stage: {message}; please report this")]
     Defect {
         /// Which stage.
         stage: &'static str,

@@ -135,7 +135,8 @@ impl Collect for Rows {
 impl Collect for Embeddings {
     fn decode(&mut self, decode: &Decode) -> Result<(), SinkError> {
         if self.len() == DECODES_MAX {
-            let cause = format!("the recording has more than {DECODES_MAX} frames; --frames takes a part of it");
+            let cause =
+                format!("the recording has more than {DECODES_MAX} frames; use --frames to take only a part of it");
             return Err(SinkError { sink: "calibrate".into(), cause });
         }
         self.push(decode);

@@ -15,7 +15,9 @@ use crate::config::{Realtime, Wait};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// The core does not exist, or this process may not run on it.
-    #[error("realtime.{stage}_core = {core}: not available ({cores} cores can be used); the thread runs anywhere")]
+    #[error(
+        "realtime.{stage}_core = {core}: not available ({cores} cores can be used); the thread may run on any core"
+    )]
     CoreDenied {
         /// Which thread.
         stage: &'static str,

@@ -71,7 +71,7 @@ impl<'a> Running<'a> {
         let Some(mut standby) = self.standby.take() else { return Err(failure.into()) };
         // Rare, and the only place where the cause is still known.
         let failure = Failure::from(failure);
-        tracing::error!("frame {frame}: {failure}; the CPU takes over, and everything is learnt anew");
+        tracing::error!("frame {frame}: {failure}; the CPU takes over and all adaptive state is built up again");
         std::mem::swap(self.decoder, &mut standby);
         if let Some(shadow) = self.shadow.take() {
             give_up(shadow, shared);

@@ -72,7 +72,7 @@ impl FileError {
 /// followed; into a pipe or a device (`/dev/stdout`) the bytes go as they are.
 ///
 /// # Errors
-/// [`FileError`] names the file; what stood there before is still whole.
+/// [`FileError`] names the file; the previous content is intact.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_whole_by(path, |file| file.write_all(bytes)).map_err(|cause| FileError::write(path, cause))
 }

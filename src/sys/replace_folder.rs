@@ -25,7 +25,7 @@ use super::files::{flush, rename};
 
 /// A folder that could not be replaced. The old one is still whole.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: cannot {action}: {cause}; what stood there before is still whole", path.display())]
+#[error("{}: cannot {action}: {cause}; the previous content is intact", path.display())]
 pub struct ReplaceError {
     /// Which file or folder.
     pub path: PathBuf,

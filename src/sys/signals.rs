@@ -18,9 +18,9 @@ pub fn stop_on_signals(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
         let impatient = ExitCode::Interrupted as i32;
         signal_hook::flag::register_conditional_shutdown(signal, impatient, stop.clone())
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .context("signals cannot be handled")?;
+            .context("cannot install the signal handlers")?;
     }
     // A file that may not grow is an error of its writer, not the end of the daemon.
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("signals cannot be handled")?;
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("cannot install the signal handlers")?;
     Ok(())
 }

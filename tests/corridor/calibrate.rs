@@ -224,7 +224,7 @@ fn every_recording_and_label_file_that_cannot_be_is_refused_in_words_and_leaves_
     assert!(refused(&config, &nothing, &long).1.contains("nothing to be done"));
     let nowhere = CalibrateArguments { out: small.folder.path().join("none/out"), ..plain };
     let (code, words) = refused(&config, &nowhere, &long);
-    assert!(code == ExitCode::Sink && words.contains("is not there; create it first"), "{words}");
+    assert!(code == ExitCode::Sink && words.contains("does not exist; create it first"), "{words}");
 }
 
 #[test]

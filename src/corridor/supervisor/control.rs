@@ -38,7 +38,9 @@ impl HasExitCode for ControlError {
 
 fn failed(endpoint: &str, cause: zmq::Error) -> ControlError {
     let advice = match cause {
-        zmq::Error::EADDRINUSE => "; another program (an other haltere?) has it: stop that, or set `control.endpoint`",
+        zmq::Error::EADDRINUSE => {
+            "; another program (perhaps another haltere) is using it: stop that program, or set `control.endpoint`"
+        }
         _ => "",
     };
     ControlError { endpoint: endpoint.to_owned(), cause: format!("{cause}{advice}") }
@@ -80,7 +82,11 @@ impl Control {
     /// Answers everything that has been asked since the last call; never waits. `status` makes the status object.
     pub fn answer(&mut self, handles: &Handles, mut status: impl FnMut() -> serde_json::Value) {
         if let Some(loading) = self.loading.take_if(|loading| loading.is_finished()) {
-            self.reply(&loading.join().unwrap_or_else(|_| refusal("internal error while loading; please report it")));
+            self.reply(
+                &loading
+                    .join()
+                    .unwrap_or_else(|_| refusal("internal error while loading the model; please report this")),
+            );
         }
         while self.loading.is_none() && self.socket.recv(&mut self.message, zmq::DONTWAIT).is_ok() {
             let mut answer = match command_of(&self.message) {
@@ -93,7 +99,7 @@ impl Control {
             };
             while self.socket.get_rcvmore().unwrap_or(false) {
                 let _ = self.socket.recv(&mut self.message, zmq::DONTWAIT);
-                answer = refusal("a request has one part");
+                answer = refusal("a request must have exactly one part");
             }
             self.reply(&answer);
         }
@@ -110,7 +116,7 @@ impl Control {
         let load = move || load_model(&path).unwrap_or_else(|error| refusal(&error.to_string()));
         match std::thread::Builder::new().name("model".to_owned()).spawn(load) {
             Ok(loading) => self.loading = Some(loading),
-            Err(cause) => self.reply(&refusal(&format!("no thread to load a model with: {cause}"))),
+            Err(cause) => self.reply(&refusal(&format!("cannot start a thread to load the model: {cause}"))),
         }
     }
 }
@@ -124,14 +130,14 @@ fn refusal(error: &str) -> serde_json::Value {
 
 /// The words of a request: bare, or under `command` of a JSON object.
 fn command_of(message: &[u8]) -> Result<String, String> {
-    let text = std::str::from_utf8(message).map_err(|_| "the request is not UTF-8".to_owned())?.trim();
+    let text = std::str::from_utf8(message).map_err(|_| "the request is not valid UTF-8".to_owned())?.trim();
     if !text.starts_with('{') {
         return Ok(text.to_owned());
     }
     let object: serde_json::Value =
         serde_json::from_str(text).map_err(|cause| format!("the request is not JSON: {cause}"))?;
     let command = object.get("command").and_then(serde_json::Value::as_str);
-    command.map(str::to_owned).ok_or_else(|| "the request has no text under `command`".to_owned())
+    command.map(str::to_owned).ok_or_else(|| "the request has no string under `command`".to_owned())
 }
 
 fn carry_out(command: &str, handles: &Handles, status: &mut dyn FnMut() -> serde_json::Value) -> serde_json::Value {
@@ -168,7 +174,7 @@ fn carry_out(command: &str, handles: &Handles, status: &mut dyn FnMut() -> serde
     };
     match handles.requests.push(request) {
         Ok(()) => serde_json::json!({ "ok": true }),
-        Err(_) => refusal("too many requests wait for the next frame; is the microscope sending?"),
+        Err(_) => refusal("too many requests are waiting for the next frame; is the microscope sending?"),
     }
 }
 

@@ -19,12 +19,12 @@ use crate::session::recorder::About;
 #[derive(Debug, thiserror::Error)]
 pub enum SwapError {
     /// It cannot be opened.
-    #[error("{0:#}; the model before runs on")]
+    #[error("{0:#}; the previous model keeps running")]
     Open(anyhow::Error),
     /// It is another kind of model.
     #[error(
         "the new model's {what} is {new}, the running one's {old}: subscribers would misread its decodes; restart the daemon \
-         with it instead. The model before runs on"
+         with it instead. The previous model keeps running"
     )]
     Differs {
         /// Which property.
@@ -36,11 +36,11 @@ pub enum SwapError {
     },
     /// A file of a session holds one model.
     #[error(
-        "a session is being recorded, and its file holds one model: `record stop` first, then `model`, then `record start`"
+        "a session is being recorded, and a session file holds only one model: send `record stop`, then `model`, then `record start`"
     )]
     Recording,
     /// One at a time.
-    #[error("another model is still warming up in the shadow of the running one: wait for the event `swapped`")]
+    #[error("another model is still warming up beside the running one: wait for the event `swapped`")]
     UnderWay,
 }
 

@@ -96,10 +96,10 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
         let written = write_whole(path, format!("{:#}\n", summary.to_json()).as_bytes());
         written.with_context(|| Failure { code: ExitCode::Sink, what: format!("--report {}", path.display()) })?;
     }
-    let what = "the corridor ended before its source".to_owned();
+    let what = "the corridor ended before its source did".to_owned();
     ended.context(Failure { code: ExitCode::Stage, what })?;
     let what =
-        "--once: the sender's end message never came (see above); --silence sets how long it is waited for".to_owned();
+        "--once: the sender's end message never arrived (see above); --silence sets how long to wait for it".to_owned();
     if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
 }
 
@@ -160,7 +160,7 @@ fn recorder(config: &Config, decoder: &Decoder, handles: &mut Handles) -> anyhow
         realtime::settle("record", None, priority);
         worker.run();
     });
-    Ok(Some(thread.context("the recorder's thread cannot be started")?))
+    Ok(Some(thread.context("cannot start the recorder's thread")?))
 }
 
 /// Everything that waits is written, the file ended, and what the recorder said last is said here.
@@ -169,7 +169,7 @@ fn end_recording(handles: &Handles, writer: Option<JoinHandle<()>>) {
         recorder.end();
     }
     if writer.is_some_and(|writer| writer.join().is_err()) {
-        warn!("internal error in the recorder: the session may lack its end; please report it");
+        warn!("internal error in the recorder: the end of the session may be missing; please report this");
     }
     while let Some(event) = handles.events.pop() {
         log(&event);
@@ -182,7 +182,8 @@ fn expect_folder(report: &Path) -> anyhow::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    let what = format!("--report {}: the folder {} is not there; create it first", report.display(), folder.display());
+    let what =
+        format!("--report {}: the folder {} does not exist; create it first", report.display(), folder.display());
     Err(Failure { code: ExitCode::Sink, what }.into())
 }
 
@@ -191,10 +192,10 @@ fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
     let model = format!("model {} ({} Hz, {})", manifest.name, manifest.frame_rate_hz, manifest.input);
     info!("ready: {model} on {}; frames from {frames_at}, decodes at {decodes_at}", decoder.device());
     if decoder.encode_info().partly_on_cpu {
-        warn!("ONNX Runtime runs part of the model on the CPU, not on the GPU: it is slower than it could be");
+        warn!("ONNX Runtime runs part of the model on the CPU instead of the GPU, which is slower");
     }
     if !decoder.model().decodes_actions() {
-        warn!("this model decodes no action: it is untrained or has no labels; only embeddings are published");
+        warn!("this model decodes no actions because it is untrained or has no labels; only embeddings are published");
     }
 }
 

@@ -36,7 +36,7 @@ impl Target {
         }
         let folder = out.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         if !folder.is_dir() {
-            let what = format!("--out {}: the folder is not there; create it first", out.display());
+            let what = format!("--out {}: the folder does not exist; create it first", out.display());
             return Err(Failure { code: ExitCode::Sink, what }.into());
         }
         let [onnx, manifest] = ["onnx", "toml"].map(|extension| folder.join(format!("{name}.{extension}")));
