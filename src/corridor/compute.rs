@@ -1,4 +1,4 @@
-//! The compute thread: preprocess, encode, judge, send.
+//! The compute thread: decode, judge, send, hand the frame to the recorder.
 //!
 //! Why it exists: preprocessing and encoding share a thread because a hand-over costs more than it gains. What it must
 //! never do: read a clock to compute (only to stamp), allocate, or let a decode look better than it is.
@@ -11,6 +11,7 @@ use crate::decoder::{DecodeError, Decoder, IdleWork, Step};
 use crate::frame::event::{Event, Reason};
 use crate::frame::{Decode, FrameSlot, Quality, Request, Requests};
 use crate::preprocess::PreprocessError;
+use crate::session::recorder::Recorder;
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::count;
@@ -21,7 +22,6 @@ use super::preview::Photographer;
 use super::realtime::Idle;
 use super::running::{Running, follow};
 use super::shadow::SharedTensor;
-use super::to_recorder::ToRecorder;
 use super::{Failure, IDLE_MAX, Shared};
 
 /// Decodes frames until the lane of frames is closed or nobody takes the decodes.
@@ -95,6 +95,43 @@ fn receive<'a>(frames: &'a mut Consumer<FrameSlot>, shared: &Shared<'_>) -> Rece
 fn before(slot: &FrameSlot, shared: &Shared<'_>) -> impl Iterator<Item = Request> + use<> {
     let new_animal = slot.frame.info.series_began && shared.settings.new_series == NewSeries::Reset;
     slot.requests.iter().chain(new_animal.then_some(Request::Reset))
+}
+
+/// The compute thread's side of the recorder: a recorded frame is not copied, its buffer changes hands. Without a spare buffer the
+/// frame stays in the lane, is counted as not recorded, and one event reports the whole burst.
+struct ToRecorder<'a> {
+    recorder: Option<&'a Recorder>,
+    /// The last frame was not recorded: the burst has its event.
+    behind: bool,
+}
+
+impl<'a> ToRecorder<'a> {
+    fn new(recorder: Option<&'a Recorder>) -> Self {
+        Self { recorder, behind: false }
+    }
+
+    /// Hands over the slot received last, frame `number`. False when it was to be recorded and could not be: what was carried
+    /// out before it is then recorded with the next one.
+    fn frame(&mut self, frames: &mut Consumer<FrameSlot>, number: u64, shared: &Shared<'_>) -> bool {
+        let Some(recorder) = self.recorder.filter(|recorder| recorder.takes_frames()) else {
+            self.behind = false;
+            return true;
+        };
+        let Some(spare) = recorder.spare() else {
+            if !std::mem::replace(&mut self.behind, true) {
+                let count = shared.handles.stats.record.frames_lost_queue.load(Relaxed);
+                shared.emit(Event::RecordLost { frame: number, count });
+            }
+            return false;
+        };
+        self.behind = false;
+        match frames.exchange(spare) {
+            Ok(used) => recorder.keep(used),
+            // Nothing in hand: there is nothing to record.
+            Err(spare) => recorder.give_back(spare),
+        }
+        true
+    }
 }
 
 /// Idles towards the next frame, no longer than `pause` at a time: asleep, then once through code and data, then awake.

@@ -20,7 +20,6 @@ mod publish;
 mod running;
 mod shadow;
 mod silence;
-mod to_recorder;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
