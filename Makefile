@@ -35,10 +35,12 @@ build: .runtime/libonnxruntime.so
 	$(WHOLE)
 
 # What the demo needs and nothing else: no training, no CUDA, no Parquet. It is kept apart, so that target/release/haltere is always whole;
-# where that one was built, it is brought up to date and taken. HDF5, which it never reads, is not optimised (28 CPU seconds of 490).
+# where that one was built, it is brought up to date and taken. HDF5, which it never reads, is not optimised (28 CPU
+# seconds of 490), and a backtrace of it names no lines (10).
 demo: .runtime/libonnxruntime.so
 	@if [ -e target/release/haltere ]; then $(WHOLE); else \
-	  cargo build --release --locked --config profile.release.package.rust-hdf5.opt-level=0 --bin haltere --no-default-features && \
+	  cargo build --release --locked --config profile.release.package.rust-hdf5.opt-level=0 \
+	    --config profile.release.debug=false --bin haltere --no-default-features && \
 	  mkdir -p target/demo && mv target/release/haltere target/demo/haltere; fi
 	scripts/demo.sh
 
