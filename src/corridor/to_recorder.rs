@@ -1,7 +1,7 @@
 //! From the compute thread to the recorder: the buffer of a frame whose decode has left.
 //!
 //! Why it exists: a recorded frame is not copied, it changes hands. What it must never do: wait, or take memory: without a spare
-//! buffer the frame stays in the lane, is counted as not recorded, and one event says so for the whole burst.
+//! buffer the frame stays in the lane, is counted as not recorded, and one event reports the whole burst.
 
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -1,9 +1,9 @@
 //! Decodes for devices that do not speak the wire format: the action in words or bytes, with a fail-safe of its own.
 //!
 //! Why it exists: a relay box, a Bonsai workflow or a sound program wants "walking 0.93", not an embedding. Each such outlet is
-//! fed by a relay, so that what may be believed is decided in one place, as for the decodes themselves. What it must never
-//! do: wait for a device, end the run because a device is gone (it is counted and told), or say an action that is not
-//! believed: whatever is not `ok` or `degraded` is the neutral action, and so is every decode of a model without actions.
+//! fed by a relay, so that what may be trusted is decided in one place, as for the decodes themselves. What it must never
+//! do: wait for a device, end the run because a device is gone (it is counted and reported), or send an action that is
+//! not trusted: whatever is not `ok` or `degraded` is the neutral action, and so is every decode of a model without actions.
 
 use std::sync::Arc;
 
@@ -49,10 +49,10 @@ pub trait Outlet: Send {
     /// As the configuration's section is named.
     fn name(&self) -> &'static str;
 
-    /// Says it, without waiting.
+    /// Sends it, without waiting.
     ///
     /// # Errors
-    /// When it could not be said; the relay counts it and goes on.
+    /// When it could not be sent; the relay counts it and goes on.
     fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()>;
 
     /// Called about every 5 ms: a device that was lost may be looked for.
@@ -113,14 +113,14 @@ impl Relay {
     }
 
     fn relay(&mut self, decode: Option<&Decode>, quality: Quality, now_ns: u64) {
-        let believed = matches!(quality, Quality::Ok | Quality::Degraded);
-        let action = decode.filter(|_| believed && self.model.trained).and_then(|decode| {
+        let trusted = matches!(quality, Quality::Ok | Quality::Degraded);
+        let action = decode.filter(|_| trusted && self.model.trained).and_then(|decode| {
             let id = decode.action?;
             let confidence = largest(&decode.embedding.probabilities)?;
             Some((self.model.labels.get(id)?.as_str(), i32::try_from(id).ok()?, confidence))
         });
         let (action, action_id, confidence) = action.unwrap_or((&self.neutral.label, self.neutral.id, 0.0));
-        let embedding = decode.filter(|_| believed || quality == Quality::Warmup);
+        let embedding = decode.filter(|_| trusted || quality == Quality::Warmup);
         let relayed = RelayedDecode {
             seq: self.seq,
             t_pub_ns: now_ns,
@@ -138,7 +138,7 @@ impl Relay {
         self.note(ended.is_err());
     }
 
-    /// Counts what was not said; tells the first and the end of a row of losses.
+    /// Counts what was not sent; the first loss and the end of a row of losses are events.
     fn note(&mut self, lost: bool) {
         count(&self.stats.publish.relay_lost, u64::from(lost));
         let before = std::mem::replace(&mut self.lost, lost);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_believed_is_said_and_everything_else_is_neutral() {
+    fn only_what_is_trusted_is_said_and_everything_else_is_neutral() {
         let (heard, deaf) = (Heard::default(), Arc::default());
         let (stats, log) = (Arc::<Stats>::default(), Arc::new(ArrayQueue::new(8)));
         let ear = Ear { heard: heard.clone(), deaf: Arc::clone(&deaf) };

@@ -1,14 +1,14 @@
 //! Decodes out over a ZeroMQ PUB socket, with heartbeat, status, events and the fail-safe.
 //!
 //! Why it exists: it is what a stimulus controller listens to, so it numbers, stamps and judges every decode at the last moment
-//! before it leaves. What it must never do: wait for a subscriber (PUB drops for whoever is slow, and `seq` tells him), let a
+//! before it leaves. What it must never do: wait for a subscriber (PUB drops messages for a slow one, and `seq` shows the gap), let a
 //! stale decode look fresh, or allocate on the Rust side after its buffers have grown with the first messages.
 //!
 //! What stands in a decode, by quality:
 //!
 //! | quality | action | probs | novelty | embedding |
 //! |---|---|---|---|---|
-//! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and tells it | yes |
+//! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and measures it | yes |
 //! | `warmup` | the neutral one, if the model decodes actions | no | no | yes |
 //! | `stale`, `fail` | the neutral one, always | no | no | zeros, same shape |
 
@@ -102,7 +102,7 @@ impl ZmqSink {
         })
     }
 
-    /// The same, and somebody is told everything that leaves.
+    /// The same, with a witness of everything that leaves.
     #[must_use]
     pub fn witnessed_by(self, witness: Box<dyn Witness>) -> Self {
         Self { witness: Some(witness), ..self }
@@ -188,8 +188,8 @@ impl Sink for ZmqSink {
             Quality::Stale | Quality::Fail => (self.neutral.action(), &self.zeros),
         };
         let reason = if fresh { reason_of(decode) } else { Some("late") };
-        let believed = matches!(quality, Quality::Ok | Quality::Degraded);
-        let novelty = decode.embedding.novelty.filter(|_| believed && self.model.trained);
+        let trusted = matches!(quality, Quality::Ok | Quality::Degraded);
+        let novelty = decode.embedding.novelty.filter(|_| trusted && self.model.trained);
         let model = ModelHeader::of(&self.model);
         let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
         let header = DecodeHeader::of(decode, stamped);

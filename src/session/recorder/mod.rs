@@ -9,7 +9,7 @@
 //! Why it exists: pixels must reach the disk, and the disk must never reach a decode. The compute thread copies nothing: when a
 //! frame is decoded, it hands the frame's buffer itself to the recorder and takes a spare one, made at the start, in its place. What it must
 //! never do: make anybody wait. No spare buffer means that the recorder is behind: the frame is counted as not recorded, one event
-//! says so for the whole burst, and the decode has long left. A disk that fails ends the recording, not the daemon.
+//! reports the whole burst, and the decode has long left. A disk that fails ends the recording, not the daemon.
 
 mod worker;
 
@@ -43,7 +43,7 @@ const COMMANDS_WAITING_MAX: usize = 16;
 /// How long the control socket waits for the recorder's answer: opening a file and writing the model into it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
 
-/// What a session says of itself, the same for every file of a start.
+/// Description of a session, the same for every file of a start.
 #[derive(Clone, Debug, Default)]
 pub struct About {
     /// Name of the rig, with which the file's name begins.
@@ -171,7 +171,7 @@ impl Recorder {
     /// What the next files say of themselves: another model runs.
     pub fn describe(&self, about: About) {
         // A recorder that does not take it is behind by more than it can be: the next file then names the model before, and its
-        // decodes the one that ran, which `embed` and `diff` tell.
+        // decodes the one that ran, which `embed` and `diff` report.
         drop(self.commands.try_send(Command::Describe(Box::new(about))));
     }
 
@@ -198,7 +198,7 @@ impl Recorder {
         self.commands.try_send(mark).map_err(|_| BUSY.to_owned())
     }
 
-    /// The last word: what waits is written, the file ended.
+    /// The end: what waits is written, the file ended.
     pub fn end(&self) {
         // An ended worker has done so already.
         drop(self.commands.send(Command::End));

@@ -1,7 +1,7 @@
 //! The recorder's thread: empties the queues into the file.
 //!
 //! Why it exists: whoever waits for a disk must be nobody else. What it must never do: give up at the first full disk without
-//! having said so, or keep more than half a second in its own memory.
+//! having reported it, or keep more than half a second in its own memory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ impl Worker {
         self.begin(&folder).map_err(|cause| format!("{cause}; give haltere a `record.folder` it may write to"))
     }
 
-    /// Works until it is told that this is the end.
+    /// Works until [`Recorder::end`].
     pub fn run(mut self) {
         loop {
             let more = self.empty_queues();
