@@ -1,12 +1,12 @@
-//! Has the animal drifted away from those of training? The running mean of the novelty, and when it is told.
+//! Has the animal drifted away from those of training? The running mean of the novelty, and when it is an event.
 //!
-//! Why it exists: one strange moment says nothing, a strange minute does. A novelty is a rank among held-out moments, so its
+//! Why it exists: one novel sample means nothing, a minute of them does. A novelty is a rank among held-out samples, so its
 //! long-run mean on an animal like those of training is 0.5. What it must never do: read a clock (time is counted in model
 //! frames, so that a replay drifts at the same frame), or allocate.
 
 use crate::model::{Manifest, NOVELTY_EXPECTED};
 
-/// What the manifest says, in frames.
+/// The limits of the manifest, in frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DriftSettings {
     /// Time constant of the exponential mean, model frames; above 0.

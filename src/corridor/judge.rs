@@ -53,13 +53,13 @@ impl Judge {
         }
     }
 
-    /// Another model: what it finds strange is another thing.
+    /// Another model: its novelty is another measure.
     pub(super) fn begin_drift(&mut self, settings: Option<DriftSettings>, shared: &Shared<'_>) {
         self.drift = settings.map(Drift::new);
         shared.handles.stats.compute.novelty_mean.set(None);
     }
 
-    /// A new animal: what was strange about the old one says nothing of it.
+    /// A new animal: the novelty of the one before means nothing for it.
     pub(super) fn forget_drift(&mut self, shared: &Shared<'_>) {
         if let Some(drift) = &mut self.drift {
             drift.reset();

@@ -89,7 +89,7 @@ pub struct Settings {
     pub realtime: config::Realtime,
     /// What a new series means.
     pub new_series: config::NewSeries,
-    /// End when the sender ends its acquisition (`--once`), or has sent nothing for so long after a frame: its word that it ended
+    /// End when the sender ends its acquisition (`--once`), or has sent nothing for so long after a frame: its end message
     /// may have been lost. `None` = go on for ever.
     pub end_with_series: Option<Duration>,
     /// Frames of the stream per window, for judging gaps within it.
@@ -149,7 +149,7 @@ pub struct Handles {
     pub retired: Arc<ArrayQueue<Box<Swap>>>,
     /// Every event once more, for the log.
     pub log: Arc<ArrayQueue<Event>>,
-    /// Events on their way to the sinks; whoever has news puts them in.
+    /// Events on their way to the sinks; any thread may add one.
     pub events: Arc<ArrayQueue<Event>>,
     /// Takes the frames after their decode, if there is one.
     pub recorder: Option<Arc<Recorder>>,
@@ -231,7 +231,7 @@ struct Shared<'a> {
 
 impl Shared<'_> {
     fn emit(&self, event: Event) {
-        // A full queue drops its oldest event; what it said is still in the counters.
+        // A full queue drops its oldest event; what it reported is still in the counters.
         let _ = self.handles.events.force_push(event);
     }
 
@@ -240,7 +240,7 @@ impl Shared<'_> {
     }
 
     fn settle(&self, stage: &'static str, core: Option<usize>) {
-        // What is denied here was denied to `realtime::try_out` before the start, which told everybody.
+        // What is denied here was denied to `realtime::try_out` as well, which reported it before the start.
         realtime::settle(stage, core, self.settings.realtime.priority);
     }
 

@@ -29,7 +29,7 @@ const DEPTH_FRAMES: usize = 8;
 /// Most decodes that are held in memory: nine hours at 30 Hz.
 const DECODES_MAX: usize = 1_000_000;
 
-/// Decodes `recording` into `out` (and a table beside it), and says what was done.
+/// Decodes `recording` into `out` (and a table beside it), and returns what was done.
 ///
 /// # Errors
 /// What could not be opened, or the stage that failed.

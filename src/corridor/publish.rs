@@ -1,7 +1,7 @@
 //! The publish thread: decodes, events and pictures to the sinks, in that order of urgency.
 //!
 //! Why it exists: a sink that takes its time must not take the compute thread's. What it must never do: hold a decode up for a
-//! picture, or end without having told every sink.
+//! picture, or end without having finished every sink.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,8 +13,8 @@ use crate::frame::{Decode, FIRST_GENERATION};
 use crate::publish::Sink;
 use crate::sys::clock::now_ns;
 
-/// Hands decodes and events to the sinks until the compute thread is gone, and tells every sink the end: one that failed
-/// does not keep the others from saying so to whoever listens to them.
+/// Hands decodes and events to the sinks until the compute thread is gone, then finishes every sink: one that failed does not
+/// keep the others from publishing the end.
 pub(super) fn publish(
     sinks: &mut [Box<dyn Sink>],
     lane: &mut Consumer<Decode>,
@@ -24,10 +24,10 @@ pub(super) fn publish(
     shared.settle("publish", shared.settings.realtime.publish_core);
     let mut ended = hand_on(sinks, lane, idle, shared);
     let fault = shared.fault.get().copied().or(ended.is_err().then_some("publish"));
-    // For the log only: each sink says it itself, after its last decode.
+    // For the log only: each sink publishes it itself, after its last decode.
     let _ = shared.handles.log.force_push(fault.map_or(Event::Shutdown, |stage| Event::Fault { stage }));
     for sink in sinks {
-        // The first failure is the cause; the other sinks are told the end all the same.
+        // The first failure is the cause; the other sinks are finished all the same.
         ended = ended.and(sink.finish(fault).map_err(Failure::from));
     }
     ended
@@ -48,7 +48,9 @@ fn hand_on(
                 while generation < decode.generation {
                     let Some(model) = shared.tags.pop() else { break };
                     generation = model.generation;
-                    sinks.iter_mut().for_each(|sink| sink.model_changed(&model));
+                    for sink in sinks.iter_mut() {
+                        sink.model_changed(&model);
+                    }
                 }
                 for sink in sinks.iter_mut() {
                     sink.publish(decode)?;

@@ -57,7 +57,7 @@ fn lock_memory(realtime: &Realtime) -> Option<Warning> {
     Some(Warning::MemoryLockDenied { cause })
 }
 
-/// Asks for everything the configuration wants, on threads that end at once, and says what was denied: before the start,
+/// Asks for everything the configuration wants, on threads that end at once, and returns what was denied: before the start,
 /// so that the first status already knows.
 pub fn try_out(realtime: &Realtime) -> Vec<Warning> {
     let stages =
@@ -78,11 +78,11 @@ pub fn settle(stage: &'static str, core: Option<usize>, priority: Option<u8>) ->
 }
 
 /// Does `work` on a thread of this priority. Threads that it starts inherit it, as those of ZeroMQ do, which carry every frame and
-/// decode: else they would wait for the corridor's threads. What is denied was told by [`try_out`].
+/// decode: else they would wait for the corridor's threads. What is denied was reported by [`try_out`].
 pub fn with_priority<T: Send>(priority: Option<u8>, work: impl FnOnce() -> T + Send) -> T {
     let Some(priority) = priority else { return work() };
     let raised = || {
-        // Told at the start.
+        // Reported at the start.
         let _ = raise("socket", priority);
         work()
     };

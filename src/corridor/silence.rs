@@ -1,6 +1,6 @@
 //! How long a sender has been silent, for a run that ends with its series.
 //!
-//! Why it exists: a publisher's word that its series ended can be lost like any frame, and `--once` would wait for it for ever.
+//! Why it exists: a publisher's end message can be lost like any frame, and `--once` would wait for it for ever.
 //! What it must never do: take a sender for silent that has not begun, or that waits because nobody reads.
 
 use std::time::Duration;

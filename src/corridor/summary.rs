@@ -97,7 +97,9 @@ impl fmt::Display for Report {
         for (name, count) in &self.rejected {
             write!(f, ", rejected for {name} {count}")?;
         }
-        self.novelty_mean.iter().try_for_each(|mean| write!(f, ", mean novelty {mean:.2} (0.5 is expected)"))?;
+        if let Some(mean) = self.novelty_mean {
+            write!(f, ", mean novelty {mean:.2} (0.5 is expected)")?;
+        }
         write!(f, "\n{:>12} {:>10} {:>10} {:>10} {:>10} {:>9}", "latency, µs", "p50", "p99", "p99.9", "max", "count")?;
         for (name, q) in &self.stages {
             let us = |ns: u64| ns as f64 / 1e3;

@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 use haltere::config::{Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles};
+use haltere::decoder;
 use haltere::frame::event::Event;
+use haltere::frame::{Decode, Frame, Quality};
 use haltere::preprocess::Request;
-use haltere::source::Source;
+use haltere::source::{Next, Source};
 use support::{GIVE_UP_S, HALTERE, Keeper, Kept, Process, RAW, Scripted, Small, Step};
 
 const FRAMES: u64 = 150;
@@ -116,6 +118,28 @@ fn a_reset_begins_anew_as_if_nothing_had_been_before() {
     assert!(kept.events.contains(&Event::Request { what: "reset" }));
     assert!(kept.bits()[70..] == fresh[..]);
     assert!(kept.bits()[..60] != fresh[..]);
+}
+
+#[test]
+fn a_decoder_stepped_by_hand_gives_what_the_corridor_gives() {
+    let small = Small::new();
+    let corridor = run(&small, support::recording(FRAMES), 4, Wait::Park);
+    let (mut decoder, mut source) = (small.decoder(), support::recording(FRAMES));
+    let (mut frame, mut decode) = (Frame::with_capacity(source.frame_bytes_max()), decoder.new_decode());
+    let mut by_hand = Kept::default();
+    while source.next(&mut frame).unwrap() == Next::Frame {
+        assert!(matches!(decoder.step(&frame, &mut decode).unwrap(), decoder::Step::Decoded(_)));
+        by_hand.decodes.push(decode.clone());
+    }
+    assert_eq!(corridor.decodes.len() as u64, FRAMES);
+    assert_eq!(by_hand.numbers(), corridor.numbers());
+    for (hand, lane) in by_hand.decodes.iter().zip(&corridor.decodes) {
+        let bits = |decode: &Decode| decode.embedding.values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
+        assert!(bits(hand) == bits(lane), "frame {}", lane.frame.number);
+        assert_eq!((&hand.observation, hand.action), (&lane.observation, lane.action));
+        // The judge of the corridor may only lower what the decoder calls ok.
+        assert_eq!(hand.quality == Quality::Warmup, lane.quality == Quality::Warmup, "frame {}", lane.frame.number);
+    }
 }
 
 /// Number and payload of every decode of a frame that the daemon publishes, until its last word.

@@ -1,4 +1,4 @@
-//! What a recorded session says of itself.
+//! The description that is written into a recorded session.
 //!
 //! Why it exists: the first model and every one that replaces it must be described in one way.
 
@@ -13,7 +13,7 @@ use crate::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML};
 use crate::sys::revision::git_revision;
 
 impl About {
-    /// What the session says of itself: enough to run it again on another machine.
+    /// Describes a session: enough to run it again on another machine.
     ///
     /// # Errors
     /// When a file of the model cannot be read.

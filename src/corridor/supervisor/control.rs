@@ -1,6 +1,6 @@
 //! The control socket: requests to a running daemon, answered by the supervisor between two glances at the corridor.
 //!
-//! Why it exists: a new animal, a new template, a frozen normalisation and the end of the day are said while frames flow.
+//! Why it exists: a new animal, a new template, a frozen normalisation and the end of the day are requested while frames flow.
 //! What it must never do: touch a frame, or make the corridor wait. Requests cross to the compute thread through a bounded
 //! queue and take effect between two frames.
 //!

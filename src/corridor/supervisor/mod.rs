@@ -43,7 +43,7 @@ const RECORDER_PRIORITY: u8 = 1;
 /// Runs the daemon until it is stopped, a stage fails, or, with `once`, its sender ends or has been silent for so long.
 ///
 /// # Errors
-/// What could not be opened, the stage that failed, or that the sender fell silent without having said its end.
+/// What could not be opened, the stage that failed, or that the sender fell silent without an end message.
 pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report: Option<&Path>) -> anyhow::Result<()> {
     report.map_or(Ok(()), expect_folder)?;
     let mut handles = Handles::default();
@@ -112,7 +112,7 @@ fn standby(config: &Config, decoder: &Decoder) -> anyhow::Result<Option<Box<Deco
     Ok(Some(Box::new(Decoder::open_on(decoder.model(), &config.compute, &on_cpu)?)))
 }
 
-/// Where frames come from, and how that is said.
+/// Where frames come from, and its name for people.
 fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), SourceError> {
     let (settings, wait) = (&config.source, config.realtime.wait);
     if let Some(path) = &settings.follow {
@@ -156,14 +156,14 @@ fn recorder(config: &Config, decoder: &Decoder, handles: &mut Handles) -> anyhow
     // Behind the corridor's threads and before everything that is not real-time: else a busy machine would cost frames.
     let priority = config.realtime.priority.map(|_| RECORDER_PRIORITY);
     let thread = std::thread::Builder::new().name("record".into()).spawn(move || {
-        // What is denied here was denied to the corridor's threads as well, which was told at the start.
+        // What is denied here was denied to the corridor's threads as well, which was reported at the start.
         realtime::settle("record", None, priority);
         worker.run();
     });
     Ok(Some(thread.context("cannot start the recorder's thread")?))
 }
 
-/// Everything that waits is written, the file ended, and what the recorder said last is said here.
+/// Lets the recorder write what waits and end its file, and logs its last events.
 fn end_recording(handles: &Handles, writer: Option<JoinHandle<()>>) {
     if let Some(recorder) = &handles.recorder {
         recorder.end();
