@@ -6,9 +6,8 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
 
-use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::exit::ExitCode;
 
 /// Standard output, whose errors are known as such wherever they arrive.
 pub struct Stdout(io::Stdout);
@@ -69,12 +68,4 @@ pub(super) fn exit_code(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
 /// Did whoever read standard output leave?
 pub fn is_closed(error: &anyhow::Error) -> bool {
     error.chain().filter_map(is_of_output).any(|cause| cause.kind() == ErrorKind::BrokenPipe)
-}
-
-/// The context of a file or folder that `--out` names and that cannot be written.
-pub(super) fn cannot_write<'a>(path: &'a Path, what: &'a str) -> impl FnOnce() -> Failure + 'a {
-    move || {
-        let what = format!("{}: {what}; name another place with --out, or make room there", path.display());
-        Failure { code: ExitCode::Sink, what }
-    }
 }

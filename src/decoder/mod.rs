@@ -13,6 +13,7 @@ use crate::frame::{Decode, Frame, ModelTag, PixelMemory, Request, StageTimes, Te
 use crate::model::Model;
 use crate::preprocess::{Preprocess, PreprocessError, Template};
 use crate::sys::clock::now_ns;
+use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use embeddings::Embeddings;
 use network::Network;
@@ -57,6 +58,15 @@ pub enum DecodeError {
     /// The model could not be run.
     #[error("the encoder failed: {0}")]
     Encode(#[from] EncodeError),
+}
+
+impl HasExitCode for DecodeError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Preprocess(error) => error.exit_code(),
+            Self::Encode(error) => error.exit_code(),
+        }
+    }
 }
 
 impl DecodeError {

@@ -230,6 +230,7 @@ mod tests {
     const WRITERS: &[(&str, &str, &str)] = &[
         ("cli/check/disk.rs", "fs::write(", "a probe, removed at once"),
         ("cli/check/ports.rs", "File::create_new(", "a probe, removed at once"),
+        ("cli/training/mod.rs", "fs::write(", "a probe, removed at once"),
         ("dataset/cache.rs", "File::create(", "a probe, and frames that `put_in_place` gives their name"),
         ("report/tensorboard.rs", "OpenOptions::new(", "a log, record by record; each start writes a new file"),
         ("session/export/nwb/mod.rs", "File::create(", "under an unfinished name, then `put_in_place`"),

@@ -105,7 +105,7 @@ fn a_sender_that_falls_silent_without_its_last_word_ends_a_run_that_waits_for_it
     }
     let missing = listener.until("the event", |m| m.is_event("end_missing"));
     assert!(missing.number("silent_s") >= 2, "{}", missing.header);
-    let done = daemon.finish().code(6).says(&["silent for", "end message never came", "--silence"]);
+    let done = daemon.finish().code(6).says(&["silent for", "end message never arrived", "--silence"]);
     assert!(done.err.contains("10"), "the summary is there all the same: {}", done.err);
     assert!(listener.decodes().iter().filter(|d| d.quality() != "fail").count() == 10);
     let refused = Process::start("run", &mut rig.command(&["--silence", "2"])).finish().code(2);

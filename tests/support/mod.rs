@@ -4,6 +4,7 @@
 //! `cargo test --test daemon swap::` runs alone. A file beside the folders is a program because its allocator, its ONNX Runtime or its CUDA
 //! driver is that of the whole process. Tests that measure times live in `daemon`, where nothing trains, opens a browser or runs Python.
 #![allow(dead_code, reason = "every test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 pub mod conformance;
 #[cfg(feature = "train")]

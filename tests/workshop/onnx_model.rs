@@ -268,7 +268,7 @@ fn a_frame_of_another_size_is_an_error_that_says_both_sizes() {
     let mut encoder = open(&model);
     let mut embedding = encoder.new_embedding();
     let error = encoder.encode(&Input::Host(&[0.0; 1000]), &mut embedding).unwrap_err();
-    assert_eq!(error.to_string(), "the frame has 1000 values, the model takes 1024");
+    assert_eq!(error.to_string(), "the frame has 1000 values, the model needs 1024");
 }
 
 #[test]

@@ -10,16 +10,13 @@ pub mod device;
 pub mod movie;
 pub mod registration;
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::config::ConfigArgs;
-use super::output::cannot_write;
 use super::parse::rate;
 use super::training::with_untrained_model;
 use crate::config::Config;
@@ -28,6 +25,7 @@ use crate::model::parameters;
 use crate::preprocess::registration::Registrar;
 use crate::source::{Next, RecordingSpec, Source};
 use crate::sys::exit::ExitCode;
+use crate::sys::files::write_whole;
 
 use client::{Mode, quantile};
 use movie::Movie;
@@ -233,9 +231,7 @@ pub fn register(
         next_image(template.as_mut())?.ok_or_else(|| anyhow::anyhow!("the template is empty"))?;
     let mut registrar = Registrar::new(&parameters::Registration::default(), height, width);
     registrar.set_template(&first);
-    let failed = || cannot_write(path, "the shifts cannot be written");
-    let mut file = BufWriter::new(File::create(path).with_context(failed())?);
-    writeln!(file, "frame,dy,dx,peak,us").with_context(failed())?;
+    let mut table = b"frame,dy,dx,peak,us\n".to_vec();
     let (mut times_ns, mut number) = (Vec::new(), 0);
     while let Some((image, h, w)) = next_image(recording.as_mut())? {
         anyhow::ensure!((h, w) == (height, width), "frame {number} is {h}×{w}, the template {height}×{width}");
@@ -243,11 +239,10 @@ pub fn register(
         let shift = registrar.estimate(&image);
         let ns = began.elapsed().as_nanos() as u64;
         times_ns.push(ns);
-        writeln!(file, "{number},{:.6},{:.6},{:.4},{:.1}", shift.dy, shift.dx, shift.peak, ns as f64 / 1e3)
-            .with_context(failed())?;
+        writeln!(table, "{number},{:.6},{:.6},{:.4},{:.1}", shift.dy, shift.dx, shift.peak, ns as f64 / 1e3)?;
         number += 1;
     }
-    file.flush().with_context(failed())?;
+    write_whole(path, &table)?;
     times_ns.sort_unstable();
     let us = |share| quantile(&times_ns, share) as f64 / 1e3;
     writeln!(

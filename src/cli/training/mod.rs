@@ -27,7 +27,6 @@ pub use init::{InitArguments, InitError, init};
 #[cfg(feature = "train-cuda")]
 pub use learn::cuda;
 
-use super::output::cannot_write;
 use super::{log, stop_flag};
 use crate::sys::exit::{ExitCode, Failure};
 
@@ -111,6 +110,14 @@ fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
     let probe = folder.join(format!(".haltere-{}", std::process::id()));
     let written = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
     written.with_context(cannot_write(folder, "nothing can be written into the folder"))
+}
+
+/// The context of a file or folder that `--out` names and that cannot be written.
+fn cannot_write<'a>(path: &'a Path, what: &'a str) -> impl FnOnce() -> Failure + 'a {
+    move || {
+        let what = format!("{}: {what}; name another place with --out, or make room there", path.display());
+        Failure { code: ExitCode::Sink, what }
+    }
 }
 
 /// Something that was typed cannot be done.

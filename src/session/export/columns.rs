@@ -38,6 +38,7 @@ impl fmt::Display for Cell<'_> {
 }
 
 /// One column.
+#[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "Parquet alone has types; a test reads them as well"))]
 pub(super) struct Column {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
