@@ -62,8 +62,9 @@ test: setup
 	cargo test --release --locked --lib --tests --benches
 	DOCS_RS=1 RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --lib --bins --examples --features train-cuda
 
-# Files of tests: messages and bounds, the fly of the demo, a session as NWB, and a daemon with the shipped model and every outlet.
-WITHOUT_TRAINING = bad_messages:: demo:: limits:: nwb_export:: outlets::
+# Files of tests: messages and bounds, the fly of the demo, a session as NWB, a daemon with the shipped model and every outlet, and a
+# session from the microscope to its report.
+WITHOUT_TRAINING = bad_messages:: demo:: limits:: nwb_export:: outlets:: rig_without_training::
 
 bench: build
 	target/release/haltere bench

@@ -1,25 +1,54 @@
-//! What stands in the place of `training` in a build without it: no subcommand.
+//! What stands in the place of `training` in a build without it: its subcommands, which say how to get them.
 
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::config::Config;
-use crate::sys::exit::ExitCode;
+use crate::sys::exit::{ExitCode, Failure};
 
-/// No subcommand of training.
+/// The subcommands of training, not listed in the help.
 #[derive(Debug, Subcommand)]
-pub enum TrainingCommand {}
+pub enum TrainingCommand {
+    /// Not in this build.
+    #[command(hide = true, disable_help_flag = true)]
+    Calibrate(Anything),
+    /// Not in this build.
+    #[command(hide = true, disable_help_flag = true)]
+    Train(Anything),
+    /// Not in this build.
+    #[command(hide = true, disable_help_flag = true)]
+    Eval(Anything),
+    /// Not in this build.
+    #[command(hide = true, disable_help_flag = true)]
+    Compare(Anything),
+}
+
+/// Whatever follows the subcommand.
+#[derive(Debug, Args)]
+pub struct Anything {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
 
 /// Nothing to add to `haltere model`.
 #[derive(Debug, Subcommand)]
 pub enum ModelTrainingCommand {}
 
-/// Nobody can ask for it.
+/// Says what is missing.
 pub(super) fn run(command: TrainingCommand, _out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    match command {}
+    let (name, given) = match command {
+        TrainingCommand::Calibrate(given) => ("calibrate", given),
+        TrainingCommand::Train(given) => ("train", given),
+        TrainingCommand::Eval(given) => ("eval", given),
+        TrainingCommand::Compare(given) => ("compare", given),
+    };
+    let typed = [name].into_iter().chain(given.arguments.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+    let what =
+        format!("haltere {typed}: this build cannot train; `make build` builds a haltere that can (feature `train`)");
+    Err(Failure { code: ExitCode::Usage, what }.into())
 }
 
 /// Nobody can ask for it.

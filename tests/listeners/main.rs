@@ -7,3 +7,4 @@ mod clients;
 mod lsl;
 mod monitor;
 mod outlets;
+mod rig_without_training;
