@@ -5,8 +5,8 @@
 //! flushed.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{BufWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use mcap::records::MessageHeader;
@@ -17,12 +17,17 @@ use super::{BEGIN, END, EXTENSION, FORM, SessionError, Topic, layout, schemas};
 use crate::config::Compression;
 use crate::frame::FrameSlot;
 use crate::sys::calendar;
-use crate::sys::steady_file::SteadyFile;
 
 /// A chunk is closed when it exceeds this, bytes: small enough to be written before the next frame arrives.
 const CHUNK_BYTES: u64 = 1 << 20;
 /// Most files of one rig with the same second in their name; more would mean that something is wrong.
 const SAME_SECOND_MAX: u32 = 100;
+
+/// Bytes between two hints to the system.
+const STEP_BYTES: u64 = 1 << 20;
+/// How far back bytes may still be on their way to the disk when the system is told that nobody will read them again.
+#[cfg(target_os = "linux")]
+const BEHIND_BYTES: u64 = 64 << 20;
 
 /// A session being written.
 pub struct SessionWriter {
@@ -188,6 +193,53 @@ pub fn name_of(folder: &Path, rig: &str, unix_s: u64) -> PathBuf {
 fn utc(unix_s: u64) -> String {
     let [year, month, day, hour, minute, second] = calendar::utc(unix_s);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
+}
+
+/// A file whose bytes go to the disk as they are written, not in bursts: left alone, the system keeps written bytes for half a minute and
+/// then writes gigabytes at once, beside whatever the machine does just then; whoever ends a recording waits for all of it, and an hour of
+/// frames pushes everything else out of memory. Only [`SteadyFile::sync`] waits for the disk.
+struct SteadyFile {
+    file: File,
+    written: u64,
+    hinted: u64,
+}
+
+impl SteadyFile {
+    fn new(file: File) -> Self {
+        Self { file, written: 0, hinted: 0 }
+    }
+
+    /// Waits until everything is on the disk.
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Linux then begins to write what is new, and forgets what the disk has. If it refuses, nothing is lost.
+    #[cfg(target_os = "linux")]
+    fn hint(&self) {
+        let from = self.hinted.saturating_sub(BEHIND_BYTES);
+        let length = std::num::NonZeroU64::new(self.written - from);
+        let _ = rustix::fs::fadvise(&self.file, from, length, rustix::fs::Advice::DontNeed);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn hint(&self) {}
+}
+
+impl Write for SteadyFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.written += count as u64;
+        if self.written - self.hinted >= STEP_BYTES {
+            self.hint();
+            self.hinted = self.written;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 #[cfg(test)]

@@ -15,4 +15,3 @@ pub mod replace_folder;
 pub mod revision;
 pub mod signals;
 pub mod statistics;
-pub mod steady_file;
