@@ -144,7 +144,7 @@ impl Manifest {
         Ok(write_whole(path, text.as_bytes())?)
     }
 
-    /// See [`Model::decodes_actions`].
+    /// See [`decodes_actions`](crate::model::Model::decodes_actions).
     pub fn decodes_actions(&self) -> bool {
         self.provenance.trained && !self.labels.is_empty()
     }

@@ -94,7 +94,7 @@ pub enum BenchPart {
 /// Measures what was asked for.
 ///
 /// # Errors
-/// As [`bench`], [`bench_device`] and [`register`].
+/// As [`bench()`], [`bench_device`] and [`register`].
 pub fn run(args: &BenchArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?.0;
     if let Some(BenchPart::Registration { movie, template, out: shifts }) = &args.part {

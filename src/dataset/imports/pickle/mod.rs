@@ -8,7 +8,7 @@
 //! `numpy.core.numeric` and `numpy._core.numeric` `_frombuffer`; `_codecs.encode` to Latin-1 (how protocols 0 to 2 spell bytes)
 //! and `bytes` of nothing (how they spell no bytes); `collections.OrderedDict`.
 //!
-//! **Bounds.** The file is at most [`FILE_BYTES_MAX`]; at most [`STEPS_MAX`] opcodes are carried out, each of which makes at most
+//! **Bounds.** The file is at most `FILE_BYTES_MAX`; at most `STEPS_MAX` opcodes are carried out, each of which makes at most
 //! one value; decoded bytes may be four times the file's length in total. Nothing recurses.
 
 mod input;
