@@ -76,9 +76,10 @@ say "Conformance $verdict."
 section "compute-sanitizer"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
 if [ -n "$sanitizer" ]; then
-  test_binary=$(ls -t target/release/deps/conformance-* | grep -v '\.d$' | head -1)
+  # The program that the conformance run above named.
+  test_binary=$(sed -n 's/.*Running .*(\(.*\/parts-[0-9a-f]*\))$/\1/p' "$work/conformance.txt" | tail -1)
   for tool in memcheck racecheck; do
-    timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 9 "$test_binary" --test-threads 1 the_same_frames_give >"$work/$tool.txt" 2>&1 \
+    timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 9 "$test_binary" --test-threads 1 conformance::the_same_frames_give >"$work/$tool.txt" 2>&1 \
       && say "$tool: clean" || say "$tool: $(tail -1 "$work/$tool.txt")"
   done
 else

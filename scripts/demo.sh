@@ -25,12 +25,12 @@ if [ "${1:-}" = --recording ]; then
 fi
 seconds=${1:-20}
 if [ "$what" = simulated ] && [ ! -e "$model" ]; then
-  echo "$model is not there: the demo falls back to a recorded fly and an untrained model, which names no action."
-  echo "The README's section \"Train a model\" says how to make one."
   if [ "$haltere" = target/demo/haltere ]; then
-    echo "The untrained model needs the whole haltere: make demo-recording" >&2
+    echo "$model does not exist, and this build cannot make another: run make demo-recording" >&2
     exit 1
   fi
+  echo "$model does not exist: the demo falls back to a recorded fly and an untrained model, which names no actions."
+  echo "The README's section \"Train a model\" says how to make one."
   echo
   what=recording
 fi
@@ -73,7 +73,7 @@ endpoint = "ipc://$folder/decodes"
 [control]
 endpoint = "off"
 TOML
-echo "stimulus controller   shows what it hears for $seconds seconds"
+echo "stimulus controller   shows the decodes it receives for $seconds seconds"
 
 "$haltere" run --config "$folder/rig.toml" 2>"$folder/run.log" &
 daemon=$!
@@ -81,8 +81,8 @@ jobs+=("$daemon")
 "$haltere" play "${play[@]}" 2>"$folder/play.log" &
 jobs+=("$!")
 
-# At the microscope's own rate: the daemon would not believe a faster one.
-printf 'warming up (template, baseline, statistics: some %s s) ' "$warm_up"
+# At the microscope's own rate: the daemon would mark a faster one as degraded.
+printf 'warming up (template, baseline, statistics: about %s s) ' "$warm_up"
 for _ in $(seq 240); do
   grep -q "warm-up over" "$folder/run.log" && break
   kill -0 "${jobs[@]}" 2>/dev/null || fail "a process ended:"
@@ -92,7 +92,7 @@ done
 grep -q "warm-up over" "$folder/run.log" || fail "the daemon did not become ready:"
 echo
 if [ "$what" = simulated ]; then
-  echo "Every decode counts, five a second at most are shown:"
+  echo "Every decode is scored; at most five per second are shown:"
   printf '%8s  %-18s %4s  %-20s  %-34s\n' frame decoded prob "truth" "so far"
 fi
 "$haltere" watch "${watch[@]}" || fail "watch failed:"
@@ -100,7 +100,7 @@ kill -INT "$daemon"
 wait "$daemon" || fail "the daemon failed:"
 if [ "$what" = simulated ]; then
   echo
-  echo "The fly is made by \`haltere simulate\`'s code, frame by frame; what it does is known, so that a decode can be wrong."
+  echo "The fly is simulated frame by frame by the code of \`haltere simulate\`; its true actions are known, so every decode can be scored."
   sed -n "s/^trained_on = \"\(.*\)\"/The model was trained on other flies of the same kind: \1./p" "$model"
-  echo "Balanced accuracy: the mean over the actions that came. One fly and some seconds are few: benches/results has more."
+  echo "Balanced accuracy: the mean over the actions that occurred. One fly for a few seconds is a small sample; see benches/results for more."
 fi

@@ -14,11 +14,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     let mut out = Stdout::new();
-    let done = dispatch(Cli::parse().command, &mut out).and_then(|code| Ok(out.flush().map(|()| code)?));
+    let command = Cli::parse().command;
+    let answers = command.answers_by_exit_code();
+    let done = dispatch(command, &mut out).and_then(|code| Ok(out.flush().map(|()| code)?));
     let code = done.unwrap_or_else(|error| {
-        // Whoever read the results has seen enough.
+        // The reader has seen enough. Where the exit code is the answer, there is none.
         if is_closed(&error) {
-            return ExitCode::Ok;
+            return if answers { ExitCode::Sink } else { ExitCode::Ok };
         }
         eprintln!("error: {error:#}");
         exit::exit_code(&error)

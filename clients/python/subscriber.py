@@ -22,7 +22,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--endpoint", default="tcp://127.0.0.1:5711")
     parser.add_argument("--source", default="rig1")
-    parser.add_argument("--neutral", default="neutral", help="the action to take without a decode to trust")
+    parser.add_argument("--neutral", default="neutral", help="the action to take when no decode can be trusted")
     parser.add_argument("--decodes", type=int, help="stop after this many decodes (default: never)")
     options = parser.parse_args()
 

@@ -92,7 +92,7 @@ mod tests {
         ("SwapError", "the daemon answers with it"),
         ("TemplateError", "a ConfigError holds it"),
         ("TooShort", "a FitError holds it"),
-        ("Warning", "told, and nothing ends"),
+        ("Warning", "logged only"),
         ("DataWarning", "told, and nothing ends"),
     ];
 

@@ -13,7 +13,7 @@ use crate::config::Attach;
 use crate::config::endpoint::Endpoint;
 use crate::frame::Name;
 use crate::sys::exit::ExitCode;
-use crate::sys::progress::progress_bar;
+use crate::sys::progress::{FRAMES, progress_bar};
 
 /// `haltere play`.
 #[derive(Debug, Args)]
@@ -99,7 +99,7 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
         wait_for_receiver: if args.no_wait { Duration::ZERO } else { PlayOptions::default().wait_for_receiver },
         ..PlayOptions::default()
     };
-    let bar = progress_bar(None, std::io::stderr().is_terminal());
+    let bar = progress_bar(None, std::io::stderr().is_terminal(), FRAMES);
     let mut progress = |so_far: &PlayProgress| {
         so_far.total.into_iter().for_each(|total| bar.set_length(total));
         bar.set_position(so_far.sent);

@@ -29,7 +29,7 @@ Examples:
 `train`, `eval` and `compare` write report.json beside report.html. It holds every number on the page, so a \
 later version can redraw the page without data or model.
 
-For a recorded session the exit code tells whether it met the deadline of its configuration: 0 met, 10 \
+For a recorded session the exit code says whether it met the deadline of its configuration: 0 met, 10 \
 missed.")]
 pub struct ReportArgs {
     /// Folder of a run, evaluation or comparison, or its report.json, or a recorded session.

@@ -28,7 +28,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub once: bool,
     /// With --once: exit with code 6 if no message arrives for this long after a frame, in case the end message was
-    /// lost; 0 waits for ever.
+    /// lost; 0 waits forever.
     #[arg(long, value_name = "SECONDS", requires = "once", default_value_t = 60)]
     pub silence: u64,
     /// Record the session into this folder; overrides `record.folder` of the configuration.

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use crate::simulate::Recipe;
 use crate::simulate::write::{Format, Order, dataset};
 use crate::sys::exit::ExitCode;
-use crate::sys::progress::progress_bar;
+use crate::sys::progress::{FRAMES, progress_bar};
 
 /// `haltere simulate`.
 #[derive(Debug, Args)]
@@ -115,7 +115,7 @@ pub fn run(args: &SimulateArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode>
         format: args.format.into(),
         force: args.force,
     };
-    let bar = progress_bar(Some(order.frames()), args.progress.is_shown());
+    let bar = progress_bar(Some(order.frames()), args.progress.is_shown(), FRAMES);
     let written = dataset(&order, &|frames| bar.inc(frames));
     bar.finish_and_clear();
     written?;

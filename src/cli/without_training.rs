@@ -29,31 +29,41 @@ pub enum TrainingCommand {
 /// Whatever follows the subcommand.
 #[derive(Debug, Args)]
 pub struct Anything {
+    /// What was typed after the subcommand.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// Nothing to add to `haltere model`.
+/// The part of `haltere model` that needs training, not listed in the help.
 #[derive(Debug, Subcommand)]
-pub enum ModelTrainingCommand {}
+pub enum ModelTrainingCommand {
+    /// Not in this build.
+    #[command(hide = true, disable_help_flag = true)]
+    Init(Anything),
+}
 
 /// Says what is missing.
 pub(super) fn run(command: TrainingCommand, _out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let (name, given) = match command {
+    let (name, given) = match &command {
         TrainingCommand::Calibrate(given) => ("calibrate", given),
         TrainingCommand::Train(given) => ("train", given),
         TrainingCommand::Eval(given) => ("eval", given),
         TrainingCommand::Compare(given) => ("compare", given),
     };
+    Err(missing(name, given))
+}
+
+/// Says what is missing.
+pub(super) fn run_model(command: ModelTrainingCommand, _out: &mut dyn Write) -> anyhow::Result<()> {
+    let ModelTrainingCommand::Init(given) = command;
+    Err(missing("model init", &given))
+}
+
+fn missing(name: &str, given: &Anything) -> anyhow::Error {
     let typed = [name].into_iter().chain(given.arguments.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
     let what =
         format!("haltere {typed}: this build cannot train; `make build` builds a haltere that can (feature `train`)");
-    Err(Failure { code: ExitCode::Usage, what }.into())
-}
-
-/// Nobody can ask for it.
-pub(super) fn run_model(command: ModelTrainingCommand, _out: &mut dyn Write) -> anyhow::Result<()> {
-    match command {}
+    Failure { code: ExitCode::Usage, what }.into()
 }
 
 /// No error is of training.

@@ -16,12 +16,12 @@ pub struct AskError {
 /// Asks a running daemon and gives its answer, waiting at most `timeout_ms`.
 ///
 /// # Errors
-/// When the request is too long, when nobody answers, or not JSON.
+/// When the request is too long, nobody answers in time, or the answer is not JSON.
 pub fn ask(endpoint: &str, command: &str, timeout_ms: i32) -> Result<serde_json::Value, AskError> {
     let request = serde_json::json!({ "command": command }).to_string();
     if request.len() > REQUEST_BYTES_MAX {
-        // The daemon's socket would hang up without a word.
-        let cause = format!("a request of {} bytes; at most {REQUEST_BYTES_MAX} are taken", request.len());
+        // The daemon's socket would close the connection without an answer.
+        let cause = format!("the request has {} bytes; at most {REQUEST_BYTES_MAX} are accepted", request.len());
         return Err(AskError { endpoint: endpoint.to_owned(), cause });
     }
     let open = || {
@@ -36,7 +36,7 @@ pub fn ask(endpoint: &str, command: &str, timeout_ms: i32) -> Result<serde_json:
     let answer = open().map_err(|cause| match cause {
         zmq::Error::EAGAIN => AskError {
             endpoint: endpoint.to_owned(),
-            cause: format!("no answer within {timeout_ms} ms: is `haltere run` going, with this `control.endpoint`?"),
+            cause: format!("no answer within {timeout_ms} ms: is `haltere run` running with this `control.endpoint`?"),
         },
         cause => AskError { endpoint: endpoint.to_owned(), cause: cause.to_string() },
     })?;

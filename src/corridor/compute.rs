@@ -1,6 +1,6 @@
 //! The compute thread: decode, judge, send, hand the frame to the recorder.
 //!
-//! Why it exists: preprocessing and encoding share a thread because a hand-over costs more than it gains. What it must
+//! Why it exists: preprocessing and encoding share a thread because passing a frame to another one costs more than it gains. What it must
 //! never do: read a clock to compute (only to stamp), allocate, or let a decode look better than it is.
 
 use std::sync::atomic::Ordering::Relaxed;

@@ -7,7 +7,7 @@ use super::drift::{Change, Drift, DriftSettings};
 use crate::frame::event::Event;
 use crate::frame::{Decode, FrameInfo, FrameSlot, Observation, Quality};
 
-/// Share of a window that may be missing before its decode is `degraded`, and relative error of the frame rate alike.
+/// Share of a window that may be missing before its decode is `degraded`.
 const MISSING_SHARE_MAX: f64 = 0.1;
 
 /// What was seen before, to tell what begins and what ends, and how far a decode may be trusted.

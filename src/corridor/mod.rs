@@ -31,11 +31,8 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::config::{self, Config, Overload, Wait};
 use crate::decoder::{DecodeError, Decoder};
-use crate::encode::EncodeError;
 use crate::frame::event::Event;
 use crate::frame::{Frame, FrameSlot, ModelTag, Request};
-use crate::model::Manifest;
-use crate::preprocess::PreprocessError;
 use crate::publish::{Sink, SinkError};
 use crate::session::recorder::Recorder;
 use crate::source::{Source, SourceError};
@@ -113,23 +110,13 @@ impl Settings {
             realtime: config.realtime.clone(),
             new_series: config.source.new_series,
             end_with_series: None,
-            window_frames: stream_window_frames(manifest),
-            needed_hz: stream_rate_hz(manifest),
+            window_frames: manifest.stream_window_frames(),
+            needed_hz: manifest.stream_rate_hz(),
             drift: DriftSettings::of(manifest),
             preview: config.publish.preview_every.map(|every| PreviewSettings { every, input: manifest.input }),
             pulse: config.compute.pulse.filter(|_| decoder.on_device()),
         }
     }
-}
-
-/// Frames per second that a model needs of the stream, before averaging.
-fn stream_rate_hz(manifest: &Manifest) -> f64 {
-    manifest.frame_rate_hz * manifest.preprocess.average_frames as f64
-}
-
-/// Frames of the stream in a model's window.
-fn stream_window_frames(manifest: &Manifest) -> usize {
-    manifest.window_frames * manifest.preprocess.average_frames
 }
 
 /// What the supervisor and the corridor share. A clone shares the same counters and queues.
@@ -177,12 +164,9 @@ pub enum Failure {
     /// The source is gone for good.
     #[error("the source failed: {0}")]
     Source(#[from] SourceError),
-    /// The device that preprocesses failed.
-    #[error("preprocessing failed: {0}")]
-    Preprocess(#[from] PreprocessError),
-    /// The model could not be run.
-    #[error("the encoder failed: {0}")]
-    Encode(#[from] EncodeError),
+    /// A frame could not be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
     /// A sink is gone for good.
     #[error("a sink failed: {0}")]
     Sink(#[from] SinkError),
@@ -191,26 +175,16 @@ pub enum Failure {
     Defect {
         /// Which stage.
         stage: &'static str,
-        /// The panic's words.
+        /// The panic's message.
         message: String,
     },
-}
-
-impl From<DecodeError> for Failure {
-    fn from(error: DecodeError) -> Self {
-        match error {
-            DecodeError::Preprocess(cause) => Self::Preprocess(cause),
-            DecodeError::Encode(cause) => Self::Encode(cause),
-        }
-    }
 }
 
 impl HasExitCode for Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Source(error) => error.exit_code(),
-            Self::Preprocess(error) => error.exit_code(),
-            Self::Encode(error) => error.exit_code(),
+            Self::Decode(error) => error.exit_code(),
             Self::Sink(error) => error.exit_code(),
             Self::Defect { .. } => ExitCode::Other,
         }

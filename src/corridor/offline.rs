@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::summary::Report;
+use super::summary::Summary;
 use super::{Corridor, Handles, Settings, no_realtime};
 use crate::config::{Config, Lane, Overload, Wait};
 use crate::decoder::{Decoder, Embeddings};
@@ -21,7 +21,7 @@ use crate::session::rows::{Row, Rows};
 use crate::source::mcap::McapSource;
 use crate::source::{Next, Source, SourceError};
 use crate::sys::exit::{ExitCode, Failure};
-use crate::sys::progress::progress_bar;
+use crate::sys::progress::{FRAMES, progress_bar};
 use crate::sys::signals;
 
 /// Frames that may wait for the encoder.
@@ -40,12 +40,12 @@ pub fn embed(
     out: &Path,
     table: Option<&Path>,
     progress: bool,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<Summary> {
     let handles = Handles::default();
     signals::stop_on_signals(&handles.stop)?;
     let manifest = decoder.model().manifest.clone();
-    let said = (manifest.labels.as_slice(), manifest.provenance.trained);
-    let sink = NpySink::create(out, table, manifest.embedding, said)?;
+    let (labels, trained) = (&manifest.labels, manifest.provenance.trained);
+    let sink = NpySink::create(out, table, manifest.embedding, labels, trained)?;
     through(config, decoder, recording, Box::new(sink), &handles, progress)
 }
 
@@ -98,7 +98,7 @@ pub fn through(
     sink: Box<dyn Sink>,
     handles: &Handles,
     progress: bool,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<Summary> {
     let name = decoder.model().manifest.name.clone();
     let settings = Settings {
         lane: Lane { depth_frames: DEPTH_FRAMES, overload: Overload::Wait },
@@ -106,7 +106,7 @@ pub fn through(
         preview: None,
         ..Settings::of(&decoder, config)
     };
-    let bar = progress_bar(recording.frames_total(), progress);
+    let bar = progress_bar(recording.frames_total(), progress, FRAMES);
     let began = Instant::now();
     let corridor = Corridor { source: recording, decoder, sinks: vec![sink], settings, handles: handles.clone() };
     let ended = super::run(corridor, || {
@@ -117,7 +117,7 @@ pub fn through(
     });
     bar.finish_and_clear();
     ended?;
-    Ok(Report::of(&handles.stats, &name, began.elapsed()))
+    Ok(Summary::of(&handles.stats, &name, began.elapsed()))
 }
 
 /// Takes decodes in, one after the other.

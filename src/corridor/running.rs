@@ -1,7 +1,7 @@
 //! What decodes now, what is on trial beside it, and what takes over when the device fails.
 //!
 //! Why it exists: with `compute.on_device_fault` = "cpu" a lost GPU must not end an experiment; but nobody may overlook it either, so
-//! it is an event, and decodes are warm-up until everything was learnt anew. What it must never do: let the CPU take over for
+//! it is an event, and decodes are warm-up until all adaptive state is built up again. What it must never do: let the CPU take over for
 //! anything but a device that failed, or for another model than the one it was made for.
 
 use crate::decoder::{DecodeError, Decoder};
@@ -33,7 +33,7 @@ impl<'a> Running<'a> {
         if let Some(shadow) = &mut self.shadow {
             shadow.request(request);
         }
-        // What outlives a change of place; everything else is learnt anew.
+        // A frozen normalisation must stay frozen when the CPU takes over; all other state is built up from nothing there.
         if let Some(standby) = &mut self.standby {
             standby.request(request);
         }
@@ -70,7 +70,6 @@ impl<'a> Running<'a> {
         }
         let Some(mut standby) = self.standby.take() else { return Err(failure.into()) };
         // Rare, and the only place where the cause is still known.
-        let failure = Failure::from(failure);
         tracing::error!("frame {frame}: {failure}; the CPU takes over and all adaptive state is built up again");
         std::mem::swap(self.decoder, &mut standby);
         if let Some(shadow) = self.shadow.take() {

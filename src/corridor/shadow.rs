@@ -11,7 +11,8 @@ use crate::frame::{Decode, Frame, ModelTag, Quality, Request, Tensor};
 pub struct Swap {
     /// The model; its generation is above all before.
     pub(super) decoder: Decoder,
-    /// It wants the preprocessing of the one that runs: one does for both, and goes over with the swap.
+    /// It wants the preprocessing of the one that runs: that one serves both and goes over with the swap; its own stays unused and is
+    /// freed with the swap.
     pub(super) shares_preprocessing: bool,
     /// How it is named in decodes, for the publish thread.
     pub(super) tag: ModelTag,

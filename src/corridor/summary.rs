@@ -13,7 +13,7 @@ use crate::sys::counters::{Quantiles, Stats};
 
 /// Counters and latencies of a run, at one moment.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct Summary {
     model: String,
     uptime: Duration,
     counters: Vec<(&'static str, u64)>,
@@ -24,7 +24,7 @@ pub struct Report {
     stages: Vec<(&'static str, Quantiles)>,
 }
 
-impl Report {
+impl Summary {
     /// Reads all counters once.
     pub fn of(stats: &Stats, model: &str, uptime: Duration) -> Self {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
@@ -88,7 +88,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "after {:.1} s:", self.uptime.as_secs_f64())?;
         for (name, count) in self.counters.iter().chain(&self.record).filter(|(_, count)| *count > 0) {

@@ -16,8 +16,8 @@ use super::prepare::{Prepared, Recipe};
 use super::spec::{DataSpec, Neural, Per, TrialSpec};
 use super::synchrony::{Axis, Synchronised, synchronise};
 use super::table::Table;
+use super::trials::{Dataset, NO_BEHAVIOUR, Origin, Trial};
 use super::warning::DataWarning;
-use crate::dataset::trials::{Dataset, NO_BEHAVIOUR, Origin, Trial};
 use crate::sys::files::hex;
 
 /// Everything of a trial except its frames.

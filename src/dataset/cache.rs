@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::DatasetError;
+use super::trials::FrameStore;
 use super::warning::DataWarning;
-use crate::dataset::trials::FrameStore;
+use crate::sys::files::try_writing;
 use crate::sys::files::{hex, put_in_place, sha256_of, unfinished, write_whole};
 
 /// Name of the folder.
@@ -84,9 +85,7 @@ impl Cache {
     fn at(folder: &Path) -> Result<Self, DatasetError> {
         let failed = |e: std::io::Error| DatasetError::Cache { folder: folder.into(), cause: e.to_string() };
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let probe = unfinished(&folder.join("writable"));
-        File::create(&probe).map_err(failed)?;
-        std::fs::remove_file(&probe).map_err(failed)?;
+        try_writing(folder).map_err(failed)?;
         let text = std::fs::read_to_string(folder.join("hashes.json")).unwrap_or_default();
         // A damaged index costs time, nothing else.
         let hashes = serde_json::from_str(&text).unwrap_or_default();

@@ -6,8 +6,8 @@ use super::error::DatasetError;
 use super::frames;
 use super::prepare::Prepared;
 use super::spec::TrialSpec;
+use super::trials::{NO_BEHAVIOUR, Origin, Trial};
 use super::warning::DataWarning;
-use crate::dataset::trials::{NO_BEHAVIOUR, Origin, Trial};
 
 /// All trials must have the columns of the first.
 pub(super) fn same_columns(trials: &[&TrialSpec], read: &[Read]) -> Result<(), DatasetError> {

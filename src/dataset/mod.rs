@@ -43,7 +43,7 @@ use self::assemble::{Read, assemble};
 use self::cache::Cache;
 use self::prepare::{Prepared, Recipe, prepare};
 use self::spec::TrialSpec;
-use super::dataset::trials::Dataset;
+use self::trials::Dataset;
 use crate::frame::Shape;
 use crate::model::parameters::Parameters;
 

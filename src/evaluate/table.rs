@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use super::questions::Question;
 use super::summary::{Metric, Spread, Summary};
+use crate::sys::csv::csv_field;
 
 /// The reference method, whose gap is to be closed.
 pub const REFERENCE: &str = "simclr";
@@ -119,7 +120,7 @@ pub fn to_csv(summaries: &[Summary]) -> String {
             let _ = writeln!(
                 text,
                 "{},{question},{share},{metric},{},{animals},{seeds},{chance},{},{},{closed}",
-                quoted(&s.method),
+                csv_field(&s.method),
                 spread.mean,
                 s.animals,
                 s.seeds
@@ -127,11 +128,6 @@ pub fn to_csv(summaries: &[Summary]) -> String {
         }
     }
     text
-}
-
-/// A CSV field, in quotes where it must be.
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.into() }
 }
 
 fn methods(summaries: &[Summary]) -> Vec<&str> {

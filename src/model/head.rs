@@ -7,13 +7,13 @@ use ndarray::Array2;
 use super::names::{ALIGNMENT_MEAN, ALIGNMENT_SD, EMBEDDING, LOGITS, NOVELTY, PROBABILITIES, RAW};
 use super::onnx::{OnnxFile, OnnxReadError};
 
-/// What makes an embedding strange: how far it lies from those of training, ranked among moments of held-out animals.
+/// What makes an embedding strange: how far it lies from those of training, ranked among samples of held-out animals.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoveltyReference {
     /// Typical embeddings of training, `[prototypes, dimensions]`, rows of length 1.
     pub prototypes: Array2<f32>,
-    /// Ascending quantiles of the distance 1 − max cosine over held-out moments, equally spaced in rank. The novelty of an
-    /// embedding is the share of them below its own distance: 0.99 = stranger than 99 % of held-out moments.
+    /// Ascending quantiles of the distance 1 − max cosine over held-out samples, equally spaced in rank. The novelty of an
+    /// embedding is the share of them below its own distance: 0.99 = stranger than 99 % of held-out samples.
     pub thresholds: Vec<f32>,
 }
 
@@ -66,7 +66,7 @@ pub struct AlignmentReference {
 }
 
 impl AlignmentReference {
-    /// Of raw embeddings `[moments, dimensions]`; sums in f64 and in order.
+    /// Of raw embeddings `[samples, dimensions]`; sums in f64 and in order.
     pub fn of(raw: ndarray::ArrayView2<f32>) -> Self {
         let count = raw.nrows().max(1) as f64;
         let mean: Vec<f64> =

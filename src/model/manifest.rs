@@ -65,7 +65,7 @@ pub struct Manifest {
     /// Where the input of training came from; absent = live.
     #[serde(default, skip_serializing_if = "InputOrigin::is_live")]
     pub input_origin: InputOrigin,
-    /// How the probabilities were calibrated; absent = nobody measured it.
+    /// How the probabilities were calibrated; absent = not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
     /// What the file's output `novelty` is measured against; absent = it has none.
@@ -142,6 +142,16 @@ impl Manifest {
         let text =
             format!("# What {} expects and what it says; `haltere model inspect` explains it.\n{body}", self.name);
         Ok(write_whole(path, text.as_bytes())?)
+    }
+
+    /// Frames per second that the model needs of the stream, before averaging.
+    pub fn stream_rate_hz(&self) -> f64 {
+        self.frame_rate_hz * self.preprocess.average_frames as f64
+    }
+
+    /// Frames of the stream in the model's window.
+    pub fn stream_window_frames(&self) -> usize {
+        self.window_frames * self.preprocess.average_frames
     }
 
     /// See [`decodes_actions`](crate::model::Model::decodes_actions).

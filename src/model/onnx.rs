@@ -178,7 +178,7 @@ pub enum OnnxReadError {
         cause: String,
     },
     /// It is no ONNX file, or breaks off.
-    #[error("no whole ONNX file: {0}")]
+    #[error("not a complete ONNX file: {0}")]
     Damaged(String),
     /// Another program wrote it, or changed it.
     #[error("not as haltere writes it ({0}); only models that `haltere train` exported can be taken apart")]

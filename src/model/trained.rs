@@ -1,7 +1,6 @@
-//! What training measured and the manifest passes on: where the input came from, how far probabilities and novelty may be
-//! believed, and when the embedding has drifted.
+//! What training measured and the manifest passes on: where the input came from, how far to trust probabilities and novelty, and when the embedding has drifted.
 //!
-//! Why it exists: a number that nobody measured must not look like one that somebody did, so each of these sections is
+//! Why it exists: an unmeasured number must not look like a measured one, so each of these sections is
 //! absent or whole. What it must never do: hold a default for a measured value.
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ pub const THRESHOLDS_MAX: usize = 4096;
 pub const TEMPERATURE: std::ops::RangeInclusive<f64> = 0.01..=100.0;
 /// Shortest and longest time constant of the drift, s.
 pub const DRIFT_S: std::ops::RangeInclusive<f64> = 1.0..=86_400.0;
-/// Mean novelty of an animal that is like those of training: a rank among held-out moments is uniform on 0 to 1.
+/// Mean novelty of an animal that is like those of training: a rank among held-out samples is uniform on 0 to 1.
 pub const NOVELTY_EXPECTED: f64 = 0.5;
 
 /// Where the model frames of training came from.
@@ -53,7 +52,7 @@ pub struct Calibration {
     pub temperature: f64,
     /// On which animals it was measured.
     pub measured_on: String,
-    /// Labelled moments of them.
+    /// Number of labelled samples.
     pub moments: usize,
     /// Expected calibration error without the temperature, 0 to 1.
     pub ece_before: f64,
@@ -136,7 +135,7 @@ impl Adapted {
 }
 
 impl Drift {
-    /// `novelty`: does the model tell one?
+    /// `novelty`: does the model have one?
     pub(super) fn check(&self, novelty: bool, check: &Check) -> Result<(), ModelError> {
         let bound = format!("{} to {} s", DRIFT_S.start(), DRIFT_S.end());
         check.that(DRIFT_S.contains(&self.time_constant_s), "drift.time_constant_s", &self.time_constant_s, &bound)?;

@@ -25,10 +25,10 @@ pub mod tracker;
 
 use std::sync::Arc;
 
-use super::model::parameters::{Estimator, ParameterError, Parameters};
 use crate::config::Device;
 use crate::cuda::{Fault, Machine};
 use crate::frame::{Frame, Observation, PixelMemory, SIDE_PX_MAX, Shape, Tensor};
+use crate::model::parameters::{Estimator, ParameterError, Parameters};
 use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use crate::frame::Request;
@@ -67,9 +67,10 @@ pub enum PreprocessError {
         /// Largest side.
         max: usize,
     },
-    /// The geometry or the pixel type changed within a series.
+    /// The geometry or the pixel type changed without a reset.
     #[error(
-        "the frame is {found}, but this series began with {expected}: a new geometry needs a new series or a reset"
+        "the frame is {found}, but this animal's frames so far are {expected}: send a reset before frames of another \
+         geometry, or set `source.new_series` = \"reset\""
     )]
     Geometry {
         /// Geometry of the frame.

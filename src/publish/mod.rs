@@ -15,6 +15,24 @@ use crate::frame::{Decode, ModelTag, Preview};
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::wire::decode::Kind;
 
+/// What is published where there is no action to trust.
+struct NeutralAction {
+    label: String,
+    /// Its place in the model's labels, if it is one of them.
+    id: Option<usize>,
+}
+
+impl NeutralAction {
+    fn of(label: &str, model: &ModelTag) -> Self {
+        Self { label: label.to_owned(), id: model.labels.iter().position(|known| known == label) }
+    }
+
+    /// Its id as the outlets send it.
+    fn code(&self) -> i32 {
+        self.id.and_then(|id| i32::try_from(id).ok()).unwrap_or(relay::NEUTRAL_ID)
+    }
+}
+
 /// A receiver of decodes, events and the passing of time.
 pub trait Sink: Send {
     /// Takes one decode, in order, exactly once.

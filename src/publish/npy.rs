@@ -6,12 +6,12 @@
 //! Rows go to `<path>.part`; only an orderly end gives the file its name. The row count in the header is brought up to date
 //! every [`ROWS_PER_PATCH`] rows, so the `.part` of a killed run opens in numpy with all rows but the last few.
 
-use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 
 use super::{Sink, SinkError};
 use crate::frame::{Decode, Quality};
+use crate::sys::csv::csv_field;
 use crate::sys::files::FileError;
 use crate::sys::npy::header;
 use crate::sys::partial_file::PartialFile;
@@ -100,7 +100,8 @@ impl NpySink {
         path: &Path,
         table: Option<&Path>,
         embedding: usize,
-        (labels, trained): (&[String], bool),
+        labels: &[String],
+        trained: bool,
     ) -> Result<Self, SinkError> {
         let array = Rows::create(path, embedding)?;
         let mut table = table.map(PartialFile::create).transpose()?;
@@ -166,15 +167,6 @@ impl Sink for NpySink {
     }
 }
 
-/// A text as one field of a table: quoted when it holds what would end the field.
-pub fn csv_field(text: &str) -> Cow<'_, str> {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\"")).into()
-    } else {
-        text.into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,7 +181,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, table) = (folder.path().join("e.npy"), folder.path().join("e.csv"));
         let labels = ["rest".to_string(), "walk, fast".to_string()];
-        let mut sink = NpySink::create(&path, Some(&table), 3, (&labels, true)).unwrap();
+        let mut sink = NpySink::create(&path, Some(&table), 3, &labels, true).unwrap();
         for number in 0..1000u32 {
             let mut decode = decode(u64::from(number), &[number as f32, 0.5, -1.0]);
             decode.action = (number > 0).then_some(1);
@@ -215,7 +207,7 @@ mod tests {
     fn a_killed_run_leaves_a_part_that_can_be_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.npy");
-        let mut sink = NpySink::create(&path, None, 2, (&[], false)).unwrap();
+        let mut sink = NpySink::create(&path, None, 2, &[], false).unwrap();
         (0..ROWS_PER_PATCH + 50).for_each(|i| sink.publish(&decode(i, &[i as f32, 1.0])).unwrap());
         std::mem::forget(sink);
         let array = rows(&folder.path().join("e.npy.part"));
@@ -228,7 +220,7 @@ mod tests {
     fn a_fault_keeps_every_row_under_the_name_of_a_part() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.npy");
-        let mut sink = NpySink::create(&path, None, 1, (&[], false)).unwrap();
+        let mut sink = NpySink::create(&path, None, 1, &[], false).unwrap();
         (0..3).for_each(|i| sink.publish(&decode(i, &[i as f32])).unwrap());
         sink.finish(Some("encode")).unwrap();
         assert_eq!(rows(&folder.path().join("e.npy.part")).dim(), (3, 1));
@@ -237,8 +229,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error =
-            NpySink::create(Path::new("/nowhere/at/all/e.npy"), None, 1, (&[], false)).err().unwrap().to_string();
+        let error = NpySink::create(Path::new("/nowhere/at/all/e.npy"), None, 1, &[], false).err().unwrap().to_string();
         assert!(error.contains("/nowhere/at/all/e.npy.part"), "{error}");
     }
 }

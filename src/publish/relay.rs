@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
+use super::NeutralAction;
 use super::failsafe::{FailSafe, Verdict};
 use super::{Sink, SinkError};
 use crate::frame::event::Event;
@@ -69,12 +70,6 @@ pub struct Fallback<'a> {
     pub neutral_action: &'a str,
 }
 
-struct NeutralAction {
-    label: String,
-    /// Its place in the model's labels; [`NEUTRAL_ID`] where it is none of them.
-    id: i32,
-}
-
 /// A sink that feeds one outlet.
 pub struct Relay {
     outlet: Box<dyn Outlet>,
@@ -98,14 +93,12 @@ impl Relay {
         events: Arc<ArrayQueue<Event>>,
     ) -> Self {
         let Fallback { deadline_ns, neutral_action } = fallback;
-        let id = model.labels.iter().position(|label| label == neutral_action);
-        let id = id.and_then(|id| i32::try_from(id).ok()).unwrap_or(NEUTRAL_ID);
         Self {
             outlet,
             failsafe: FailSafe::new(deadline_ns),
             zeros: vec![0.0; model.embedding],
+            neutral: NeutralAction::of(neutral_action, &model),
             model,
-            neutral: NeutralAction { label: neutral_action.to_owned(), id },
             seq: 0,
             lost: false,
             stats,
@@ -120,7 +113,7 @@ impl Relay {
             let confidence = largest(&decode.embedding.probabilities)?;
             Some((self.model.labels.get(id)?.as_str(), i32::try_from(id).ok()?, confidence))
         });
-        let (action, action_id, confidence) = action.unwrap_or((&self.neutral.label, self.neutral.id, 0.0));
+        let (action, action_id, confidence) = action.unwrap_or((&self.neutral.label, self.neutral.code(), 0.0));
         let embedding = decode.filter(|_| trusted || quality == Quality::Warmup);
         let relayed = RelayedDecode {
             seq: self.seq,

@@ -11,17 +11,17 @@ fn write(path: &Path, frames: u64, compression: Compression) {
     let about = BTreeMap::from([("rig".to_owned(), "rig1".to_owned())]);
     let attachments = [(MODEL_TOML, "text/plain", &b"name = 1"[..])];
     let mut session = SessionWriter::create(path, compression, 1_000, &about, &attachments).unwrap();
-    let mut arrived = FrameSlot::with_capacity(32 * 32 * 2);
+    let mut slot = FrameSlot::with_capacity(32 * 32 * 2);
     for number in 0..frames {
-        let info = &mut arrived.frame.info;
+        let info = &mut slot.frame.info;
         (info.shape, info.pixel_type, info.number) = (Shape::new(1, 32, 32), PixelType::U16, number);
         (info.source, info.t_received_ns) = ("rig1".parse().unwrap(), number * 10_000_000);
-        arrived.frame.bytes_mut().fill(number as u8);
-        arrived.requests = Default::default();
+        slot.frame.bytes_mut().fill(number as u8);
+        slot.requests = Default::default();
         if number == 3 {
-            arrived.requests.add(Request::Reset);
+            slot.requests.add(Request::Reset);
         }
-        session.write_frame(&arrived).unwrap();
+        session.write_frame(&slot).unwrap();
         session.write_message(Topic::Decodes, number, format!("{{\"seq\":{number}}}").as_bytes()).unwrap();
         if number % 10 == 9 {
             session.flush().unwrap();

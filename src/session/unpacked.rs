@@ -27,7 +27,7 @@ impl Unpacked {
     /// Takes the attachments out of a session.
     ///
     /// # Errors
-    /// A file that is no session, or lacks one of them.
+    /// A file that is not a session, or lacks one of them.
     pub fn of(session: &Path) -> anyhow::Result<Self> {
         let no_source = || Failure { code: ExitCode::Source, what: session.display().to_string() };
         // Several may be unpacked by one process, one after the other or at once.
@@ -75,7 +75,7 @@ impl Unpacked {
 /// Tells on the log what makes a replay differ.
 ///
 /// # Errors
-/// A file that is no session.
+/// A file that is not a session.
 pub fn warn_of(session: &Path) -> anyhow::Result<()> {
     let outline = Outline::of(session)
         .with_context(|| Failure { code: ExitCode::Source, what: session.display().to_string() })?;

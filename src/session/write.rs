@@ -119,15 +119,15 @@ impl SessionWriter {
     ///
     /// # Errors
     /// The system's error: nothing more can be written.
-    pub fn write_frame(&mut self, arrived: &FrameSlot) -> Result<(), SessionError> {
-        let info = &arrived.frame.info;
-        if !arrived.requests.is_empty() {
-            let requests: Vec<&str> = arrived.requests.iter().map(|request| request.name()).collect();
+    pub fn write_frame(&mut self, slot: &FrameSlot) -> Result<(), SessionError> {
+        let info = &slot.frame.info;
+        if !slot.requests.is_empty() {
+            let requests: Vec<&str> = slot.requests.iter().map(|request| request.name()).collect();
             let message = serde_json::json!({ "frame": info.number, "requests": requests });
             self.write_message(Topic::Requests, info.t_received_ns, message.to_string().as_bytes())?;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        layout::write(&arrived.frame, arrived.arrival, &mut buffer);
+        layout::write(&slot.frame, slot.arrival, &mut buffer);
         let written = self.write_message(Topic::Frames, info.t_received_ns, &buffer);
         self.buffer = buffer;
         written

@@ -7,7 +7,8 @@
 //! frames/s, 638 bouts): NeLy-EPFL/DN_population_analysis, MIT licence; Aymanns et al. 2022, eLife 11:e81527.
 
 use super::recipe;
-use crate::sys::random::{Random, Stream, Wander};
+use super::stream::Stream;
+use crate::sys::random::{Random, Wander};
 
 /// Behaviour frames per second.
 pub const RATE_HZ: f64 = 100.0;

@@ -13,7 +13,8 @@ use std::f64::consts::{PI, TAU};
 
 use super::behaviour::{Doing, N, RATE_HZ};
 use super::recipe;
-use crate::sys::random::{Random, Stream, Wander};
+use super::stream::Stream;
+use crate::sys::random::{Random, Wander};
 
 /// Legs, segments of a leg, joints of a leg.
 const LEGS: usize = 6;

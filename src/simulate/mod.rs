@@ -13,6 +13,7 @@ pub mod optics;
 pub mod recipe;
 mod source;
 mod spec;
+mod stream;
 mod tissue;
 mod trial;
 mod truth;

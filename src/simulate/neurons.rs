@@ -8,7 +8,8 @@
 
 use super::behaviour::{Doing, N, RATE_HZ};
 use super::recipe;
-use crate::sys::random::{Random, Stream, Wander};
+use super::stream::Stream;
+use crate::sys::random::{Random, Wander};
 
 /// A group of types with one tuning: how many types, weights of the seven actions, of speed, turning and arousal.
 struct Group {
@@ -228,7 +229,7 @@ fn drive(axon: &Axon, recipe: &recipe::Neurons, doing: &Doing) -> f64 {
 struct Cell {
     spikes: Random,
     private: Wander,
-    private_dice: Random,
+    private_random: Random,
     private_sd: f64,
     idle: f64,
     spikes_per_step: f64,
@@ -244,15 +245,15 @@ struct Cell {
 impl Cell {
     fn new(axon: &Axon, decay_s: f64, recipe: &recipe::Neurons, [seed, animal, trial]: [u64; 3]) -> Self {
         let keys = [seed, animal, trial, axon.id];
-        let mut private_dice = Random::new(Stream::Private, &keys);
+        let mut private_random = Random::new(Stream::Private, &keys);
         let keep = |s: f64| (-1.0 / (s * RATE_HZ)).exp();
         let keep_decay = keep(decay_s);
         let spikes_per_step = recipe.firing_hz / RATE_HZ;
         let idle = axon.idle;
         Self {
             spikes: Random::new(Stream::Spikes, &keys),
-            private: Wander::new(2.0 * RATE_HZ, &mut private_dice),
-            private_dice,
+            private: Wander::new(2.0 * RATE_HZ, &mut private_random),
+            private_random,
             private_sd: recipe.private,
             idle,
             spikes_per_step,
@@ -269,7 +270,7 @@ impl Cell {
 
     /// ΔF/F after one behaviour frame.
     fn next(&mut self, drive: f64) -> f64 {
-        let own = self.private_sd * self.private.next(&mut self.private_dice);
+        let own = self.private_sd * self.private.next(&mut self.private_random);
         let mean = (self.idle + drive + own).max(0.0) * self.spikes_per_step;
         let count = mean + self.spiking * (self.spikes.poisson(mean) - mean);
         self.rising = self.keep_rise * self.rising + (1.0 - self.keep_rise) * count * self.per_spike;

@@ -9,8 +9,9 @@
 use super::behaviour::{ACTIONS, Doing};
 use super::neurons::Population;
 use super::recipe;
+use super::stream::Stream;
 use super::tissue::{Affine, Blob, Canvas};
-use crate::sys::random::{Random, Stream, Wander};
+use crate::sys::random::{Random, Wander};
 
 /// The field that the recipe's distances refer to, px.
 const FIELD_PX: f64 = 64.0;

@@ -3,7 +3,8 @@
 //! What it must never do: draw noise.
 
 use super::neurons::SECTION_PX;
-use crate::sys::random::{Random, Stream};
+use super::stream::Stream;
+use crate::sys::random::Random;
 
 /// A point of the section [y, x] → a point of the field, px.
 #[derive(Clone, Copy, Debug)]

@@ -77,7 +77,7 @@ pub fn session_of(spec: &RecordingSpec) -> Option<&Path> {
 /// The files of a recording, in order: to check whether it has changed.
 ///
 /// # Errors
-/// As [`open_recording`], as far as it can be told without opening a file.
+/// As [`open_recording`], as far as possible without opening a file.
 pub fn files_of(spec: &RecordingSpec) -> Result<Vec<PathBuf>, SourceError> {
     if let Some(path) = single_path(spec) {
         if spec.raw.is_some() {

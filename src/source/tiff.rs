@@ -272,8 +272,8 @@ impl Pages {
         let needed = (layout.bytes() as u64).saturating_mul(images as u64).saturating_add(offset);
         if compression.unwrap_or(1) != 1 || needed > length {
             return Err(format!(
-                "declares images={images} but has one page, and its {length} bytes are fewer than the {needed} that this many \
-                 uncompressed pages need: the file is damaged or truncated"
+                "declares images={images} but has one page, and its {length} bytes are not {images} uncompressed pages \
+                 ({needed} bytes): the file is damaged or truncated"
             ));
         }
         Ok(Contiguous { file, offset, layout, payload: vec![0; layout.bytes()] })

@@ -46,7 +46,7 @@ pub struct ZmqSource {
 }
 
 impl ZmqSource {
-    /// Opens the socket. `rig` names frames that do not say their `source`.
+    /// Opens the socket. `rig` names frames without a `source`.
     ///
     /// # Errors
     /// An endpoint that cannot be used, and what to do about it.

@@ -19,6 +19,11 @@ pub fn utc(unix_s: u64) -> [u64; 6] {
     [year, month, day, second / 3600, second / 60 % 60, second % 60]
 }
 
+/// Nanoseconds since 1970 UTC.
+pub fn unix_ns() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
 /// Seconds since 1970 UTC.
 pub fn unix_s() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())

@@ -2,10 +2,12 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar of frames, on standard error if `shown`; `frames` is `None` where the total is not known.
-pub fn progress_bar(frames: Option<u64>, shown: bool) -> ProgressBar {
+/// The form of a bar of frames.
+pub const FRAMES: &str = "{bar:40} {pos}/{len} frames, {per_sec}, {eta} left";
+
+/// A bar of this form, on standard error if `shown`; `total` is `None` where it is not known.
+pub fn progress_bar(total: Option<u64>, shown: bool, form: &str) -> ProgressBar {
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(frames, target);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} frames, {per_sec}, {eta} left");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let bar = ProgressBar::with_draw_target(total, target);
+    bar.with_style(ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

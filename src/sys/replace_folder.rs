@@ -44,7 +44,7 @@ impl HasExitCode for ReplaceError {
 /// Writes a folder beside `target` by `write`, then puts it in `target`'s place.
 ///
 /// # Errors
-/// [`ReplaceError`] when `write` or the file system fails (disk full, say); `target` is then what it was before.
+/// [`ReplaceError`] when `write` or the file system fails (disk full, say); `target`, or [`newest_whole`], is then what it was before.
 pub fn replace_folder(target: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), ReplaceError> {
     let (new, old) = (beside(target, "new"), beside(target, "old"));
     finish_predecessor(target)?;
@@ -56,7 +56,8 @@ pub fn replace_folder(target: &Path, write: impl FnOnce(&Path) -> io::Result<()>
         return Err(ReplaceError { path: new, action: "write the folder", cause });
     }
     if target.exists() {
-        rename(target, &old).map_err(failed(target, "rename the old folder"))?;
+        // Flushed together with the next renaming; until then [`newest_whole`] finds either.
+        fs::rename(target, &old).map_err(failed(target, "rename the old folder"))?;
     }
     rename(&new, target).map_err(failed(&new, "rename the new folder"))?;
     remove(&old)

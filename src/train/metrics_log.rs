@@ -29,7 +29,7 @@ pub struct Column {
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
     /// The file system refused.
-    #[error("{}: {cause}; is the disk full?", path.display())]
+    #[error("{}: {cause}; check that it may be read and written, and that the disk has room", path.display())]
     Io {
         /// Which file or folder.
         path: PathBuf,

@@ -100,6 +100,14 @@ pub enum RunFolderError {
         /// Why.
         cause: io::Error,
     },
+    /// A file or folder of the run cannot be read.
+    #[error("{}: cannot be read: {cause}; check that it exists and may be read", path.display())]
+    Read {
+        /// Which file or folder.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
     /// A file of the run is damaged.
     #[error("{}: {cause}", path.display())]
     Content {
@@ -114,7 +122,7 @@ impl HasExitCode for RunFolderError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Name { .. } => ExitCode::Usage,
-            Self::Io { .. } => ExitCode::Sink,
+            Self::Io { .. } | Self::Read { .. } => ExitCode::Sink,
             Self::Exists { .. } | Self::NotARun { .. } | Self::Missing { .. } | Self::Content { .. } => ExitCode::Other,
         }
     }
@@ -140,7 +148,7 @@ impl RunFolder {
             Opening::Resume if !is_run => return Err(RunFolderError::Missing { path: folder.path }),
             Opening::New if folder.path.exists() && !empty => return Err(RunFolderError::Exists { path: folder.path }),
             Opening::Replace if folder.path.exists() && !empty => {
-                if let Some(found) = foreign(&folder.path).map_err(io_error(&folder.path))? {
+                if let Some(found) = foreign(&folder.path).map_err(read_error(&folder.path))? {
                     return Err(RunFolderError::NotARun { path: folder.path, found });
                 }
                 fs::remove_dir_all(&folder.path).map_err(io_error(&folder.path))?;
@@ -202,7 +210,7 @@ impl RunFolder {
     /// [`RunFolderError::Io`].
     pub fn config_text(&self) -> Result<String, RunFolderError> {
         let path = self.config_path();
-        fs::read_to_string(&path).map_err(io_error(&path))
+        fs::read_to_string(&path).map_err(read_error(&path))
     }
 
     /// Writes `provenance.json`.
@@ -222,7 +230,7 @@ impl RunFolder {
     /// [`RunFolderError::Io`]; [`RunFolderError::Content`] when it is not what [`Self::write_provenance`] writes.
     pub fn provenance(&self) -> Result<Provenance, RunFolderError> {
         let path = self.provenance_path();
-        let text = fs::read_to_string(&path).map_err(io_error(&path))?;
+        let text = fs::read_to_string(&path).map_err(read_error(&path))?;
         serde_json::from_str(&text).map_err(|e| RunFolderError::Content { path, cause: e.to_string() })
     }
 
@@ -292,6 +300,10 @@ fn check_name(name: &str) -> Result<(), RunFolderError> {
     let wrong = |cause: String| RunFolderError::Name { name: name.into(), cause };
     Name::from_str(name).map_err(|e| wrong(e.to_string()))?;
     if name.starts_with('.') { Err(wrong("begins with a dot".into())) } else { Ok(()) }
+}
+
+fn read_error(path: &Path) -> impl FnOnce(io::Error) -> RunFolderError {
+    move |cause| RunFolderError::Read { path: path.into(), cause }
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> RunFolderError {

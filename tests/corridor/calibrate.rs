@@ -247,8 +247,8 @@ fn ready_made_input_is_refused_everywhere_unless_it_is_accepted_by_its_key() {
     assert!(code == ExitCode::Model && words.contains("accept_ready_made_input = true"), "{words}");
     let level = |config: Config| {
         let report = check(Ok((config, Vec::new())));
-        let of_model = report.lines.iter().filter(|handles| ["model", "input"].contains(&handles.what));
-        of_model.map(|handles| (handles.what, handles.level)).max_by_key(|(_, level)| *level).unwrap()
+        let of_model = report.lines.iter().filter(|line| ["model", "input"].contains(&line.what));
+        of_model.map(|line| (line.what, line.level)).max_by_key(|(_, level)| *level).unwrap()
     };
     assert_eq!(level(small.config()), ("model", Level::Fault));
     let accepted = Config { accept_ready_made_input: true, ..small.config() };

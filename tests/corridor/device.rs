@@ -19,7 +19,7 @@ use haltere::config::Device;
 use haltere::corridor;
 use haltere::corridor::{Corridor, Failure, Handles};
 use haltere::cuda::{Fault, Launch, Machine, Program};
-use haltere::decoder::Decoder;
+use haltere::decoder::{DecodeError, Decoder};
 use haltere::encode::{EncodeError, Encoder, Place};
 use haltere::frame::event::Event;
 use haltere::frame::{Decode, Embedding, Quality, Shape, Tensor};
@@ -83,7 +83,7 @@ fn a_device_that_fails_ends_the_run_with_its_cause() {
         let decoder = small.decoder_on(&Emulator::failing(Order::Forward, kernel, 30));
         let (ended, decodes, _, keeper) = run(decoder, 60, &Handles::default());
         let failure = ended.expect_err(kernel);
-        assert_eq!(matches!(failure, Failure::Preprocess(_)), kernel == "begin", "{failure:?}");
+        assert_eq!(matches!(failure, Failure::Decode(DecodeError::Preprocess(_))), kernel == "begin", "{failure:?}");
         assert!(failure.to_string().contains("emulated device: running the kernels: it was told to fail"), "{failure}");
         assert_eq!(decodes.len(), 30, "{kernel}");
         assert_eq!(keeper.0.lock().unwrap().finished, [Some("compute")], "the fail-safe was not told");

@@ -137,6 +137,8 @@ fn a_decoder_stepped_by_hand_gives_what_the_corridor_gives() {
         let bits = |decode: &Decode| decode.embedding.values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
         assert!(bits(hand) == bits(lane), "frame {}", lane.frame.number);
         assert_eq!((&hand.observation, hand.action), (&lane.observation, lane.action));
+        assert_eq!(hand.embedding.probabilities, lane.embedding.probabilities);
+        assert_eq!(hand.embedding.novelty, lane.embedding.novelty);
         // The judge of the corridor may only lower what the decoder calls ok.
         assert_eq!(hand.quality == Quality::Warmup, lane.quality == Quality::Warmup, "frame {}", lane.frame.number);
     }

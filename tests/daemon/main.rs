@@ -1,5 +1,5 @@
-//! The daemon as a process, with a microscope, a subscriber and an operator. Some tests here measure times, so whatever trains, opens a
-//! browser or runs Python is tested in another program.
+//! The daemon as a process, with a microscope, a subscriber and an operator. Some tests here measure times, so whatever trains or opens a
+//! browser is tested in another program.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -9,6 +9,8 @@ use crate::support::web::get;
 
 use std::path::Path;
 
+use clap::CommandFactory;
+use haltere::cli::Cli;
 use haltere::model::Manifest;
 use rustix::process::Signal;
 use support::{LOSSLESS, Process, Rig, haltere, wait_for};
@@ -66,12 +68,25 @@ fn a_rig_that_cannot_train_records_watches_replays_exports_and_reports_a_session
 
 #[test]
 fn what_needs_training_says_how_to_get_it() {
-    for command in ["train", "eval", "compare", "calibrate"] {
-        let answer = run(&[command, "--help"]);
+    for command in [&["train"][..], &["eval"], &["compare"], &["calibrate"], &["model", "init"]] {
+        let answer = run(&[command, &["--help"]].concat());
         if cfg!(feature = "train") {
             answer.code(0);
         } else {
             answer.code(2).says(&["this build cannot train", "`make build`"]);
         }
     }
+}
+
+#[test]
+fn every_subcommand_and_every_option_explains_itself() {
+    fn check(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+        for argument in command.get_arguments() {
+            let known = ["help", "version"].contains(&argument.get_id().as_str());
+            assert!(known || argument.get_help().is_some(), "{} of {}", argument.get_id(), command.get_name());
+        }
+        command.get_subcommands().for_each(check);
+    }
+    check(&Cli::command());
 }

@@ -2,7 +2,7 @@
 //!
 //! A program links all of haltere, so there are few: a folder each, and within it a file for each subject, whose tests
 //! `cargo test --test daemon swap::` runs alone. A file beside the folders is a program because its allocator, its ONNX Runtime or its CUDA
-//! driver is that of the whole process. Tests that measure times live in `daemon`, where nothing trains, opens a browser or runs Python.
+//! driver is that of the whole process. Tests that measure times live in `daemon`, where nothing trains or opens a browser.
 #![allow(dead_code, reason = "every test program uses its part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

@@ -1,6 +1,6 @@
 //! A recorded session as a trial that is learnt from.
 //!
-//! Method: sessions are written frame by frame with known numbers, times, missing_frames and requests, named in a `dataset.toml`, and what is
+//! Method: sessions are written frame by frame with known numbers, times, gaps and requests, named in a `dataset.toml`, and what is
 //! loaded is held against the daemon's preprocessing driven by hand, and against synchrony worked out here. Last, a session is
 //! recorded by a daemon over real sockets, goes through `embed`'s own corridor and through training's preparation, and both must
 //! agree to the last bit; then a model is trained on it.

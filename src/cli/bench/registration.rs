@@ -1,4 +1,4 @@
-//! Time and error of registration: against known motion at five light levels, or on somebody's own movie.
+//! Time and error of registration: against known motion at five light levels, or on your own movie.
 //!
 //! Why it exists: a shift is believed only as far as it was measured against a known one. Errors are in px, both axes
 //! pooled, after removal of a constant offset (a template may have any origin), all frames included. What it must never

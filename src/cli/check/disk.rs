@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Line;
 use crate::config::Record;
+use crate::sys::files::try_writing;
 
 pub(super) fn lines(record: &Record) -> Vec<Line> {
     let what = "record.folder";
@@ -14,9 +15,7 @@ pub(super) fn lines(record: &Record) -> Vec<Line> {
     let when = if record.at_start { "from the first frame on" } else { "on `control record start`" };
     // A folder that is not there yet is made inside the nearest one that is.
     let there = folder.ancestors().find(|place| place.is_dir()).unwrap_or(Path::new("."));
-    let probe = there.join(format!(".haltere-check-{}", std::process::id()));
-    let written = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
-    vec![match written {
+    vec![match try_writing(there) {
         Ok(()) => Line::good(what, format!("{}, {when}", folder.display())),
         Err(cause) => Line::fault(
             what,

@@ -30,7 +30,7 @@ Examples:
   haltere check --json | jq '.lines[] | select(.level != \"good\")'
 
 ✓ works, ! works but may not be what you want, ✗ will not work (exit code 9). Each problem comes with a \
-remedy. Stop a running daemon first, or its own ports are reported as taken.")]
+remedy. Stop a running daemon first, or its own ports are reported as in use.")]
 pub struct CheckArgs {
     /// Configuration.
     #[command(flatten)]

@@ -58,7 +58,7 @@ fn bind_tcp(key: &'static str, text: &str, port: u16, kind: zmq::SocketType) -> 
     match bound {
         Ok(()) => Line::good(key, format!("{text} is free")),
         Err(zmq::Error::EADDRINUSE) => {
-            let found = format!("{text}: port {port} is taken by another program");
+            let found = format!("{text}: port {port} is in use by another program");
             let advice = format!("is a haltere running already? `ss -ltnp 'sport = :{port}'` names it; or set `{key}`");
             Line::fault(key, found, advice)
         }
@@ -125,7 +125,7 @@ mod tests {
         let text = format!("tcp://127.0.0.1:{port}");
         let line = bind("publish.endpoint", &text, zmq::SocketType::PUB);
         assert_eq!(line.level, Level::Fault);
-        assert!(line.found.contains(&format!("port {port} is taken")), "{line:?}");
+        assert!(line.found.contains(&format!("port {port} is in use")), "{line:?}");
         assert_eq!(connect("source.endpoint", &text).level, Level::Good);
         drop(holder);
         assert_eq!(connect("source.endpoint", &text).level, Level::Warning);

@@ -1,4 +1,4 @@
-//! `haltere model adopt`: a manifest for somebody's own ONNX file.
+//! `haltere model adopt`: a manifest for your own ONNX file.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ pub struct AdoptArguments {
     pub runtime: Option<PathBuf>,
 }
 
-/// Writes a manifest beside somebody's own ONNX file and runs the file once to prove it; returns the manifest's path.
+/// Writes a manifest beside your own ONNX file and runs the file once to prove it; returns the manifest's path.
 ///
 /// Streaming: inputs `frame` `[1,C,H,W]` and `state` `[1,R,D]`. Windowed: one input `[1,T,C,H,W]`. Preprocessing is the
 /// default and must be set to what the model was trained with.

@@ -29,7 +29,7 @@ Examples:
 
 For an animal that the model was not trained on: record it, calibrate, run. The original model stays \
 unchanged; calibrate writes a new model for this animal only. It discards a change that does not help, and \
-says so.
+reports it.
 
 Without labels, calibrate aligns the embedding: it runs the recording through the daemon's preprocessing and \
 encoder and finds one shift of the raw embedding that brings this animal closer to the training animals. It \

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::data::{DataArgs, Loader, bar};
+use super::data::{DataArgs, Loader};
 use super::eval::write_all;
 use super::learn::{LearnArgs, device, settings};
 use super::{prepare_folder, show, usage};
@@ -22,6 +22,7 @@ use crate::evaluate::{Evaluation, Metric, Options, Question, Run, Summary, Table
 use crate::report::data as report;
 use crate::report::html;
 use crate::report::provenance::Provenance;
+use crate::sys::progress::progress_bar;
 use crate::train::compare::{CompareError, Contender, Job, Outcome};
 use crate::train::domain_gaps::{GapRow, augmentation_gaps};
 use crate::train::fit::Progress;
@@ -54,7 +55,7 @@ pub struct CompareArgs {
     /// How much.
     #[command(flatten)]
     pub learn: LearnArgs,
-    /// Number of trainings to run in parallel.
+    /// Number of training runs in parallel.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub jobs: u64,
     /// Folder for results, tables and the report.
@@ -155,7 +156,7 @@ fn run_all(
     results: &Path,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<Outcome>> {
-    let whole = bar(args.learn.progress.is_shown(), "{prefix:>12} {bar:30} {pos}/{len} trainings {msg}");
+    let whole = progress_bar(None, args.learn.progress.is_shown(), "{prefix:>12} {bar:30} {pos}/{len} trainings {msg}");
     whole.set_prefix("compare");
     whole.set_length(jobs.len() as u64);
     let device = device(args.learn.device)?;
@@ -246,22 +247,21 @@ fn finish(
     ordered.sort_by(|a, b| (&a.contender, &a.population, a.seed).cmp(&(&b.contender, &b.population, b.seed)));
     let summaries = summarise(&honest(runs_of(&ordered)));
     let text = show::tables(&summaries, Table::to_text);
-    writeln!(out, "{text}")?;
     let verdict = verdict(&summaries);
-    writeln!(out, "{verdict}")?;
+    let table = format!("{text}\n{verdict}");
     let provenance = Provenance::now(
         &populations.first().map(|p| p.all.sha256.clone()).unwrap_or_default(),
         args.seeds.first().copied().unwrap_or_default(),
     );
     let report = report_data(populations, &ordered, &summaries, gaps, &verdict, &provenance);
     let files = [
-        ("table.txt", text + "\n" + &verdict + "\n"),
+        ("table.txt", format!("{table}\n")),
         ("table.md", show::tables(&summaries, Table::to_markdown)),
         ("table.csv", to_csv(&summaries)),
         ("report.json", report.to_json()?),
         ("report.html", html::render(&report)),
     ];
-    write_all(&args.out, &files, out)
+    write_all(&args.out, &files, &table, out)
 }
 
 /// The gap and how much of it each method closes, in words.
@@ -328,27 +328,27 @@ fn report_data(
     }
 }
 
-/// Every value of a contender in a setting, all labels.
-fn values(outcomes: &[Outcome], name: &str, setting: Question) -> Vec<f64> {
+/// Every value of a contender in a question, all labels.
+fn values(outcomes: &[Outcome], name: &str, question: Question) -> Vec<f64> {
     let own = outcomes.iter().filter(|o| o.contender.name() == name);
-    let scores = own.flat_map(|o| &o.evaluation.scores).filter(|s| s.question == setting && s.label_share == 1.0);
+    let scores = own.flat_map(|o| &o.evaluation.scores).filter(|s| s.question == question && s.label_share == 1.0);
     scores.map(|s| s.balanced_accuracy).collect()
 }
 
 fn comparison(plain: &[Summary], outcomes: &[Outcome]) -> report::Comparison {
     let mut names: Vec<&str> = plain.iter().map(|s| s.method.as_str()).collect();
     names.dedup();
-    let panel = |setting: Question| {
+    let panel = |question: Question| {
         let chances: Vec<f64> =
-            plain.iter().filter(|s| s.question == setting).filter_map(|s| s.balanced_accuracy.chance).collect();
+            plain.iter().filter(|s| s.question == question).filter_map(|s| s.balanced_accuracy.chance).collect();
         report::ProtocolPanel {
-            name: setting.name().into(),
+            name: question.name().into(),
             methods: names
                 .iter()
-                .map(|name| report::Values { name: (*name).to_owned(), values: values(outcomes, name, setting) })
+                .map(|name| report::Values { name: (*name).to_owned(), values: values(outcomes, name, question) })
                 .collect(),
             chance: (!chances.is_empty()).then(|| chances.iter().sum::<f64>() / chances.len() as f64),
-            lower_is_better: !setting.higher_is_better(),
+            lower_is_better: !question.higher_is_better(),
         }
     };
     report::Comparison {
@@ -362,18 +362,18 @@ fn ablations(outcomes: &[Outcome]) -> Vec<report::Ablation> {
         .chain(Contender::ablation().iter().map(Contender::name))
         .filter(|name| outcomes.iter().any(|o| o.contender.name() == *name))
         .collect();
-    let bars = |setting| {
+    let bars = |question| {
         let bar = |name: &String| report::Bar {
             name: name.clone(),
-            score: report::Spread::of(&values(outcomes, name, setting)),
+            score: report::Spread::of(&values(outcomes, name, question)),
         };
         rows.iter().map(bar).collect()
     };
-    let ablation = |setting: Question| report::Ablation {
-        measure: format!("{setting}: balanced accuracy"),
-        bars: bars(setting),
+    let ablation = |question: Question| report::Ablation {
+        measure: format!("{question}: balanced accuracy"),
+        bars: bars(question),
         chance: None,
-        lower_is_better: !setting.higher_is_better(),
+        lower_is_better: !question.higher_is_better(),
     };
     if rows.len() < 2 {
         return Vec::new();

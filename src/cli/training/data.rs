@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::usage;
 use crate::cli::parse::rate;
@@ -14,6 +13,7 @@ use crate::dataset::trials::Dataset;
 use crate::dataset::{DataSpec, LoadOptions, Mc2pOptions};
 use crate::frame::{CHANNELS_MAX, SIDE_PX_MAX, Shape};
 use crate::model::parameters::Parameters;
+use crate::sys::progress::progress_bar;
 
 /// Which recordings, and how to read them. Shared by `train`, `eval` and `compare`.
 #[derive(Clone, Debug, Args)]
@@ -97,7 +97,7 @@ impl<'a> Loader<'a> {
             window_frames,
             ..LoadOptions::default()
         };
-        let bar = bar(self.shown, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
+        let bar = progress_bar(None, self.shown, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
         bar.set_prefix("preprocess");
         let tell = |progress: dataset::Progress<'_>| {
             bar.set_length(progress.frames_total);
@@ -121,13 +121,6 @@ fn mc2p_options(args: &DataArgs) -> Mc2pOptions {
         prefer_dff: args.ready_made,
         ..Mc2pOptions::default()
     }
-}
-
-/// A progress bar on standard error, or one that nobody sees.
-pub(super) fn bar(shown: bool, template: &str) -> ProgressBar {
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// `HxW` or `CxHxW`, within what a frame can be.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Compute, Config, Device};
 use clap::Args;
 
-use super::data::{DataArgs, Loader, bar};
+use super::data::{DataArgs, Loader};
 use super::{prepare_folder, show, usage};
 use crate::cli::progress::Progress;
 use crate::dataset::trials::{Dataset, Representation};
@@ -23,6 +23,7 @@ use crate::report::data::{LookAhead, ReportData};
 use crate::report::html;
 use crate::report::pca::EmbeddingView;
 use crate::report::provenance::Provenance;
+use crate::sys::progress::progress_bar;
 use crate::train::represent::of_samples;
 
 /// `haltere eval`.
@@ -72,9 +73,9 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let unseen: Vec<usize> = (0..data.animals.len()).filter(|&a| args.unseen.contains(&data.animals[a])).collect();
     let options = Options { seed: args.seed, ..Options::default() };
     let evaluation = evaluate(&representation, &unseen, &options)?;
-    writeln!(out, "{}", show::table(&manifest.name, args.seed, &evaluation))?;
     evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let Some(folder) = &args.out else { return Ok(()) };
+    let table = show::table(&manifest.name, args.seed, &evaluation);
+    let Some(folder) = &args.out else { return Ok(writeln!(out, "{table}")?) };
     let runs = [Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
     let summaries = summarise(&runs);
     let report = report(args, manifest, &data, &evaluation, &summaries);
@@ -89,7 +90,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         ("report.json", report.to_json()?),
         ("report.html", html::render(&report)),
     ];
-    write_all(folder, &files, out)
+    write_all(folder, &files, &table, out)
 }
 
 /// The recordings, preprocessed as the model wants them.
@@ -122,7 +123,7 @@ fn report(
 ) -> ReportData {
     let rows = show::score_rows(summaries);
     let ahead = manifest.look_ahead_frames;
-    let setting = if args.unseen.is_empty() { Question::AcrossAnimal } else { Question::Unseen };
+    let question = if args.unseen.is_empty() { Question::AcrossAnimal } else { Question::Unseen };
     let provenance = Provenance::now(&data.sha256, args.seed);
     let hashes = vec![("model".into(), manifest.sha256.clone()), ("data".into(), data.sha256.clone())];
     ReportData {
@@ -135,8 +136,8 @@ fn report(
             frames: ahead,
             seconds: ahead as f64 / manifest.frame_rate_hz,
         }),
-        confusion: show::confusion(&[evaluation], setting, &data.labels, setting.name()),
-        per_animal: show::per_animal(&[evaluation], setting),
+        confusion: show::confusion(&[evaluation], question, &data.labels, question.name()),
+        per_animal: show::per_animal(&[evaluation], question),
         warnings: evaluation.warnings.clone(),
         reproduce: Some(show::reproduce(&provenance, hashes)),
         ..ReportData::default()
@@ -147,32 +148,38 @@ fn or_none(names: &[String]) -> String {
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
-/// Writes the files of a result into a folder.
-pub(super) fn write_all(folder: &Path, files: &[(&str, String)], out: &mut dyn Write) -> anyhow::Result<()> {
+/// Writes the files of a result into a folder, then prints its table: whoever stops reading loses no file.
+pub(super) fn write_all(
+    folder: &Path,
+    files: &[(&str, String)],
+    table: &str,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     for (name, text) in files {
         crate::sys::files::write_whole(&folder.join(name), text.as_bytes())?;
     }
+    writeln!(out, "{table}")?;
     writeln!(out, "report  {}", folder.join("report.html").display())?;
     Ok(())
 }
 
-/// Every trial through the daemon's decoder, frame by frame; the moments that `run` would call ok.
+/// Every trial through the daemon's decoder, frame by frame; the samples that `run` would call ok.
 fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Representation> {
     let manifest = &model.manifest;
     let compute = Compute { device: Device::Cpu, threads: 1, ..Config::default().compute };
     let mut decoder = Decoder::open_on(model, &compute, &Chosen::cpu(""))?;
     let mut decode = decoder.new_decode();
-    let moments = data.samples(manifest.window_frames, manifest.look_ahead_frames);
-    let mut wanted = moments.iter().peekable();
-    let mut values = Vec::with_capacity(moments.len() * manifest.embedding);
-    let bar = bar(progress, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
+    let samples = data.samples(manifest.window_frames, manifest.look_ahead_frames);
+    let mut wanted = samples.iter().peekable();
+    let mut values = Vec::with_capacity(samples.len() * manifest.embedding);
+    let bar = progress_bar(None, progress, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
     bar.set_prefix("encode");
     bar.set_length(data.trials.iter().map(|t| t.frames.len() as u64).sum());
     for (index, trial) in data.trials.iter().enumerate() {
         decoder.request(Request::Reset);
         for frame in 0..trial.frames.len() {
             decoder.step_tensor(&Tensor::Host(trial.frames.frame(frame)), false, &mut decode)?;
-            // A window that ends here is about a moment that lies `look_ahead_frames` back.
+            // A window that ends here is about a sample that lies `look_ahead_frames` back.
             let due = wanted.next_if(|m| m.trial == index && m.frame + manifest.look_ahead_frames == frame);
             if due.is_some() {
                 values.extend_from_slice(&decode.embedding.values);
@@ -181,5 +188,5 @@ fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Rep
         }
     }
     bar.finish_and_clear();
-    Ok(of_samples(data, &moments, values))
+    Ok(of_samples(data, &samples, values))
 }

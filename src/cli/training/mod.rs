@@ -1,6 +1,6 @@
 //! The subcommands of training: `train`, `eval`, `compare`, `calibrate`, `model init`.
 //!
-//! Why it exists: `train` computes and knows neither a terminal nor a command line; somebody must bring them together.
+//! Why it exists: `train` computes and knows neither a terminal nor a command line; this room connects them.
 //! What it must never do: compute a score of its own.
 
 mod calibrate;
@@ -29,6 +29,7 @@ pub use learn::cuda;
 
 use super::{log, stop_flag};
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::files::try_writing;
 
 /// The subcommands of training.
 #[derive(Debug, Subcommand)]
@@ -95,7 +96,7 @@ pub(super) fn exit_code(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
     )
 }
 
-/// Training tells what it does on standard error; a first Ctrl-C ends it in order.
+/// Training reports on standard error; a first Ctrl-C ends it in order.
 fn begin() -> anyhow::Result<Arc<AtomicBool>> {
     log::start_default()?;
     stop_flag()
@@ -107,9 +108,7 @@ fn begin() -> anyhow::Result<Arc<AtomicBool>> {
 /// A [`Failure`] that names the folder.
 fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(cannot_write(folder, "the folder cannot be made"))?;
-    let probe = folder.join(format!(".haltere-{}", std::process::id()));
-    let written = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
-    written.with_context(cannot_write(folder, "nothing can be written into the folder"))
+    try_writing(folder).with_context(cannot_write(folder, "nothing can be written into the folder"))
 }
 
 /// The context of a file or folder that `--out` names and that cannot be written.

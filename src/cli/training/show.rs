@@ -110,7 +110,7 @@ pub fn plain(representation: &Representation) -> Embeddings<'_> {
     Embeddings { animals, labels, values: values.view(), animal, label }
 }
 
-/// Puts the moments of other animals behind those of `all`.
+/// Appends the samples of other animals to those of `all`.
 pub fn append(all: &mut Representation, other: Representation) {
     let (animals, trials) = (all.animals.len(), all.trial.iter().max().map_or(0, |t| t + 1));
     all.animals.extend(other.animals);
@@ -237,15 +237,15 @@ pub fn method(settings: &TrainSettings) -> shown::Method {
     }
 }
 
-/// The confusions of one setting, all labels, all its animals added.
+/// The confusions of one question, all labels, all its animals added.
 pub fn confusion(
     evaluation: &[&Evaluation],
-    setting: Question,
+    question: Question,
     labels: &[String],
     note: &str,
 ) -> Option<shown::Confusion> {
     let mut sum = scores::Confusion::new(labels.len());
-    let all = evaluation.iter().flat_map(|e| &e.scores).filter(|s| s.question == setting && s.label_share == 1.0);
+    let all = evaluation.iter().flat_map(|e| &e.scores).filter(|s| s.question == question && s.label_share == 1.0);
     let mut any = false;
     all.for_each(|score| {
         any = true;
@@ -254,11 +254,11 @@ pub fn confusion(
     any.then(|| shown::Confusion { labels: labels.to_vec(), counts: sum.counts.clone(), note: note.into() })
 }
 
-/// Balanced accuracy of each animal of a setting, all labels; values of several evaluations beside each other.
-pub fn per_animal(evaluations: &[&Evaluation], setting: Question) -> Option<shown::PerAnimal> {
+/// Balanced accuracy of each animal of a question, all labels; values of several evaluations beside each other.
+pub fn per_animal(evaluations: &[&Evaluation], question: Question) -> Option<shown::PerAnimal> {
     let mut animals: Vec<shown::Values> = Vec::new();
     let mut chances = Vec::new();
-    let all = evaluations.iter().flat_map(|e| &e.scores).filter(|s| s.question == setting && s.label_share == 1.0);
+    let all = evaluations.iter().flat_map(|e| &e.scores).filter(|s| s.question == question && s.label_share == 1.0);
     for score in all {
         let name = score.animal.clone().unwrap_or_default();
         chances.extend(score.chance.map(|c| c.balanced_accuracy));
@@ -268,7 +268,7 @@ pub fn per_animal(evaluations: &[&Evaluation], setting: Question) -> Option<show
         }
     }
     let chance = (!chances.is_empty()).then(|| chances.iter().sum::<f64>() / chances.len() as f64);
-    let measure = format!("balanced accuracy, {setting}");
+    let measure = format!("balanced accuracy, {question}");
     (!animals.is_empty()).then_some(shown::PerAnimal { measure, animals, chance })
 }
 
@@ -338,12 +338,12 @@ pub fn of_run(run: &RunShown<'_>) -> anyhow::Result<(shown::ReportData, String)>
         }
         None => format!("trained on {}; no animal was held out", data.animals.join(", ")),
     };
-    let setting = if run.held_out.is_some() { Question::Unseen } else { Question::AcrossAnimal };
+    let question = if run.held_out.is_some() { Question::Unseen } else { Question::AcrossAnimal };
     let onnx = run.model.with_extension("onnx");
     let sha256 = sha256_of(&onnx)?;
     let summary = data_summary(data, split);
     let ahead = look_ahead(settings, data.frame_rate_hz);
-    let note = format!("{setting}, {}", run.judged_on.join(", "));
+    let note = format!("{question}, {}", run.judged_on.join(", "));
     let p = run.provenance;
     let report = shown::ReportData {
         title: format!("{}: {}", run.name, settings.method.name()),
@@ -354,7 +354,7 @@ pub fn of_run(run: &RunShown<'_>) -> anyhow::Result<(shown::ReportData, String)>
         look_ahead: Some(ahead),
         loss: Some(run.curves.shown()),
         embedding: Some(EmbeddingView::of(&plain(run.representation), POINTS_MAX)),
-        confusion: confusion(&[run.evaluation], setting, &data.labels, &note),
+        confusion: confusion(&[run.evaluation], question, &data.labels, &note),
         per_animal: per_animal(&[run.evaluation], Question::AcrossAnimal),
         calibration: calibration(run.head),
         warnings: run.evaluation.warnings.clone(),

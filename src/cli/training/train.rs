@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use burn::tensor::Device;
 use clap::Args;
 
-use super::data::{DataArgs, Loader, bar};
+use super::data::{DataArgs, Loader};
 use super::learn::{LearnArgs, device, settings};
 use super::show::{self, Curves};
 use super::{prepare_folder, usage};
@@ -24,6 +24,7 @@ use crate::frame::Name;
 use crate::model::{Kind, Model, Provenance as ModelProvenance};
 use crate::report::provenance::Provenance;
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::progress::progress_bar;
 use crate::train::behaviour::Behaviour;
 use crate::train::export::accept;
 use crate::train::export::{Details, write};
@@ -222,7 +223,11 @@ impl Run<'_> {
         let after = resumed.map(|_| fit.state().step as u64);
         let mut metrics = self.folder.metrics(&COLUMNS, after)?;
         let mut curves = Curves::default();
-        let bar = bar(self.args.learn.progress.is_shown(), "{prefix:>12} {bar:30} {pos}/{len} {msg}, {eta} left");
+        let bar = progress_bar(
+            None,
+            self.args.learn.progress.is_shown(),
+            "{prefix:>12} {bar:30} {pos}/{len} {msg}, {eta} left",
+        );
         bar.set_prefix(self.settings.method.name());
         bar.set_length(self.settings.steps as u64);
         bar.set_position(fit.state().step as u64);
@@ -267,7 +272,7 @@ impl Run<'_> {
         Ok(Trained { learner: fit.learner(), spec: fit.spec().clone(), curves })
     }
 
-    /// Exports the untrained network and opens it: a missing ONNX Runtime is told before hours of training, not after.
+    /// Exports the untrained network and opens it: a missing ONNX Runtime is reported before hours of training, not after.
     fn rehearse_export(&self, fit: &Fit<'_>) -> anyhow::Result<()> {
         let folder = std::env::temp_dir().join(format!("haltere-train-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
@@ -294,8 +299,8 @@ impl Run<'_> {
             parity.frames
         );
         let look_ahead = self.settings.look_ahead_frames;
-        let moments = accept::samples_of(self.training, self.settings).0;
-        let representation = represent(learner, spec, look_ahead, self.training, &moments, device);
+        let samples = accept::samples_of(self.training, self.settings).0;
+        let representation = represent(learner, spec, look_ahead, self.training, &samples, device);
         self.report(
             &show::RunShown {
                 name: &self.args.name.to_string(),

@@ -1,7 +1,7 @@
 //! `haltere watch --screen`: the facts of the monitor's page on a terminal.
 //!
 //! Why it exists: over ssh there is no browser. What it must never do: know anything that the page does not (both are drawn from
-//! the same state), show stale data as if it were fresh, or leave the terminal in another state than it found it in.
+//! the same state), show stale data as if it were fresh, or leave the terminal changed when it ends in order.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -42,7 +42,7 @@ const ALARM: &str = "\x1b[1;97;41m";
 const GOOD: &str = "\x1b[1;30;42m";
 const CAUTION: &str = "\x1b[1;30;43m";
 
-/// The terminal while it shows the screen; gives it back however the program leaves.
+/// The terminal while it shows the screen; gives it back on every way out except a second Ctrl-C, which ends the process at once.
 struct Terminal<'a>(&'a mut dyn Write);
 
 impl<'a> Terminal<'a> {
@@ -90,14 +90,17 @@ pub fn screen(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) ->
         let over = options.duration.is_some_and(|d| Duration::from_nanos(now_ns - began_ns) >= d)
             || options.frames.is_some_and(|n| state.tally.decodes >= n);
         let ends = over || stop.load(Relaxed);
-        if ends || now_ns >= due_ns {
-            due_ns = now_ns + DRAW_EVERY_NS;
-            let drawn = draw(&state, &mut plane, now_ns);
-            if terminal.show(&drawn).is_err() {
-                return Ok(());
-            }
+        if !ends && now_ns < due_ns {
+            continue;
         }
+        due_ns = now_ns + DRAW_EVERY_NS;
         if ends {
+            drop(terminal);
+            // The last picture stays above the prompt. A terminal that is gone has no use for it.
+            let _ = picture(&state, &mut plane, now_ns).iter().try_for_each(|line| writeln!(out, "{line}\x1b[0m"));
+            return Ok(());
+        }
+        if terminal.show(&draw(&state, &mut plane, now_ns)).is_err() {
             return Ok(());
         }
     }
@@ -112,7 +115,15 @@ fn follow(parts: &[Vec<u8>], plane: &mut Plane) {
     }
 }
 
+/// The picture, each line on a row of its own, so that a terminal with fewer rows does not scroll.
 fn draw(state: &State, plane: &mut Plane, now_ns: u64) -> String {
+    let lines = picture(state, plane, now_ns);
+    let rows = lines.iter().enumerate();
+    let drawn: String = rows.map(|(row, line)| format!("\x1b[{};1H{line}{END_OF_LINE}", row + 1)).collect();
+    format!("{drawn}{CLEAR_BELOW}")
+}
+
+fn picture(state: &State, plane: &mut Plane, now_ns: u64) -> Vec<String> {
     let mut lines = vec![headline(state, now_ns), String::new()];
     let last = state.last.as_ref().filter(|last| now_ns.saturating_sub(last.seen_ns) <= STALE_NS);
     let alive = state.daemon(now_ns) == Daemon::Alive;
@@ -135,10 +146,7 @@ fn draw(state: &State, plane: &mut Plane, now_ns: u64) -> String {
         Level::Warn => format!("{BOLD}{}", line.text),
         Level::Bad => format!("{ALARM}{}", line.text),
     }));
-    // Each line goes to a row of its own, so that a terminal with fewer rows does not scroll.
-    let rows = lines.iter().enumerate();
-    let drawn: String = rows.map(|(row, line)| format!("\x1b[{};1H{line}{END_OF_LINE}", row + 1)).collect();
-    format!("{drawn}{CLEAR_BELOW}")
+    lines
 }
 
 /// Quality, rig, model, frame, rate.

@@ -1,4 +1,4 @@
-//! The control socket: requests to a running daemon, answered by the supervisor between two glances at the corridor.
+//! The control socket: requests to a running daemon, answered by the supervisor whenever it wakes, about every 20 ms.
 //!
 //! Why it exists: a new animal, a new template, a frozen normalisation and the end of the day are requested while frames flow.
 //! What it must never do: touch a frame, or make the corridor wait. Requests cross to the compute thread through a bounded

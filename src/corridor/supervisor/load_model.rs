@@ -1,7 +1,7 @@
 //! Another model for a running daemon: load, check, warm, hand over.
 //!
 //! Why it exists: a model that was calibrated while the animal waits must go in without stopping the loop, and a wrong one must
-//! be refused while the old one runs on. What it must never do: let a model in whose decodes a subscriber would read otherwise.
+//! be refused while the old one runs on. What it must never do: accept a model whose decodes subscribers would misread.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -9,13 +9,13 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::corridor::{Handles, Swap, stream_rate_hz, stream_window_frames};
+use crate::corridor::{Handles, Swap};
 use crate::decoder::Decoder;
 use crate::frame::FIRST_GENERATION;
 use crate::model::Manifest;
 use crate::session::recorder::About;
 
-/// Why a model is not taken.
+/// Why a model is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SwapError {
     /// It cannot be opened.
@@ -67,7 +67,7 @@ impl Swapper {
     /// that others wait for.
     ///
     /// # Errors
-    /// [`SwapError`]; the model before runs on.
+    /// [`SwapError`]; the previous model keeps running.
     pub fn swap(&self, path: &Path) -> Result<Value, SwapError> {
         let recorder = self.handles.recorder.as_ref();
         if recorder.is_some_and(|recorder| recorder.is_open()) {
@@ -99,8 +99,8 @@ fn must_equal(new: &Manifest, old: &Manifest) -> Result<(), SwapError> {
     differs("labels", new.labels.join(", "), old.labels.join(", "))?;
     differs("embedding", new.embedding.to_string(), old.embedding.to_string())?;
     differs("input", new.input.to_string(), old.input.to_string())?;
-    differs("frame rate", format!("{} Hz", stream_rate_hz(new)), format!("{} Hz", stream_rate_hz(old)))?;
+    differs("frame rate", format!("{} Hz", new.stream_rate_hz()), format!("{} Hz", old.stream_rate_hz()))?;
     differs("look-ahead", format!("{} frames", new.look_ahead_frames), format!("{} frames", old.look_ahead_frames))?;
-    let window = |m: &Manifest| format!("{} frames of the stream", stream_window_frames(m));
+    let window = |m: &Manifest| format!("{} frames of the stream", m.stream_window_frames());
     differs("window", window(new), window(old))
 }

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::config::{Config, OnDeviceFault, Warning};
 use crate::corridor;
 use crate::corridor::realtime;
-use crate::corridor::summary::Report;
+use crate::corridor::summary::Summary;
 use crate::corridor::supervisor::control::{Control, LoadModel};
 use crate::corridor::supervisor::load_model::Swapper;
 use crate::corridor::{Corridor, Handles};
@@ -86,11 +86,11 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
         // Models that were replaced are dropped here, where nobody waits.
         drop(handles.retired.pop());
         if let Some(control) = &mut control {
-            control.answer(&handles, || Report::of(&handles.stats, &model_name, began.elapsed()).to_json());
+            control.answer(&handles, || Summary::of(&handles.stats, &model_name, began.elapsed()).to_json());
         }
     });
     end_recording(&handles, writer);
-    let summary = Report::of(&handles.stats, &model_name, began.elapsed());
+    let summary = Summary::of(&handles.stats, &model_name, began.elapsed());
     info!("{summary}");
     if let Some(path) = report {
         let written = write_whole(path, format!("{:#}\n", summary.to_json()).as_bytes());
@@ -194,7 +194,7 @@ fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
     if decoder.encode_info().partly_on_cpu {
         warn!("ONNX Runtime runs part of the model on the CPU instead of the GPU, which is slower");
     }
-    if !decoder.model().decodes_actions() {
+    if !decoder.tag().decodes_actions() {
         warn!("this model decodes no actions because it is untrained or has no labels; only embeddings are published");
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Pose {
     /// Index of each of them in a row.
     pub columns: Vec<usize>,
     /// Data rows, each with its line number.
-    pub rows: Vec<(usize, Vec<String>)>,
+    pub rows: Vec<Row>,
 }
 
 /// A labelled interval of a file.

@@ -74,7 +74,7 @@ impl Problem {
         labels.iter().for_each(|&class| trained[class] = true);
         let labels = rows.iter().map(|&row| labels[row]).collect();
         let mut values = values.select(Axis(0), &rows);
-        let (mean, deviation) = samples(values.view(), options.standardise);
+        let (mean, deviation) = mean_and_deviation(values.view(), options.standardise);
         Zip::from(values.rows_mut()).for_each(|mut row| {
             Zip::from(&mut row).and(&mean).and(&deviation).for_each(|v, m, d| *v = ((f64::from(*v) - m) / d) as f32);
         });
@@ -160,7 +160,7 @@ fn residual(logits: &mut [f64], target: usize, weight: f64) -> f64 {
 
 /// Mean and standard deviation (of the rows, not estimated for more) of each column. The deviation is 1 when not `wanted`, and
 /// for a column that does not vary. The mean is always taken out: the free intercept absorbs it, and f32 keeps more digits.
-fn samples(values: ArrayView2<f32>, wanted: bool) -> (Array1<f64>, Array1<f64>) {
+fn mean_and_deviation(values: ArrayView2<f32>, wanted: bool) -> (Array1<f64>, Array1<f64>) {
     let columns = values.ncols();
     let (mut mean, mut square) = (Array1::<f64>::zeros(columns), Array1::<f64>::zeros(columns));
     let rows = values.nrows() as f64;

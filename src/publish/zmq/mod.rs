@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use zmq::{Context, DONTWAIT, SNDMORE, Socket};
 
+use super::NeutralAction;
 use super::failsafe::{FailSafe, Verdict};
 use super::status::{Reporter, Subject};
 use super::{Sink, SinkError, Witness};
@@ -84,12 +85,11 @@ impl ZmqSink {
     ) -> Result<Self, SinkError> {
         let socket = open_pub(context, &config.endpoint, config.hwm, "publish.endpoint")?;
         let now_ns = now_ns();
-        let id = model.labels.iter().position(|label| *label == config.neutral_action);
         Ok(Self {
             out: Outbox::new(socket, config.endpoint.clone(), model.embedding),
             failsafe: FailSafe::new(config.deadline.as_nanos() as u64),
             reporter: Reporter::new(stats, warnings, config.deadline, now_ns),
-            neutral: NeutralAction { label: config.neutral_action.clone(), id },
+            neutral: NeutralAction::of(&config.neutral_action, &model),
             zeros: vec![0.0; model.embedding],
             model,
             source: rig,
@@ -253,13 +253,6 @@ fn decoded_action<'a>(model: &'a ModelTag, decode: &'a Decode) -> Action<'a> {
         id: Some(id),
         probabilities: &decode.embedding.probabilities,
     })
-}
-
-/// What is published where there is no action to trust.
-struct NeutralAction {
-    label: String,
-    /// Its place in the model's labels, if it is one of them.
-    id: Option<usize>,
 }
 
 impl NeutralAction {

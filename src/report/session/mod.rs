@@ -25,7 +25,7 @@ pub fn report(session: &Path, out: Option<&Path>, say: &mut dyn std::io::Write) 
     warn_of(session)?;
     let recorded = Recorded::read(session)?;
     let Some(summary) = Summary::of(&recorded) else {
-        let what = format!("{}: holds no decode of a frame, so there is nothing to report", session.display());
+        let what = format!("{}: contains no decoded frame, so there is nothing to report", session.display());
         bail!(Failure { code: ExitCode::Source, what });
     };
     let page = out.map_or_else(|| session.with_extension("html"), PathBuf::from);

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::columns::{COLUMNS, Cell, of_dimension};
 use super::{Table, fitting};
 use crate::publish::SinkError;
-use crate::publish::npy::csv_field;
 use crate::session::messages::DecodeRecord;
+use crate::sys::csv::csv_field;
 use crate::sys::partial_file::PartialFile;
 
 pub(super) struct Csv {

@@ -56,20 +56,19 @@ pub enum Form {
 /// Writes a session into the file `out`; returns what is in it, in words.
 ///
 /// # Errors
-/// A file that is no session or holds no decode, or one that cannot be written.
+/// A file that is not a session or holds no decode, or one that cannot be written.
 pub fn export(session: &Path, form: Form, out: &Path, metadata: Option<&Path>) -> anyhow::Result<String> {
     warn_of(session)?;
     if form == Form::Nwb {
         return nwb::export(&Recorded::read(session)?, out, metadata);
     }
     if let Some(file) = metadata {
-        let what =
-            format!("--metadata {}: only NWB has a place for it; leave it out, or export --to nwb", file.display());
+        let what = format!("--metadata {}: only NWB can store it; leave it out, or export --to nwb", file.display());
         bail!(Failure { code: ExitCode::Usage, what });
     }
     let mut decodes = Decodes::open(session)?;
     let Some(mut decode) = decodes.next()? else {
-        let what = format!("{}: holds no decode of a frame", session.display());
+        let what = format!("{}: contains no decoded frame", session.display());
         bail!(Failure { code: ExitCode::Source, what });
     };
     let dimensions = embedding(&decode).len();

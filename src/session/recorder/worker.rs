@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use crossbeam::queue::ArrayQueue;
@@ -17,6 +17,7 @@ use crate::config;
 use crate::frame::event::Event;
 use crate::session::messages::{MarkRecord, write_decode};
 use crate::session::{SessionError, SessionWriter, Topic, name_of};
+use crate::sys::calendar::unix_ns;
 use crate::sys::clock::now_ns;
 use crate::sys::counters::{Record, count};
 use crate::wire::decode::Kind;
@@ -267,8 +268,4 @@ impl Worker {
 fn send_answer<T>(answer: &Sender<T>, what: T) {
     // The requester may have stopped waiting.
     drop(answer.try_send(what));
-}
-
-fn unix_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }

@@ -16,7 +16,7 @@ use super::spec::Spec;
 use super::tissue::bilinear;
 use super::trial::Trial;
 use crate::sys::exit::{ExitCode, HasExitCode};
-use crate::sys::files::{put_in_place, write_whole};
+use crate::sys::files::{flush, rename, write_whole};
 
 use self::files::{Output, npy_bool, npy_i64};
 use self::tiff::TiffStack;
@@ -146,7 +146,7 @@ pub fn dataset(order: &Order, progress: &(dyn Fn(u64) + Sync)) -> Result<(), Wri
     order.check()?;
     std::fs::create_dir_all(&order.out).map_err(|e| failed(&order.out, e))?;
     let path = order.out.join("recipe.toml");
-    write_whole(&path, order.protocol()?.as_bytes()).map_err(|e| failed(&path, e.reason()))?;
+    write_whole(&path, order.protocol()?.as_bytes()).map_err(|e| failed(&path, e.cause))?;
     let animals = order.first_animal..order.first_animal.saturating_add(order.animals);
     let jobs: Vec<(u64, u64)> = animals.flat_map(|animal| (1..=order.trials).map(move |t| (animal, t))).collect();
     let (next, stop, error) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
@@ -171,8 +171,10 @@ fn write_trial(order: &Order, animal: u64, trial: u64, progress: &(dyn Fn(u64) +
     let mut recording = Trial::new(&order.spec(animal, trial));
     write_frames(&mut recording, order.format, &part, progress)?;
     write_behaviour(&recording, &part)?;
+    // The old trial goes only when the new one is safe on the disk.
+    flush(&part).map_err(|e| failed(&part, e))?;
     remove_folder(&folder)?;
-    put_in_place(&part, &folder).map_err(|e| failed(&folder, e))
+    rename(&part, &folder).map_err(|e| failed(&folder, e))
 }
 
 fn remove_folder(folder: &Path) -> Result<(), WriteError> {

@@ -60,14 +60,14 @@ impl Embeddings {
     /// When none of them is of quality ok.
     pub fn of(decodes: crate::decoder::Embeddings, model: &Model) -> anyhow::Result<Self> {
         let manifest = &model.manifest;
-        let (width, averaged) = (manifest.embedding, manifest.preprocess.average_frames);
+        let width = manifest.embedding;
         let at: Vec<usize> = (0..decodes.len()).filter(|&d| decodes.quality[d] == Quality::Ok).collect();
         let Some(span) = decodes.span.filter(|_| !at.is_empty()) else {
             let frames = decodes.span.map_or(0, |(first, last)| last - first + 1);
             let what = format!(
                 "none of the recording's {frames} frames gives an embedding of quality ok: the model's window alone is {} frames, \
                  and preprocessing warms up before it; record longer, or see the warnings above",
-                manifest.window_frames * averaged
+                manifest.stream_window_frames()
             );
             return Err(Failure { code: ExitCode::Source, what }.into());
         };
@@ -77,7 +77,7 @@ impl Embeddings {
             number: at.iter().map(|&d| decodes.frames[d]).collect(),
             at,
             span,
-            rate_hz: decodes.frame_rate_hz.unwrap_or(manifest.frame_rate_hz * averaged as f64),
+            rate_hz: decodes.frame_rate_hz.unwrap_or_else(|| manifest.stream_rate_hz()),
             all: decodes.values,
         })
     }

@@ -8,7 +8,7 @@ use super::word::Word;
 use crate::frame::event::Reason;
 use crate::frame::{CHANNELS_MAX, NameError, PixelType, Shape};
 
-/// Why a message is refused.
+/// Why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum HeaderError {
     /// Too many or too few parts.

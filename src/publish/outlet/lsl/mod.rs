@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use crate::config::{Lsl as Settings, LslMarkers};
 use crate::frame::{ModelTag, Name, Quality};
+use crate::publish::NeutralAction;
 use crate::publish::SinkError;
-use crate::publish::relay::{NEUTRAL_ID, Outlet, RelayedDecode};
+use crate::publish::relay::{Outlet, RelayedDecode};
 use crate::sys::clock::now_ns;
 
 use library::{About, Library, Node, Stream};
@@ -151,7 +152,7 @@ fn meta(channels: Vec<Node>, model: &ModelTag, neutral: &str) -> Vec<Node> {
         Node::Group(group, vec![Node::Value("id", id), Node::Value("label", label.to_owned())])
     };
     let actions = model.labels.iter().enumerate().map(|(id, label)| pair("action", id.to_string(), label)).collect();
-    let neutral_id = model.labels.iter().position(|label| label == neutral).map_or(NEUTRAL_ID, |id| id as i32);
+    let neutral_id = NeutralAction::of(neutral, model).code();
     let qualities = Quality::ALL.map(|quality| pair("quality", quality.code().to_string(), quality.name()));
     let of_model = vec![
         Node::Value("name", model.name.clone()),

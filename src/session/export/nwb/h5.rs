@@ -3,6 +3,7 @@
 //! Why it exists: every object of an NWB file has a type, a namespace and an identity, and every series a unit and times; they are
 //! written in one place.
 
+use crate::sys::files::hex;
 use rust_hdf5::{DatatypeMessage, H5Dataset, H5File, H5Group, H5Type, Result, VarLenUnicode};
 use sha2::{Digest, Sha256};
 
@@ -202,6 +203,5 @@ fn object_id(identifier: &str, path: &str) -> String {
     let mut id: [u8; 32] = Sha256::digest(format!("{identifier}\n{path}")).into();
     id[6] = id[6] & 0x0f | 0x80;
     id[8] = id[8] & 0x3f | 0x80;
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     [&id[..4], &id[4..6], &id[6..8], &id[8..10], &id[10..16]].map(hex).join("-")
 }

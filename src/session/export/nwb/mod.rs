@@ -23,7 +23,6 @@ mod timeline;
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use rust_hdf5::H5File;
@@ -33,6 +32,7 @@ use self::metadata::Metadata;
 use self::timeline::Timeline;
 use crate::session::rows::Recorded;
 use crate::session::{Item, Reader, Topic, layout};
+use crate::sys::calendar::unix_ns;
 use crate::sys::exit::{ExitCode, Failure};
 use crate::sys::files::{put_in_place, unfinished};
 
@@ -63,7 +63,10 @@ pub fn export(recorded: &Recorded, out: &Path, metadata: Option<&Path>) -> anyho
         // It may not even exist.
         let _ = std::fs::remove_file(&partial);
         let of_session = cause.downcast_ref::<Failure>().is_some_and(|failure| failure.code == ExitCode::Source);
-        let what = format!("{}: cannot be written; choose another file, or make room there", out.display());
+        let what = format!(
+            "{}: cannot be written; check that the folder exists, may be written to, and has room",
+            out.display()
+        );
         if of_session { cause } else { cause.context(Failure { code: ExitCode::Sink, what }) }
     })?;
     let missing = metadata.missing();
@@ -109,7 +112,11 @@ fn write(
     let stimulus = nwb.group(&root, "stimulus")?;
     ["presentation", "templates"].iter().try_for_each(|name| nwb.group(&stimulus, name).map(drop))?;
     let channels = general::write(&nwb, recorded, metadata, &acquisition, channels)?;
-    let bar = crate::sys::progress::progress_bar(Some(recorded.frames), std::io::stderr().is_terminal());
+    let bar = crate::sys::progress::progress_bar(
+        Some(recorded.frames),
+        std::io::stderr().is_terminal(),
+        crate::sys::progress::FRAMES,
+    );
     let session = &recorded.outline.path;
     let frames = frames::write(&nwb, session, &channels, timeline, |done| bar.set_position(done));
     bar.finish_and_clear();
@@ -136,7 +143,6 @@ fn head(nwb: &Nwb, recorded: &Recorded, metadata: &Metadata, timeline: Timeline)
     text(&root, "session_description", metadata.session_description.as_deref().unwrap_or(&own))?;
     text(&root, "session_start_time", &timeline.zero())?;
     text(&root, "timestamps_reference_time", &timeline.zero())?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
-    texts(&root, "file_create_date", &[timeline::iso(now)])?;
+    texts(&root, "file_create_date", &[timeline::iso(unix_ns().into())])?;
     Ok(())
 }
