@@ -1,7 +1,7 @@
 //! `haltere diff`: two sessions, or a session and its replay, frame by frame.
 //!
-//! Why it exists: "bit-identical" is a claim that anybody must be able to check on his own recording, and a new model
-//! is judged by where it says something else. What it must never do: call two floats equal that are not the same bits.
+//! Why it exists: "bit-identical" is a claim that anyone must be able to check on their own recording, and a new model
+//! is judged by where it decides differently. What it must never do: call two floats equal that are not the same bits.
 
 use std::fmt;
 use std::io::Write;

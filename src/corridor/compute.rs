@@ -24,7 +24,7 @@ use super::running::{Running, follow};
 use super::shadow::SharedTensor;
 use super::{Failure, IDLE_MAX, Shared};
 
-/// Decodes frames until the lane of frames is closed or nobody takes the decodes.
+/// Decodes frames until the lane of frames or that of decodes is closed.
 pub(super) fn compute(
     decoder: &mut Decoder,
     frames: &mut Consumer<FrameSlot>,

@@ -110,7 +110,7 @@ mod tests {
         let changes: Vec<Change> = (0..200).map(|_| drift.push(0.5)).collect();
         // 0.5 + 0.2·exp(−n/100) < 0.65 from n = 100·ln(4/3) = 28.8 on.
         assert_eq!(changes.iter().position(|c| *c == Change::Ended), Some(28));
-        assert!((0..500).any(|_| drift.push(1.0) == Change::Began), "and it is told again");
+        assert!((0..500).any(|_| drift.push(1.0) == Change::Began), "and it is reported again");
     }
 
     #[test]

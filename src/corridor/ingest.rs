@@ -15,7 +15,7 @@ use crate::frame::{FrameInfo, FrameSlot};
 use crate::source::{Next, Source};
 use crate::sys::counters::count;
 
-/// Fills slots from the source until it ends, the run is stopped, or nobody reads any more.
+/// Fills slots from the source until it ends, the run is stopped, or the lane is closed.
 pub(super) fn ingest(
     source: &mut dyn Source,
     lane: &mut Producer<FrameSlot>,

@@ -3,7 +3,7 @@
 //! Why it exists: a frame of half a megabyte must change threads without being copied, without a lock and without the
 //! allocator. The slots are boxed once; what travels through the two single-producer single-consumer rings is the box (a
 //! pointer, so no frame moves and no `unsafe` is needed to own it). What it must never do: wait. An end that finds nothing
-//! to do is told so, and its caller decides how to idle. Dropping one end closes the lane for the other.
+//! to do is told so, and the caller decides how to idle. Dropping one end closes the lane for the other.
 //!
 //! A ring whose two ends belong to different threads cannot take its oldest entry back, so a lane that evicts keeps its
 //! filled slots in crossbeam's `ArrayQueue` instead (`force_push`), at some 30 ns more.
@@ -25,7 +25,7 @@ pub enum WhenFull {
     Refuse,
 }
 
-/// Who is woken by the lane; `None` where nobody sleeps.
+/// What the lane wakes; `None` where nothing sleeps.
 #[derive(Clone, Default)]
 pub struct Bells {
     /// Rung when a slot was sent, or the producer is gone.

@@ -124,7 +124,7 @@ impl Settings {
 pub struct Handles {
     /// Counters and histograms.
     pub stats: Arc<Stats>,
-    /// Set by anybody: end in order.
+    /// Set by any thread: end the run normally.
     pub stop: Arc<AtomicBool>,
     /// Requests for the compute thread, carried out between two frames.
     pub requests: Arc<ArrayQueue<Request>>,
@@ -241,7 +241,7 @@ impl Shared<'_> {
     }
 }
 
-/// Runs a corridor until its source ends, somebody stops it, or a stage fails. `supervise` is called on the calling thread
+/// Runs a corridor until its source ends, it is stopped, or a stage fails. `supervise` is called on the calling thread
 /// about every 20 ms meanwhile.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use crate::preprocess::Template;
 
 /// Slots that go round: a frame and a template on their way, and one in a hand.
 const SLOTS: usize = 3;
-/// The template is sent again after so long, for whoever came later, ns.
+/// The template is sent again after so long, for late subscribers, ns.
 const TEMPLATE_EVERY_NS: u64 = 3_000_000_000;
 
 /// How often pictures are taken, and of what.

@@ -1,6 +1,6 @@
 //! What decodes now, what is on trial beside it, and what takes over when the device fails.
 //!
-//! Why it exists: with `compute.on_device_fault` = "cpu" a lost GPU must not end an experiment; but nobody may overlook it either, so
+//! Why it exists: with `compute.on_device_fault` = "cpu" a lost GPU must not end an experiment, but it must not go unnoticed either, so
 //! it is an event, and decodes are warm-up until all adaptive state is built up again. What it must never do: let the CPU take over for
 //! anything but a device that failed, or for another model than the one it was made for.
 

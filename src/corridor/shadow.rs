@@ -16,7 +16,7 @@ pub struct Swap {
     pub(super) shares_preprocessing: bool,
     /// How it is named in decodes, for the publish thread.
     pub(super) tag: ModelTag,
-    /// What it decodes until it takes over: nobody sees it.
+    /// What it decodes until it takes over; never published.
     trial: Decode,
 }
 

@@ -1,7 +1,7 @@
 //! How long a sender has been silent, for a run that ends with its series.
 //!
 //! Why it exists: a publisher's end message can be lost like any frame, and `--once` would wait for it for ever.
-//! What it must never do: take a sender for silent that has not begun, or that waits because nobody reads.
+//! What it must never do: call a sender silent that has not started, or that waits because nothing is being read.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Silence {
         }
     }
 
-    /// Something else came, or nobody looked: whatever silence there was begins anew.
+    /// Something else arrived, or nothing was being read: the silence is measured from now.
     pub(super) fn is_not_the_senders(&mut self) {
         if self.since_ns.is_some() {
             self.since_ns = Some(now_ns());

@@ -1,4 +1,4 @@
-//! NumPy's `.npy`, and how a pickle is told from it.
+//! NumPy's `.npy`, and how to recognise a pickle.
 //!
 //! Why it exists: files of the field come as float32 or float64, as any integer, as bool, as text, and one does not know
 //! before looking. What it must never do: run a pickle; an array of Python objects is refused.
@@ -76,7 +76,7 @@ fn parse(bytes: &[u8]) -> Result<Header, String> {
         (12, u32::from_le_bytes(field) as usize)
     };
     let text = bytes.get(from..from.saturating_add(length)).ok_or_else(cut)?;
-    let text = std::str::from_utf8(text).map_err(|_| "the .npy header is no text".to_string())?;
+    let text = std::str::from_utf8(text).map_err(|_| "the .npy header is not text".to_string())?;
     let (kind, item_bytes, big_endian) = parse_type(quoted(text, "descr").ok_or_else(|| refused(text))?)?;
     let fortran = after(text, "fortran_order").is_some_and(|rest| rest.starts_with("True"));
     let shape = after(text, "shape").and_then(parse_shape).ok_or_else(|| format!("no shape in the header {text:?}"))?;

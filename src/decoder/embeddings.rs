@@ -1,4 +1,4 @@
-//! The decodes of a whole recording as plain arrays: what calibration looks at.
+//! The decodes of a whole recording as plain arrays: the input of calibration.
 
 use crate::frame::{Decode, Quality};
 

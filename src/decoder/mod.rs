@@ -92,7 +92,7 @@ impl Decoder {
     ///
     /// Unless the frame is refused, `into` then holds the frame's header, what was observed and where the time went. With
     /// [`Step::Decoded`] it also holds embedding, action, generation and quality: `Warmup`, or `Ok` as far as the decoder
-    /// alone can tell. Whether frames are missing or the rate is off is for whoever sees the stream to judge.
+    /// alone can tell. Whether frames are missing or the rate is off only the corridor, which sees the whole stream, can tell.
     ///
     /// # Errors
     /// What no later frame could survive: the device or ONNX Runtime failed.

@@ -371,7 +371,7 @@ impl OnnxFile {
         &self.graph.nodes
     }
 
-    /// Takes away every node that writes one of these, the outputs of these names, and every constant that nobody reads then.
+    /// Takes away every node that writes one of these, the outputs of these names, and every constant left unused.
     pub fn remove(&mut self, outputs: &[&str]) {
         let Graph { nodes, constants, outputs: declared, .. } = &mut self.graph;
         nodes.retain(|node| !node.outputs.iter().any(|output| outputs.contains(&output.as_str())));

@@ -97,7 +97,7 @@ pub struct Registration {
     pub frequencies: usize,
     /// Share of each new aligned frame in the template, 0 = the template stays as built.
     pub refresh: f32,
-    /// Peaks under this are not believed: the last believed shift is used, and the frame is marked as degraded.
+    /// Correlation peaks below this are rejected: the last accepted shift is used, and the frame is marked as degraded.
     pub peak_min: f32,
     /// Piecewise-rigid refinement; absent = off.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,7 +184,7 @@ pub enum Estimator {
 pub struct Normalise {
     /// Whose mean and standard deviation.
     pub scope: Scope,
-    /// Model frames before the statistics are believed; until then the decode is marked as warm-up.
+    /// Model frames before the statistics are used; until then the decode is marked as warm-up.
     pub warmup_frames: usize,
     /// Model frames after which the statistics freeze by themselves; 0 = only on request.
     pub freeze_after_frames: usize,

@@ -78,7 +78,7 @@ pub struct Novelty {
 pub struct Drift {
     /// Of the exponential mean, s.
     pub time_constant_s: f64,
-    /// The event is told when the mean exceeds it; above [`NOVELTY_EXPECTED`], below 1.
+    /// The event is published when the mean exceeds this; above [`NOVELTY_EXPECTED`], below 1.
     pub limit: f64,
 }
 

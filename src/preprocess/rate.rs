@@ -1,6 +1,6 @@
 //! The stream's frame rate, measured from the frames' own times.
 //!
-//! Why it exists: a model trained at 15 Hz and fed 30 Hz sees the world in slow motion, and nobody would notice; so the rate is
+//! Why it exists: a model trained at 15 Hz and fed 30 Hz sees the world in slow motion, unnoticed; so the rate is
 //! measured and reported.
 //! What it must never do: influence a pixel, read a clock, or subtract times of different clocks.
 

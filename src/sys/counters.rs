@@ -1,4 +1,4 @@
-//! Counters and latency histograms: written by one thread each, read by anybody at any time.
+//! Counters and latency histograms: written by one thread each, read by any thread at any time.
 //!
 //! Why it exists: an instrument says what it did with every frame it was given. What it must never do: lock, allocate
 //! after it is made, or make a stage wait.

@@ -1,6 +1,6 @@
 //! Files that are whole or not there: written beside their place, flushed to the disk, then renamed.
 //!
-//! Why it exists: a model, a report or a cache entry may be read the moment it has its name, and a power cut must leave the old
+//! Why it exists: a model, a report or a cache entry may be read as soon as it has its name, and a power cut must leave the old
 //! file or the new one. What it must never do: give a file its name before its bytes are on the disk, or fail without naming it.
 
 use std::fs::{self, File};

@@ -1,6 +1,6 @@
 //! A file that gets its name when it is whole.
 //!
-//! Why it exists: what `embed` and `export` write may be read by the next program the moment it is there. What it must never do:
+//! Why it exists: what `embed` and `export` write may be read by the next program as soon as it exists. What it must never do:
 //! leave half a file under the name of a whole one, or fail without naming the file.
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Puts a whole folder in the place of an older one, so that a kill at any moment loses neither.
+//! Puts a whole folder in the place of an older one, so that a kill at any time loses neither.
 //!
 //! Why it exists: a checkpoint is several files that belong together, and a folder cannot be renamed over another. What it must
 //! never do: delete the old folder before the new one is complete and on the disk.

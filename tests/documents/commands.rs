@@ -51,7 +51,7 @@ fn examples(command: &Command) -> Vec<String> {
     text.lines().filter_map(line).chain(command.get_subcommands().flat_map(examples)).collect()
 }
 
-/// The words of a call as a shell would hand them over.
+/// The words of a call as a shell would split them.
 fn words(call: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for character in call.chars() {
@@ -70,7 +70,7 @@ fn words(call: &str) -> Vec<String> {
     words
 }
 
-fn taken(call: &str) -> Result<(), String> {
+fn accepted(call: &str) -> Result<(), String> {
     match Cli::try_parse_from(words(call)) {
         Ok(_) => Ok(()),
         Err(refused) => Err(format!("{call}\n{refused}")),
@@ -78,22 +78,22 @@ fn taken(call: &str) -> Result<(), String> {
 }
 
 #[test]
-fn every_command_of_a_document_is_taken_by_the_program() {
+fn every_command_of_a_document_is_accepted() {
     let mut count = 0;
     for path in documents() {
         for (line, call) in calls(&std::fs::read_to_string(&path).unwrap()) {
             count += 1;
-            taken(&call).unwrap_or_else(|refused| panic!("{}:{line}: {refused}", path.display()));
+            accepted(&call).unwrap_or_else(|refused| panic!("{}:{line}: {refused}", path.display()));
         }
     }
     assert!(count >= 20, "only {count} commands were found");
 }
 
 #[test]
-fn every_example_of_a_help_is_taken_by_the_program() {
+fn every_example_of_a_help_is_accepted() {
     let examples = examples(&Cli::command());
     assert!(examples.len() >= 60, "only {} examples were found", examples.len());
-    examples.iter().for_each(|call| taken(call).unwrap_or_else(|refused| panic!("{refused}")));
+    examples.iter().for_each(|call| accepted(call).unwrap_or_else(|refused| panic!("{refused}")));
 }
 
 #[test]
@@ -112,5 +112,5 @@ fn a_comment_a_pipe_and_quotes_are_the_shells() {
     assert_eq!(words("haltere run fly.nwb#/a --once   # why"), ["haltere", "run", "fly.nwb#/a", "--once"]);
     assert_eq!(words("haltere watch --json | jq ."), ["haltere", "watch", "--json"]);
     assert_eq!(words("haltere control mark \"light on\" > log"), ["haltere", "control", "mark", "light on"]);
-    assert!(taken("haltere play").is_err() && taken("haltere check --shaw").is_err());
+    assert!(accepted("haltere play").is_err() && accepted("haltere check --shaw").is_err());
 }

@@ -156,12 +156,19 @@ fn a_full_disk_behind_standard_output_is_told() {
 }
 
 #[test]
-fn a_reader_that_left_is_no_mistake() {
-    for line in ["completions bash", "check --model small.toml", "simulate --show-recipe", "model inspect small.toml"] {
+fn a_reader_that_left_is_no_mistake_unless_the_exit_code_is_the_answer() {
+    let lines = [
+        ("completions bash", 0),
+        ("simulate --show-recipe", 0),
+        ("model inspect small.toml", 0),
+        ("check --model small.toml", 7),
+        ("diff session.mcap session.mcap", 7),
+    ];
+    for (line, code) in lines {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = in_folder(&FOLDER, line.split(' '));
         let done = command.stdout(Stdio::from(writer)).output().unwrap();
-        assert_eq!((done.status.code(), done.stderr.as_slice()), (Some(0), &b""[..]), "haltere {line}");
+        assert_eq!((done.status.code(), done.stderr.as_slice()), (Some(code), &b""[..]), "haltere {line}");
     }
 }

@@ -1,6 +1,6 @@
 //! Time and error of registration: against known motion at five light levels, or on your own movie.
 //!
-//! Why it exists: a shift is believed only as far as it was measured against a known one. Errors are in px, both axes
+//! Why it exists: a measured shift is only as trustworthy as its error against a known one. Errors are in px, both axes
 //! pooled, after removal of a constant offset (a template may have any origin), all frames included. What it must never
 //! do: judge by RMS alone where frames failed; the share of frames more than 1 px off stands beside it.
 

@@ -1,5 +1,5 @@
 //! `haltere model init`: the network with random weights, written, run and compared, so that a rig can be set up and timed
-//! before anything was trained. What it must never do: let anybody take its output for an action.
+//! before anything was trained. What it must never do: let its output pass for an action.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

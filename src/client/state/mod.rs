@@ -174,7 +174,7 @@ impl Rate {
     }
 }
 
-/// What a viewer is told at once when it changes.
+/// Changes that are sent to a viewer at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Urgent {
     daemon: Daemon,

@@ -48,7 +48,7 @@ impl Plane {
         Self { training, sha256: String::new(), received: None, since_fit: 0, trail: VecDeque::new(), version: 0 }
     }
 
-    /// Takes the next embedding of the model `sha256`; another model begins anew. Gives its place, once there is a plane.
+    /// Takes the next embedding of the model `sha256`; another model starts over. Gives its place, once there is a plane.
     pub(crate) fn push(&mut self, values: &[f32], action: Option<usize>, sha256: &str) -> Option<[f32; 2]> {
         if !values.iter().all(|v| v.is_finite()) {
             return None;

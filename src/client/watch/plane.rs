@@ -35,7 +35,7 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    /// Takes the next embedding. Another number of dimensions begins anew; values that are not finite are passed over.
+    /// Takes the next embedding. Another number of dimensions starts over; values that are not finite are passed over.
     pub(super) fn push(&mut self, values: &[f32]) {
         if !values.iter().all(|v| v.is_finite()) {
             return;

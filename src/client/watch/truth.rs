@@ -152,7 +152,7 @@ mod tests {
         (0..9).for_each(|_| score.count(&decode("ok", "rest"), Some("rest")));
         score.count(&decode("ok", "rest"), Some("walk"));
         assert_eq!(score.accuracies(), Some((0.9, 0.5)));
-        // What does not claim to be good, and what nobody knows, does not count.
+        // Decodes that are not `ok`, and frames without a label, do not count.
         for quality in ["warmup", "degraded", "stale", "fail"] {
             score.count(&decode(quality, "walk"), Some("rest"));
         }

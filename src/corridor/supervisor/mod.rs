@@ -1,4 +1,4 @@
-//! `haltere run`: the daemon. Opens everything, says `ready`, supervises until somebody stops it.
+//! `haltere run`: the daemon. Opens everything, says `ready`, supervises until it is stopped.
 //!
 //! Why it exists: signals, control socket, log and exit code are one thread's work, and that thread never touches a frame.
 //! What it must never do: go on after a stage failed, or say `ready` before the first frame would be decoded at full speed.
@@ -83,7 +83,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
             log(&event);
             end_missing |= matches!(event, Event::EndMissing { .. });
         }
-        // Models that were replaced are dropped here, where nobody waits.
+        // Models that were replaced are dropped here, where nothing waits.
         drop(handles.retired.pop());
         if let Some(control) = &mut control {
             control.answer(&handles, || Summary::of(&handles.stats, &model_name, began.elapsed()).to_json());

@@ -1,4 +1,4 @@
-//! Each fault in an otherwise sound folder, and the words in which it is told.
+//! Each fault in an otherwise sound folder, and the words that report it.
 
 use super::*;
 use crate::dataset::trials::NO_BEHAVIOUR;

@@ -1,4 +1,4 @@
-//! What stands in for `parquet.rs` in a build without the feature `parquet`: a sentence that says so.
+//! What stands in for `parquet.rs` in a build without the feature `parquet`: an error message.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -25,7 +25,7 @@ use crate::sys::partial_file::PartialFile;
 /// Rows held in memory and written together: about 18 minutes at 30 Hz, 20 MB at 128 dimensions.
 const ROWS_PER_GROUP: usize = 32_768;
 
-/// A file of decodes of so many dimensions; `about` is what the session says of itself.
+/// A file of decodes of so many dimensions; `about` is the session's metadata.
 ///
 /// # Errors
 /// A file that cannot be made.

@@ -1,4 +1,4 @@
-//! A header as it was written: values taken as they stand, inline, before anybody judges them.
+//! A header as it was written: values as they stand, inline, before anything judges them.
 //!
 //! serde_json takes memory only for escapes in keys and values known here, for unknown values nested two deep, and for syntax errors.
 

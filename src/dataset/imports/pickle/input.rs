@@ -78,7 +78,7 @@ impl<'f> Input<'f> {
         let line = self.raw_line()?;
         std::str::from_utf8(line)
             .map(|line| line.trim_end_matches('\r'))
-            .map_err(|_| "holds a line that is no text".into())
+            .map_err(|_| "contains a line that is not text".into())
     }
 }
 

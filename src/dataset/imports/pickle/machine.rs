@@ -74,15 +74,15 @@ impl<'f> Machine<'f> {
         let what = match op {
             b'i' => {
                 let (module, name) = (self.input.line().unwrap_or("?"), self.input.line().unwrap_or("?"));
-                return format!("makes an object of {module}.{name}, which is no plain data: nothing of it was run");
+                return format!("makes an object of {module}.{name}, which is not plain data; nothing was executed");
             }
             b'o' | 0x81 | 0x92 => "makes an object of a class",
             b'P' | b'Q' => "refers to something outside the file",
             0x82..=0x84 => "uses a registered extension",
             0x97 | 0x98 => "keeps its arrays in buffers outside the file",
-            _ => return format!("holds {op:#04x}, which is no opcode: damaged, or no pickle"),
+            _ => return format!("holds {op:#04x}, which is not a pickle opcode: the file is damaged or not a pickle"),
         };
-        format!("{what}, which is no plain data: nothing of it was run; save the array alone with np.save")
+        format!("{what}, which is not plain data; nothing was executed; save the array alone with np.save")
     }
 
     fn protocol(&mut self) -> Result<(), String> {
@@ -300,7 +300,7 @@ impl<'f> Machine<'f> {
 /// A whole number of two's complement, little-endian, of at most 64 bits.
 pub(super) fn whole(bytes: &[u8]) -> Result<i64, String> {
     if bytes.len() > 8 {
-        return Err(format!("holds a whole number of {} bytes; at most 8 are read", bytes.len()));
+        return Err(format!("contains an integer of {} bytes; at most 8 are read", bytes.len()));
     }
     let sign = if bytes.last().is_some_and(|top| top & 0x80 != 0) { 0xff } else { 0 };
     let mut wide = [sign; 8];

@@ -19,7 +19,7 @@ impl<'f> Machine<'f> {
     /// What a call of a known name makes.
     pub(super) fn rebuilt(&mut self, function: Id, arguments: Id) -> Result<Node<'f>, String> {
         let Node::Global(known) = self.nodes[function] else {
-            return Err("calls something that is no name: damaged".into());
+            return Err("calls something that is not a name: the file is damaged".into());
         };
         let arguments = self.few(arguments)?;
         let damaged = || format!("calls {known:?} with {} arguments that it does not take: damaged", arguments.len());
@@ -114,7 +114,7 @@ impl<'f> Machine<'f> {
             Node::List(items) if items.len() <= AXES_MAX => items.iter().map(axis).collect(),
             _ => None,
         };
-        lengths.ok_or_else(|| "holds an array whose shape is none: damaged".to_owned())
+        lengths.ok_or_else(|| "holds an array without a valid shape: damaged".to_owned())
     }
 
     fn encoded(&mut self, text: Id, encoding: Option<Id>) -> Result<Cow<'f, [u8]>, String> {
