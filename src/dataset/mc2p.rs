@@ -19,14 +19,15 @@ use super::error::DatasetError;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
 use super::table::{Columns, Pick};
 use super::warning::DataWarning;
+use crate::sys::statistics::median;
 
 /// What the folders do not state themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mc2pOptions {
     /// Two-photon frames per second.
     pub frame_rate_hz: f64,
-    /// Behaviour frames per second.
-    pub behaviour_rate_hz: f64,
+    /// Behaviour frames per second; `None` = what the index says, at this frame rate.
+    pub behaviour_rate_hz: Option<f64>,
     /// Side of the frames, px; `None` = the one that fits the index.
     pub side_px: Option<usize>,
     /// Leave out the frames that `rest.npy` marks.
@@ -43,7 +44,7 @@ impl Default for Mc2pOptions {
     fn default() -> Self {
         Self {
             frame_rate_hz: 16.0,
-            behaviour_rate_hz: 100.0,
+            behaviour_rate_hz: None,
             side_px: None,
             mask_rest: false,
             prefer_dff: false,
@@ -53,6 +54,10 @@ impl Default for Mc2pOptions {
     }
 }
 
+/// Behaviour frames per second of the published recordings.
+const BEHAVIOUR_RATE_HZ: f64 = 100.0;
+/// By how much the rate of an index may differ from what was stated or assumed.
+const RATE_TOLERANCE: f64 = 0.1;
 /// Maximum depth of the search for trials.
 const DEPTH_MAX: usize = 6;
 /// Sides tried, px.
@@ -65,21 +70,27 @@ impl DataSpec {
     /// An empty folder, a trial that lacks a file, an animal that is not known, invalid rates.
     pub fn mc2p(folder: &Path, options: &Mc2pOptions) -> Result<Self, DatasetError> {
         super::checks::rate(folder, "frame_rate_hz", options.frame_rate_hz)?;
-        super::checks::rate(folder, "behaviour_rate_hz", options.behaviour_rate_hz)?;
+        if let Some(rate_hz) = options.behaviour_rate_hz {
+            super::checks::rate(folder, "behaviour_rate_hz", rate_hz)?;
+        }
         let mut found = Vec::new();
         walk(folder, 0, &mut found)?;
         if found.is_empty() {
             return Err(DatasetError::Empty { folder: folder.into(), hint: hint(folder) });
         }
         found.sort();
-        let (mut trials, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut trials, mut warnings, mut errors, mut per_frame) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for trial in &found {
             match trial_spec(folder, trial, options, &mut warnings) {
-                Ok(spec) => trials.push(spec),
+                Ok((spec, rows_per_frame)) => {
+                    trials.push(spec);
+                    per_frame.extend(rows_per_frame);
+                }
                 Err(error) => errors.push(error),
             }
         }
         DatasetError::gathered(errors)?;
+        let behaviour_rate_hz = behaviour_rate(options, &mut per_frame, &mut warnings);
         trials.sort_by(|a, b| (&a.animal, &a.name).cmp(&(&b.animal, &b.name)));
         Ok(Self {
             path: folder.into(),
@@ -87,11 +98,32 @@ impl DataSpec {
             labels: options.labels.clone(),
             parameters: None,
             frame_rate_hz: Some(options.frame_rate_hz),
-            behaviour_rate_hz: options.behaviour_rate_hz,
+            behaviour_rate_hz,
             trials,
             warnings,
         })
     }
+}
+
+/// Behaviour frames per second, from what was stated and from the behaviour frames for each two-photon frame in the index of each trial.
+fn behaviour_rate(options: &Mc2pOptions, per_frame: &mut [f64], warnings: &mut Vec<DataWarning>) -> f64 {
+    let assumed_hz = options.behaviour_rate_hz.unwrap_or(BEHAVIOUR_RATE_HZ);
+    let Some(per_frame) = median(per_frame, f64::total_cmp) else { return assumed_hz };
+    let index_hz = per_frame * options.frame_rate_hz;
+    if (index_hz / assumed_hz - 1.0).abs() <= RATE_TOLERANCE {
+        return assumed_hz;
+    }
+    let used_hz = options.behaviour_rate_hz.unwrap_or(index_hz);
+    let frame_rate_hz = options.frame_rate_hz;
+    warnings.push(DataWarning::BehaviourRate { per_frame, frame_rate_hz, index_hz, assumed_hz, used_hz });
+    used_hz
+}
+
+/// Behaviour frames for each two-photon frame between the first and the last one in an index; `None` without one.
+fn rows_per_frame(index: &[i64]) -> Option<f64> {
+    let of_frames = || index.iter().filter(|&&frame| frame >= 0);
+    let (first, last) = (of_frames().min()?, of_frames().max()?);
+    Some(of_frames().count() as f64 / (last - first + 1) as f64)
 }
 
 fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
@@ -193,7 +225,7 @@ fn trial_spec(
     path: &Path,
     options: &Mc2pOptions,
     warnings: &mut Vec<DataWarning>,
-) -> Result<TrialSpec, DatasetError> {
+) -> Result<(TrialSpec, Option<f64>), DatasetError> {
     let parts = trial_name(root, path);
     let files = listed(path)?.into_iter().filter(|p| p.is_file()).collect();
     let folder = Folder { path, trial: parts.join("/"), files };
@@ -213,7 +245,7 @@ fn trial_spec(
         |n: &str| n.starts_with("labels").then(|| [".csv", ".npy"].iter().position(|e| n.ends_with(e))).flatten();
     let labels = folder.choose("labels", &folder.fitting(rank), warnings);
     let mask = path.join("rest.npy");
-    Ok(TrialSpec {
+    let spec = TrialSpec {
         animal,
         neural,
         behaviour,
@@ -223,7 +255,8 @@ fn trial_spec(
         labels: labels.map(|path| LabelFile { path, per: Per::Behaviour }),
         mask: (options.mask_rest && mask.is_file()).then_some(mask),
         name: folder.trial,
-    })
+    };
+    Ok((spec, rows_per_frame(&entries)))
 }
 
 fn behaviour_rank(name: &str, wanted: Option<&str>) -> Option<usize> {
@@ -306,6 +339,24 @@ mod tests {
         assert_eq!(animal(&["210830_PR_Fly12_003"]).as_deref(), Some("210830_PR_Fly12"));
         assert_eq!(animal(&["butterfly_fly_7-2"]).as_deref(), Some("butterfly_fly_7"));
         assert_eq!(animal(&["session4"]), None);
+    }
+
+    #[test]
+    fn the_index_says_how_many_behaviour_frames_belong_to_a_two_photon_frame() {
+        // Two behaviour frames before the first two-photon frame, then 7 for each of four.
+        let index: Vec<i64> = [-1, -1].into_iter().chain((0..28).map(|row| row / 7)).collect();
+        assert_eq!(rows_per_frame(&index), Some(7.0));
+        assert_eq!(rows_per_frame(&[-1, -1]), None);
+        let rate = |stated, per_frame: f64| {
+            let mut warnings = Vec::new();
+            let options = Mc2pOptions { behaviour_rate_hz: stated, ..Mc2pOptions::default() };
+            let used = behaviour_rate(&options, &mut [per_frame], &mut warnings);
+            (used, warnings.len())
+        };
+        assert_eq!(rate(None, 6.2), (100.0, 0), "within a tenth of the usual rate");
+        assert_eq!(rate(None, 8.75), (140.0, 1), "another rate is taken from the index, with a warning");
+        assert_eq!(rate(Some(140.0), 8.75), (140.0, 0));
+        assert_eq!(rate(Some(100.0), 8.75), (100.0, 1), "what was stated is used, with a warning");
     }
 
     #[test]

@@ -133,6 +133,23 @@ pub enum DataWarning {
         /// Which action.
         label: String,
     },
+    /// The index of an MC2P folder and the rates do not agree.
+    #[error(
+        "the index has {per_frame:.2} behaviour frames for each two-photon frame, which is {index_hz:.2} Hz at {frame_rate_hz} Hz of \
+         two-photon frames, not {assumed_hz}: {used_hz:.2} Hz is used; state --frame-rate and --behaviour-rate"
+    )]
+    BehaviourRate {
+        /// Behaviour frames for each two-photon frame, median over the trials.
+        per_frame: f64,
+        /// Two-photon frames per second, stated or assumed.
+        frame_rate_hz: f64,
+        /// Behaviour frames per second by the index.
+        index_hz: f64,
+        /// What was stated, or the usual rate.
+        assumed_hz: f64,
+        /// What is used.
+        used_hz: f64,
+    },
     /// Only one animal.
     #[error(
         "there is only one animal ({animal}): across-animal scores, behavioural and neural swap, `simclr-grl`, `simclr-mmd` and \

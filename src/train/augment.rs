@@ -108,7 +108,7 @@ impl Augmentations {
         Self {
             standardise_behaviour: true,
             behavioural_swap: BehaviouralSwap { probability: 1.0, neighbours: 32, candidates: 4096, neighbourhood: 7 },
-            neural_swap: strength(1.0, 1.0),
+            neural_swap: strength(1.0, 0.3),
             neural_mix: strength(0.5, 0.5),
             calcium: strength(0.5, 0.5),
             calcium_decay_s: 0.8,

@@ -251,6 +251,7 @@ impl Job<'_> {
         if fit.run(Some(&folders), stop, report)? == Ended::Stopped {
             return Err(CompareError::Stopped);
         }
+        fit = fit.at_best(&folders)?;
         let (samples, _) = samples_of(self.all, &self.settings);
         let look_ahead = self.settings.look_ahead_frames;
         Ok(represent(&fit.learner(), fit.spec(), look_ahead, self.all, &samples, device))

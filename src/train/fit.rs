@@ -21,7 +21,7 @@ use super::settings::{SettingError, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
 use crate::dataset::trials::Dataset;
 use crate::sys::exit::{ExitCode, HasExitCode};
-use crate::sys::replace_folder::{ReplaceError, replace_folder};
+use crate::sys::replace_folder::{ReplaceError, newest_whole, replace_folder};
 
 /// Batches of one validation on the held-out part.
 const HELD_OUT_BATCHES: usize = 4;
@@ -196,6 +196,17 @@ impl<'a> Fit<'a> {
         self.learner = self.learner.try_load_file(&learner).map_err(|e| failed(e.to_string()))?;
         self.optimiser = self.optimiser.load(&optimiser).map_err(|e| failed(e.to_string()))?;
         Ok(self)
+    }
+
+    /// The weights of the lowest held-out loss: those that become a model, and those that a comparison judges.
+    ///
+    /// # Errors
+    /// [`FitError::Load`].
+    pub fn at_best(self, checkpoints: &Checkpoints) -> Result<Self, FitError> {
+        match newest_whole(&checkpoints.best) {
+            Some(best) if self.state.best_step < self.state.step => self.resume(&best),
+            _ => Ok(self),
+        }
     }
 
     /// Writes a checkpoint, replacing the previous one.

@@ -116,7 +116,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// The recordings of some animals, as training reads them.
 fn dataset(trained: &Trained, animals: &[&str]) -> Dataset {
     let manifest = Model::load(&trained.model()).unwrap().manifest;
-    let options = Mc2pOptions { frame_rate_hz: 16.0, behaviour_rate_hz: 100.0, ..Mc2pOptions::default() };
+    let options = Mc2pOptions { frame_rate_hz: 16.0, behaviour_rate_hz: Some(100.0), ..Mc2pOptions::default() };
     let spec = DataSpec::mc2p(&trained.path("flies"), &options).unwrap();
     let options = LoadOptions {
         parameters: Some(manifest.preprocess),

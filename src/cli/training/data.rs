@@ -30,9 +30,9 @@ pub struct DataArgs {
     /// Two-photon frame rate of MC2P folders.
     #[arg(long, value_name = "HZ", default_value = "16", value_parser = rate)]
     pub frame_rate: f64,
-    /// Behaviour frame rate of MC2P folders.
-    #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate)]
-    pub behaviour_rate: f64,
+    /// Behaviour frame rate of MC2P folders [default: by the index of the frames].
+    #[arg(long, value_name = "HZ", value_parser = rate)]
+    pub behaviour_rate: Option<f64>,
     /// Channels x height x width of one model frame [default: one channel of at most 64 x 64].
     #[arg(long, value_name = "CxHxW", value_parser = shape)]
     pub input: Option<Shape>,

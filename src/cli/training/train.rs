@@ -264,10 +264,7 @@ impl Run<'_> {
             // A script must not go on to a model that is not there.
             return Err(Failure { code: ExitCode::Interrupted, what }.into());
         }
-        let chosen = self.folder.newest_checkpoint(Checkpoint::Best);
-        if let (Some(best), true) = (chosen, fit.state().best_step < fit.state().step) {
-            fit = fit.resume(&best)?;
-        }
+        fit = fit.at_best(&checkpoints)?;
         curves.best_step = Some(fit.state().step as u64);
         Ok(Trained { learner: fit.learner(), spec: fit.spec().clone(), curves })
     }

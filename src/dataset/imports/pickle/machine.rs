@@ -74,7 +74,7 @@ impl<'f> Machine<'f> {
         let what = match op {
             b'i' => {
                 let (module, name) = (self.input.line().unwrap_or("?"), self.input.line().unwrap_or("?"));
-                return format!("makes an object of {module}.{name}, which is not plain data; nothing was executed");
+                return format!("makes an object of {module}.{name}, which is not plain data; nothing of it was run");
             }
             b'o' | 0x81 | 0x92 => "makes an object of a class",
             b'P' | b'Q' => "refers to something outside the file",
@@ -82,7 +82,7 @@ impl<'f> Machine<'f> {
             0x97 | 0x98 => "keeps its arrays in buffers outside the file",
             _ => return format!("holds {op:#04x}, which is not a pickle opcode: the file is damaged or not a pickle"),
         };
-        format!("{what}, which is not plain data; nothing was executed; save the array alone with np.save")
+        format!("{what}, which is not plain data; nothing of it was run; save the array alone with np.save")
     }
 
     fn protocol(&mut self) -> Result<(), String> {
