@@ -6,11 +6,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::config::{NewSeries, Overload, Wait};
+use crate::config::{Overload, Wait};
 use crate::decoder::{DecodeError, Decoder, IdleWork, Step};
-use crate::frame::event::{Event, Reason};
+use crate::frame::event::Event;
 use crate::frame::{Decode, FrameSlot, Quality, Request, Requests};
-use crate::preprocess::PreprocessError;
 use crate::session::recorder::Recorder;
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::clock::now_ns;
@@ -21,6 +20,7 @@ use super::lane::{Consumer, Producer, Received};
 use super::preview::Photographer;
 use super::realtime::Idle;
 use super::running::{Running, follow};
+use super::series::Series;
 use super::shadow::SharedTensor;
 use super::{Failure, IDLE_MAX, Shared};
 
@@ -37,7 +37,7 @@ pub(super) fn compute(
     let mut photographer = Photographer::new(shared.settings.preview, &shared.previews);
     let mut arrivals = ArrivalPredictor::default();
     let mut since = Requests::default();
-    let mut series = 0;
+    let mut series = Series::default();
     let mut to_recorder = ToRecorder::new(shared.handles.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     let mut running = Running::new(decoder, shared);
@@ -53,13 +53,11 @@ pub(super) fn compute(
         match receive(frames, shared) {
             Received::Slot(slot, _) => {
                 arrivals.note(slot.frame.info.t_received_ns);
-                // Where the first frames of a series were skipped, the first one that is decoded begins it.
-                slot.frame.info.series_began = std::mem::replace(&mut series, slot.series) != slot.series;
                 if anticipates {
                     shared.decoding.store(true, Relaxed);
                     decodes.ring();
                 }
-                for request in before(slot, shared) {
+                for request in series.before(slot, running.decoder, shared) {
                     since.add(request);
                     carry_out(request, &mut running, &mut judge, shared);
                 }
@@ -67,6 +65,7 @@ pub(super) fn compute(
                 let number = slot.frame.info.number;
                 let stepped = step(slot, &mut running, decodes, &mut judge, &mut photographer, idle, shared);
                 shared.decoding.store(false, Relaxed);
+                series.after(&slot.frame.info, running.decoder, shared);
                 photographer.template(&slot.frame.info, running.decoder);
                 if to_recorder.frame(frames, number, shared) {
                     since = Requests::default();
@@ -89,12 +88,6 @@ fn receive<'a>(frames: &'a mut Consumer<FrameSlot>, shared: &Shared<'_>) -> Rece
         Overload::SkipToLatest => frames.latest(),
         Overload::Wait => frames.oldest(),
     }
-}
-
-/// What must be carried out before this frame: what was before it when it was recorded, and a new animal when a series means one.
-fn before(slot: &FrameSlot, shared: &Shared<'_>) -> impl Iterator<Item = Request> + use<> {
-    let new_animal = slot.frame.info.series_began && shared.settings.new_series == NewSeries::Reset;
-    slot.requests.iter().chain(new_animal.then_some(Request::Reset))
 }
 
 /// The compute thread's side of the recorder: a recorded frame is not copied, its buffer changes hands. Without a spare buffer the
@@ -196,7 +189,8 @@ fn step(
     let observation = decode.observation;
     let warming_up = observation.warming_up;
     match stepped? {
-        Step::Refused(refusal) => refuse(&refusal, shared),
+        // A fault of the device ends the run, or is dealt with, before it comes here.
+        Step::Refused(error) => error.refusal().iter().for_each(|refusal| shared.refuse(&stats.rejected, refusal)),
         Step::Averaged => {
             judge.observe(&frame.info, &observation, shared);
             follow(&mut running.shadow, frame, None, shared);
@@ -249,20 +243,4 @@ fn wait_for_slot<'a>(decodes: &'a mut Producer<Decode>, idle: &Idle, shared: &Sh
         idle.idle(IDLE_MAX);
     }
     decodes.slot()
-}
-
-fn refuse(refusal: &PreprocessError, shared: &Shared<'_>) {
-    let stats = &shared.handles.stats.compute;
-    let (counter, reason) = match refusal {
-        PreprocessError::Channel { .. } => (&stats.refused_channel, Reason::Channel),
-        PreprocessError::Side { .. } => (&stats.refused_geometry, Reason::Shape),
-        PreprocessError::Geometry { .. } => (&stats.refused_geometry, Reason::Geometry),
-        // Ends the run, or is dealt with, before it comes here.
-        PreprocessError::Device(_) => return,
-    };
-    count(counter, 1);
-    let so_far = counter.load(Relaxed);
-    if so_far % 100 == 1 {
-        shared.emit(Event::Rejected { reason, count: so_far });
-    }
 }

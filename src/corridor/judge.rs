@@ -14,7 +14,8 @@ const MISSING_SHARE_MAX: f64 = 0.1;
 pub(super) struct Judge {
     /// Frames that have arrived up to and including the last one seen.
     arrived: u64,
-    number: Option<u64>,
+    /// Ordinal of the last frame seen.
+    last: Option<u64>,
     /// Frames missing before each of the last decodes, one window long.
     missing: Vec<u64>,
     next: usize,
@@ -29,7 +30,7 @@ impl Judge {
     pub(super) fn new(window_frames: usize, drift: Option<DriftSettings>) -> Self {
         Self {
             arrived: 0,
-            number: None,
+            last: None,
             missing: vec![0; window_frames.max(1)],
             next: 0,
             ready: false,
@@ -75,9 +76,8 @@ impl Judge {
 
     /// Notes what begins and ends with this frame.
     pub(super) fn observe(&mut self, frame: &FrameInfo, seen: &Observation, shared: &Shared<'_>) {
-        let expected = if frame.series_began { None } else { self.number };
-        self.number = Some(frame.number);
-        self.missing[self.next] = expected.map_or(0, |n| frame.number.saturating_sub(n + 1));
+        let last = self.last.replace(frame.ordinal()).filter(|_| !frame.series_began);
+        self.missing[self.next] = last.map_or(0, |last| frame.ordinal().saturating_sub(last).saturating_sub(1));
         self.next = (self.next + 1) % self.missing.len();
 
         if began(&mut self.rate_off, seen.frame_rate_off) {
@@ -106,7 +106,7 @@ impl Judge {
         if began(&mut self.ready, true) {
             shared.emit(Event::Ready { frame: decode.frame.number });
         }
-        let missing: u64 = self.missing.iter().sum();
+        let missing = self.missing.iter().fold(0, |sum: u64, frames| sum.saturating_add(*frames));
         let torn = missing as f64 > MISSING_SHARE_MAX * self.missing.len() as f64;
         let off = seen.frame_rate_off || seen.non_finite_pixels > 0 || seen.shift_at_bound || seen.shift_doubtful;
         if torn || off { Quality::Degraded } else { Quality::Ok }

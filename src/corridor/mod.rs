@@ -18,11 +18,12 @@ mod judge;
 mod preview;
 mod publish;
 mod running;
+mod series;
 mod shadow;
 mod silence;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
@@ -31,12 +32,12 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::config::{self, Config, Overload, Wait};
 use crate::decoder::{DecodeError, Decoder};
-use crate::frame::event::Event;
+use crate::frame::event::{Event, Reason, Refusal};
 use crate::frame::{Frame, FrameSlot, ModelTag, Request};
 use crate::publish::{Sink, SinkError};
 use crate::session::recorder::Recorder;
 use crate::source::{Source, SourceError};
-use crate::sys::counters::Stats;
+use crate::sys::counters::{Stats, count};
 use crate::sys::exit::{ExitCode, HasExitCode};
 
 use lane::{Bells, WhenFull, lane};
@@ -207,6 +208,18 @@ impl Shared<'_> {
     fn emit(&self, event: Event) {
         // A full queue drops its oldest event; what it reported is still in the counters.
         let _ = self.handles.events.force_push(event);
+    }
+
+    /// Counts a refusal; emits the first of its kind and then every hundredth, so that a flood of rubbish is not a flood of
+    /// events.
+    fn refuse(&self, counters: &[AtomicU64; Reason::ALL.len()], refusal: &Refusal) {
+        let Refusal { reason, message } = *refusal;
+        let counter = &counters[reason as usize];
+        count(counter, 1);
+        let so_far = counter.load(Ordering::Relaxed);
+        if so_far % 100 == 1 {
+            self.emit(Event::Rejected { reason, count: so_far, message });
+        }
     }
 
     fn stopping(&self) -> bool {

@@ -36,6 +36,7 @@ impl Summary {
             counters: vec![
                 ("received", read(&intake.received)),
                 ("accepted", read(&intake.accepted)),
+                ("ignored_keys", read(&intake.ignored_keys)),
                 ("gaps", read(&intake.gaps)),
                 ("missing", read(&intake.missing)),
                 ("skipped", read(&compute.skipped)),

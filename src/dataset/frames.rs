@@ -103,8 +103,9 @@ pub(super) fn pull(
             Ok(Next::Frame) => return Ok(true),
             Ok(Next::End) => return Ok(false),
             Ok(Next::Idle | Next::SeriesBegan | Next::SeriesEnded | Next::FileLost(_)) => {}
-            Ok(Next::Rejected(reason)) => {
-                return Err(broken(trial, number, format!("is damaged ({reason:?}): repair or shorten the recording")));
+            Ok(Next::Rejected(refusal)) => {
+                let cause = format!("is damaged ({}): repair or shorten the recording", refusal.message);
+                return Err(broken(trial, number, cause));
             }
             Err(error) => return Err(broken(trial, number, error)),
         }

@@ -9,9 +9,9 @@ mod network;
 mod open;
 
 use crate::encode::{EncodeError, EncodeInfo};
-use crate::frame::{Decode, Frame, ModelTag, PixelMemory, Request, StageTimes, Tensor};
+use crate::frame::{Decode, Frame, FrameInfo, Geometry, ModelTag, PixelMemory, Request, StageTimes, Tensor};
 use crate::model::Model;
-use crate::preprocess::{Preprocess, PreprocessError, Template};
+use crate::preprocess::{Preprocess, PreprocessError, Template, takes};
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
 
@@ -206,6 +206,18 @@ impl Decoder {
     /// Memory for a frame of up to `bytes` that preprocessing reads fastest; `None` = any memory.
     pub fn frame_memory(&self, bytes: usize) -> Option<Box<dyn PixelMemory>> {
         self.preprocess.frame_memory(bytes)
+    }
+
+    /// What this animal's frames have in common; `None` before its first.
+    pub fn geometry(&self) -> Option<Geometry> {
+        self.preprocess.geometry()
+    }
+
+    /// Has this frame another shape or pixel type than this animal's, and could the model take it? If a series begins with it,
+    /// nothing learnt so far applies to it.
+    pub fn is_of_another_animal(&self, info: &FrameInfo) -> bool {
+        self.geometry().is_some_and(|known| known != info.geometry())
+            && takes(&self.model.manifest.preprocess, info.shape).is_ok()
     }
 
     /// The registration template in use, if there is one.

@@ -1,7 +1,9 @@
 //! Events: plain values that become `event/<source>` messages, log lines and counters.
 //!
 //! Why it exists: a fault that the daemon survives must still be seen. Every way to reject a frame has a [`Reason`] of its own.
-//! What it must never do: hold text made at run time; events are made on the frame path, which may not allocate.
+//! What it must never do: hold text that needs memory; events are made on the frame path, which may not allocate.
+
+use super::Sentence;
 
 /// Why a message or frame was rejected. Each has a counter of its own in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,11 +35,15 @@ pub enum Reason {
     Repeated,
     /// A frame number below the last one.
     Backwards,
+    /// A frame number too far above the last one.
+    Jumped,
+    /// A frame of another source than the one being decoded.
+    OtherSource,
 }
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Parts,
         Self::HeaderSize,
         Self::HeaderSyntax,
@@ -51,6 +57,8 @@ impl Reason {
         Self::Geometry,
         Self::Repeated,
         Self::Backwards,
+        Self::Jumped,
+        Self::OtherSource,
     ];
 
     /// The key under `rejected` in the status.
@@ -69,11 +77,23 @@ impl Reason {
             Self::Geometry => "geometry",
             Self::Repeated => "repeated",
             Self::Backwards => "backwards",
+            Self::Jumped => "jumped",
+            Self::OtherSource => "other_source",
         }
     }
 }
 
+/// Why one message or frame was rejected, for the counter and for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its counter.
+    pub reason: Reason,
+    /// Key, value, bound and what to do.
+    pub message: Sentence,
+}
+
 /// One event. `Copy`, so that it crosses threads without allocating.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the frame path")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
     /// A message was rejected (the first of a run with the same reason, then every hundredth).
@@ -82,6 +102,24 @@ pub enum Event {
         reason: Reason,
         /// Rejected for this reason since start.
         count: u64,
+        /// What is wrong with this one.
+        message: Sentence,
+    },
+    /// A key of the header could not be read and was left out; the frame was taken (the first in a series).
+    KeyIgnored {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        message: Sentence,
+    },
+    /// The shape of the frames is squeezed into another shape of the model's input.
+    AspectRatio {
+        /// Rows and columns of the frames, px.
+        frame_px: [usize; 2],
+        /// Of the model's input, px.
+        input_px: [usize; 2],
+        /// How many times more one direction is reduced than the other.
+        ratio: f64,
     },
     /// The sender's numbers jumped.
     Gap {
@@ -234,7 +272,15 @@ pub enum Event {
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Rejected { reason, count } => write!(f, "message rejected: {} ({count} so far)", reason.name()),
+            Self::Rejected { reason, count, message } => {
+                write!(f, "message rejected ({}, {count} so far): {message}", reason.name())
+            }
+            Self::KeyIgnored { message, .. } => write!(f, "left out of the header, the frame is taken without it: {message}"),
+            Self::AspectRatio { frame_px: [height, width], input_px: [rows, columns], ratio } => write!(
+                f,
+                "frames of {height}×{width} px are squeezed into the model's input of {rows}×{columns} px: one direction is \
+                 reduced {ratio:.2} times as much as the other; right only if the model was trained on frames of this shape"
+            ),
             Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
             Self::Skipped { frame, count } => {
                 write!(f, "{count} frame(s) skipped before frame {frame}: decoding is slower than the stream")

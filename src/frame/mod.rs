@@ -7,14 +7,18 @@
 pub mod event;
 pub mod slot;
 
+mod geometry;
 mod model_tag;
 mod preview;
+mod sentence;
 
 use std::fmt;
 use std::str::FromStr;
 
+pub use geometry::Geometry;
 pub use model_tag::ModelTag;
 pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
+pub use sentence::{SENTENCE_BYTES_MAX, Sentence};
 pub use slot::{FrameSlot, Request, Requests};
 
 /// Channels of one microscope that the corridor understands (functional, and one anatomical for registration).
@@ -234,6 +238,8 @@ pub struct FrameInfo {
     pub number: u64,
     /// Frames missing just before this one, by the sender's numbers.
     pub gap: u64,
+    /// What must be added to the number to count frames one by one, see [`FrameInfo::ordinal`]; 0 where the sender does.
+    pub ordinal_offset: i64,
     /// The microscope's time, if it sent one (files: derived from their frame rate, `Clock::Device`).
     pub t_device: Option<DeviceTime>,
     /// `CLOCK_MONOTONIC` of this machine when the whole frame had arrived, ns. Stamped by the source.
@@ -244,6 +250,20 @@ pub struct FrameInfo {
     pub series: Option<Name>,
     /// True on the first frame of a series, as seen by this daemon.
     pub series_began: bool,
+}
+
+impl FrameInfo {
+    /// The frame's place in its series, counted in frames, missing ones included: the difference of two says how many frame
+    /// periods lie between them. The numbers alone do not: a sender may number the planes of a volume one after the other, or
+    /// give all of them the same number.
+    pub const fn ordinal(&self) -> u64 {
+        self.number.wrapping_add_signed(self.ordinal_offset)
+    }
+
+    /// Shape and pixel type.
+    pub const fn geometry(&self) -> Geometry {
+        Geometry { shape: self.shape, pixel_type: self.pixel_type }
+    }
 }
 
 /// One slot of the lane: the pixels of a frame in aligned memory of fixed capacity, and what is known of it.
@@ -281,6 +301,7 @@ impl Frame {
             pixel_type: PixelType::U8,
             number: 0,
             gap: 0,
+            ordinal_offset: 0,
             t_device: None,
             t_received_ns: 0,
             source: Name { bytes: [0; NAME_BYTES_MAX], length: 0 },

@@ -7,6 +7,7 @@
 //! They still become tensors (marked `warming_up`), but what F₀ and the statistics learn from them is discarded at the first
 //! registered frame. While a template is being *renewed*, the old one stays in use and nothing is discarded.
 
+use super::accept::check_frame;
 use super::average::Average;
 use super::baseline::Baseline;
 use super::convert::convert;
@@ -17,13 +18,8 @@ use super::resample::{FieldResampler, Resampler};
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
 use super::{Prepared, Preprocess, PreprocessError, Request, Template};
-use crate::frame::{Frame, FrameInfo, Observation, PixelType, SIDE_PX_MAX, Shape, Tensor};
+use crate::frame::{Frame, FrameInfo, Geometry, Observation, PixelType, Shape, Tensor};
 use crate::model::parameters::Parameters;
-
-/// Smallest side when no step needs more, px.
-const SIDE_PX_MIN: usize = 8;
-/// Frame pixels that must remain beside the range searched by registration, for the correlation to mean anything.
-const REGISTERED_PX_MIN: usize = 16;
 
 /// The steps with their parameters, and what they learnt of the present animal.
 pub struct CpuPreprocess {
@@ -44,38 +40,6 @@ impl CpuPreprocess {
         let parameters = parameters.clone();
         Self { parameters, input, frame_rate_hz, simd: Simd::detect(), device, frozen: false, animal: None }
     }
-}
-
-/// Refuses a frame that does not fit the parameters or differs from what the present animal began with.
-pub(super) fn check_frame(
-    parameters: &Parameters,
-    animal: Option<(Shape, PixelType)>,
-    info: &FrameInfo,
-) -> Result<(), PreprocessError> {
-    let shape = info.shape;
-    let registered = parameters.registration.as_ref().map(|r| r.channel);
-    let wanted = parameters.channels.iter().copied().chain(registered).max().unwrap_or(0);
-    if wanted >= shape.channels {
-        return Err(PreprocessError::Channel { found: shape.channels, wanted });
-    }
-    let (height, width, min, max) = (shape.height, shape.width, side_px_min(parameters), SIDE_PX_MAX);
-    if [height, width].iter().any(|side| !(min..=max).contains(side)) {
-        return Err(PreprocessError::Side { height, width, min, max });
-    }
-    match animal {
-        Some((known, pixel_type)) if (known, pixel_type) != (shape, info.pixel_type) => {
-            let found = format!("{shape} {}", info.pixel_type);
-            Err(PreprocessError::Geometry { found, expected: format!("{known} {pixel_type}") })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Smallest side that every step can work on, px.
-fn side_px_min(parameters: &Parameters) -> usize {
-    let line_phase = parameters.line_phase.as_ref().map_or(0, LinePhaseEstimator::width_px_min);
-    let registration = parameters.registration.as_ref().map_or(0, |r| 2 * r.reach_px + REGISTERED_PX_MIN);
-    SIDE_PX_MIN.max(line_phase).max(registration)
 }
 
 impl Preprocess for CpuPreprocess {
@@ -107,7 +71,7 @@ impl Preprocess for CpuPreprocess {
     }
 
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
-        check_frame(&self.parameters, self.animal.as_ref().map(|a| (a.shape, a.pixel_type)), &frame.info)?;
+        check_frame(&self.parameters, self.geometry(), &frame.info)?;
         let make = || {
             let mut animal = Animal::new(&self.parameters, self.input, self.frame_rate_hz, self.simd, &frame.info);
             if let Some(normalise) = &mut animal.normalise {
@@ -131,6 +95,10 @@ impl Preprocess for CpuPreprocess {
         let (pixels, generation) = animal.tracker.as_ref()?.template()?;
         let Shape { height, width, .. } = animal.shape;
         Some(Template { pixels, height, width, generation })
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        self.animal.as_ref().map(|animal| Geometry { shape: animal.shape, pixel_type: animal.pixel_type })
     }
 
     fn device(&self) -> &str {
@@ -225,7 +193,7 @@ impl Animal {
             self.track(&mut observation);
         }
         self.resample();
-        let full = self.average.add(frame.info.number, &mut self.image);
+        let full = self.average.add(frame.info.ordinal(), &mut self.image);
         if full {
             self.relate();
         }

@@ -17,7 +17,7 @@ const TOLERANCE: f64 = 0.1;
 /// A time and its clock; `None` = the receiving machine's.
 #[derive(Clone, Copy)]
 struct Last {
-    number: u64,
+    ordinal: u64,
     ns: i64,
     clock: Option<Clock>,
 }
@@ -26,7 +26,7 @@ struct Last {
 pub struct RateMeter {
     expected_hz: f64,
     last: Option<Last>,
-    /// Nanoseconds per frame number, a ring.
+    /// Nanoseconds per frame, a ring.
     intervals: [f64; INTERVALS],
     seen: usize,
 }
@@ -39,20 +39,20 @@ impl RateMeter {
 
     /// Takes the time of one frame: the microscope's if it sent one, else the time of receipt.
     ///
-    /// Steps over missing frames count per frame number; a repeated or backward number or time, and a change of the clock,
-    /// count as no interval.
+    /// Steps over missing frames count per frame; a repeated or backward place or time, and a change of the clock, count as no
+    /// interval.
     pub fn add(&mut self, info: &FrameInfo) {
         let (ns, clock) = match info.t_device {
             Some(time) => (time.ns, Some(time.clock)),
             None => (info.t_received_ns as i64, None),
         };
-        let number = info.number;
-        let last = self.last.replace(Last { number, ns, clock });
-        let Some(last) = last.filter(|last| last.clock == clock && last.number < number && last.ns < ns) else {
+        let ordinal = info.ordinal();
+        let last = self.last.replace(Last { ordinal, ns, clock });
+        let Some(last) = last.filter(|last| last.clock == clock && last.ordinal < ordinal && last.ns < ns) else {
             return;
         };
         // In 128 bits: a damaged device time may lie anywhere in 64.
-        self.intervals[self.seen % INTERVALS] = (ns as i128 - last.ns as i128) as f64 / (number - last.number) as f64;
+        self.intervals[self.seen % INTERVALS] = (ns as i128 - last.ns as i128) as f64 / (ordinal - last.ordinal) as f64;
         self.seen += 1;
     }
 

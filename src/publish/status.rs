@@ -70,6 +70,7 @@ impl Reporter {
             received: intake.received.load(Relaxed),
             accepted: intake.accepted.load(Relaxed),
             rejected: Rejected(self.stats.rejected()),
+            ignored_keys: intake.ignored_keys.load(Relaxed),
             gaps: intake.gaps.load(Relaxed),
             missing: intake.missing.load(Relaxed),
             dropped,
@@ -99,7 +100,7 @@ impl Reporter {
 fn waiting(stats: &Stats) -> Queues {
     let Stats { intake, compute, publish, .. } = stats;
     let read = |counter: &AtomicU64| counter.load(Relaxed);
-    let refused = read(&compute.refused_geometry) + read(&compute.refused_channel);
+    let refused: u64 = compute.rejected.iter().map(read).sum();
     let taken = read(&compute.preprocessed) + read(&compute.skipped) + refused;
     let sent = read(&publish.published) + read(&compute.decodes_dropped);
     Queues {
@@ -140,6 +141,7 @@ fn resident_bytes(status: &File) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::event::Reason;
 
     #[test]
     fn resident_memory_is_read_again_every_time() {
@@ -173,7 +175,7 @@ mod tests {
         let first = json(&reporter);
         assert_eq!(first["htype"], "status-1.0");
         assert_eq!((&first["received"], &first["rejected"]["shape"]), (&10.into(), &3.into()));
-        assert_eq!(first["rejected"].as_object().unwrap().len(), 13);
+        assert_eq!(first["rejected"].as_object().unwrap().len(), 15);
         assert_eq!(first["latency_us"]["encode"]["max"], 2000.0);
         assert_eq!((&first["uptime_s"], &first["warnings"][0]), (&2.5.into(), &"realtime: denied".into()));
         assert_eq!((&first["labels"][0], &first["deadline_ms"]), (&"rest".into(), &250.into()));
@@ -184,7 +186,7 @@ mod tests {
         stats.intake.accepted.store(9, Relaxed);
         stats.compute.preprocessed.store(4, Relaxed);
         stats.compute.skipped.store(2, Relaxed);
-        stats.compute.refused_geometry.store(1, Relaxed);
+        stats.compute.rejected[Reason::Geometry as usize].store(1, Relaxed);
         assert_eq!(json(&reporter)["queue_depth"]["frames"], 2);
         assert_eq!(json(&reporter)["rejected"]["geometry"], 1);
     }

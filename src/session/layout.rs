@@ -17,7 +17,8 @@
 //! | 56 | i64 | device time, ns |
 //! | 64 | 64 bytes | source, zero-padded |
 //! | 128 | 64 bytes | series, zero-padded |
-//! | 192 | 64 bytes | zeros |
+//! | 192 | 56 bytes | zeros |
+//! | 248 | i64 | what must be added to the frame number to count frames one by one |
 //!
 //! Why it exists: pixels as JSON would take ten times the space, and numpy reads this with an offset of 256. What it must never
 //! do: accept a head that does not match its pixels.
@@ -36,6 +37,8 @@ const HAS_DEVICE_TIME: u8 = 2;
 const HAS_SERIES: u8 = 4;
 const HAS_STAMP: u8 = 8;
 const BIG_ENDIAN: u8 = 16;
+/// Where the offset of the ordinal lies; 0 in files of before.
+const ORDINAL_AT: usize = 248;
 
 const PIXELS: [PixelType; 4] = [PixelType::U8, PixelType::U16, PixelType::I16, PixelType::F32];
 const CLOCKS: [Clock; 4] = [Clock::Monotonic, Clock::Unix, Clock::Device, Clock::Ptp];
@@ -79,6 +82,7 @@ pub fn head(info: &FrameInfo, arrival: u64) -> [u8; HEAD_BYTES] {
     }
     put(56, &info.t_device.map_or(0, |time| time.ns).to_le_bytes());
     put(64, info.source.as_str().as_bytes());
+    put(ORDINAL_AT, &info.ordinal_offset.to_le_bytes());
     put(128, info.series.as_ref().map_or("", |series| series.as_str()).as_bytes());
     head
 }
@@ -119,6 +123,7 @@ pub fn read(message: &[u8]) -> Result<(FrameInfo, u64), String> {
         pixel_type,
         number: u64_at(24),
         gap: u64_at(32),
+        ordinal_offset: u64_at(ORDINAL_AT) as i64,
         t_device,
         t_received_ns: u64_at(48),
         source: name(&head[64..128])?,
@@ -163,6 +168,7 @@ mod tests {
             pixel_type: PixelType::I16,
             number: 7_000_000_000,
             gap: 2,
+            ordinal_offset: -5,
             t_device: Some(DeviceTime { ns: -5, clock: Clock::Ptp, stamp: Some(Stamp::Mid) }),
             t_received_ns: u64::MAX - 1,
             source: "a".repeat(64).parse().unwrap(),

@@ -61,6 +61,7 @@ impl Source for SimulatedSource {
             pixel_type: PixelType::U16,
             number: self.next as u64,
             gap: 0,
+            ordinal_offset: 0,
             t_device: Some(DeviceTime { ns, clock: Clock::Device, stamp: Some(Stamp::Start) }),
             t_received_ns: now_ns(),
             source: self.source,

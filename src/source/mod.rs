@@ -21,9 +21,10 @@ mod tiff_order;
 mod xml;
 pub mod zmq;
 
-use crate::frame::event::Reason;
+use crate::frame::event::Refusal;
 use crate::frame::{Frame, Requests};
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::wire::frame_header::HeaderError;
 
 pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of};
 pub use self::session_index::{FrameClock, FrameIndex, SessionIndex};
@@ -33,6 +34,7 @@ pub use self::zmq::ZmqSource;
 pub const IDLE_MS_MAX: u64 = 50;
 
 /// Result of one call of [`Source::next`].
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the frame path")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Next {
     /// The slot holds a new frame.
@@ -40,7 +42,7 @@ pub enum Next {
     /// Nothing arrived for a while; the slot is untouched.
     Idle,
     /// A message was rejected; the slot's content is undefined, the stream continues.
-    Rejected(Reason),
+    Rejected(Refusal),
     /// The sender announced an acquisition.
     SeriesBegan,
     /// The sender ended the acquisition; another may follow.
@@ -63,6 +65,11 @@ pub trait Source: Send {
     /// them at the same place.
     fn requests(&self) -> Requests {
         Requests::default()
+    }
+
+    /// What was left out of the header of the last frame of [`Source::next`] because it could not be read.
+    fn ignored(&self) -> Option<HeaderError> {
+        None
     }
 
     /// Bytes that a slot must hold for any frame of this source.

@@ -50,6 +50,7 @@ impl Stamper {
             pixel_type: self.pixel_type,
             number: index,
             gap: 0,
+            ordinal_offset: 0,
             t_device: self.rate_hz.map(time),
             t_received_ns: now_ns(),
             source: self.source,

@@ -25,10 +25,9 @@ pub struct Stats {
 impl Stats {
     /// Refused messages and frames by reason, in the order of [`Reason::ALL`]: by the source and by preprocessing.
     pub fn rejected(&self) -> [u64; Reason::ALL.len()] {
-        let mut rejected = std::array::from_fn(|reason| self.intake.rejected[reason].load(Relaxed));
-        rejected[Reason::Geometry as usize] += self.compute.refused_geometry.load(Relaxed);
-        rejected[Reason::Channel as usize] += self.compute.refused_channel.load(Relaxed);
-        rejected
+        std::array::from_fn(|reason| {
+            self.intake.rejected[reason].load(Relaxed) + self.compute.rejected[reason].load(Relaxed)
+        })
     }
 }
 
@@ -41,6 +40,8 @@ pub struct Intake {
     pub accepted: AtomicU64,
     /// Refused, by reason, in the order of [`Reason::ALL`].
     pub rejected: [AtomicU64; Reason::ALL.len()],
+    /// Frames taken without an optional key of their header that could not be read.
+    pub ignored_keys: AtomicU64,
     /// Jumps in the sender's numbers.
     pub gaps: AtomicU64,
     /// Frames missing in all jumps together.
@@ -58,10 +59,8 @@ pub struct Compute {
     pub preprocessed: AtomicU64,
     /// Frames encoded.
     pub encoded: AtomicU64,
-    /// Frames that preprocessing refused for their shape, or because geometry or type changed.
-    pub refused_geometry: AtomicU64,
-    /// Frames that lacked a channel the model reads.
-    pub refused_channel: AtomicU64,
+    /// Frames that preprocessing refused, by reason, in the order of [`Reason::ALL`].
+    pub rejected: [AtomicU64; Reason::ALL.len()],
     /// Frames whose embedding was NaN or infinite: never published.
     pub non_finite_embeddings: AtomicU64,
     /// Decodes that found the lane to the publisher full.

@@ -64,6 +64,8 @@ impl Serialize for EventHeader<'_> {
 pub const fn event_name(event: &Event) -> &'static str {
     match event {
         Event::Rejected { .. } => "rejected",
+        Event::KeyIgnored { .. } => "key_ignored",
+        Event::AspectRatio { .. } => "aspect_ratio",
         Event::Gap { .. } => "gap",
         Event::Skipped { .. } => "skipped",
         Event::SeriesBegan { .. } => "series_began",
@@ -98,9 +100,19 @@ pub const fn event_name(event: &Event) -> &'static str {
 
 fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
     match event {
-        Event::Rejected { reason, count } => {
+        Event::Rejected { reason, count, message } => {
             map.serialize_entry("reason", reason.name())?;
-            map.serialize_entry("count", count)
+            map.serialize_entry("count", count)?;
+            map.serialize_entry("message", message)
+        }
+        Event::KeyIgnored { key, message } => {
+            map.serialize_entry("key", key)?;
+            map.serialize_entry("message", message)
+        }
+        Event::AspectRatio { frame_px, input_px, ratio } => {
+            map.serialize_entry("frame_px", frame_px)?;
+            map.serialize_entry("input_px", input_px)?;
+            map.serialize_entry("ratio", ratio)
         }
         Event::Gap { frame, missing } => {
             map.serialize_entry("frame", frame)?;
@@ -249,6 +261,8 @@ pub struct StatusHeader<'a> {
     pub accepted: u64,
     /// Messages rejected.
     pub rejected: Rejected,
+    /// Frames taken without an optional key that could not be read.
+    pub ignored_keys: u64,
     /// Jumps in the sender's numbers.
     pub gaps: u64,
     /// Frames missing in them.

@@ -178,6 +178,7 @@ impl<F: FnMut(u64) -> Step + Send> Source for Scripted<F> {
             pixel_type: PixelType::U16,
             number,
             gap: 0,
+            ordinal_offset: 0,
             t_device: Some(DeviceTime {
                 ns: (number as f64 * 1e9 / RATE_HZ) as i64,
                 clock: Clock::Device,

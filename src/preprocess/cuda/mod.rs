@@ -20,7 +20,8 @@ use self::stage::{Stage, Terms};
 use super::average::Group;
 use super::baseline::{Pace, Step};
 use super::convert::convert;
-use super::cpu::{check_frame, planes};
+use super::accept::check_frame;
+use super::cpu::planes;
 use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::Census;
 use super::rate::RateMeter;
@@ -29,7 +30,7 @@ use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
 use super::{Prepared, Preprocess, PreprocessError, Request, Template};
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Pulse};
-use crate::frame::{DeviceTensor, Frame, FrameInfo, Observation, PixelMemory, Shape, Tensor};
+use crate::frame::{DeviceTensor, Frame, FrameInfo, Geometry, Observation, PixelMemory, Shape, Tensor};
 use crate::model::parameters::Parameters;
 
 /// The steps with their parameters on a device, and what was learnt of the present animal.
@@ -174,8 +175,7 @@ impl Preprocess for CudaPreprocess {
     }
 
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
-        let known = self.animal.as_ref().and(self.stage.as_ref()).map(|stage| (stage.shape, stage.pixel_type));
-        check_frame(&self.parameters, known, &frame.info)?;
+        check_frame(&self.parameters, self.geometry(), &frame.info)?;
         self.prepare(&frame.info)?;
         let (Some(animal), Some(stage)) = (&mut self.animal, &mut self.stage) else {
             return Ok(Prepared { observation: Observation::default(), tensor: None });
@@ -183,7 +183,7 @@ impl Preprocess for CudaPreprocess {
         self.sequence += 1;
         let mut observation = Observation::default();
         let state = animal.begin(&frame.info, stage, &mut observation)?;
-        let order = animal.order(frame.info.number, self.sequence, state);
+        let order = animal.order(frame.info.ordinal(), self.sequence, state);
         stage.order.put(0, order);
         self.machine.run(frame.bytes(), stage.raw, stage.frame.as_ref())?;
         let outcome: Outcome = stage.outcome.get(0);
@@ -224,6 +224,11 @@ impl Preprocess for CudaPreprocess {
         let (pixels, generation) = animal.tracker.as_ref()?.template()?;
         let Shape { height, width, .. } = stage.shape;
         Some(Template { pixels, height, width, generation })
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        let stage = self.animal.as_ref().and(self.stage.as_ref())?;
+        Some(Geometry { shape: stage.shape, pixel_type: stage.pixel_type })
     }
 
     fn device(&self) -> &str {
@@ -299,8 +304,8 @@ impl Animal {
         Ok(())
     }
 
-    fn order(&mut self, number: u64, sequence: u64, state: State) -> Order {
-        let place = self.group.take(number);
+    fn order(&mut self, ordinal: u64, sequence: u64, state: State) -> Order {
+        let place = self.group.take(ordinal);
         let mut order = Order {
             sequence,
             registers: i32::from(state.registers),
