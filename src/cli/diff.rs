@@ -15,7 +15,8 @@ use super::log;
 use crate::corridor::offline::decoded_again;
 use crate::session::rows::{Recorded, Row};
 use crate::session::unpacked::{Unpacked, warn_of};
-use crate::sys::exit::ExitCode;
+use crate::frame::Quality;
+use crate::sys::exit::{ExitCode, Failure};
 
 /// `haltere diff`.
 #[derive(Debug, Args)]
@@ -197,6 +198,8 @@ pub fn run(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         }
         None => again(&args.a, args)?,
     };
+    expect_warm(&args.a.display().to_string(), &a)?;
+    expect_warm(&name, &b)?;
     let difference = Difference::of((&args.a.display().to_string(), &a), (&name, &b));
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&difference)?)?;
@@ -204,6 +207,18 @@ pub fn run(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         write!(out, "{difference}")?;
     }
     Ok(if difference.is_none() { ExitCode::Ok } else { ExitCode::Unmet })
+}
+
+/// Two runs that agree on nothing but their warm-up prove nothing.
+fn expect_warm(name: &str, rows: &[Row]) -> anyhow::Result<()> {
+    if rows.iter().any(|row| row.decoded.quality != Quality::Warmup) {
+        return Ok(());
+    }
+    let decodes = match rows.len() {
+        0 => "contains no decoded frame".to_owned(),
+        n => format!("all {n} decodes are of the warm-up"),
+    };
+    Err(Failure { code: ExitCode::Source, what: format!("{name}: {decodes}, so there is nothing to compare") }.into())
 }
 
 fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Vec<Row>)> {
@@ -217,7 +232,6 @@ fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Vec<Row>)> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Quality;
     use crate::session::messages::Decoded;
 
     fn rows() -> Vec<Row> {

@@ -81,6 +81,7 @@ mod tests {
 
     /// Errors that never reach `main`, each with where it ends.
     const NEVER_ALONE: &[(&str, &str)] = &[
+        ("Discontinuity", "counted under its name"),
         ("EndpointError", "clap shows it, or a ConfigError holds it"),
         ("HeaderError", "counted under its name"),
         ("LabelFault", "a DatasetError holds it"),

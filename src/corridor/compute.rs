@@ -204,6 +204,7 @@ fn step(
         Step::Decoded(tensor) => {
             judge.observe(&frame.info, &observation, shared);
             decode.quality = judge.quality(decode, shared);
+            count(&stats.warm, u64::from(decode.quality != Quality::Warmup));
             let novelty = decode.embedding.novelty.filter(|_| decode.quality == Quality::Ok);
             judge.drift(novelty, frame.info.number, shared);
             decode.skipped = skipped;

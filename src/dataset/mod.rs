@@ -115,6 +115,7 @@ pub fn load(
     let trials = checks::chosen(spec, options)?;
     let labels = checks::label_names(spec)?;
     let (recipe, probes) = recipe::settle(spec, &trials, options)?;
+    warnings.extend(recipe::squeezed(&trials, &probes, &recipe));
     let read = read_all(spec, &trials, &probes, &recipe, &labels, &mut warnings)?;
     let (cache, elsewhere) = Cache::open(&spec.home, options.cache.as_deref())?;
     warnings.extend(elsewhere);

@@ -105,7 +105,7 @@ fn preprocessed(
     let mut frame = Frame::with_capacity(source.frame_bytes_max());
     let mut notes = Notes { pixels: recipe.input.pixels(), ..Notes::default() };
     let recorded_live = frames::session(trial).is_some();
-    let (mut number, mut damaged) = (0, false);
+    let (mut number, mut damaged, mut refusal) = (0, false, None);
     while number <= frames as u64 && frames::pull(trial, source.as_mut(), &mut frame, number)? {
         for request in source.requests().iter() {
             steps.request(request);
@@ -115,7 +115,8 @@ fn preprocessed(
         }
         let prepared = match steps.apply(&frame) {
             Ok(prepared) => prepared,
-            Err(_) if recorded_live => {
+            Err(why) if recorded_live => {
+                refusal.get_or_insert(why);
                 notes.refused += 1;
                 number += 1;
                 tick(1, false);
@@ -143,7 +144,12 @@ fn preprocessed(
             format!("the recording ends here, but announced {frames} frames: it is truncated"),
         ));
     }
-    Ok(notes)
+    match refusal {
+        Some(why) if notes.refused == frames => {
+            Err(broken(trial, 0, format!("like all {frames} frames of the session, it is refused: {why}")))
+        }
+        _ => Ok(notes),
+    }
 }
 
 /// A movie of ready-made ΔF/F.

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use crate::preprocess::Squeeze;
+
 /// A warning about data that can still be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DataWarning {
@@ -68,6 +70,20 @@ pub enum DataWarning {
         count: usize,
         /// All frames.
         of: usize,
+    },
+    /// Frames of another aspect ratio than the model's input.
+    #[error(
+        "trial {trial}{}: {squeeze}; the model learns tissue of that shape, so give it only frames of the same proportions later, or crop \
+         the recordings to those of the input",
+        and_others(*.others)
+    )]
+    Squeezed {
+        /// The first trial with such frames.
+        trial: String,
+        /// Trials with such frames beside it.
+        others: usize,
+        /// Both shapes.
+        squeeze: Squeeze,
     },
     /// Labels of frames that a session lacks.
     #[error(
@@ -190,4 +206,12 @@ pub enum DataWarning {
         /// Where it is.
         used: PathBuf,
     },
+}
+
+fn and_others(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " and one other".to_owned(),
+        _ => format!(" and {count} others"),
+    }
 }

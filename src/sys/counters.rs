@@ -29,6 +29,11 @@ impl Stats {
             self.intake.rejected[reason].load(Relaxed) + self.compute.rejected[reason].load(Relaxed)
         })
     }
+
+    /// Has something come, and was all of it refused?
+    pub fn refuses_everything(&self) -> bool {
+        self.compute.preprocessed.load(Relaxed) == 0 && self.rejected().iter().any(|&count| count > 0)
+    }
 }
 
 /// Counters of the ingest thread.
@@ -59,6 +64,8 @@ pub struct Compute {
     pub preprocessed: AtomicU64,
     /// Frames encoded.
     pub encoded: AtomicU64,
+    /// Decodes after the warm-up.
+    pub warm: AtomicU64,
     /// Frames that preprocessing refused, by reason, in the order of [`Reason::ALL`].
     pub rejected: [AtomicU64; Reason::ALL.len()],
     /// Frames whose embedding was NaN or infinite: never published.

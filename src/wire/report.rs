@@ -23,15 +23,20 @@ pub struct HeartbeatHeader {
     period_ms: u64,
     t_pub_ns: u64,
     clock: &'static str,
-    /// Of the last decode; `warmup` before the first.
+    /// Of the last decode; before the first `warmup`, or `stale` while whatever comes is refused.
     quality: Quality,
 }
 
 impl HeartbeatHeader {
-    /// A heartbeat; `last` is number and quality of the last decode.
-    pub fn new(source: Name, last: Option<(u64, Quality)>, deadline_ms: u64, period_ms: u64, t_pub_ns: u64) -> Self {
-        let quality = last.map_or(Quality::Warmup, |(_, quality)| quality);
-        let seq = last.map(|(seq, _)| seq);
+    /// A heartbeat; `seq` is the number of the last decode.
+    pub fn new(
+        source: Name,
+        seq: Option<u64>,
+        quality: Quality,
+        deadline_ms: u64,
+        period_ms: u64,
+        t_pub_ns: u64,
+    ) -> Self {
         Self { htype: "heartbeat-1.0", source, seq, deadline_ms, period_ms, t_pub_ns, clock: CLOCK, quality }
     }
 }
@@ -293,7 +298,7 @@ pub struct StatusHeader<'a> {
     pub labels: &'a [String],
     /// Age at which a decode is stale, ms.
     pub deadline_ms: u64,
-    /// Of the last decode; `warmup` before the first.
+    /// Of the last decode; before the first `warmup`, or `stale` while whatever comes is refused.
     pub quality: Quality,
     /// What was not available at start, such as real-time rights.
     pub warnings: &'a [String],

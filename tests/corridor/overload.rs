@@ -15,7 +15,7 @@ use std::time::Duration;
 use haltere::config::{Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles};
-use haltere::frame::Frame;
+use haltere::frame::{Frame, Geometry};
 use haltere::frame::event::Event;
 use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
 use support::{GIVE_UP_S, Keeper, Scripted, Small, Step, gated};
@@ -99,6 +99,9 @@ fn frames_that_came_before_the_first_decode_are_counted_as_skipped_as_well() {
         }
         fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
             self.0.apply(frame)
+        }
+        fn geometry(&self) -> Option<Geometry> {
+            self.0.geometry()
         }
         fn device(&self) -> &str {
             self.0.device()

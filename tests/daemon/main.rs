@@ -9,4 +9,5 @@ mod failsafe;
 mod follow;
 mod live;
 mod record;
+mod senders;
 mod swap;

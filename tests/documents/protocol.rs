@@ -15,7 +15,7 @@ use haltere::config::Publish;
 use haltere::frame::event::{Event, Reason};
 use haltere::frame::{
     Clock, Decode, DeviceTime, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview, Quality,
-    Shape, StageTimes, Stamp,
+    Sentence, Shape, StageTimes, Stamp,
 };
 use haltere::publish::Sink;
 use haltere::publish::zmq::ZmqSink;
@@ -50,7 +50,9 @@ macro_rules! every {
 fn every_event() -> Vec<Event> {
     let (frame, count) = (7, 3);
     every! { Event:
-        Event::Rejected { .. } => Event::Rejected { reason: Reason::Shape, count },
+        Event::Rejected { .. } => Event::Rejected { reason: Reason::Shape, count, message: Sentence::of(&"no shape") },
+        Event::KeyIgnored { .. } => Event::KeyIgnored { key: "clock", message: Sentence::of(&"unknown") },
+        Event::AspectRatio { .. } => Event::AspectRatio { frame_px: [512, 256], input_px: [64, 64], ratio: 2.0 },
         Event::Gap { .. } => Event::Gap { frame, missing: 2 },
         Event::Skipped { .. } => Event::Skipped { frame, count },
         Event::SeriesBegan { .. } => Event::SeriesBegan { frame },
@@ -159,7 +161,7 @@ fn every_reason_for_rejection_is_documented() {
         Reason::PixelType => Reason::PixelType, Reason::Shape => Reason::Shape, Reason::Length => Reason::Length,
         Reason::Name => Reason::Name, Reason::Field => Reason::Field, Reason::TooLarge => Reason::TooLarge,
         Reason::Channel => Reason::Channel, Reason::Geometry => Reason::Geometry, Reason::Repeated => Reason::Repeated,
-        Reason::Backwards => Reason::Backwards,
+        Reason::Backwards => Reason::Backwards, Reason::Jumped => Reason::Jumped, Reason::OtherSource => Reason::OtherSource,
     };
     let names: Words = reasons.iter().map(|reason| reason.name().to_owned()).collect();
     assert_eq!(documented("Reasons for rejection"), names);

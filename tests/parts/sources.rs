@@ -389,6 +389,12 @@ fn next(source: &mut dyn Source, slot: &mut Frame) -> Next {
     }
 }
 
+/// Why a message was refused.
+fn refused(next: Next) -> Reason {
+    let Next::Rejected(refusal) = next else { panic!("{next:?} was to be refused") };
+    refusal.reason
+}
+
 /// A bound PULL source and a PUSH socket connected to it.
 fn push_to(change: impl Fn(&mut Settings), wait: Wait) -> (ZmqSource, zmq::Socket) {
     let mut settings = settings("tcp://127.0.0.1:*", Pattern::Pull, Attach::Bind);
@@ -410,10 +416,11 @@ fn a_live_stream_tells_its_series_planes_gaps_and_repeats() {
         };
         socket.send(r#"{"htype":"header"}"#, 0).unwrap();
         send(r#"{"frame":7,"plane":1,"source":"other","timestamp_ns":5.0,"clock":"ptp"}"#);
-        send(r#"{"frame":8,"plane":0}"#);
+        send(r#"{"frame":8,"plane":0,"source":"other"}"#);
         send(r#"{"frame":9,"plane":1}"#);
-        send(r#"{"frame":9,"plane":1}"#);
-        send(r#"{"frame":12,"plane":1}"#);
+        send(r#"{"frame":9,"plane":1,"source":"other"}"#);
+        send(r#"{"frame":9,"plane":1,"source":"other"}"#);
+        send(r#"{"frame":15,"plane":1,"source":"other"}"#);
         socket.send(r#"{"htype":"end"}"#, 0).unwrap();
         assert_eq!(next(&mut source, &mut slot), Next::SeriesBegan);
         let before_ns = haltere::sys::clock::now_ns();
@@ -421,11 +428,13 @@ fn a_live_stream_tells_its_series_planes_gaps_and_repeats() {
         assert_eq!((slot.info.number, slot.info.series_began, slot.bytes()), (7, true, &b"ab"[..]));
         assert_eq!((slot.info.source, slot.info.t_device.unwrap().clock), (name("other"), Clock::Ptp));
         assert!(slot.info.t_received_ns >= before_ns && slot.info.t_received_ns <= haltere::sys::clock::now_ns());
+        assert_eq!(refused(next(&mut source, &mut slot)), Reason::OtherSource);
         assert_eq!(next(&mut source, &mut slot), Next::Frame);
-        assert_eq!((slot.info.number, slot.info.gap, slot.info.source), (9, 0, name("rig")));
-        assert_eq!(next(&mut source, &mut slot), Next::Rejected(Reason::Repeated));
+        assert_eq!((slot.info.number, slot.info.gap, slot.info.source), (9, 0, name("other")));
+        assert_eq!(refused(next(&mut source, &mut slot)), Reason::Repeated);
         assert_eq!(next(&mut source, &mut slot), Next::Frame);
-        assert_eq!((slot.info.number, slot.info.gap, slot.info.series_began), (12, 2, false));
+        assert_eq!((slot.info.number, slot.info.gap, slot.info.series_began), (15, 2, false));
+        assert_eq!(slot.info.ordinal(), 7 + 1 + 3, "counted in volumes");
         assert_eq!(next(&mut source, &mut slot), Next::SeriesEnded);
         assert_eq!(source.next(&mut slot).unwrap(), Next::Idle);
     }
@@ -482,7 +491,7 @@ fn played(options: PlayOptions, source: &mut ZmqSource) -> (Vec<(u64, f64)>, usi
         loop {
             match next(source, &mut slot) {
                 Next::Frame => frames.push((slot.info.number, numbers(&slot)[0] / 100.0)),
-                Next::Rejected(Reason::Repeated) => frames.push((u64::MAX, 0.0)),
+                Next::Rejected(refusal) if refusal.reason == Reason::Repeated => frames.push((u64::MAX, 0.0)),
                 Next::SeriesEnded => break,
                 other => panic!("{other:?}"),
             }

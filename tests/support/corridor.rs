@@ -15,7 +15,7 @@ use haltere::corridor::{Corridor, Handles, Settings, no_realtime};
 use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
 use haltere::frame::event::Event;
-use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, PixelType, Shape};
+use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, Geometry, PixelType, Shape};
 use haltere::model::head::NoveltyReference;
 use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::model::{Drift, Kind, Model, Provenance};
@@ -298,6 +298,10 @@ impl Preprocess for Gated {
         let opened = self.go_on.recv_timeout(Duration::from_secs(GIVE_UP_S));
         assert!(opened != Err(RecvTimeoutError::Timeout), "the source is blocked");
         self.inner.apply(frame)
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        self.inner.geometry()
     }
 
     fn device(&self) -> &str {

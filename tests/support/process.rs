@@ -412,10 +412,14 @@ pub struct Microscope {
 
 impl Microscope {
     pub fn new(endpoint: &str) -> Self {
+        Self::try_new(endpoint).unwrap()
+    }
+
+    /// `None` while another still has the endpoint.
+    pub fn try_new(endpoint: &str) -> Option<Self> {
         let socket = zmq::Context::new().socket(zmq::PUSH).unwrap();
         socket.set_linger(0).unwrap();
-        socket.bind(endpoint).unwrap();
-        Self { socket }
+        socket.bind(endpoint).ok().map(|()| Self { socket })
     }
 
     /// Sends one frame of uint16, all pixels from `pixel`, with more keys in its header.

@@ -21,7 +21,9 @@ use haltere::dataset::trials::{Dataset, NO_BEHAVIOUR};
 use haltere::dataset::{DataSpec, DataWarning, DatasetError, LoadOptions, load};
 use haltere::decoder::Decoder;
 use haltere::encode::Encoder;
-use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameSlot, PixelType, Request, Requests, Shape, Stamp, Tensor};
+use haltere::frame::{
+    Clock, Decode, DeviceTime, Frame, FrameSlot, Geometry, PixelType, Request, Requests, Shape, Stamp, Tensor,
+};
 use haltere::model::Model;
 use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::preprocess::{self, Prepared, Preprocess, PreprocessError};
@@ -342,6 +344,10 @@ impl Preprocess for Witness {
             self.tensors.lock().unwrap().push(bits(values));
         }
         Ok(prepared)
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        self.inner.geometry()
     }
 
     fn device(&self) -> &str {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use super::Line;
 use crate::config::endpoint::Endpoint;
 use crate::config::{Attach, Config, Pattern};
+use crate::frame::Shape;
+use crate::preprocess::Squeeze;
 use crate::source::thorimage::{FollowSettings, Follower};
 
 /// Longest time an attempt to connect may take.
@@ -42,6 +44,15 @@ fn follow(path: &Path, config: &Config) -> Line {
         Ok(follower) => Line::good("source.follow", follower.describe()),
         Err(error) => Line::fault("source.follow", error.to_string(), "set `source.follow`, or \"off\" for a socket"),
     }
+}
+
+/// A followed file's frames that the model's input squeezes. Of frames over a socket nothing is known yet.
+pub(super) fn squeeze(config: &Config, input: Shape) -> Option<Line> {
+    let how = FollowSettings::new(&config.source, config.lane.overload, config.realtime.wait, false);
+    let follower = Follower::open(config.source.follow.as_ref()?, how, config.rig).ok()?;
+    let found = Squeeze::of(follower.shape(), input)?.to_string();
+    let advice = "right only if the model was trained on frames of this shape; otherwise crop the field of view or train anew";
+    Some(Line::warning("aspect ratio", found, advice))
 }
 
 fn bind(key: &'static str, text: &str, kind: zmq::SocketType) -> Line {

@@ -40,6 +40,10 @@ pub(crate) struct State {
     sign_ns: Option<u64>,
     deadline_ns: u64,
     silent: bool,
+    /// The last heartbeat says that nothing can be decoded.
+    refuses: bool,
+    /// Why the last message that was told of was refused.
+    refusal: Option<String>,
     /// The last decode.
     pub(crate) last: Option<Last>,
     /// The last status and when it was received.
@@ -212,6 +216,8 @@ impl State {
             sign_ns: None,
             deadline_ns: DEADLINE_DEFAULT_NS,
             silent: false,
+            refuses: false,
+            refusal: None,
             last: None,
             status: None,
             statuses: 0,
@@ -242,12 +248,18 @@ impl State {
         };
         match content {
             Content::Decode(decode, values) => self.take_decode(*decode, &values, source, &header, now_ns),
-            Content::Heartbeat(HeartbeatMessage { deadline_ms, .. }) => {
+            Content::Heartbeat(HeartbeatMessage { deadline_ms, quality }) => {
+                self.refuses = quality == Quality::Stale;
                 self.deadline_ns = deadline_ms.saturating_mul(1_000_000);
                 self.sign_of_life(now_ns);
             }
             Content::Status => self.take_status(header, now_ns),
-            Content::Event => self.add_event(level_of(&header), event_line(&header)),
+            Content::Event => {
+                if header["event"] == "rejected" {
+                    self.refusal = header["message"].as_str().map(str::to_owned);
+                }
+                self.add_event(level_of(&header), event_line(&header));
+            }
             Content::Preview(preview, _) => self.take_preview(&preview, &header, &parts[2], now_ns),
         }
     }
@@ -310,7 +322,10 @@ impl State {
             }
             _ => return Err(format!("nothing received from {} yet", self.endpoint)),
         }
-        let Some(last) = &self.last else { return Err("no decode yet: the daemon is waiting for frames".to_owned()) };
+        let Some(last) = &self.last else {
+            let refused = || format!("no decode yet: the daemon refuses every frame: {}", self.refusal.as_deref().unwrap_or("see its log"));
+            return Err(if self.refuses { refused() } else { "no decode yet: the daemon is waiting for frames".to_owned() });
+        };
         let age_ms = now_ns.saturating_sub(last.seen_ns) / 1_000_000;
         let stale_ms = self.status.as_ref().and_then(|(_, status)| status["deadline_ms"].as_u64());
         if let Some(stale_ms) = stale_ms.filter(|&stale_ms| age_ms > stale_ms) {
@@ -339,7 +354,7 @@ impl State {
     fn note_restart(&mut self) {
         self.tally.restarts += 1;
         self.latencies = Latencies::default();
-        (self.status, self.expected_seq, self.last) = (None, None, None);
+        (self.status, self.expected_seq, self.last, self.refusal) = (None, None, None, None);
         self.pictures = [None, None];
         self.add_event(Level::Bad, "the daemon restarted".to_owned());
     }

@@ -54,6 +54,20 @@ fn readiness_says_at_each_step_what_is_missing() {
 }
 
 #[test]
+fn a_daemon_that_refuses_every_frame_is_not_said_to_wait_and_the_sentence_is_shown() {
+    let mut state = state();
+    state.receive(&message("heartbeat", &json!({"deadline_ms": 300, "quality": "stale"}), None), 10 * MS);
+    assert!(state.ready(11 * MS).unwrap_err().contains("refuses every frame: see its log"));
+    let sentence = "header has no \"dtype\"; it must give uint8";
+    let event = json!({"event": "rejected", "reason": "pixel_type", "count": 1, "message": sentence, "clock": "monotonic"});
+    state.receive(&message("event", &event, None), 12 * MS);
+    assert!(state.ready(13 * MS).unwrap_err().ends_with(sentence));
+    assert_eq!(event_texts(&state), [format!("rejected, count 1, reason pixel_type: {sentence}")]);
+    state.receive(&decode(0, "warmup"), 20 * MS);
+    assert_eq!(state.ready(21 * MS).unwrap_err(), "decode quality is warmup");
+}
+
+#[test]
 fn a_silence_is_reported_once_and_so_is_its_end() {
     let mut state = state();
     state.check_silence(5_000 * MS);

@@ -129,7 +129,7 @@ fn picture(state: &State, plane: &mut Plane, now_ns: u64) -> Vec<String> {
     let alive = state.daemon(now_ns) == Daemon::Alive;
     lines.push(match (last, state.ready(now_ns)) {
         (Some(last), _) if alive => action(&last.decode),
-        (_, Err(why)) => format!("{ALARM}  {}  ", why.to_uppercase()),
+        (_, Err(why)) => format!("{ALARM}  {}  ", loud(&why)),
         _ => String::new(),
     });
     lines.push(String::new());
@@ -147,6 +147,14 @@ fn picture(state: &State, plane: &mut Plane, now_ns: u64) -> Vec<String> {
         Level::Bad => format!("{ALARM}{}", line.text),
     }));
     lines
+}
+
+/// In capitals, but for the sentence of a refusal: its keys and values are read letter by letter.
+fn loud(why: &str) -> String {
+    match why.split_once("every frame: ") {
+        Some((what, sentence)) => format!("{}EVERY FRAME: {sentence}", what.to_uppercase()),
+        None => why.to_uppercase(),
+    }
 }
 
 /// Quality, rig, model, frame, rate.

@@ -8,9 +8,11 @@ pub mod load_model;
 
 mod about;
 mod outlets;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ use crate::source::{Source, SourceError};
 use crate::sys::exit::{ExitCode, Failure};
 use crate::sys::files::write_whole;
 use crate::sys::signals;
+use waiting::Waiting;
 
 /// SCHED_FIFO priority of the recorder's thread, where the others have one: the lowest there is.
 const RECORDER_PRIORITY: u8 = 1;
@@ -77,12 +80,13 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let settings = corridor::Settings { end_with_series: once, ..corridor::Settings::of(&decoder, config) };
     let model_name = decoder.model().manifest.name.clone();
     let corridor = Corridor { source, decoder, sinks, settings, handles: handles.clone() };
-    let mut end_missing = false;
+    let (mut end_missing, mut waiting) = (false, Waiting::new(&config.source, &frames_at));
     let ended = corridor::run(corridor, || {
         while let Some(event) = handles.log.pop() {
             log(&event);
             end_missing |= matches!(event, Event::EndMissing { .. });
         }
+        waiting.look(handles.stats.intake.received.load(Relaxed), began.elapsed());
         // Models that were replaced are dropped here, where nothing waits.
         drop(handles.retired.pop());
         if let Some(control) = &mut control {
@@ -121,7 +125,7 @@ fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), Sour
         let at = follower.describe();
         return Ok((Box::new(follower), at));
     }
-    let socket = ZmqSource::open(settings, config.rig, wait)?;
+    let socket = ZmqSource::open(settings, config.rig, wait)?.silent_after(config.publish.deadline);
     let at = socket.endpoint().to_owned();
     Ok((Box::new(socket), at))
 }

@@ -143,11 +143,17 @@ impl ZmqSink {
         Ok(())
     }
 
+    /// Of the last decode. Before the first it warms up, unless whatever comes is refused: nothing then gets any warmer.
+    fn quality(&self) -> Quality {
+        let before = if self.reporter.stats().refuses_everything() { Quality::Stale } else { Quality::Warmup };
+        self.last_quality.unwrap_or(before)
+    }
+
     fn publish_heartbeat(&mut self, now_ns: u64) -> Result<(), SinkError> {
-        let last = self.last_quality.map(|quality| (self.seq.saturating_sub(1), quality));
+        let last = self.last_quality.map(|_| self.seq.saturating_sub(1));
         let period_ms = self.heartbeat.every_ns.div_ceil(1_000_000);
         let deadline_ms = HEARTBEATS_MISSED_MAX * period_ms;
-        let header = HeartbeatHeader::new(self.source, last, deadline_ms, period_ms, now_ns);
+        let header = HeartbeatHeader::new(self.source, last, self.quality(), deadline_ms, period_ms, now_ns);
         self.out.send(Kind::Heartbeat, &self.source, &header, None)
     }
 
@@ -157,7 +163,7 @@ impl ZmqSink {
             model: ModelHeader::of(&self.model),
             trained: self.model.trained,
             labels: &self.model.labels,
-            quality: self.last_quality.unwrap_or_default(),
+            quality: self.quality(),
             frame_rate_hz: self.frame_rate_hz,
         };
         let header = self.reporter.status(subject, now_ns);

@@ -184,7 +184,7 @@ fn a_sender_that_restarts_with_another_geometry_under_the_same_name_is_a_new_ser
     let series = "s".parse().ok();
     let named = |number| Place { series, ..place(number) };
     let mut stream = Stream::new();
-    [50, 51].map(|n| stream.tell(named(n)));
+    let _ = [50, 51].map(|n| stream.tell(named(n)));
     assert_eq!([20, 21, 22, 23].map(|n| stream.tell(small(named(n)))), ["geometry", "geometry", "22*", "23"]);
     assert_eq!([0, 1].map(|n| stream.tell(named(n))), ["0*", "1"]);
 }

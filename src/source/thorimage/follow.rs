@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::config::{Overload, Source as Settings, Wait};
-use crate::frame::{Frame, FrameInfo, Name, PixelType};
+use crate::frame::{Frame, FrameInfo, Name, PixelType, Shape};
 use crate::source::recording::{Stamper, file_error};
 use crate::source::{IDLE_MS_MAX, Next, Source, SourceError};
 use crate::sys::clock::now_ns;
@@ -70,6 +70,8 @@ pub struct Follower {
     growing: Option<Growing>,
     looked: Instant,
     xml_missed: Option<Instant>,
+    /// Of its frames, by Experiment.xml.
+    shape: Shape,
 }
 
 /// The file that is being followed.
@@ -115,9 +117,10 @@ impl Follower {
             growing: None,
             looked: Instant::now(),
             xml_missed: None,
+            shape: Shape::default(),
         };
         // An invalid geometry is reported before the file exists.
-        follower.geometry(&experiment).map_err(|cause| file_error(folder, cause))?;
+        follower.shape = follower.geometry(&experiment).map_err(|cause| file_error(folder, cause))?.0.shape();
         if let Some(path) = follower.find()? {
             let mut growing = follower.attach(&path, &experiment)?;
             let whole = growing.whole();
@@ -135,6 +138,11 @@ impl Follower {
             Some(growing) => format!("{} ({} frames so far)", growing.path.display(), growing.whole()),
             None => format!("{} (no raw file yet)", self.named.as_ref().unwrap_or(&self.folder).display()),
         }
+    }
+
+    /// Channels × height × width of its frames, by `Experiment.xml`.
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     fn find(&self) -> Result<Option<PathBuf>, SourceError> {
