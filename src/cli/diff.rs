@@ -13,9 +13,9 @@ use serde::Serialize;
 use super::config::ConfigArgs;
 use super::log;
 use crate::corridor::offline::decoded_again;
+use crate::frame::Quality;
 use crate::session::rows::{Recorded, Row};
 use crate::session::unpacked::{Unpacked, warn_of};
-use crate::frame::Quality;
 use crate::sys::exit::{ExitCode, Failure};
 
 /// `haltere diff`.

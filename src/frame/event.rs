@@ -275,7 +275,9 @@ impl std::fmt::Display for Event {
             Self::Rejected { reason, count, message } => {
                 write!(f, "message rejected ({}, {count} so far): {message}", reason.name())
             }
-            Self::KeyIgnored { message, .. } => write!(f, "left out of the header, the frame is taken without it: {message}"),
+            Self::KeyIgnored { message, .. } => {
+                write!(f, "left out of the header, the frame is taken without it: {message}")
+            }
             Self::AspectRatio { frame_px: [height, width], input_px: [rows, columns], ratio } => write!(
                 f,
                 "frames of {height}×{width} px are squeezed into the model's input of {rows}×{columns} px: one direction is \

@@ -15,8 +15,8 @@ use std::time::Duration;
 use haltere::config::{Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles};
-use haltere::frame::{Frame, Geometry};
 use haltere::frame::event::Event;
+use haltere::frame::{Frame, Geometry};
 use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
 use support::{GIVE_UP_S, Keeper, Scripted, Small, Step, gated};
 

@@ -103,20 +103,21 @@ fn a_restarted_sender_of_every_second_frame_is_taken_after_three_frames_or_after
             listener.during(SILENCE);
         }
         let scope = wait_for("the endpoint to be free", || Microscope::try_new(&rig.frames));
-        (0..50).for_each(|n| send(&scope, &[64, 64], n, &json!({ "frame": 30 + 2 * n })));
+        (0..50).for_each(|n| send(&scope, &[64, 64], n, &json!({ "frame": 31 + 2 * n })));
         let status = status_when(&rig, "the second", |s| s["received"] == 150);
         assert_eq!(status["accepted"], 150 - refused, "{status}");
         let counted = if refused == 0 { json!({}) } else { json!({ "backwards": refused }) };
         assert_eq!((&status["rejected"], &status["missing"]), (&counted, &0.into()));
-        listener.until("the last frame", |m| m.kind == "decode" && m.header["frame"] == 128);
+        listener.until("the last frame", |m| m.kind == "decode" && m.header["frame"] == 129);
         let began: Vec<u64> = events(&listener, "series_began").iter().map(|m| m.number("frame")).collect();
-        assert_eq!(began, [0, 30 + 2 * refused]);
+        assert_eq!(began, [0, 31 + 2 * refused]);
         daemon.kill();
     }
 }
 
 #[test]
-fn a_new_series_may_bring_another_geometry_and_replays_bit_for_bit_and_one_within_a_series_is_refused_with_its_sentence() {
+fn a_new_series_may_bring_another_geometry_and_replays_bit_for_bit_and_one_within_a_series_is_refused_with_its_sentence()
+ {
     let rig = Rig::new(small());
     let folder = rig.path("sessions");
     let daemon = rig.daemon(&lossless(&["--record", text(&folder), "--set", "source.frame_max_mib=1"]));
@@ -135,7 +136,11 @@ fn a_new_series_may_bring_another_geometry_and_replays_bit_for_bit_and_one_withi
     assert_eq!(status["rejected"], json!({ "geometry": 1 }));
     listener.until("the last of b", |m| m.kind == "decode" && m.header["series"] == "b" && m.header["frame"] == 59);
     let quality: Vec<&str> = listener.decodes().iter().map(|decode| decode.quality()).collect();
-    assert_eq!((quality[59], quality[60], quality[119]), ("ok", "warmup", "ok"), "a template and statistics of its own");
+    assert_eq!(
+        (quality[59], quality[60], quality[119]),
+        ("ok", "warmup", "ok"),
+        "a template and statistics of its own"
+    );
     assert!(events(&listener, "request").iter().any(|m| m.header["what"] == "reset"));
     rig.control(&["shutdown"]).code(0);
     daemon.finish().code(0);
@@ -211,7 +216,10 @@ fn the_first_refusal_of_a_kind_is_told_with_its_sentence_and_a_daemon_that_refus
     }
     let status = status_when(&rig, "ten refusals", |s| s["received"] == 10);
     assert_eq!(status["rejected"], json!({ "field": 5, "pixel_type": 5 }));
-    let told = [("field", "\"frame\" is -1; it must be a whole number from 0"), ("pixel_type", "\"uint32\"; it must be uint8")];
+    let told = [
+        ("field", "\"frame\" is -1; it must be a whole number from 0"),
+        ("pixel_type", "\"uint32\"; it must be uint8"),
+    ];
     for (reason, sentence) in told {
         let event = listener.until(reason, |m| m.is_event("rejected") && m.header["reason"] == reason);
         assert!(event.header["message"].as_str().unwrap().contains(sentence), "{}", event.header);

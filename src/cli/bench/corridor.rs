@@ -54,7 +54,8 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
     let decoder = Decoder::open(&config)?;
     let warm = warm_frames(&decoder) + WARM_FRAMES;
     let handles = Handles::default();
-    let source = ZmqSource::open(&config.source, config.rig, config.realtime.wait)?.silent_after(config.publish.deadline);
+    let source =
+        ZmqSource::open(&config.source, config.rig, config.realtime.wait)?.silent_after(config.publish.deadline);
     let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag().clone(), handles.stats.clone(), Vec::new())?;
     let corridor = Corridor {
         source: Box::new(source),

@@ -51,7 +51,8 @@ pub(super) fn squeeze(config: &Config, input: Shape) -> Option<Line> {
     let how = FollowSettings::new(&config.source, config.lane.overload, config.realtime.wait, false);
     let follower = Follower::open(config.source.follow.as_ref()?, how, config.rig).ok()?;
     let found = Squeeze::of(follower.shape(), input)?.to_string();
-    let advice = "right only if the model was trained on frames of this shape; otherwise crop the field of view or train anew";
+    let advice =
+        "right only if the model was trained on frames of this shape; otherwise crop the field of view or train anew";
     Some(Line::warning("aspect ratio", found, advice))
 }
 

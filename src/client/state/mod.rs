@@ -323,8 +323,17 @@ impl State {
             _ => return Err(format!("nothing received from {} yet", self.endpoint)),
         }
         let Some(last) = &self.last else {
-            let refused = || format!("no decode yet: the daemon refuses every frame: {}", self.refusal.as_deref().unwrap_or("see its log"));
-            return Err(if self.refuses { refused() } else { "no decode yet: the daemon is waiting for frames".to_owned() });
+            let refused = || {
+                format!(
+                    "no decode yet: the daemon refuses every frame: {}",
+                    self.refusal.as_deref().unwrap_or("see its log")
+                )
+            };
+            return Err(if self.refuses {
+                refused()
+            } else {
+                "no decode yet: the daemon is waiting for frames".to_owned()
+            });
         };
         let age_ms = now_ns.saturating_sub(last.seen_ns) / 1_000_000;
         let stale_ms = self.status.as_ref().and_then(|(_, status)| status["deadline_ms"].as_u64());

@@ -59,7 +59,8 @@ fn a_daemon_that_refuses_every_frame_is_not_said_to_wait_and_the_sentence_is_sho
     state.receive(&message("heartbeat", &json!({"deadline_ms": 300, "quality": "stale"}), None), 10 * MS);
     assert!(state.ready(11 * MS).unwrap_err().contains("refuses every frame: see its log"));
     let sentence = "header has no \"dtype\"; it must give uint8";
-    let event = json!({"event": "rejected", "reason": "pixel_type", "count": 1, "message": sentence, "clock": "monotonic"});
+    let event =
+        json!({"event": "rejected", "reason": "pixel_type", "count": 1, "message": sentence, "clock": "monotonic"});
     state.receive(&message("event", &event, None), 12 * MS);
     assert!(state.ready(13 * MS).unwrap_err().ends_with(sentence));
     assert_eq!(event_texts(&state), [format!("rejected, count 1, reason pixel_type: {sentence}")]);

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use self::plan::{Order, Outcome};
 use self::stage::{Stage, Terms};
+use super::accept::check_frame;
 use super::average::Group;
 use super::baseline::{Pace, Step};
 use super::convert::convert;
-use super::accept::check_frame;
 use super::cpu::planes;
 use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::Census;

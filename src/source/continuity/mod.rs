@@ -243,7 +243,8 @@ impl Continuity {
         let continued = self.candidate.and_then(|candidate| candidate.continued(place));
         let candidate = continued.unwrap_or(Candidate { place, step: None, in_a_row: 1 });
         self.candidate = Some(candidate);
-        (candidate.in_a_row >= RESTART_FRAMES).then(|| self.begin(place, candidate.step.map_or(Step::default(), Step::of)))
+        (candidate.in_a_row >= RESTART_FRAMES)
+            .then(|| self.begin(place, candidate.step.map_or(Step::default(), Step::of)))
     }
 }
 

@@ -99,7 +99,10 @@ fn after_a_silence_any_number_that_does_not_go_on_begins_a_series_and_one_that_d
     stream.wait(2 * DEADLINE);
     assert_eq!([30, 31].map(|n| stream.tell(place(n))), ["30+11", "31"]);
     stream.wait(2 * DEADLINE);
-    assert_eq!([1 << 63, (1 << 63) + 1].map(|n| stream.tell(place(n))), ["9223372036854775808*", "9223372036854775809"]);
+    assert_eq!(
+        [1 << 63, (1 << 63) + 1].map(|n| stream.tell(place(n))),
+        ["9223372036854775808*", "9223372036854775809"]
+    );
     // A frame that waited to be read is no silence.
     let late = Place { t_received_ns: stream.now_ns + 10 * PERIOD_NS, ..place(3) };
     let drained_ns = stream.now_ns;
@@ -216,7 +219,10 @@ fn every_sentence_names_key_value_and_bound_and_fits() {
         (Discontinuity::Backwards { number, last: number }, ["`frame`", "18446744073709551615"]),
         (Discontinuity::Jumped { number, last: number }, ["`frame`", "1000000 frames"]),
         (Discontinuity::Geometry { found: geometry, expected: geometry }, ["1×8×8 uint16", "`series`"]),
-        (Discontinuity::OtherSource { found: name("b"), kept: name("a"), deadline_ms: 250 }, ["`source` is b", "250 ms"]),
+        (
+            Discontinuity::OtherSource { found: name("b"), kept: name("a"), deadline_ms: 250 },
+            ["`source` is b", "250 ms"],
+        ),
     ] {
         let Refusal { reason, message } = why.into();
         assert!(reason == why.reason() && words.iter().all(|word| message.as_str().contains(word)), "{message}");

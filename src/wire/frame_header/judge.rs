@@ -118,7 +118,8 @@ impl Written {
         let clock = choice("clock", self.clock, "\"monotonic\", \"unix\", \"device\" or \"ptp\"", clock_of);
         let stamp = choice("stamp", self.stamp, "\"start\", \"mid\" or \"end\"", stamp_of);
         let (stamp, clock) = (leave_out(stamp, ignored), leave_out(clock, ignored));
-        let ns = whole("timestamp_ns", self.timestamp_ns, i64::MIN.into(), i64::MAX.into()).map(|ns| ns.map(|ns| ns as i64));
+        let ns =
+            whole("timestamp_ns", self.timestamp_ns, i64::MIN.into(), i64::MAX.into()).map(|ns| ns.map(|ns| ns as i64));
         let ns = leave_out(ns, ignored).or_else(|| leave_out(seconds("timeStamp", self.timestamp_s), ignored))?;
         Some(DeviceTime { ns, clock: clock.unwrap_or(Clock::Device), stamp })
     }

@@ -167,7 +167,9 @@ fn a_wrong_time_clock_stamp_or_channel_name_is_left_out_and_named_and_the_frame_
     }
     assert_eq!(header(r#""timestamp_ns":5,"clock":"ptp","stamp":"mid","channels":["green"]"#).ignored, None);
     // Without these the frame would mean something else.
-    for more in [r#""frame":"7""#, r#""plane":"0""#, r#""order":"c""#, r#""endianness":"middle""#, r#""channels":["a","b"]"#] {
+    for more in
+        [r#""frame":"7""#, r#""plane":"0""#, r#""order":"c""#, r#""endianness":"middle""#, r#""channels":["a","b"]"#]
+    {
         assert!(frame(&format!(r#"{{"dtype":"u2","shape":[1,4,4],{more}}}"#)).is_err(), "{more}");
     }
 }
