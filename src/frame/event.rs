@@ -272,31 +272,15 @@ pub enum Event {
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Rejected { reason, count, message } => {
-                write!(f, "message rejected ({}, {count} so far): {message}", reason.name())
-            }
-            Self::KeyIgnored { message, .. } => {
-                write!(f, "left out of the header, the frame is taken without it: {message}")
-            }
-            Self::AspectRatio { frame_px: [height, width], input_px: [rows, columns], ratio } => write!(
-                f,
-                "frames of {height}×{width} px are squeezed into the model's input of {rows}×{columns} px: one direction is \
-                 reduced {ratio:.2} times as much as the other; right only if the model was trained on frames of this shape"
-            ),
-            Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
-            Self::Skipped { frame, count } => {
-                write!(f, "{count} frame(s) skipped before frame {frame}: decoding is slower than the stream")
-            }
-            Self::SeriesBegan { frame } => write!(f, "series began with frame {frame}"),
-            Self::SeriesEnded => write!(f, "the sender ended the series"),
-            Self::FileLost { how } => {
-                write!(f, "the followed file was {how}: what follows is treated as a new acquisition")
-            }
-            Self::EndMissing { silent_s } => write!(
-                f,
-                "the sender has been silent for {silent_s} s without ending its series: its end message was lost, or it stopped \
-                 mid-series; frames at the end may be missing"
-            ),
+            Self::Rejected { .. }
+            | Self::KeyIgnored { .. }
+            | Self::AspectRatio { .. }
+            | Self::Gap { .. }
+            | Self::Skipped { .. }
+            | Self::SeriesBegan { .. }
+            | Self::SeriesEnded
+            | Self::FileLost { .. }
+            | Self::EndMissing { .. } => self.fmt_intake(f),
             Self::Ready { frame } => write!(f, "warm-up over: decodes are valid from frame {frame}"),
             Self::FrameRateOff { measured_hz, needed_hz } => write!(
                 f,
@@ -343,6 +327,38 @@ impl std::fmt::Display for Event {
 }
 
 impl Event {
+    /// The text of an event about what is sent.
+    fn fmt_intake(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rejected { reason, count, message } => {
+                write!(f, "message rejected ({}, {count} so far): {message}", reason.name())
+            }
+            Self::KeyIgnored { message, .. } => {
+                write!(f, "left out of the header, the frame is taken without it: {message}")
+            }
+            Self::AspectRatio { frame_px: [height, width], input_px: [rows, columns], ratio } => write!(
+                f,
+                "frames of {height}×{width} px are squeezed into the model's input of {rows}×{columns} px: one direction is \
+                 reduced {ratio:.2} times as much as the other; right only if the model was trained on frames of this shape"
+            ),
+            Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
+            Self::Skipped { frame, count } => {
+                write!(f, "{count} frame(s) skipped before frame {frame}: decoding is slower than the stream")
+            }
+            Self::SeriesBegan { frame } => write!(f, "series began with frame {frame}"),
+            Self::SeriesEnded => write!(f, "the sender ended the series"),
+            Self::FileLost { how } => {
+                write!(f, "the followed file was {how}: what follows is treated as a new acquisition")
+            }
+            Self::EndMissing { silent_s } => write!(
+                f,
+                "the sender has been silent for {silent_s} s without ending its series: its end message was lost, or it stopped \
+                 mid-series; frames at the end may be missing"
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// The text of an event about which model or device decodes from now on.
     fn fmt_takeover(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

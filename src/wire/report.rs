@@ -105,20 +105,7 @@ pub const fn event_name(event: &Event) -> &'static str {
 
 fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
     match event {
-        Event::Rejected { reason, count, message } => {
-            map.serialize_entry("reason", reason.name())?;
-            map.serialize_entry("count", count)?;
-            map.serialize_entry("message", message)
-        }
-        Event::KeyIgnored { key, message } => {
-            map.serialize_entry("key", key)?;
-            map.serialize_entry("message", message)
-        }
-        Event::AspectRatio { frame_px, input_px, ratio } => {
-            map.serialize_entry("frame_px", frame_px)?;
-            map.serialize_entry("input_px", input_px)?;
-            map.serialize_entry("ratio", ratio)
-        }
+        Event::Rejected { .. } | Event::KeyIgnored { .. } | Event::AspectRatio { .. } => serialize_message(event, map),
         Event::Gap { frame, missing } => {
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("missing", missing)
@@ -162,6 +149,27 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         Event::Fault { stage } => map.serialize_entry("stage", stage),
         Event::Mark { number } => map.serialize_entry("number", number),
         Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::RecordFailed | Event::Shutdown => Ok(()),
+    }
+}
+
+/// What is wrong or odd with what was sent.
+fn serialize_message<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    match event {
+        Event::Rejected { reason, count, message } => {
+            map.serialize_entry("reason", reason.name())?;
+            map.serialize_entry("count", count)?;
+            map.serialize_entry("message", message)
+        }
+        Event::KeyIgnored { key, message } => {
+            map.serialize_entry("key", key)?;
+            map.serialize_entry("message", message)
+        }
+        Event::AspectRatio { frame_px, input_px, ratio } => {
+            map.serialize_entry("frame_px", frame_px)?;
+            map.serialize_entry("input_px", input_px)?;
+            map.serialize_entry("ratio", ratio)
+        }
+        _ => Ok(()),
     }
 }
 

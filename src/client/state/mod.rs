@@ -323,16 +323,10 @@ impl State {
             _ => return Err(format!("nothing received from {} yet", self.endpoint)),
         }
         let Some(last) = &self.last else {
-            let refused = || {
-                format!(
-                    "no decode yet: the daemon refuses every frame: {}",
-                    self.refusal.as_deref().unwrap_or("see its log")
-                )
-            };
-            return Err(if self.refuses {
-                refused()
-            } else {
-                "no decode yet: the daemon is waiting for frames".to_owned()
+            return Err(match (self.refuses, &self.refusal) {
+                (false, _) => "no decode yet: the daemon is waiting for frames".to_owned(),
+                (true, Some(why)) => format!("no decode yet: the daemon refuses every frame: {why}"),
+                (true, None) => "no decode yet: the daemon refuses every frame: see its log".to_owned(),
             });
         };
         let age_ms = now_ns.saturating_sub(last.seen_ns) / 1_000_000;
