@@ -62,7 +62,7 @@ fn hold(decode: &Message, table: &BTreeMap<String, Vec<String>>) {
             // `rest` is the neutral action here, and one of the labels.
             "if the neutral action is a label" | "with `action`" => there,
             "not if `ok`" => there == (decode.quality() != "ok"),
-            "with a template" => there == !header["shift_px"].is_null(),
+            "with a template" => there != header["shift_px"].is_null(),
             _ if cell.starts_with("of the last frame")
                 || cell.starts_with("null without")
                 || cell == "if the model measures it" =>

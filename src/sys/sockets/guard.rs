@@ -108,9 +108,11 @@ impl Watch {
         loop {
             let mut items = vec![monitor.as_poll_item(zmq::POLLIN)];
             items.extend(self.questions.as_ref().map(|(socket, _)| socket.as_poll_item(zmq::POLLIN)));
+            // A guard that left early would leave its door open: libzmq asks nobody then. Only the end of the context ends it.
             match zmq::poll(&mut items, -1) {
-                Ok(_) | Err(zmq::Error::EINTR) => {}
-                Err(_) => return,
+                Ok(_) => {}
+                Err(zmq::Error::ETERM) => return,
+                Err(_) => continue,
             }
             let ready: Vec<bool> = items.iter().map(zmq::PollItem::is_readable).collect();
             if ready.get(1) == Some(&true) {
@@ -124,7 +126,11 @@ impl Watch {
 
     /// Takes one event; false when the socket is closed.
     fn hear(&mut self, monitor: &zmq::Socket) -> bool {
-        let Ok(parts) = monitor.recv_multipart(0) else { return false };
+        let parts = match monitor.recv_multipart(0) {
+            Ok(parts) => parts,
+            // A signal, for one.
+            Err(error) => return error != zmq::Error::ETERM,
+        };
         let Some((event, value)) = parts.first().and_then(|part| event_of(part)) else { return true };
         match event {
             MONITOR_STOPPED => return false,
