@@ -111,11 +111,16 @@ fn a_flipped_bit_costs_its_chunk_and_is_told() {
     assert_eq!((frames(&items), damaged), ((0..10).chain(20..30).collect(), 1));
 }
 
-/// Changes bytes from `from` on within the first chunk of a file. Its head: start, end, uncompressed size (each 8 bytes), CRC (4), ….
+/// Changes bytes from `from` on within the first chunk with frames, which is the second. Its head: start, end, uncompressed size (each 8
+/// bytes), CRC (4), ….
 fn forge(path: &Path, from: usize, value: &[u8]) {
     let mut bytes = std::fs::read(path).unwrap();
-    let mut at = mcap::MAGIC.len();
-    while bytes[at] != mcap::records::op::CHUNK {
+    let (mut at, mut chunks) = (mcap::MAGIC.len(), 0);
+    loop {
+        chunks += usize::from(bytes[at] == mcap::records::op::CHUNK);
+        if chunks == 2 {
+            break;
+        }
         at += 9 + u64::from_le_bytes(bytes[at + 1..at + 9].try_into().unwrap()) as usize;
     }
     bytes[at + 9 + from..at + 9 + from + value.len()].copy_from_slice(value);

@@ -87,8 +87,10 @@ impl Door {
             socket.set_curve_secretkey(keys.pair.secret())?;
         }
         let guard = Guard::start(context, &socket, self.keys.clone(), self.connections.clone(), name)?;
-        socket.bind(endpoint)?;
-        Ok(GuardedSocket { socket, _guard: Some(guard) })
+        // Together, so that one that cannot be bound is closed before its guard is waited for.
+        let guarded = GuardedSocket { socket, _guard: Some(guard) };
+        guarded.socket.bind(endpoint)?;
+        Ok(guarded)
     }
 }
 

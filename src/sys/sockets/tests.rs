@@ -169,6 +169,14 @@ fn a_secret_is_for_its_owner_only_and_never_overwritten_or_shown() {
 }
 
 #[test]
+fn an_endpoint_that_is_taken_is_refused_at_once() {
+    let (_socket, at) = pull(&Door::default());
+    let context = zmq::Context::new();
+    let second = Door::default().bind(&context, context.socket(zmq::PULL).unwrap(), &at, "frames");
+    assert_eq!(second.err(), Some(zmq::Error::EADDRINUSE));
+}
+
+#[test]
 fn what_is_still_to_be_sent_when_a_guarded_socket_closes_is_sent() {
     let context = zmq::Context::new();
     let socket = context.socket(zmq::PUSH).unwrap();
