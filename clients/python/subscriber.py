@@ -1,6 +1,7 @@
 """A stimulus controller in pyzmq: acts on haltere's decodes and falls back to the neutral action when they cannot be trusted.
 
     python subscriber.py --neutral resting [--source rig1] [--decodes 100]
+    python subscriber.py --curve anna.key_secret --server rig2.key    # keys from `haltere keys` or zmq.auth.create_certificates
 
 The rule, in every language: act only on quality "ok" (or "degraded", if you accept it); for anything else, and if no heartbeat
 arrives for `deadline_ms`, take the neutral action. A jump in `seq` means that you lost decodes.
@@ -11,6 +12,7 @@ import time
 
 import numpy as np
 import zmq
+import zmq.auth
 
 
 def act(action, why):
@@ -24,9 +26,14 @@ def main():
     parser.add_argument("--source", default="rig1")
     parser.add_argument("--neutral", default="neutral", help="the action to take when no decode can be trusted")
     parser.add_argument("--decodes", type=int, help="stop after this many decodes (default: never)")
+    parser.add_argument("--curve", metavar="FILE", help="connect with this secret key (NAME.key_secret) and encrypt")
+    parser.add_argument("--server", metavar="FILE", help="the daemon's public key (its NAME.key), with --curve")
     options = parser.parse_args()
 
     socket = zmq.Context.instance().socket(zmq.SUB)
+    if options.curve:
+        socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate(options.curve)
+        socket.curve_serverkey, _ = zmq.auth.load_certificate(options.server)
     for kind in ("decode", "heartbeat"):
         socket.subscribe(f"{kind}/{options.source}")     # a prefix: rig1 also lets rig10 through, see below
     socket.connect(options.endpoint)

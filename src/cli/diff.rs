@@ -223,7 +223,8 @@ fn expect_warm(name: &str, rows: &[Row]) -> anyhow::Result<()> {
 
 fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Vec<Row>)> {
     let unpacked = Unpacked::of(session)?;
-    let (config, _) = args.config.load_over(&unpacked)?;
+    let (config, warnings) = args.config.load_over(&unpacked)?;
+    log::warn(&warnings);
     let model = args.config.model.as_ref().map_or("its own model".to_owned(), |model| model.display().to_string());
     let rows = decoded_again(session, &config, std::io::IsTerminal::is_terminal(&std::io::stderr()))?;
     Ok((format!("the same frames decoded again with {model}"), rows))

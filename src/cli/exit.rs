@@ -59,6 +59,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
             crate::source::SourceError,
             crate::sys::files::FileError,
             crate::sys::replace_folder::ReplaceError,
+            crate::sys::sockets::KeyError,
         )
     })
 }

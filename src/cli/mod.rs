@@ -8,11 +8,13 @@ pub mod check;
 mod completions;
 mod config;
 mod control;
+mod curve;
 mod diff;
 mod embed;
 #[macro_use]
 pub mod exit;
 mod export;
+mod keys;
 pub mod log;
 pub mod model;
 mod monitor;
@@ -77,6 +79,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Send a command to a running daemon: status, new animal, new template, shutdown …
     Control(control::ControlArgs),
+    /// Make keys for encrypted sockets.
+    Keys(keys::KeysArgs),
     /// Inspect a model, create an untrained one, or adopt your own ONNX file.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -108,6 +112,7 @@ pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCod
         Command::Export(args) => export::run(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Control(args) => control::run(&args, out),
+        Command::Keys(args) => keys::run(&args, out),
         Command::Model(command) => model::run(command, out),
         Command::Training(command) => training::run(command, out),
         Command::Report(args) => report::run(&args, out),

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
+use super::curve::SenderCurveArgs;
 use super::parse::{milliseconds, seconds};
 use super::recording::{RecordingArgs, open};
 use super::stop_flag;
@@ -73,6 +74,9 @@ pub struct PlayArgs {
     /// Seed for the random delays.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Keys.
+    #[command(flatten)]
+    pub keys: SenderCurveArgs,
 }
 
 /// Sends the recording and reports what was sent, and how late.
@@ -82,10 +86,13 @@ pub struct PlayArgs {
 pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
     let stop = stop_flag()?;
     let spec = args.recording.spec(args.source);
+    let attach = if args.connect { Attach::Connect } else { Attach::Bind };
+    let (access, connections) = args.keys.access(&args.endpoint, attach)?;
     let options = PlayOptions {
+        access,
         endpoint: args.endpoint.to_string(),
         pattern: if args.push { Pattern::Push } else { Pattern::Pub },
-        attach: if args.connect { Attach::Connect } else { Attach::Bind },
+        attach,
         series: args.series.or_else(series_of_now),
         pace: if args.flood { Pace::Flood } else { args.recording.rate.map_or(Pace::Recording, Pace::Hz) },
         loops: (args.repeat > 0).then_some(args.repeat),
@@ -119,6 +126,9 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
         us(late.p99_ns),
         us(late.max_ns)
     );
+    while let Some(note) = connections.notes.pop() {
+        eprintln!("{}", note.text);
+    }
     if !report.receiver_seen && !args.no_wait {
         eprintln!("nobody was listening on {} when the first frame was sent", args.endpoint);
     }

@@ -3,7 +3,6 @@
 //! Why it exists: reading, checking, suggesting, printing and the manual share one list; a test compares `config/default.toml`
 //! with it. What it must never do: know about files or places.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{Kind, Value};
@@ -92,6 +91,10 @@ fn path(path: &std::path::Path) -> Value {
     Value::Text(path.to_string_lossy().into_owned())
 }
 
+fn path_or(written: Option<&std::path::Path>, word: &'static str) -> Value {
+    written.map_or(Value::Word(word), path)
+}
+
 fn choice(words: &'static [&'static str], at: usize) -> Value {
     Value::Choice(at, words[at])
 }
@@ -135,6 +138,36 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| Value::Switch(c.accept_ready_made_input),
     },
     Key {
+        name: "insecure",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.insecure, v),
+        get: |c| Value::Switch(c.insecure),
+    },
+    Key {
+        name: "curve.key",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.curve.key = v.path(),
+        get: |c| path_or(c.curve.key.as_deref(), "off"),
+    },
+    Key {
+        name: "curve.clients",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.curve.clients = v.path(),
+        get: |c| path_or(c.curve.clients.as_deref(), "off"),
+    },
+    Key {
+        name: "curve.sender",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.curve.sender = v.path(),
+        get: |c| path_or(c.curve.sender.as_deref(), "off"),
+    },
+    Key {
+        name: "curve.local",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.curve.local, v),
+        get: |c| Value::Switch(c.curve.local),
+    },
+    Key {
         name: "source.endpoint",
         kind: Kind::Endpoint { word: None },
         set: |c, v| put_text(&mut c.source.endpoint, v),
@@ -169,7 +202,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "source.follow",
         kind: Kind::Path { word: Some("off") },
         set: |c, v| c.source.follow = v.path(),
-        get: |c| c.source.follow.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.source.follow.as_deref(), "off"),
     },
     Key {
         name: "source.follow_poll_ms",
@@ -223,7 +256,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "compute.onnxruntime",
         kind: Kind::Path { word: Some("search") },
         set: |c, v| c.compute.onnxruntime = v.path(),
-        get: |c| c.compute.onnxruntime.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.compute.onnxruntime.as_deref(), "search"),
     },
     Key {
         name: "compute.encoder_graph",
@@ -358,7 +391,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "serial.device",
         kind: Kind::Path { word: Some("off") },
         set: |c, v| c.serial.device = v.path(),
-        get: |c| c.serial.device.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.serial.device.as_deref(), "off"),
     },
     Key {
         name: "serial.baud",
@@ -382,7 +415,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "lsl.library",
         kind: Kind::Path { word: Some("search") },
         set: |c, v| c.lsl.library = v.path(),
-        get: |c| c.lsl.library.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.lsl.library.as_deref(), "search"),
     },
     Key {
         name: "lsl.markers",
@@ -400,7 +433,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "record.folder",
         kind: Kind::Path { word: Some("off") },
         set: |c, v| c.record.folder = v.path(),
-        get: |c| c.record.folder.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.record.folder.as_deref(), "off"),
     },
     Key {
         name: "record.at_start",

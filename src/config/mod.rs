@@ -35,6 +35,13 @@ pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Name of a rig without a configured one.
 const DEFAULT_RIG: Name = Name::literal("rig1");
 
+/// The keys that a replay takes from the configuration in a session: words and small numbers that a decode may depend on. A path, an
+/// address or the name of a library in it is of another machine, and perhaps of somebody else's choice.
+const REPLAYED: &[&str] =
+    &["rig", "accept_ready_made_input", "compute.device", "compute.threads", "compute.encoder_graph"];
+/// Of the others, those that name code; ignoring them is told.
+const LIBRARIES: &[&str] = &["compute.onnxruntime", "lsl.library"];
+
 /// All decided values for one run of the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -44,6 +51,10 @@ pub struct Config {
     pub model: PathBuf,
     /// Run a model that was trained on input that the daemon cannot produce?
     pub accept_ready_made_input: bool,
+    /// Bind sockets without keys where other machines can reach them?
+    pub insecure: bool,
+    /// Keys of the sockets.
+    pub curve: Curve,
     /// Input frames.
     pub source: Source,
     /// Between receipt and compute.
@@ -70,6 +81,19 @@ pub struct Config {
     pub record: Record,
     /// Log lines.
     pub log: Log,
+}
+
+/// Keys of the sockets (CURVE): encryption, and who may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Curve {
+    /// The daemon's own pair, `NAME.key_secret`; `None` = no keys anywhere.
+    pub key: Option<PathBuf>,
+    /// Folder with the public key of each client that may connect.
+    pub clients: Option<PathBuf>,
+    /// Public key of the sender that the source connects to; `None` = it sends without encryption.
+    pub sender: Option<PathBuf>,
+    /// Ask for keys on sockets that only this machine can reach as well?
+    pub local: bool,
 }
 
 /// Input frames over ZeroMQ, or from a growing file.
@@ -374,6 +398,8 @@ impl Default for Config {
             rig: DEFAULT_RIG,
             model: PathBuf::from("models/untrained.toml"),
             accept_ready_made_input: false,
+            insecure: false,
+            curve: Curve { key: None, clients: None, sender: None, local: true },
             source: Source {
                 endpoint: "tcp://127.0.0.1:5710".to_owned(),
                 pattern: Pattern::Sub,
@@ -452,7 +478,33 @@ impl Config {
             (None, Some((_, text))) => raw.read_file(Path::new(text), FILE_VARIABLE)?,
             (None, None) => {}
         }
-        raw.read_environment(&environment)?;
+        Self::decide(raw, &environment, sets)
+    }
+
+    /// As [`Config::load`], over the configuration at `path` that was found in a recorded session: of it count only words and numbers that a
+    /// decode may depend on. Whatever names a file, a library or an address is taken from the environment and `sets`, else the default.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_recorded<I>(path: &Path, environment: I, sets: &[String]) -> Result<(Self, Vec<Warning>), ConfigError>
+    where
+        I: IntoIterator<Item = (String, String)>,
+    {
+        let mut raw = RawConfig::default();
+        raw.read_file(path, "session")?;
+        let forgotten = raw.keep_only(REPLAYED);
+        let (config, mut warnings) = Self::decide(raw, &environment.into_iter().collect::<Vec<_>>(), sets)?;
+        let libraries = forgotten.into_iter().filter(|key| LIBRARIES.contains(key));
+        warnings.extend(libraries.map(|key| Warning::LibraryOfSession { key }));
+        Ok((config, warnings))
+    }
+
+    fn decide(
+        mut raw: RawConfig,
+        environment: &[(String, String)],
+        sets: &[String],
+    ) -> Result<(Self, Vec<Warning>), ConfigError> {
+        raw.read_environment(environment)?;
         raw.read_sets(sets)?;
         let config = raw.decide();
         checks::contradictions(&config, &raw)?;

@@ -41,6 +41,19 @@ impl RawConfig {
         Ok(())
     }
 
+    /// Forgets every key that is not in `names`. Gives those forgotten whose value is not the default.
+    pub(super) fn keep_only(&mut self, names: &[&str]) -> Vec<&'static str> {
+        let default = Config::default();
+        let (kept, forgotten) = self.written.drain(..).partition(|(key, ..)| names.contains(&key.name));
+        let forgotten: Vec<(&'static Key, Value, Place)> = forgotten;
+        self.written = kept;
+        forgotten
+            .into_iter()
+            .filter(|(key, value, _)| *value != (key.get)(&default))
+            .map(|(key, ..)| key.name)
+            .collect()
+    }
+
     /// Adds the variables `HALTERE__SECTION__KEY`.
     pub(super) fn read_environment(&mut self, environment: &[(String, String)]) -> Result<(), ConfigError> {
         for (variable, text) in environment {

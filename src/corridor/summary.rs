@@ -49,6 +49,8 @@ impl Summary {
                 ("published", read(&publish.published)),
                 ("stale", read(&publish.stale)),
                 ("relay_lost", read(&publish.relay_lost)),
+                ("peers_let_in", read(&stats.connections.let_in)),
+                ("peers_refused", read(&stats.connections.refused)),
             ],
             record: [
                 ("recorded", read(&record.frames)),

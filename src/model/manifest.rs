@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Check;
 use super::error::{ModelError, describe};
+use super::external::stays_inside;
 use super::parameters::Parameters;
 use super::trained::{Adapted, Calibration, Drift, InputOrigin, Novelty};
 use crate::frame::{CHANNELS_MAX, Name, SIDE_PX_MAX, Shape};
@@ -181,8 +182,8 @@ impl Manifest {
         if let Err(error) = self.name.parse::<Name>() {
             return Err(check.error("name", format!("{:?}", self.name), &error.to_string()));
         }
-        let named = self.file.file_name().is_some() && self.file.is_relative();
-        check.that(named, "file", &self.file, "an ONNX file, relative to the manifest")?;
+        let named = self.file.file_name().is_some() && stays_inside(&self.file);
+        check.that(named, "file", &self.file, "an ONNX file beside the manifest or in a folder there, without `..`")?;
         let hash = self.sha256.len() == 64 && self.sha256.bytes().all(|b| b.is_ascii_hexdigit());
         check.that(hash, "sha256", &self.sha256, "64 hexadecimal digits")?;
         let rate = self.frame_rate_hz;

@@ -4,6 +4,7 @@
 //! preprocessing parameter, labels, look-ahead, the file's hash and its measured parity, and refuses a mismatch at start.
 //! What it must never do: open an ONNX session (that is `encode`), or fill a gap with a guess.
 
+pub mod external;
 pub mod head;
 pub mod labels;
 pub mod names;

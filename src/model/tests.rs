@@ -68,12 +68,14 @@ fn a_saved_manifest_reads_back_the_same_by_either_of_its_two_names() {
 #[test]
 fn every_value_that_cannot_be_is_refused_by_its_key() {
     type Edit = fn(&mut Manifest);
-    let cases: [(&str, Edit); 43] = [
+    let cases: [(&str, Edit); 45] = [
         ("format", |m| m.format = 2),
         ("name", |m| m.name = "a/b".into()),
         ("name", |m| m.name.clear()),
         ("file", |m| m.file = "".into()),
         ("file", |m| m.file = "/m.onnx".into()),
+        ("file", |m| m.file = "../m.onnx".into()),
+        ("file", |m| m.file = "a/../../m.onnx".into()),
         ("sha256", |m| m.sha256 = "12".into()),
         ("frame_rate_hz", |m| m.frame_rate_hz = 0.0),
         ("frame_rate_hz", |m| m.frame_rate_hz = f64::NAN),

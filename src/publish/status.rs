@@ -14,7 +14,7 @@ use crate::frame::{Name, Quality};
 use crate::sys::counters::{Histogram, Record, Stats};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
 use crate::wire::report::{
-    Dropped, LatencySummary, Queues, Recording, RecordingLost, Rejected, StageLatencies, StatusHeader,
+    Dropped, LatencySummary, PeerCounts, Queues, Recording, RecordingLost, Rejected, StageLatencies, StatusHeader,
 };
 
 /// The parts of a status that stay the same.
@@ -51,7 +51,7 @@ impl Reporter {
 
     /// The status of this moment.
     pub(super) fn status<'a>(&'a self, subject: Subject<'a>, now_ns: u64) -> StatusHeader<'a> {
-        let Stats { intake, compute, publish, record } = &*self.stats;
+        let Stats { intake, compute, publish, record, connections } = &*self.stats;
         let latency_us = StageLatencies {
             queue: summary(&compute.queue),
             preprocess: summary(&compute.preprocess),
@@ -91,6 +91,7 @@ impl Reporter {
             memory_bytes: self.memory.as_ref().and_then(resident_bytes),
             frame_rate_hz: (subject.frame_rate_hz > 0.0).then_some(subject.frame_rate_hz),
             record: recording(record),
+            peers: PeerCounts { let_in: connections.let_in.load(Relaxed), refused: connections.refused.load(Relaxed) },
             novelty_mean: compute.novelty_mean.get(),
         }
     }

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use mcap::read::ChunkReader;
 use mcap::records::{Record, op};
+use mcap::sans_io::{LinearReadEvent, LinearReader, LinearReaderOptions};
 
 use super::{BEGIN, END, FORM, SessionError, Topic};
 use crate::sys::statistics::median;
@@ -19,6 +19,10 @@ use crate::sys::statistics::median;
 const RECORD_HEAD_BYTES: u64 = 9;
 /// Largest record read into memory: a chunk with a frame of 128 MiB, or a model.
 const RECORD_BYTES_MAX: u64 = 1 << 30;
+/// Most bytes that LZ4 makes of one.
+const LZ4_GAIN_MAX: u64 = 255;
+/// What a chunk of a few bytes may hold all the same.
+const CHUNK_BYTES_SPARE: u64 = 1 << 16;
 /// Frame times used to estimate the frame rate.
 const TIMES_MAX: usize = 1024;
 
@@ -67,8 +71,8 @@ impl Outline {
                 Record::Metadata(found) if found.name == BEGIN => outline.about.extend(found.metadata),
                 Record::Metadata(found) if found.name == END => outline.end = Some(found.metadata),
                 Record::Channel(channel) => note_channel(&mut channels, &channel),
-                Record::Chunk { header, data } => {
-                    for record in ChunkReader::new(header, &data).into_iter().flatten().flatten() {
+                Record::Chunk { .. } => {
+                    for record in records_of(&body).into_iter().flatten() {
                         if let Record::Channel(channel) = record {
                             note_channel(&mut channels, &channel);
                         }
@@ -226,15 +230,18 @@ impl Reader {
     }
 
     fn record(&mut self, opcode: u8, body: &[u8]) {
+        if opcode == op::CHUNK {
+            match records_of(body) {
+                Ok(records) => records.into_iter().for_each(|record| self.in_chunk(record)),
+                Err(_) => self.damaged_chunks += 1,
+            }
+            return;
+        }
         match self.file.parse(opcode, body) {
             Ok(Record::Channel(channel)) => note_channel(&mut self.channels, &channel),
             Ok(Record::Attachment { header, data, .. }) => {
                 self.waiting.push_back(Item::Attachment { name: header.name, data: data.into_owned() });
             }
-            Ok(Record::Chunk { header, data }) => match ChunkReader::new(header, &data).map(Iterator::collect) {
-                Ok(Ok::<Vec<_>, _>(records)) => records.into_iter().for_each(|record| self.in_chunk(record)),
-                Ok(Err(_)) | Err(_) => self.damaged_chunks += 1,
-            },
             _ => self.damaged_chunks += 1,
         }
     }
@@ -251,6 +258,32 @@ impl Reader {
             _ => {}
         }
     }
+}
+
+/// The records of a chunk, whose CRC is right. How much memory that takes is said by the chunk itself: no more is taken than LZ4 can make of
+/// its bytes.
+fn records_of(chunk: &[u8]) -> mcap::McapResult<Vec<Record<'static>>> {
+    let most =
+        (chunk.len() as u64).saturating_mul(LZ4_GAIN_MAX).saturating_add(CHUNK_BYTES_SPARE).min(RECORD_BYTES_MAX);
+    let options = LinearReaderOptions::default()
+        .with_skip_start_magic(true)
+        .with_skip_end_magic(true)
+        .with_validate_chunk_crcs(true)
+        .with_record_length_limit(most as usize);
+    let mut reader = LinearReader::new_with_options(options);
+    let mut head = vec![op::CHUNK];
+    head.extend((chunk.len() as u64).to_le_bytes());
+    let (mut bytes, mut records) = (head.chain(chunk), Vec::new());
+    while let Some(event) = reader.next_event() {
+        match event? {
+            LinearReadEvent::ReadRequest(need) => {
+                let read = bytes.read(reader.insert(need.min(chunk.len() + RECORD_HEAD_BYTES as usize)))?;
+                reader.notify_read(read);
+            }
+            LinearReadEvent::Record { data, opcode } => records.push(mcap::parse_record(opcode, data)?.into_owned()),
+        }
+    }
+    Ok(records)
 }
 
 /// Opcode and length of a record.

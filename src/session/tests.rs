@@ -111,6 +111,55 @@ fn a_flipped_bit_costs_its_chunk_and_is_told() {
     assert_eq!((frames(&items), damaged), ((0..10).chain(20..30).collect(), 1));
 }
 
+/// Changes bytes from `from` on within the first chunk with frames, which is the second. Its head: start, end, uncompressed size (each 8
+/// bytes), CRC (4), ….
+fn forge(path: &Path, from: usize, value: &[u8]) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let (mut at, mut chunks) = (mcap::MAGIC.len(), 0);
+    loop {
+        chunks += usize::from(bytes[at] == mcap::records::op::CHUNK);
+        if chunks == 2 {
+            break;
+        }
+        at += 9 + u64::from_le_bytes(bytes[at + 1..at + 9].try_into().unwrap()) as usize;
+    }
+    bytes[at + 9 + from..at + 9 + from + value.len()].copy_from_slice(value);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_chunk_does_not_say_how_much_memory_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    for compression in [Compression::None, Compression::Lz4] {
+        for size in [1u64 << 40, 1 << 62, u64::MAX, u64::MAX / 2] {
+            let path = folder.path().join(format!("{compression:?}{size}.mcap"));
+            write(&path, 30, compression);
+            forge(&path, 16, &size.to_le_bytes());
+            let _ = Outline::of(&path);
+            let (items, damaged) = read(&path);
+            let whole = compression == Compression::None;
+            assert!(whole || damaged == 1, "{compression:?} {size}: {damaged}");
+            assert!(frames(&items).len() >= 20, "{compression:?} {size}");
+        }
+    }
+}
+
+#[test]
+fn a_record_within_a_chunk_does_not_say_how_much_memory_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mcap");
+    write(&path, 30, Compression::None);
+    // No CRC.
+    forge(&path, 24, &[0; 4]);
+    assert_eq!(read(&path).1, 0);
+    // Behind the chunk's head of 40 bytes: opcode, length.
+    for length in [1u64 << 40, 1 << 62, u64::MAX, u64::MAX - 8] {
+        forge(&path, 41, &length.to_le_bytes());
+        let _ = Outline::of(&path);
+        assert_eq!(read(&path).1, 1, "{length}");
+    }
+}
+
 #[test]
 fn what_is_no_session_is_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,13 +6,16 @@
 
 use std::path::Path;
 
-use crate::frame::{Clock, DeviceTime, Frame, Request, Requests};
+use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Frame, Request, Requests, SIDE_PX_MAX};
 use crate::session::messages::RequestRecord;
 use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
 use crate::sys::clock::now_ns;
 
 use super::recording::file_error;
 use super::{Next, Source, SourceError};
+
+/// Largest frame there can be, bytes: what a session's metadata says is memory to be taken.
+const FRAME_BYTES_MAX: u64 = (CHANNELS_MAX * SIDE_PX_MAX * SIDE_PX_MAX * size_of::<f32>()) as u64;
 
 /// The frames of one session.
 pub struct McapSource {
@@ -34,6 +37,14 @@ impl McapSource {
         if outline.count(Topic::Frames) == 0 {
             let cause =
                 "this session contains no frame (`record.frames` was false, or it was cut off before the first frame)";
+            return Err(file_error(path, cause));
+        }
+        let frame_bytes_max = outline.number("frame_bytes_max").unwrap_or(0);
+        if frame_bytes_max > FRAME_BYTES_MAX {
+            let cause = format!(
+                "`frame_bytes_max` = {frame_bytes_max} in the session's metadata; a frame has at most {FRAME_BYTES_MAX} bytes: the file was \
+                 damaged or made by another program"
+            );
             return Err(file_error(path, cause));
         }
         let reader = Reader::open(path).map_err(failed)?;

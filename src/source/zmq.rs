@@ -16,6 +16,7 @@ use crate::config::{Attach, Pattern, Source as Settings, Wait};
 use crate::frame::{Frame, FrameInfo, Geometry, Name};
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::clock::now_ns;
+use crate::sys::sockets::{ClientKeys, Door, GuardedSocket};
 use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
 use crate::wire::pixels::{self, Layout};
 
@@ -33,9 +34,39 @@ const SILENT_AFTER: Duration = Duration::from_millis(250);
 /// Longest path of a Unix socket, bytes, without the final zero.
 const IPC_PATH_BYTES_MAX: usize = 107;
 
+/// Who may be at the other end of a socket for frames.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Of a socket that is bound.
+    pub door: Door,
+    /// Of one that connects: this side's key and the other's.
+    pub keys: Option<ClientKeys>,
+}
+
+impl Access {
+    /// Binds or connects a socket of `context`.
+    ///
+    /// # Errors
+    /// libzmq's.
+    pub fn attach(
+        &self,
+        context: &zmq::Context,
+        socket: zmq::Socket,
+        endpoint: &str,
+        attach: Attach,
+    ) -> Result<GuardedSocket, zmq::Error> {
+        if attach == Attach::Bind {
+            return self.door.bind(context, socket, endpoint, "frames");
+        }
+        self.keys.as_ref().map_or(Ok(()), |keys| keys.put_on(&socket))?;
+        socket.connect(endpoint)?;
+        Ok(GuardedSocket::unguarded(socket))
+    }
+}
+
 /// Frames from a ZeroMQ socket.
 pub struct ZmqSource {
-    socket: zmq::Socket,
+    socket: GuardedSocket,
     parts: [zmq::Message; PARTS_MAX],
     continuity: Continuity,
     rig: Name,
@@ -56,14 +87,20 @@ impl ZmqSource {
     /// # Errors
     /// An endpoint that cannot be used, and what to do about it.
     pub fn open(settings: &Settings, rig: Name, wait: Wait) -> Result<Self, SourceError> {
+        Self::open_with(settings, rig, wait, &Access::default())
+    }
+
+    /// As [`ZmqSource::open`], with keys.
+    ///
+    /// # Errors
+    /// As [`ZmqSource::open`].
+    pub fn open_with(settings: &Settings, rig: Name, wait: Wait, access: &Access) -> Result<Self, SourceError> {
         let fail = |cause: String| SourceError::Socket { endpoint: settings.endpoint.clone(), cause };
         check_endpoint(&settings.endpoint, settings.attach).map_err(fail)?;
-        let socket = make_socket(settings).map_err(|e| fail(format!("the socket cannot be set up: {e}")))?;
-        let attached = match settings.attach {
-            Attach::Bind => socket.bind(&settings.endpoint),
-            Attach::Connect => socket.connect(&settings.endpoint),
-        };
-        attached.map_err(|e| fail(explain(e, &settings.endpoint, "source.endpoint")))?;
+        let context = zmq::Context::new();
+        let socket = make_socket(&context, settings).map_err(|e| fail(format!("the socket cannot be set up: {e}")))?;
+        let attached = access.attach(&context, socket, &settings.endpoint, settings.attach);
+        let socket = attached.map_err(|e| fail(explain(e, &settings.endpoint, "source.endpoint")))?;
         let bound = socket.get_last_endpoint().ok().and_then(Result::ok);
         Ok(Self {
             socket,
@@ -243,12 +280,12 @@ fn layout(header: &FrameHeader) -> Layout {
     Layout { shape: header.shape, pixel_type: header.pixel_type, big_endian: header.big_endian, order: header.order }
 }
 
-fn make_socket(settings: &Settings) -> Result<zmq::Socket, zmq::Error> {
+fn make_socket(context: &zmq::Context, settings: &Settings) -> Result<zmq::Socket, zmq::Error> {
     let kind = match settings.pattern {
         Pattern::Sub => zmq::SUB,
         Pattern::Pull => zmq::PULL,
     };
-    let socket = zmq::Context::new().socket(kind)?;
+    let socket = context.socket(kind)?;
     socket.set_linger(0)?;
     socket.set_rcvhwm(settings.hwm)?;
     socket.set_heartbeat_ivl(HEARTBEAT_MS)?;

@@ -3,10 +3,12 @@
 //! Why it exists: an instrument says what it did with every frame it was given. What it must never do: lock, allocate
 //! after it is made, or make a stage wait.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crossbeam::utils::CachePadded;
 
+use super::sockets::Connections;
 use crate::frame::event::Reason;
 
 /// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory.
@@ -20,6 +22,8 @@ pub struct Stats {
     pub publish: CachePadded<Publish>,
     /// Written by the recorder, and by whoever finds it behind.
     pub record: CachePadded<Record>,
+    /// Written by the guards of the bound sockets.
+    pub connections: Arc<Connections>,
 }
 
 impl Stats {

@@ -145,6 +145,20 @@ fn flush_entries(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// A new folder that nobody else can look into or guess the name of, among the system's temporary files; removed when dropped. `what` is
+/// part of its name.
+///
+/// # Errors
+/// [`FileError`] names where temporary files go.
+pub fn temporary_folder(what: &str) -> Result<tempfile::TempDir, FileError> {
+    use std::os::unix::fs::PermissionsExt;
+    // What lies there already is never taken, not even as a link.
+    let mut builder = tempfile::Builder::new();
+    builder.rand_bytes(16).permissions(fs::Permissions::from_mode(0o700));
+    let made = builder.prefix(&format!("haltere-{what}-")).tempdir();
+    made.map_err(|cause| FileError::write(&std::env::temp_dir(), cause))
+}
+
 /// Can files be written into this folder? Leaves nothing behind.
 ///
 /// # Errors
@@ -208,6 +222,31 @@ mod tests {
     }
 
     #[test]
+    fn a_temporary_folder_is_its_owners_alone_and_new_each_time() {
+        use std::os::unix::fs::MetadataExt;
+        let [first, second] = ["session", "session"].map(|what| temporary_folder(what).unwrap());
+        assert_ne!(first.path(), second.path());
+        assert_eq!(fs::metadata(first.path()).unwrap().mode() & 0o7777, 0o700);
+        let name =
+            first.path().file_name().unwrap().to_str().unwrap().strip_prefix("haltere-session-").unwrap().to_owned();
+        assert_eq!(name.len(), 16, "{name} cannot be guessed");
+        let path = first.path().to_owned();
+        drop(first);
+        assert!(!path.exists());
+    }
+
+    /// Reads the sources: a name that can be guessed can be taken by somebody else before.
+    #[test]
+    fn nothing_else_makes_a_temporary_folder() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for file in rust_files(&source).iter().filter(|file| !file.ends_with("sys/files.rs")) {
+            let text = fs::read_to_string(file).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            assert!(!code.contains("temp_dir()"), "{}: use sys::files::temporary_folder", file.display());
+        }
+    }
+
+    #[test]
     fn a_file_that_cannot_be_written_is_named_with_what_to_do() {
         let message = write_whole(Path::new("/nowhere/at/all/r.json"), b"").unwrap_err().to_string();
         assert!(message.starts_with("/nowhere/at/all/r.json: cannot be written: "), "{message}");
@@ -245,6 +284,11 @@ mod tests {
         ("session/export/nwb/mod.rs", "File::create(", "under an unfinished name, then `put_in_place`"),
         ("session/unpacked.rs", "fs::write(", "into a temporary folder of its own"),
         ("session/write.rs", "OpenOptions::new(", "a recording, message by message; never over another file"),
+        (
+            "sys/sockets/keys.rs",
+            "OpenOptions::new(",
+            "keys, whose mode is right from the start; never over another file",
+        ),
         ("simulate/write/files.rs", "File::create(", "in a folder that is flushed, then renamed"),
         ("simulate/write/tiff.rs", "File::create(", "in a folder that is flushed, then renamed"),
         ("sys/partial_file.rs", "File::create(", "under `<name>.part`, then `put_in_place`"),

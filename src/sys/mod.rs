@@ -15,4 +15,5 @@ pub mod random;
 pub mod replace_folder;
 pub mod revision;
 pub mod signals;
+pub mod sockets;
 pub mod statistics;

@@ -253,6 +253,15 @@ pub struct RecordingLost {
     pub messages: u64,
 }
 
+/// Who came to the bound sockets, since start.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct PeerCounts {
+    /// Peers that were let in.
+    pub let_in: u64,
+    /// Peers that were refused: a protocol older than ZMTP 3, or a key that is not on the list.
+    pub refused: u64,
+}
+
 /// `status/<source>`: counters since start.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct StatusHeader<'a> {
@@ -316,6 +325,8 @@ pub struct StatusHeader<'a> {
     /// Frame rate measured from the frames' own times; left out until it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_rate_hz: Option<f32>,
+    /// Who came to the bound sockets.
+    pub peers: PeerCounts,
     /// The recorder; left out where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<Recording>,

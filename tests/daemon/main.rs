@@ -8,6 +8,7 @@ mod errors;
 mod failsafe;
 mod follow;
 mod live;
+mod qualities;
 mod record;
 mod senders;
 mod swap;

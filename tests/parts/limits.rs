@@ -18,6 +18,7 @@ use haltere::model::parameters::{Baseline, LinePhase, Normalise, Parameters, Pie
 use haltere::model::{Calibration, Drift, FORMAT, InputOrigin, Kind, Manifest, Novelty, Provenance};
 use haltere::preprocess::{self, Request};
 use haltere::source::raw::RawLayout;
+use haltere::sys::sockets::Door;
 use haltere::wire::frame_header::{HeaderError, Message, parse, parse_message};
 
 fn load(sets: &[String]) -> Result<Config, String> {
@@ -436,7 +437,7 @@ fn a_request_over_the_control_socket_has_a_size_and_a_longer_one_stops_nobody() 
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("ipc://{}/control", folder.path().display());
     let no_model = std::sync::Arc::new(|_: &Path| Err(haltere::corridor::supervisor::load_model::SwapError::UnderWay));
-    let mut control = Control::bind(&endpoint, no_model).unwrap();
+    let mut control = Control::bind(&Door::default(), &endpoint, no_model).unwrap();
     let handles = Handles::default();
     let (until, ends) = (Instant::now() + Duration::from_secs(60), endpoint.clone());
     let client = std::thread::spawn(move || {

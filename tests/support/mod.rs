@@ -13,6 +13,7 @@ pub mod emulator;
 pub mod fly;
 pub mod nwb;
 pub mod nwb_session;
+pub mod old_peers;
 pub mod oracle;
 pub mod process;
 pub mod scene;

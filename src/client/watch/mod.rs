@@ -19,6 +19,7 @@ use super::subscribe::subscribe;
 use crate::frame::Quality;
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::sockets::ClientKeys;
 use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, parse};
 use plane::Plane;
 pub use screen::screen;
@@ -50,6 +51,8 @@ pub struct WatchOptions {
     pub truth: Option<Truth>,
     /// Compare each decode with the label this many frames earlier: the model's look-ahead, in frames of the stream.
     pub look_ahead: u64,
+    /// Keys of this side and of the daemon; `None` = it asks for none.
+    pub keys: Option<ClientKeys>,
 }
 
 /// Why watching could not start or continue.
@@ -83,7 +86,7 @@ impl HasExitCode for WatchError {
 /// Any [`WatchError`]. An absent daemon is no error: it may start later.
 pub fn watch(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> Result<WatchReport, WatchError> {
     let fault = |cause| WatchError::Socket { endpoint: options.endpoint.clone(), cause };
-    let socket = subscribe(&options.endpoint, WAIT_MS).map_err(fault)?;
+    let socket = subscribe(&options.endpoint, WAIT_MS, options.keys.as_ref()).map_err(fault)?;
     let began_ns = now_ns();
     let mut watcher = Watcher::new(options, began_ns);
     let shown = loop {

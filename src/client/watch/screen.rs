@@ -71,7 +71,7 @@ impl Drop for Terminal<'_> {
 /// Any [`WatchError`]. An absent daemon is no error: it may start later.
 pub fn screen(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> Result<(), WatchError> {
     let fault = |cause| WatchError::Socket { endpoint: options.endpoint.clone(), cause };
-    let socket = subscribe(&options.endpoint, WAIT_MS).map_err(fault)?;
+    let socket = subscribe(&options.endpoint, WAIT_MS, options.keys.as_ref()).map_err(fault)?;
     let began_ns = now_ns();
     let mut state = State::new(&options.endpoint, Err("a terminal draws its own".to_owned()), began_ns);
     let (mut plane, mut due_ns) = (Plane::default(), began_ns);

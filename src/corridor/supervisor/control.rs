@@ -18,6 +18,7 @@ use crate::corridor::supervisor::load_model::SwapError;
 use crate::preprocess::Request;
 use crate::session::recorder::Recorder;
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::sockets::{Door, GuardedSocket};
 use crate::wire::control::{COMMANDS, REQUEST_BYTES_MAX};
 
 /// A control socket that cannot be opened.
@@ -51,7 +52,7 @@ pub type LoadModel = Arc<dyn Fn(&Path) -> Result<serde_json::Value, SwapError> +
 
 /// The daemon's end.
 pub struct Control {
-    socket: zmq::Socket,
+    socket: GuardedSocket,
     message: zmq::Message,
     load_model: LoadModel,
     /// A model that is being loaded: its answer comes when it is done, and until then nothing else is answered.
@@ -59,21 +60,21 @@ pub struct Control {
 }
 
 impl Control {
-    /// Binds the socket.
+    /// Binds the socket behind `door`.
     ///
     /// # Errors
     /// When the endpoint is taken or not an endpoint.
-    pub fn bind(endpoint: &str, load_model: LoadModel) -> Result<Self, ControlError> {
+    pub fn bind(door: &Door, endpoint: &str, load_model: LoadModel) -> Result<Self, ControlError> {
         // libzmq would silently take the path of a living daemon away from it.
         if endpoint.strip_prefix("ipc://").is_some_and(|path| UnixStream::connect(path).is_ok()) {
             return Err(failed(endpoint, zmq::Error::EADDRINUSE));
         }
         let open = || {
-            let socket = zmq::Context::new().socket(zmq::REP)?;
+            let context = zmq::Context::new();
+            let socket = context.socket(zmq::REP)?;
             socket.set_linger(0)?;
             socket.set_maxmsgsize(REQUEST_BYTES_MAX as i64)?;
-            socket.bind(endpoint)?;
-            Ok(socket)
+            door.bind(&context, socket, endpoint, "control")
         };
         let socket = open().map_err(|cause| failed(endpoint, cause))?;
         Ok(Self { socket, message: zmq::Message::new(), load_model, loading: None })
@@ -240,7 +241,7 @@ mod tests {
     fn a_client_gets_its_answer_over_a_real_socket_and_rubbish_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = format!("ipc://{}/control", folder.path().display());
-        let mut control = Control::bind(&endpoint, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
+        let mut control = Control::bind(&Door::default(), &endpoint, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
         let handles = Handles::default();
         let client = std::thread::spawn({
             let endpoint = endpoint.clone();

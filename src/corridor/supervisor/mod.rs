@@ -7,6 +7,7 @@ pub mod control;
 pub mod load_model;
 
 mod about;
+mod doors;
 mod outlets;
 mod waiting;
 
@@ -24,6 +25,7 @@ use crate::corridor;
 use crate::corridor::realtime;
 use crate::corridor::summary::Summary;
 use crate::corridor::supervisor::control::{Control, LoadModel};
+use crate::corridor::supervisor::doors::Doors;
 use crate::corridor::supervisor::load_model::Swapper;
 use crate::corridor::{Corridor, Handles};
 use crate::decoder::Decoder;
@@ -60,11 +62,13 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
         warnings.iter().map(ToString::to_string).chain(denied.iter().map(ToString::to_string)).collect();
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
+    let doors = Doors::of(&config.curve, &handles.stats.connections)?;
     let priority = config.realtime.priority;
-    let (source, frames_at) = realtime::with_priority(priority, || source(config, once.is_some()))?;
+    let (source, frames_at) = realtime::with_priority(priority, || source(config, once.is_some(), &doors))?;
     let writer = recorder(config, &decoder, &mut handles)?;
     let (tag, stats) = (decoder.tag().clone(), handles.stats.clone());
-    let bind = || ZmqSink::bind(&config.publish, config.rig, tag.clone(), stats, warnings);
+    let door = doors.at(&config.publish.endpoint);
+    let bind = || ZmqSink::bind_behind(door, &config.publish, config.rig, tag.clone(), stats, warnings);
     let sink = realtime::with_priority(priority, bind)?;
     let sink = match &handles.recorder {
         Some(recorder) => sink.witnessed_by(Box::new(recorder.clone())),
@@ -72,8 +76,8 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     };
     let decodes_at = sink.endpoint();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
-    sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles))?);
-    let mut control = control(config, &decoder, &handles)?;
+    sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles, &doors))?);
+    let mut control = control(config, &decoder, &handles, &doors)?;
     let began = std::time::Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
 
@@ -87,6 +91,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
             end_missing |= matches!(event, Event::EndMissing { .. });
         }
         waiting.look(handles.stats.intake.received.load(Relaxed), began.elapsed());
+        doors::log(&handles.stats.connections);
         // Models that were replaced are dropped here, where nothing waits.
         drop(handles.retired.pop());
         if let Some(control) = &mut control {
@@ -117,7 +122,7 @@ fn standby(config: &Config, decoder: &Decoder) -> anyhow::Result<Option<Box<Deco
 }
 
 /// Where frames come from, and its name for people.
-fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), SourceError> {
+fn source(config: &Config, once: bool, doors: &Doors) -> Result<(Box<dyn Source>, String), SourceError> {
     let (settings, wait) = (&config.source, config.realtime.wait);
     if let Some(path) = &settings.follow {
         let how = FollowSettings::new(settings, config.lane.overload, wait, once);
@@ -125,17 +130,18 @@ fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), Sour
         let at = follower.describe();
         return Ok((Box::new(follower), at));
     }
-    let socket = ZmqSource::open(settings, config.rig, wait)?.silent_after(config.publish.deadline);
+    let socket = ZmqSource::open_with(settings, config.rig, wait, &doors.frames(&settings.endpoint))?
+        .silent_after(config.publish.deadline);
     let at = socket.endpoint().to_owned();
     Ok((Box::new(socket), at))
 }
 
 /// The control socket, if the configuration wants one.
-fn control(config: &Config, decoder: &Decoder, handles: &Handles) -> anyhow::Result<Option<Control>> {
+fn control(config: &Config, decoder: &Decoder, handles: &Handles, doors: &Doors) -> anyhow::Result<Option<Control>> {
     let Some(endpoint) = &config.control.endpoint else { return Ok(None) };
     let swapper = Swapper::new(config, handles, &decoder.model().manifest);
     let load_model: LoadModel = Arc::new(move |path| swapper.swap(path));
-    let control = Control::bind(endpoint, load_model).map_err(|cause| {
+    let control = Control::bind(doors.at(endpoint), endpoint, load_model).map_err(|cause| {
         let what = format!("control socket: {cause}");
         anyhow::Error::new(cause).context(Failure { code: ExitCode::Sink, what })
     })?;

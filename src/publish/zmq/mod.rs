@@ -15,7 +15,7 @@
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use zmq::{Context, DONTWAIT, SNDMORE, Socket};
+use zmq::{Context, DONTWAIT, SNDMORE};
 
 use super::NeutralAction;
 use super::failsafe::{FailSafe, Verdict};
@@ -26,6 +26,7 @@ use crate::frame::event::Event;
 use crate::frame::{Decode, ModelTag, Name, Preview, Quality};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::{Stats, count};
+use crate::sys::sockets::{Door, GuardedSocket};
 use crate::wire::decode::{Action, DecodeHeader, Kind, LastFrame, ModelHeader, Stamped};
 use crate::wire::decode::{reason_of, write_embedding, write_json, write_topic};
 use crate::wire::preview::PreviewHeader;
@@ -33,6 +34,8 @@ use crate::wire::report::{EventHeader, HeartbeatHeader};
 
 /// Longest time that closing may wait for unsent messages, ms.
 const LINGER_MS: i32 = 200;
+/// Longest message that a subscriber may send, bytes: its topic.
+const SUBSCRIPTION_BYTES_MAX: i64 = 4096;
 /// Memory reserved at start for a header, bytes: more than the status of a rig with a few warnings needs.
 const HEADER_BYTES_EXPECTED: usize = 16 << 10;
 /// Heartbeats that may be missing before a subscriber must assume the daemon dead.
@@ -83,7 +86,36 @@ impl ZmqSink {
         stats: Arc<Stats>,
         warnings: Vec<String>,
     ) -> Result<Self, SinkError> {
-        let socket = open_pub(context, &config.endpoint, config.hwm, "publish.endpoint")?;
+        let door = Door::new(None, stats.connections.clone());
+        Self::bind_at(context, &door, config, rig, model, stats, warnings)
+    }
+
+    /// As [`ZmqSink::bind`], behind a door of the caller's, which may ask for keys.
+    ///
+    /// # Errors
+    /// As [`ZmqSink::bind`].
+    pub fn bind_behind(
+        door: &Door,
+        config: &config::Publish,
+        rig: Name,
+        model: ModelTag,
+        stats: Arc<Stats>,
+        warnings: Vec<String>,
+    ) -> Result<Self, SinkError> {
+        Self::bind_at(&Context::new(), door, config, rig, model, stats, warnings)
+    }
+
+    fn bind_at(
+        context: &Context,
+        door: &Door,
+        config: &config::Publish,
+        rig: Name,
+        model: ModelTag,
+        stats: Arc<Stats>,
+        warnings: Vec<String>,
+    ) -> Result<Self, SinkError> {
+        let address = Address { endpoint: &config.endpoint, key: "publish.endpoint", name: "decodes" };
+        let socket = open_pub(context, door, address, config.hwm)?;
         let now_ns = now_ns();
         Ok(Self {
             out: Outbox::new(socket, config.endpoint.clone(), model.embedding),
@@ -290,7 +322,7 @@ impl Period {
 
 /// The socket and the buffers for its messages.
 struct Outbox {
-    socket: Socket,
+    socket: GuardedSocket,
     endpoint: String,
     topic: Vec<u8>,
     header: Vec<u8>,
@@ -298,7 +330,7 @@ struct Outbox {
 }
 
 impl Outbox {
-    fn new(socket: Socket, endpoint: String, embedding: usize) -> Self {
+    fn new(socket: GuardedSocket, endpoint: String, embedding: usize) -> Self {
         let buffer = || Vec::with_capacity(HEADER_BYTES_EXPECTED);
         Self {
             socket,
@@ -344,26 +376,39 @@ impl Outbox {
     }
 }
 
-/// Opens and binds a PUB socket; `key` is the configuration's, for messages. `XPUB_NODROP` stays off: a full queue must never
-/// block.
+/// Where a socket is bound, and what it is called.
+#[derive(Clone, Copy)]
+pub(super) struct Address<'a> {
+    pub(super) endpoint: &'a str,
+    /// Key of the configuration that says so.
+    pub(super) key: &'static str,
+    /// What the log calls it.
+    pub(super) name: &'static str,
+}
+
+/// Opens and binds a PUB socket. `XPUB_NODROP` stays off: a full queue must never block.
 ///
 /// # Errors
 /// An endpoint that is invalid, in use or not permitted; the message says what to do.
-pub(super) fn open_pub(context: &Context, endpoint: &str, hwm: i32, key: &str) -> Result<Socket, SinkError> {
+pub(super) fn open_pub(
+    context: &Context,
+    door: &Door,
+    address: Address<'_>,
+    hwm: i32,
+) -> Result<GuardedSocket, SinkError> {
+    let Address { endpoint, key, name } = address;
     let fail = |cause: String| SinkError { sink: endpoint.to_string(), cause };
     let option = |e: zmq::Error| fail(format!("the socket cannot be set up: {e}"));
     let socket = context.socket(zmq::PUB).map_err(option)?;
     socket.set_sndhwm(hwm).map_err(option)?;
     socket.set_linger(LINGER_MS).map_err(option)?;
+    socket.set_maxmsgsize(SUBSCRIPTION_BYTES_MAX).map_err(option)?;
     // libzmq would silently take over the path of a running daemon.
     let path = endpoint.strip_prefix("ipc://");
     if path.is_some_and(|path| UnixStream::connect(path).is_ok()) {
         return Err(fail(in_use(endpoint, key)));
     }
-    match socket.bind(endpoint) {
-        Ok(()) => Ok(socket),
-        Err(e) => Err(fail(bind_cause(endpoint, key, e))),
-    }
+    door.bind(context, socket, endpoint, name).map_err(|e| fail(bind_cause(endpoint, key, e)))
 }
 
 /// Why binding failed and what to do.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use zmq::Socket;
+
 use super::*;
 use crate::publish::testing::decode;
 

@@ -18,6 +18,8 @@ use crate::wire::pixels::{self, Layout};
 
 /// Most bytes decompressed at once, unless a single frame is larger.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
+/// Largest chunk of a file, bytes.
+const CHUNK_BYTES_MAX: usize = 1 << 30;
 
 /// The frames of one series.
 pub(super) struct Series {
@@ -184,7 +186,14 @@ impl Geometry {
             (Order::F, second, first)
         };
         let layout = Layout { shape: Shape::new(1, height, width), pixel_type, big_endian, order };
-        let chunked = data.chunk_dims().and_then(|chunk| chunk.first().copied()).unwrap_or(1);
+        let chunk = data.chunk_dims().unwrap_or_default();
+        let chunk_bytes = chunk.iter().try_fold(pixel_type.bytes(), |bytes, side| bytes.checked_mul(*side));
+        if chunk_bytes.is_none_or(|bytes| bytes > CHUNK_BYTES_MAX) {
+            return Err(format!(
+                "is stored in chunks of {chunk:?} pixels; each is read into memory whole and may have at most {CHUNK_BYTES_MAX} bytes"
+            ));
+        }
+        let chunked = chunk.first().copied().unwrap_or(1);
         let fit = (BLOCK_BYTES_MAX / layout.bytes()).max(1);
         let frames_per_block = if deep { 1 } else { chunked.clamp(1, fit) as u64 };
         Ok(Self { sides: shape[1..].to_vec(), layout, walk, deep, plane, frames_per_block })
