@@ -133,7 +133,7 @@ impl Array {
     /// Reads the whole of `path`; `None` when it is no `.npy`.
     pub fn read(path: &Path) -> Result<Option<Self>, DatasetError> {
         let Some(header) = Header::read(path)? else { return Ok(None) };
-        let mut bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+        let mut bytes = super::arrays::bytes_of(path)?;
         bytes.drain(..header.data_at);
         let needed = header.items() * header.item_bytes;
         if bytes.len() < needed {

@@ -10,12 +10,14 @@ use super::external::stays_inside;
 use super::parameters::Parameters;
 use super::trained::{Adapted, Calibration, Drift, InputOrigin, Novelty};
 use crate::frame::{CHANNELS_MAX, Name, SIDE_PX_MAX, Shape};
-use crate::sys::files::{FileError, write_whole};
+use crate::sys::files::{Bound, read_text_bounded, write_whole};
 
 /// Version of the manifest's layout that this program writes and reads.
 pub const FORMAT: u32 = 1;
 /// Largest manifest read, bytes.
 pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// What a manifest may hold, in a file of a regular kind.
+const MANIFEST: Bound = Bound::new("a manifest", MANIFEST_BYTES_MAX);
 /// Most model frames in a window.
 pub const WINDOW_FRAMES_MAX: usize = 1024;
 /// Most values in an embedding, in a row of the state, and most rows of a state.
@@ -261,11 +263,5 @@ impl Manifest {
 }
 
 fn read_text(path: &Path) -> Result<String, ModelError> {
-    let failed = |cause| ModelError::from(FileError::read(path, cause));
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > MANIFEST_BYTES_MAX {
-        let message = format!("{size} bytes; a manifest has at most {MANIFEST_BYTES_MAX}");
-        return Err(ModelError::Syntax { path: path.into(), message });
-    }
-    std::fs::read_to_string(path).map_err(failed)
+    Ok(read_text_bounded(path, MANIFEST)?)
 }

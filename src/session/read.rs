@@ -13,12 +13,14 @@ use mcap::records::{Record, op};
 use mcap::sans_io::{LinearReadEvent, LinearReader, LinearReaderOptions};
 
 use super::{BEGIN, END, FORM, SessionError, Topic};
+use crate::model::ONNX;
+use crate::sys::files::open_regular;
 use crate::sys::statistics::median;
 
 /// Opcode and length.
 const RECORD_HEAD_BYTES: u64 = 9;
-/// Largest record read into memory: a chunk with a frame of 128 MiB, or a model.
-const RECORD_BYTES_MAX: u64 = 1 << 30;
+/// Largest record read into memory: a chunk with a frame of 128 MiB, or a model with its name.
+const RECORD_BYTES_MAX: u64 = ONNX.bytes_max + (1 << 16);
 /// Most bytes that LZ4 makes of one.
 const LZ4_GAIN_MAX: u64 = 255;
 /// What a chunk of a few bytes may hold all the same.
@@ -304,7 +306,7 @@ struct RecordFile {
 impl RecordFile {
     fn open(path: &Path) -> Result<Self, SessionError> {
         let failed = |cause| SessionError::file(path, cause);
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let mut file = BufReader::new(file);
         let mut magic = [0; mcap::MAGIC.len()];
