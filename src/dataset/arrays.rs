@@ -12,10 +12,7 @@ use super::error::DatasetError;
 use super::imports::{self, Pose, deepfly3d, sleap};
 use super::npy::{self, Array};
 use super::table::{Columns, Pick, Table};
-use crate::sys::files::{Bound, read_bounded};
-
-/// The largest file of behaviour, times, masks or labels: an hour of a hundred float32 at 300 Hz has half a GB.
-const TABLE: Bound = Bound::new("a file of behaviour or labels", 4 << 30);
+use super::whole::bytes_of;
 
 /// Columns of a CSV that hold times or indices, not behaviour.
 const NOT_BEHAVIOUR: [&str; 7] = ["", "frame", "index", "time", "time_s", "timestamp", "unnamed: 0"];
@@ -232,11 +229,6 @@ fn csv_column(path: &Path, names: &[&str]) -> Result<Vec<f64>, DatasetError> {
         DatasetError::file(path, format!("none of its columns ({header}) is called {}", names.join(" or ")))
     })?;
     sheet.rows.iter().enumerate().map(|(row, fields)| number(path, row + 2, &fields[column])).collect()
-}
-
-/// All bytes of a file of behaviour, times, masks or labels.
-pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, DatasetError> {
-    read_bounded(path, TABLE).map_err(|error| DatasetError::file(path, error.cause))
 }
 
 pub(super) fn is_csv(path: &Path) -> bool {

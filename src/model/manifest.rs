@@ -127,11 +127,19 @@ impl Manifest {
     /// # Errors
     /// [`ModelError::Missing`], [`ModelError::File`], [`ModelError::Syntax`] or [`ModelError::Value`].
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let text = read_text(path)?;
+        Self::read_with_text(path).map(|(manifest, _)| manifest)
+    }
+
+    /// As [`Manifest::read`], with the text as it is in the file.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn read_with_text(path: &Path) -> Result<(Self, String), ModelError> {
+        let text = read_text_bounded(path, MANIFEST)?;
         let manifest: Self = toml::from_str(&text)
             .map_err(|error| ModelError::Syntax { path: path.into(), message: describe(&error) })?;
         manifest.check(path)?;
-        Ok(manifest)
+        Ok((manifest, text))
     }
 
     /// Checks every value, then writes the manifest; a reader never sees half of it.
@@ -150,6 +158,17 @@ impl Manifest {
     /// Frames per second that the model needs of the stream, before averaging.
     pub fn stream_rate_hz(&self) -> f64 {
         self.frame_rate_hz * self.preprocess.average_frames as f64
+    }
+
+    /// Frames of the stream until decodes are no longer warm-up, if each is accepted.
+    pub fn stream_warm_up_frames(&self) -> usize {
+        let p = &self.preprocess;
+        let template = p.registration.as_ref().map_or(0, |r| r.template_frames * (1 + r.template_rounds));
+        let line_phase = p.line_phase.as_ref().map_or(0, |l| l.frames);
+        let model_frames = p.baseline.as_ref().map_or(0, |b| b.average_frames)
+            + p.normalise.as_ref().map_or(0, |n| n.warmup_frames)
+            + self.window_frames;
+        template + line_phase + model_frames * p.average_frames
     }
 
     /// Frames of the stream in the model's window.
@@ -260,8 +279,4 @@ impl Manifest {
         }
         Ok(())
     }
-}
-
-fn read_text(path: &Path) -> Result<String, ModelError> {
-    Ok(read_text_bounded(path, MANIFEST)?)
 }

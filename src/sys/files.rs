@@ -156,7 +156,11 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     // Looked at before it is opened, because to open a device may do something, and to open a pipe waits for its writer.
     must_be_regular(fs::metadata(path)?.file_type())?;
     let never_wait = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = File::options().read(true).custom_flags(never_wait).open(path)?;
+    let file = match File::options().read(true).custom_flags(never_wait).open(path) {
+        // Another program holds a lease of the file, as file servers do, and gives it back when it is asked.
+        Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => File::open(path)?,
+        opened => opened?,
+    };
     // And once more, because it may have been exchanged meanwhile.
     must_be_regular(file.metadata()?.file_type())?;
     Ok(file)

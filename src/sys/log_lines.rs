@@ -106,25 +106,32 @@ mod tests {
     use super::*;
     use std::sync::{Condvar, Mutex};
 
+    /// What a stream was given, and whether its reader reads.
+    #[derive(Default)]
+    struct Held {
+        open: bool,
+        bytes: Vec<u8>,
+    }
+
     /// A stream whose reader does not read until the gate opens.
     #[derive(Clone, Default)]
-    struct Gated(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Gated(Arc<(Mutex<Held>, Condvar)>);
 
     impl Gated {
         fn open(&self) {
-            self.0.0.lock().unwrap().0 = true;
+            self.0.0.lock().unwrap().open = true;
             self.0.1.notify_all();
         }
 
         fn text(&self) -> String {
-            String::from_utf8(self.0.0.lock().unwrap().1.clone()).unwrap()
+            String::from_utf8(self.0.0.lock().unwrap().bytes.clone()).unwrap()
         }
     }
 
     impl Write for Gated {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut held = self.0.1.wait_while(self.0.0.lock().unwrap(), |held| !held.0).unwrap();
-            held.1.extend_from_slice(bytes);
+            let mut held = self.0.1.wait_while(self.0.0.lock().unwrap(), |held| !held.open).unwrap();
+            held.bytes.extend_from_slice(bytes);
             Ok(bytes.len())
         }
 

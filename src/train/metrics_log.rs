@@ -169,6 +169,7 @@ fn cut(text: &str, step: u64) -> (String, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const COLUMNS: [Column; 2] =
         [Column { name: "loss/train", unit: "nats" }, Column { name: "similarity/positive", unit: "" }];

@@ -8,6 +8,7 @@ mod errors;
 mod failsafe;
 mod follow;
 mod live;
+mod models;
 mod qualities;
 mod record;
 mod senders;

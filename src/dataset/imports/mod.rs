@@ -12,8 +12,8 @@ mod deeplabcut;
 
 use std::path::Path;
 
-use super::arrays::bytes_of;
 use super::error::DatasetError;
+use super::whole::bytes_of;
 
 pub(super) use self::boris::bouts;
 
