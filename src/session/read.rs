@@ -209,9 +209,8 @@ impl DecodeChunks {
     ) -> Result<Option<[ModelRecord; 2]>, SessionError> {
         let mut in_chunk = |at: &(u64, Head)| -> Result<Vec<ModelRecord>, SessionError> {
             let body = file.body_at(*at)?;
-            let Ok(Record::Chunk { header, data }) = file.parse(op::CHUNK, &body) else { return Ok(Vec::new()) };
-            let Ok(records) = ChunkReader::new(header, &data) else { return Ok(Vec::new()) };
-            Ok(records.flatten().filter_map(|record| model_in(&record, channels)).collect())
+            let records = records_of(&body).unwrap_or_default();
+            Ok(records.iter().filter_map(|record| model_in(record, channels)).collect())
         };
         let (mut first, mut last) = (None, None);
         for at in self.all.iter().take(CHUNKS_SEARCHED_MAX) {

@@ -261,10 +261,10 @@ fn give_back(folder: &Path, away: &Path) {
 #[test]
 fn a_share_that_is_away_for_a_moment_ends_nothing_and_no_frame_is_lost() {
     let rig = Rig::new(model("share", &[0], 0));
-    let folder = begun(&rig, &experiment(1, 40, FLAT));
+    let folder = begun(&rig, &experiment(1, 60, FLAT));
     let daemon = started(&mut follow(&rig, &folder, &["--once"]));
     let mut listener = rig.listen();
-    let all = bytes(1, 40);
+    let all = bytes(1, 60);
     append(&folder, &all[..15 * PLANE]);
     frame_is(&mut listener, 14);
     let away = take_away(&folder);

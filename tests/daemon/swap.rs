@@ -351,8 +351,9 @@ fn a_model_that_returns_nan_is_given_up_and_a_good_one_goes_in_after_it() {
 fn sessions_of_a_failed_trial_hold_the_model_that_decodes() {
     let first = model("kept", &[0], 0);
     let Some(bad) = failing(&first, "given_up", NAN_IN_LIGHT, |_| {}) else { return };
-    let mut fed = Fed::with(&first, |rig| {
-        let folder = rig.path("sessions").to_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let mut fed = Fed::with(&first, |_| {
+        let folder = folder.path().to_str().unwrap().to_owned();
         ["--record", &folder, "--set", "record.at_start=false", "--set", "source.frame_max_mib=1"]
             .map(str::to_owned)
             .into()

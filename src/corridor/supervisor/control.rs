@@ -295,7 +295,7 @@ mod tests {
         let endpoint = format!("ipc://{}/control", folder.path().display());
         let (release, held) = crossbeam::channel::bounded::<()>(0);
         let load = move |_: &Path| held.recv().map_or(Err(SwapError::UnderWay), |()| Ok(json!({ "ok": true })));
-        let mut control = Control::bind(&endpoint, Arc::new(load)).unwrap();
+        let mut control = Control::bind(&Door::default(), &endpoint, Arc::new(load)).unwrap();
         let handles = Handles::default();
         let first = std::thread::spawn({
             let endpoint = endpoint.clone();
