@@ -15,7 +15,7 @@ use super::log;
 use crate::corridor::offline::decoded_again;
 use crate::frame::Quality;
 use crate::session::rows::{Recorded, Row};
-use crate::session::unpacked::{Unpacked, warn_of};
+use crate::session::unpacked::{Unpacked, must_be_by_one_model, warn_of};
 use crate::sys::exit::{ExitCode, Failure};
 
 /// `haltere diff`.
@@ -222,6 +222,9 @@ fn expect_warm(name: &str, rows: &[Row]) -> anyhow::Result<()> {
 }
 
 fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Vec<Row>)> {
+    if args.config.model.is_none() {
+        must_be_by_one_model(session)?;
+    }
     let unpacked = Unpacked::of(session)?;
     let (config, warnings) = args.config.load_over(&unpacked)?;
     log::warn(&warnings);

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::config::ConfigArgs;
 use super::curve::CurveArgs;
-use super::stop_flag;
+use super::{log, stop_flag};
 use crate::client::monitor::{MonitorOptions, monitor};
 use crate::config::endpoint::Endpoint;
 use crate::model::Model;
@@ -82,9 +82,11 @@ pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
         model: config.model,
     };
     if args.allow_remote && !args.bind.ip().is_loopback() {
-        eprintln!("{} can be reached from other machines, without password or encryption (--allow-remote)", args.bind);
+        let warning = "can be reached from other machines, without password or encryption (--allow-remote)";
+        log::say(&format!("{} {warning}", args.bind));
     }
-    monitor(&options, &stop, |address| eprintln!("http://{address} shows the daemon at {endpoint}; Ctrl-C ends it"))?;
+    let said = |address| log::say(&format!("http://{address} shows the daemon at {endpoint}; Ctrl-C ends it"));
+    monitor(&options, &stop, said)?;
     Ok(ExitCode::Ok)
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use super::curve::SenderCurveArgs;
 use super::parse::{milliseconds, seconds};
 use super::recording::{RecordingArgs, open};
-use super::stop_flag;
+use super::{log, stop_flag};
 use crate::client::play::{Burst, Pace, Pattern, PlayOptions, PlayProgress, play};
 use crate::config::Attach;
 use crate::config::endpoint::Endpoint;
@@ -115,7 +115,7 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let us = |ns: u64| ns as f64 / 1e3;
     let late = report.lateness;
-    eprintln!(
+    log::say(&format!(
         "sent {} frames in {:.1} s ({:.1} Hz), skipped {}, repeated {}; late by p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
         report.progress.sent,
         report.elapsed_s,
@@ -125,12 +125,12 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
         us(late.p50_ns),
         us(late.p99_ns),
         us(late.max_ns)
-    );
+    ));
     while let Some(note) = connections.notes.pop() {
-        eprintln!("{}", note.text);
+        log::say(&note.text.to_string());
     }
     if !report.receiver_seen && !args.no_wait {
-        eprintln!("nobody was listening on {} when the first frame was sent", args.endpoint);
+        log::say(&format!("nobody was listening on {} when the first frame was sent", args.endpoint));
     }
     Ok(ExitCode::Ok)
 }

@@ -217,6 +217,12 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| number(c.source.follow_idle.as_secs()),
     },
     Key {
+        name: "source.follow_retry_s",
+        kind: Kind::Integer { min: 1, max: 3600, unit: " s", word: None },
+        set: |c, v| c.source.follow_retry = Duration::from_secs(v.number().unwrap_or(1).unsigned_abs()),
+        get: |c| number(c.source.follow_retry.as_secs()),
+    },
+    Key {
         name: "source.plane",
         kind: Kind::Integer { min: 0, max: 100_000, unit: "", word: Some("all") },
         set: |c, v| put_maybe(&mut c.source.plane, v),

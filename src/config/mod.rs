@@ -117,6 +117,8 @@ pub struct Source {
     pub follow_poll: Duration,
     /// With `--once`, a followed file that has not grown for this long has ended.
     pub follow_idle: Duration,
+    /// A followed file that cannot be read is tried again for this long.
+    pub follow_retry: Duration,
     /// Decode only this plane of a volume; frames of another `plane` are skipped silently.
     pub plane: Option<u64>,
     /// Does a new series mean a new animal (discard template, baseline, statistics)?
@@ -391,6 +393,13 @@ pub struct Log {
     pub json: bool,
 }
 
+impl Record {
+    /// Nothing is recorded; what is written once there is a folder.
+    const fn off() -> Self {
+        Self { folder: None, at_start: true, frames: true, queue_frames: 64, compression: Compression::None }
+    }
+}
+
 impl Default for Config {
     /// As in `config/default.toml`; a test compares the two.
     fn default() -> Self {
@@ -410,6 +419,7 @@ impl Default for Config {
                 follow: None,
                 follow_poll: Duration::from_millis(2),
                 follow_idle: Duration::from_secs(10),
+                follow_retry: Duration::from_secs(60),
                 plane: None,
                 new_series: NewSeries::Keep,
             },
@@ -445,13 +455,7 @@ impl Default for Config {
             serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change },
             lsl: Lsl { name: None, library: None, markers: LslMarkers::Change },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
-            record: Record {
-                folder: None,
-                at_start: true,
-                frames: true,
-                queue_frames: 64,
-                compression: Compression::None,
-            },
+            record: Record::off(),
             log: Log { filter: "info".to_owned(), json: false },
         }
     }

@@ -110,7 +110,7 @@ fn an_unknown_key_shows_its_line_the_nearest_key_and_what_is_allowed() {
     let text = refused("rig = \"a\"\n\n[source]\nendpont = \"tcp://127.0.0.1:5710\"\n");
     let expected = "rig.toml:4:1: unknown key `source.endpont`\n   |\n 4 | endpont = \"tcp://127.0.0.1:5710\"\n   | ^^^^^^^\n   \
                     = did you mean `endpoint`? [source] takes: endpoint, pattern, attach, topic, hwm, frame_max_mib, \
-                    follow, follow_poll_ms, follow_idle_s, plane, new_series";
+                    follow, follow_poll_ms, follow_idle_s, follow_retry_s, plane, new_series";
     assert_eq!(text, expected);
 }
 

@@ -21,7 +21,7 @@ use super::preview::Photographer;
 use super::realtime::Idle;
 use super::running::{Running, follow};
 use super::series::Series;
-use super::shadow::SharedTensor;
+use super::shadow::{Ran, SharedTensor};
 use super::{Failure, IDLE_MAX, Shared};
 
 /// Decodes frames until the lane of frames or that of decodes is closed.
@@ -193,13 +193,13 @@ fn step(
         Step::Refused(error) => error.refusal().iter().for_each(|refusal| shared.refuse(&stats.rejected, refusal)),
         Step::Averaged => {
             judge.observe(&frame.info, &observation, shared);
-            follow(&mut running.shadow, frame, None, shared);
+            follow(&mut running.shadow, frame, None, Ran::Well, shared);
         }
         Step::NonFinite(tensor) => {
             count(&stats.non_finite_embeddings, 1);
             shared.emit(Event::NonFiniteEmbedding { frame: frame.info.number });
             // What one model cannot decode, the other may.
-            follow(&mut running.shadow, frame, Some(SharedTensor { tensor: &tensor, warming_up }), shared);
+            follow(&mut running.shadow, frame, Some(SharedTensor { tensor: &tensor, warming_up }), Ran::Not, shared);
         }
         Step::Decoded(tensor) => {
             judge.observe(&frame.info, &observation, shared);
@@ -211,7 +211,7 @@ fn step(
             if decodes.send() {
                 count(&stats.decodes_dropped, 1);
             }
-            follow(&mut running.shadow, frame, Some(SharedTensor { tensor: &tensor, warming_up }), shared);
+            follow(&mut running.shadow, frame, Some(SharedTensor { tensor: &tensor, warming_up }), Ran::Well, shared);
             photographer.frame(&frame.info, &tensor);
         }
     }

@@ -58,6 +58,10 @@ pub(super) fn ingest(
                     break;
                 }
             }
+            Next::FileUnreachable(_) | Next::FileBack(_) => {
+                silence.is_not_the_senders();
+                emit_outage(next, shared);
+            }
             Next::SeriesBegan => silence.is_not_the_senders(),
             Next::SeriesEnded | Next::FileLost(_) if shared.settings.end_with_series.is_some() => {
                 emit_end(next, shared);
@@ -89,6 +93,15 @@ fn emit_end(next: Next, shared: &Shared<'_>) {
         Next::FileLost(how) => Event::FileLost { how },
         _ => Event::SeriesEnded,
     });
+}
+
+/// A followed file is away, or back.
+fn emit_outage(next: Next, shared: &Shared<'_>) {
+    match next {
+        Next::FileUnreachable(cause) => shared.emit(Event::FileUnreachable { cause }),
+        Next::FileBack(after) => shared.emit(Event::FileBack { after_ms: after.as_millis() as u64 }),
+        _ => {}
+    }
 }
 
 /// Keys that were reported as left out, in this series.

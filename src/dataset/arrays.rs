@@ -12,6 +12,7 @@ use super::error::DatasetError;
 use super::imports::{self, Pose, deepfly3d, sleap};
 use super::npy::{self, Array};
 use super::table::{Columns, Pick, Table};
+use super::whole::bytes_of;
 
 /// Columns of a CSV that hold times or indices, not behaviour.
 const NOT_BEHAVIOUR: [&str; 7] = ["", "frame", "index", "time", "time_s", "timestamp", "unnamed: 0"];
@@ -85,7 +86,7 @@ fn npy_values(path: &Path, array: &Array) -> Result<(usize, usize, Vec<f32>), Da
 
 fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>), DatasetError> {
     npy::refuse_pickle(path)?;
-    let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+    let bytes = bytes_of(path)?;
     let count = bytes.len() / 4;
     let fail = |cause: String| Err(DatasetError::file(path, cause));
     let (rows, width) = match columns {
@@ -189,7 +190,7 @@ pub fn integers(path: &Path) -> Result<Vec<i64>, DatasetError> {
         return array.integers().ok_or_else(|| DatasetError::file(path, cause));
     }
     npy::refuse_pickle(path)?;
-    let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+    let bytes = bytes_of(path)?;
     if bytes.is_empty() || bytes.len() % 8 != 0 {
         return Err(DatasetError::file(path, format!("{} bytes are not a headerless int64 array", bytes.len())));
     }
@@ -216,7 +217,7 @@ pub fn flags(path: &Path) -> Result<Vec<bool>, DatasetError> {
         return Ok(numbers.into_iter().map(|v| v != 0.0).collect());
     }
     npy::refuse_pickle(path)?;
-    let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+    let bytes = bytes_of(path)?;
     Ok(bytes.into_iter().map(|b| b != 0).collect())
 }
 
@@ -246,7 +247,8 @@ impl Sheet {
     /// Reads the file.
     pub fn read(path: &Path) -> Result<Self, DatasetError> {
         let failed = |e: csv::Error| DatasetError::file(path, e);
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(failed)?;
+        let bytes = bytes_of(path)?;
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
         let clean = |field: &str| field.trim_start_matches('\u{feff}').to_lowercase();
         let header: Vec<String> = reader.headers().map_err(failed)?.iter().map(clean).collect();
         let mut rows = Vec::new();

@@ -102,7 +102,14 @@ pub(super) fn pull(
         match source.next(frame) {
             Ok(Next::Frame) => return Ok(true),
             Ok(Next::End) => return Ok(false),
-            Ok(Next::Idle | Next::SeriesBegan | Next::SeriesEnded | Next::FileLost(_)) => {}
+            Ok(
+                Next::Idle
+                | Next::SeriesBegan
+                | Next::SeriesEnded
+                | Next::FileLost(_)
+                | Next::FileUnreachable(_)
+                | Next::FileBack(_),
+            ) => {}
             Ok(Next::Rejected(refusal)) => {
                 let cause = format!("is damaged ({}): repair or shorten the recording", refusal.message);
                 return Err(broken(trial, number, cause));

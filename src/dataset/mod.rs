@@ -33,6 +33,7 @@ mod tests;
 mod thorsync;
 mod toml_spec;
 mod warning;
+mod whole;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

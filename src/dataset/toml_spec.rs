@@ -14,6 +14,10 @@ use super::table::{Columns, Pick};
 use crate::model::parameters::Parameters;
 use crate::source::raw::RawLayout;
 use crate::source::{FrameClock, RecordingSpec, session_of};
+use crate::sys::files::{Bound, read_text_or_pipe};
+
+/// Largest dataset.toml read, bytes: a hundred thousand trials.
+const SPEC_BYTES_MAX: u64 = 64 << 20;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -70,7 +74,8 @@ impl DataSpec {
     /// # Errors
     /// Syntax and unknown keys with their line, and invalid values.
     pub fn from_toml(path: &Path) -> Result<Self, DatasetError> {
-        let text = std::fs::read_to_string(path).map_err(|e| DatasetError::file(path, e))?;
+        let bound = Bound::new("a dataset.toml", SPEC_BYTES_MAX);
+        let text = read_text_or_pipe(path, bound).map_err(|e| DatasetError::file(path, e.cause))?;
         let written: Written = toml::from_str(&text)
             .map_err(|error| DatasetError::Syntax { path: path.into(), message: crate::model::describe(&error) })?;
         let home = path.parent().unwrap_or(Path::new("")).to_path_buf();

@@ -92,6 +92,72 @@ pub struct Refusal {
     pub message: Sentence,
 }
 
+/// Why a model on trial was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialFault {
+    /// Its decodes were NaN or infinite, of frames that the running model could decode.
+    NonFinite,
+    /// It could not be run.
+    Encoder,
+    /// It was still warming up long after it should have been warm.
+    NotWarm,
+    /// The device on which both ran failed.
+    Device,
+}
+
+impl TrialFault {
+    /// The word under `reason`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NonFinite => "non_finite",
+            Self::Encoder => "encoder",
+            Self::NotWarm => "not_warm",
+            Self::Device => "device",
+        }
+    }
+
+    /// For people: what it did.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::NonFinite => "returned NaN or infinity for frames that the running model decodes",
+            Self::Encoder => "could not be run on live frames",
+            Self::NotWarm => "was still warming up long after its warm-up should have ended",
+            Self::Device => "was lost with the device",
+        }
+    }
+}
+
+/// Why a recording ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFault {
+    /// The disk is full, or the file may not grow.
+    DiskFull,
+    /// The file was removed while it was being written.
+    FileRemoved,
+    /// The file could not be written.
+    Write,
+}
+
+impl RecordFault {
+    /// The word under `reason`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk_full",
+            Self::FileRemoved => "file_removed",
+            Self::Write => "write",
+        }
+    }
+
+    /// For people: what happened, and what to do before the next `record start`.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::DiskFull => "the disk is full: free some space",
+            Self::FileRemoved => "its file was removed while it was being written: see who removes files there",
+            Self::Write => "its file could not be written: see the log",
+        }
+    }
+}
+
 /// One event. `Copy`, so that it crosses threads without allocating.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
@@ -145,6 +211,16 @@ pub enum Event {
     FileLost {
         /// What happened to it: removed, truncated, replaced.
         how: &'static str,
+    },
+    /// The followed file, or its folder, cannot be read at the moment; it is tried again.
+    FileUnreachable {
+        /// The system's word for it.
+        cause: &'static str,
+    },
+    /// The followed file can be read again.
+    FileBack {
+        /// How long it could not, ms.
+        after_ms: u64,
     },
     /// With `--once`: the sender fell silent without ending its series; the run ends all the same.
     EndMissing {
@@ -220,6 +296,8 @@ pub enum Event {
     SwapFailed {
         /// The generation it would have had.
         generation: u64,
+        /// Why.
+        reason: TrialFault,
     },
     /// The GPU failed and, as configured, the CPU took over; the cause is in the log. The warm-up starts again.
     DeviceFault {
@@ -252,8 +330,11 @@ pub enum Event {
         /// Frames not recorded since start, this one included.
         count: u64,
     },
-    /// Writing failed: the recording has ended, decoding continues.
-    RecordFailed,
+    /// The recording has ended before it was stopped, decoding continues. The system's message is in the log.
+    RecordFailed {
+        /// Why.
+        reason: RecordFault,
+    },
     /// The experimenter set a mark; its text is in the recording.
     Mark {
         /// Counted from 1 in each recording.
@@ -279,6 +360,8 @@ impl std::fmt::Display for Event {
             | Self::SeriesBegan { .. }
             | Self::SeriesEnded
             | Self::FileLost { .. }
+            | Self::FileUnreachable { .. }
+            | Self::FileBack { .. }
             | Self::EndMissing { .. } => self.fmt_intake(f),
             Self::Ready { frame } => write!(f, "warm-up over: decodes are valid from frame {frame}"),
             Self::FrameRateOff { measured_hz, needed_hz } => write!(
@@ -315,7 +398,7 @@ impl std::fmt::Display for Event {
             }
             Self::OutletBack { outlet } => write!(f, "the {outlet} outlet accepts decodes again"),
             Self::Request { what } => write!(f, "request carried out: {what}"),
-            Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed => {
+            Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed { .. } => {
                 self.fmt_recording(f)
             }
             Self::Mark { number } => write!(f, "mark {number}"),
@@ -349,6 +432,11 @@ impl Event {
             Self::FileLost { how } => {
                 write!(f, "the followed file was {how}: what follows is treated as a new acquisition")
             }
+            Self::FileUnreachable { cause } => write!(
+                f,
+                "the followed file cannot be read ({cause}): trying again for `source.follow_retry_s`; check the network share"
+            ),
+            Self::FileBack { after_ms } => write!(f, "the followed file can be read again after {after_ms} ms"),
             Self::EndMissing { silent_s } => write!(
                 f,
                 "the sender has been silent for {silent_s} s without ending its series: its end message was lost, or it stopped \
@@ -362,8 +450,8 @@ impl Event {
     fn fmt_takeover(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Swapped { generation } => write!(f, "a new model took over: generation {generation}"),
-            Self::SwapFailed { generation } => {
-                write!(f, "the model of generation {generation} failed on live frames: the old model keeps running")
+            Self::SwapFailed { generation, reason } => {
+                write!(f, "the model of generation {generation} {}: the old model keeps running", reason.sentence())
             }
             Self::DeviceFault { frame } => {
                 write!(
@@ -384,12 +472,11 @@ impl Event {
                 f,
                 "the recorder is behind: frame {frame} is decoded but not recorded ({count} so far); use a faster disk or raise `record.queue_frames`"
             ),
-            Self::RecordFailed => {
-                write!(
-                    f,
-                    "writing failed: the recording has ended, decoding continues; free disk space, then `record start`"
-                )
-            }
+            Self::RecordFailed { reason } => write!(
+                f,
+                "the recording has ended by itself, decoding continues: {}, then `record start`",
+                reason.sentence()
+            ),
             _ => Ok(()),
         }
     }

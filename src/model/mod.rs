@@ -21,7 +21,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use crate::sys::files::sha256_of;
+use crate::sys::files::{Bound, FileError, open_regular, sha256_of};
 
 pub use error::{ModelError, describe};
 pub use manifest::{
@@ -32,6 +32,9 @@ pub use trained::{
     Adapted, Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, PROTOTYPES_MAX, TEMPERATURE,
     THRESHOLDS_MAX,
 };
+
+/// The largest ONNX file that is run: so much fits into one attachment of a recorded session.
+pub const ONNX: Bound = Bound::new("an ONNX file", 1 << 30);
 
 /// A manifest that was read, checked against its file, and knows where that file is.
 #[derive(Clone, Debug)]
@@ -51,6 +54,9 @@ impl Model {
     /// Any [`ModelError`].
     pub fn load(path: &Path) -> Result<Self, ModelError> {
         let model = Self::load_unverified(path)?;
+        let failed = |cause| FileError::read(&model.onnx_path, cause);
+        let bytes = open_regular(&model.onnx_path).and_then(|file| file.metadata()).map_err(failed)?.len();
+        ONNX.admit(bytes).map_err(failed)?;
         let found = sha256_of(&model.onnx_path)?;
         if !found.eq_ignore_ascii_case(&model.manifest.sha256) {
             let expected = model.manifest.sha256;

@@ -12,13 +12,17 @@ use std::path::{Path, PathBuf};
 use mcap::records::{Record, op};
 use mcap::sans_io::{LinearReadEvent, LinearReader, LinearReaderOptions};
 
-use super::{BEGIN, END, FORM, SessionError, Topic};
+use super::messages::{DecodeRecord, ModelRecord};
+use super::{BEGIN, END, FORM, MODEL, SessionError, Topic};
+use crate::frame::FIRST_GENERATION;
+use crate::model::ONNX;
+use crate::sys::files::open_regular;
 use crate::sys::statistics::median;
 
 /// Opcode and length.
 const RECORD_HEAD_BYTES: u64 = 9;
-/// Largest record read into memory: a chunk with a frame of 128 MiB, or a model.
-const RECORD_BYTES_MAX: u64 = 1 << 30;
+/// Largest record read into memory: a chunk with a frame of 128 MiB, or a model with its name.
+const RECORD_BYTES_MAX: u64 = ONNX.bytes_max + (1 << 16);
 /// Most bytes that LZ4 makes of one.
 const LZ4_GAIN_MAX: u64 = 255;
 /// What a chunk of a few bytes may hold all the same.
@@ -41,6 +45,10 @@ pub struct Outline {
     pub frame_rate_hz: Option<f64>,
     /// Bytes after the last complete record of a truncated file.
     pub bytes_lost: u64,
+    /// Models that took over during the recording and whose files are attached, in order.
+    pub taken_over: Vec<ModelRecord>,
+    /// The models of the first and of the last decode in complete chunks; `None` without a decode.
+    pub decoded_by: Option<[ModelRecord; 2]>,
 }
 
 impl Outline {
@@ -51,7 +59,7 @@ impl Outline {
     pub fn of(path: &Path) -> Result<Self, SessionError> {
         let mut file = RecordFile::open(path)?;
         let mut outline = Self { path: path.into(), ..Self::default() };
-        let (mut channels, mut times) = (HashMap::new(), Vec::new());
+        let (mut channels, mut times, mut decodes) = (HashMap::new(), Vec::new(), DecodeChunks::default());
         while let Some(head) = file.head()? {
             match head.opcode {
                 op::MESSAGE_INDEX | op::CHANNEL | op::METADATA | op::CHUNK => {}
@@ -60,6 +68,9 @@ impl Outline {
                     file.skip(head)?;
                     continue;
                 }
+            }
+            if head.opcode == op::CHUNK {
+                decodes.met = Some((file.at, head));
             }
             let body = if head.opcode == op::CHUNK && !channels.is_empty() {
                 file.skip(head)?;
@@ -70,6 +81,7 @@ impl Outline {
             match file.parse(head.opcode, &body)? {
                 Record::Metadata(found) if found.name == BEGIN => outline.about.extend(found.metadata),
                 Record::Metadata(found) if found.name == END => outline.end = Some(found.metadata),
+                Record::Metadata(found) if found.name == MODEL => outline.taken_over.extend(model_of(&found.metadata)),
                 Record::Channel(channel) => note_channel(&mut channels, &channel),
                 Record::Chunk { .. } => {
                     for record in records_of(&body).into_iter().flatten() {
@@ -81,6 +93,9 @@ impl Outline {
                 Record::MessageIndex(index) => {
                     let Some(topic) = channels.get(&index.channel_id) else { continue };
                     outline.messages[*topic as usize] += index.records.len() as u64;
+                    if *topic == Topic::Decodes {
+                        decodes.note();
+                    }
                     if *topic == Topic::Frames && times.len() < TIMES_MAX {
                         times.extend(index.records.iter().map(|entry| entry.log_time));
                     }
@@ -94,7 +109,34 @@ impl Outline {
         }
         outline.frame_rate_hz = rate_hz(&times);
         check(path, &outline.about)?;
+        outline.decoded_by = decodes.models(&mut file, &channels)?;
         Ok(outline)
+    }
+
+    /// The model whose files are attached as [`MODEL_ONNX`](super::MODEL_ONNX), and those that took over during the recording. Files
+    /// of earlier versions do not say a generation; it is then that of the first model.
+    pub fn models(&self) -> Vec<ModelRecord> {
+        model_of(&self.about).into_iter().chain(self.taken_over.iter().cloned()).collect()
+    }
+
+    /// What does not fit between the decodes and the attached models; `None` when the first attached model made every decode, so
+    /// that a replay with it can be bit-identical.
+    pub fn not_by_one_model(&self) -> Option<String> {
+        let ([first, last], models) = (self.decoded_by.as_ref()?, self.models());
+        let attached = models.first()?;
+        let listed = || models.iter().map(described).collect::<Vec<_>>().join(", ");
+        let strange = [first, last].into_iter().find(|by| models.iter().all(|model| model.sha256 != by.sha256));
+        if let Some(by) = strange {
+            return Some(format!(
+                "decodes are by model {}, whose files are not attached; attached: {}",
+                described(by),
+                listed()
+            ));
+        }
+        // Of three models the first may have come back: its generation is another one then.
+        let swapped = last.generation != first.generation;
+        (swapped || first.sha256 != attached.sha256 || last.sha256 != attached.sha256)
+            .then(|| format!("more than one model decoded this session (hot swap): {}", listed()))
     }
 
     /// Messages of one topic.
@@ -127,6 +169,9 @@ impl Outline {
                  next reset a replay is not bit-identical"
             ));
         }
+        if let Some(what) = self.not_by_one_model() {
+            warnings.push(format!("{what}: every decode names its model"));
+        }
         if self.about.get("from_start").is_some_and(|from_start| from_start == "false") {
             warnings.push(
                 "the recording was started mid-run and does not contain the state built up before it (template, baseline, \
@@ -136,6 +181,74 @@ impl Outline {
         }
         warnings
     }
+}
+
+/// Chunks that are read at most to find the first or the last decode of a frame; in between there may be neutral ones.
+const CHUNKS_SEARCHED_MAX: usize = 256;
+
+/// Where decodes are, without having read them.
+#[derive(Default)]
+struct DecodeChunks {
+    /// The chunk that was met last: position of its content, and its head.
+    met: Option<(u64, Head)>,
+    /// Those that hold decodes.
+    all: Vec<(u64, Head)>,
+}
+
+impl DecodeChunks {
+    /// The chunk that was met last holds decodes.
+    fn note(&mut self) {
+        self.all.extend(self.met.take());
+    }
+
+    /// The models of the first and of the last decode of a frame.
+    fn models(
+        &self,
+        file: &mut RecordFile,
+        channels: &HashMap<u16, Topic>,
+    ) -> Result<Option<[ModelRecord; 2]>, SessionError> {
+        let mut in_chunk = |at: &(u64, Head)| -> Result<Vec<ModelRecord>, SessionError> {
+            let body = file.body_at(*at)?;
+            let records = records_of(&body).unwrap_or_default();
+            Ok(records.iter().filter_map(|record| model_in(record, channels)).collect())
+        };
+        let (mut first, mut last) = (None, None);
+        for at in self.all.iter().take(CHUNKS_SEARCHED_MAX) {
+            first = in_chunk(at)?.into_iter().next();
+            if first.is_some() {
+                break;
+            }
+        }
+        for at in self.all.iter().rev().take(CHUNKS_SEARCHED_MAX) {
+            last = in_chunk(at)?.pop();
+            if last.is_some() {
+                break;
+            }
+        }
+        Ok(first.zip(last).map(|(first, last)| [first, last]))
+    }
+}
+
+/// The model that a decode names.
+fn model_in(record: &Record<'_>, channels: &HashMap<u16, Topic>) -> Option<ModelRecord> {
+    let Record::Message { header, data } = record else { return None };
+    if channels.get(&header.channel_id) != Some(&Topic::Decodes) {
+        return None;
+    }
+    // A neutral decode, which has no frame, says nothing about what was decoded.
+    let decode: DecodeRecord = serde_json::from_slice(data).ok()?;
+    decode.decoded.and(decode.model)
+}
+
+fn model_of(facts: &BTreeMap<String, String>) -> Option<ModelRecord> {
+    let generation = facts.get("generation").and_then(|text| text.parse().ok()).unwrap_or(FIRST_GENERATION);
+    Some(ModelRecord { name: facts.get("model")?.clone(), sha256: facts.get("model_sha256")?.clone(), generation })
+}
+
+/// For people.
+fn described(model: &ModelRecord) -> String {
+    let short: String = model.sha256.chars().take(12).collect();
+    format!("{} (generation {}, SHA-256 {short}…)", model.name, model.generation)
 }
 
 fn check(path: &Path, about: &BTreeMap<String, String>) -> Result<(), SessionError> {
@@ -304,7 +417,7 @@ struct RecordFile {
 impl RecordFile {
     fn open(path: &Path) -> Result<Self, SessionError> {
         let failed = |cause| SessionError::file(path, cause);
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let mut file = BufReader::new(file);
         let mut magic = [0; mcap::MAGIC.len()];
@@ -337,6 +450,13 @@ impl RecordFile {
         self.file.read_exact(&mut body).map_err(|cause| SessionError::file(&self.path, cause))?;
         self.at += head.bytes;
         Ok(body)
+    }
+
+    /// The body of a record that was passed before.
+    fn body_at(&mut self, (at, head): (u64, Head)) -> Result<Vec<u8>, SessionError> {
+        self.file.seek(SeekFrom::Start(at)).map_err(|cause| SessionError::file(&self.path, cause))?;
+        self.at = at;
+        self.body(head)
     }
 
     fn skip(&mut self, head: Head) -> Result<(), SessionError> {

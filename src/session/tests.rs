@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::Compression;
-use crate::frame::{FrameSlot, PixelType, Request, Shape};
+use crate::frame::{Decode, Embedding, FrameSlot, PixelType, Request, Shape};
 
 /// A session of so many frames, each with a message of a decode behind it; a reset before the fourth.
 fn write(path: &Path, frames: u64, compression: Compression) {
@@ -169,4 +169,43 @@ fn what_is_no_session_is_named() {
     let other = mcap::Writer::new(std::io::BufWriter::new(std::fs::File::create(&path).unwrap())).unwrap().finish();
     assert!(other.is_ok());
     assert!(Outline::of(&path).unwrap_err().to_string().contains("not a haltere session"));
+}
+
+/// A session whose metadata name the model `attached`, with a decode by each of `by` (SHA-256 and generation).
+fn decoded_by(path: &Path, attached: &str, by: &[(&str, u64)]) -> Outline {
+    let about = [("model", "fly"), ("model_sha256", attached)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mut session = SessionWriter::create(path, Compression::None, 0, &about.into(), &[]).unwrap();
+    for (seq, (sha256, generation)) in by.iter().enumerate() {
+        let header = serde_json::json!({
+            "seq": seq, "frame": seq, "source": "rig1", "t_pub_ns": 1, "quality": "ok",
+            "model": { "name": "fly", "sha256": sha256, "generation": generation },
+        });
+        let mut message = Vec::new();
+        let decode = Decode::with_embedding(Embedding { values: vec![0.5], probabilities: Vec::new(), novelty: None });
+        messages::write_decode(header.to_string().as_bytes(), Some(&decode), &mut message);
+        session.write_message(Topic::Decodes, 1, &message).unwrap();
+        // A chunk for each.
+        session.flush().unwrap();
+    }
+    session.finish(BTreeMap::new()).unwrap();
+    Outline::of(path).unwrap()
+}
+
+#[test]
+fn decodes_by_another_model_than_the_attached_one_are_noticed_without_reading_them_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mcap");
+    let found = |attached, by: &[(&str, u64)]| {
+        let _ = std::fs::remove_file(&path);
+        decoded_by(&path, attached, by).not_by_one_model()
+    };
+    assert_eq!(found("aa", &[("aa", 1), ("aa", 1)]), None);
+    // Loaded before the recording began: a daemon's later model keeps its generation.
+    assert_eq!(found("aa", &[("aa", 4), ("aa", 4)]), None);
+    assert_eq!(found("aa", &[]), None);
+    let strange = found("bb", &[("aa", 1), ("bb", 2)]).unwrap();
+    assert!(strange.contains("generation 1, SHA-256 aa") && strange.contains("attached: fly"), "{strange}");
+    assert!(found("aa", &[("aa", 1), ("bb", 2)]).is_some());
+    let back = found("aa", &[("aa", 1), ("bb", 2), ("aa", 3)]).unwrap();
+    assert!(back.contains("more than one model"), "{back}");
 }

@@ -62,6 +62,28 @@ impl Unpacked {
     }
 }
 
+/// Refuses a replay with the attached model of a session that it did not decode, or not alone.
+///
+/// # Errors
+/// Which models decoded it, or a file that is not a session.
+pub fn must_be_by_one_model(session: &Path) -> anyhow::Result<()> {
+    let source = |what: String| Failure { code: ExitCode::Source, what };
+    let outline = Outline::of(session).with_context(|| source(session.display().to_string()))?;
+    if let Some(what) = outline.not_by_one_model() {
+        let path = session.display();
+        bail!(source(format!("{path}: {what}; a replay runs one model: choose it with --model, for all frames")));
+    }
+    let unpacked = Unpacked::of(session)?;
+    let (attached, named) = (Manifest::read(&unpacked.model())?.sha256, outline.about.get("model_sha256"));
+    if named.is_some_and(|named| !named.eq_ignore_ascii_case(&attached)) {
+        let path = session.display();
+        bail!(source(format!(
+            "{path}: the attached model is not the one that the session names; choose one with --model"
+        )));
+    }
+    Ok(())
+}
+
 /// Tells on the log what makes a replay differ.
 ///
 /// # Errors

@@ -49,6 +49,10 @@ pub enum Next {
     SeriesEnded,
     /// The followed file was removed, truncated or replaced (as the word says): what follows is a new acquisition.
     FileLost(&'static str),
+    /// The followed file cannot be read at the moment, by the system's word; it is tried again.
+    FileUnreachable(&'static str),
+    /// It can be read again, after so long.
+    FileBack(std::time::Duration),
     /// There will be no more frames.
     End,
 }

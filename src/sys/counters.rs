@@ -4,14 +4,18 @@
 //! after it is made, or make a stage wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use crossbeam::utils::CachePadded;
 
 use super::sockets::Connections;
+use crate::frame::FIRST_GENERATION;
 use crate::frame::event::Reason;
 
-/// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory.
+/// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory, but for `trial_ended`.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Written by the ingest thread.
@@ -37,6 +41,24 @@ impl Stats {
     /// Has something come, and was all of it refused?
     pub fn refuses_everything(&self) -> bool {
         self.compute.preprocessed.load(Relaxed) == 0 && self.rejected().iter().any(|&count| count > 0)
+    }
+
+    /// Generation of the model that decodes now.
+    pub fn generation(&self) -> u64 {
+        self.compute.generation.load(Relaxed).max(FIRST_GENERATION)
+    }
+
+    /// How the trial of the model of this generation ended: `Some(true)` when it took over; `None` while it goes on.
+    pub fn trial_of(&self, generation: u64) -> Option<bool> {
+        // Pairs with the Release in `end_trial`: who sees the trial ended sees the model that decodes since.
+        let ended = self.compute.trial_ended.load(Acquire) >= generation;
+        ended.then(|| self.generation() == generation)
+    }
+
+    /// The trial of a model has ended, and the model of generation `decoding` decodes. Compute thread only.
+    pub fn end_trial(&self, generation: u64, decoding: u64) {
+        self.compute.generation.store(decoding, Relaxed);
+        self.compute.trial_ended.store(generation, Release);
     }
 }
 
@@ -82,6 +104,10 @@ pub struct Compute {
     pub saturated_pixels: AtomicU64,
     /// Running mean of the novelty.
     pub novelty_mean: Gauge,
+    /// Generation of the model that decodes; 0 until the thread has started.
+    pub generation: AtomicU64,
+    /// Generation of the newest model whose trial has ended, in whichever way; 0 before the first.
+    pub trial_ended: AtomicU64,
     /// Time in the lane, ns.
     pub queue: Histogram,
     /// Time in preprocessing, ns.

@@ -8,6 +8,7 @@ pub mod csv;
 pub mod exit;
 pub mod files;
 pub mod linalg;
+pub mod log_lines;
 pub mod npy;
 pub mod partial_file;
 pub mod progress;

@@ -76,6 +76,8 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::SeriesBegan { .. } => "series_began",
         Event::SeriesEnded => "series_ended",
         Event::FileLost { .. } => "file_lost",
+        Event::FileUnreachable { .. } => "file_unreachable",
+        Event::FileBack { .. } => "file_back",
         Event::EndMissing { .. } => "end_missing",
         Event::Ready { .. } => "ready",
         Event::FrameRateOff { .. } => "frame_rate_off",
@@ -96,7 +98,7 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::RecordBegan => "record_began",
         Event::RecordEnded => "record_ended",
         Event::RecordLost { .. } => "record_lost",
-        Event::RecordFailed => "record_failed",
+        Event::RecordFailed { .. } => "record_failed",
         Event::Mark { .. } => "mark",
         Event::Fault { .. } => "fault",
         Event::Shutdown => "shutdown",
@@ -138,17 +140,22 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("pixels", pixels)
         }
+        Event::FileUnreachable { cause } => map.serialize_entry("cause", cause),
+        Event::FileBack { after_ms } => map.serialize_entry("after_ms", after_ms),
         Event::EndMissing { silent_s } => map.serialize_entry("silent_s", silent_s),
         Event::Stale { age_ms } => map.serialize_entry("age_ms", age_ms),
-        Event::Swapped { generation } | Event::SwapFailed { generation } => {
-            map.serialize_entry("generation", generation)
+        Event::Swapped { generation } => map.serialize_entry("generation", generation),
+        Event::SwapFailed { generation, reason } => {
+            map.serialize_entry("generation", generation)?;
+            map.serialize_entry("reason", reason.name())
         }
+        Event::RecordFailed { reason } => map.serialize_entry("reason", reason.name()),
         Event::OutletLost { outlet } | Event::OutletBack { outlet } => map.serialize_entry("outlet", outlet),
         Event::FileLost { how } => map.serialize_entry("how", how),
         Event::Request { what } => map.serialize_entry("what", what),
         Event::Fault { stage } => map.serialize_entry("stage", stage),
         Event::Mark { number } => map.serialize_entry("number", number),
-        Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::RecordFailed | Event::Shutdown => Ok(()),
+        Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::Shutdown => Ok(()),
     }
 }
 

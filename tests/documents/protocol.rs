@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use haltere::config::Publish;
-use haltere::frame::event::{Event, Reason};
+use haltere::frame::event::{Event, Reason, RecordFault, TrialFault};
 use haltere::frame::{
     Clock, Decode, DeviceTime, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview, Quality,
     Sentence, Shape, StageTimes, Stamp,
@@ -58,6 +58,8 @@ fn every_event() -> Vec<Event> {
         Event::SeriesBegan { .. } => Event::SeriesBegan { frame },
         Event::SeriesEnded => Event::SeriesEnded,
         Event::FileLost { .. } => Event::FileLost { how: "truncated" },
+        Event::FileUnreachable { .. } => Event::FileUnreachable { cause: "EIO" },
+        Event::FileBack { .. } => Event::FileBack { after_ms: 900 },
         Event::EndMissing { .. } => Event::EndMissing { silent_s: 5 },
         Event::Ready { .. } => Event::Ready { frame },
         Event::FrameRateOff { .. } => Event::FrameRateOff { measured_hz: 20.0, needed_hz: 30.0 },
@@ -70,7 +72,7 @@ fn every_event() -> Vec<Event> {
         Event::Stale { .. } => Event::Stale { age_ms: 300 },
         Event::Recovered { .. } => Event::Recovered { frame },
         Event::Swapped { .. } => Event::Swapped { generation: 2 },
-        Event::SwapFailed { .. } => Event::SwapFailed { generation: 2 },
+        Event::SwapFailed { .. } => Event::SwapFailed { generation: 2, reason: TrialFault::NotWarm },
         Event::DeviceFault { .. } => Event::DeviceFault { frame },
         Event::OutletLost { .. } => Event::OutletLost { outlet: "serial" },
         Event::OutletBack { .. } => Event::OutletBack { outlet: "serial" },
@@ -78,7 +80,7 @@ fn every_event() -> Vec<Event> {
         Event::RecordBegan => Event::RecordBegan,
         Event::RecordEnded => Event::RecordEnded,
         Event::RecordLost { .. } => Event::RecordLost { frame, count },
-        Event::RecordFailed => Event::RecordFailed,
+        Event::RecordFailed { .. } => Event::RecordFailed { reason: RecordFault::DiskFull },
         Event::Mark { .. } => Event::Mark { number: 1 },
         Event::Fault { .. } => Event::Fault { stage: "compute" },
         Event::Shutdown => Event::Shutdown,
@@ -133,6 +135,21 @@ fn every_event_is_documented_with_its_keys() {
         rows.iter().map(|row| (words(&row[0])[0].clone(), words(&row[1]).into_iter().collect())).collect();
     assert_eq!(documented, published);
     assert_eq!(rows.len(), documented.len(), "an event has two rows");
+}
+
+#[test]
+fn every_reason_of_a_swap_or_a_recording_that_failed_is_documented() {
+    let trials = every! { TrialFault:
+        TrialFault::NonFinite => TrialFault::NonFinite, TrialFault::Encoder => TrialFault::Encoder,
+        TrialFault::NotWarm => TrialFault::NotWarm, TrialFault::Device => TrialFault::Device,
+    };
+    let records = every! { RecordFault:
+        RecordFault::DiskFull => RecordFault::DiskFull, RecordFault::FileRemoved => RecordFault::FileRemoved,
+        RecordFault::Write => RecordFault::Write,
+    };
+    let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Words>();
+    assert_eq!(documented("Reasons for swap_failed"), names(trials.iter().map(|fault| fault.name()).collect()));
+    assert_eq!(documented("Reasons for record_failed"), names(records.iter().map(|fault| fault.name()).collect()));
 }
 
 #[test]

@@ -26,11 +26,12 @@ fn load(sets: &[String]) -> Result<Config, String> {
 }
 
 /// Key, least, most, and what else must be set for either to make sense.
-const NUMBERS: [(&str, i64, i64, &str); 19] = [
+const NUMBERS: [(&str, i64, i64, &str); 20] = [
     ("source.hwm", 1, 10_000, ""),
     ("source.frame_max_mib", 1, 128, ""),
     ("source.follow_poll_ms", 1, 50, ""),
     ("source.follow_idle_s", 1, 3600, ""),
+    ("source.follow_retry_s", 1, 3600, ""),
     ("source.plane", 0, 100_000, ""),
     ("lane.depth_frames", 1, 1024, ""),
     ("record.queue_frames", 2, 4096, ""),

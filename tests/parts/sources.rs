@@ -373,6 +373,7 @@ fn settings(endpoint: &str, pattern: Pattern, attach: Attach) -> Settings {
         follow: None,
         follow_poll: Duration::from_millis(2),
         follow_idle: Duration::from_secs(10),
+        follow_retry: Duration::from_secs(60),
         plane: None,
         new_series: NewSeries::Keep,
     }

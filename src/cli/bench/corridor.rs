@@ -82,14 +82,7 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
 
 /// Frames until the decodes are no longer warm-up.
 pub(super) fn warm_frames(decoder: &Decoder) -> usize {
-    let manifest = &decoder.model().manifest;
-    let p = &manifest.preprocess;
-    let template = p.registration.as_ref().map_or(0, |r| r.template_frames * (1 + r.template_rounds));
-    let line_phase = p.line_phase.as_ref().map_or(0, |l| l.frames);
-    let model_frames = p.baseline.as_ref().map_or(0, |b| b.average_frames)
-        + p.normalise.as_ref().map_or(0, |n| n.warmup_frames)
-        + manifest.window_frames;
-    template + line_phase + model_frames * p.average_frames
+    decoder.model().manifest.stream_warm_up_frames()
 }
 
 /// The same configuration with sockets of its own.

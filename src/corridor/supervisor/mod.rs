@@ -15,9 +15,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::config::{Config, OnDeviceFault, Warning};
@@ -77,12 +78,12 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let decodes_at = sink.endpoint();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
     sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles, &doors))?);
-    let mut control = control(config, &decoder, &handles, &doors)?;
-    let began = std::time::Instant::now();
+    let swapper = Arc::new(Swapper::new(config, &handles, &decoder.model().manifest));
+    let mut control = control(config, &swapper, &doors)?;
+    let began = Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
 
     let settings = corridor::Settings { end_with_series: once, ..corridor::Settings::of(&decoder, config) };
-    let model_name = decoder.model().manifest.name.clone();
     let corridor = Corridor { source, decoder, sinks, settings, handles: handles.clone() };
     let (mut end_missing, mut waiting) = (false, Waiting::new(&config.source, &frames_at));
     let ended = corridor::run(corridor, || {
@@ -95,11 +96,11 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
         // Models that were replaced are dropped here, where nothing waits.
         drop(handles.retired.pop());
         if let Some(control) = &mut control {
-            control.answer(&handles, || Summary::of(&handles.stats, &model_name, began.elapsed()).to_json());
+            control.answer(&handles, || status(&handles, &swapper, began));
         }
     });
     end_recording(&handles, writer);
-    let summary = Summary::of(&handles.stats, &model_name, began.elapsed());
+    let summary = Summary::of(&handles.stats, &swapper.running(), began.elapsed());
     info!("{summary}");
     if let Some(path) = report {
         let written = write_whole(path, format!("{:#}\n", summary.to_json()).as_bytes());
@@ -110,6 +111,15 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let what =
         "--once: the sender's end message never arrived (see above); --silence sets how long to wait for it".to_owned();
     if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
+}
+
+/// How the run stands, for the control socket.
+fn status(handles: &Handles, swapper: &Swapper, began: Instant) -> Value {
+    let mut status = Summary::of(&handles.stats, &swapper.running(), began.elapsed()).to_json();
+    if let (Some((model, generation)), Some(object)) = (swapper.on_trial(), status.as_object_mut()) {
+        object.insert("on_trial".to_owned(), json!({ "model": model, "generation": generation }));
+    }
+    status
 }
 
 /// What takes over when the device fails, if the configuration wants that.
@@ -137,9 +147,9 @@ fn source(config: &Config, once: bool, doors: &Doors) -> Result<(Box<dyn Source>
 }
 
 /// The control socket, if the configuration wants one.
-fn control(config: &Config, decoder: &Decoder, handles: &Handles, doors: &Doors) -> anyhow::Result<Option<Control>> {
+fn control(config: &Config, swapper: &Arc<Swapper>, doors: &Doors) -> anyhow::Result<Option<Control>> {
     let Some(endpoint) = &config.control.endpoint else { return Ok(None) };
-    let swapper = Swapper::new(config, handles, &decoder.model().manifest);
+    let swapper = Arc::clone(swapper);
     let load_model: LoadModel = Arc::new(move |path| swapper.swap(path));
     let control = Control::bind(doors.at(endpoint), endpoint, load_model).map_err(|cause| {
         let what = format!("control socket: {cause}");
@@ -211,7 +221,7 @@ fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
 
 fn log(event: &Event) {
     match event {
-        Event::Fault { .. } | Event::DeviceFault { .. } | Event::Stale { .. } | Event::RecordFailed => {
+        Event::Fault { .. } | Event::DeviceFault { .. } | Event::Stale { .. } | Event::RecordFailed { .. } => {
             tracing::error!("{event}")
         }
         Event::SeriesBegan { .. }
@@ -221,6 +231,7 @@ fn log(event: &Event) {
         | Event::FrameRateBack { .. }
         | Event::DriftBack { .. }
         | Event::OutletBack { .. }
+        | Event::FileBack { .. }
         | Event::Swapped { .. }
         | Event::Request { .. }
         | Event::RecordBegan

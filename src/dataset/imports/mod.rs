@@ -13,6 +13,7 @@ mod deeplabcut;
 use std::path::Path;
 
 use super::error::DatasetError;
+use super::whole::bytes_of;
 
 pub(super) use self::boris::bouts;
 
@@ -55,12 +56,9 @@ pub(super) fn pose(path: &Path) -> Result<Option<Pose>, DatasetError> {
 /// Every line of a CSV with its number, however many fields it has.
 fn rows(path: &Path) -> Result<Vec<Row>, DatasetError> {
     let failed = |e: csv::Error| DatasetError::file(path, e);
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(failed)?;
+    let bytes = bytes_of(path)?;
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(bytes.as_slice());
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(failed)?;

@@ -10,6 +10,7 @@ mod raw;
 use std::path::{Path, PathBuf};
 
 use crate::frame::{Name, SIDE_PX_MAX};
+use crate::sys::files::{Bound, read_bounded};
 
 use super::recording::{Axis, choose_plane, file_error, natural_order};
 use super::tiff::TiffSource;
@@ -21,6 +22,8 @@ use raw::ThorRaw;
 
 /// Detectors of a ThorImage microscope; without `onlyEnabledChannels` the raw file holds them all.
 const DETECTORS: usize = 4;
+/// Most bytes of an Experiment.xml; real ones have some tens of kB.
+const XML: Bound = Bound::new("an Experiment.xml", 16 << 20);
 
 /// The imaging parameters in `Experiment.xml`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,7 +91,7 @@ impl Experiment {
     /// A file that is missing or incomplete.
     fn of_folder(folder: &Path) -> Result<Self, SourceError> {
         let path = folder.join("Experiment.xml");
-        let xml = std::fs::read(&path).map_err(|e| file_error(&path, e.to_string()))?;
+        let xml = read_bounded(&path, XML).map_err(|e| file_error(&path, e.cause.to_string()))?;
         Self::parse(&String::from_utf8_lossy(&xml)).map_err(|cause| file_error(&path, cause))
     }
 
