@@ -8,7 +8,7 @@ use crate::decoder::{DecodeError, Decoder};
 use crate::frame::event::Event;
 use crate::frame::{Frame, Request};
 
-use super::shadow::{Shadow, SharedTensor};
+use super::shadow::{Shadow, SharedInput};
 use super::{DriftSettings, Failure, Shared};
 
 /// The decoder, its shadow and its stand-by.
@@ -82,13 +82,8 @@ impl<'a> Running<'a> {
 }
 
 /// The model in the shadow sees the frame as well, after the decode of the running one has left; one that fails is given up.
-pub(super) fn follow(
-    shadow: &mut Option<Shadow>,
-    frame: &Frame,
-    tensor: Option<SharedTensor<'_>>,
-    shared: &Shared<'_>,
-) {
-    if let Some(model) = shadow.take_if(|model| !model.follow(frame, tensor)) {
+pub(super) fn follow(shadow: &mut Option<Shadow>, frame: &Frame, input: &SharedInput<'_>, shared: &Shared<'_>) {
+    if let Some(model) = shadow.take_if(|model| !model.follow(frame, input)) {
         give_up(model, shared);
     }
 }

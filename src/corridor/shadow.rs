@@ -5,7 +5,7 @@
 //! thread (what is replaced goes back to the supervisor), or take over while it is warming up.
 
 use crate::decoder::{DecodeError, Decoder, Step};
-use crate::frame::{Decode, Frame, ModelTag, Quality, Request, Tensor};
+use crate::frame::{Decode, Frame, ModelTag, Observation, Quality, Request, Tensor};
 
 /// A model that was loaded, checked and warmed; after the swap, the one that it replaced.
 pub struct Swap {
@@ -29,10 +29,10 @@ impl Swap {
 }
 
 /// What the running model's preprocessing made of a frame.
-pub(super) struct SharedTensor<'a> {
-    pub(super) tensor: &'a Tensor<'a>,
-    /// The frame was one of preprocessing's warm-up.
-    pub(super) warming_up: bool,
+pub(super) struct SharedInput<'a> {
+    /// `None` while frames are being averaged.
+    pub(super) tensor: Option<&'a Tensor<'a>>,
+    pub(super) observation: &'a Observation,
 }
 
 /// A model on trial.
@@ -56,12 +56,16 @@ impl Shadow {
         self.warm &= request != Request::Reset;
     }
 
-    /// One frame; false when the model fails and must go. `shared` is what the running model read of it, if there was anything.
-    pub(super) fn follow(&mut self, frame: &Frame, shared: Option<SharedTensor<'_>>) -> bool {
+    /// One frame; false when the model fails and must go. `shared` is what the running model read of it.
+    pub(super) fn follow(&mut self, frame: &Frame, shared: &SharedInput<'_>) -> bool {
         let Swap { decoder, shares_preprocessing, trial, .. } = &mut *self.swap;
+        self.warm &= shared.observation.restart.is_none();
         let decoded = if *shares_preprocessing {
-            let Some(SharedTensor { tensor, warming_up }) = shared else { return true };
-            decoder.step_tensor(tensor, warming_up, trial).map_err(DecodeError::from)
+            if let Some(why) = shared.observation.restart {
+                decoder.restart_window(why);
+            }
+            let Some(tensor) = shared.tensor else { return true };
+            decoder.step_tensor(tensor, shared.observation.warming_up, trial).map_err(DecodeError::from)
         } else {
             match decoder.step(frame, trial) {
                 Ok(Step::Decoded(_)) => Ok(()),

@@ -26,7 +26,7 @@ use crate::sys::files::{hex, put_in_place, sha256_of, unfinished, write_whole};
 /// Name of the folder.
 const FOLDER: &str = ".haltere-cache";
 /// Layout of the files here, and the state of the program's preprocessing: another one makes another key.
-const FORMAT: &str = concat!("haltere cache 2, ", env!("CARGO_PKG_VERSION"));
+const FORMAT: &str = concat!("haltere cache 3, ", env!("CARGO_PKG_VERSION"));
 /// A file changed so recently may change again within the resolution of its time stamp; its hash is not remembered.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -47,6 +47,8 @@ pub(super) struct Notes {
     pub at_bound: usize,
     /// Of a session: two-photon frames before which everything was reset.
     pub resets: Vec<u32>,
+    /// Two-photon frames with which a window begins anew: after a pause, or the first of a series.
+    pub restarts: Vec<u32>,
     /// Of a session: two-photon frames that preprocessing refuses, as it did live.
     pub refused: usize,
 }

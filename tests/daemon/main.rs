@@ -12,3 +12,4 @@ mod qualities;
 mod record;
 mod senders;
 mod swap;
+mod time;
