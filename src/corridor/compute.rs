@@ -15,13 +15,14 @@ use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::count;
 
+use super::catch_up::CatchUp;
 use super::judge::Judge;
 use super::lane::{Consumer, Producer, Received};
 use super::preview::Photographer;
 use super::realtime::Idle;
 use super::running::{Running, follow};
 use super::series::Series;
-use super::shadow::{Ran, SharedTensor};
+use super::shadow::{Ran, SharedInput};
 use super::{Failure, IDLE_MAX, Shared};
 
 /// Decodes frames until the lane of frames or that of decodes is closed.
@@ -33,8 +34,7 @@ pub(super) fn compute(
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
     shared.settle("compute", shared.settings.realtime.compute_core);
-    let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
-    let mut photographer = Photographer::new(shared.settings.preview, &shared.previews);
+    let mut aside = Aside::new(shared);
     let mut arrivals = ArrivalPredictor::default();
     let mut since = Requests::default();
     let mut series = Series::default();
@@ -45,13 +45,13 @@ pub(super) fn compute(
     while !decodes.is_closed() {
         while let Some(request) = shared.handles.requests.pop() {
             since.add(request);
-            carry_out(request, &mut running, &mut judge, shared);
+            carry_out(request, &mut running, &mut aside.judge, shared);
         }
         if let Some(drift) = running.exchange(shared) {
-            judge.begin_drift(drift, shared);
+            aside.judge.begin_drift(drift, shared);
         }
-        match receive(frames, shared) {
-            Received::Slot(slot, _) => {
+        match receive(frames, &mut aside.catch_up, shared) {
+            Received::Slot(slot) => {
                 arrivals.note(slot.frame.info.t_received_ns);
                 if anticipates {
                     shared.decoding.store(true, Relaxed);
@@ -59,14 +59,14 @@ pub(super) fn compute(
                 }
                 for request in series.before(slot, running.decoder, shared) {
                     since.add(request);
-                    carry_out(request, &mut running, &mut judge, shared);
+                    carry_out(request, &mut running, &mut aside.judge, shared);
                 }
                 slot.requests = since;
                 let number = slot.frame.info.number;
-                let stepped = step(slot, &mut running, decodes, &mut judge, &mut photographer, idle, shared);
+                let stepped = step(slot, &mut running, decodes, &mut aside, idle, shared);
                 shared.decoding.store(false, Relaxed);
                 series.after(&slot.frame.info, running.decoder, shared);
-                photographer.template(&slot.frame.info, running.decoder);
+                aside.photographer.template(&slot.frame.info, running.decoder);
                 if to_recorder.frame(frames, number, shared) {
                     since = Requests::default();
                 }
@@ -82,12 +82,62 @@ pub(super) fn compute(
     Ok(())
 }
 
-/// The frame that the overload policy wants next.
-fn receive<'a>(frames: &'a mut Consumer<FrameSlot>, shared: &Shared<'_>) -> Received<'a, FrameSlot> {
-    match shared.settings.lane.overload {
-        Overload::SkipToLatest => frames.latest(),
-        Overload::Wait => frames.oldest(),
+/// What is done beside decoding.
+struct Aside<'a> {
+    judge: Judge,
+    photographer: Photographer<'a>,
+    catch_up: CatchUp,
+    /// Backlogs caught up with.
+    backlogs: u64,
+}
+
+impl<'a> Aside<'a> {
+    fn new(shared: &'a Shared<'_>) -> Self {
+        let settings = shared.settings;
+        Self {
+            judge: Judge::new(settings.window_frames, settings.drift),
+            photographer: Photographer::new(settings.preview, &shared.previews),
+            catch_up: CatchUp::new(settings.deadline, settings.average_frames),
+            backlogs: 0,
+        }
     }
+
+    /// Sends a decode that is complete, unless a newer frame's is to be published in its place.
+    fn send(&mut self, decodes: &mut Producer<Decode>, shared: &Shared<'_>) {
+        let stats = &shared.handles.stats.compute;
+        let Some(decode) = decodes.slot() else { return };
+        if decode.frame.unpublished {
+            self.judge.pass_over();
+            return count(&stats.caught_up, 1);
+        }
+        let frame = decode.frame.number;
+        if self.judge.complete(decode) > 0 {
+            self.backlogs += 1;
+            if self.backlogs % 100 == 1 {
+                shared.emit(Event::CaughtUp { frame, count: stats.caught_up.load(Relaxed) });
+            }
+        }
+        if decodes.send() {
+            count(&stats.decodes_dropped, 1);
+        }
+    }
+}
+
+/// The frame that the overload policy wants next.
+fn receive<'a>(
+    frames: &'a mut Consumer<FrameSlot>,
+    catch_up: &mut CatchUp,
+    shared: &Shared<'_>,
+) -> Received<'a, FrameSlot> {
+    if shared.settings.lane.overload == Overload::Wait {
+        // A replay publishes what was published.
+        return frames.oldest();
+    }
+    frames.skip(catch_up.skips(frames.waiting()));
+    let received = frames.oldest();
+    let Received::Slot(slot) = received else { return received };
+    slot.frame.info.unpublished = catch_up.takes(slot.frame.info.t_received_ns, slot.arrival);
+    Received::Slot(slot)
 }
 
 /// The compute thread's side of the recorder: a recorded frame is not copied, its buffer changes hands. Without a spare buffer the
@@ -172,47 +222,44 @@ fn step(
     slot: &FrameSlot,
     running: &mut Running<'_>,
     decodes: &mut Producer<Decode>,
-    judge: &mut Judge,
-    photographer: &mut Photographer<'_>,
+    aside: &mut Aside<'_>,
     idle: &Idle,
     shared: &Shared<'_>,
 ) -> Result<(), DecodeError> {
     let (frame, stats) = (&slot.frame, &shared.handles.stats.compute);
-    let skipped = judge.skipped(slot);
+    let skipped = aside.judge.skipped(slot);
     if skipped > 0 {
         count(&stats.skipped, skipped);
-        shared.emit(Event::Skipped { frame: frame.info.number, count: skipped });
+        shared.emit(Event::Skipped { frame: frame.info.number, count: skipped, cause: aside.catch_up.cause() });
     }
     let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
     let stepped = running.decoder.step(frame, decode);
     account(&stepped, decode, shared);
+    aside.catch_up.took(decode.times.preprocess_ns + decode.times.encode_ns);
     let observation = decode.observation;
-    let warming_up = observation.warming_up;
+    let input = |tensor| SharedInput { tensor, observation: &observation };
     match stepped? {
         // A fault of the device ends the run, or is dealt with, before it comes here.
         Step::Refused(error) => error.refusal().iter().for_each(|refusal| shared.refuse(&stats.rejected, refusal)),
         Step::Averaged => {
-            judge.observe(&frame.info, &observation, shared);
-            follow(&mut running.shadow, frame, None, Ran::Well, shared);
+            aside.judge.observe(&frame.info, &observation, shared);
+            follow(&mut running.shadow, frame, &input(None), Ran::Well, shared);
         }
         Step::NonFinite(tensor) => {
             count(&stats.non_finite_embeddings, 1);
             shared.emit(Event::NonFiniteEmbedding { frame: frame.info.number });
             // What one model cannot decode, the other may.
-            follow(&mut running.shadow, frame, Some(SharedTensor { tensor: &tensor, warming_up }), Ran::Not, shared);
+            follow(&mut running.shadow, frame, &input(Some(&tensor)), Ran::Not, shared);
         }
         Step::Decoded(tensor) => {
-            judge.observe(&frame.info, &observation, shared);
-            decode.quality = judge.quality(decode, shared);
+            aside.judge.observe(&frame.info, &observation, shared);
+            decode.quality = aside.judge.quality(decode, shared);
             count(&stats.warm, u64::from(decode.quality != Quality::Warmup));
             let novelty = decode.embedding.novelty.filter(|_| decode.quality == Quality::Ok);
-            judge.drift(novelty, frame.info.number, shared);
-            decode.skipped = skipped;
-            if decodes.send() {
-                count(&stats.decodes_dropped, 1);
-            }
-            follow(&mut running.shadow, frame, Some(SharedTensor { tensor: &tensor, warming_up }), Ran::Well, shared);
-            photographer.frame(&frame.info, &tensor);
+            aside.judge.drift(novelty, frame.info.number, shared);
+            aside.send(decodes, shared);
+            follow(&mut running.shadow, frame, &input(Some(&tensor)), Ran::Well, shared);
+            aside.photographer.frame(&frame.info, &tensor);
         }
     }
     Ok(())

@@ -5,15 +5,21 @@
 use super::Shared;
 use super::drift::{Change, Drift, DriftSettings};
 use crate::frame::event::Event;
-use crate::frame::{Decode, FrameInfo, FrameSlot, Observation, Quality};
+use crate::frame::{Decode, FrameInfo, FrameSlot, MISSING_SHARE_MAX, Observation, Quality};
 
-/// Share of a window that may be missing before its decode is `degraded`.
-const MISSING_SHARE_MAX: f64 = 0.1;
+/// What happened since the last decode that was published.
+#[derive(Default)]
+struct Unpublished {
+    skipped: u64,
+    missing: u64,
+    decoded: u64,
+}
 
 /// What was seen before, to tell what begins and what ends, and how far a decode may be trusted.
 pub(super) struct Judge {
     /// Frames that have arrived up to and including the last one seen.
     arrived: u64,
+    unpublished: Unpublished,
     /// Ordinal of the last frame seen.
     last: Option<u64>,
     /// Frames missing before each of the last decodes, one window long.
@@ -30,6 +36,7 @@ impl Judge {
     pub(super) fn new(window_frames: usize, drift: Option<DriftSettings>) -> Self {
         Self {
             arrived: 0,
+            unpublished: Unpublished::default(),
             last: None,
             missing: vec![0; window_frames.max(1)],
             next: 0,
@@ -71,12 +78,34 @@ impl Judge {
     /// Frames that arrived after the last one taken, or since the start, and before this one.
     pub(super) fn skipped(&mut self, slot: &FrameSlot) -> u64 {
         let arrived = std::mem::replace(&mut self.arrived, slot.arrival + 1);
-        slot.arrival.saturating_sub(arrived)
+        let skipped = slot.arrival.saturating_sub(arrived);
+        self.unpublished.skipped += skipped;
+        self.unpublished.missing = self.unpublished.missing.saturating_add(slot.frame.info.gap);
+        skipped
+    }
+
+    /// A decode that is not published: the next one that is says so.
+    pub(super) fn pass_over(&mut self) {
+        self.unpublished.decoded += 1;
+    }
+
+    /// Completes a decode that is to be published by what happened since the one before it. Returns the frames decoded without
+    /// being published.
+    pub(super) fn complete(&mut self, decode: &mut Decode) -> u64 {
+        let Unpublished { skipped, missing, decoded } = std::mem::take(&mut self.unpublished);
+        (decode.skipped, decode.frame.gap, decode.caught_up) = (skipped, missing, decoded);
+        decoded
     }
 
     /// Notes what begins and ends with this frame.
     pub(super) fn observe(&mut self, frame: &FrameInfo, seen: &Observation, shared: &Shared<'_>) {
-        let last = self.last.replace(frame.ordinal()).filter(|_| !frame.series_began);
+        if let Some(reason) = seen.restart {
+            // What is missing before the new window is not missing in it.
+            self.missing.fill(0);
+            shared.emit(Event::WindowRestarted { frame: frame.number, reason });
+        }
+        let begins = frame.series_began || seen.restart.is_some();
+        let last = self.last.replace(frame.ordinal()).filter(|_| !begins);
         self.missing[self.next] = last.map_or(0, |last| frame.ordinal().saturating_sub(last).saturating_sub(1));
         self.next = (self.next + 1) % self.missing.len();
 

@@ -11,6 +11,7 @@ pub mod realtime;
 pub mod summary;
 pub mod supervisor;
 
+mod catch_up;
 mod compute;
 mod drift;
 mod ingest;
@@ -85,6 +86,8 @@ pub struct Settings {
     pub lane: config::Lane,
     /// Cores, priority, wait policy.
     pub realtime: config::Realtime,
+    /// Age at which a decode is stale: how long catching up with a burst may take depends on it.
+    pub deadline: Duration,
     /// What a new series means.
     pub new_series: config::NewSeries,
     /// End when the sender ends its acquisition (`--once`), or has sent nothing for so long after a frame: its end message
@@ -92,6 +95,8 @@ pub struct Settings {
     pub end_with_series: Option<Duration>,
     /// Frames of the stream per window, for judging gaps within it.
     pub window_frames: usize,
+    /// Frames of the stream that are averaged into one model frame.
+    pub average_frames: usize,
     /// Frames per second that the model needs of the stream, before averaging, for the events.
     pub needed_hz: f64,
     /// When the mean novelty is an event; `None` = the model does not say.
@@ -109,9 +114,11 @@ impl Settings {
         Self {
             lane: config.lane,
             realtime: config.realtime.clone(),
+            deadline: config.publish.deadline,
             new_series: config.source.new_series,
             end_with_series: None,
             window_frames: manifest.stream_window_frames(),
+            average_frames: manifest.preprocess.average_frames,
             needed_hz: manifest.stream_rate_hz(),
             drift: DriftSettings::of(manifest),
             preview: config.publish.preview_every.map(|every| PreviewSettings { every, input: manifest.input }),

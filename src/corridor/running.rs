@@ -10,7 +10,7 @@ use crate::decoder::{DecodeError, Decoder};
 use crate::frame::event::{Event, TrialFault};
 use crate::frame::{Frame, Request};
 
-use super::shadow::{Ran, Shadow, SharedTensor};
+use super::shadow::{Ran, Shadow, SharedInput};
 use super::{DriftSettings, Failure, Shared};
 
 /// The decoder, its shadow and its stand-by.
@@ -90,12 +90,12 @@ impl<'a> Running<'a> {
 pub(super) fn follow(
     shadow: &mut Option<Shadow>,
     frame: &Frame,
-    tensor: Option<SharedTensor<'_>>,
+    input: &SharedInput<'_>,
     ran: Ran,
     shared: &Shared<'_>,
 ) {
     let Some(model) = shadow else { return };
-    if let Err(fault) = model.follow(frame, tensor, ran)
+    if let Err(fault) = model.follow(frame, input, ran)
         && let Some(model) = shadow.take()
     {
         give_up(model, fault, shared);

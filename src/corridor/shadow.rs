@@ -7,7 +7,7 @@
 
 use crate::decoder::{DecodeError, Decoder, Step};
 use crate::frame::event::TrialFault;
-use crate::frame::{Decode, Frame, ModelTag, Quality, Request, Tensor};
+use crate::frame::{Decode, Frame, ModelTag, Observation, Quality, Request, Tensor};
 
 /// A model that was loaded, checked and warmed; after the swap, the one that it replaced.
 pub struct Swap {
@@ -46,10 +46,10 @@ pub(super) enum Ran {
 }
 
 /// What the running model's preprocessing made of a frame.
-pub(super) struct SharedTensor<'a> {
-    pub(super) tensor: &'a Tensor<'a>,
-    /// The frame was one of preprocessing's warm-up.
-    pub(super) warming_up: bool,
+pub(super) struct SharedInput<'a> {
+    /// `None` while frames are being averaged.
+    pub(super) tensor: Option<&'a Tensor<'a>>,
+    pub(super) observation: &'a Observation,
 }
 
 /// What a model on trial made of a frame.
@@ -89,19 +89,19 @@ impl Shadow {
         }
     }
 
-    /// One frame, of which the running model made `ran`. `shared` is what that one read of it, if there was anything.
+    /// One frame, of which the running model made `ran`. `shared` is what that one read of it.
     ///
     /// # Errors
     /// Why the model must go.
-    pub(super) fn follow(
-        &mut self,
-        frame: &Frame,
-        shared: Option<SharedTensor<'_>>,
-        ran: Ran,
-    ) -> Result<(), TrialFault> {
+    pub(super) fn follow(&mut self, frame: &Frame, shared: &SharedInput<'_>, ran: Ran) -> Result<(), TrialFault> {
         let Swap { decoder, shares_preprocessing, trial, .. } = &mut *self.swap;
-        let tried = match (*shares_preprocessing, shared) {
-            (true, Some(SharedTensor { tensor, warming_up })) => {
+        self.warm &= shared.observation.restart.is_none();
+        if let (true, Some(why)) = (*shares_preprocessing, shared.observation.restart) {
+            decoder.restart_window(why);
+        }
+        let tried = match (*shares_preprocessing, shared.tensor) {
+            (true, Some(tensor)) => {
+                let warming_up = shared.observation.warming_up;
                 match decoder.step_tensor(tensor, warming_up, trial).map_err(DecodeError::from) {
                     Ok(()) => Tried::Decoded,
                     Err(error) if error.is_survivable() => Tried::NonFinite,

@@ -40,6 +40,7 @@ impl Summary {
                 ("gaps", read(&intake.gaps)),
                 ("missing", read(&intake.missing)),
                 ("skipped", read(&compute.skipped)),
+                ("caught_up", read(&compute.caught_up)),
                 ("preprocessed", read(&compute.preprocessed)),
                 ("encoded", read(&compute.encoded)),
                 ("non_finite_embeddings", read(&compute.non_finite_embeddings)),
@@ -68,7 +69,10 @@ impl Summary {
                 ("preprocess", compute.preprocess.quantiles()),
                 ("encode", compute.encode.quantiles()),
                 ("total", publish.total.quantiles()),
-            ],
+            ]
+            .into_iter()
+            .chain(Some(("age", publish.age.quantiles())).filter(|(_, age)| age.count > 0))
+            .collect(),
         }
     }
 

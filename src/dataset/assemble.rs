@@ -236,8 +236,9 @@ fn discontinuous(
     window_frames: usize,
     warnings: &mut Vec<DataWarning>,
 ) -> Vec<bool> {
-    let missing_frames = MissingFrames { missing: &read.missing, resets: &prepared.notes.resets };
-    let discontinuous = missing_frames.discontinuous(&prepared.notes.last_frame, window_frames);
+    let notes = &prepared.notes;
+    let missing_frames = MissingFrames { missing: &read.missing, resets: &notes.resets, restarts: &notes.restarts };
+    let discontinuous = missing_frames.discontinuous(&notes.last_frame, window_frames);
     let (missing, begins) = missing_frames.counts();
     if missing > 0 || begins > 0 {
         let left_out = discontinuous.iter().filter(|discontinuous| **discontinuous).count();

@@ -28,7 +28,7 @@ const NOTES: Bound = Bound::new("a note of the cache", 1 << 30);
 /// Name of the folder.
 const FOLDER: &str = ".haltere-cache";
 /// Layout of the files here, and the state of the program's preprocessing: another one makes another key.
-const FORMAT: &str = concat!("haltere cache 2, ", env!("CARGO_PKG_VERSION"));
+const FORMAT: &str = concat!("haltere cache 3, ", env!("CARGO_PKG_VERSION"));
 /// A file changed so recently may change again within the resolution of its time stamp; its hash is not remembered.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -49,6 +49,8 @@ pub(super) struct Notes {
     pub at_bound: usize,
     /// Of a session: two-photon frames before which everything was reset.
     pub resets: Vec<u32>,
+    /// Two-photon frames with which a window begins anew: after a pause, or the first of a series.
+    pub restarts: Vec<u32>,
     /// Of a session: two-photon frames that preprocessing refuses, as it did live.
     pub refused: usize,
 }

@@ -127,6 +127,7 @@ fn preprocessed(
         let seen = prepared.observation;
         damaged |= seen.non_finite_pixels > 0;
         notes.at_bound += usize::from(seen.shift_at_bound);
+        notes.restarts.extend(seen.restart.map(|_| number as u32));
         if let Some(Tensor::Host(values)) = prepared.tensor {
             writer.frame(values)?;
             notes.last_frame.push(number as u32);

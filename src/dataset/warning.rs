@@ -44,17 +44,17 @@ pub enum DataWarning {
         /// What.
         what: String,
     },
-    /// A session whose frames are not all consecutive.
+    /// A recording whose frames are not all consecutive.
     #[error(
-        "trial {trial}: its session lacks {missing} frames and has {begins} new series or resets: {left_out} frames are left out, so \
-         that no window lacks more than a tenth of its frames or spans a new series or reset"
+        "trial {trial}: its recording lacks {missing} frames and has {begins} pauses, new series or resets: {left_out} frames are left \
+         out, so that no window lacks more than a tenth of its frames or spans a pause, a new series or a reset"
     )]
     MissingFrames {
         /// Which trial.
         trial: String,
         /// Missing frames, by their numbers.
         missing: u64,
-        /// Series and resets after the first frame.
+        /// Pauses, series and resets after the first frame.
         begins: usize,
         /// Model frames left out for it.
         left_out: usize,

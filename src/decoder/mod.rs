@@ -9,7 +9,7 @@ mod network;
 mod open;
 
 use crate::encode::{EncodeError, EncodeInfo};
-use crate::frame::{Decode, Frame, FrameInfo, Geometry, ModelTag, PixelMemory, Request, StageTimes, Tensor};
+use crate::frame::{Decode, Frame, FrameInfo, Geometry, ModelTag, PixelMemory, Request, Restart, StageTimes, Tensor};
 use crate::model::Model;
 use crate::preprocess::{Preprocess, PreprocessError, Template, takes};
 use crate::sys::clock::now_ns;
@@ -111,6 +111,9 @@ impl Decoder {
             preprocess_ns: prepared_ns - began_ns,
             encode_ns: 0,
         };
+        if let Some(why) = prepared.observation.restart {
+            self.network.restart(why);
+        }
         let Some(tensor) = prepared.tensor else { return Ok(Step::Averaged) };
         match self.network.step(&tensor, prepared.observation.warming_up, into) {
             Ok(()) => {}
@@ -128,6 +131,12 @@ impl Decoder {
     /// Any [`EncodeError`]; [`EncodeError::NonFinite`] is survivable and leaves `into` as it was.
     pub fn step_tensor(&mut self, tensor: &Tensor<'_>, warming_up: bool, into: &mut Decode) -> Result<(), EncodeError> {
         self.network.step(tensor, warming_up, into)
+    }
+
+    /// The network's window begins anew with the next tensor; what preprocessing has learnt stays. [`Decoder::step`] does this
+    /// itself where a frame's [`Observation`](crate::frame::Observation) says so; beside [`Decoder::step_tensor`] the caller does.
+    pub fn restart_window(&mut self, why: Restart) {
+        self.network.restart(why);
     }
 
     /// Carries out a request; takes effect with the next frame.

@@ -3,18 +3,20 @@
 //! Why it exists: the rule must be the same wherever a model is run. What it must never do: know where its tensors come from.
 
 use crate::encode::{EncodeError, EncodeInfo, Encoder};
-use crate::frame::{Decode, ModelTag, Quality, Tensor};
+use crate::frame::{Decode, ModelTag, Quality, Restart, Tensor};
 
 pub(super) struct Network {
     encoder: Encoder,
     pub(super) tag: ModelTag,
     /// The last tensor was one of preprocessing's warm-up.
     unsettled: bool,
+    /// Why the window is being filled anew, while it is.
+    restarted: Option<Restart>,
 }
 
 impl Network {
     pub(super) fn new(encoder: Encoder, tag: ModelTag) -> Self {
-        Self { encoder, tag, unsettled: false }
+        Self { encoder, tag, unsettled: false, restarted: None }
     }
 
     /// One tensor. On an error `into` is as it was, but for its sizes.
@@ -22,7 +24,7 @@ impl Network {
         let settled = std::mem::replace(&mut self.unsettled, warming_up) && !warming_up;
         if settled {
             // The model has only learnt from whole windows of settled frames: what came before must not be in its window.
-            self.encoder.reset();
+            self.reset();
         }
         if into.generation != self.tag.generation {
             // The first use of this slot since the model changed.
@@ -32,13 +34,24 @@ impl Network {
         self.encoder.encode(tensor, &mut into.embedding)?;
         let warmup = warming_up || self.encoder.warming_up();
         into.quality = if warmup { Quality::Warmup } else { Quality::Ok };
+        self.restarted = self.restarted.filter(|_| warmup);
+        into.restart = self.restarted.filter(|_| !warming_up);
         let acts = self.tag.decodes_actions() && !warmup;
         into.action = if acts { strongest(&into.embedding.probabilities) } else { None };
         Ok(())
     }
 
+    /// Forgets everything: a new animal, or a window of frames that were not yet settled.
     pub(super) fn reset(&mut self) {
         self.encoder.reset();
+        self.restarted = None;
+    }
+
+    /// The window begins anew with the next tensor, because no window may span it and those before; until it is full, decodes are
+    /// `warmup` for this reason.
+    pub(super) fn restart(&mut self, why: Restart) {
+        self.encoder.reset();
+        self.restarted = Some(why);
     }
 
     pub(super) fn keep_warm(&mut self) {

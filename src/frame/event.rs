@@ -3,7 +3,7 @@
 //! Why it exists: a fault that the daemon survives must still be seen. Every way to reject a frame has a [`Reason`] of its own.
 //! What it must never do: hold text that needs memory; events are made on the frame path, which may not allocate.
 
-use super::Sentence;
+use super::{Restart, Sentence};
 
 /// Why a message or frame was rejected. Each has a counter of its own in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,6 +127,25 @@ impl TrialFault {
     }
 }
 
+/// Why frames were skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipCause {
+    /// Decoding takes longer than the stream allows.
+    Slow,
+    /// More frames arrived at once than could be held or decoded in time.
+    Burst,
+}
+
+impl SkipCause {
+    /// The word in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Burst => "burst",
+        }
+    }
+}
+
 /// Why a recording ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordFault {
@@ -154,6 +173,28 @@ impl RecordFault {
             Self::DiskFull => "the disk is full: free some space",
             Self::FileRemoved => "its file was removed while it was being written: see who removes files there",
             Self::Write => "its file could not be written: see the log",
+        }
+    }
+}
+
+/// Why there is no fresh decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleReason {
+    /// No frame came within the deadline.
+    NoFrame,
+    /// It was decoded later than the deadline after its receipt.
+    Late,
+    /// It had waited before it arrived: its age at receipt and since then exceeds the deadline.
+    Aged,
+}
+
+impl StaleReason {
+    /// The word in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoFrame => "no_frame",
+            Self::Late => "late",
+            Self::Aged => "aged",
         }
     }
 }
@@ -193,12 +234,28 @@ pub enum Event {
         /// Frames missing.
         missing: u64,
     },
-    /// Frames were skipped because decoding was slower than the stream.
+    /// Frames were skipped because a newer one was there.
     Skipped {
         /// First frame decoded after them.
         frame: u64,
         /// Frames skipped.
         count: u64,
+        /// Why they were not decoded as well.
+        cause: SkipCause,
+    },
+    /// Frames were decoded without being published, because newer ones had already arrived (the first backlog, then every hundredth).
+    CaughtUp {
+        /// The frame whose decode was published.
+        frame: u64,
+        /// Such frames since start.
+        count: u64,
+    },
+    /// The network's window begins anew: decodes are warm-up until it is full.
+    WindowRestarted {
+        /// The first frame of the new window.
+        frame: u64,
+        /// Why.
+        reason: Restart,
     },
     /// A new acquisition began.
     SeriesBegan {
@@ -279,8 +336,10 @@ pub enum Event {
     },
     /// No fresh frame within the deadline: the neutral action was published and the heartbeat stopped.
     Stale {
-        /// Age of the last decode, ms.
+        /// Age of the last frame, ms.
         age_ms: u64,
+        /// Why.
+        reason: StaleReason,
     },
     /// Frames arrive again: the heartbeat resumes.
     Recovered {
@@ -356,13 +415,15 @@ impl std::fmt::Display for Event {
             | Self::KeyIgnored { .. }
             | Self::AspectRatio { .. }
             | Self::Gap { .. }
-            | Self::Skipped { .. }
             | Self::SeriesBegan { .. }
             | Self::SeriesEnded
             | Self::FileLost { .. }
             | Self::FileUnreachable { .. }
             | Self::FileBack { .. }
             | Self::EndMissing { .. } => self.fmt_intake(f),
+            Self::Skipped { .. } | Self::CaughtUp { .. } | Self::WindowRestarted { .. } | Self::Stale { .. } => {
+                self.fmt_time(f)
+            }
             Self::Ready { frame } => write!(f, "warm-up over: decodes are valid from frame {frame}"),
             Self::FrameRateOff { measured_hz, needed_hz } => write!(
                 f,
@@ -387,9 +448,6 @@ impl std::fmt::Display for Event {
                     f,
                     "the shift of frame {frame} is at the search bound (`registration.reach_px`): the true shift may be larger"
                 )
-            }
-            Self::Stale { age_ms } => {
-                write!(f, "no fresh decode for {age_ms} ms: published the neutral action and stopped the heartbeat")
             }
             Self::Recovered { frame } => write!(f, "frames arrive again from frame {frame}: heartbeat resumed"),
             Self::Swapped { .. } | Self::SwapFailed { .. } | Self::DeviceFault { .. } => self.fmt_takeover(f),
@@ -424,9 +482,6 @@ impl Event {
                  reduced {ratio:.2} times as much as the other; right only if the model was trained on frames of this shape"
             ),
             Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
-            Self::Skipped { frame, count } => {
-                write!(f, "{count} frame(s) skipped before frame {frame}: decoding is slower than the stream")
-            }
             Self::SeriesBegan { frame } => write!(f, "series began with frame {frame}"),
             Self::SeriesEnded => write!(f, "the sender ended the series"),
             Self::FileLost { how } => {
@@ -442,6 +497,45 @@ impl Event {
                 "the sender has been silent for {silent_s} s without ending its series: its end message was lost, or it stopped \
                  mid-series; frames at the end may be missing"
             ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about frames that came too fast, too late or not at all.
+    fn fmt_time(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Skipped { frame, count, cause: SkipCause::Slow } => {
+                write!(f, "{count} frame(s) skipped before frame {frame}: decoding is slower than the stream")
+            }
+            Self::Skipped { frame, count, cause: SkipCause::Burst } => write!(
+                f,
+                "{count} frame(s) skipped before frame {frame}: they arrived in a burst, of which no more could be held or decoded in \
+                 time; a deeper lane (`lane.depth_frames`) holds longer bursts"
+            ),
+            Self::CaughtUp { frame, count } => write!(
+                f,
+                "caught up with a burst at frame {frame}: {count} frame(s) so far were decoded without being published, because newer \
+                 ones had arrived"
+            ),
+            Self::WindowRestarted { frame, reason } => {
+                let why = match reason {
+                    Restart::Pause => "the stream paused",
+                    Restart::NewSeries => "a new series began",
+                };
+                write!(f, "{why}: the window begins anew with frame {frame}, and decodes are warm-up until it is full")
+            }
+            Self::Stale { age_ms, reason } => {
+                match reason {
+                    StaleReason::NoFrame => write!(f, "no frame for {age_ms} ms")?,
+                    StaleReason::Late => write!(f, "a frame was decoded only when it was {age_ms} ms old")?,
+                    StaleReason::Aged => write!(
+                        f,
+                        "a frame was already too old when it arrived ({age_ms} ms with its decoding): frames wait on the way here; \
+                         if its time stamp is of another machine's clock, the sender must not call that clock `monotonic`"
+                    )?,
+                }
+                write!(f, ": published the neutral action and stopped the heartbeat")
+            }
             _ => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ mod geometry;
 mod model_tag;
 mod preview;
 mod sentence;
+mod window;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,6 +21,7 @@ pub use model_tag::ModelTag;
 pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
 pub use sentence::{SENTENCE_BYTES_MAX, Sentence};
 pub use slot::{FrameSlot, Request, Requests};
+pub use window::{MISSING_SHARE_MAX, Restart};
 
 /// Channels of one microscope that the corridor understands (functional, and one anatomical for registration).
 pub const CHANNELS_MAX: usize = 2;
@@ -244,6 +246,14 @@ pub struct FrameInfo {
     pub t_device: Option<DeviceTime>,
     /// `CLOCK_MONOTONIC` of this machine when the whole frame had arrived, ns. Stamped by the source.
     pub t_received_ns: u64,
+    /// The same in the live run: recorded with the frame, while a replay receives it again. `None` for a frame of a file that holds no
+    /// such time. What is computed may depend on this one only.
+    pub t_live_ns: Option<u64>,
+    /// How old the frame was when it had arrived, ns: by its time stamp, where the clocks can be compared; without a stamp, how
+    /// long it may have waited after a standstill. `None` = not known. Only the fail-safe reads it.
+    pub age_ns: Option<u64>,
+    /// Decoded without being published, because newer frames had already arrived: the compute thread sets it, a replay repeats it.
+    pub unpublished: bool,
     /// Which rig.
     pub source: Name,
     /// Which acquisition of the rig; a change may start a new animal.
@@ -304,6 +314,9 @@ impl Frame {
             ordinal_offset: 0,
             t_device: None,
             t_received_ns: 0,
+            t_live_ns: None,
+            age_ns: None,
+            unpublished: false,
             source: Name { bytes: [0; NAME_BYTES_MAX], length: 0 },
             series: None,
             series_began: false,
@@ -505,6 +518,8 @@ pub struct Observation {
     pub saturated_pixels: u32,
     /// Still filling the template, the baseline or the statistics.
     pub warming_up: bool,
+    /// No window may span this frame and the one before it; training leaves such windows out.
+    pub restart: Option<Restart>,
     /// Frame rate measured from the frames' own times, Hz; 0 until it is known.
     pub frame_rate_hz: f32,
     /// The measured rate, after averaging, is more than 10 % off the model's.
@@ -533,8 +548,12 @@ pub struct Decode {
     pub embedding: Embedding,
     /// How far to trust it.
     pub quality: Quality,
-    /// Frames that the lane skipped just before this one (overload), by `skip-to-latest`.
+    /// Why the window is being filled anew, while it is and preprocessing is ready.
+    pub restart: Option<Restart>,
+    /// Frames that the lane skipped since the decode published before this one (overload), by `skip-to-latest`.
     pub skipped: u64,
+    /// Frames decoded without being published since then.
+    pub caught_up: u64,
     /// Index of the most probable label; `None` when the model has no labels, is untrained, or still warms up.
     pub action: Option<usize>,
     /// Number of the model since the start, from [`FIRST_GENERATION`].
@@ -551,7 +570,9 @@ impl Decode {
             observation: Observation::default(),
             embedding,
             quality: Quality::Warmup,
+            restart: None,
             skipped: 0,
+            caught_up: 0,
             action: None,
             generation: FIRST_GENERATION,
             times: StageTimes::default(),

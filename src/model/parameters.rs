@@ -25,6 +25,9 @@ pub struct Parameters {
     /// Consecutive frames averaged (after registration) into one model frame; 1 = none. The model's frame rate counts averaged
     /// frames. A lost frame stretches its group; one that would span twice as many frame numbers is begun anew.
     pub average_frames: usize,
+    /// A longer time between two frames of the stream, in frame periods, is a pause: no window spans it. The network's window then
+    /// begins anew, and training leaves the windows across it out.
+    pub pause_periods: f64,
     /// F₀ and ΔF/F; absent = the resampled brightness itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
@@ -41,6 +44,7 @@ impl Default for Parameters {
             line_phase: None,
             registration: Some(Registration::default()),
             average_frames: 1,
+            pause_periods: 10.0,
             baseline: Some(Baseline::default()),
             normalise: Some(Normalise::default()),
         }
@@ -237,7 +241,9 @@ impl Parameters {
         let dark = self.convert.dark_level;
         within(dark.abs() <= 65535.0, "convert.dark_level", &dark, "−65535 to 65535 counts")?;
         let average = self.average_frames;
-        within((1..=64).contains(&average), "average_frames", &average, "1 to 64 frames")
+        within((1..=64).contains(&average), "average_frames", &average, "1 to 64 frames")?;
+        let pause = self.pause_periods;
+        within((1.5..=1e6).contains(&pause), "pause_periods", &pause, "1.5 to 1000000 frame periods")
     }
 
     fn check_line_phase(&self) -> Result<(), ParameterError> {

@@ -165,7 +165,7 @@ impl Animal {
             model_plane: input.plane(),
             planes: channels.into_iter().map(plane).collect(),
             guide,
-            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64),
+            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64, parameters.pause_periods),
             line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
             tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
             resampler: Resampler::new(simd, from, to),
@@ -213,7 +213,10 @@ impl Animal {
     }
 
     fn measure_rate(&mut self, info: &FrameInfo, observation: &mut Observation) {
-        self.rate.add(info);
+        observation.restart = self.rate.add(info);
+        if observation.restart.is_some() {
+            self.average.forget();
+        }
         if let Some(hz) = self.rate.hz() {
             observation.frame_rate_hz = hz as f32;
             observation.frame_rate_off = self.rate.is_off(hz);

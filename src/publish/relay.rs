@@ -153,8 +153,10 @@ impl Sink for Relay {
 
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let now_ns = now_ns();
-        let Verdict { fresh, .. } = self.failsafe.decode(decode.frame.number, decode.frame.t_received_ns, now_ns);
-        self.relay(Some(decode), if fresh { decode.quality } else { Quality::Stale }, now_ns);
+        let frame = &decode.frame;
+        let age_ns = frame.age_ns.unwrap_or(0);
+        let Verdict { stale, .. } = self.failsafe.decode(frame.number, frame.t_received_ns, age_ns, now_ns);
+        self.relay(Some(decode), if stale.is_none() { decode.quality } else { Quality::Stale }, now_ns);
         Ok(())
     }
 
@@ -232,7 +234,10 @@ mod tests {
         let mut late = walking(4, Quality::Ok);
         late.frame.t_received_ns = late.frame.t_received_ns.saturating_sub(60_000_000);
         relay.publish(&late).unwrap();
-        relay.publish(&walking(5, Quality::Ok)).unwrap();
+        let mut aged = walking(5, Quality::Ok);
+        aged.frame.age_ns = Some(60_000_000);
+        relay.publish(&aged).unwrap();
+        relay.publish(&walking(6, Quality::Ok)).unwrap();
         relay.tick(now_ns() + 51_000_000).unwrap();
         relay.tick(now_ns() + 52_000_000).unwrap();
         relay.finish(None).unwrap();
@@ -242,6 +247,7 @@ mod tests {
             walks(Quality::Ok),
             walks(Quality::Degraded),
             neutral(Quality::Warmup),
+            neutral(Quality::Stale),
             neutral(Quality::Stale),
             walks(Quality::Ok),
             neutral(Quality::Stale),

@@ -45,6 +45,11 @@ impl Reporter {
         Self { started_ns, stats, warnings, deadline, memory: File::open("/proc/self/status").ok() }
     }
 
+    /// Age at which a decode is stale, ms; also the silence after which a subscriber must assume the daemon dead.
+    pub(super) fn deadline_ms(&self) -> u64 {
+        self.deadline.as_millis() as u64
+    }
+
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -74,6 +79,7 @@ impl Reporter {
             gaps: intake.gaps.load(Relaxed),
             missing: intake.missing.load(Relaxed),
             dropped,
+            caught_up: compute.caught_up.load(Relaxed),
             published: publish.published.load(Relaxed),
             stale: publish.stale.load(Relaxed),
             relay_lost: publish.relay_lost.load(Relaxed),
@@ -85,7 +91,8 @@ impl Reporter {
             model: subject.model,
             trained: subject.trained,
             labels: subject.labels,
-            deadline_ms: self.deadline.as_millis() as u64,
+            deadline_ms: self.deadline_ms(),
+            age_us: summary(&publish.age),
             quality: subject.quality,
             warnings: &self.warnings,
             memory_bytes: self.memory.as_ref().and_then(resident_bytes),
@@ -103,7 +110,7 @@ fn waiting(stats: &Stats) -> Queues {
     let read = |counter: &AtomicU64| counter.load(Relaxed);
     let refused: u64 = compute.rejected.iter().map(read).sum();
     let taken = read(&compute.preprocessed) + read(&compute.skipped) + refused;
-    let sent = read(&publish.published) + read(&compute.decodes_dropped);
+    let sent = read(&publish.published) + read(&compute.decodes_dropped) + read(&compute.caught_up);
     Queues {
         frames: read(&intake.accepted).saturating_sub(taken),
         decodes: read(&compute.encoded).saturating_sub(sent),

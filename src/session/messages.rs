@@ -40,6 +40,12 @@ pub struct DecodeRecord {
     pub t_recv_ns: Option<u64>,
     /// Publishing, `CLOCK_MONOTONIC`, ns.
     pub t_pub_ns: u64,
+    /// Age of the frame at publication, µs, if it is known.
+    #[serde(default)]
+    pub age_us: Option<f64>,
+    /// Frames decoded without being published since the decode before.
+    #[serde(default)]
+    pub caught_up: Option<u64>,
     /// Where the time went.
     #[serde(default)]
     pub latency_us: Option<Latency>,

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Frame, Request, Requests, SIDE_PX_MAX};
+use crate::frame::{CHANNELS_MAX, Frame, Request, Requests, SIDE_PX_MAX};
 use crate::session::messages::RequestRecord;
 use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
 use crate::sys::clock::now_ns;
@@ -76,10 +76,7 @@ impl McapSource {
                         "a frame is larger than `frame_bytes_max` in the session's metadata",
                     ));
                 }
-                // The frame rate is measured from device times, or without them from times of receipt. The receipt of this run
-                // differs from the recorded one, so the recorded one stands in for the missing device time.
-                let received = DeviceTime { ns: info.t_received_ns as i64, clock: Clock::Monotonic, stamp: None };
-                info.t_device = info.t_device.or(Some(received));
+                // The receipt of this run; `t_live_ns` keeps the recorded one.
                 info.t_received_ns = now_ns();
                 into.info = info;
                 into.bytes_mut().copy_from_slice(&data[layout::HEAD_BYTES..]);

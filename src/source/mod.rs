@@ -4,6 +4,7 @@
 //! decoding. A source fills a slot of the lane in place and stamps its time; nothing else reads a clock for a frame.
 //! What it must never do: block longer than [`IDLE_MS_MAX`], unpickle, or let a damaged message end the stream.
 
+pub mod age;
 pub mod arrival;
 pub mod session_index;
 

@@ -20,6 +20,7 @@ use crate::sys::sockets::{ClientKeys, Door, GuardedSocket};
 use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
 use crate::wire::pixels::{self, Layout};
 
+use super::age::{Ages, Arrived};
 use super::continuity::{Continuity, Place};
 use super::{IDLE_MS_MAX, Next, Source, SourceError};
 
@@ -75,6 +76,7 @@ pub struct ZmqSource {
     plane: Option<u64>,
     wait: Wait,
     arrivals: ArrivalPredictor,
+    ages: Ages,
     /// What was left out of the last frame's header.
     ignored: Option<HeaderError>,
     /// When the socket was last found empty, ns.
@@ -112,6 +114,7 @@ impl ZmqSource {
             plane: settings.plane,
             wait,
             arrivals: ArrivalPredictor::default(),
+            ages: Ages::default(),
             ignored: None,
             drained_ns: 0,
         })
@@ -207,6 +210,14 @@ impl ZmqSource {
             Ok(standing) => standing,
             Err(why) => return Some(Next::Rejected(why.into())),
         };
+        let arrived = Arrived {
+            stamp: header.t_device,
+            series_began: standing.series_began,
+            frames: standing.gap.saturating_add(1),
+            received_ns: t_received_ns,
+            empty_ns: self.drained_ns,
+        };
+        let age_ns = self.ages.of(&arrived);
         self.arrivals.note(t_received_ns);
         self.ignored = header.ignored;
         into.info = FrameInfo {
@@ -217,6 +228,9 @@ impl ZmqSource {
             ordinal_offset: standing.ordinal.wrapping_sub(standing.number) as i64,
             t_device: header.t_device,
             t_received_ns,
+            t_live_ns: Some(t_received_ns),
+            age_ns,
+            unpublished: false,
             source: place.source,
             series: header.series,
             series_began: standing.series_began,

@@ -86,6 +86,8 @@ pub struct Intake {
 pub struct Compute {
     /// Frames that arrived and were not decoded because a newer one was there (`skip-to-latest`), evicted ones included.
     pub skipped: AtomicU64,
+    /// Frames decoded without being published, because newer ones had already arrived (`skip-to-latest`).
+    pub caught_up: AtomicU64,
     /// Frames preprocessed.
     pub preprocessed: AtomicU64,
     /// Frames encoded.
@@ -127,6 +129,8 @@ pub struct Publish {
     pub relay_lost: AtomicU64,
     /// From receipt of the frame to the hand-over of the decode to the socket, ns.
     pub total: Histogram,
+    /// Age of the frame when its decode was published, where it was known at receipt, ns.
+    pub age: Histogram,
 }
 
 /// Counters of the recorder. Each has one writer: the thread that its text names.

@@ -17,4 +17,5 @@ pub mod replace_folder;
 pub mod revision;
 pub mod signals;
 pub mod sockets;
+pub mod stamp_age;
 pub mod statistics;

@@ -73,6 +73,8 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::AspectRatio { .. } => "aspect_ratio",
         Event::Gap { .. } => "gap",
         Event::Skipped { .. } => "skipped",
+        Event::CaughtUp { .. } => "caught_up",
+        Event::WindowRestarted { .. } => "window_restarted",
         Event::SeriesBegan { .. } => "series_began",
         Event::SeriesEnded => "series_ended",
         Event::FileLost { .. } => "file_lost",
@@ -112,7 +114,8 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("missing", missing)
         }
-        Event::Skipped { frame, count } | Event::RecordLost { frame, count } => {
+        Event::Skipped { .. } | Event::WindowRestarted { .. } | Event::Stale { .. } => serialize_cause(event, map),
+        Event::CaughtUp { frame, count } | Event::RecordLost { frame, count } => {
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("count", count)
         }
@@ -143,7 +146,6 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         Event::FileUnreachable { cause } => map.serialize_entry("cause", cause),
         Event::FileBack { after_ms } => map.serialize_entry("after_ms", after_ms),
         Event::EndMissing { silent_s } => map.serialize_entry("silent_s", silent_s),
-        Event::Stale { age_ms } => map.serialize_entry("age_ms", age_ms),
         Event::Swapped { generation } => map.serialize_entry("generation", generation),
         Event::SwapFailed { generation, reason } => {
             map.serialize_entry("generation", generation)?;
@@ -175,6 +177,26 @@ fn serialize_message<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("frame_px", frame_px)?;
             map.serialize_entry("input_px", input_px)?;
             map.serialize_entry("ratio", ratio)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Events that say why.
+fn serialize_cause<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    match event {
+        Event::Skipped { frame, count, cause } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("count", count)?;
+            map.serialize_entry("cause", cause.name())
+        }
+        Event::WindowRestarted { frame, reason } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("reason", reason.name())
+        }
+        Event::Stale { age_ms, reason } => {
+            map.serialize_entry("age_ms", age_ms)?;
+            map.serialize_entry("reason", reason.name())
         }
         _ => Ok(()),
     }
@@ -298,6 +320,8 @@ pub struct StatusHeader<'a> {
     pub missing: u64,
     /// Lost to overload.
     pub dropped: Dropped,
+    /// Decoded without being published, because newer frames had already arrived.
+    pub caught_up: u64,
     /// Decodes of frames published.
     pub published: u64,
     /// Times the fail-safe took over.
@@ -310,6 +334,8 @@ pub struct StatusHeader<'a> {
     pub saturated_pixels: u64,
     /// Quantiles by stage.
     pub latency_us: StageLatencies,
+    /// Age of the frames whose age at receipt is known, at the publication of their decodes.
+    pub age_us: LatencySummary,
     /// Queue lengths.
     pub queue_depth: Queues,
     /// Frames whose embedding was NaN or infinite, and which therefore have no decode.

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bursts;
 mod calibrate;
 mod device;
 mod drift;
@@ -12,3 +13,4 @@ mod overload;
 mod replay;
 mod series;
 mod stop;
+mod window;

@@ -13,4 +13,5 @@ mod qualities;
 mod record;
 mod senders;
 mod swap;
+mod time;
 mod unattended;

@@ -12,10 +12,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use haltere::config::Publish;
-use haltere::frame::event::{Event, Reason, RecordFault, TrialFault};
+use haltere::frame::event::{Event, Reason, RecordFault, SkipCause, StaleReason, TrialFault};
 use haltere::frame::{
     Clock, Decode, DeviceTime, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview, Quality,
-    Sentence, Shape, StageTimes, Stamp,
+    Restart, Sentence, Shape, StageTimes, Stamp,
 };
 use haltere::publish::Sink;
 use haltere::publish::zmq::ZmqSink;
@@ -54,7 +54,9 @@ fn every_event() -> Vec<Event> {
         Event::KeyIgnored { .. } => Event::KeyIgnored { key: "clock", message: Sentence::of(&"unknown") },
         Event::AspectRatio { .. } => Event::AspectRatio { frame_px: [512, 256], input_px: [64, 64], ratio: 2.0 },
         Event::Gap { .. } => Event::Gap { frame, missing: 2 },
-        Event::Skipped { .. } => Event::Skipped { frame, count },
+        Event::Skipped { .. } => Event::Skipped { frame, count, cause: SkipCause::Burst },
+        Event::CaughtUp { .. } => Event::CaughtUp { frame, count },
+        Event::WindowRestarted { .. } => Event::WindowRestarted { frame, reason: Restart::Pause },
         Event::SeriesBegan { .. } => Event::SeriesBegan { frame },
         Event::SeriesEnded => Event::SeriesEnded,
         Event::FileLost { .. } => Event::FileLost { how: "truncated" },
@@ -69,7 +71,7 @@ fn every_event() -> Vec<Event> {
         Event::Drift { .. } => Event::Drift { frame, novelty_mean: 0.9, limit: 0.8 },
         Event::DriftBack { .. } => Event::DriftBack { frame, novelty_mean: 0.5 },
         Event::ShiftAtBound { .. } => Event::ShiftAtBound { frame },
-        Event::Stale { .. } => Event::Stale { age_ms: 300 },
+        Event::Stale { .. } => Event::Stale { age_ms: 300, reason: StaleReason::Late },
         Event::Recovered { .. } => Event::Recovered { frame },
         Event::Swapped { .. } => Event::Swapped { generation: 2 },
         Event::SwapFailed { .. } => Event::SwapFailed { generation: 2, reason: TrialFault::NotWarm },
@@ -364,7 +366,10 @@ fn while_decoding() -> Vec<Message> {
     daemon.stats.compute.novelty_mean.set(Some(0.5));
     daemon.stats.record.recording.store(1, Relaxed);
     daemon.sink.publish(&decode(1, Quality::Ok)).unwrap();
-    daemon.sink.publish(&decode(2, Quality::Warmup)).unwrap();
+    let restarts = every! { Restart: Restart::Pause => Restart::Pause, Restart::NewSeries => Restart::NewSeries };
+    for restart in restarts.into_iter().map(Some).chain([None]) {
+        daemon.sink.publish(&Decode { restart, ..decode(2, Quality::Warmup) }).unwrap();
+    }
     let faults: [fn(&mut Observation); 4] = [
         |seen| seen.frame_rate_off = true,
         |seen| seen.non_finite_pixels = 1,
@@ -385,6 +390,9 @@ fn while_decoding() -> Vec<Message> {
     let mut late = decode(7, Quality::Ok);
     late.frame.t_received_ns -= 2 * DEADLINE_MS * 1_000_000;
     daemon.sink.publish(&late).unwrap();
+    let mut aged = decode(8, Quality::Ok);
+    aged.frame.age_ns = Some(2 * DEADLINE_MS * 1_000_000);
+    daemon.sink.publish(&aged).unwrap();
     daemon.received()
 }
 
@@ -407,7 +415,8 @@ fn decode(number: u64, quality: Quality) -> Decode {
         Observation { shift_px: Some([0.5, -1.0]), shift_peak: 0.8, frame_rate_hz: 30.0, ..Observation::default() };
     let embedding = Embedding { values: vec![0.5, -2.0], probabilities: vec![0.1, 0.9], novelty: Some(0.25) };
     let times = StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 };
-    Decode { frame, observation, embedding, quality, skipped: 0, action: Some(1), generation: FIRST_GENERATION, times }
+    let made = Decode::with_embedding(embedding);
+    Decode { frame, observation, quality, action: Some(1), generation: FIRST_GENERATION, times, ..made }
 }
 
 fn preview(what: Picture, named: bool) -> Preview {

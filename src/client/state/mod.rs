@@ -17,6 +17,7 @@ use serde_json::Value;
 use self::events::{Level, event_line, level_of};
 use self::latency::Latencies;
 use self::plane::{Plane, Training};
+use crate::client::publication::Publication;
 use crate::frame::{Picture, Quality};
 use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, PreviewMessage, parse};
 
@@ -36,6 +37,7 @@ pub(crate) struct State {
     /// The daemon's PUB endpoint.
     pub(crate) endpoint: String,
     began_ns: u64,
+    publication: Publication,
     /// Last sign of life, ns.
     sign_ns: Option<u64>,
     deadline_ns: u64,
@@ -213,6 +215,7 @@ impl State {
         Self {
             endpoint: endpoint.to_owned(),
             began_ns: now_ns,
+            publication: Publication::default(),
             sign_ns: None,
             deadline_ns: DEADLINE_DEFAULT_NS,
             silent: false,
@@ -237,7 +240,7 @@ impl State {
         ns.saturating_sub(self.began_ns) / 1_000_000
     }
 
-    /// Takes one message.
+    /// Takes one message. Whatever it says counts from when it was published.
     pub(crate) fn receive(&mut self, parts: &[Vec<u8>], now_ns: u64) {
         let Message { source, header, content } = match parse(parts) {
             Ok(message) => message,
@@ -246,6 +249,7 @@ impl State {
                 return self.add_event(Level::Warn, format!("cannot read a message: {error}"));
             }
         };
+        let now_ns = self.publication.of(&header, now_ns);
         match content {
             Content::Decode(decode, values) => self.take_decode(*decode, &values, source, &header, now_ns),
             Content::Heartbeat(HeartbeatMessage { deadline_ms, quality }) => {

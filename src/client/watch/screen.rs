@@ -226,7 +226,9 @@ fn latencies(state: &State) -> String {
     let deadline = state.status.as_ref().and_then(|(_, status)| status["deadline_ms"].as_u64());
     let deadline = deadline.map_or(String::new(), |ms| format!("  deadline {ms}"));
     let [p50, p99, p999, max] = ["p50", "p99", "p999", "max"].map(ms);
-    format!("latency in the daemon, ms: p50 {p50:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2}{deadline}")
+    let age = state.last.as_ref().and_then(|last| last.decode.age_us);
+    let age = age.map_or(String::new(), |us| format!("  age of the frame {:.2}", us / 1e3));
+    format!("latency in the daemon, ms: p50 {p50:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2}{deadline}{age}")
 }
 
 fn counts(state: &State, now_ns: u64) -> String {

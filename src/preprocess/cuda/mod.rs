@@ -253,7 +253,7 @@ impl Animal {
         let (channels, guide) = planes(parameters);
         Self {
             simd,
-            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64),
+            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64, parameters.pause_periods),
             line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
             tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
             group: Group::new(parameters.average_frames),
@@ -269,7 +269,10 @@ impl Animal {
 
     /// What happens before the frame is given to the device.
     fn begin(&mut self, info: &FrameInfo, stage: &Stage, observation: &mut Observation) -> Result<State, Fault> {
-        self.rate.add(info);
+        observation.restart = self.rate.add(info);
+        if observation.restart.is_some() {
+            self.group.forget();
+        }
         if let Some(hz) = self.rate.hz() {
             observation.frame_rate_hz = hz as f32;
             observation.frame_rate_off = self.rate.is_off(hz);

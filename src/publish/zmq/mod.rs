@@ -22,7 +22,7 @@ use super::failsafe::{FailSafe, Verdict};
 use super::status::{Reporter, Subject};
 use super::{Sink, SinkError, Witness};
 use crate::config;
-use crate::frame::event::Event;
+use crate::frame::event::{Event, StaleReason};
 use crate::frame::{Decode, ModelTag, Name, Preview, Quality};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::{Stats, count};
@@ -38,8 +38,8 @@ const LINGER_MS: i32 = 200;
 const SUBSCRIPTION_BYTES_MAX: i64 = 4096;
 /// Memory reserved at start for a header, bytes: more than the status of a rig with a few warnings needs.
 const HEADER_BYTES_EXPECTED: usize = 16 << 10;
-/// Heartbeats that may be missing before a subscriber must assume the daemon dead.
-const HEARTBEATS_MISSED_MAX: u64 = 3;
+/// Heartbeats within a deadline, at least: one of them may be lost or late.
+const HEARTBEATS_PER_DEADLINE_MIN: u32 = 2;
 
 /// The PUB socket of the daemon.
 pub struct ZmqSink {
@@ -117,6 +117,7 @@ impl ZmqSink {
         let address = Address { endpoint: &config.endpoint, key: "publish.endpoint", name: "decodes" };
         let socket = open_pub(context, door, address, config.hwm)?;
         let now_ns = now_ns();
+        let heartbeat = config.heartbeat.min(config.deadline / HEARTBEATS_PER_DEADLINE_MIN);
         Ok(Self {
             out: Outbox::new(socket, config.endpoint.clone(), model.embedding),
             failsafe: FailSafe::new(config.deadline.as_nanos() as u64),
@@ -129,7 +130,7 @@ impl ZmqSink {
             last: None,
             last_quality: None,
             frame_rate_hz: 0.0,
-            heartbeat: Period::starting(config.heartbeat.as_nanos() as u64, now_ns),
+            heartbeat: Period::starting(heartbeat.as_nanos() as u64, now_ns),
             status: Period::starting(config.status.as_nanos() as u64, now_ns),
             witness: None,
         })
@@ -184,7 +185,7 @@ impl ZmqSink {
     fn publish_heartbeat(&mut self, now_ns: u64) -> Result<(), SinkError> {
         let last = self.last_quality.map(|_| self.seq.saturating_sub(1));
         let period_ms = self.heartbeat.every_ns.div_ceil(1_000_000);
-        let deadline_ms = HEARTBEATS_MISSED_MAX * period_ms;
+        let deadline_ms = self.reporter.deadline_ms();
         let header = HeartbeatHeader::new(self.source, last, self.quality(), deadline_ms, period_ms, now_ns);
         self.out.send(Kind::Heartbeat, &self.source, &header, None)
     }
@@ -213,20 +214,21 @@ impl Sink for ZmqSink {
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let now_ns = now_ns();
         let frame = &decode.frame;
-        let Verdict { fresh, event } = self.failsafe.decode(frame.number, frame.t_received_ns, now_ns);
+        let age_ns = frame.age_ns.unwrap_or(0);
+        let Verdict { stale, event } = self.failsafe.decode(frame.number, frame.t_received_ns, age_ns, now_ns);
         self.source = frame.source;
         if let Some(event @ Event::Recovered { .. }) = event {
             self.publish_event(&event, now_ns)?;
             self.heartbeat.due_ns = now_ns;
         }
-        let quality = if fresh { decode.quality } else { Quality::Stale };
+        let quality = if stale.is_none() { decode.quality } else { Quality::Stale };
         let (action, values) = match quality {
             Quality::Ok | Quality::Degraded => (decoded_action(&self.model, decode), &decode.embedding.values),
             Quality::Warmup if self.model.decodes_actions() => (self.neutral.action(), &decode.embedding.values),
             Quality::Warmup => (Action::default(), &decode.embedding.values),
             Quality::Stale | Quality::Fail => (self.neutral.action(), &self.zeros),
         };
-        let reason = if fresh { reason_of(decode) } else { Some("late") };
+        let reason = stale.map_or_else(|| reason_of(decode), |reason| Some(reason.name()));
         let trusted = matches!(quality, Quality::Ok | Quality::Degraded);
         let novelty = decode.embedding.novelty.filter(|_| trusted && self.model.trained);
         let model = ModelHeader::of(&self.model);
@@ -240,6 +242,9 @@ impl Sink for ZmqSink {
         let publish = &self.reporter.stats().publish;
         count(&publish.published, 1);
         publish.total.record(crate::sys::clock::now_ns().saturating_sub(frame.t_received_ns));
+        if let Some(age_ns) = frame.age_ns {
+            publish.age.record(age_ns.saturating_add(now_ns.saturating_sub(frame.t_received_ns)));
+        }
         self.show_witness(Kind::Decode, now_ns, Some(decode));
         if let Some(event @ Event::Stale { .. }) = event {
             count(&self.reporter.stats().publish.stale, 1);
@@ -259,7 +264,7 @@ impl Sink for ZmqSink {
 
     fn tick(&mut self, now_ns: u64) -> Result<(), SinkError> {
         if let Some(event) = self.failsafe.tick(now_ns) {
-            self.publish_neutral(Quality::Stale, "no_frame", now_ns)?;
+            self.publish_neutral(Quality::Stale, StaleReason::NoFrame.name(), now_ns)?;
             self.publish_event(&event, now_ns)?;
         }
         if self.failsafe.alive() && self.heartbeat.is_due(now_ns) {

@@ -262,7 +262,7 @@ fn before_the_first_frame_the_heart_beats_and_says_warmup() {
             "heartbeat/rig1" => {
                 counts[0] += 1;
                 assert_eq!((&header["quality"], header.get("seq")), (&"warmup".into(), None));
-                assert_eq!((&header["deadline_ms"], &header["period_ms"]), (&300.into(), &100.into()));
+                assert_eq!((&header["deadline_ms"], &header["period_ms"]), (&60_000.into(), &100.into()));
             }
             "status/rig1" => {
                 counts[1] += 1;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Overload, Source as Settings, Wait};
 use crate::frame::{Frame, FrameInfo, Name, PixelType, Shape};
+use crate::source::age::{Ages, Arrived};
 use crate::source::recording::{Stamper, file_error};
 use crate::source::{IDLE_MS_MAX, Next, Source, SourceError};
 use crate::sys::clock::now_ns;
@@ -129,6 +130,7 @@ struct Growing {
     requested: Option<u64>,
     length: u64,
     grew_ns: u64,
+    ages: Ages,
     next: u64,
     began: bool,
     ended: bool,
@@ -251,6 +253,7 @@ impl Follower {
             requested: None,
             length: found.len(),
             grew_ns: now_ns(),
+            ages: Ages::default(),
             next: 0,
             began: false,
             ended: false,
@@ -443,7 +446,10 @@ impl Growing {
         self.stamper.stamp(self.next, &self.path, into)?;
         // No device time (the stamper has no rate): n / rate would not be a measurement.
         let (t_received_ns, series, series_began) = (self.grew_ns, self.series, !self.began);
-        into.info = FrameInfo { t_received_ns, series, series_began, ..into.info };
+        let arrived =
+            Arrived { stamp: None, series_began, frames: 1, received_ns: t_received_ns, empty_ns: t_received_ns };
+        let (t_live_ns, age_ns) = (Some(t_received_ns), self.ages.of(&arrived));
+        into.info = FrameInfo { t_received_ns, t_live_ns, age_ns, series, series_began, ..into.info };
         match self.stack.read(&self.file, self.position(self.next), into.bytes_mut()) {
             Ok(()) => {
                 (self.next, self.began) = (self.next + 1, true);
