@@ -265,8 +265,9 @@ struct Message {
 
 /// The daemon's sink and a subscriber, in one process.
 struct Daemon {
-    sink: ZmqSink,
+    // Closed before the sink, which waits until nobody in this process is connected to it.
     socket: zmq::Socket,
+    sink: ZmqSink,
     stats: Arc<Stats>,
     /// A subscription over `inproc` lives as long as its context.
     _context: zmq::Context,

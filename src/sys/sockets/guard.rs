@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::keys::PublicKey;
@@ -25,11 +25,13 @@ const HANDSHAKE_FAILED: u16 = 0x2000;
 const HANDSHAKE_DENIED: u16 = 0x4000;
 /// Connections that may be in their handshake at once and are still told apart.
 const PENDING_MAX: usize = 1024;
+/// Longest wait for a socket to close: more than messages linger anywhere.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 /// Least time between two notes of refusals; what happened between is counted.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
-/// The thread; it leaves when its socket is closed, and is waited for.
-pub(super) struct Guard(Option<JoinHandle<()>>);
+/// The thread; it leaves when its socket is closed, and is waited for. Nothing is ever sent: the other end lives as long as the thread.
+pub(super) struct Guard(Receiver<()>);
 
 impl Guard {
     /// Starts to watch `socket`, before it is bound.
@@ -65,17 +67,22 @@ impl Guard {
         };
         let mut watch =
             Watch { name, questions, connections, pending: VecDeque::new(), cause: None, noted: None, unnoted: 0 };
-        let thread = std::thread::Builder::new().name("guard".to_owned()).spawn(move || watch.run(&monitor));
-        Ok(Self(Some(thread.map_err(|_| zmq::Error::EAGAIN)?)))
+        let (alive, ended) = channel();
+        let thread = std::thread::Builder::new().name("guard".to_owned()).spawn(move || {
+            watch.run(&monitor);
+            drop((watch, monitor));
+            drop::<Sender<()>>(alive);
+        });
+        thread.map_err(|_| zmq::Error::EAGAIN)?;
+        Ok(Self(ended))
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // It ends when libzmq has closed the socket, which takes as long as messages may linger.
-        if let Some(thread) = self.0.take() {
-            let _ = thread.join();
-        }
+        // It ends when libzmq has closed the socket, which takes as long as messages may linger, or as a socket of the same context that is
+        // connected to it is not closed itself.
+        let _ = self.0.recv_timeout(CLOSED_WITHIN);
     }
 }
 
