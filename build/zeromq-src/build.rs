@@ -5,6 +5,9 @@ fn main() {
     for key in ["LIB", "INCLUDE"] {
         // Absent if $SODIUM_LIB_DIR replaces the library that is built here: then the compiler must find the headers by itself.
         let place = std::env::var(format!("DEP_SODIUM_{key}")).or_else(|_| std::env::var("SODIUM_LIB_DIR"));
-        println!("cargo::rustc-env=SODIUM_{key}={}", place.expect("libsodium-sys-stable says where it built libsodium"));
+        println!(
+            "cargo::rustc-env=SODIUM_{key}={}",
+            place.expect("libsodium-sys-stable says where it built libsodium")
+        );
     }
 }

@@ -102,15 +102,18 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     end_recording(&handles, writer);
     let summary = Summary::of(&handles.stats, &swapper.running(), began.elapsed());
     info!("{summary}");
-    if let Some(path) = report {
-        let written = write_whole(path, format!("{:#}\n", summary.to_json()).as_bytes());
-        written.with_context(|| Failure { code: ExitCode::Sink, what: format!("--report {}", path.display()) })?;
-    }
+    report.map_or(Ok(()), |path| write_report(path, &summary))?;
     let what = "the corridor ended before its source did".to_owned();
     ended.context(Failure { code: ExitCode::Stage, what })?;
     let what =
         "--once: the sender's end message never arrived (see above); --silence sets how long to wait for it".to_owned();
     if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
+}
+
+/// The summary as a file (`--report`).
+fn write_report(path: &Path, summary: &Summary) -> anyhow::Result<()> {
+    let written = write_whole(path, format!("{:#}\n", summary.to_json()).as_bytes());
+    written.with_context(|| Failure { code: ExitCode::Sink, what: format!("--report {}", path.display()) })
 }
 
 /// How the run stands, for the control socket.
