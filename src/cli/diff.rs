@@ -190,11 +190,11 @@ impl fmt::Display for Difference {
 pub fn run(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     log::start_default()?;
     warn_of(&args.a)?;
-    let a = Recorded::read(&args.a)?.rows();
+    let a = rows_of(&args.a)?;
     let (name, b) = match &args.b {
         Some(b) => {
             warn_of(b)?;
-            (b.display().to_string(), Recorded::read(b)?.rows())
+            (b.display().to_string(), rows_of(b)?)
         }
         None => again(&args.a, args)?,
     };
@@ -219,6 +219,14 @@ fn expect_warm(name: &str, rows: &[Row]) -> anyhow::Result<()> {
         n => format!("all {n} decodes are of the warm-up"),
     };
     Err(Failure { code: ExitCode::Source, what: format!("{name}: {decodes}, so there is nothing to compare") }.into())
+}
+
+/// The decodes of a session; tells of what is missing in it.
+fn rows_of(session: &Path) -> anyhow::Result<Vec<Row>> {
+    let recorded = Recorded::read(session)?;
+    let damage = recorded.damage.warnings(&recorded.outline);
+    damage.iter().for_each(|line| tracing::warn!("{}: {line}", session.display()));
+    Ok(recorded.rows())
 }
 
 fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Vec<Row>)> {

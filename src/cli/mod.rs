@@ -14,6 +14,7 @@ mod embed;
 #[macro_use]
 pub mod exit;
 mod export;
+mod info;
 mod keys;
 pub mod log;
 pub mod model;
@@ -61,6 +62,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Say what a recording holds, and by which of its texts: shape, channels, planes, rate, times; of a data set also behaviour and labels.
+    Info(info::InfoArgs),
     /// Run the daemon: receive frames over ZeroMQ, publish decodes.
     Run(run::RunArgs),
     /// Send a recording over ZeroMQ as a microscope would, with faults on request.
@@ -103,6 +106,7 @@ pub enum Command {
 /// Whatever the subcommand could not do; [`exit::exit_code`] says with which number to leave.
 pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Info(args) => info::run(&args, out),
         Command::Run(args) => run::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Watch(args) => watch::run(&args, out),

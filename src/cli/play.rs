@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::curve::SenderCurveArgs;
 use super::parse::{milliseconds, seconds};
-use super::recording::{RecordingArgs, open};
+use super::recording::{RecordingArgs, open, warn};
 use super::{log, stop_flag};
 use crate::client::play::{Burst, Pace, Pattern, PlayOptions, PlayProgress, play};
 use crate::config::Attach;
@@ -111,7 +111,15 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
         so_far.total.into_iter().for_each(|total| bar.set_length(total));
         bar.set_position(so_far.sent);
     };
-    let report = play(&options, &mut || open(&spec), &stop, &mut progress)?;
+    let mut told = false;
+    let mut again = || {
+        let recording = open(&spec)?;
+        if !std::mem::replace(&mut told, true) {
+            warn(&spec, recording.as_ref());
+        }
+        Ok(recording)
+    };
+    let report = play(&options, &mut again, &stop, &mut progress)?;
     bar.finish_and_clear();
     let us = |ns: u64| ns as f64 / 1e3;
     let late = report.lateness;

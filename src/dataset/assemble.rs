@@ -13,7 +13,8 @@ use super::frames::{Probe, file_name};
 use super::labels;
 use super::missing_frames::MissingFrames;
 use super::prepare::{Prepared, Recipe};
-use super::spec::{DataSpec, Neural, Per, TrialSpec};
+use super::row_clock;
+use super::spec::{DataSpec, Neural, Per, Synchrony, TrialSpec};
 use super::synchrony::{Axis, Synchronised, synchronise};
 use super::table::Table;
 use super::trials::{Dataset, NO_BEHAVIOUR, Origin, Trial};
@@ -48,12 +49,23 @@ pub(super) fn read(
     names: &[String],
     warnings: &mut Vec<DataWarning>,
 ) -> Result<Read, DatasetError> {
-    let Table { mut values, names: columns } = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
+    let mut table = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
+    // Where each row has a time of its own, the file's own numbers do not place it.
+    if matches!(trial.synchrony, Synchrony::Offset { .. } | Synchrony::ThorSync { .. }) {
+        let missing = row_clock::place(&trial.behaviour, &mut table, behaviour_rate_hz)?;
+        if missing > 0 {
+            let (trial, file, of) = (trial.name.clone(), file_name(&trial.behaviour), table.values.nrows());
+            warnings.push(DataWarning::RowsMissing { trial, file, missing, of });
+        }
+    }
+    let Table { mut values, names: columns, .. } = table;
     let (frames, session) = (probe.frames, probe.session.as_deref());
     let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session };
     let of_session = session.map(|session| session.warnings()).unwrap_or_default().iter();
     warnings.extend(of_session.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
-    let Synchronised { frame_of, times_s } = synchronise(trial, axis)?;
+    let of_recording = probe.warnings.iter();
+    warnings.extend(of_recording.map(|what| DataWarning::Recording { trial: trial.name.clone(), what: what.clone() }));
+    let Synchronised { frame_of, times_s } = synchronise(trial, axis, warnings)?;
     let damaged = checks::behaviour(trial, &values, warnings)?;
     hold_last(&mut values, &damaged);
     let newest = newest(&frame_of, axis);

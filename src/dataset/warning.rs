@@ -26,6 +26,43 @@ pub enum DataWarning {
         /// The first damaged one.
         first: usize,
     },
+    /// A behaviour file whose frame numbers jump.
+    #[error(
+        "trial {trial}: {file}: {missing} of {of} behaviour frames have no row: rows are placed by their frame numbers, and the two-photon \
+         frames that point to the missing ones are left out"
+    )]
+    RowsMissing {
+        /// Which trial.
+        trial: String,
+        /// Which file.
+        file: String,
+        /// Rows that are not there.
+        missing: usize,
+        /// All rows.
+        of: usize,
+    },
+    /// Behaviour and imaging do not last equally long.
+    #[error(
+        "trial {trial}: the behaviour lasts {behaviour_s:.1} s ({by}), the imaging {imaging_s:.1} s: check behaviour_rate_hz and the frame rate"
+    )]
+    Durations {
+        /// Which trial.
+        trial: String,
+        /// By which rate.
+        by: String,
+        /// s.
+        behaviour_s: f64,
+        /// s.
+        imaging_s: f64,
+    },
+    /// A recording of which something is missing or uncertain.
+    #[error("trial {trial}: {what}")]
+    Recording {
+        /// Which trial.
+        trial: String,
+        /// What.
+        what: String,
+    },
     /// Two-photon frames with NaN.
     #[error("trial {trial}: {count} of {of} two-photon frames have NaN or infinite pixels and are left out")]
     NonFiniteFrames {

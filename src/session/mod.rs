@@ -22,9 +22,13 @@ pub mod recorder;
 pub mod rows;
 pub mod unpacked;
 
+mod damage;
+mod decoded_by;
 pub mod layout;
 pub mod messages;
+mod outline;
 mod read;
+mod records;
 mod schemas;
 mod watched;
 mod write;
@@ -33,7 +37,9 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::exit::{ExitCode, HasExitCode};
 
-pub use read::{Item, Outline, Reader};
+pub use damage::{Damage, Hole};
+pub use outline::Outline;
+pub use read::{Item, Reader};
 pub use write::{SessionWriter, name_of};
 
 /// Extension of a session's file.

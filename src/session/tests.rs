@@ -160,6 +160,80 @@ fn a_record_within_a_chunk_does_not_say_how_much_memory_is_taken() {
     }
 }
 
+/// Reads to the end within a time and a number of items that no loop keeps; returns the numbers of the frames.
+fn within_bounds(path: &Path) -> Option<Vec<u64>> {
+    let began = std::time::Instant::now();
+    let outline = Outline::of(path).ok()?;
+    let mut reader = Reader::open(path).ok()?;
+    let mut items = Vec::new();
+    while let Some(item) = reader.read().unwrap() {
+        items.push(item);
+        assert!(items.len() < 1000, "more than was written");
+    }
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    let found = frames(&items);
+    if found.len() < 30 && outline.end.is_some() && outline.written.is_some() {
+        assert!(!reader.damage().is_none() || reader.damage().lost(Topic::Frames, &outline).is_some_and(|n| n > 0));
+    }
+    Some(found)
+}
+
+#[test]
+fn a_flipped_bit_or_a_lost_byte_anywhere_costs_one_chunk_at_most_and_never_hangs() {
+    for compression in [Compression::None, Compression::Lz4] {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, damaged) = (folder.path().join("a.mcap"), folder.path().join("b.mcap"));
+        write(&path, 30, compression);
+        let whole = std::fs::read(&path).unwrap();
+        let mut refused = 0;
+        let places = (8..whole.len()).step_by(331).chain((8..700).step_by(3));
+        for (n, at) in places.enumerate() {
+            for lose in [false, true] {
+                let mut bytes = whole.clone();
+                if lose {
+                    bytes.remove(at);
+                } else {
+                    bytes[at] ^= 1 << (n % 8);
+                }
+                std::fs::write(&damaged, &bytes).unwrap();
+                match within_bounds(&damaged) {
+                    Some(found) => assert!(
+                        found.len() >= 20 && found.windows(2).all(|pair| pair[0] < pair[1]),
+                        "byte {at} of {}, lost: {lose}: {found:?}",
+                        whole.len()
+                    ),
+                    None => refused += 1,
+                }
+            }
+        }
+        // Only what says that this is a session of this format may lead to a refusal.
+        assert!(refused < 30, "{refused} were refused");
+    }
+}
+
+#[test]
+fn a_hole_is_told_with_its_time_and_its_frames_also_in_the_chunk_that_names_the_channels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mcap");
+    write(&path, 30, Compression::None);
+    let whole = std::fs::read(&path).unwrap();
+    // Frames 10 to 19, and the chunk of the channels, which is the first: a word of its schemas.
+    let pixels = whole.windows(64).position(|window| window.iter().all(|byte| *byte == 13)).unwrap();
+    let topic = whole.windows(8).position(|window| window == b"decodes\x04" || window.starts_with(b"decodes")).unwrap();
+    for (at, lost) in [(pixels, 10), (topic, 0)] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&path, &bytes).unwrap();
+        let recorded = rows::Recorded::read(&path).unwrap();
+        assert_eq!((recorded.frames, recorded.damage.lost(Topic::Frames, &recorded.outline)), (30 - lost, Some(lost)));
+        let told = recorded.warnings().join("\n");
+        assert!(told.contains("is damaged and skipped"), "{told}");
+        if lost > 0 {
+            assert!(told.contains("between 0.09 s and 0.20 s") && told.contains("10 frames and 10 decodes"), "{told}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_session_is_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -35,7 +35,10 @@ impl Unpacked {
             let Some(data) = found.get(name) else {
                 bail!(Failure {
                     code: ExitCode::Source,
-                    what: format!("{}: the session was cut off before its {name}", session.display()),
+                    what: format!(
+                        "{}: lacks its {name}: it was cut off before it, or is damaged there",
+                        session.display()
+                    ),
                 });
             };
             let at = if name == MODEL_ONNX { unpacked.onnx()? } else { unpacked.folder.path().join(name) };

@@ -12,7 +12,7 @@ use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
 use crate::sys::clock::now_ns;
 
 use super::recording::file_error;
-use super::{Next, Source, SourceError};
+use super::{About, Next, Source, SourceError};
 
 /// Largest frame there can be, bytes: what a session's metadata says is memory to be taken.
 const FRAME_BYTES_MAX: u64 = (CHANNELS_MAX * SIDE_PX_MAX * SIDE_PX_MAX * size_of::<f32>()) as u64;
@@ -22,6 +22,8 @@ pub struct McapSource {
     reader: Reader,
     outline: Outline,
     rate_hz: Option<f64>,
+    /// The rate was given.
+    stated: bool,
     requests: Requests,
     damaged_chunks: u64,
 }
@@ -48,8 +50,9 @@ impl McapSource {
             return Err(file_error(path, cause));
         }
         let reader = Reader::open(path).map_err(failed)?;
+        let stated = rate_hz.is_some();
         let rate_hz = rate_hz.or(outline.frame_rate_hz);
-        Ok(Self { reader, outline, rate_hz, requests: Requests::default(), damaged_chunks: 0 })
+        Ok(Self { reader, outline, rate_hz, stated, requests: Requests::default(), damaged_chunks: 0 })
     }
 
     fn path(&self) -> &Path {
@@ -128,6 +131,14 @@ impl Source for McapSource {
 
     fn frame_rate_hz(&self) -> Option<f64> {
         self.rate_hz
+    }
+
+    fn about(&self) -> About {
+        let mut about = About::default();
+        about.fact("times", self.outline.count(Topic::Frames), "the session's index");
+        about.maybe("rate_hz", self.rate_hz, if self.stated { "the given rate" } else { "the times of receipt" });
+        about.warnings = self.outline.warnings();
+        about
     }
 }
 

@@ -4,21 +4,26 @@
 //! decoding. A source fills a slot of the lane in place and stamps its time; nothing else reads a clock for a frame.
 //! What it must never do: block longer than [`IDLE_MS_MAX`], unpickle, or let a damaged message end the stream.
 
+pub mod about;
 pub mod age;
 pub mod arrival;
+pub mod axes;
+mod bruker;
 pub mod session_index;
 
 pub mod continuity;
+mod grid;
 pub mod limit;
 pub mod mcap;
 pub mod nwb;
 pub mod open;
+mod page_list;
 pub mod raw;
 mod recording;
 mod scanimage;
 pub mod thorimage;
 pub mod tiff;
-mod tiff_order;
+mod tiff_files;
 mod xml;
 pub mod zmq;
 
@@ -27,6 +32,8 @@ use crate::frame::{Frame, Requests};
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::wire::frame_header::HeaderError;
 
+pub use self::about::{About, Fact};
+pub use self::nwb::Orientation;
 pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of};
 pub use self::session_index::{FrameClock, FrameIndex, SessionIndex};
 pub use self::zmq::ZmqSource;
@@ -88,6 +95,19 @@ pub trait Source: Send {
     /// Frames per second from the file's metadata or the user, if known.
     fn frame_rate_hz(&self) -> Option<f64> {
         None
+    }
+
+    /// What is known about it, and by which text.
+    fn about(&self) -> About {
+        About::default()
+    }
+
+    /// The recording's own time of every frame, ns, where it has them; it is read from all over the file.
+    ///
+    /// # Errors
+    /// A file that can no longer be read.
+    fn times_ns(&mut self) -> Result<Vec<i64>, SourceError> {
+        Ok(Vec::new())
     }
 }
 

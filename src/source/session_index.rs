@@ -80,10 +80,7 @@ impl SessionIndex {
             }
         }
         let mut warnings = outline.warnings();
-        if reader.damaged_chunks() > 0 {
-            let chunks = reader.damaged_chunks();
-            warnings.push(format!("{chunks} damaged chunk(s) are skipped: their frames and requests are missing"));
-        }
+        warnings.extend(reader.damage().warnings(&outline));
         let to_unix_ns = outline.about.get("monotonic_to_unix_ns").and_then(|text| text.parse().ok());
         Self::of(&infos, to_unix_ns, warnings).ok_or_else(|| file_error(path, "this session contains no frame"))
     }

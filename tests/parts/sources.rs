@@ -23,7 +23,7 @@ fn name(text: &str) -> Name {
 
 fn spec(paths: &[&Path]) -> RecordingSpec {
     let channels = paths.iter().map(|p| vec![p.to_path_buf()]).collect();
-    RecordingSpec { channels, raw: None, rate_hz: None, plane: None, source: name("rig") }
+    RecordingSpec { channels, ..RecordingSpec::new("", name("rig")) }
 }
 
 /// A file of the shared data, or `None` and a loud line.
@@ -308,7 +308,8 @@ fn an_imagej_stack_with_one_directory_is_read_behind_it() {
     let expected: Vec<Vec<f64>> = (0..3).map(|t| (0..8).map(|i| f64::from((t * 8 + i) * 1000)).collect()).collect();
     assert_eq!(frames, expected);
     std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-    assert!(fail(&spec(&[&path])).contains("truncated"));
+    assert_eq!(read_all(&spec(&[&path])).1, expected[..2]);
+    assert!(fail(&RecordingSpec { strict: true, ..spec(&[&path]) }).contains("cut off"));
 }
 
 #[test]
@@ -319,9 +320,15 @@ fn damaged_files_are_named_with_their_page() {
     let whole = std::fs::read(&path).unwrap();
     for keep in 0..whole.len() {
         std::fs::write(&path, &whole[..keep]).unwrap();
-        let error = fail(&spec(&[&path]));
+        let strict = RecordingSpec { strict: true, ..spec(&[&path]) };
+        let error = fail(&strict);
         assert!(error.contains("cut.tif"), "{keep}: {error}");
         assert!(keep < 8 || error.contains("page"), "{keep} of {}: {error}", whole.len());
+        // Without `strict` what is whole is read, and told.
+        if let Ok(source) = open_recording(&spec(&[&path])) {
+            assert!(source.about().warnings[0].contains("page"), "{keep}");
+            assert!(pages_of(&spec(&[&path])).iter().enumerate().all(|(n, page)| page == &[n as f64]), "{keep}");
+        }
     }
     let other = dir.path().join("other.tif");
     TiffEncoder::new(std::fs::File::create(&other).unwrap())

@@ -17,4 +17,5 @@ pub mod old_peers;
 pub mod oracle;
 pub mod process;
 pub mod scene;
+pub mod tiffs;
 pub mod web;

@@ -21,7 +21,7 @@ const PARTS: [&str; 3] = ["first third", "second third", "last third"];
 /// The whole file.
 pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> String {
     let mut page = Page::default();
-    let mut warnings = recorded.outline.warnings();
+    let mut warnings = recorded.warnings();
     if recorded.odd > 0 {
         warnings.push(format!("{} messages could not be parsed and were left out", recorded.odd));
     }

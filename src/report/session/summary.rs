@@ -65,6 +65,8 @@ pub struct Summary {
     pub faults: u64,
     /// From the first to the last frame, s.
     pub seconds: f64,
+    /// What is missing because the file is damaged, in words; the sum last.
+    pub unreadable: Vec<String>,
 }
 
 impl Summary {
@@ -103,13 +105,14 @@ impl Summary {
             marks: recorded.marks.iter().map(|m| (m.text.clone(), seconds_of(m.t_ns))).collect(),
             faults: recorded.events.iter().filter(|e| e.event == "fault").count() as u64,
             seconds: moments.last().map_or(0.0, |moment| moment.at_s),
+            unreadable: recorded.damage.warnings(&recorded.outline),
             moments,
         })
     }
 
-    /// Did it meet its deadline?
+    /// Did it meet its deadline? Of what is missing nobody knows.
     pub fn met(&self) -> bool {
-        self.late + self.aged + self.overdue + self.faults == 0
+        self.late + self.aged + self.overdue + self.faults == 0 && self.unreadable.is_empty()
     }
 
     /// The same in words.
@@ -121,6 +124,11 @@ impl Summary {
             self.seconds
         );
         let deadline = self.deadline_ms;
+        if let Some(sum) = self.unreadable.last().filter(|_| self.late + self.aged + self.overdue + self.faults == 0) {
+            return format!(
+                "deadline of {deadline:.0} ms UNKNOWN, because the session is damaged ({sum}); of the rest: {said}"
+            );
+        }
         if self.met() {
             return format!("deadline of {deadline:.0} ms met: {said}");
         }
@@ -218,6 +226,20 @@ pub(super) mod tests {
         fault.events.push(serde_json::from_str(r#"{"event":"fault","t_pub_ns":5,"stage":"compute"}"#).unwrap());
         assert!(!Summary::of(&fault).unwrap().met());
         assert!(Summary::of(&Recorded::default()).is_none());
+    }
+
+    #[test]
+    fn a_session_with_a_hole_is_never_said_to_have_met_its_deadline() {
+        let mut damaged = recorded();
+        damaged.decodes.drain(40..60);
+        damaged.damage.holes.push(crate::session::Hole {
+            chunk: 2,
+            messages: Some([20, 0, 20, 0, 0, 0]),
+            ..Default::default()
+        });
+        let summary = Summary::of(&damaged).unwrap();
+        assert!(!summary.met() && !summary.verdict().contains(" met"), "{}", summary.verdict());
+        assert!(summary.verdict().contains("20 decodes"), "{}", summary.verdict());
     }
 
     #[test]
