@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use super::kind::{Kind, Value};
-use super::{Attach, Compression, Config, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait};
+use super::{
+    Attach, Compression, Config, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait,
+    WhenDistrusted,
+};
 
 /// Bytes of one mebibyte.
 pub(super) const MIB: usize = 1024 * 1024;
@@ -107,6 +110,7 @@ const OVERLOADS: &[&str] = &["skip-to-latest", "wait"];
 const SERIAL_WRITES: &[&str] = &["change", "every"];
 const LSL_MARKERS: &[&str] = &["change", "every"];
 const COMPRESSIONS: &[&str] = &["none", "lz4"];
+const WHEN_DISTRUSTED: &[&str] = &["hold", "neutral"];
 const WAITS: &[&str] = &["spin", "yield", "park", "anticipate"];
 /// Cores that a thread may be pinned to; no rig has more.
 const CORE: Kind = Kind::Integer { min: 0, max: 1023, unit: "", word: Some("any") };
@@ -362,6 +366,14 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Name { word: None },
         set: |c, v| put_text(&mut c.publish.neutral_action, v),
         get: |c| Value::Text(c.publish.neutral_action.clone()),
+    },
+    Key {
+        name: "publish.when_distrusted",
+        kind: Kind::Choice(WHEN_DISTRUSTED),
+        set: |c, v| {
+            put_choice(&mut c.publish.when_distrusted, v, &[WhenDistrusted::Hold, WhenDistrusted::Neutral]);
+        },
+        get: |c| choice(WHEN_DISTRUSTED, c.publish.when_distrusted as usize),
     },
     Key {
         name: "plain.endpoint",

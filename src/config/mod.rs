@@ -286,6 +286,42 @@ pub struct Publish {
     pub preview_every: Option<Duration>,
     /// The action that does no harm, published when there is no fresh decode.
     pub neutral_action: String,
+    /// What the decode of a frame that is not believed shows.
+    pub when_distrusted: WhenDistrusted,
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self {
+            endpoint: "tcp://127.0.0.1:5711".to_owned(),
+            hwm: 64,
+            deadline: Duration::from_millis(250),
+            heartbeat: Duration::from_millis(100),
+            status: Duration::from_millis(1000),
+            preview_every: Some(Duration::from_millis(200)),
+            neutral_action: "neutral".to_owned(),
+            when_distrusted: WhenDistrusted::Hold,
+        }
+    }
+}
+
+impl Publish {
+    /// How long a believed decode may be shown for frames that are not, by the frames' own times, ns; `None` = not at all.
+    pub fn hold_ns(&self) -> Option<u64> {
+        match self.when_distrusted {
+            WhenDistrusted::Hold => Some(self.deadline.as_nanos() as u64),
+            WhenDistrusted::Neutral => None,
+        }
+    }
+}
+
+/// What the decode of a frame that is not believed shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenDistrusted {
+    /// The last believed one, until it is older than the deadline; then the neutral action.
+    Hold,
+    /// The neutral action.
+    Neutral,
 }
 
 /// Decodes as text over ZeroMQ.
@@ -440,15 +476,7 @@ impl Default for Config {
                 lock_memory: false,
                 wait: Wait::Anticipate,
             },
-            publish: Publish {
-                endpoint: "tcp://127.0.0.1:5711".to_owned(),
-                hwm: 64,
-                deadline: Duration::from_millis(250),
-                heartbeat: Duration::from_millis(100),
-                status: Duration::from_millis(1000),
-                preview_every: Some(Duration::from_millis(200)),
-                neutral_action: "neutral".to_owned(),
-            },
+            publish: Publish::default(),
             plain: Plain { endpoint: None, template: "{action} {confidence} {frame}".to_owned() },
             binary: Binary { endpoint: None },
             osc: Osc { receiver: None, embedding: false },

@@ -14,6 +14,7 @@ use crate::session::recorder::Recorder;
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::count;
+use crate::sys::denormals::flush_to_zero;
 
 use super::catch_up::CatchUp;
 use super::judge::Judge;
@@ -34,6 +35,7 @@ pub(super) fn compute(
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
     shared.settle("compute", shared.settings.realtime.compute_core);
+    flush_to_zero();
     let mut aside = Aside::new(shared);
     let mut arrivals = ArrivalPredictor::default();
     let mut since = Requests::default();
@@ -214,6 +216,9 @@ fn carry_out(request: Request, running: &mut Running<'_>, judge: &mut Judge, sha
     if request == Request::Reset {
         judge.forget_drift(shared);
     }
+    if matches!(request, Request::Reset | Request::RenewTemplate) {
+        judge.forget_focus(shared);
+    }
     shared.emit(Event::Request { what: request.name() });
 }
 
@@ -241,6 +246,12 @@ fn step(
     match stepped? {
         // A fault of the device ends the run, or is dealt with, before it comes here.
         Step::Refused(error) => error.refusal().iter().for_each(|refusal| shared.refuse(&stats.rejected, refusal)),
+        Step::Distrusted => {
+            aside.judge.observe(&frame.info, &observation, shared);
+            decode.quality = aside.judge.quality(decode, shared);
+            aside.send(decodes, shared);
+            follow(&mut running.shadow, frame, &input(None), Ran::Well, shared);
+        }
         Step::Averaged => {
             aside.judge.observe(&frame.info, &observation, shared);
             follow(&mut running.shadow, frame, &input(None), Ran::Well, shared);
@@ -276,6 +287,9 @@ fn account(stepped: &Result<Step<'_>, DecodeError>, decode: &Decode, shared: &Sh
     count(&stats.saturated_pixels, u64::from(observation.saturated_pixels));
     stats.queue.record(times.queue_ns);
     stats.preprocess.record(times.preprocess_ns);
+    if let Some(distrust) = observation.distrust {
+        count(&stats.distrusted[distrust as usize], 1);
+    }
     if let Ok(Step::Decoded(_)) = stepped {
         stats.encode.record(times.encode_ns);
         count(&stats.encoded, 1);

@@ -4,8 +4,9 @@
 
 use super::Shared;
 use super::drift::{Change, Drift, DriftSettings};
+use super::focus::{self, Focus};
 use crate::frame::event::Event;
-use crate::frame::{Decode, FrameInfo, FrameSlot, MISSING_SHARE_MAX, Observation, Quality};
+use crate::frame::{Decode, Distrust, FrameInfo, FrameSlot, MISSING_SHARE_MAX, Observation, Quality, Relearn};
 
 /// What happened since the last decode that was published.
 #[derive(Default)]
@@ -29,6 +30,8 @@ pub(super) struct Judge {
     rate_off: bool,
     non_finite: bool,
     at_bound: bool,
+    distrusted: Distrusted,
+    focus: Option<Focus>,
     drift: Option<Drift>,
 }
 
@@ -44,6 +47,8 @@ impl Judge {
             rate_off: false,
             non_finite: false,
             at_bound: false,
+            distrusted: Distrusted::default(),
+            focus: None,
             drift: drift.map(Drift::new),
         }
     }
@@ -99,6 +104,21 @@ impl Judge {
 
     /// Notes what begins and ends with this frame.
     pub(super) fn observe(&mut self, frame: &FrameInfo, seen: &Observation, shared: &Shared<'_>) {
+        self.observe_pixels(frame, seen, shared);
+        self.distrusted.observe(frame, seen, shared);
+        if let Some(what) = seen.relearn {
+            shared.emit(Event::Relearning { what, frame: frame.number });
+            if what == Relearn::Everything {
+                self.forget_focus(shared);
+            }
+        }
+        if seen.distrust.is_some() {
+            // The window goes on without it: the next believed frame finds it missing.
+            return;
+        }
+        if seen.shift_px.is_some() {
+            self.focus(seen.shift_peak, frame.number, shared);
+        }
         if let Some(reason) = seen.restart {
             // What is missing before the new window is not missing in it.
             self.missing.fill(0);
@@ -115,14 +135,37 @@ impl Judge {
         } else if !seen.frame_rate_off && std::mem::take(&mut self.rate_off) {
             shared.emit(Event::FrameRateBack { measured_hz: seen.frame_rate_hz });
         }
-        if began(&mut self.non_finite, seen.non_finite_pixels > 0) {
-            shared.emit(Event::NonFinitePixels { frame: frame.number, pixels: seen.non_finite_pixels });
-        }
-        self.non_finite = seen.non_finite_pixels > 0;
         if began(&mut self.at_bound, seen.shift_at_bound) {
             shared.emit(Event::ShiftAtBound { frame: frame.number });
         }
         self.at_bound = seen.shift_at_bound;
+    }
+
+    /// The correlation peak of one more registered frame.
+    fn focus(&mut self, peak: f32, frame: u64, shared: &Shared<'_>) {
+        let focus = self.focus.get_or_insert_with(|| Focus::new(shared.settings.needed_hz));
+        let change = focus.push(peak);
+        shared.handles.stats.compute.focus.set(focus.share());
+        match change {
+            focus::Change::None => {}
+            focus::Change::Began { start, now } => shared.emit(Event::FocusDrift { frame, shift_peak: now, start }),
+            focus::Change::Ended { now } => shared.emit(Event::FocusBack { frame, shift_peak: now }),
+        }
+    }
+
+    /// Another template: other peaks.
+    pub(super) fn forget_focus(&mut self, shared: &Shared<'_>) {
+        if let Some(focus) = &mut self.focus {
+            focus.forget();
+        }
+        shared.handles.stats.compute.focus.set(None);
+    }
+
+    fn observe_pixels(&mut self, frame: &FrameInfo, seen: &Observation, shared: &Shared<'_>) {
+        if began(&mut self.non_finite, seen.non_finite_pixels > 0) {
+            shared.emit(Event::NonFinitePixels { frame: frame.number, pixels: seen.non_finite_pixels });
+        }
+        self.non_finite = seen.non_finite_pixels > 0;
     }
 
     /// How far a decode may be trusted that is `ok` or `warmup` as the decoder alone sees it.
@@ -132,6 +175,9 @@ impl Judge {
             self.ready = false;
             return Quality::Warmup;
         }
+        if seen.distrust.is_some() {
+            return Quality::Degraded;
+        }
         if began(&mut self.ready, true) {
             shared.emit(Event::Ready { frame: decode.frame.number });
         }
@@ -139,6 +185,30 @@ impl Judge {
         let torn = missing as f64 > MISSING_SHARE_MAX * self.missing.len() as f64;
         let off = seen.frame_rate_off || seen.non_finite_pixels > 0 || seen.shift_at_bound || seen.shift_doubtful;
         if torn || off { Quality::Degraded } else { Quality::Ok }
+    }
+}
+
+/// Frames in a row that are not believed.
+#[derive(Default)]
+struct Distrusted {
+    /// Why the first of them is not.
+    reason: Option<Distrust>,
+    count: u64,
+}
+
+impl Distrusted {
+    /// Reports their beginning, and at their end how many there were.
+    fn observe(&mut self, frame: &FrameInfo, seen: &Observation, shared: &Shared<'_>) {
+        if let Some(reason) = seen.distrust {
+            self.count += 1;
+            if self.reason.is_none() {
+                self.reason = Some(reason);
+                shared.emit(Event::FramesDistrusted { reason, frame: frame.number });
+            }
+        } else if let Some(reason) = self.reason.take() {
+            let count = std::mem::take(&mut self.count);
+            shared.emit(Event::FramesTrusted { reason, frame: frame.number, count });
+        }
     }
 }
 

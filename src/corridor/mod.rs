@@ -14,6 +14,7 @@ pub mod supervisor;
 mod catch_up;
 mod compute;
 mod drift;
+mod focus;
 mod ingest;
 mod judge;
 mod preview;

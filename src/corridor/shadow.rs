@@ -113,7 +113,7 @@ impl Shadow {
                 Ok(Step::Decoded(_)) => Tried::Decoded,
                 Ok(Step::NonFinite(_)) => Tried::NonFinite,
                 // What is refused is counted for the running model, which saw the same frame.
-                Ok(Step::Averaged | Step::Refused(_)) => Tried::Nothing,
+                Ok(Step::Distrusted | Step::Averaged | Step::Refused(_)) => Tried::Nothing,
                 Err(error) => return Err(fault_of(&error)),
             },
         };

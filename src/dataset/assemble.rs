@@ -234,6 +234,9 @@ fn warn(trial: &TrialSpec, prepared: &Prepared, frames: usize, warnings: &mut Ve
         let (count, of) = (notes.non_finite, notes.usable.len());
         warnings.push(DataWarning::NonFiniteFrames { trial: name(), count, of });
     }
+    if !notes.distrusted.is_empty() {
+        warnings.push(DataWarning::Distrusted { trial: name(), count: notes.distrusted.len(), of: frames });
+    }
     // An occasional shift at the bound is a jump of the animal; one in twenty means that the search range is too small.
     if notes.at_bound * 20 > frames {
         warnings.push(DataWarning::AtBound { trial: name(), count: notes.at_bound, of: frames });
@@ -249,7 +252,12 @@ fn discontinuous(
     warnings: &mut Vec<DataWarning>,
 ) -> Vec<bool> {
     let notes = &prepared.notes;
-    let missing_frames = MissingFrames { missing: &read.missing, resets: &notes.resets, restarts: &notes.restarts };
+    let missing_frames = MissingFrames {
+        missing: &read.missing,
+        resets: &notes.resets,
+        restarts: &notes.restarts,
+        distrusted: &notes.distrusted,
+    };
     let discontinuous = missing_frames.discontinuous(&notes.last_frame, window_frames);
     let (missing, begins) = missing_frames.counts();
     if missing > 0 || begins > 0 {

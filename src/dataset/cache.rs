@@ -51,6 +51,8 @@ pub(super) struct Notes {
     pub resets: Vec<u32>,
     /// Two-photon frames with which a window begins anew: after a pause, or the first of a series.
     pub restarts: Vec<u32>,
+    /// Two-photon frames that are not believed: they are in no model frame.
+    pub distrusted: Vec<u32>,
     /// Of a session: two-photon frames that preprocessing refuses, as it did live.
     pub refused: usize,
 }

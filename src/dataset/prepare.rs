@@ -17,7 +17,7 @@ use super::frames::{self, broken};
 use super::spec::{Neural, TrialSpec};
 use super::trials::FrameStore;
 use crate::config::Device;
-use crate::frame::{Frame, Request, Shape, Tensor};
+use crate::frame::{Frame, Observation, Request, Shape, Tensor};
 use crate::model::parameters::Parameters;
 use crate::preprocess;
 
@@ -125,8 +125,7 @@ fn preprocessed(
             Err(refusal) => return Err(broken(trial, number, refusal)),
         };
         let seen = prepared.observation;
-        damaged |= seen.non_finite_pixels > 0;
-        notes.at_bound += usize::from(seen.shift_at_bound);
+        damaged |= notes.observe(number, &seen);
         notes.restarts.extend(seen.restart.map(|_| number as u32));
         if let Some(Tensor::Host(values)) = prepared.tensor {
             writer.frame(values)?;
@@ -150,6 +149,18 @@ fn preprocessed(
             Err(broken(trial, 0, format!("like all {frames} frames of the session, it is refused: {why}")))
         }
         _ => Ok(notes),
+    }
+}
+
+impl Notes {
+    /// Notes what was observed on a two-photon frame; true when its pixels are damaged.
+    fn observe(&mut self, number: u64, seen: &Observation) -> bool {
+        if seen.distrust.is_some() {
+            self.distrusted.push(number as u32);
+            return false;
+        }
+        self.at_bound += usize::from(seen.shift_at_bound);
+        seen.non_finite_pixels > 0
     }
 }
 

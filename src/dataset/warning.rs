@@ -73,6 +73,18 @@ pub enum DataWarning {
         /// All frames.
         of: usize,
     },
+    /// Two-photon frames that preprocessing does not believe, as it would not live.
+    #[error(
+        "trial {trial}: {count} of {of} two-photon frames are not believed (dark, flashed, saturated, banded, marked or unlike the          template) and are left out; the thresholds are in [preprocess.trust]"
+    )]
+    Distrusted {
+        /// Which trial.
+        trial: String,
+        /// How many.
+        count: usize,
+        /// All frames.
+        of: usize,
+    },
     /// A warning about a recorded session.
     #[error("trial {trial}: session: {what}")]
     Session {

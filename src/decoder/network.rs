@@ -2,8 +2,9 @@
 //!
 //! Why it exists: the rule must be the same wherever a model is run. What it must never do: know where its tensors come from.
 
+use super::believed::Believed;
 use crate::encode::{EncodeError, EncodeInfo, Encoder};
-use crate::frame::{Decode, ModelTag, Quality, Restart, Tensor};
+use crate::frame::{Decode, Embedding, ModelTag, Quality, Restart, Tensor};
 
 pub(super) struct Network {
     encoder: Encoder,
@@ -26,11 +27,7 @@ impl Network {
             // The model has only learnt from whole windows of settled frames: what came before must not be in its window.
             self.reset();
         }
-        if into.generation != self.tag.generation {
-            // The first use of this slot since the model changed.
-            into.embedding = self.encoder.new_embedding();
-            into.generation = self.tag.generation;
-        }
+        self.fit(into);
         self.encoder.encode(tensor, &mut into.embedding)?;
         let warmup = warming_up || self.encoder.warming_up();
         into.quality = if warmup { Quality::Warmup } else { Quality::Ok };
@@ -39,6 +36,30 @@ impl Network {
         let acts = self.tag.decodes_actions() && !warmup;
         into.action = if acts { strongest(&into.embedding.probabilities) } else { None };
         Ok(())
+    }
+
+    /// A frame that is not believed: `into` shows the last one that was. `warming_up`: preprocessing is.
+    pub(super) fn hold(&mut self, warming_up: bool, believed: &mut Believed, into: &mut Decode) {
+        self.fit(into);
+        let warmup = warming_up || self.encoder.warming_up();
+        if warmup {
+            believed.forget();
+        }
+        believed.stand_in(into);
+        into.restart = None;
+        into.quality = if warmup { Quality::Warmup } else { Quality::Degraded };
+    }
+
+    /// Gives a slot this model's sizes, at its first use since the model changed.
+    fn fit(&self, into: &mut Decode) {
+        if into.generation != self.tag.generation {
+            into.embedding = self.encoder.new_embedding();
+            into.generation = self.tag.generation;
+        }
+    }
+
+    pub(super) fn new_embedding(&self) -> Embedding {
+        self.encoder.new_embedding()
     }
 
     /// Forgets everything: a new animal, or a window of frames that were not yet settled.
@@ -59,7 +80,7 @@ impl Network {
     }
 
     pub(super) fn new_decode(&self) -> Decode {
-        let decode = Decode::with_embedding(self.encoder.new_embedding());
+        let decode = Decode::with_embedding(self.new_embedding());
         Decode { generation: self.tag.generation, ..decode }
     }
 

@@ -5,6 +5,8 @@
 
 use super::{Restart, Sentence};
 
+use super::{Distrust, Relearn};
+
 /// Why a message or frame was rejected. Each has a counter of its own in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
@@ -329,6 +331,45 @@ pub enum Event {
         /// The mean.
         novelty_mean: f32,
     },
+    /// The correlation peak has been far below that of the start for a minute: the picture has drifted out of focus, or out of plane.
+    FocusDrift {
+        /// The frame.
+        frame: u64,
+        /// The peak, averaged over some seconds.
+        shift_peak: f32,
+        /// What it was at the start.
+        start: f32,
+    },
+    /// It is back.
+    FocusBack {
+        /// The frame.
+        frame: u64,
+        /// The peak, averaged over some seconds.
+        shift_peak: f32,
+    },
+    /// Frames are not believed, from this one on (reported when it begins).
+    FramesDistrusted {
+        /// Why the first of them is not.
+        reason: Distrust,
+        /// The first of them.
+        frame: u64,
+    },
+    /// Frames are believed again.
+    FramesTrusted {
+        /// Why the first that was not believed was not.
+        reason: Distrust,
+        /// The first believed frame.
+        frame: u64,
+        /// Frames that were not believed.
+        count: u64,
+    },
+    /// Something is learnt anew, by itself.
+    Relearning {
+        /// What.
+        what: Relearn,
+        /// The first frame of it.
+        frame: u64,
+    },
     /// The measured shift is at the search bound (reported when it begins).
     ShiftAtBound {
         /// The frame.
@@ -449,6 +490,11 @@ impl std::fmt::Display for Event {
                     "the shift of frame {frame} is at the search bound (`registration.reach_px`): the true shift may be larger"
                 )
             }
+            Self::FramesDistrusted { .. }
+            | Self::FramesTrusted { .. }
+            | Self::Relearning { .. }
+            | Self::FocusDrift { .. }
+            | Self::FocusBack { .. } => self.fmt_trust(f),
             Self::Recovered { frame } => write!(f, "frames arrive again from frame {frame}: heartbeat resumed"),
             Self::Swapped { .. } | Self::SwapFailed { .. } | Self::DeviceFault { .. } => self.fmt_takeover(f),
             Self::OutletLost { outlet } => {
@@ -553,6 +599,42 @@ impl Event {
                     "the device failed at frame {frame}: the CPU took over; template, F₀ and statistics start again"
                 )
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about frames that are not tissue.
+    fn fmt_trust(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::FramesDistrusted { reason, frame } => write!(
+                f,
+                "frames are not believed from frame {frame} on ({}): nothing is learnt from them, and their decodes are degraded",
+                reason.name()
+            ),
+            Self::FocusDrift { frame, shift_peak, start } => write!(
+                f,
+                "the picture matches its template less than at the start: peak {shift_peak:.2} at frame {frame}, {start:.2} then; check the focus, then `haltere control template reset`"
+            ),
+            Self::FocusBack { frame, shift_peak } => {
+                write!(f, "the picture matches its template again: peak {shift_peak:.2} at frame {frame}")
+            }
+            Self::FramesTrusted { reason, frame, count } => {
+                write!(f, "frames are believed again from frame {frame} on; {count} were not ({})", reason.name())
+            }
+            Self::Relearning { what, frame } => match what {
+                Relearn::Light => write!(
+                    f,
+                    "the light has stayed at another level: F₀ and statistics are learnt again from frame {frame} on"
+                ),
+                Relearn::Everything => write!(
+                    f,
+                    "what was learnt before frame {frame} was darkness: template, F₀ and statistics are learnt again"
+                ),
+                Relearn::Template => write!(
+                    f,
+                    "the registration template built at frame {frame} shows no tissue, or its frames do not agree: the next frames make another"
+                ),
+            },
             _ => Ok(()),
         }
     }

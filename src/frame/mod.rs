@@ -7,6 +7,7 @@
 pub mod event;
 pub mod slot;
 
+mod distrust;
 mod geometry;
 mod model_tag;
 mod preview;
@@ -16,6 +17,7 @@ mod window;
 use std::fmt;
 use std::str::FromStr;
 
+pub use distrust::{Distrust, FrameTime, Marks, Relearn, Shown};
 pub use geometry::Geometry;
 pub use model_tag::ModelTag;
 pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
@@ -260,6 +262,8 @@ pub struct FrameInfo {
     pub series: Option<Name>,
     /// True on the first frame of a series, as seen by this daemon.
     pub series_began: bool,
+    /// What the sender said of it.
+    pub marks: Marks,
 }
 
 impl FrameInfo {
@@ -320,6 +324,7 @@ impl Frame {
             source: Name { bytes: [0; NAME_BYTES_MAX], length: 0 },
             series: None,
             series_began: false,
+            marks: Marks::default(),
         };
         Self { info, memory: Memory::Heap(vec![CacheLine([0; 64]); capacity_bytes.div_ceil(64)]) }
     }
@@ -524,6 +529,10 @@ pub struct Observation {
     pub frame_rate_hz: f32,
     /// The measured rate, after averaging, is more than 10 % off the model's.
     pub frame_rate_off: bool,
+    /// Why the frame is not believed: nothing was learnt from it, and it has no tensor.
+    pub distrust: Option<Distrust>,
+    /// What is learnt anew from this frame on.
+    pub relearn: Option<Relearn>,
 }
 
 /// Latency of one decode by stage, ns.
@@ -560,6 +569,8 @@ pub struct Decode {
     pub generation: u64,
     /// Latency by stage.
     pub times: StageTimes,
+    /// Whose embedding and action these are.
+    pub shown: Shown,
 }
 
 impl Decode {
@@ -576,6 +587,7 @@ impl Decode {
             action: None,
             generation: FIRST_GENERATION,
             times: StageTimes::default(),
+            shown: Shown::Own,
         }
     }
 }

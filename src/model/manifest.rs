@@ -136,8 +136,11 @@ impl Manifest {
     /// As [`Manifest::read`].
     pub fn read_with_text(path: &Path) -> Result<(Self, String), ModelError> {
         let text = read_text_bounded(path, MANIFEST)?;
-        let manifest: Self = toml::from_str(&text)
-            .map_err(|error| ModelError::Syntax { path: path.into(), message: describe(&error) })?;
+        let broken = |error: toml::de::Error| ModelError::Syntax { path: path.into(), message: describe(&error) };
+        let mut manifest: Self = toml::from_str(&text).map_err(broken)?;
+        let table: toml::Table = toml::from_str(&text).map_err(broken)?;
+        let written = |section: &str, key: &str| table.get("preprocess")?.get(section)?.get(key);
+        manifest.preprocess = manifest.preprocess.of_their_time(|section, key| written(section, key).is_some());
         manifest.check(path)?;
         Ok((manifest, text))
     }

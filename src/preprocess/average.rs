@@ -8,6 +8,7 @@
 use super::simd::Simd;
 
 /// Which frame has which position in its group: only the decision, separate from the sums.
+#[derive(Clone, Copy)]
 pub(super) struct Group {
     wanted: usize,
     frames: usize,

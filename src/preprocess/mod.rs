@@ -23,6 +23,7 @@ pub mod simd;
 mod spectrum;
 pub mod template;
 pub mod tracker;
+mod trust;
 
 use std::sync::Arc;
 

@@ -23,7 +23,24 @@ struct Last {
     time: Option<DeviceTime>,
 }
 
+/// A series whose first frames are not believed begins with the first one that is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Began(bool);
+
+impl Began {
+    /// Every frame, believed or not.
+    pub(super) fn note(&mut self, info: &FrameInfo) {
+        self.0 |= info.series_began;
+    }
+
+    /// A believed frame, with what began before it.
+    pub(super) fn with(&mut self, info: &FrameInfo) -> FrameInfo {
+        FrameInfo { series_began: std::mem::take(&mut self.0), ..*info }
+    }
+}
+
 /// Median interval of the last frames, and where the stream pauses.
+#[derive(Clone, Copy)]
 pub struct RateMeter {
     expected_hz: f64,
     pause_periods: f64,
@@ -72,6 +89,11 @@ impl RateMeter {
             let mut intervals = self.intervals;
             self.hz = median(&mut intervals[..known], f64::total_cmp).map(|ns| 1e9 / ns);
         }
+    }
+
+    /// Starts again with the next frame.
+    pub fn forget(&mut self) {
+        (self.last, self.seen, self.hz) = (None, 0, None);
     }
 
     /// Frames per second, before averaging; `None` until enough intervals are known.

@@ -68,6 +68,8 @@ pub struct Fallback<'a> {
     pub deadline_ns: u64,
     /// The action then.
     pub neutral_action: &'a str,
+    /// How long a decode may be held for frames that are not believed, ns.
+    pub hold_ns: Option<u64>,
 }
 
 /// A sink that feeds one outlet.
@@ -77,6 +79,7 @@ pub struct Relay {
     model: ModelTag,
     neutral: NeutralAction,
     zeros: Vec<f32>,
+    hold_ns: Option<u64>,
     seq: u64,
     lost: bool,
     stats: Arc<Stats>,
@@ -92,13 +95,14 @@ impl Relay {
         stats: Arc<Stats>,
         events: Arc<ArrayQueue<Event>>,
     ) -> Self {
-        let Fallback { deadline_ns, neutral_action } = fallback;
+        let Fallback { deadline_ns, neutral_action, hold_ns } = fallback;
         Self {
             outlet,
             failsafe: FailSafe::new(deadline_ns),
             zeros: vec![0.0; model.embedding],
             neutral: NeutralAction::of(neutral_action, &model),
             model,
+            hold_ns,
             seq: 0,
             lost: false,
             stats,
@@ -107,7 +111,8 @@ impl Relay {
     }
 
     fn relay(&mut self, decode: Option<&Decode>, quality: Quality, now_ns: u64) {
-        let trusted = matches!(quality, Quality::Ok | Quality::Degraded);
+        let young = decode.is_none_or(|decode| decode.shown.is_young(self.hold_ns));
+        let trusted = matches!(quality, Quality::Ok | Quality::Degraded) && young;
         let action = decode.filter(|_| trusted && self.model.trained).and_then(|decode| {
             let id = decode.action?;
             let confidence = largest(&decode.embedding.probabilities)?;
@@ -211,7 +216,7 @@ mod tests {
     }
 
     fn fallback(neutral_action: &str) -> Fallback<'_> {
-        Fallback { deadline_ns: 50_000_000, neutral_action }
+        Fallback { deadline_ns: 50_000_000, neutral_action, hold_ns: Some(50_000_000) }
     }
 
     fn walking(number: u64, quality: Quality) -> Decode {

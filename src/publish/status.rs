@@ -10,11 +10,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::frame::{Name, Quality};
+use crate::frame::{Distrust, Name, Quality};
 use crate::sys::counters::{Histogram, Record, Stats};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
 use crate::wire::report::{
-    Dropped, LatencySummary, PeerCounts, Queues, Recording, RecordingLost, Rejected, StageLatencies, StatusHeader,
+    DistrustedFrames, Dropped, LatencySummary, PeerCounts, Queues, Recording, RecordingLost, Rejected, StageLatencies,
+    StatusHeader,
 };
 
 /// The parts of a status that stay the same.
@@ -85,6 +86,7 @@ impl Reporter {
             relay_lost: publish.relay_lost.load(Relaxed),
             non_finite_pixels: compute.non_finite_pixels.load(Relaxed),
             saturated_pixels: compute.saturated_pixels.load(Relaxed),
+            distrusted: DistrustedFrames(distrusted(&self.stats)),
             latency_us,
             queue_depth: waiting(&self.stats),
             non_finite_embeddings: compute.non_finite_embeddings.load(Relaxed),
@@ -100,6 +102,7 @@ impl Reporter {
             record: recording(record),
             peers: PeerCounts { let_in: connections.let_in.load(Relaxed), refused: connections.refused.load(Relaxed) },
             novelty_mean: compute.novelty_mean.get(),
+            focus: compute.focus.get(),
         }
     }
 }
@@ -113,8 +116,14 @@ fn waiting(stats: &Stats) -> Queues {
     let sent = read(&publish.published) + read(&compute.decodes_dropped) + read(&compute.caught_up);
     Queues {
         frames: read(&intake.accepted).saturating_sub(taken),
-        decodes: read(&compute.encoded).saturating_sub(sent),
+        // A frame that is not believed has a decode, too.
+        decodes: (read(&compute.encoded) + distrusted(stats).iter().sum::<u64>()).saturating_sub(sent),
     }
+}
+
+/// Frames that are not believed, by reason.
+fn distrusted(stats: &Stats) -> [u64; Distrust::ALL.len()] {
+    std::array::from_fn(|reason| stats.compute.distrusted[reason].load(Relaxed))
 }
 
 /// `None` until anything was recorded or should have been.

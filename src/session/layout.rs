@@ -6,7 +6,7 @@
 //! | 4 | u16 | version, 1 |
 //! | 6 | u16 | bytes of this head, 256 |
 //! | 8 | u8 | pixels: 0 uint8, 1 uint16, 2 int16, 3 float32 |
-//! | 9 | u8 | flags: 1 first of its series, 2 has a device time, 4 has a series, 8 has a stamp, 16 pixels are big-endian |
+//! | 9 | u8 | flags: 1 first of its series, 2 has a device time, 4 has a series, 8 has a stamp, 16 pixels are big-endian, 32 marked as not valid, 64 light went in |
 //! | 10 | u8 | clock of the device time: 0 monotonic, 1 unix, 2 device, 3 ptp |
 //! | 11 | u8 | stamp: 0 start, 1 mid, 2 end of the exposure |
 //! | 12 | 3 × u32 | channels, height, width |
@@ -26,7 +26,8 @@
 //! do: accept a head that does not match its pixels.
 
 use crate::frame::{
-    CHANNELS_MAX, Clock, DeviceTime, Frame, FrameInfo, NAME_BYTES_MAX, Name, PixelType, SIDE_PX_MAX, Shape, Stamp,
+    CHANNELS_MAX, Clock, DeviceTime, Frame, FrameInfo, Marks, NAME_BYTES_MAX, Name, PixelType, SIDE_PX_MAX, Shape,
+    Stamp,
 };
 
 /// Bytes before the pixels.
@@ -39,6 +40,8 @@ const HAS_DEVICE_TIME: u8 = 2;
 const HAS_SERIES: u8 = 4;
 const HAS_STAMP: u8 = 8;
 const BIG_ENDIAN: u8 = 16;
+const INVALID: u8 = 32;
+const STIMULUS: u8 = 64;
 /// Where the offset of the ordinal lies; 0 in files of before.
 const ORDINAL_AT: usize = 248;
 /// Where the age lies, and the flags beside it; zeros in files that know neither.
@@ -68,7 +71,9 @@ pub fn head(info: &FrameInfo, arrival: u64) -> [u8; HEAD_BYTES] {
         | flag(info.t_device.is_some(), HAS_DEVICE_TIME)
         | flag(info.series.is_some(), HAS_SERIES)
         | flag(stamp.is_some(), HAS_STAMP)
-        | flag(cfg!(target_endian = "big"), BIG_ENDIAN);
+        | flag(cfg!(target_endian = "big"), BIG_ENDIAN)
+        | flag(info.marks.invalid, INVALID)
+        | flag(info.marks.stimulus, STIMULUS);
     put(0, &MAGIC);
     put(4, &VERSION.to_le_bytes());
     put(6, &(HEAD_BYTES as u16).to_le_bytes());
@@ -141,6 +146,7 @@ pub fn read(message: &[u8]) -> Result<(FrameInfo, u64), String> {
         source: name(&head[64..128])?,
         series: if has(HAS_SERIES) { Some(name(&head[128..192])?) } else { None },
         series_began: has(SERIES_BEGAN),
+        marks: Marks { invalid: has(INVALID), stimulus: has(STIMULUS) },
     };
     Ok((info, u64_at(40)))
 }
@@ -189,6 +195,7 @@ mod tests {
             source: "a".repeat(64).parse().unwrap(),
             series: "s-1".parse().ok(),
             series_began: true,
+            marks: Marks { invalid: true, stimulus: false },
         };
         frame.bytes_mut().iter_mut().enumerate().for_each(|(index, byte)| *byte = index as u8);
         frame
@@ -197,9 +204,12 @@ mod tests {
     #[test]
     fn a_frame_comes_out_as_it_went_in() {
         let mut message = Vec::new();
-        for (t_device, series) in [(frame().info.t_device, "s-1".parse().ok()), (None, None)] {
+        let lit = Marks { invalid: false, stimulus: true };
+        for (t_device, series, marks) in
+            [(frame().info.t_device, "s-1".parse().ok(), frame().info.marks), (None, None, lit)]
+        {
             let mut frame = frame();
-            (frame.info.t_device, frame.info.series) = (t_device, series);
+            (frame.info.t_device, frame.info.series, frame.info.marks) = (t_device, series, marks);
             frame.info.age_ns = frame.info.age_ns.filter(|_| series.is_some());
             frame.info.unpublished &= series.is_some();
             write(&frame, 99, &mut message);

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Name, PixelType, Shape, Stamp};
+use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Marks, Name, PixelType, Shape, Stamp};
 use crate::source::{Next, Source, SourceError};
 use crate::sys::clock::now_ns;
 
@@ -70,6 +70,7 @@ impl Source for SimulatedSource {
             source: self.source,
             series: self.series,
             series_began: self.next == 0,
+            marks: Marks::default(),
         };
         into.bytes_mut().copy_from_slice(bytemuck::cast_slice(&self.counts));
         self.next += 1;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Name, PixelType, Shape, Stamp};
+use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Marks, Name, PixelType, Shape, Stamp};
 use crate::sys::clock::now_ns;
 
 use super::SourceError;
@@ -59,6 +59,7 @@ impl Stamper {
             source: self.source,
             series: None,
             series_began: index == 0,
+            marks: Marks::default(),
         };
         Ok(())
     }

@@ -234,6 +234,7 @@ impl ZmqSource {
             source: place.source,
             series: header.series,
             series_began: standing.series_began,
+            marks: header.marks,
         };
         pixels::copy(&layout(&header), pixels, into.bytes_mut());
         Some(Next::Frame)

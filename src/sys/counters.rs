@@ -12,8 +12,8 @@ use std::sync::atomic::{
 use crossbeam::utils::CachePadded;
 
 use super::sockets::Connections;
-use crate::frame::FIRST_GENERATION;
 use crate::frame::event::Reason;
+use crate::frame::{Distrust, FIRST_GENERATION};
 
 /// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory, but for `trial_ended`.
 #[derive(Debug, Default)]
@@ -98,12 +98,16 @@ pub struct Compute {
     pub rejected: [AtomicU64; Reason::ALL.len()],
     /// Frames whose embedding was NaN or infinite: never published.
     pub non_finite_embeddings: AtomicU64,
+    /// Frames that are not believed, by reason, in the order of [`Distrust::ALL`].
+    pub distrusted: [AtomicU64; Distrust::ALL.len()],
     /// Decodes that found the lane to the publisher full.
     pub decodes_dropped: AtomicU64,
     /// NaN or infinite pixels since start.
     pub non_finite_pixels: AtomicU64,
     /// Saturated pixels since start.
     pub saturated_pixels: AtomicU64,
+    /// Correlation peak as a share of that at the start.
+    pub focus: Gauge,
     /// Running mean of the novelty.
     pub novelty_mean: Gauge,
     /// Generation of the model that decodes; 0 until the thread has started.

@@ -5,6 +5,7 @@ pub mod calendar;
 pub mod clock;
 pub mod counters;
 pub mod csv;
+pub mod denormals;
 pub mod exit;
 pub mod files;
 pub mod linalg;

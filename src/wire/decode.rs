@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use crate::frame::{Clock, Decode, ModelTag, Name, Quality, Restart, Stamp};
+use crate::frame::{Clock, Decode, Distrust, ModelTag, Name, Quality, Restart, Stamp};
 
 /// The clock of every `t_recv_ns`, `t_pub_ns` and `t_seen_ns`: `CLOCK_MONOTONIC` of the daemon's machine.
 pub const CLOCK: &str = "monotonic";
@@ -274,6 +274,7 @@ pub fn reason_of(decode: &Decode) -> Option<&'static str> {
     let seen = &decode.observation;
     match decode.quality {
         Quality::Ok => None,
+        Quality::Warmup | Quality::Degraded if seen.distrust.is_some() => seen.distrust.map(Distrust::name),
         Quality::Warmup => Some(decode.restart.map_or("warming_up", Restart::name)),
         Quality::Degraded if seen.frame_rate_off => Some("frame_rate"),
         Quality::Degraded if seen.non_finite_pixels > 0 => Some("non_finite_pixels"),

@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::decode::{CLOCK, ModelHeader};
 use crate::frame::event::{Event, Reason};
-use crate::frame::{Name, Quality};
+use crate::frame::{Distrust, Name, Quality};
 
 /// `heartbeat/<source>`: sent while decodes can be relied on; its absence means that they cannot.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -88,6 +88,11 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::NonFiniteEmbedding { .. } => "non_finite_embedding",
         Event::Drift { .. } => "drift",
         Event::DriftBack { .. } => "drift_back",
+        Event::FocusDrift { .. } => "focus_drift",
+        Event::FocusBack { .. } => "focus_back",
+        Event::FramesDistrusted { .. } => "frames_distrusted",
+        Event::FramesTrusted { .. } => "frames_trusted",
+        Event::Relearning { .. } => "relearning",
         Event::ShiftAtBound { .. } => "shift_at_bound",
         Event::Stale { .. } => "stale",
         Event::Recovered { .. } => "recovered",
@@ -119,6 +124,11 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("count", count)
         }
+        Event::FocusDrift { .. }
+        | Event::FocusBack { .. }
+        | Event::FramesDistrusted { .. }
+        | Event::FramesTrusted { .. }
+        | Event::Relearning { .. } => serialize_trust(event, map),
         Event::SeriesBegan { frame }
         | Event::Ready { frame }
         | Event::NonFiniteEmbedding { frame }
@@ -202,6 +212,35 @@ fn serialize_cause<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M:
     }
 }
 
+/// Of an event about frames that are not tissue.
+fn serialize_trust<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    match event {
+        Event::FocusDrift { frame, shift_peak, start } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("shift_peak", shift_peak)?;
+            map.serialize_entry("start", start)
+        }
+        Event::FocusBack { frame, shift_peak } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("shift_peak", shift_peak)
+        }
+        Event::FramesDistrusted { reason, frame } => {
+            map.serialize_entry("reason", reason)?;
+            map.serialize_entry("frame", frame)
+        }
+        Event::FramesTrusted { reason, frame, count } => {
+            map.serialize_entry("reason", reason)?;
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("count", count)
+        }
+        Event::Relearning { what, frame } => {
+            map.serialize_entry("what", what.name())?;
+            map.serialize_entry("frame", frame)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Quantiles of one stage, µs, to a tenth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct LatencySummary {
@@ -255,6 +294,16 @@ pub struct Rejected(pub [u64; Reason::ALL.len()]);
 impl Serialize for Rejected {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(Reason::ALL.iter().map(|r| r.name()).zip(&self.0))
+    }
+}
+
+/// Frames that are not believed by reason; every reason is listed, even at zero.
+#[derive(Clone, Copy, Debug)]
+pub struct DistrustedFrames(pub [u64; Distrust::ALL.len()]);
+
+impl Serialize for DistrustedFrames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Distrust::ALL.iter().map(|reason| reason.name()).zip(&self.0))
     }
 }
 
@@ -332,6 +381,8 @@ pub struct StatusHeader<'a> {
     pub non_finite_pixels: u64,
     /// Saturated pixels.
     pub saturated_pixels: u64,
+    /// Frames that are not believed.
+    pub distrusted: DistrustedFrames,
     /// Quantiles by stage.
     pub latency_us: StageLatencies,
     /// Age of the frames whose age at receipt is known, at the publication of their decodes.
@@ -367,4 +418,7 @@ pub struct StatusHeader<'a> {
     /// before the first decode of quality `ok`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub novelty_mean: Option<f32>,
+    /// Correlation peak of the last seconds as a share of that at the start; left out until the start is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub focus: Option<f32>,
 }

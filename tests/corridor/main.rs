@@ -8,6 +8,7 @@ mod bursts;
 mod calibrate;
 mod device;
 mod drift;
+mod light;
 mod memory;
 mod overload;
 mod replay;

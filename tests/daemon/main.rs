@@ -7,6 +7,7 @@ mod support;
 mod errors;
 mod failsafe;
 mod follow;
+mod light;
 mod live;
 mod models;
 mod qualities;

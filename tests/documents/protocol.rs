@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use haltere::config::Publish;
+use haltere::config::{Publish, WhenDistrusted};
 use haltere::frame::event::{Event, Reason, RecordFault, SkipCause, StaleReason, TrialFault};
 use haltere::frame::{
-    Clock, Decode, DeviceTime, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview, Quality,
-    Restart, Sentence, Shape, StageTimes, Stamp,
+    Clock, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview,
+    Quality, Relearn, Restart, Sentence, Shape, Shown, StageTimes, Stamp,
 };
 use haltere::publish::Sink;
 use haltere::publish::zmq::ZmqSink;
@@ -70,6 +70,11 @@ fn every_event() -> Vec<Event> {
         Event::NonFiniteEmbedding { .. } => Event::NonFiniteEmbedding { frame },
         Event::Drift { .. } => Event::Drift { frame, novelty_mean: 0.9, limit: 0.8 },
         Event::DriftBack { .. } => Event::DriftBack { frame, novelty_mean: 0.5 },
+        Event::FocusDrift { .. } => Event::FocusDrift { frame, shift_peak: 0.5, start: 0.9 },
+        Event::FocusBack { .. } => Event::FocusBack { frame, shift_peak: 0.9 },
+        Event::FramesDistrusted { .. } => Event::FramesDistrusted { reason: Distrust::Flash, frame },
+        Event::FramesTrusted { .. } => Event::FramesTrusted { reason: Distrust::Flash, frame, count },
+        Event::Relearning { .. } => Event::Relearning { what: Relearn::Light, frame },
         Event::ShiftAtBound { .. } => Event::ShiftAtBound { frame },
         Event::Stale { .. } => Event::Stale { age_ms: 300, reason: StaleReason::Late },
         Event::Recovered { .. } => Event::Recovered { frame },
@@ -168,8 +173,11 @@ fn every_quality_and_its_reasons_are_documented() {
         .map(|message| (text(&message.header, "reason"), text(&message.header, "quality")))
         .collect();
     let rows = table("Reasons for a quality");
-    let documented =
-        rows.iter().flat_map(|row| words(&row[0]).into_iter().map(|reason| (reason, words(&row[1])[0].clone())));
+    let documented = rows.iter().flat_map(|row| {
+        words(&row[0])
+            .into_iter()
+            .flat_map(|reason| words(&row[1]).into_iter().map(move |quality| (reason.clone(), quality)))
+    });
     assert_eq!(documented.collect::<BTreeSet<_>>(), published);
 }
 
@@ -284,6 +292,7 @@ impl Daemon {
             status: Duration::from_millis(500),
             preview_every: None,
             neutral_action: neutral_action.into(),
+            when_distrusted: WhenDistrusted::Hold,
         };
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
         let tag = ModelTag {
@@ -365,6 +374,7 @@ fn before_any_frame() -> Vec<Message> {
 fn while_decoding() -> Vec<Message> {
     let mut daemon = Daemon::start(&["resting", "walking"], "resting");
     daemon.stats.compute.novelty_mean.set(Some(0.5));
+    daemon.stats.compute.focus.set(Some(1.0));
     daemon.stats.record.recording.store(1, Relaxed);
     daemon.sink.publish(&decode(1, Quality::Ok)).unwrap();
     let restarts = every! { Restart: Restart::Pause => Restart::Pause, Restart::NewSeries => Restart::NewSeries };
@@ -381,6 +391,18 @@ fn while_decoding() -> Vec<Message> {
         let mut degraded = decode(number, Quality::Degraded);
         fault(&mut degraded.observation);
         daemon.sink.publish(&degraded).unwrap();
+    }
+    // Frames that are not believed: the decode before them is held, then neutral; and during the warm-up.
+    for (number, distrust) in (10..).zip(Distrust::ALL) {
+        for (quality, shown) in [
+            (Quality::Degraded, Shown::Held { age_ns: 1 }),
+            (Quality::Degraded, Shown::Nothing),
+            (Quality::Warmup, Shown::Nothing),
+        ] {
+            let mut distrusted = decode(number, quality);
+            (distrusted.observation.distrust, distrusted.shown) = (Some(distrust), shown);
+            daemon.sink.publish(&distrusted).unwrap();
+        }
     }
     for event in every_event() {
         daemon.sink.event(&event).unwrap();
@@ -445,6 +467,7 @@ fn keys_of(header: &Value) -> Words {
     walk("", header, &mut keys);
     let short = |key: String| match key.split('.').collect::<Vec<_>>()[..] {
         ["rejected", _] => "rejected.<reason>".to_owned(),
+        ["distrusted", _] => "distrusted.<reason>".to_owned(),
         ["latency_us", stage, quantile] if STAGES_TIMED.contains(&stage) => format!("latency_us.<stage>.{quantile}"),
         _ => key,
     };

@@ -15,7 +15,7 @@ use haltere::corridor::{Corridor, Handles, Settings, no_realtime};
 use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
 use haltere::frame::event::Event;
-use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, Geometry, PixelType, Shape};
+use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, Geometry, Marks, PixelType, Shape};
 use haltere::model::head::NoveltyReference;
 use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::model::{Drift, Kind, Model, Provenance};
@@ -191,6 +191,7 @@ impl<F: FnMut(u64) -> Step + Send> Source for Scripted<F> {
             source: "scripted".parse().unwrap(),
             series: None,
             series_began: number == 0,
+            marks: Marks::default(),
         };
         let pixels = &movie()[number as usize % movie().len()][..height * SIDE];
         into.bytes_mut().copy_from_slice(bytemuck::cast_slice(pixels));

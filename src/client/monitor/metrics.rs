@@ -121,6 +121,7 @@ fn write_status(page: &mut Page, status: &Value) {
     }
     for (key, label, help) in [
         ("rejected", "reason", "Messages rejected, by reason."),
+        ("distrusted", "reason", "Frames that are not believed, by reason."),
         ("dropped", "policy", "Frames and decodes lost to overload."),
     ] {
         let counts = status[key].as_object().into_iter().flatten();
@@ -131,6 +132,7 @@ fn write_status(page: &mut Page, status: &Value) {
     for (value, name, help) in [
         (&status["frame_rate_hz"], "frame_rate_hz", "Frame rate according to the microscope's time stamps."),
         (&status["novelty_mean"], "novelty_mean", "Running mean of the novelty; 0.5 is expected."),
+        (&status["focus"], "focus", "Correlation peak as a share of that at the start."),
         (&status["memory_bytes"], "memory_bytes", "Resident memory of the daemon."),
         (&status["uptime_s"], "uptime_seconds", "Time since the daemon started."),
         (&status["queue_depth"]["frames"], "waiting_frames", "Frames waiting to be decoded."),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::config::Attach;
-use crate::frame::{Frame, Name, PixelType, Shape};
+use crate::frame::{Frame, FrameInfo, Name, Shape};
 use crate::source::zmq::{Access, check_endpoint, explain};
 use crate::source::{Next, Source, SourceError};
 use crate::sys::clock::now_ns;
@@ -451,7 +451,7 @@ impl<'a> Sender<'a> {
     /// Sends one frame; `false`: `stop` was set while no receiver took it.
     fn send_frame(&mut self, frame: &Frame, number: u64, ns: u64, stop: &AtomicBool) -> Result<bool, PlayError> {
         let info = &frame.info;
-        self.write_header(info.shape, info.pixel_type, info.source, number, ns);
+        self.write_header(info, number, ns);
         Ok(self.send_head(zmq::SNDMORE, stop)? && self.send(frame.bytes(), 0, stop)?)
     }
 
@@ -467,7 +467,8 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    fn write_header(&mut self, shape: Shape, pixel_type: PixelType, source: Name, number: u64, ns: u64) {
+    fn write_header(&mut self, info: &FrameInfo, number: u64, ns: u64) {
+        let FrameInfo { shape, pixel_type, source, marks, .. } = info;
         let Shape { channels, height, width } = shape;
         let header = &mut self.header;
         header.clear();
@@ -478,6 +479,12 @@ impl<'a> Sender<'a> {
         };
         let _ = write!(header, r#","frame":{number},"timestamp_ns":{ns},"clock":"monotonic","stamp":"end""#);
         let _ = write!(header, r#","source":"{source}""#);
+        if marks.invalid {
+            header.push_str(r#","valid":false"#);
+        }
+        if marks.stimulus {
+            header.push_str(r#","stimulus":true"#);
+        }
         if let Some(series) = self.options.series {
             let _ = write!(header, r#","series":"{series}""#);
         }

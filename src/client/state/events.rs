@@ -16,9 +16,8 @@ pub(crate) enum Level {
 pub(super) fn level_of(event: &Value) -> Level {
     match event["event"].as_str().unwrap_or_default() {
         "fault" | "stale" | "drift" | "shutdown" => Level::Bad,
-        "ready" | "series_began" | "series_ended" | "request" | "recovered" | "frame_rate_back" | "drift_back" => {
-            Level::Info
-        }
+        "ready" | "series_began" | "series_ended" | "request" | "recovered" | "frame_rate_back" | "drift_back"
+        | "frames_trusted" | "focus_back" => Level::Info,
         _ => Level::Warn,
     }
 }

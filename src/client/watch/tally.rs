@@ -177,7 +177,7 @@ impl WatchReport {
     }
 }
 
-/// Dropped frames and rejected messages since the daemon started, by reason; zeros are left out.
+/// Dropped frames, rejected messages and frames that are not believed since the daemon started, by reason; zeros are left out.
 fn write_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
     let number = |key: &str| status[key].as_u64().unwrap_or_default();
     writeln!(
@@ -187,7 +187,7 @@ fn write_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
         number("accepted"),
         number("published")
     )?;
-    for key in ["dropped", "rejected"] {
+    for key in ["dropped", "rejected", "distrusted"] {
         let reasons = status[key].as_object().into_iter().flatten();
         let counted = reasons.filter(|(_, n)| n.as_u64().is_some_and(|n| n > 0));
         let counted: Vec<String> = counted.map(|(reason, n)| format!("{reason} {n}")).collect();

@@ -168,6 +168,7 @@ fn a_real_sink_is_watched_to_the_last_table() {
         status: Duration::from_millis(500),
         preview_every: None,
         neutral_action: "resting".into(),
+        when_distrusted: crate::config::WhenDistrusted::Hold,
     };
     let model =
         ModelTag { name: "m".into(), sha256: "ab".into(), generation: 1, labels: vec![], embedding: 3, trained: false };

@@ -23,7 +23,11 @@ pub(super) fn relays(
     doors: &Doors,
 ) -> Result<Vec<Box<dyn Sink>>, SinkError> {
     let neutral_action = config.publish.neutral_action.as_str();
-    let fallback = Fallback { deadline_ns: config.publish.deadline.as_nanos() as u64, neutral_action };
+    let fallback = Fallback {
+        deadline_ns: config.publish.deadline.as_nanos() as u64,
+        neutral_action,
+        hold_ns: config.publish.hold_ns(),
+    };
     let relay = |outlet| {
         let (stats, events) = (handles.stats.clone(), handles.events.clone());
         Box::new(Relay::new(outlet, fallback, model.clone(), stats, events)) as Box<dyn Sink>

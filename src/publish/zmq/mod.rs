@@ -9,6 +9,7 @@
 //! | quality | action | probs | novelty | embedding |
 //! |---|---|---|---|---|
 //! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and provides it | yes |
+//! | `degraded`, frame not believed | the last believed one while `publish.when_distrusted` allows, then the neutral one | as the action | as the action | as the action, then zeros |
 //! | `warmup` | the neutral one, if the model decodes actions | no | no | yes |
 //! | `stale`, `fail` | the neutral one, always | no | no | zeros, same shape |
 
@@ -54,6 +55,8 @@ pub struct ZmqSink {
     last: Option<LastFrame>,
     last_quality: Option<Quality>,
     frame_rate_hz: f32,
+    /// How long a decode may be held for frames that are not believed, ns.
+    hold_ns: Option<u64>,
     heartbeat: Period,
     status: Period,
     witness: Option<Box<dyn Witness>>,
@@ -130,6 +133,7 @@ impl ZmqSink {
             last: None,
             last_quality: None,
             frame_rate_hz: 0.0,
+            hold_ns: config.hold_ns(),
             heartbeat: Period::starting(heartbeat.as_nanos() as u64, now_ns),
             status: Period::starting(config.status.as_nanos() as u64, now_ns),
             witness: None,
@@ -222,14 +226,16 @@ impl Sink for ZmqSink {
             self.heartbeat.due_ns = now_ns;
         }
         let quality = if stale.is_none() { decode.quality } else { Quality::Stale };
+        let held_too_long = !decode.shown.is_young(self.hold_ns);
         let (action, values) = match quality {
+            Quality::Degraded if held_too_long => (self.neutral.action(), &self.zeros),
             Quality::Ok | Quality::Degraded => (decoded_action(&self.model, decode), &decode.embedding.values),
             Quality::Warmup if self.model.decodes_actions() => (self.neutral.action(), &decode.embedding.values),
             Quality::Warmup => (Action::default(), &decode.embedding.values),
             Quality::Stale | Quality::Fail => (self.neutral.action(), &self.zeros),
         };
         let reason = stale.map_or_else(|| reason_of(decode), |reason| Some(reason.name()));
-        let trusted = matches!(quality, Quality::Ok | Quality::Degraded);
+        let trusted = matches!(quality, Quality::Ok | Quality::Degraded) && !held_too_long;
         let novelty = decode.embedding.novelty.filter(|_| trusted && self.model.trained);
         let model = ModelHeader::of(&self.model);
         let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };

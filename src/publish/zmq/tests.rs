@@ -22,6 +22,7 @@ fn config(endpoint: &str, hwm: i32) -> config::Publish {
         status: Duration::from_millis(500),
         preview_every: None,
         neutral_action: "resting".into(),
+        when_distrusted: config::WhenDistrusted::Hold,
     }
 }
 

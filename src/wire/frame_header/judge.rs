@@ -4,7 +4,7 @@ use super::error::HeaderError;
 use super::word::WORD_BYTES_MAX;
 use super::written::{LIST_MAX, Leaf, Written};
 use super::{FrameHeader, Order};
-use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Name, NameError, PixelType, SIDE_PX_MAX, Shape, Stamp};
+use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Marks, Name, NameError, PixelType, SIDE_PX_MAX, Shape, Stamp};
 
 /// The type of message that `htype` announces.
 pub(super) enum Kind {
@@ -56,6 +56,10 @@ impl Written {
             series: name("series", self.series)?,
             plane: unsigned("plane", self.plane)?,
             channels: self.channel_names(shape, &mut ignored)?,
+            marks: Marks {
+                invalid: flag("valid", self.valid)? == Some(false),
+                stimulus: flag("stimulus", self.stimulus)? == Some(true),
+            },
             ignored,
         })
     }
@@ -242,6 +246,14 @@ fn name(key: &'static str, leaf: Leaf) -> Result<Option<Name>, HeaderError> {
 
 fn unsigned(key: &'static str, leaf: Leaf) -> Result<Option<u64>, HeaderError> {
     Ok(whole(key, leaf, 0, u64::MAX.into())?.map(|value| value as u64))
+}
+
+fn flag(key: &'static str, leaf: Leaf) -> Result<Option<bool>, HeaderError> {
+    match leaf {
+        Leaf::Nothing => Ok(None),
+        Leaf::Flag(value) => Ok(Some(value)),
+        _ => Err(HeaderError::Kind { key, wanted: "true or false" }),
+    }
 }
 
 /// A whole number; MATLAB and JavaScript write large ones as 1.73e18.

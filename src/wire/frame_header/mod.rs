@@ -19,7 +19,7 @@ mod written;
 
 use serde::de::Deserializer;
 
-use crate::frame::{CHANNELS_MAX, DeviceTime, Name, PixelType, Shape};
+use crate::frame::{CHANNELS_MAX, DeviceTime, Marks, Name, PixelType, Shape};
 
 pub use self::error::HeaderError;
 use self::judge::Kind;
@@ -77,6 +77,8 @@ pub struct FrameHeader {
     pub plane: Option<u64>,
     /// Names of the channels, if given.
     pub channels: [Option<Name>; CHANNELS_MAX],
+    /// What the sender said of the frame.
+    pub marks: Marks,
     /// The first optional key that could not be read and without which the frame still means the same: it is left out.
     pub ignored: Option<HeaderError>,
 }
