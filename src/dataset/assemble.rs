@@ -52,7 +52,8 @@ pub(super) fn read(
     let mut table = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
     // Where each row has a time of its own, the file's own numbers do not place it.
     if matches!(trial.synchrony, Synchrony::Offset { .. } | Synchrony::ThorSync { .. }) {
-        let missing = row_clock::place(&trial.behaviour, &mut table, behaviour_rate_hz)?;
+        let missing =
+            row_clock::place(&trial.behaviour, std::mem::take(&mut table.clock), &mut table.values, behaviour_rate_hz)?;
         if missing > 0 {
             let (trial, file, of) = (trial.name.clone(), file_name(&trial.behaviour), table.values.nrows());
             warnings.push(DataWarning::RowsMissing { trial, file, missing, of });

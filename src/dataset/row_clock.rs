@@ -9,7 +9,6 @@ use std::path::Path;
 use ndarray::Array2;
 
 use super::error::DatasetError;
-use super::table::Table;
 
 /// Most missing rows that are filled, per row that is there.
 const FILLED_PER_ROW_MAX: usize = 1;
@@ -90,8 +89,12 @@ impl RowClock {
 ///
 /// # Errors
 /// Numbers that repeat or go back, begin in the middle, or lack more rows than there are; times that contradict the rate.
-pub(super) fn place(path: &Path, table: &mut Table, rate_hz: f64) -> Result<usize, DatasetError> {
-    let clock = std::mem::take(&mut table.clock);
+pub(super) fn place(
+    path: &Path,
+    clock: RowClock,
+    values: &mut Array2<f32>,
+    rate_hz: f64,
+) -> Result<usize, DatasetError> {
     if let Some((name, times)) = clock.times.filter(|(_, times)| times.len() > 2) {
         regular(path, &name, &times, rate_hz, clock.frames.is_some())?;
     }
@@ -125,11 +128,11 @@ pub(super) fn place(path: &Path, table: &mut Table, rate_hz: f64) -> Result<usiz
         );
         return Err(DatasetError::file(path, cause));
     }
-    let mut values = Array2::from_elem((spanned as usize, table.values.ncols()), f32::NAN);
-    for (row, frame) in table.values.rows().into_iter().zip(&frames) {
-        values.row_mut((frame - begin) as usize).assign(&row);
+    let mut placed = Array2::from_elem((spanned as usize, values.ncols()), f32::NAN);
+    for (row, frame) in values.rows().into_iter().zip(&frames) {
+        placed.row_mut((frame - begin) as usize).assign(&row);
     }
-    table.values = values;
+    *values = placed;
     Ok(missing as usize)
 }
 
@@ -179,18 +182,12 @@ pub(super) fn counts_rows(column: impl Iterator<Item = f32>) -> bool {
 mod tests {
     use super::*;
 
-    fn table(frames: &[i64], from_zero: bool) -> Table {
-        let values = Array2::from_shape_fn((frames.len(), 1), |(row, _)| row as f32);
-        let mut table = Table::new(values, vec!["x".into()]);
-        table.clock = RowClock { frames: Some(("frame".into(), frames.to_vec())), times: None, from_zero };
-        table
-    }
-
     #[test]
     fn rows_are_placed_by_their_frame_and_missing_ones_are_not_a_number() {
         let placed = |frames: &[i64], from_zero| {
-            let mut table = table(frames, from_zero);
-            place(Path::new("b.csv"), &mut table, 100.0).map(|missing| (missing, table.values.column(0).to_vec()))
+            let mut values = Array2::from_shape_fn((frames.len(), 1), |(row, _)| row as f32);
+            let clock = RowClock { frames: Some(("frame".into(), frames.to_vec())), times: None, from_zero };
+            place(Path::new("b.csv"), clock, &mut values, 100.0).map(|missing| (missing, values.column(0).to_vec()))
         };
         let (missing, values) = placed(&[0, 1, 4, 5], false).unwrap();
         assert_eq!((missing, values[4], values[5]), (2, 2.0, 3.0));

@@ -5,6 +5,7 @@
 //! frame path may not allocate.
 
 pub mod event;
+mod event_text;
 pub mod slot;
 
 mod distrust;

@@ -14,8 +14,7 @@ use quick_xml::events::BytesStart;
 
 use super::about::{About, file_name};
 use super::axes::Asked;
-use super::open::extension;
-use super::recording::{Axis, choose_plane, file_error};
+use super::recording::{Axis, choose_plane, extension, file_error};
 use super::tiff::TiffSource;
 use super::xml::{elements, value_of};
 use super::{Source, SourceError};

@@ -8,6 +8,7 @@ pub mod about;
 pub mod age;
 pub mod arrival;
 pub mod axes;
+mod axes_decision;
 mod bruker;
 pub mod session_index;
 

@@ -11,14 +11,10 @@ use super::axes::{Asked, AskedAxes};
 use super::mcap::McapSource;
 use super::nwb::{self, NwbSource, Orientation};
 use super::raw::{RawLayout, RawSource};
-use super::recording::file_error;
+use super::recording::{extension, file_error};
 use super::tiff::{TiffSource, lists_files};
 use super::tiff_files::{by_channel, is_tiff, listed, tiff_files};
 use super::{Source, SourceError, bruker, thorimage};
-
-/// Readable formats, for messages.
-pub(super) const READABLE: &str = "readable formats: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a recorded session (.mcap); an NWB file (one of \
-    several series: FILE.nwb#NAME); a ThorImage folder (with Experiment.xml) or a .raw file in it; any raw file if you give its layout (--raw uint16:512x512)";
 
 /// Which recording, and what the user knows about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,10 +193,6 @@ fn is_thorimage(path: &Path) -> bool {
     let beside = folder.is_some_and(|f| f.join("Experiment.xml").is_file());
     let name = path.file_name().unwrap_or_default();
     beside && (path.is_dir() || name == "Experiment.xml" || extension(path) == "raw")
-}
-
-pub(super) fn extension(path: &Path) -> String {
-    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
 #[cfg(test)]

@@ -7,6 +7,11 @@ use crate::sys::clock::now_ns;
 
 use super::SourceError;
 
+/// The extension of a file in lower case, without its dot; empty without one.
+pub(super) fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
 /// An error that names the file.
 pub(super) fn file_error(path: &Path, cause: impl Into<String>) -> SourceError {
     SourceError::File { path: PathBuf::from(path), cause: cause.into() }

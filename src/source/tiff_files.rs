@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::SourceError;
 use super::about::file_name;
-use super::open::{READABLE, extension};
-use super::recording::{file_error, natural_order};
+use super::recording::{extension, file_error, natural_order};
+
+/// Readable formats, for messages.
+const READABLE: &str = "readable formats: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a recorded session (.mcap); an NWB file (one of \
+    several series: FILE.nwb#NAME); a ThorImage folder (with Experiment.xml) or a .raw file in it; any raw file if you give its layout (--raw uint16:512x512)";
 
 pub(super) fn is_tiff(path: &Path) -> bool {
     matches!(extension(path).as_str(), "tif" | "tiff" | "btf" | "tf8")

@@ -14,7 +14,8 @@ use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Frame, Name, PixelType, Shap
 
 use self::file::{Files, TiffFile};
 use super::about::{About, file_name};
-use super::axes::{Asked, Place, Plan, SAY_AXES, decide};
+use super::axes::{Asked, Place, Plan, SAY_AXES};
+use super::axes_decision::decide;
 use super::recording::{Stamper, file_error};
 use super::{Next, Source, SourceError};
 
