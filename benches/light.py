@@ -5,7 +5,8 @@ Simulated flies go through `haltere embed` (the daemon's own corridor) with the 
 disturbance. For each row: how many decodes were `ok` while it lasted, how many actions were those of the undisturbed run from two seconds
 after its end, how far the embeddings then were (1 - cosine, mean; in brackets as a share of the mean distance between two
 undisturbed decodes), and whether the log told it. Recordings given with --recording (raw uint16, TYPE:SHAPE as `--raw` takes it) are
-disturbed alike, with an untrained model: their actions mean nothing and are left out.
+disturbed alike, with an untrained model: their actions mean nothing and are left out. A run that starts in the dark is compared with
+one that starts when the light comes, because the template is that of other frames than in a run from the first frame on.
 
   benches/light.py [--haltere target/release/haltere] [--seconds 120] [--seeds 7:9,3:11] [--recording FILE.raw:1x128x128:16 ...]
 
@@ -84,7 +85,7 @@ def distance(a, b):
     return 1 - (a * b).sum(1) / np.maximum(norm, 1e-12)
 
 
-def table(haltere, model, frames, rate, actions, folder):
+def table(haltere, model, frames, rate, actions, folder, only=None):
     quality, action, embedding, log = embed(haltere, model, frames, rate, folder, "alone")
     doubted = len(re.findall("frames are not believed", log))
     ok = np.array([q == "ok" for q in quality])
@@ -95,14 +96,21 @@ def table(haltere, model, frames, rate, actions, folder):
     spread = distance(embedding[np.flatnonzero(ok)], embedding[chance]).mean()
     begins = max(int(ok.argmax()) + int(2 * rate), len(frames) // 2)
     for name, lit, make in disturbances(rate, begins):
+        if only and only not in name:
+            continue
         disturbed = frames.copy()
         disturbed[lit] = make(frames[lit], np.random.default_rng(1)) if "start" in name else make_from(frames, lit, make)
         q, a, e, log = embed(haltere, model, disturbed, rate, folder, "disturbed")
+        whole = (quality, action, embedding)
+        if "start" in name:
+            late = embed(haltere, model, frames[len(lit) :], rate, folder, "late")[:3]
+            empty = np.zeros((len(lit), embedding.shape[1]), embedding.dtype)
+            whole = (["warmup"] * len(lit) + late[0], [""] * len(lit) + late[1], np.concatenate([empty, late[2]]))
         during = sum(q[frame] == "ok" for frame in lit)
         after = np.arange(max(lit) + 1 + int(round(2 * rate)), len(frames))
-        after = after[[quality[i] == "ok" and q[i] == "ok" for i in after]]
-        same = np.mean([a[i] == action[i] for i in after]) if len(after) else float("nan")
-        off = distance(e[after], embedding[after]).mean() if len(after) else float("nan")
+        after = after[[whole[0][i] == "ok" and q[i] == "ok" for i in after]]
+        same = np.mean([a[i] == whole[1][i] for i in after]) if len(after) else float("nan")
+        off = distance(e[after], whole[2][after]).mean() if len(after) else float("nan")
         reasons = re.findall(r"frames are not believed from frame \d+ on \((\w+)\)", log)
         told = ", ".join(f"{reasons.count(r)} × {r}" for r in dict.fromkeys(reasons)) or "nothing"
         equal = f"{100 * same:.1f} % of {len(after)}" if actions else "–"
