@@ -89,6 +89,7 @@ pub fn run(args: &InfoArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 }
 
 /// A `dataset.toml`, or a folder of MC2P trials; `None` for a recording.
+#[expect(clippy::result_large_err, reason = "it fails once, on a cold path")]
 fn data_set(paths: &[std::path::PathBuf]) -> Result<Option<DataSpec>, DatasetError> {
     let [path] = paths else { return Ok(None) };
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")) {

@@ -87,7 +87,7 @@ pub(super) fn read(
 
 fn entries(file: &LabelFile, list: Option<&[String]>) -> Result<Entries, DatasetError> {
     let path = &file.path;
-    if is_csv(path) || !path.extension().is_some_and(|e| e == "npy") && sheet::is_text(path)? {
+    if is_csv(path) || path.extension().is_none_or(|e| e != "npy") && sheet::is_text(path)? {
         return sheet_entries(path, &file.who);
     }
     if file.who != Who::default() {

@@ -105,7 +105,7 @@ fn belong_together(asked: &Path, files: &[PathBuf]) -> Result<(), SourceError> {
     if count <= 1 {
         return Ok(());
     }
-    let words = patterns.iter().map(|(_, files)| match files.as_slice() {
+    let words = patterns.values().map(|files| match files.as_slice() {
         [one] => file_name(one),
         [first, .., last] => format!("{} files from {} to {}", files.len(), file_name(first), file_name(last)),
         [] => String::new(),

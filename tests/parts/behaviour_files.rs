@@ -1,6 +1,8 @@
 //! Method: behaviour and label files as trackers and annotators write them, each beside 900 two-photon frames at 16 Hz (56.25 s); what is
 //! read compared with what is right, by the facts that `haltere info` prints, or the words of the refusal. Rows of behaviour hold their
 //! own number, so that a row that moved is seen.
+
+#![expect(clippy::too_many_lines, reason = "a table is read row by row")]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::fmt::Write as _;

@@ -1,5 +1,7 @@
 //! Method: small files as public bug reports of the field describe them (each row names its report), written tag by tag, and what is
 //! read compared with the pages that are right: the number of the page in every channel of every frame, or the words of the refusal.
+
+#![expect(clippy::too_many_lines, reason = "a table is read row by row")]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use haltere::frame::{Frame, Pixels};

@@ -77,6 +77,32 @@ impl Tiff {
         }
     }
 
+    /// Tags of text of a page.
+    fn texts(&self, page: usize) -> [(u16, Vec<u8>); 3] {
+        let description = match self.of_page {
+            Some(text) => text(page + self.first).into_bytes(),
+            None if page == 0 => self.description.clone(),
+            None => Vec::new(),
+        };
+        [(270, description), (305, self.software.clone().into_bytes()), (315, self.artist.clone().into_bytes())]
+    }
+
+    /// Tags with one number; the place of the pixels is filled in later.
+    fn numbers(&self, pixel_bytes: u64) -> [(u16, u64); 10] {
+        [
+            (256, self.width as u64),
+            (257, self.height as u64),
+            (258, u64::from(self.bits)),
+            (259, u64::from(self.compression)),
+            (262, u64::from(self.photometric)),
+            (273, 0),
+            (277, 1),
+            (278, self.height as u64),
+            (279, pixel_bytes),
+            (339, u64::from(self.format)),
+        ]
+    }
+
     /// The bytes of the file.
     pub fn bytes(&self) -> Vec<u8> {
         let offset_bytes = if self.big { 8 } else { 4 };
@@ -94,19 +120,8 @@ impl Tiff {
             }
         }
         for page in 0..if self.one_directory { 1 } else { self.pages } {
-            let number = page + self.first;
-            let description = match self.of_page {
-                Some(text) => text(number).into_bytes(),
-                None if page == 0 => self.description.clone(),
-                None => Vec::new(),
-            };
-            let texts = [
-                (270_u16, description),
-                (305, self.software.clone().into_bytes()),
-                (315, self.artist.clone().into_bytes()),
-            ];
             let mut entries: Vec<(u16, u16, u64, u64)> = Vec::new();
-            for (tag, mut text) in texts {
+            for (tag, mut text) in self.texts(page) {
                 if !text.is_empty() {
                     text.push(0);
                     text.resize(text.len().max(9), 0);
@@ -117,20 +132,7 @@ impl Tiff {
             data.resize(data.len().next_multiple_of(8), 0);
             let directory = data.len();
             let bytes = self.pixels(page).len() as u64;
-            for (tag, value) in [
-                (256, self.width as u64),
-                (257, self.height as u64),
-                (258, u64::from(self.bits)),
-                (259, u64::from(self.compression)),
-                (262, u64::from(self.photometric)),
-                (273, 0),
-                (277, 1),
-                (278, self.height as u64),
-                (279, bytes),
-                (339, u64::from(self.format)),
-            ] {
-                entries.push((tag, 4, 1, value));
-            }
+            entries.extend(self.numbers(bytes).map(|(tag, value)| (tag, 4, 1, value)));
             entries.sort();
             let count_bytes = if self.big { 8 } else { 2 };
             let after = directory + count_bytes + entries.len() * (4 + 2 * offset_bytes) + offset_bytes;

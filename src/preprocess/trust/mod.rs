@@ -192,7 +192,7 @@ impl Trust {
             shows && plane.other.judge(&plane.sketch, settings, index == guide).is_none()
         };
         // Every plane is asked, so that all of them know the same frames.
-        let agreed = self.planes.iter_mut().enumerate().map(agrees).fold(true, |all, one| all && one);
+        let agreed = self.planes.iter_mut().enumerate().map(agrees).fold(true, |all, one| all & one);
         if !agreed {
             self.forget_other_level();
             return false;

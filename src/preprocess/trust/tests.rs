@@ -116,7 +116,8 @@ fn every_disturbance_is_found_for_what_it_is_and_what_follows_is_believed_again(
 #[test]
 fn a_flash_of_every_tenth_frame_is_found_and_the_frames_between_are_not() {
     let mut trust = settled();
-    let flash = |frame: u64| expose(frame, move |at| tissue(frame, at) + if frame % 10 == 0 { 800.0 } else { 0.0 });
+    let flash =
+        |frame: u64| expose(frame, move |at| tissue(frame, at) + if frame.is_multiple_of(10) { 800.0 } else { 0.0 });
     let found = run(&mut trust, (100..400).map(flash));
     for (index, found) in found.into_iter().enumerate() {
         assert_eq!(found, (index % 10 == 0).then_some(Distrust::Flash), "frame {}", index + 100);
