@@ -65,7 +65,8 @@ fn hold(decode: &Message, table: &BTreeMap<String, Vec<String>>) {
             "with a template" => there != header["shift_px"].is_null(),
             _ if cell.starts_with("of the last frame")
                 || cell.starts_with("null without")
-                || cell == "if the model measures it" =>
+                || cell == "if the model measures it"
+                || cell == "if it is known" =>
             {
                 true
             }
