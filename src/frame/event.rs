@@ -5,7 +5,7 @@
 
 use super::{Restart, Sentence};
 
-use super::{Distrust, Relearn};
+use super::{Distrust, Mismatch, Name, Relearn};
 
 /// Why a message or frame was rejected. Each has a counter of its own in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -375,6 +375,47 @@ pub enum Event {
         /// The frame.
         frame: u64,
     },
+    /// Warm-up: how long it will take (at its beginning, then now and then).
+    WarmingUp {
+        /// The frame.
+        frame: u64,
+        /// Frames left until a decode is `ok`.
+        frames_left: u32,
+        /// The same at the model's rate, s.
+        seconds_left: f32,
+    },
+    /// The first frames match the saved state that was taken up.
+    AnimalKnown {
+        /// Whose.
+        animal: Name,
+        /// The last frame of the trial.
+        frame: u64,
+        /// Median correlation peak of the trial.
+        peak: f32,
+        /// Its level when the state was saved.
+        saved_peak: f32,
+    },
+    /// The saved state does not fit: everything is learnt anew.
+    AnimalMismatch {
+        /// Whose.
+        animal: Name,
+        /// The frame with which it was found out.
+        frame: u64,
+        /// What does not fit.
+        mismatch: Mismatch,
+    },
+    /// What was learnt of an animal was saved.
+    AnimalSaved {
+        /// Its name.
+        animal: Name,
+    },
+    /// It was not.
+    AnimalNotSaved {
+        /// Its name, if it has one.
+        animal: Option<Name>,
+        /// Why.
+        why: &'static str,
+    },
     /// No fresh frame within the deadline: the neutral action was published and the heartbeat stopped.
     Stale {
         /// Age of the last frame, ms.
@@ -466,23 +507,14 @@ impl std::fmt::Display for Event {
                 self.fmt_time(f)
             }
             Self::Ready { frame } => write!(f, "warm-up over: decodes are valid from frame {frame}"),
-            Self::FrameRateOff { measured_hz, needed_hz } => write!(
-                f,
-                "frame rate is {measured_hz:.2} Hz, the model needs {needed_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model trained at this rate"
-            ),
-            Self::FrameRateBack { measured_hz } => write!(f, "frame rate is right again: {measured_hz:.2} Hz"),
+            Self::FrameRateOff { .. } | Self::FrameRateBack { .. } | Self::Drift { .. } | Self::DriftBack { .. } => {
+                self.fmt_model(f)
+            }
             Self::NonFinitePixels { frame, pixels } => {
                 write!(f, "frame {frame} contains {pixels} NaN or infinite pixels")
             }
             Self::NonFiniteEmbedding { frame } => {
                 write!(f, "the encoder returned NaN or infinity for frame {frame}, which has no decode")
-            }
-            Self::Drift { frame, novelty_mean, limit } => write!(
-                f,
-                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}: this animal or rig differs from those in training; check the image, then run `haltere calibrate`"
-            ),
-            Self::DriftBack { frame, novelty_mean } => {
-                write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
             }
             Self::ShiftAtBound { frame } => {
                 write!(
@@ -495,6 +527,11 @@ impl std::fmt::Display for Event {
             | Self::Relearning { .. }
             | Self::FocusDrift { .. }
             | Self::FocusBack { .. } => self.fmt_trust(f),
+            Self::WarmingUp { .. }
+            | Self::AnimalKnown { .. }
+            | Self::AnimalMismatch { .. }
+            | Self::AnimalSaved { .. }
+            | Self::AnimalNotSaved { .. } => self.fmt_animal(f),
             Self::Recovered { frame } => write!(f, "frames arrive again from frame {frame}: heartbeat resumed"),
             Self::Swapped { .. } | Self::SwapFailed { .. } | Self::DeviceFault { .. } => self.fmt_takeover(f),
             Self::OutletLost { outlet } => {
@@ -635,6 +672,53 @@ impl Event {
                     "the registration template built at frame {frame} shows no tissue, or its frames do not agree: the next frames make another"
                 ),
             },
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about a stream that is unlike those of training.
+    fn fmt_model(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::FrameRateOff { measured_hz, needed_hz } => write!(
+                f,
+                "frame rate is {measured_hz:.2} Hz, the model needs {needed_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model trained at this rate"
+            ),
+            Self::FrameRateBack { measured_hz } => write!(f, "frame rate is right again: {measured_hz:.2} Hz"),
+            Self::Drift { frame, novelty_mean, limit } => write!(
+                f,
+                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}: this animal or rig differs from those in training; check the image, then run `haltere calibrate`"
+            ),
+            Self::DriftBack { frame, novelty_mean } => {
+                write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about warm-up and saved animals.
+    fn fmt_animal(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::WarmingUp { frames_left, seconds_left, .. } => {
+                write!(f, "warming up: decodes begin in about {seconds_left:.0} s ({frames_left} frames)")
+            }
+            Self::AnimalKnown { animal, peak, saved_peak, .. } => write!(
+                f,
+                "the tissue is that of {animal} (correlation peak {peak:.2}, {saved_peak:.2} when it was saved): no warm-up but one window"
+            ),
+            Self::AnimalMismatch { animal, frame, mismatch } => {
+                let numbers =
+                    mismatch.numbers().map(|[found, expected]| format!(": {found:.2}, expected {expected:.2}"));
+                write!(
+                    f,
+                    "the saved state of {animal} does not fit frame {frame} ({}{}): everything is learnt anew and will replace it; if \
+                     this is another animal, name it: `haltere control animal NAME`",
+                    mismatch.name(),
+                    numbers.unwrap_or_default()
+                )
+            }
+            Self::AnimalSaved { animal } => write!(f, "saved what was learnt of {animal}"),
+            Self::AnimalNotSaved { animal: Some(animal), why } => write!(f, "{animal} was not saved: {why}"),
+            Self::AnimalNotSaved { animal: None, why } => write!(f, "the animal was not saved: {why}"),
             _ => Ok(()),
         }
     }
