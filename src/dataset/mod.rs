@@ -15,6 +15,7 @@ pub mod trials;
 
 mod arrays;
 mod assemble;
+mod atlas;
 mod cache;
 mod checks;
 mod consistency;
@@ -47,6 +48,7 @@ use self::trials::Dataset;
 use crate::frame::Shape;
 use crate::model::parameters::Parameters;
 
+pub use self::atlas::with_atlas;
 pub use self::error::{DatasetError, LabelFault};
 pub use self::mc2p::Mc2pOptions;
 pub use self::recipe::training_parameters;
@@ -60,6 +62,8 @@ pub struct LoadOptions {
     pub input: Option<Shape>,
     /// Preprocessing; overrides that of the description. Without either, [`training_parameters`].
     pub parameters: Option<Parameters>,
+    /// Single parameters in place of those of the description or the defaults, `key=value`; not beside `parameters`.
+    pub set: Vec<String>,
     /// Only these animals; empty = all.
     pub animals: Vec<String>,
     /// Without these animals.
@@ -79,6 +83,7 @@ impl Default for LoadOptions {
         Self {
             input: None,
             parameters: None,
+            set: Vec::new(),
             animals: Vec::new(),
             leave_out: Vec::new(),
             cache: None,

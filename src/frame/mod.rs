@@ -5,6 +5,7 @@
 //! frame path may not allocate.
 
 pub mod event;
+pub mod placement;
 pub mod slot;
 
 mod geometry;

@@ -3,21 +3,25 @@
 //! Why it exists: each step knows its own arithmetic; this module defines their order, what is learnt when, and which frames are
 //! accepted. What it must never do: choose parameters, or change any state for a frame that it rejects.
 //!
-//! **Warm-up.** Until the line phase is known and the first template is ready, frames are neither corrected nor registered.
+//! **Warm-up.** Until the line phase is known, the first template is ready and, with an atlas, the animal's placement is found, frames
+//! are not all corrected, registered and laid on the atlas.
 //! They still become tensors (marked `warming_up`), but what F₀ and the statistics learn from them is discarded at the first
 //! registered frame. While a template is being *renewed*, the old one stays in use and nothing is discarded.
 
 use super::accept::check_frame;
+use super::affine::AffineResampler;
 use super::average::Average;
 use super::baseline::Baseline;
 use super::convert::convert;
 use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::Normalise;
+use super::placement::Placer;
 use super::rate::RateMeter;
 use super::resample::{FieldResampler, Resampler};
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
 use super::{Prepared, Preprocess, PreprocessError, Request, Template};
+use crate::frame::placement::Placement;
 use crate::frame::{Frame, FrameInfo, Geometry, Observation, PixelType, Shape, Tensor};
 use crate::model::parameters::Parameters;
 
@@ -101,6 +105,10 @@ impl Preprocess for CpuPreprocess {
         self.animal.as_ref().map(|animal| Geometry { shape: animal.shape, pixel_type: animal.pixel_type })
     }
 
+    fn placement(&self) -> Option<Placement> {
+        self.animal.as_ref()?.placing.as_ref()?.placer.found()
+    }
+
     fn device(&self) -> &str {
         &self.device
     }
@@ -124,6 +132,12 @@ pub(super) fn planes(parameters: &Parameters) -> (Vec<usize>, usize) {
     (channels, guide)
 }
 
+/// The search for the placement, and the resampling that follows from it.
+struct Placing {
+    placer: Placer,
+    resampler: AffineResampler,
+}
+
 /// Memory and everything learnt of one animal.
 struct Animal {
     simd: Simd,
@@ -140,6 +154,8 @@ struct Animal {
     tracker: Option<Tracker>,
     resampler: Resampler,
     field_resampler: Option<FieldResampler>,
+    /// With an atlas.
+    placing: Option<Placing>,
     average: Average,
     baseline: Option<Baseline>,
     normalise: Option<Normalise>,
@@ -170,6 +186,10 @@ impl Animal {
             tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
             resampler: Resampler::new(simd, from, to),
             field_resampler: is_piecewise.then(|| FieldResampler::new(from, to)),
+            placing: parameters.atlas.as_ref().map(|p| Placing {
+                placer: Placer::new(p, height, width),
+                resampler: AffineResampler::new(simd, from, to),
+            }),
             average: Average::new(simd, parameters.average_frames, input.pixels()),
             baseline: baseline.map(|p| Baseline::new(p, simd, frame_rate_hz, input.pixels())),
             normalise: normalise.map(|p| Normalise::new(p, simd, input.channels, input.plane())),
@@ -184,13 +204,15 @@ impl Animal {
         self.measure_rate(&frame.info, &mut observation);
         // As it was before this frame: the frame that completes the template is itself not registered.
         let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
-        let steady = straight && self.tracker.as_ref().is_none_or(Tracker::is_ready);
+        let placed = self.placing.as_ref().is_none_or(|p| p.placer.found().is_some());
+        let steady = straight && placed && self.tracker.as_ref().is_none_or(Tracker::is_ready);
         if steady && !self.settled {
             self.settle();
         }
         self.straighten(&mut observation);
         if straight {
             self.track(&mut observation);
+            self.place();
         }
         self.resample();
         let full = self.average.add(frame.info.ordinal(), &mut self.image);
@@ -252,6 +274,17 @@ impl Animal {
         }
     }
 
+    /// Goes on looking for the placement, from the first template on. It does not change with a renewed template, whose
+    /// displacement from the first is undone with the shift.
+    fn place(&mut self) {
+        let template = self.tracker.as_ref().and_then(Tracker::template);
+        let (Some(placing), Some((template, _))) = (&mut self.placing, template) else { return };
+        let is_new = placing.placer.found().is_none() && placing.placer.step(template);
+        if let Some(affine) = placing.placer.affine().filter(|_| is_new) {
+            placing.resampler.lay(&affine);
+        }
+    }
+
     fn resample(&mut self) {
         let images = self.image.chunks_exact_mut(self.model_plane).zip(&self.planes);
         let field = self.tracker.as_ref().and_then(Tracker::field);
@@ -260,7 +293,13 @@ impl Animal {
             images.for_each(|(image, plane)| resampler.resample(&plane.light, image));
             return;
         }
-        self.resampler.aim(self.tracker.as_ref().map_or([0.0; 2], Tracker::shift_px));
+        let shift_px = self.tracker.as_ref().map_or([0.0; 2], Tracker::shift_px);
+        if let Some(placing) = self.placing.as_mut().filter(|p| p.placer.found().is_some()) {
+            placing.resampler.aim(shift_px);
+            images.for_each(|(image, plane)| placing.resampler.resample(&plane.light, image));
+            return;
+        }
+        self.resampler.aim(shift_px);
         images.for_each(|(image, plane)| self.resampler.resample(&plane.light, image));
     }
 

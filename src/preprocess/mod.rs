@@ -6,6 +6,7 @@
 //! or use a future frame.
 
 mod accept;
+mod affine;
 pub mod average;
 pub mod baseline;
 pub mod convert;
@@ -16,6 +17,7 @@ mod kernels;
 pub mod line_phase;
 pub mod normalise;
 pub mod piecewise;
+pub mod placement;
 pub mod rate;
 pub mod registration;
 pub mod resample;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use crate::config::Device;
 use crate::cuda::{Fault, Machine};
 use crate::frame::event::{Reason, Refusal};
+use crate::frame::placement::Placement;
 use crate::frame::{Frame, Geometry, Observation, PixelMemory, SIDE_PX_MAX, Sentence, Shape, Tensor};
 use crate::model::parameters::{Estimator, ParameterError, Parameters};
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -160,6 +163,11 @@ pub trait Preprocess: Send {
     /// What this animal's frames have in common; `None` before its first.
     fn geometry(&self) -> Option<Geometry>;
 
+    /// How the animal lies relative to the model's atlas; `None` until that is found, and without an atlas.
+    fn placement(&self) -> Option<Placement> {
+        None
+    }
+
     /// The name of the device in use, for people.
     fn device(&self) -> &str;
 }
@@ -207,6 +215,9 @@ pub enum BuildError {
         "the model's preprocess.registration.piecewise has no CUDA implementation: set compute.device = \"cpu\" (or \"auto\")"
     )]
     Piecewise,
+    /// As [`BuildError::Piecewise`], for an atlas.
+    #[error("the model's preprocess.atlas has no CUDA implementation: set compute.device = \"cpu\" (or \"auto\")")]
+    Atlas,
 }
 
 impl HasExitCode for BuildError {
@@ -218,7 +229,8 @@ impl HasExitCode for BuildError {
             | Self::Side(_)
             | Self::FrameRate(_)
             | Self::AverageMemory { .. }
-            | Self::Piecewise => ExitCode::Other,
+            | Self::Piecewise
+            | Self::Atlas => ExitCode::Other,
         }
     }
 }
@@ -242,20 +254,30 @@ impl Chosen {
 /// The one place that chooses a device, for a model with these parameters. `Auto` takes the best available and says why.
 ///
 /// # Errors
-/// [`BuildError::Device`] or [`BuildError::Piecewise`] when the requested device cannot be used.
+/// [`BuildError::Device`], [`BuildError::Piecewise`] or [`BuildError::Atlas`] when the requested device cannot be used.
 pub fn choose(device: Device, parameters: &Parameters) -> Result<Chosen, BuildError> {
-    let piecewise = parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some());
-    match device {
-        Device::Cpu => Ok(Chosen::cpu("")),
-        Device::Cuda(_) if piecewise => Err(BuildError::Piecewise),
-        Device::Cuda(ordinal) => open(ordinal).map(|machine| Chosen { machine: Some(machine), why: String::new() }),
-        Device::Auto if piecewise => Ok(Chosen::cpu("the model registers piecewise, which CUDA preprocessing cannot")),
-        Device::Auto => Ok(match open(0) {
+    match (device, cpu_only(parameters)) {
+        (Device::Cpu, _) => Ok(Chosen::cpu("")),
+        (Device::Cuda(_), Some((error, _))) => Err(error),
+        (Device::Cuda(ordinal), None) => {
+            open(ordinal).map(|machine| Chosen { machine: Some(machine), why: String::new() })
+        }
+        (Device::Auto, Some((_, why))) => Ok(Chosen::cpu(why)),
+        (Device::Auto, None) => Ok(match open(0) {
             Ok(machine) => Chosen { machine: Some(machine), why: "the first CUDA device".to_owned() },
             Err(BuildError::Device(fault)) => Chosen::cpu(fault.cause),
             Err(other) => Chosen::cpu(other.to_string()),
         }),
     }
+}
+
+/// Why only the CPU can carry out these parameters, as an error and for people; `None` when a device can.
+fn cpu_only(parameters: &Parameters) -> Option<(BuildError, &'static str)> {
+    if parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some()) {
+        return Some((BuildError::Piecewise, "the model registers piecewise, which CUDA preprocessing cannot"));
+    }
+    let atlas = parameters.atlas.as_ref();
+    atlas.map(|_| (BuildError::Atlas, "the model lays animals on an atlas, which CUDA preprocessing cannot"))
 }
 
 #[cfg(feature = "cuda")]
@@ -304,8 +326,8 @@ pub fn build_on(
         let name = if why.is_empty() { "CPU".to_owned() } else { format!("CPU: {why}") };
         return Ok(Box::new(cpu::CpuPreprocess::new(parameters, input, frame_rate_hz, name)));
     };
-    if parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some()) {
-        return Err(BuildError::Piecewise);
+    if let Some((error, _)) = cpu_only(parameters) {
+        return Err(error);
     }
     Ok(Box::new(cuda::CudaPreprocess::new(parameters, input, frame_rate_hz, machine.clone(), why)?))
 }

@@ -10,6 +10,7 @@ mod kernels;
 mod limits;
 mod nwb_export;
 mod nwb_source;
+mod placement;
 mod preprocess;
 mod registration_accuracy;
 mod sources;

@@ -17,8 +17,9 @@ use haltere::decoder::Decoder;
 use haltere::frame::event::Event;
 use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, Geometry, PixelType, Shape};
 use haltere::model::head::NoveltyReference;
-use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
+use haltere::model::parameters::{Atlas, Baseline, Normalise, Parameters, Registration};
 use haltere::model::{Drift, Kind, Model, Provenance};
+use haltere::preprocess::placement::{View, make_atlas};
 use haltere::preprocess::{Chosen, Prepared, Preprocess, PreprocessError, Request};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
@@ -62,7 +63,21 @@ impl Small {
         Self::with(&["rest", "walk"], true, &learnt)
     }
 
+    /// As [`Small::new`], but it lays every animal on an atlas made of the movie of all tests, and asks for a likeness of at least
+    /// `likeness_min`.
+    pub fn on_an_atlas(likeness_min: f32) -> Self {
+        let mean: Vec<f32> =
+            (0..SIDE * SIDE).map(|px| movie().iter().map(|frame| f32::from(frame[px])).sum::<f32>() / 60.0).collect();
+        let view = View::of(&Atlas::default(), "the movie", &mean, SIDE, SIDE).unwrap();
+        let atlas = Atlas { likeness_min, ..make_atlas(&Atlas::default(), &[view]).unwrap() };
+        Self::built(&[], false, &FittedHead::default(), Some(atlas))
+    }
+
     pub fn with(labels: &[&str], trained: bool, learnt: &FittedHead) -> Self {
+        Self::built(labels, trained, learnt, None)
+    }
+
+    fn built(labels: &[&str], trained: bool, learnt: &FittedHead, atlas: Option<Atlas>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut spec = NetworkSpec::for_input(Shape::new(1, SIDE, SIDE));
         spec.window_frames = 4;
@@ -81,6 +96,7 @@ impl Small {
                     reach_px: 8,
                     ..Registration::default()
                 }),
+                atlas,
                 baseline: Some(Baseline { average_frames: 3, ..Baseline::default() }),
                 normalise: Some(Normalise { warmup_frames: 4, ..Normalise::default() }),
                 ..Parameters::default()

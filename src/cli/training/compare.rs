@@ -71,6 +71,8 @@ struct Population {
     name: String,
     seed: u64,
     all: Dataset,
+    /// `all` on the atlas of `seen`, for the method that reads it.
+    laid: Option<Dataset>,
     seen: Dataset,
     unseen: Vec<usize>,
 }
@@ -81,7 +83,7 @@ struct Population {
 /// What was wrong with the arguments, the data, a training or a file.
 pub fn run(args: &CompareArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> anyhow::Result<()> {
     let contenders = contenders(args);
-    let populations = populations(args)?;
+    let populations = populations(args, &contenders)?;
     let results = args.out.join("results");
     prepare_folder(&results)?;
     let jobs = jobs(args, &contenders, &populations)?;
@@ -97,7 +99,7 @@ fn contenders(args: &CompareArgs) -> Vec<Contender> {
     plain.chain(ablation).collect()
 }
 
-fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
+fn populations(args: &CompareArgs, contenders: &[Contender]) -> anyhow::Result<Vec<Population>> {
     let mut populations = Vec::new();
     for (name, loader) in Loader::all(&args.data, args.learn.progress)? {
         for &seed in &args.seeds {
@@ -115,10 +117,15 @@ fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
             let unseen: Vec<usize> = (0..args.unseen).map(|n| (first + n) % animals.len()).collect();
             let rest: Vec<String> =
                 (0..animals.len()).filter(|a| !unseen.contains(a)).map(|a| animals[a].clone()).collect();
-            let all = loader.load(&animals, window, true)?;
-            let seen = loader.load(&rest, window, false)?;
+            let fitted = loader.fitted_to(&rest)?;
+            let all = fitted.load(&animals, window, true)?;
+            let seen = fitted.load(&rest, window, false)?;
             show::same_labels(&all, &seen)?;
-            populations.push(Population { name: name.clone(), seed, all, seen, unseen });
+            let laid = match contenders.iter().any(|c| c.method == Method::LdaAtlas) {
+                true => Some(loader.on_atlas_of(&rest)?.load(&animals, window, false)?),
+                false => None,
+            };
+            populations.push(Population { name: name.clone(), seed, all, laid, seen, unseen });
         }
     }
     Ok(populations)
@@ -139,7 +146,11 @@ fn jobs<'a>(
                     contender: (*contender).clone(),
                     settings: contender.settings(settings(contender.method, population.seed, &args.learn)?),
                     population: population.name.clone(),
-                    all: &population.all,
+                    all: population
+                        .laid
+                        .as_ref()
+                        .filter(|_| contender.method == Method::LdaAtlas)
+                        .unwrap_or(&population.all),
                     training: &population.seen,
                     unseen: population.unseen.clone(),
                 });
