@@ -66,6 +66,7 @@ pub(super) fn compute(
                 let stepped = step(slot, &mut running, decodes, &mut judge, &mut photographer, idle, shared);
                 shared.decoding.store(false, Relaxed);
                 series.after(&slot.frame.info, running.decoder, shared);
+                judge.place(running.decoder.placement(), number, shared);
                 photographer.template(&slot.frame.info, running.decoder);
                 if to_recorder.frame(frames, number, shared) {
                     since = Requests::default();

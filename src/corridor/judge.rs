@@ -5,6 +5,7 @@
 use super::Shared;
 use super::drift::{Change, Drift, DriftSettings};
 use crate::frame::event::Event;
+use crate::frame::placement::Placement;
 use crate::frame::{Decode, FrameInfo, FrameSlot, Observation, Quality};
 
 /// Share of a window that may be missing before its decode is `degraded`.
@@ -24,6 +25,8 @@ pub(super) struct Judge {
     non_finite: bool,
     at_bound: bool,
     drift: Option<Drift>,
+    /// As reported.
+    placement: Option<Placement>,
 }
 
 impl Judge {
@@ -38,6 +41,7 @@ impl Judge {
             non_finite: false,
             at_bound: false,
             drift: drift.map(Drift::new),
+            placement: None,
         }
     }
 
@@ -52,6 +56,21 @@ impl Judge {
             Change::Began => shared.emit(Event::Drift { frame, novelty_mean, limit: drift.limit() }),
             Change::Ended => shared.emit(Event::DriftBack { frame, novelty_mean }),
         }
+    }
+
+    /// How the animal lies in this frame: a change is an event.
+    pub(super) fn place(&mut self, placement: Option<Placement>, frame: u64, shared: &Shared<'_>) {
+        if placement == self.placement {
+            return;
+        }
+        self.placement = placement;
+        shared.handles.stats.compute.placement.set(placement);
+        let Some(placement) = placement else { return };
+        shared.emit(if placement.fits {
+            Event::Placement { frame, placement }
+        } else {
+            Event::PlacementPoor { frame, placement }
+        });
     }
 
     /// Another model: its novelty is another measure.

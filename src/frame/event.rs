@@ -5,6 +5,8 @@
 
 use super::Sentence;
 
+use super::placement::Placement;
+
 /// Why a message or frame was rejected. Each has a counter of its own in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
@@ -197,6 +199,20 @@ pub enum Event {
         /// The mean.
         novelty_mean: f32,
     },
+    /// The animal was laid on the model's atlas.
+    Placement {
+        /// The frame from which on it lies there.
+        frame: u64,
+        /// How it lies.
+        placement: Placement,
+    },
+    /// The same, but the animal does not look like the atlas: its decodes deserve no trust.
+    PlacementPoor {
+        /// The frame from which on it lies there.
+        frame: u64,
+        /// How it lies, as far as that can be said.
+        placement: Placement,
+    },
     /// The measured shift is at the search bound (reported when it begins).
     ShiftAtBound {
         /// The frame.
@@ -300,6 +316,7 @@ impl std::fmt::Display for Event {
             Self::DriftBack { frame, novelty_mean } => {
                 write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
             }
+            Self::Placement { .. } | Self::PlacementPoor { .. } => self.fmt_placement(f),
             Self::ShiftAtBound { frame } => {
                 write!(
                     f,
@@ -374,6 +391,31 @@ impl Event {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The text of an event about where the animal lies.
+    fn fmt_placement(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (frame, placement) = match self {
+            Self::Placement { frame, placement } => {
+                write!(f, "laid on the model's atlas from frame {frame}: ")?;
+                (frame, placement)
+            }
+            Self::PlacementPoor { frame, placement } => {
+                write!(f, "this animal does not fit the model's atlas (frame {frame}): ")?;
+                (frame, placement)
+            }
+            _ => return Ok(()),
+        };
+        let Placement { turn_deg, shift_px: [dy, dx], scale: [y, x], likeness, fits } = placement;
+        write!(
+            f,
+            "turn {turn_deg:.1}°, shift {dy:.1} and {dx:.1} px, scale {y:.3} and {x:.3}, likeness {likeness:.2}"
+        )?;
+        if !fits {
+            let what = "check field of view, focus and the channel of registration, then `control reset`";
+            write!(f, "; decodes from frame {frame} on deserve little trust: {what}")?;
+        }
+        Ok(())
     }
 
     /// The text of an event about the recording.

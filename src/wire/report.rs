@@ -7,6 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::decode::{CLOCK, ModelHeader};
 use crate::frame::event::{Event, Reason};
+use crate::frame::placement::Placement;
 use crate::frame::{Name, Quality};
 
 /// `heartbeat/<source>`: sent while decodes can be relied on; its absence means that they cannot.
@@ -84,6 +85,8 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::NonFiniteEmbedding { .. } => "non_finite_embedding",
         Event::Drift { .. } => "drift",
         Event::DriftBack { .. } => "drift_back",
+        Event::Placement { .. } => "placement",
+        Event::PlacementPoor { .. } => "placement_poor",
         Event::ShiftAtBound { .. } => "shift_at_bound",
         Event::Stale { .. } => "stale",
         Event::Recovered { .. } => "recovered",
@@ -133,6 +136,13 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         Event::DriftBack { frame, novelty_mean } => {
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("novelty_mean", novelty_mean)
+        }
+        Event::Placement { frame, placement } | Event::PlacementPoor { frame, placement } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("turn_deg", &placement.turn_deg)?;
+            map.serialize_entry("shift_px", &placement.shift_px)?;
+            map.serialize_entry("scale", &placement.scale)?;
+            map.serialize_entry("likeness", &placement.likeness)
         }
         Event::NonFinitePixels { frame, pixels } => {
             map.serialize_entry("frame", frame)?;
@@ -334,4 +344,7 @@ pub struct StatusHeader<'a> {
     /// before the first decode of quality `ok`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub novelty_mean: Option<f32>,
+    /// How the animal lies on the model's atlas; left out until that is known, and for a model without an atlas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
 }

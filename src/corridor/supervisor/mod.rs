@@ -220,6 +220,7 @@ fn log(event: &Event) {
         | Event::Recovered { .. }
         | Event::FrameRateBack { .. }
         | Event::DriftBack { .. }
+        | Event::Placement { .. }
         | Event::OutletBack { .. }
         | Event::Swapped { .. }
         | Event::Request { .. }
