@@ -37,7 +37,7 @@ pub struct Strengths {
 
 impl Default for Strengths {
     fn default() -> Self {
-        Self { penalties: vec![1e-4, 1e-3, 1e-2, 1e-1, 1.0], shrinkages: vec![0.03, 0.1, 0.2, 0.4, 0.7] }
+        Self { penalties: vec![1e-4, 1e-3, 1e-2, 1e-1, 1.0], shrinkages: vec![0.05, 0.2, 0.5] }
     }
 }
 

@@ -309,14 +309,9 @@ impl std::fmt::Display for Event {
             Self::NonFiniteEmbedding { frame } => {
                 write!(f, "the encoder returned NaN or infinity for frame {frame}, which has no decode")
             }
-            Self::Drift { frame, novelty_mean, limit } => write!(
-                f,
-                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}: this animal or rig differs from those in training; check the image, then run `haltere calibrate`"
-            ),
-            Self::DriftBack { frame, novelty_mean } => {
-                write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
+            Self::Drift { .. } | Self::DriftBack { .. } | Self::Placement { .. } | Self::PlacementPoor { .. } => {
+                self.fmt_animal(f)
             }
-            Self::Placement { .. } | Self::PlacementPoor { .. } => self.fmt_placement(f),
             Self::ShiftAtBound { frame } => {
                 write!(
                     f,
@@ -393,29 +388,25 @@ impl Event {
         }
     }
 
-    /// The text of an event about where the animal lies.
-    fn fmt_placement(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (frame, placement) = match self {
+    /// The text of an event about the animal.
+    fn fmt_animal(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Drift { frame, novelty_mean, limit } => write!(
+                f,
+                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}: this animal or rig differs from those in training; check the image, then run `haltere calibrate`"
+            ),
+            Self::DriftBack { frame, novelty_mean } => {
+                write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
+            }
             Self::Placement { frame, placement } => {
-                write!(f, "laid on the model's atlas from frame {frame}: ")?;
-                (frame, placement)
+                write!(f, "the animal is laid on the model's atlas from frame {frame} on: {placement}")
             }
-            Self::PlacementPoor { frame, placement } => {
-                write!(f, "this animal does not fit the model's atlas (frame {frame}): ")?;
-                (frame, placement)
-            }
-            _ => return Ok(()),
-        };
-        let Placement { turn_deg, shift_px: [dy, dx], scale: [y, x], likeness, fits } = placement;
-        write!(
-            f,
-            "turn {turn_deg:.1}°, shift {dy:.1} and {dx:.1} px, scale {y:.3} and {x:.3}, likeness {likeness:.2}"
-        )?;
-        if !fits {
-            let what = "check field of view, focus and the channel of registration, then `control reset`";
-            write!(f, "; decodes from frame {frame} on deserve little trust: {what}")?;
+            Self::PlacementPoor { frame, placement } => write!(
+                f,
+                "this animal does not fit the model's atlas (frame {frame}): {placement}; its decodes deserve little trust: check field of view, focus and the channel of registration, then `haltere control reset`"
+            ),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The text of an event about the recording.

@@ -15,3 +15,10 @@ pub struct Placement {
     /// The likeness is at least what the model asks for.
     pub fits: bool,
 }
+
+impl std::fmt::Display for Placement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { turn_deg, shift_px: [dy, dx], scale: [y, x], likeness, .. } = self;
+        write!(f, "turn {turn_deg:.1}°, shift {dy:.1} and {dx:.1} px, scale {y:.3} and {x:.3}, likeness {likeness:.2}")
+    }
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use haltere::config::Publish;
 use haltere::frame::event::{Event, Reason};
+use haltere::frame::placement::Placement;
 use haltere::frame::{
     Clock, Decode, DeviceTime, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview, Quality,
     Sentence, Shape, StageTimes, Stamp,
@@ -35,6 +36,8 @@ const DOCUMENT: &str = include_str!("../../clients/PROTOCOL.md");
 const STAGES: [&str; 3] = ["ingest", "compute", "publish"];
 const STAGES_TIMED: [&str; 4] = ["queue", "preprocess", "encode", "total"];
 const DEADLINE_MS: u64 = 1_000;
+const PLACEMENT: Placement =
+    Placement { turn_deg: 4.0, shift_px: [1.0, -2.0], scale: [1.0, 1.1], likeness: 0.9, fits: true };
 
 /// One value of every variant of an enum; a variant that is not listed is a compile error.
 macro_rules! every {
@@ -66,6 +69,8 @@ fn every_event() -> Vec<Event> {
         Event::NonFiniteEmbedding { .. } => Event::NonFiniteEmbedding { frame },
         Event::Drift { .. } => Event::Drift { frame, novelty_mean: 0.9, limit: 0.8 },
         Event::DriftBack { .. } => Event::DriftBack { frame, novelty_mean: 0.5 },
+        Event::Placement { .. } => Event::Placement { frame, placement: PLACEMENT },
+        Event::PlacementPoor { .. } => Event::PlacementPoor { frame, placement: PLACEMENT },
         Event::ShiftAtBound { .. } => Event::ShiftAtBound { frame },
         Event::Stale { .. } => Event::Stale { age_ms: 300 },
         Event::Recovered { .. } => Event::Recovered { frame },
@@ -345,6 +350,7 @@ fn before_any_frame() -> Vec<Message> {
 fn while_decoding() -> Vec<Message> {
     let mut daemon = Daemon::start(&["resting", "walking"], "resting");
     daemon.stats.compute.novelty_mean.set(Some(0.5));
+    daemon.stats.compute.placement.set(Some(PLACEMENT));
     daemon.stats.record.recording.store(1, Relaxed);
     daemon.sink.publish(&decode(1, Quality::Ok)).unwrap();
     daemon.sink.publish(&decode(2, Quality::Warmup)).unwrap();
