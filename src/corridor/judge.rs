@@ -58,7 +58,7 @@ impl Judge {
         }
     }
 
-    /// How the animal lies in this frame: a change is an event.
+    /// How the animal lies after this frame: a change is an event.
     pub(super) fn place(&mut self, placement: Option<Placement>, frame: u64, shared: &Shared<'_>) {
         if placement == self.placement {
             return;

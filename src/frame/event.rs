@@ -201,14 +201,14 @@ pub enum Event {
     },
     /// The animal was laid on the model's atlas.
     Placement {
-        /// The frame from which on it lies there.
+        /// The frame after which it lies there.
         frame: u64,
         /// How it lies.
         placement: Placement,
     },
     /// The same, but the animal does not look like the atlas: its decodes deserve no trust.
     PlacementPoor {
-        /// The frame from which on it lies there.
+        /// The frame after which it lies there.
         frame: u64,
         /// How it lies, as far as that can be said.
         placement: Placement,
@@ -399,7 +399,7 @@ impl Event {
                 write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
             }
             Self::Placement { frame, placement } => {
-                write!(f, "the animal is laid on the model's atlas from frame {frame} on: {placement}")
+                write!(f, "the animal is laid on the model's atlas after frame {frame}: {placement}")
             }
             Self::PlacementPoor { frame, placement } => write!(
                 f,

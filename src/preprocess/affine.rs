@@ -30,18 +30,70 @@ impl Axis {
     }
 }
 
+/// Where the samples of every output pixel lie, for the CPU and for a device. Memory is made once.
+pub(super) struct Laying {
+    from: (usize, usize),
+    to: (usize, usize),
+    /// Frame pixels averaged into one along y and x, and how many result.
+    pub bins: [usize; 2],
+    pub binned: [usize; 2],
+    /// Samples of an output pixel along y and x.
+    samples: [usize; 2],
+    /// In binned px: y of the middle of every output pixel in the frame without shift, then x of each; then from there to each of the
+    /// samples, y and x.
+    pub table: Vec<f32>,
+}
+
+impl Laying {
+    /// From `from` = (height, width) to `to` = (height, width), px; no side is 0.
+    pub fn new(from: (usize, usize), to: (usize, usize)) -> Self {
+        let (rows, columns) = (Axis::new(from.0, to.0), Axis::new(from.1, to.1));
+        let samples = [rows.samples, columns.samples];
+        Self {
+            from,
+            to,
+            bins: [rows.bin, columns.bin],
+            binned: [rows.binned, columns.binned],
+            samples,
+            table: vec![0.0; 2 * (to.0 * to.1 + samples[0] * samples[1])],
+        }
+    }
+
+    /// Samples of an output pixel.
+    pub fn samples(&self) -> usize {
+        self.samples[0] * self.samples[1]
+    }
+
+    /// Sets the placement to undo.
+    pub fn lay(&mut self, affine: &Affine) {
+        let ((height, width), [[a, b], [c, d]]) = (self.to, affine.matrix);
+        let frame = [self.from.0 as f64, self.from.1 as f64];
+        let bins = self.bins.map(|bin| bin as f64);
+        let binned = |share: [f64; 2], axis: usize| (share[axis] * frame[axis] / bins[axis]) as f32;
+        let turned = |[y, x]: [f64; 2]| [a * y + b * x, c * y + d * x];
+        let (middles, around) = self.table.split_at_mut(2 * height * width);
+        let (middle_y, middle_x) = middles.split_at_mut(height * width);
+        for i in 0..height * width {
+            let y = (((i / width) as f64) + 0.5) / height as f64 - 0.5;
+            let x = (((i % width) as f64) + 0.5) / width as f64 - 0.5;
+            let [y, x] = turned([y, x]);
+            // The frame's middle lies half a frame from its edge, and a pixel's middle half a pixel from its own.
+            let at = [y + affine.shift[0] + 0.5, x + affine.shift[1] + 0.5];
+            (middle_y[i], middle_x[i]) = (binned(at, 0) - 0.5, binned(at, 1) - 0.5);
+        }
+        let [down, right] = self.samples;
+        for (k, around) in around.chunks_exact_mut(2).enumerate() {
+            let of = |at: usize, count: usize, side: usize| ((at as f64 + 0.5) / count as f64 - 0.5) / side as f64;
+            let offset = turned([of(k / right, down, height), of(k % right, right, width)]);
+            (around[0], around[1]) = (binned(offset, 0), binned(offset, 1));
+        }
+    }
+}
+
 /// Resamples planes of one frame size to planes of one model size. Memory is made once.
 pub struct AffineResampler {
     simd: Simd,
-    from: (usize, usize),
-    to: (usize, usize),
-    rows: Axis,
-    columns: Axis,
-    /// Middle of every output pixel in the frame without shift, in binned px: y, then x.
-    middle_y: Vec<f32>,
-    middle_x: Vec<f32>,
-    /// From there to each of its samples, [y, x] in binned px.
-    around: Vec<[f32; 2]>,
+    laying: Laying,
     /// The shift, [y, x] in binned px.
     shift: [f32; 2],
     binned: Vec<f32>,
@@ -53,68 +105,41 @@ struct Aimed<'a> {
     width: usize,
     middle_y: &'a [f32],
     middle_x: &'a [f32],
-    around: &'a [[f32; 2]],
+    around: &'a [f32],
     shift: [f32; 2],
 }
 
 impl AffineResampler {
     /// From `from` = (height, width) to `to` = (height, width), px; no side is 0.
     pub fn new(simd: Simd, from: (usize, usize), to: (usize, usize)) -> Self {
-        let (rows, columns) = (Axis::new(from.0, to.0), Axis::new(from.1, to.1));
-        Self {
-            simd,
-            from,
-            to,
-            rows,
-            columns,
-            middle_y: vec![0.0; to.0 * to.1],
-            middle_x: vec![0.0; to.0 * to.1],
-            around: vec![[0.0; 2]; rows.samples * columns.samples],
-            shift: [0.0; 2],
-            binned: vec![0.0; if rows.bin * columns.bin > 1 { rows.binned * columns.binned } else { 0 }],
-        }
+        let laying = Laying::new(from, to);
+        let values = if laying.bins == [1, 1] { 0 } else { laying.binned[0] * laying.binned[1] };
+        Self { simd, laying, shift: [0.0; 2], binned: vec![0.0; values] }
     }
 
     /// Sets the placement to undo.
     pub fn lay(&mut self, affine: &Affine) {
-        let ((height, width), [[a, b], [c, d]]) = (self.to, affine.matrix);
-        let frame = [self.from.0 as f64, self.from.1 as f64];
-        let bins = [self.rows.bin as f64, self.columns.bin as f64];
-        let binned = |share: [f64; 2], axis: usize| (share[axis] * frame[axis] / bins[axis]) as f32;
-        let turned = |[y, x]: [f64; 2]| [a * y + b * x, c * y + d * x];
-        for i in 0..height * width {
-            let y = (((i / width) as f64) + 0.5) / height as f64 - 0.5;
-            let x = (((i % width) as f64) + 0.5) / width as f64 - 0.5;
-            let [y, x] = turned([y, x]);
-            // The frame's middle lies half a frame from its edge, and a pixel's middle half a pixel from its own.
-            let at = [y + affine.shift[0] + 0.5, x + affine.shift[1] + 0.5];
-            (self.middle_y[i], self.middle_x[i]) = (binned(at, 0) - 0.5, binned(at, 1) - 0.5);
-        }
-        let (down, right) = (self.rows.samples, self.columns.samples);
-        for (k, around) in self.around.iter_mut().enumerate() {
-            let of = |at: usize, count: usize, side: usize| ((at as f64 + 0.5) / count as f64 - 0.5) / side as f64;
-            let offset = turned([of(k / right, down, height), of(k % right, right, width)]);
-            *around = [binned(offset, 0), binned(offset, 1)];
-        }
+        self.laying.lay(affine);
     }
 
     /// Sets the shift to undo: [dy, dx] of the content, frame px, + is down and right.
     pub fn aim(&mut self, shift_px: [f32; 2]) {
-        self.shift = [shift_px[0] / self.rows.bin as f32, shift_px[1] / self.columns.bin as f32];
+        self.shift = [0, 1].map(|axis| shift_px[axis] / self.laying.bins[axis] as f32);
     }
 
     /// Resamples one plane as laid and aimed.
     pub fn resample(&mut self, image: &[f32], out: &mut [f32]) {
-        let (height, width) = (self.rows.binned, self.columns.binned);
+        let Laying { from, to, bins, binned: [height, width], table, .. } = &self.laying;
         let light = if self.binned.is_empty() {
             image
         } else {
-            let bins = (self.rows.bin, self.columns.bin);
-            self.simd.run(bin, (image, self.from.1, bins, (height, width), &mut self.binned[..]));
+            let arguments = (image, from.1, (bins[0], bins[1]), (*height, *width), &mut self.binned[..]);
+            self.simd.run(bin, arguments);
             &self.binned
         };
-        let (middle_y, middle_x) = (&self.middle_y, &self.middle_x);
-        let aimed = Aimed { height, width, middle_y, middle_x, around: &self.around, shift: self.shift };
+        let (middles, around) = table.split_at(2 * to.0 * to.1);
+        let (middle_y, middle_x) = middles.split_at(to.0 * to.1);
+        let aimed = Aimed { height: *height, width: *width, middle_y, middle_x, around, shift: self.shift };
         self.simd.run(sample, (aimed, light, out));
     }
 }
@@ -140,6 +165,7 @@ fn bin(
 fn sample((aimed, light, out): (Aimed<'_>, &[f32], &mut [f32])) {
     let Aimed { height, width, middle_y, middle_x, around, shift } = aimed;
     let (last_y, last_x) = ((height - 1) as f32, (width - 1) as f32);
+    let (around, _) = around.as_chunks::<2>();
     let share = 1.0 / around.len() as f32;
     for ((out, middle_y), middle_x) in out.iter_mut().zip(middle_y).zip(middle_x) {
         let mut sum = 0.0;

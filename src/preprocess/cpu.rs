@@ -212,9 +212,11 @@ impl Animal {
         self.straighten(&mut observation);
         if straight {
             self.track(&mut observation);
-            self.place();
         }
         self.resample();
+        if straight {
+            self.place();
+        }
         let full = self.average.add(frame.info.ordinal(), &mut self.image);
         if full {
             self.relate();
@@ -274,7 +276,7 @@ impl Animal {
         }
     }
 
-    /// Goes on looking for the placement, from the first template on. It does not change with a renewed template, whose
+    /// Goes on looking for the placement, from the first template on; frames after the one that finds it are laid. It does not change with a renewed template, whose
     /// displacement from the first is undone with the shift.
     fn place(&mut self) {
         let template = self.tracker.as_ref().and_then(Tracker::template);

@@ -215,9 +215,6 @@ pub enum BuildError {
         "the model's preprocess.registration.piecewise has no CUDA implementation: set compute.device = \"cpu\" (or \"auto\")"
     )]
     Piecewise,
-    /// As [`BuildError::Piecewise`], for an atlas.
-    #[error("the model's preprocess.atlas has no CUDA implementation: set compute.device = \"cpu\" (or \"auto\")")]
-    Atlas,
 }
 
 impl HasExitCode for BuildError {
@@ -229,8 +226,7 @@ impl HasExitCode for BuildError {
             | Self::Side(_)
             | Self::FrameRate(_)
             | Self::AverageMemory { .. }
-            | Self::Piecewise
-            | Self::Atlas => ExitCode::Other,
+            | Self::Piecewise => ExitCode::Other,
         }
     }
 }
@@ -254,30 +250,20 @@ impl Chosen {
 /// The one place that chooses a device, for a model with these parameters. `Auto` takes the best available and says why.
 ///
 /// # Errors
-/// [`BuildError::Device`], [`BuildError::Piecewise`] or [`BuildError::Atlas`] when the requested device cannot be used.
+/// [`BuildError::Device`] or [`BuildError::Piecewise`] when the requested device cannot be used.
 pub fn choose(device: Device, parameters: &Parameters) -> Result<Chosen, BuildError> {
-    match (device, cpu_only(parameters)) {
-        (Device::Cpu, _) => Ok(Chosen::cpu("")),
-        (Device::Cuda(_), Some((error, _))) => Err(error),
-        (Device::Cuda(ordinal), None) => {
-            open(ordinal).map(|machine| Chosen { machine: Some(machine), why: String::new() })
-        }
-        (Device::Auto, Some((_, why))) => Ok(Chosen::cpu(why)),
-        (Device::Auto, None) => Ok(match open(0) {
+    let piecewise = parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some());
+    match device {
+        Device::Cpu => Ok(Chosen::cpu("")),
+        Device::Cuda(_) if piecewise => Err(BuildError::Piecewise),
+        Device::Cuda(ordinal) => open(ordinal).map(|machine| Chosen { machine: Some(machine), why: String::new() }),
+        Device::Auto if piecewise => Ok(Chosen::cpu("the model registers piecewise, which CUDA preprocessing cannot")),
+        Device::Auto => Ok(match open(0) {
             Ok(machine) => Chosen { machine: Some(machine), why: "the first CUDA device".to_owned() },
             Err(BuildError::Device(fault)) => Chosen::cpu(fault.cause),
             Err(other) => Chosen::cpu(other.to_string()),
         }),
     }
-}
-
-/// Why only the CPU can carry out these parameters, as an error and for people; `None` when a device can.
-fn cpu_only(parameters: &Parameters) -> Option<(BuildError, &'static str)> {
-    if parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some()) {
-        return Some((BuildError::Piecewise, "the model registers piecewise, which CUDA preprocessing cannot"));
-    }
-    let atlas = parameters.atlas.as_ref();
-    atlas.map(|_| (BuildError::Atlas, "the model lays animals on an atlas, which CUDA preprocessing cannot"))
 }
 
 #[cfg(feature = "cuda")]
@@ -326,8 +312,8 @@ pub fn build_on(
         let name = if why.is_empty() { "CPU".to_owned() } else { format!("CPU: {why}") };
         return Ok(Box::new(cpu::CpuPreprocess::new(parameters, input, frame_rate_hz, name)));
     };
-    if let Some((error, _)) = cpu_only(parameters) {
-        return Err(error);
+    if parameters.registration.as_ref().is_some_and(|r| r.piecewise.is_some()) {
+        return Err(BuildError::Piecewise);
     }
     Ok(Box::new(cuda::CudaPreprocess::new(parameters, input, frame_rate_hz, machine.clone(), why)?))
 }

@@ -6,8 +6,8 @@ use haltere::config::Device;
 use haltere::frame::placement::Placement;
 use haltere::frame::{Frame, PixelType, Shape};
 use haltere::model::parameters::{Atlas, MeanPicture, PICTURE_PX, Parameters, Registration};
+use haltere::preprocess::build;
 use haltere::preprocess::placement::{Affine, Placer, View, make_atlas};
-use haltere::preprocess::{BuildError, build, choose};
 use haltere::simulate::{Spec, Trial};
 
 const SIDE: usize = 64;
@@ -135,18 +135,6 @@ fn simulated_flies_are_laid_where_they_truly_lie() {
     assert!(mean(&after[..8]) < 1.2 && mean(&after[8..]) < 1.3, "{after:?}");
     assert!(after.iter().all(|px| *px < 2.2), "{after:?}");
     assert!(placements.iter().all(|placement| placement.fits), "{placements:?}");
-}
-
-#[test]
-fn a_model_with_an_atlas_is_for_the_cpu_alone_and_says_so() {
-    let picture = MeanPicture::rounded(&(0..PICTURE_PX * PICTURE_PX).map(|i| (i % 7) as f32).collect::<Vec<_>>());
-    let laid = parameters(Some(Atlas { picture, ..Atlas::default() }));
-    assert_eq!(laid.check(), Ok(()));
-    let refused = choose(Device::Cuda(0), &laid).expect_err("no kernel for it");
-    assert_eq!(refused, BuildError::Atlas);
-    assert!(refused.to_string().contains("compute.device = \"cpu\""));
-    let chosen = choose(Device::Auto, &laid).expect("the CPU");
-    assert!(chosen.machine.is_none() && chosen.why.contains("atlas"), "{}", chosen.why);
 }
 
 #[test]

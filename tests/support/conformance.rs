@@ -3,7 +3,9 @@
 #![allow(dead_code)]
 
 use haltere::frame::{Frame, PixelType, Shape};
-use haltere::model::parameters::{Baseline, Convert, Estimator, LinePhase, Normalise, Parameters, Registration, Scope};
+use haltere::model::parameters::{
+    Atlas, Baseline, Convert, Estimator, LinePhase, MeanPicture, Normalise, PICTURE_PX, Parameters, Registration, Scope,
+};
 use haltere::preprocess::Request;
 
 /// One thing that happens.
@@ -157,6 +159,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(two_channels());
     all.extend(requests());
     all.extend(estimators());
+    all.extend(laid_on_an_atlas());
     all.extend(long_runs());
     all
 }
@@ -297,6 +300,23 @@ fn estimators() -> Vec<Case> {
         case("averaged over three, with gaps", averaged, (10, 11), gaps),
         case("light only", light_only(), (10, 11), frames(look, 30)),
         case("no registration", Parameters { registration: None, ..everything() }, (10, 11), frames(look, 30)),
+    ]
+}
+
+/// An atlas that looks somewhat like the scene in a frame of 40 × 44 px.
+fn atlas() -> Atlas {
+    let light = |i: usize| scene(0, (i / PICTURE_PX) as f32 * 1.3 + 2.0, (i % PICTURE_PX) as f32 * 1.3 - 1.0).ln();
+    let values: Vec<f32> = (0..PICTURE_PX * PICTURE_PX).map(light).collect();
+    Atlas { picture: MeanPicture::rounded(&values), ..Atlas::default() }
+}
+
+fn laid_on_an_atlas() -> Vec<Case> {
+    let one = Parameters { atlas: Some(atlas()), ..everything() };
+    let two = Parameters { channels: vec![0, 1], ..one.clone() };
+    vec![
+        case("laid on an atlas", one.clone(), (10, 11), frames(Look::new(40, 44), 50)),
+        case("laid on an atlas, many pixels to one", one.clone(), (8, 12), frames(Look::new(96, 100), 40)),
+        case("laid on an atlas, enlarged", two, (48, 45), frames(Look { channels: 2, ..Look::new(40, 44) }, 40)),
     ]
 }
 

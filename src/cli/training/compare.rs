@@ -83,7 +83,7 @@ struct Population {
 /// What was wrong with the arguments, the data, a training or a file.
 pub fn run(args: &CompareArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> anyhow::Result<()> {
     let contenders = contenders(args);
-    let populations = populations(args, &contenders)?;
+    let populations = populations(args)?;
     let results = args.out.join("results");
     prepare_folder(&results)?;
     let jobs = jobs(args, &contenders, &populations)?;
@@ -99,7 +99,7 @@ fn contenders(args: &CompareArgs) -> Vec<Contender> {
     plain.chain(ablation).collect()
 }
 
-fn populations(args: &CompareArgs, contenders: &[Contender]) -> anyhow::Result<Vec<Population>> {
+fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
     let mut populations = Vec::new();
     for (name, loader) in Loader::all(&args.data, args.learn.progress)? {
         for &seed in &args.seeds {
@@ -121,14 +121,28 @@ fn populations(args: &CompareArgs, contenders: &[Contender]) -> anyhow::Result<V
             let all = fitted.load(&animals, window, true)?;
             let seen = fitted.load(&rest, window, false)?;
             show::same_labels(&all, &seen)?;
-            let laid = match contenders.iter().any(|c| c.method == Method::LdaAtlas) {
-                true => Some(loader.on_atlas_of(&rest)?.load(&animals, window, false)?),
-                false => None,
-            };
+            let laid = laid(args, &loader, &rest)?.map(|on_atlas| on_atlas.load(&animals, window, false));
+            let laid = laid.transpose()?;
             populations.push(Population { name: name.clone(), seed, all, laid, seen, unseen });
         }
     }
     Ok(populations)
+}
+
+/// The loader for the method that reads frames on an atlas of the animals `rest`. Where there can be none, that is an error if the
+/// method was named, and a warning if it is one of all.
+fn laid<'a>(args: &CompareArgs, loader: &Loader<'a>, rest: &[String]) -> anyhow::Result<Option<Loader<'a>>> {
+    if !args.methods.is_empty() && !args.methods.contains(&Method::LdaAtlas) {
+        return Ok(None);
+    }
+    match loader.on_atlas_of(rest) {
+        Ok(loader) => Ok(Some(loader)),
+        Err(error) if args.methods.is_empty() => {
+            tracing::warn!("{} is left out: {error}", Method::LdaAtlas.name());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn jobs<'a>(
@@ -142,15 +156,15 @@ fn jobs<'a>(
     for of_rows in [plain, ablation] {
         for population in populations {
             for contender in &of_rows {
+                let on_atlas = contender.method == Method::LdaAtlas;
+                let Some(all) = (if on_atlas { population.laid.as_ref() } else { Some(&population.all) }) else {
+                    continue;
+                };
                 jobs.push_back(Job {
                     contender: (*contender).clone(),
                     settings: contender.settings(settings(contender.method, population.seed, &args.learn)?),
                     population: population.name.clone(),
-                    all: population
-                        .laid
-                        .as_ref()
-                        .filter(|_| contender.method == Method::LdaAtlas)
-                        .unwrap_or(&population.all),
+                    all,
                     training: &population.seen,
                     unseen: population.unseen.clone(),
                 });

@@ -18,18 +18,21 @@ use std::sync::Arc;
 use self::plan::{Order, Outcome};
 use self::stage::{Stage, Terms};
 use super::accept::check_frame;
+use super::affine::Laying;
 use super::average::Group;
 use super::baseline::{Pace, Step};
 use super::convert::convert;
 use super::cpu::planes;
 use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::Census;
+use super::placement::Placer;
 use super::rate::RateMeter;
 use super::registration::Shift;
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
 use super::{Prepared, Preprocess, PreprocessError, Request, Template};
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Pulse};
+use crate::frame::placement::Placement;
 use crate::frame::{DeviceTensor, Frame, FrameInfo, Geometry, Observation, PixelMemory, Shape, Tensor};
 use crate::model::parameters::Parameters;
 
@@ -56,6 +59,9 @@ struct Animal {
     rate: RateMeter,
     line_phase: Option<LinePhaseEstimator>,
     tracker: Option<Tracker>,
+    placer: Option<Placer>,
+    /// The device knows the placement.
+    laid: bool,
     group: Group,
     pace: Option<Pace>,
     census: Option<Census>,
@@ -231,6 +237,10 @@ impl Preprocess for CudaPreprocess {
         Some(Geometry { shape: stage.shape, pixel_type: stage.pixel_type })
     }
 
+    fn placement(&self) -> Option<Placement> {
+        self.animal.as_ref()?.placer.as_ref()?.found()
+    }
+
     fn device(&self) -> &str {
         &self.device
     }
@@ -256,6 +266,8 @@ impl Animal {
             rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64),
             line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
             tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
+            placer: parameters.atlas.as_ref().map(|p| Placer::new(p, height, width)),
+            laid: false,
             group: Group::new(parameters.average_frames),
             pace: parameters.baseline.as_ref().map(|p| Pace::new(p, frame_rate_hz)),
             census: parameters.normalise.as_ref().map(Census::new),
@@ -277,7 +289,8 @@ impl Animal {
         observation.line_phase_px = self.line_phase.as_ref().and_then(LinePhaseEstimator::offset_px).unwrap_or(0.0);
         let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
         let has_template = self.tracker.as_ref().is_some_and(Tracker::is_ready);
-        let steady = straight && (has_template || self.tracker.is_none());
+        let placed = self.placer.as_ref().is_none_or(|p| p.found().is_some());
+        let steady = straight && placed && (has_template || self.tracker.is_none());
         if steady && !self.settled {
             self.settled = true;
             self.group.forget();
@@ -290,6 +303,7 @@ impl Animal {
             }
         }
         self.hand_over_template(stage.reference.as_ref())?;
+        self.hand_over_placement(stage)?;
         Ok(State { straight, steady, registers: straight && has_template })
     }
 
@@ -301,6 +315,18 @@ impl Animal {
             to.fill(&standard.reference.values)?;
             self.templates = templates;
         }
+        Ok(())
+    }
+
+    /// A placement that was found goes to the device once.
+    fn hand_over_placement(&mut self, stage: &Stage) -> Result<(), Fault> {
+        let affine = self.placer.as_ref().and_then(Placer::affine).filter(|_| !self.laid);
+        let (Some(affine), Some(to)) = (affine, &stage.laying) else { return Ok(()) };
+        let (Shape { height, width, .. }, input) = (stage.shape, stage.input);
+        let mut laying = Laying::new((height, width), (input.height, input.width));
+        laying.lay(&affine);
+        to.fill(&laying.table)?;
+        self.laid = true;
         Ok(())
     }
 
@@ -316,6 +342,7 @@ impl Animal {
                 .map_or(0, |px| px.round() as i32),
             group_begins: i32::from(place.begins),
             group_full: i32::from(place.full),
+            laid: i32::from(self.laid),
             ..Order::default()
         };
         if let Some(tracker) = &self.tracker {
@@ -378,6 +405,10 @@ impl Animal {
             tracked = Some(found);
         }
         self.learn_on_host(frame, parameters, state, tracked);
+        let template = self.tracker.as_ref().filter(|_| state.straight).and_then(Tracker::template);
+        if let (Some(placer), Some((template, _))) = (&mut self.placer, template) {
+            placer.step(template);
+        }
         observation.warming_up = !state.steady
             || self.pace.as_ref().is_some_and(|pace| !pace.is_warm())
             || self.census.as_ref().is_some_and(|census| !census.is_warm());

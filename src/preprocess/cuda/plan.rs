@@ -68,7 +68,7 @@ pub(super) struct Order {
     pub ring_filled: i32,
     pub baseline_begins: i32,
     pub learns: i32,
-    pub pad: i32,
+    pub laid: i32,
 }
 
 /// What came of one frame.
@@ -112,6 +112,7 @@ pub(super) struct Plan {
     pub mean: u64,
     pub m2: u64,
     pub tensor: u64,
+    pub laying: u64,
     pub leak: f64,
     pub baseline_floor: f64,
     pub quantile: f64,
@@ -140,7 +141,9 @@ pub(super) struct Plan {
     pub baseline: i32,
     pub statistics: i32,
     pub wide: i32,
-    pub pad: i32,
+    pub samples: i32,
+    pub bins: [i32; 2],
+    pub binned: [i32; 2],
 }
 
 /// `baseline` of a [`Plan`].
@@ -187,6 +190,9 @@ impl Plan {
             let (samples, kept) = (self.axis[0].samples as usize, self.axis[1].kept as usize);
             // The guide once more, spectra and folded written and read (the latter by three steps of the climb), the reference.
             bytes += plane * FLOAT + 2 * samples * kept * COMPLEX + 6 * 4 * (self.rows as usize) * kept * FLOAT;
+        }
+        if self.laying != 0 {
+            bytes += 2 * self.model_plane as usize * FLOAT;
         }
         if self.baseline == RUNNING_MINIMUM {
             bytes += (averaged + 1) * pixels * FLOAT + 2 * pixels * DOUBLE;

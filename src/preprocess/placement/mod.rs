@@ -97,7 +97,7 @@ impl Placer {
         }
     }
 
-    /// Begins with a template, or goes on; true when the placement was found just now.
+    /// Begins with a template, or goes on; true when the placement was found just now. Once it is found nothing changes.
     pub fn step(&mut self, template: &[f32]) -> bool {
         if self.stage == Stage::Waiting {
             self.begin(template);
