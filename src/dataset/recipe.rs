@@ -8,8 +8,8 @@ use super::warning::DataWarning;
 use super::{LoadOptions, checks};
 use crate::frame::Shape;
 use crate::model::parameters::{Parameters, Registration};
-use crate::preprocess::Squeeze;
 use crate::preprocess::BuildError;
+use crate::preprocess::Squeeze;
 
 /// Default side of a model frame, px.
 const SIDE_PX: usize = 64;

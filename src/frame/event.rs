@@ -95,7 +95,6 @@ pub struct Refusal {
 }
 
 /// One event. `Copy`, so that it crosses threads without allocating.
-#[expect(clippy::large_enum_variant, reason = "a box would allocate on the frame path")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
     /// A message was rejected (the first of a run with the same reason, then every hundredth).

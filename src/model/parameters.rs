@@ -310,7 +310,7 @@ impl Parameters {
         for (key, width) in
             [("atlas.turn_rad", p.turn_rad), ("atlas.shift_px", p.shift_px), ("atlas.log_scale", p.log_scale)]
         {
-            within(width >= 1e-3 && width <= 100.0, key, &width, "0.001 to 100")?;
+            within((1e-3..=100.0).contains(&width), key, &width, "0.001 to 100")?;
         }
         within(p.picture.is_sound(), "atlas.picture", &"not shown", "32 lines of 32 different numbers, −99 to 99")
     }

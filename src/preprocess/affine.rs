@@ -133,7 +133,7 @@ impl AffineResampler {
         let light = if self.binned.is_empty() {
             image
         } else {
-            let arguments = (image, from.1, (bins[0], bins[1]), (*height, *width), &mut self.binned[..]);
+            let arguments = (image, from.1, *bins, [*height, *width], &mut self.binned[..]);
             self.simd.run(bin, arguments);
             &self.binned
         };
@@ -146,9 +146,7 @@ impl AffineResampler {
 
 /// Means of whole pixels.
 #[inline(always)]
-fn bin(
-    (image, width, (down, right), (rows, columns), binned): (&[f32], usize, (usize, usize), (usize, usize), &mut [f32]),
-) {
+fn bin((image, width, [down, right], [rows, columns], binned): (&[f32], usize, [usize; 2], [usize; 2], &mut [f32])) {
     let share = 1.0 / (down * right) as f32;
     for (row, out) in binned.chunks_exact_mut(columns).take(rows).enumerate() {
         out.fill(0.0);

@@ -102,58 +102,82 @@ pub struct Look {
     bend: [Five; 5],
 }
 
+/// Sums over the compared pixels, of the picture's values v, the atlas' values a and the slopes s of v.
+#[derive(Default)]
+struct Sums {
+    v: f64,
+    vv: f64,
+    a: f64,
+    aa: f64,
+    va: f64,
+    s: Five,
+    sv: Five,
+    sa: Five,
+    /// Lower triangle.
+    ss: [Five; 5],
+}
+
+impl Sums {
+    fn add(&mut self, v: f64, a: f64, slopes: &Five) {
+        (self.v, self.vv) = (self.v + v, self.vv + v * v);
+        (self.a, self.aa) = (self.a + a, self.aa + a * a);
+        self.va += v * a;
+        for (i, slope) in slopes.iter().enumerate() {
+            self.s[i] += slope;
+            self.sv[i] += slope * v;
+            self.sa[i] += slope * a;
+            for (sum, other) in self.ss[i].iter_mut().zip(&slopes[..=i]) {
+                *sum += slope * other;
+            }
+        }
+    }
+}
+
 /// Looks at the picture through the five numbers.
 pub fn look(atlas: &Atlas, target: &[f32], picture: &[f32], geometry: Geometry, five: &Five) -> Look {
     let map = Map::new(five, geometry.aspect);
     let middle = (PICTURE_PX - 1) as f64 / 2.0;
     let inside = geometry.rim_px..PICTURE_PX - geometry.rim_px;
-    let count = (inside.len() * inside.len()) as f64;
-    // Sums of the picture's values v, the atlas' values a and the slopes s of v.
-    let (mut v1, mut v2, mut a1, mut a2, mut va) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    let (mut s1, mut sv, mut sa, mut ss) = ([0.0; 5], [0.0; 5], [0.0; 5], [[0.0; 5]; 5]);
+    let mut sums = Sums::default();
     for row in inside.clone() {
         for column in inside.clone() {
             let point = [row as f64 - middle, column as f64 - middle];
             let (v, [by_y, by_x]) = sample(picture, map.at(point));
-            let a = f64::from(target[row * PICTURE_PX + column]);
             let [turn, up, wide] = map.slopes(point).map(|[y, x]| by_y * y + by_x * x);
-            let slopes = [turn, by_y, by_x, up, wide];
-            (v1, v2, a1, a2, va) = (v1 + v, v2 + v * v, a1 + a, a2 + a * a, va + v * a);
-            for i in 0..5 {
-                s1[i] += slopes[i];
-                sv[i] += slopes[i] * v;
-                sa[i] += slopes[i] * a;
-                for j in 0..=i {
-                    ss[i][j] += slopes[i] * slopes[j];
-                }
-            }
+            sums.add(v, f64::from(target[row * PICTURE_PX + column]), &[turn, by_y, by_x, up, wide]);
         }
     }
-    let (length_v, length_a) = ((v2 - v1 * v1 / count).max(0.0).sqrt(), (a2 - a1 * a1 / count).max(0.0).sqrt());
-    let (mut slope, mut bend) = ([0.0; 5], [[0.0; 5]; 5]);
-    let mut correlation = 0.0;
-    if length_v > 1e-9 && length_a > 1e-9 {
-        correlation = (va - v1 * a1 / count) / (length_v * length_a);
-        // Slopes along the centred picture and along the centred atlas, both of length 1.
-        let along_v: Five = std::array::from_fn(|i| (sv[i] - s1[i] * v1 / count) / length_v);
-        let along_a: Five = std::array::from_fn(|i| (sa[i] - s1[i] * a1 / count) / length_a);
-        for i in 0..5 {
-            slope[i] = (correlation * along_v[i] - along_a[i]) / length_v;
-            for j in 0..=i {
-                let product = ss[i][j] - s1[i] * s1[j] / count - along_v[i] * along_v[j];
-                (bend[i][j], bend[j][i]) = (product / (length_v * length_v), product / (length_v * length_v));
-            }
-        }
-    }
-    let mut cost = 1.0 - correlation;
+    let mut found = compare(&sums, (inside.len() * inside.len()) as f64);
     let widths = [atlas.turn_rad, atlas.shift_px, atlas.shift_px, atlas.log_scale, atlas.log_scale];
-    for i in 0..5 {
-        let weight = f64::from(atlas.prior) / f64::from(widths[i]).powi(2);
-        cost += weight * five[i] * five[i];
-        slope[i] += 2.0 * weight * five[i];
-        bend[i][i] += 2.0 * weight;
+    for (i, (width, value)) in widths.iter().zip(five).enumerate() {
+        let weight = f64::from(atlas.prior) / f64::from(*width).powi(2);
+        found.cost += weight * value * value;
+        found.slope[i] += 2.0 * weight * value;
+        found.bend[i][i] += 2.0 * weight;
     }
-    Look { correlation, cost, slope, bend }
+    found
+}
+
+/// The correlation over `count` pixels, with the slopes and the bend of 1 − correlation; zeros where nothing varies.
+fn compare(sums: &Sums, count: f64) -> Look {
+    let length = |square: f64, sum: f64| (square - sum * sum / count).max(0.0).sqrt();
+    let (length_v, length_a) = (length(sums.vv, sums.v), length(sums.aa, sums.a));
+    // Not `<=`: NaN must not pass.
+    let varies = length_v > 1e-9 && length_a > 1e-9;
+    if !varies {
+        return Look { correlation: 0.0, cost: 1.0, slope: [0.0; 5], bend: [[0.0; 5]; 5] };
+    }
+    let correlation = (sums.va - sums.v * sums.a / count) / (length_v * length_a);
+    // Slopes along the centred picture and along the centred atlas, both of length 1.
+    let along_v: Five = std::array::from_fn(|i| (sums.sv[i] - sums.s[i] * sums.v / count) / length_v);
+    let along_a: Five = std::array::from_fn(|i| (sums.sa[i] - sums.s[i] * sums.a / count) / length_a);
+    let slope = std::array::from_fn(|i| (correlation * along_v[i] - along_a[i]) / length_v);
+    let bend = |i: usize, j: usize| {
+        let (i, j) = (i.max(j), i.min(j));
+        (sums.ss[i][j] - sums.s[i] * sums.s[j] / count - along_v[i] * along_v[j]) / (length_v * length_v)
+    };
+    let bend = std::array::from_fn(|i| std::array::from_fn(|j| bend(i, j)));
+    Look { correlation, cost: 1.0 - correlation, slope, bend }
 }
 
 /// A search from one start.
