@@ -25,7 +25,7 @@ fn alone(when_full: WhenFull, slots: u64) -> Duration {
     for number in 0..slots {
         into.slot().unwrap().info.number = number;
         into.send();
-        let Received::Slot(frame, 0) = out.oldest() else { panic!("slot {number} is not there") };
+        let Received::Slot(frame) = out.oldest() else { panic!("slot {number} is not there") };
         assert_eq!(black_box(frame).info.number, number);
     }
     began.elapsed()
@@ -38,7 +38,7 @@ fn between_threads(when_full: WhenFull, slots: u64) -> Duration {
         let (mut read, mut last) = (0, None);
         loop {
             match out.oldest() {
-                Received::Slot(frame, _) => {
+                Received::Slot(frame) => {
                     assert!(last < Some(frame.info.number), "in order");
                     (read, last) = (read + 1, Some(frame.info.number));
                 }

@@ -86,6 +86,24 @@ fn resampling(c: &mut Criterion) {
     });
 }
 
+/// Whether a frame is tissue: the difference of the two rows; the bar is 20 µs.
+fn judging(c: &mut Criterion) {
+    for (name, enabled) in [("convert 512² and judge the frame", true), ("convert 512² and believe it", false)] {
+        let trust = parameters::Trust { enabled, ..Default::default() };
+        let bare = Parameters { registration: None, baseline: None, normalise: None, ..Parameters::default() };
+        let parameters = Parameters { trust, ..bare };
+        let mut steps = build(&parameters, Shape::new(1, 1, 1), 30.0, Device::Cpu).expect("valid parameters");
+        let mut frame = frame(0);
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                frame.info.number += 1;
+                let prepared = steps.apply(black_box(&frame)).expect("a fitting frame");
+                assert_eq!(prepared.observation.distrust, None);
+            });
+        });
+    }
+}
+
 fn learning(c: &mut Criterion) {
     let (simd, image) = (Simd::detect(), light()[..MODEL * MODEL].to_vec());
     for (name, estimator) in [("minimum", Estimator::RunningMinimum), ("quantile", Estimator::RunningQuantile)] {
@@ -105,7 +123,7 @@ fn learning(c: &mut Criterion) {
     }
     for (name, scope) in [("pixel", Scope::Pixel), ("channel", Scope::Channel)] {
         let parameters = parameters::Normalise { scope, ..Default::default() };
-        let mut normalise = Normalise::new(&parameters, simd, 1, image.len());
+        let mut normalise = Normalise::new(&parameters, simd, 30.0, 1, image.len());
         let mut out = image.clone();
         c.bench_function(&format!("normalise per {name} 128²"), |b| {
             b.iter(|| {
@@ -156,5 +174,5 @@ fn criterion() -> Criterion {
     Criterion::default().sample_size(30).measurement_time(std::time::Duration::from_secs(1))
 }
 
-criterion_group! { name = benches; config = criterion(); targets = steps, learning, whole }
+criterion_group! { name = benches; config = criterion(); targets = steps, judging, learning, whole }
 criterion_main!(benches);

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Parser;
 use haltere::cli::output::{Stdout, is_closed};
-use haltere::cli::{Cli, dispatch, exit};
+use haltere::cli::{Cli, dispatch, exit, log};
 use haltere::sys::exit::ExitCode;
 
 /// Training takes and gives back megabytes in every step; this allocator keeps them.
@@ -12,7 +12,7 @@ use haltere::sys::exit::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> std::process::ExitCode {
+fn main() {
     let mut out = Stdout::new();
     let command = Cli::parse().command;
     let answers = command.answers_by_exit_code();
@@ -22,8 +22,12 @@ fn main() -> std::process::ExitCode {
         if is_closed(&error) {
             return if answers { ExitCode::Sink } else { ExitCode::Ok };
         }
-        eprintln!("error: {error:#}");
+        log::say(&format!("error: {error:#}"));
         exit::exit_code(&error)
     });
-    code.into()
+    // What is left of an answer that ended with an error; whether it arrives is told above.
+    let _ = out.flush();
+    log::finish();
+    // Not `return`: whoever still loads a model from a dead mount is neither waited for, nor met by the destructors of libraries.
+    code.leave()
 }

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import zmq
+import zmq.auth
 
 
 def send_frame(socket, frame, number, source):
@@ -39,11 +40,16 @@ def main():
     parser.add_argument("--hz", type=float, default=30.0)
     parser.add_argument("--frames", type=int, help="stop after this many frames (default: never)")
     parser.add_argument("--source", default="rig1", help="name of the rig: A-Z a-z 0-9 _ . -")
+    parser.add_argument("--curve", metavar="FILE", help="with --connect: connect with this secret key (NAME.key_secret) and encrypt")
+    parser.add_argument("--server", metavar="FILE", help="the daemon's public key (its NAME.key), with --curve")
     options = parser.parse_args()
 
     frames = list(np.load(options.movie) if options.movie else synthetic())
     socket = zmq.Context.instance().socket(zmq.PUSH if options.push else zmq.PUB)
     socket.setsockopt(zmq.SNDHWM, 16)
+    if options.curve:
+        socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate(options.curve)
+        socket.curve_serverkey, _ = zmq.auth.load_certificate(options.server)
     (socket.connect if options.connect else socket.bind)(options.endpoint)
     start, number = time.monotonic(), 0
     while options.frames is None or number < options.frames:

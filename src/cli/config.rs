@@ -42,20 +42,16 @@ impl ConfigArgs {
     /// # Errors
     /// As [`ConfigArgs::load`].
     pub fn load_over(&self, session: &Unpacked) -> Result<(Config, Vec<Warning>), ConfigError> {
-        let mut args = self.clone();
         let named = std::env::var_os(FILE_VARIABLE).is_some_and(|file| !file.is_empty());
-        if args.config.is_none() && !named {
-            args.config = Some(session.config());
-        }
-        let (mut config, warnings) = args.load()?;
-        if self.model.is_none() {
-            config.model = session.model();
-        }
+        let (mut config, warnings) = if self.config.is_some() || named {
+            self.load()?
+        } else {
+            Config::load_recorded(&session.config(), config::environment(), &self.set)?
+        };
+        config.model = self.model.clone().unwrap_or_else(|| session.model());
         // What a series meant live lies among the recorded requests.
         config.source.new_series = NewSeries::Keep;
         config.record.folder = None;
-        // A path of the rig, perhaps not of this machine.
-        config.compute.onnxruntime = config.compute.onnxruntime.filter(|library| library.is_file());
         Ok((config, warnings))
     }
 }

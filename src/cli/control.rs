@@ -6,7 +6,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::config::ConfigArgs;
-use crate::client::ask::ask;
+use super::curve::CurveArgs;
+use crate::client::ask::ask_with;
 use crate::sys::exit::ExitCode;
 
 /// `haltere control`.
@@ -30,6 +31,9 @@ pub struct ControlArgs {
     /// How long to wait for the answer; `model` answers once the new model is loaded and warm.
     #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(i32).range(1..=60_000))]
     pub timeout_ms: i32,
+    /// Keys.
+    #[command(flatten)]
+    pub keys: CurveArgs,
 }
 
 /// Sends the request and prints the answer.
@@ -48,7 +52,7 @@ pub fn run(args: &ControlArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> 
         }
         words => words.join(" "),
     };
-    let answer = ask(&endpoint, &command, args.timeout_ms)?;
+    let answer = ask_with(&endpoint, &command, args.timeout_ms, args.keys.keys()?.as_ref())?;
     writeln!(out, "{answer:#}")?;
     Ok(if answer["ok"] == true { ExitCode::Ok } else { ExitCode::Other })
 }

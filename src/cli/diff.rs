@@ -13,9 +13,10 @@ use serde::Serialize;
 use super::config::ConfigArgs;
 use super::log;
 use crate::corridor::offline::decoded_again;
+use crate::frame::Quality;
 use crate::session::rows::{Recorded, Row};
-use crate::session::unpacked::{Unpacked, warn_of};
-use crate::sys::exit::ExitCode;
+use crate::session::unpacked::{Unpacked, must_be_by_one_model, warn_of};
+use crate::sys::exit::{ExitCode, Failure};
 
 /// `haltere diff`.
 #[derive(Debug, Args)]
@@ -189,14 +190,16 @@ impl fmt::Display for Difference {
 pub fn run(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     log::start_default()?;
     warn_of(&args.a)?;
-    let a = Recorded::read(&args.a)?.rows();
+    let a = rows_of(&args.a)?;
     let (name, b) = match &args.b {
         Some(b) => {
             warn_of(b)?;
-            (b.display().to_string(), Recorded::read(b)?.rows())
+            (b.display().to_string(), rows_of(b)?)
         }
         None => again(&args.a, args)?,
     };
+    expect_warm(&args.a.display().to_string(), &a)?;
+    expect_warm(&name, &b)?;
     let difference = Difference::of((&args.a.display().to_string(), &a), (&name, &b));
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&difference)?)?;
@@ -206,9 +209,33 @@ pub fn run(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     Ok(if difference.is_none() { ExitCode::Ok } else { ExitCode::Unmet })
 }
 
+/// Two runs that agree on nothing but their warm-up prove nothing.
+fn expect_warm(name: &str, rows: &[Row]) -> anyhow::Result<()> {
+    if rows.iter().any(|row| row.decoded.quality != Quality::Warmup) {
+        return Ok(());
+    }
+    let decodes = match rows.len() {
+        0 => "contains no decoded frame".to_owned(),
+        n => format!("all {n} decodes are of the warm-up"),
+    };
+    Err(Failure { code: ExitCode::Source, what: format!("{name}: {decodes}, so there is nothing to compare") }.into())
+}
+
+/// The decodes of a session; tells of what is missing in it.
+fn rows_of(session: &Path) -> anyhow::Result<Vec<Row>> {
+    let recorded = Recorded::read(session)?;
+    let damage = recorded.damage.warnings(&recorded.outline);
+    damage.iter().for_each(|line| tracing::warn!("{}: {line}", session.display()));
+    Ok(recorded.rows())
+}
+
 fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Vec<Row>)> {
+    if args.config.model.is_none() {
+        must_be_by_one_model(session)?;
+    }
     let unpacked = Unpacked::of(session)?;
-    let (config, _) = args.config.load_over(&unpacked)?;
+    let (config, warnings) = args.config.load_over(&unpacked)?;
+    log::warn(&warnings);
     let model = args.config.model.as_ref().map_or("its own model".to_owned(), |model| model.display().to_string());
     let rows = decoded_again(session, &config, std::io::IsTerminal::is_terminal(&std::io::stderr()))?;
     Ok((format!("the same frames decoded again with {model}"), rows))
@@ -217,7 +244,6 @@ fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Vec<Row>)> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Quality;
     use crate::session::messages::Decoded;
 
     fn rows() -> Vec<Row> {

@@ -52,6 +52,9 @@ pub fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
         [one] if is_session(one) && args.recording.raw.is_none() => Some(one),
         _ => None,
     };
+    if let Some(session) = session.filter(|_| args.config.model.is_none()) {
+        unpacked::must_be_by_one_model(session)?;
+    }
     // Lives until the model has been read.
     let unpacked = session.map(|session| Unpacked::of(session)).transpose()?;
     let (config, warnings) = match &unpacked {

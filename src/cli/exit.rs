@@ -59,6 +59,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
             crate::source::SourceError,
             crate::sys::files::FileError,
             crate::sys::replace_folder::ReplaceError,
+            crate::sys::sockets::KeyError,
         )
     })
 }
@@ -81,6 +82,7 @@ mod tests {
 
     /// Errors that never reach `main`, each with where it ends.
     const NEVER_ALONE: &[(&str, &str)] = &[
+        ("Discontinuity", "counted under its name"),
         ("EndpointError", "clap shows it, or a ConfigError holds it"),
         ("HeaderError", "counted under its name"),
         ("LabelFault", "a DatasetError holds it"),

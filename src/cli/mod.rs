@@ -8,11 +8,14 @@ pub mod check;
 mod completions;
 mod config;
 mod control;
+mod curve;
 mod diff;
 mod embed;
 #[macro_use]
 pub mod exit;
 mod export;
+mod info;
+mod keys;
 pub mod log;
 pub mod model;
 mod monitor;
@@ -59,6 +62,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Say what a recording holds, and by which of its texts: shape, channels, planes, rate, times; of a data set also behaviour and labels.
+    Info(info::InfoArgs),
     /// Run the daemon: receive frames over ZeroMQ, publish decodes.
     Run(run::RunArgs),
     /// Send a recording over ZeroMQ as a microscope would, with faults on request.
@@ -77,6 +82,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Send a command to a running daemon: status, new animal, new template, shutdown …
     Control(control::ControlArgs),
+    /// Make keys for encrypted sockets.
+    Keys(keys::KeysArgs),
     /// Inspect a model, create an untrained one, or adopt your own ONNX file.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -99,6 +106,7 @@ pub enum Command {
 /// Whatever the subcommand could not do; [`exit::exit_code`] says with which number to leave.
 pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Info(args) => info::run(&args, out),
         Command::Run(args) => run::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Watch(args) => watch::run(&args, out),
@@ -108,6 +116,7 @@ pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCod
         Command::Export(args) => export::run(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Control(args) => control::run(&args, out),
+        Command::Keys(args) => keys::run(&args, out),
         Command::Model(command) => model::run(command, out),
         Command::Training(command) => training::run(command, out),
         Command::Report(args) => report::run(&args, out),

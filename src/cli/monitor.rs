@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use super::config::ConfigArgs;
-use super::stop_flag;
+use super::curve::CurveArgs;
+use super::{log, stop_flag};
 use crate::client::monitor::{MonitorOptions, monitor};
 use crate::config::endpoint::Endpoint;
 use crate::model::Model;
@@ -43,6 +44,13 @@ pub struct MonitorArgs {
     /// Let the page start and stop recordings and add marks, through the control socket.
     #[arg(long)]
     pub allow_control: bool,
+    /// Name by which browsers address this machine, with --allow-remote; repeatable. Requests by any other name are refused, so that a web
+    /// page cannot pretend to be this one.
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Keys.
+    #[command(flatten)]
+    pub keys: CurveArgs,
 }
 
 /// Serves the page until it is stopped.
@@ -69,9 +77,16 @@ pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
         bind: args.bind,
         allow_remote: args.allow_remote,
         control,
+        hosts: args.hosts.clone(),
+        keys: args.keys.keys()?,
         model: config.model,
     };
-    monitor(&options, &stop, |address| eprintln!("http://{address} shows the daemon at {endpoint}; Ctrl-C ends it"))?;
+    if args.allow_remote && !args.bind.ip().is_loopback() {
+        let warning = "can be reached from other machines, without password or encryption (--allow-remote)";
+        log::say(&format!("{} {warning}", args.bind));
+    }
+    let said = |address| log::say(&format!("http://{address} shows the daemon at {endpoint}; Ctrl-C ends it"));
+    monitor(&options, &stop, said)?;
     Ok(ExitCode::Ok)
 }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
+use super::curve::SenderCurveArgs;
 use super::parse::{milliseconds, seconds};
-use super::recording::{RecordingArgs, open};
-use super::stop_flag;
+use super::recording::{RecordingArgs, open, warn};
+use super::{log, stop_flag};
 use crate::client::play::{Burst, Pace, Pattern, PlayOptions, PlayProgress, play};
 use crate::config::Attach;
 use crate::config::endpoint::Endpoint;
@@ -73,6 +74,9 @@ pub struct PlayArgs {
     /// Seed for the random delays.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Keys.
+    #[command(flatten)]
+    pub keys: SenderCurveArgs,
 }
 
 /// Sends the recording and reports what was sent, and how late.
@@ -82,10 +86,13 @@ pub struct PlayArgs {
 pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
     let stop = stop_flag()?;
     let spec = args.recording.spec(args.source);
+    let attach = if args.connect { Attach::Connect } else { Attach::Bind };
+    let (access, connections) = args.keys.access(&args.endpoint, attach)?;
     let options = PlayOptions {
+        access,
         endpoint: args.endpoint.to_string(),
         pattern: if args.push { Pattern::Push } else { Pattern::Pub },
-        attach: if args.connect { Attach::Connect } else { Attach::Bind },
+        attach,
         series: args.series.or_else(series_of_now),
         pace: if args.flood { Pace::Flood } else { args.recording.rate.map_or(Pace::Recording, Pace::Hz) },
         loops: (args.repeat > 0).then_some(args.repeat),
@@ -104,11 +111,19 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
         so_far.total.into_iter().for_each(|total| bar.set_length(total));
         bar.set_position(so_far.sent);
     };
-    let report = play(&options, &mut || open(&spec), &stop, &mut progress)?;
+    let mut told = false;
+    let mut again = || {
+        let recording = open(&spec)?;
+        if !std::mem::replace(&mut told, true) {
+            warn(&spec, recording.as_ref());
+        }
+        Ok(recording)
+    };
+    let report = play(&options, &mut again, &stop, &mut progress)?;
     bar.finish_and_clear();
     let us = |ns: u64| ns as f64 / 1e3;
     let late = report.lateness;
-    eprintln!(
+    log::say(&format!(
         "sent {} frames in {:.1} s ({:.1} Hz), skipped {}, repeated {}; late by p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
         report.progress.sent,
         report.elapsed_s,
@@ -118,9 +133,12 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
         us(late.p50_ns),
         us(late.p99_ns),
         us(late.max_ns)
-    );
+    ));
+    while let Some(note) = connections.notes.pop() {
+        log::say(&note.text.to_string());
+    }
     if !report.receiver_seen && !args.no_wait {
-        eprintln!("nobody was listening on {} when the first frame was sent", args.endpoint);
+        log::say(&format!("nobody was listening on {} when the first frame was sent", args.endpoint));
     }
     Ok(ExitCode::Ok)
 }

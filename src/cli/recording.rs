@@ -1,4 +1,4 @@
-//! Which recording `play`, `embed` and `calibrate` read, and the one place that knows that it may be simulated.
+//! Which recording `info`, `play`, `embed` and `calibrate` read, and the one place that knows that it may be simulated.
 //!
 //! Why it exists: `source` opens files and sockets and must not know of simulation; the subcommands take both. What it
 //! must never do: make a frame itself.
@@ -10,11 +10,12 @@ use clap::Args;
 use super::parse::rate;
 use crate::frame::Name;
 use crate::simulate::{SimulatedSource, is_simulated};
+use crate::source::axes::AskedAxes;
 use crate::source::limit::Limited;
 use crate::source::raw::RawLayout;
-use crate::source::{RecordingSpec, Source, SourceError, open_recording};
+use crate::source::{Orientation, RecordingSpec, Source, SourceError, open_recording};
 
-/// Which recording, and how to read it. Shared by `play`, `embed` and `calibrate`.
+/// Which recording, and how to read it. Shared by `info`, `play`, `embed` and `calibrate`.
 #[derive(Clone, Debug, Args)]
 pub struct RecordingArgs {
     /// The recording: TIFF files in order, a ThorImage folder, a recorded session (.mcap), an NWB file (FILE.nwb#NAME
@@ -28,6 +29,16 @@ pub struct RecordingArgs {
     /// Use only this plane of a volume, counted from 0.
     #[arg(long, value_name = "N")]
     pub plane: Option<u64>,
+    /// Order of the pages of TIFF files, slowest first, when the files say it wrong or not at all: T,C2 (two channels alternate), T,Z3,C2
+    /// (volumes of three planes), C2,T (all of one channel first), T (every page is a frame).
+    #[arg(long, value_name = "T,Z3,C2")]
+    pub axes: Option<AskedAxes>,
+    /// Order of a frame's axes in an NWB file [default: the file's, else columns-first, which is NWB's].
+    #[arg(long, value_name = "rows-first|columns-first")]
+    pub orientation: Option<Orientation>,
+    /// Refuse a recording that was cut off or lacks pages, instead of reading what is whole.
+    #[arg(long)]
+    pub strict: bool,
     /// Layout of a raw file: pixel type, [channels x] height x width, bytes to skip. Example: uint16:2x512x512:1024
     #[arg(long, value_name = "TYPE:SHAPE[:HEADER_BYTES[:F]]")]
     pub raw: Option<RawLayout>,
@@ -48,6 +59,9 @@ impl RecordingArgs {
             raw: self.raw,
             rate_hz: self.rate,
             plane: self.plane,
+            axes: self.axes,
+            orientation: self.orientation,
+            strict: self.strict,
             source,
         }
     }
@@ -63,11 +77,18 @@ impl RecordingArgs {
             spec.rate_hz = rate_hz;
             recording = open(&spec)?;
         }
+        warn(&spec, recording.as_ref());
         Ok(match self.frames {
             Some(frames) => Box::new(Limited::new(recording, frames)),
             None => recording,
         })
     }
+}
+
+/// Tells on the log what is missing or uncertain in a recording.
+pub(super) fn warn(spec: &RecordingSpec, recording: &dyn Source) {
+    let name = spec.channels.iter().flatten().next().map(|path| path.display().to_string()).unwrap_or_default();
+    recording.about().warnings.iter().for_each(|warning| tracing::warn!("{name}: {warning}"));
 }
 
 /// Opens a recording, or lets a simulated animal live when the only path begins with `sim:`.

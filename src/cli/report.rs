@@ -14,9 +14,12 @@ use crate::report::data::ReportData;
 use crate::report::{html, session};
 use crate::session::is_session;
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::files::{Bound, read_text_bounded};
 
 /// Name of the numbers in a folder.
 const NUMBERS: &str = "report.json";
+/// An embedding of a hundred thousand samples has some tens of MB.
+const REPORT: Bound = Bound::new("a report.json", 1 << 30);
 
 /// `haltere report`.
 #[derive(Debug, Args)]
@@ -60,7 +63,7 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 fn redraw(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (numbers, page) = paths(args);
     let failed = |code, what: String| Failure { code, what };
-    let text = std::fs::read_to_string(&numbers).with_context(|| {
+    let text = read_text_bounded(&numbers, REPORT).with_context(|| {
         failed(
             ExitCode::Source,
             format!(

@@ -18,8 +18,8 @@ Examples:
   haltere run --model models/fly.toml --set source.endpoint=tcp://10.0.0.7:5710
   HALTERE__LOG__FILTER=debug haltere run --once --report report.json
 
-Ctrl-C ends the run cleanly: haltere publishes the neutral action, then stops the heartbeat. A second Ctrl-C \
-exits at once.")]
+Ctrl-C ends the run cleanly: haltere publishes the neutral action, then stops the heartbeat; so do SIGTERM, \
+SIGQUIT and SIGHUP (a closed terminal, unless started with nohup). A second Ctrl-C exits at once.")]
 pub struct RunArgs {
     /// Configuration.
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(folder) = &args.record {
         config.record.folder = Some(folder.clone());
     }
-    log::start(&config.log)?;
+    log::start_live(&config.log)?;
     let silence = if args.silence == 0 { Duration::MAX } else { Duration::from_secs(args.silence) };
     supervisor::run(&config, &warnings, args.once.then_some(silence), args.report.as_deref())?;
     Ok(ExitCode::Ok)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::curve::CurveArgs;
 use super::parse::seconds;
 use super::stop_flag;
 use crate::client::watch::{WatchOptions, screen, truth_of, watch};
@@ -55,6 +56,9 @@ pub struct WatchArgs {
     /// With --truth: compare each decode with the label N frames earlier (the model's look-ahead).
     #[arg(long, value_name = "N", default_value_t = 0, requires = "truth")]
     pub look_ahead: u64,
+    /// Keys.
+    #[command(flatten)]
+    pub keys: CurveArgs,
 }
 
 /// Shows decodes until it is stopped.
@@ -72,6 +76,7 @@ pub fn run(args: &WatchArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         lines_per_s: if args.every_line { f64::INFINITY } else { LINES_PER_S },
         truth: args.truth.as_deref().map(truth_of).transpose()?,
         look_ahead: args.look_ahead,
+        keys: args.keys.keys()?,
     };
     if args.screen {
         screen(&options, &stop, out)?;

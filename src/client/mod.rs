@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod monitor;
 pub mod play;
+mod publication;
 pub mod state;
 mod subscribe;
 pub mod watch;

@@ -1,5 +1,6 @@
 //! Opens the subscriber's socket, for every program that listens to a daemon.
 
+use crate::sys::sockets::ClientKeys;
 use crate::wire::decode::Kind;
 
 /// Messages that may wait in the socket; a subscriber that falls further behind loses messages, which `seq` shows.
@@ -9,7 +10,7 @@ const QUEUE_MESSAGES: i32 = 1000;
 ///
 /// # Errors
 /// ZeroMQ's, when `endpoint` is not an endpoint or no socket can be opened.
-pub(crate) fn subscribe(endpoint: &str, wait_ms: i32) -> Result<zmq::Socket, zmq::Error> {
+pub(crate) fn subscribe(endpoint: &str, wait_ms: i32, keys: Option<&ClientKeys>) -> Result<zmq::Socket, zmq::Error> {
     let socket = zmq::Context::new().socket(zmq::SUB)?;
     socket.set_linger(0)?;
     socket.set_rcvhwm(QUEUE_MESSAGES)?;
@@ -17,6 +18,7 @@ pub(crate) fn subscribe(endpoint: &str, wait_ms: i32) -> Result<zmq::Socket, zmq
     for kind in Kind::FACTS {
         socket.set_subscribe(format!("{}/", kind.name()).as_bytes())?;
     }
+    keys.map_or(Ok(()), |keys| keys.put_on(&socket))?;
     socket.connect(endpoint)?;
     Ok(socket)
 }

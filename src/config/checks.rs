@@ -2,6 +2,8 @@
 //!
 //! Why it exists: two valid values can make an invalid rig. What it must never do: access the machine; that is for `haltere check`.
 
+use std::path::{Path, PathBuf};
+
 use super::endpoint::Endpoint;
 use super::error::{ConfigError, Place, Problem};
 use super::raw::RawConfig;
@@ -20,14 +22,23 @@ const TAKEN: [(std::ops::RangeInclusive<u16>, &str); 3] =
 pub enum Warning {
     /// A socket that other machines can reach.
     #[error(
-        "`{key}` = \"{endpoint}\" can be reached from other machines, and this build neither encrypts nor authenticates: use it \
-         only on a network of the rig's own, otherwise tcp://127.0.0.1"
+        "`{key}` = \"{endpoint}\" can be reached from other machines, without keys or encryption, because `insecure` = true: \
+         whoever is on that network can use this socket"
     )]
     NotLoopback {
         /// Dotted key.
         key: &'static str,
         /// What was written.
         endpoint: String,
+    },
+    /// A library that a recorded session named.
+    #[error(
+        "`{key}` of the session's own configuration is ignored: a recording does not choose which library is loaded; set it with \
+         --set or in your own configuration"
+    )]
+    LibraryOfSession {
+        /// Dotted key.
+        key: &'static str,
     },
     /// Streams that other machines can find.
     #[error(
@@ -131,13 +142,35 @@ pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), Con
                 "connecting needs the address of one machine; an address for every interface works only with \"bind\"";
             return Err(contradiction(raw, Setting::quoted(key, endpoint), attach, why));
         }
-        if *key == "control.endpoint" && !endpoint.is_local() {
-            let allowed = "whoever can reach this socket can stop the daemon or change its model, and this build has no \
-                           encryption: it must be tcp://127.0.0.1:port, ipc:///path, or \"off\"";
+        if *bound && !endpoint.is_local() && config.curve.key.is_none() && !config.insecure {
+            let allowed = "other machines can reach it, and without keys everyone there can use it: set `curve.key` and \
+                           `curve.clients` (`haltere keys` makes keys), or bind to tcp://127.0.0.1:port or ipc:///path, or, on a \
+                           network of the rig's own, accept that with `insecure` = true";
             let value = format!("\"{endpoint}\"");
             let problem = Problem::Range { key, value, allowed: allowed.to_owned() };
             return Err(ConfigError::new(raw.place_of(key), problem));
         }
+    }
+    half_given_keys(config, raw)
+}
+
+/// Keys that are of no use without others.
+fn half_given_keys(config: &Config, raw: &RawConfig) -> Result<(), ConfigError> {
+    let of = |key, path: &Option<PathBuf>| Setting::quoted(key, path.as_deref().unwrap_or(Path::new("off")).display());
+    let curve = &config.curve;
+    let (key, clients) = (of("curve.key", &curve.key), of("curve.clients", &curve.clients));
+    if curve.key.is_some() != curve.clients.is_some() {
+        let why = "the daemon's own key and the folder with the public keys of its clients are needed together";
+        return Err(contradiction(raw, key, clients, why));
+    }
+    let sender = of("curve.sender", &curve.sender);
+    if curve.sender.is_some() && curve.key.is_none() {
+        let why = "to connect to a sender with keys, the daemon needs one of its own";
+        return Err(contradiction(raw, sender, key, why));
+    }
+    if curve.sender.is_some() && config.source.attach == Attach::Bind {
+        let why = "a sender that connects here is one of the clients: put its public key into `curve.clients`";
+        return Err(contradiction(raw, sender, Setting::quoted("source.attach", "bind"), why));
     }
     Ok(())
 }
@@ -169,7 +202,7 @@ fn contradiction(raw: &RawConfig, first: Setting, second: Setting, why: &'static
 pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (key, endpoint, bound) in endpoints(config) {
-        if bound && !endpoint.is_local() {
+        if bound && !endpoint.is_local() && config.curve.key.is_none() {
             warnings.push(Warning::NotLoopback { key, endpoint: endpoint.to_string() });
         }
         // A source that connects to such a port may well want that very program.

@@ -3,11 +3,13 @@
 //! Why it exists: reading, checking, suggesting, printing and the manual share one list; a test compares `config/default.toml`
 //! with it. What it must never do: know about files or places.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{Kind, Value};
-use super::{Attach, Compression, Config, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait};
+use super::{
+    Attach, Compression, Config, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait,
+    WhenDistrusted,
+};
 
 /// Bytes of one mebibyte.
 pub(super) const MIB: usize = 1024 * 1024;
@@ -92,6 +94,10 @@ fn path(path: &std::path::Path) -> Value {
     Value::Text(path.to_string_lossy().into_owned())
 }
 
+fn path_or(written: Option<&std::path::Path>, word: &'static str) -> Value {
+    written.map_or(Value::Word(word), path)
+}
+
 fn choice(words: &'static [&'static str], at: usize) -> Value {
     Value::Choice(at, words[at])
 }
@@ -104,6 +110,7 @@ const OVERLOADS: &[&str] = &["skip-to-latest", "wait"];
 const SERIAL_WRITES: &[&str] = &["change", "every"];
 const LSL_MARKERS: &[&str] = &["change", "every"];
 const COMPRESSIONS: &[&str] = &["none", "lz4"];
+const WHEN_DISTRUSTED: &[&str] = &["hold", "neutral"];
 const WAITS: &[&str] = &["spin", "yield", "park", "anticipate"];
 /// Cores that a thread may be pinned to; no rig has more.
 const CORE: Kind = Kind::Integer { min: 0, max: 1023, unit: "", word: Some("any") };
@@ -133,6 +140,36 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Switch,
         set: |c, v| put_switch(&mut c.accept_ready_made_input, v),
         get: |c| Value::Switch(c.accept_ready_made_input),
+    },
+    Key {
+        name: "insecure",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.insecure, v),
+        get: |c| Value::Switch(c.insecure),
+    },
+    Key {
+        name: "curve.key",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.curve.key = v.path(),
+        get: |c| path_or(c.curve.key.as_deref(), "off"),
+    },
+    Key {
+        name: "curve.clients",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.curve.clients = v.path(),
+        get: |c| path_or(c.curve.clients.as_deref(), "off"),
+    },
+    Key {
+        name: "curve.sender",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.curve.sender = v.path(),
+        get: |c| path_or(c.curve.sender.as_deref(), "off"),
+    },
+    Key {
+        name: "curve.local",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.curve.local, v),
+        get: |c| Value::Switch(c.curve.local),
     },
     Key {
         name: "source.endpoint",
@@ -169,7 +206,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "source.follow",
         kind: Kind::Path { word: Some("off") },
         set: |c, v| c.source.follow = v.path(),
-        get: |c| c.source.follow.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.source.follow.as_deref(), "off"),
     },
     Key {
         name: "source.follow_poll_ms",
@@ -182,6 +219,12 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Integer { min: 1, max: 3600, unit: " s", word: None },
         set: |c, v| c.source.follow_idle = Duration::from_secs(v.number().unwrap_or(1).unsigned_abs()),
         get: |c| number(c.source.follow_idle.as_secs()),
+    },
+    Key {
+        name: "source.follow_retry_s",
+        kind: Kind::Integer { min: 1, max: 3600, unit: " s", word: None },
+        set: |c, v| c.source.follow_retry = Duration::from_secs(v.number().unwrap_or(1).unsigned_abs()),
+        get: |c| number(c.source.follow_retry.as_secs()),
     },
     Key {
         name: "source.plane",
@@ -223,7 +266,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "compute.onnxruntime",
         kind: Kind::Path { word: Some("search") },
         set: |c, v| c.compute.onnxruntime = v.path(),
-        get: |c| c.compute.onnxruntime.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.compute.onnxruntime.as_deref(), "search"),
     },
     Key {
         name: "compute.encoder_graph",
@@ -325,6 +368,14 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| Value::Text(c.publish.neutral_action.clone()),
     },
     Key {
+        name: "publish.when_distrusted",
+        kind: Kind::Choice(WHEN_DISTRUSTED),
+        set: |c, v| {
+            put_choice(&mut c.publish.when_distrusted, v, &[WhenDistrusted::Hold, WhenDistrusted::Neutral]);
+        },
+        get: |c| choice(WHEN_DISTRUSTED, c.publish.when_distrusted as usize),
+    },
+    Key {
         name: "plain.endpoint",
         kind: Kind::Endpoint { word: Some("off") },
         set: |c, v| c.plain.endpoint = v.text().map(str::to_owned),
@@ -358,7 +409,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "serial.device",
         kind: Kind::Path { word: Some("off") },
         set: |c, v| c.serial.device = v.path(),
-        get: |c| c.serial.device.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.serial.device.as_deref(), "off"),
     },
     Key {
         name: "serial.baud",
@@ -382,7 +433,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "lsl.library",
         kind: Kind::Path { word: Some("search") },
         set: |c, v| c.lsl.library = v.path(),
-        get: |c| c.lsl.library.as_ref().map_or(Value::Word("search"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.lsl.library.as_deref(), "search"),
     },
     Key {
         name: "lsl.markers",
@@ -400,7 +451,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "record.folder",
         kind: Kind::Path { word: Some("off") },
         set: |c, v| c.record.folder = v.path(),
-        get: |c| c.record.folder.as_ref().map_or(Value::Word("off"), |p: &PathBuf| path(p)),
+        get: |c| path_or(c.record.folder.as_deref(), "off"),
     },
     Key {
         name: "record.at_start",

@@ -35,6 +35,13 @@ pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Name of a rig without a configured one.
 const DEFAULT_RIG: Name = Name::literal("rig1");
 
+/// The keys that a replay takes from the configuration in a session: words and small numbers that a decode may depend on. A path, an
+/// address or the name of a library in it is of another machine, and perhaps of somebody else's choice.
+const REPLAYED: &[&str] =
+    &["rig", "accept_ready_made_input", "compute.device", "compute.threads", "compute.encoder_graph"];
+/// Of the others, those that name code; ignoring them is told.
+const LIBRARIES: &[&str] = &["compute.onnxruntime", "lsl.library"];
+
 /// All decided values for one run of the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -44,6 +51,10 @@ pub struct Config {
     pub model: PathBuf,
     /// Run a model that was trained on input that the daemon cannot produce?
     pub accept_ready_made_input: bool,
+    /// Bind sockets without keys where other machines can reach them?
+    pub insecure: bool,
+    /// Keys of the sockets.
+    pub curve: Curve,
     /// Input frames.
     pub source: Source,
     /// Between receipt and compute.
@@ -72,6 +83,19 @@ pub struct Config {
     pub log: Log,
 }
 
+/// Keys of the sockets (CURVE): encryption, and who may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Curve {
+    /// The daemon's own pair, `NAME.key_secret`; `None` = no keys anywhere.
+    pub key: Option<PathBuf>,
+    /// Folder with the public key of each client that may connect.
+    pub clients: Option<PathBuf>,
+    /// Public key of the sender that the source connects to; `None` = it sends without encryption.
+    pub sender: Option<PathBuf>,
+    /// Ask for keys on sockets that only this machine can reach as well?
+    pub local: bool,
+}
+
 /// Input frames over ZeroMQ, or from a growing file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
@@ -93,6 +117,8 @@ pub struct Source {
     pub follow_poll: Duration,
     /// With `--once`, a followed file that has not grown for this long has ended.
     pub follow_idle: Duration,
+    /// A followed file that cannot be read is tried again for this long.
+    pub follow_retry: Duration,
     /// Decode only this plane of a volume; frames of another `plane` are skipped silently.
     pub plane: Option<u64>,
     /// Does a new series mean a new animal (discard template, baseline, statistics)?
@@ -260,6 +286,42 @@ pub struct Publish {
     pub preview_every: Option<Duration>,
     /// The action that does no harm, published when there is no fresh decode.
     pub neutral_action: String,
+    /// What the decode of a frame that is not believed shows.
+    pub when_distrusted: WhenDistrusted,
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self {
+            endpoint: "tcp://127.0.0.1:5711".to_owned(),
+            hwm: 64,
+            deadline: Duration::from_millis(250),
+            heartbeat: Duration::from_millis(100),
+            status: Duration::from_millis(1000),
+            preview_every: Some(Duration::from_millis(200)),
+            neutral_action: "neutral".to_owned(),
+            when_distrusted: WhenDistrusted::Hold,
+        }
+    }
+}
+
+impl Publish {
+    /// How long a believed decode may be shown for frames that are not, by the frames' own times, ns; `None` = not at all.
+    pub fn hold_ns(&self) -> Option<u64> {
+        match self.when_distrusted {
+            WhenDistrusted::Hold => Some(self.deadline.as_nanos() as u64),
+            WhenDistrusted::Neutral => None,
+        }
+    }
+}
+
+/// What the decode of a frame that is not believed shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenDistrusted {
+    /// The last believed one, until it is older than the deadline; then the neutral action.
+    Hold,
+    /// The neutral action.
+    Neutral,
 }
 
 /// Decodes as text over ZeroMQ.
@@ -367,6 +429,13 @@ pub struct Log {
     pub json: bool,
 }
 
+impl Record {
+    /// Nothing is recorded; what is written once there is a folder.
+    const fn off() -> Self {
+        Self { folder: None, at_start: true, frames: true, queue_frames: 64, compression: Compression::None }
+    }
+}
+
 impl Default for Config {
     /// As in `config/default.toml`; a test compares the two.
     fn default() -> Self {
@@ -374,6 +443,8 @@ impl Default for Config {
             rig: DEFAULT_RIG,
             model: PathBuf::from("models/untrained.toml"),
             accept_ready_made_input: false,
+            insecure: false,
+            curve: Curve { key: None, clients: None, sender: None, local: true },
             source: Source {
                 endpoint: "tcp://127.0.0.1:5710".to_owned(),
                 pattern: Pattern::Sub,
@@ -384,6 +455,7 @@ impl Default for Config {
                 follow: None,
                 follow_poll: Duration::from_millis(2),
                 follow_idle: Duration::from_secs(10),
+                follow_retry: Duration::from_secs(60),
                 plane: None,
                 new_series: NewSeries::Keep,
             },
@@ -404,28 +476,14 @@ impl Default for Config {
                 lock_memory: false,
                 wait: Wait::Anticipate,
             },
-            publish: Publish {
-                endpoint: "tcp://127.0.0.1:5711".to_owned(),
-                hwm: 64,
-                deadline: Duration::from_millis(250),
-                heartbeat: Duration::from_millis(100),
-                status: Duration::from_millis(1000),
-                preview_every: Some(Duration::from_millis(200)),
-                neutral_action: "neutral".to_owned(),
-            },
+            publish: Publish::default(),
             plain: Plain { endpoint: None, template: "{action} {confidence} {frame}".to_owned() },
             binary: Binary { endpoint: None },
             osc: Osc { receiver: None, embedding: false },
             serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change },
             lsl: Lsl { name: None, library: None, markers: LslMarkers::Change },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
-            record: Record {
-                folder: None,
-                at_start: true,
-                frames: true,
-                queue_frames: 64,
-                compression: Compression::None,
-            },
+            record: Record::off(),
             log: Log { filter: "info".to_owned(), json: false },
         }
     }
@@ -452,7 +510,33 @@ impl Config {
             (None, Some((_, text))) => raw.read_file(Path::new(text), FILE_VARIABLE)?,
             (None, None) => {}
         }
-        raw.read_environment(&environment)?;
+        Self::decide(raw, &environment, sets)
+    }
+
+    /// As [`Config::load`], over the configuration at `path` that was found in a recorded session: of it count only words and numbers that a
+    /// decode may depend on. Whatever names a file, a library or an address is taken from the environment and `sets`, else the default.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_recorded<I>(path: &Path, environment: I, sets: &[String]) -> Result<(Self, Vec<Warning>), ConfigError>
+    where
+        I: IntoIterator<Item = (String, String)>,
+    {
+        let mut raw = RawConfig::default();
+        raw.read_file(path, "session")?;
+        let forgotten = raw.keep_only(REPLAYED);
+        let (config, mut warnings) = Self::decide(raw, &environment.into_iter().collect::<Vec<_>>(), sets)?;
+        let libraries = forgotten.into_iter().filter(|key| LIBRARIES.contains(key));
+        warnings.extend(libraries.map(|key| Warning::LibraryOfSession { key }));
+        Ok((config, warnings))
+    }
+
+    fn decide(
+        mut raw: RawConfig,
+        environment: &[(String, String)],
+        sets: &[String],
+    ) -> Result<(Self, Vec<Warning>), ConfigError> {
+        raw.read_environment(environment)?;
         raw.read_sets(sets)?;
         let config = raw.decide();
         checks::contradictions(&config, &raw)?;

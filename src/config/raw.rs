@@ -12,6 +12,7 @@ use super::error::{ConfigError, Place, Problem};
 use super::keys::{KEYS, Key};
 use super::kind::{Fault, Input, Kind, Value};
 use super::{Config, FILE_BYTES_MAX, VARIABLE_PREFIX};
+use crate::sys::files::{Bound, read_text_or_pipe};
 
 /// Smallest similarity (Jaro-Winkler, 0 to 1) for a suggestion.
 const NEAR: f64 = 0.8;
@@ -39,6 +40,19 @@ impl RawConfig {
             self.write(key, input_of(entry.value), at(entry.value_span), Some(folder))?;
         }
         Ok(())
+    }
+
+    /// Forgets every key that is not in `names`. Gives those forgotten whose value is not the default.
+    pub(super) fn keep_only(&mut self, names: &[&str]) -> Vec<&'static str> {
+        let default = Config::default();
+        let (kept, forgotten) = self.written.drain(..).partition(|(key, ..)| names.contains(&key.name));
+        let forgotten: Vec<(&'static Key, Value, Place)> = forgotten;
+        self.written = kept;
+        forgotten
+            .into_iter()
+            .filter(|(key, value, _)| *value != (key.get)(&default))
+            .map(|(key, ..)| key.name)
+            .collect()
     }
 
     /// Adds the variables `HALTERE__SECTION__KEY`.
@@ -139,12 +153,7 @@ fn flatten<'a>(name: &'a Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<
 }
 
 fn read_text(path: &Path) -> Result<String, std::io::Error> {
-    let bytes = std::fs::metadata(path)?.len();
-    if bytes > FILE_BYTES_MAX {
-        let text = format!("{bytes} bytes; a configuration may have at most {FILE_BYTES_MAX}");
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
-    }
-    std::fs::read_to_string(path)
+    read_text_or_pipe(path, Bound::new("a configuration", FILE_BYTES_MAX)).map_err(|error| error.cause)
 }
 
 fn input_of(value: &DeValue<'_>) -> Input {

@@ -110,7 +110,7 @@ fn an_unknown_key_shows_its_line_the_nearest_key_and_what_is_allowed() {
     let text = refused("rig = \"a\"\n\n[source]\nendpont = \"tcp://127.0.0.1:5710\"\n");
     let expected = "rig.toml:4:1: unknown key `source.endpont`\n   |\n 4 | endpont = \"tcp://127.0.0.1:5710\"\n   | ^^^^^^^\n   \
                     = did you mean `endpoint`? [source] takes: endpoint, pattern, attach, topic, hwm, frame_max_mib, \
-                    follow, follow_poll_ms, follow_idle_s, plane, new_series";
+                    follow, follow_poll_ms, follow_idle_s, follow_retry_s, plane, new_series";
     assert_eq!(text, expected);
 }
 
@@ -224,15 +224,41 @@ fn contradictions_are_refused_where_one_of_the_two_was_written() {
     assert!(text.contains("`control.endpoint`") && text.contains("`publish.endpoint`"), "{text}");
     let text = refused("[source]\nendpoint = \"tcp://*:5710\"\n");
     assert!(text.contains("`source.attach` = \"connect\""), "{text}");
-    let text = refused("[control]\nendpoint = \"tcp://0.0.0.0:5712\"\n");
-    assert!(text.contains("no encryption"), "{text}");
+}
+
+#[test]
+fn what_other_machines_can_reach_needs_keys_or_a_word() {
+    let bound = ["[publish]", "[control]", "[plain]", "[binary]", "[source]\nattach = \"bind\""];
+    for section in bound {
+        let content = format!("{section}\nendpoint = \"tcp://0.0.0.0:5799\"\n");
+        let text = refused(&content);
+        assert!(text.contains("`curve.key`") && text.contains("`insecure` = true"), "{text}");
+        let warnings = load_with(&format!("insecure = true\n{content}"), &[], &[]).unwrap().1;
+        assert!(matches!(warnings[..], [Warning::NotLoopback { .. }]), "{section}: {warnings:?}");
+        let keys = ["curve.key=rig.key_secret", "curve.clients=clients"];
+        assert_eq!(load_with(&content, &[], &keys).unwrap().1, [], "{section}");
+    }
+    assert!(load_with("[source]\nendpoint = \"tcp://10.0.0.1:5710\"\n", &[], &[]).is_ok(), "connecting is no door");
+}
+
+#[test]
+fn keys_come_together_or_not_at_all() {
+    for (content, word) in [
+        ("[curve]\nkey = \"rig.key_secret\"\n", "needed together"),
+        ("[curve]\nclients = \"clients\"\n", "needed together"),
+        ("[curve]\nsender = \"scope.key\"\n", "one of its own"),
+        ("[source]\nattach = \"bind\"\n[curve]\nkey = \"k\"\nclients = \"c\"\nsender = \"s\"\n", "`curve.clients`"),
+    ] {
+        let text = refused(content);
+        assert!(text.contains(word), "{text}");
+    }
 }
 
 #[test]
 fn what_is_allowed_but_may_not_be_meant_is_a_warning() {
     let of = |sets: &[&str]| load_with("", &[], sets).unwrap().1;
     assert!(matches!(
-        of(&["publish.endpoint=tcp://*:5711"])[..],
+        of(&["publish.endpoint=tcp://*:5711", "insecure=true"])[..],
         [Warning::NotLoopback { key: "publish.endpoint", .. }]
     ));
     assert!(matches!(

@@ -6,22 +6,24 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::config::{NewSeries, Overload, Wait};
+use crate::config::{Overload, Wait};
 use crate::decoder::{DecodeError, Decoder, IdleWork, Step};
-use crate::frame::event::{Event, Reason};
+use crate::frame::event::Event;
 use crate::frame::{Decode, FrameSlot, Quality, Request, Requests};
-use crate::preprocess::PreprocessError;
 use crate::session::recorder::Recorder;
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::count;
+use crate::sys::denormals::flush_to_zero;
 
+use super::catch_up::CatchUp;
 use super::judge::Judge;
 use super::lane::{Consumer, Producer, Received};
 use super::preview::Photographer;
 use super::realtime::Idle;
 use super::running::{Running, follow};
-use super::shadow::SharedTensor;
+use super::series::Series;
+use super::shadow::{Ran, SharedInput};
 use super::{Failure, IDLE_MAX, Shared};
 
 /// Decodes frames until the lane of frames or that of decodes is closed.
@@ -33,11 +35,11 @@ pub(super) fn compute(
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
     shared.settle("compute", shared.settings.realtime.compute_core);
-    let mut judge = Judge::new(shared.settings.window_frames, shared.settings.drift);
-    let mut photographer = Photographer::new(shared.settings.preview, &shared.previews);
+    flush_to_zero();
+    let mut aside = Aside::new(shared);
     let mut arrivals = ArrivalPredictor::default();
     let mut since = Requests::default();
-    let mut series = 0;
+    let mut series = Series::default();
     let mut to_recorder = ToRecorder::new(shared.handles.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     let mut running = Running::new(decoder, shared);
@@ -45,29 +47,28 @@ pub(super) fn compute(
     while !decodes.is_closed() {
         while let Some(request) = shared.handles.requests.pop() {
             since.add(request);
-            carry_out(request, &mut running, &mut judge, shared);
+            carry_out(request, &mut running, &mut aside.judge, shared);
         }
         if let Some(drift) = running.exchange(shared) {
-            judge.begin_drift(drift, shared);
+            aside.judge.begin_drift(drift, shared);
         }
-        match receive(frames, shared) {
-            Received::Slot(slot, _) => {
+        match receive(frames, &mut aside.catch_up, shared) {
+            Received::Slot(slot) => {
                 arrivals.note(slot.frame.info.t_received_ns);
-                // Where the first frames of a series were skipped, the first one that is decoded begins it.
-                slot.frame.info.series_began = std::mem::replace(&mut series, slot.series) != slot.series;
                 if anticipates {
                     shared.decoding.store(true, Relaxed);
                     decodes.ring();
                 }
-                for request in before(slot, shared) {
+                for request in series.before(slot, running.decoder, shared) {
                     since.add(request);
-                    carry_out(request, &mut running, &mut judge, shared);
+                    carry_out(request, &mut running, &mut aside.judge, shared);
                 }
                 slot.requests = since;
                 let number = slot.frame.info.number;
-                let stepped = step(slot, &mut running, decodes, &mut judge, &mut photographer, idle, shared);
+                let stepped = step(slot, &mut running, decodes, &mut aside, idle, shared);
                 shared.decoding.store(false, Relaxed);
-                photographer.template(&slot.frame.info, running.decoder);
+                series.after(&slot.frame.info, running.decoder, shared);
+                aside.photographer.template(&slot.frame.info, running.decoder);
                 if to_recorder.frame(frames, number, shared) {
                     since = Requests::default();
                 }
@@ -83,18 +84,62 @@ pub(super) fn compute(
     Ok(())
 }
 
-/// The frame that the overload policy wants next.
-fn receive<'a>(frames: &'a mut Consumer<FrameSlot>, shared: &Shared<'_>) -> Received<'a, FrameSlot> {
-    match shared.settings.lane.overload {
-        Overload::SkipToLatest => frames.latest(),
-        Overload::Wait => frames.oldest(),
+/// What is done beside decoding.
+struct Aside<'a> {
+    judge: Judge,
+    photographer: Photographer<'a>,
+    catch_up: CatchUp,
+    /// Backlogs caught up with.
+    backlogs: u64,
+}
+
+impl<'a> Aside<'a> {
+    fn new(shared: &'a Shared<'_>) -> Self {
+        let settings = shared.settings;
+        Self {
+            judge: Judge::new(settings.window_frames, settings.drift),
+            photographer: Photographer::new(settings.preview, &shared.previews),
+            catch_up: CatchUp::new(settings.deadline, settings.average_frames),
+            backlogs: 0,
+        }
+    }
+
+    /// Sends a decode that is complete, unless a newer frame's is to be published in its place.
+    fn send(&mut self, decodes: &mut Producer<Decode>, shared: &Shared<'_>) {
+        let stats = &shared.handles.stats.compute;
+        let Some(decode) = decodes.slot() else { return };
+        if decode.frame.unpublished {
+            self.judge.pass_over();
+            return count(&stats.caught_up, 1);
+        }
+        let frame = decode.frame.number;
+        if self.judge.complete(decode) > 0 {
+            self.backlogs += 1;
+            if self.backlogs % 100 == 1 {
+                shared.emit(Event::CaughtUp { frame, count: stats.caught_up.load(Relaxed) });
+            }
+        }
+        if decodes.send() {
+            count(&stats.decodes_dropped, 1);
+        }
     }
 }
 
-/// What must be carried out before this frame: what was before it when it was recorded, and a new animal when a series means one.
-fn before(slot: &FrameSlot, shared: &Shared<'_>) -> impl Iterator<Item = Request> + use<> {
-    let new_animal = slot.frame.info.series_began && shared.settings.new_series == NewSeries::Reset;
-    slot.requests.iter().chain(new_animal.then_some(Request::Reset))
+/// The frame that the overload policy wants next.
+fn receive<'a>(
+    frames: &'a mut Consumer<FrameSlot>,
+    catch_up: &mut CatchUp,
+    shared: &Shared<'_>,
+) -> Received<'a, FrameSlot> {
+    if shared.settings.lane.overload == Overload::Wait {
+        // A replay publishes what was published.
+        return frames.oldest();
+    }
+    frames.skip(catch_up.skips(frames.waiting()));
+    let received = frames.oldest();
+    let Received::Slot(slot) = received else { return received };
+    slot.frame.info.unpublished = catch_up.takes(slot.frame.info.t_received_ns, slot.arrival);
+    Received::Slot(slot)
 }
 
 /// The compute thread's side of the recorder: a recorded frame is not copied, its buffer changes hands. Without a spare buffer the
@@ -171,6 +216,9 @@ fn carry_out(request: Request, running: &mut Running<'_>, judge: &mut Judge, sha
     if request == Request::Reset {
         judge.forget_drift(shared);
     }
+    if matches!(request, Request::Reset | Request::RenewTemplate) {
+        judge.forget_focus(shared);
+    }
     shared.emit(Event::Request { what: request.name() });
 }
 
@@ -179,45 +227,50 @@ fn step(
     slot: &FrameSlot,
     running: &mut Running<'_>,
     decodes: &mut Producer<Decode>,
-    judge: &mut Judge,
-    photographer: &mut Photographer<'_>,
+    aside: &mut Aside<'_>,
     idle: &Idle,
     shared: &Shared<'_>,
 ) -> Result<(), DecodeError> {
     let (frame, stats) = (&slot.frame, &shared.handles.stats.compute);
-    let skipped = judge.skipped(slot);
+    let skipped = aside.judge.skipped(slot);
     if skipped > 0 {
         count(&stats.skipped, skipped);
-        shared.emit(Event::Skipped { frame: frame.info.number, count: skipped });
+        shared.emit(Event::Skipped { frame: frame.info.number, count: skipped, cause: aside.catch_up.cause() });
     }
     let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
     let stepped = running.decoder.step(frame, decode);
     account(&stepped, decode, shared);
+    aside.catch_up.took(decode.times.preprocess_ns + decode.times.encode_ns);
     let observation = decode.observation;
-    let warming_up = observation.warming_up;
+    let input = |tensor| SharedInput { tensor, observation: &observation };
     match stepped? {
-        Step::Refused(refusal) => refuse(&refusal, shared),
+        // A fault of the device ends the run, or is dealt with, before it comes here.
+        Step::Refused(error) => error.refusal().iter().for_each(|refusal| shared.refuse(&stats.rejected, refusal)),
+        Step::Distrusted => {
+            aside.judge.observe(&frame.info, &observation, shared);
+            decode.quality = aside.judge.quality(decode, shared);
+            aside.send(decodes, shared);
+            follow(&mut running.shadow, frame, &input(None), Ran::Well, shared);
+        }
         Step::Averaged => {
-            judge.observe(&frame.info, &observation, shared);
-            follow(&mut running.shadow, frame, None, shared);
+            aside.judge.observe(&frame.info, &observation, shared);
+            follow(&mut running.shadow, frame, &input(None), Ran::Well, shared);
         }
         Step::NonFinite(tensor) => {
             count(&stats.non_finite_embeddings, 1);
             shared.emit(Event::NonFiniteEmbedding { frame: frame.info.number });
             // What one model cannot decode, the other may.
-            follow(&mut running.shadow, frame, Some(SharedTensor { tensor: &tensor, warming_up }), shared);
+            follow(&mut running.shadow, frame, &input(Some(&tensor)), Ran::Not, shared);
         }
         Step::Decoded(tensor) => {
-            judge.observe(&frame.info, &observation, shared);
-            decode.quality = judge.quality(decode, shared);
+            aside.judge.observe(&frame.info, &observation, shared);
+            decode.quality = aside.judge.quality(decode, shared);
+            count(&stats.warm, u64::from(decode.quality != Quality::Warmup));
             let novelty = decode.embedding.novelty.filter(|_| decode.quality == Quality::Ok);
-            judge.drift(novelty, frame.info.number, shared);
-            decode.skipped = skipped;
-            if decodes.send() {
-                count(&stats.decodes_dropped, 1);
-            }
-            follow(&mut running.shadow, frame, Some(SharedTensor { tensor: &tensor, warming_up }), shared);
-            photographer.frame(&frame.info, &tensor);
+            aside.judge.drift(novelty, frame.info.number, shared);
+            aside.send(decodes, shared);
+            follow(&mut running.shadow, frame, &input(Some(&tensor)), Ran::Well, shared);
+            aside.photographer.frame(&frame.info, &tensor);
         }
     }
     Ok(())
@@ -234,6 +287,9 @@ fn account(stepped: &Result<Step<'_>, DecodeError>, decode: &Decode, shared: &Sh
     count(&stats.saturated_pixels, u64::from(observation.saturated_pixels));
     stats.queue.record(times.queue_ns);
     stats.preprocess.record(times.preprocess_ns);
+    if let Some(distrust) = observation.distrust {
+        count(&stats.distrusted[distrust as usize], 1);
+    }
     if let Ok(Step::Decoded(_)) = stepped {
         stats.encode.record(times.encode_ns);
         count(&stats.encoded, 1);
@@ -249,20 +305,4 @@ fn wait_for_slot<'a>(decodes: &'a mut Producer<Decode>, idle: &Idle, shared: &Sh
         idle.idle(IDLE_MAX);
     }
     decodes.slot()
-}
-
-fn refuse(refusal: &PreprocessError, shared: &Shared<'_>) {
-    let stats = &shared.handles.stats.compute;
-    let (counter, reason) = match refusal {
-        PreprocessError::Channel { .. } => (&stats.refused_channel, Reason::Channel),
-        PreprocessError::Side { .. } => (&stats.refused_geometry, Reason::Shape),
-        PreprocessError::Geometry { .. } => (&stats.refused_geometry, Reason::Geometry),
-        // Ends the run, or is dealt with, before it comes here.
-        PreprocessError::Device(_) => return,
-    };
-    count(counter, 1);
-    let so_far = counter.load(Relaxed);
-    if so_far % 100 == 1 {
-        shared.emit(Event::Rejected { reason, count: so_far });
-    }
 }

@@ -3,17 +3,15 @@
 //! Why it exists: whatever a source does, a frame comes with its place in the stream. What it must never do: wait for the compute
 //! thread, except where the overload policy says `wait`.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::lane::Producer;
 use super::realtime::Idle;
 use super::silence::Silence;
 use super::{Failure, IDLE_MAX, Shared};
-use crate::frame::event::{Event, Reason};
-use crate::frame::{FrameInfo, FrameSlot};
+use crate::frame::event::Event;
+use crate::frame::{FrameInfo, FrameSlot, Sentence};
 use crate::source::{Next, Source};
 use crate::sys::counters::count;
+use crate::wire::frame_header::HeaderError;
 
 /// Fills slots from the source until it ends, the run is stopped, or the lane is closed.
 pub(super) fn ingest(
@@ -24,7 +22,7 @@ pub(super) fn ingest(
 ) -> Result<(), Failure> {
     shared.settle("ingest", shared.settings.realtime.ingest_core);
     let intake = &shared.handles.stats.intake;
-    let (mut arrivals, mut series) = (0, 0);
+    let (mut arrivals, mut series, mut left_out) = (0, 0, KeysLeftOut::default());
     let mut silence = Silence::new(shared.settings.end_with_series);
     while !lane.is_closed() && !shared.stopping() {
         let Some(slot) = lane.slot() else {
@@ -43,21 +41,26 @@ pub(super) fn ingest(
                 arrivals += 1;
                 count(&intake.received, 1);
                 emit_continuity(&info, shared);
+                left_out.note(source.ignored(), &info, shared);
                 if lane.send() {
                     count(&intake.evicted, 1);
                 }
                 count(&intake.accepted, 1);
             }
-            Next::Rejected(reason) => {
+            Next::Rejected(refusal) => {
                 silence.is_not_the_senders();
                 count(&intake.received, 1);
-                reject(&intake.rejected, reason, shared);
+                shared.refuse(&intake.rejected, &refusal);
             }
             Next::Idle => {
                 if let Some(silent) = silence.too_long() {
                     shared.emit(Event::EndMissing { silent_s: silent.as_secs() });
                     break;
                 }
+            }
+            Next::FileUnreachable(_) | Next::FileBack(_) => {
+                silence.is_not_the_senders();
+                emit_outage(next, shared);
             }
             Next::SeriesBegan => silence.is_not_the_senders(),
             Next::SeriesEnded | Next::FileLost(_) if shared.settings.end_with_series.is_some() => {
@@ -92,12 +95,37 @@ fn emit_end(next: Next, shared: &Shared<'_>) {
     });
 }
 
-/// Counts a refusal; emits the first of its kind and then every hundredth, so that a flood of rubbish is not a flood of events.
-fn reject(counters: &[AtomicU64; Reason::ALL.len()], reason: Reason, shared: &Shared<'_>) {
-    let counter = &counters[reason as usize];
-    count(counter, 1);
-    let so_far = counter.load(Relaxed);
-    if so_far % 100 == 1 {
-        shared.emit(Event::Rejected { reason, count: so_far });
+/// A followed file is away, or back.
+fn emit_outage(next: Next, shared: &Shared<'_>) {
+    match next {
+        Next::FileUnreachable(cause) => shared.emit(Event::FileUnreachable { cause }),
+        Next::FileBack(after) => shared.emit(Event::FileBack { after_ms: after.as_millis() as u64 }),
+        _ => {}
+    }
+}
+
+/// Keys that were reported as left out, in this series.
+#[derive(Default)]
+struct KeysLeftOut([Option<&'static str>; KEYS_REPORTED_MAX]);
+
+/// Optional keys that can be left out: times, clock, stamp, channel names.
+const KEYS_REPORTED_MAX: usize = 5;
+
+impl KeysLeftOut {
+    /// Counts a frame that was taken without this key, and reports the first in a series.
+    fn note(&mut self, error: Option<HeaderError>, info: &FrameInfo, shared: &Shared<'_>) {
+        if info.series_began {
+            *self = Self::default();
+        }
+        let Some(error) = error else { return };
+        count(&shared.handles.stats.intake.ignored_keys, 1);
+        let key = error.key();
+        if self.0.contains(&Some(key)) {
+            return;
+        }
+        if let Some(free) = self.0.iter_mut().find(|reported| reported.is_none()) {
+            *free = Some(key);
+            shared.emit(Event::KeyIgnored { key, message: Sentence::of(&error) });
+        }
     }
 }

@@ -34,7 +34,7 @@ pub struct Bells {
     pub freed: Option<Unparker>,
 }
 
-/// Slots beyond the depth: one in each hand, and one that a consumer holds while it looks for a newer one.
+/// Slots beyond the depth: one in each hand, and one on its way from one to the other.
 const SLOTS_IN_HAND: usize = 3;
 
 /// Makes a lane on which `depth` slots can wait; `new_slot` is called `depth + 3` times, now, and never again.
@@ -82,6 +82,13 @@ impl<T> FilledOut<T> {
         match self {
             Self::Ring(ring) => ring.try_pop(),
             Self::Evicting(queue) => queue.pop(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Ring(ring) => ring.occupied_len(),
+            Self::Evicting(queue) => queue.len(),
         }
     }
 }
@@ -138,7 +145,7 @@ impl<T> Producer<T> {
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        // Pairs with the Acquire in Consumer::take: everything sent before is seen before the end is.
+        // Pairs with the Acquire in Consumer::oldest: everything sent before is seen before the end is.
         self.closed.store(true, Ordering::Release);
         self.ring();
     }
@@ -147,8 +154,8 @@ impl<T> Drop for Producer<T> {
 /// What a consumer finds.
 #[derive(Debug)]
 pub enum Received<'a, T> {
-    /// A slot, and how many older ones were passed over for it. It is the caller's until the next call.
-    Slot(&'a mut T, u64),
+    /// A slot. It is the caller's until the next call.
+    Slot(&'a mut T),
     /// Nothing now.
     Empty,
     /// Nothing now and never again.
@@ -167,12 +174,30 @@ pub struct Consumer<T> {
 impl<T> Consumer<T> {
     /// The oldest waiting slot. Gives the one before back.
     pub fn oldest(&mut self) -> Received<'_, T> {
-        self.take(false)
+        if let Some(slot) = self.hand.take() {
+            self.give_back(slot);
+        }
+        // Read before the ring: a producer that closed after its last send must not hide that send.
+        // Pairs with the Release in Producer::drop.
+        let closed = self.closed.load(Ordering::Acquire);
+        match self.filled.pop() {
+            Some(slot) => Received::Slot(self.hand.insert(slot)),
+            None if closed => Received::Closed,
+            None => Received::Empty,
+        }
     }
 
-    /// The newest waiting slot; older ones are given back unread and counted. Gives the one before back.
-    pub fn latest(&mut self) -> Received<'_, T> {
-        self.take(true)
+    /// Slots that wait now.
+    pub fn waiting(&self) -> usize {
+        self.filled.len()
+    }
+
+    /// Gives the oldest `count` waiting slots back unread.
+    pub fn skip(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(slot) = self.filled.pop() else { return };
+            self.give_back(slot);
+        }
     }
 
     /// Takes the slot that was received last out of the lane for good; `spare` goes round in its place. Gives `spare` back
@@ -185,24 +210,6 @@ impl<T> Consumer<T> {
             Some(hand) => Ok(std::mem::replace(hand, spare)),
             None => Err(spare),
         }
-    }
-
-    fn take(&mut self, latest: bool) -> Received<'_, T> {
-        if let Some(slot) = self.hand.take() {
-            self.give_back(slot);
-        }
-        // Read before the ring: a producer that closed after its last send must not hide that send.
-        // Pairs with the Release in Producer::drop.
-        let closed = self.closed.load(Ordering::Acquire);
-        let Some(mut newest) = self.filled.pop() else {
-            return if closed { Received::Closed } else { Received::Empty };
-        };
-        let mut passed_over = 0;
-        while latest && let Some(newer) = self.filled.pop() {
-            self.give_back(std::mem::replace(&mut newest, newer));
-            passed_over += 1;
-        }
-        Received::Slot(self.hand.insert(newest), passed_over)
     }
 
     fn give_back(&mut self, slot: Box<T>) {
@@ -233,9 +240,9 @@ mod tests {
         lane.send()
     }
 
-    fn take(received: Received<'_, u64>) -> Option<(u64, u64)> {
+    fn take(received: Received<'_, u64>) -> Option<u64> {
         match received {
-            Received::Slot(value, passed_over) => Some((*value, passed_over)),
+            Received::Slot(value) => Some(*value),
             _ => None,
         }
     }
@@ -246,7 +253,7 @@ mod tests {
             let (mut into, mut out) = lane(4, when_full, Bells::default(), || 0);
             for value in 0..1000 {
                 assert!(!send(&mut into, value));
-                assert_eq!(take(out.oldest()), Some((value, 0)));
+                assert_eq!(take(out.oldest()), Some(value));
             }
             assert!(matches!(out.oldest(), Received::Empty));
         }
@@ -257,8 +264,15 @@ mod tests {
         let (mut into, mut out) = lane(3, WhenFull::EvictOldest, Bells::default(), || 0);
         let evicted: Vec<bool> = (1..=7).map(|value| send(&mut into, value)).collect();
         assert_eq!(evicted, [false, false, false, true, true, true, true]);
-        assert_eq!(take(out.oldest()), Some((5, 0)));
-        assert_eq!(take(out.latest()), Some((7, 1)));
+        assert_eq!(take(out.oldest()), Some(5));
+        assert_eq!(out.waiting(), 2);
+        out.skip(1);
+        assert_eq!((take(out.oldest()), out.waiting()), (Some(7), 0));
+        out.skip(1);
+        for value in 8..=20 {
+            send(&mut into, value);
+        }
+        assert_eq!(out.waiting(), 3, "every slot skipped goes round again");
     }
 
     #[test]
@@ -266,7 +280,7 @@ mod tests {
         let (mut into, mut out) = lane(2, WhenFull::Refuse, Bells::default(), || 0);
         assert!(!send(&mut into, 1) && !send(&mut into, 2));
         assert!(into.slot().is_none());
-        assert_eq!(take(out.oldest()), Some((1, 0)));
+        assert_eq!(take(out.oldest()), Some(1));
         assert!(into.slot().is_some());
     }
 
@@ -275,7 +289,7 @@ mod tests {
         let (mut into, mut out) = lane(4, WhenFull::Refuse, Bells::default(), || 0);
         send(&mut into, 7);
         drop(into);
-        assert_eq!(take(out.oldest()), Some((7, 0)));
+        assert_eq!(take(out.oldest()), Some(7));
         assert!(matches!(out.oldest(), Received::Closed));
     }
 
@@ -285,7 +299,7 @@ mod tests {
         assert_eq!(out.exchange(Box::new(99)), Err(Box::new(99)), "nothing was received yet");
         for value in 1..100 {
             send(&mut into, value);
-            assert_eq!(take(out.oldest()), Some((value, 0)));
+            assert_eq!(take(out.oldest()), Some(value));
             assert_eq!(out.exchange(Box::new(1000 + value)), Ok(Box::new(value)));
         }
         assert!(matches!(out.oldest(), Received::Empty));
@@ -317,7 +331,7 @@ mod tests {
             let (mut read, mut last) = (0u64, 0u64);
             loop {
                 match out.oldest() {
-                    Received::Slot(value, _) => {
+                    Received::Slot(value) => {
                         assert!(*value > last, "{value} after {last}");
                         last = *value;
                         read += 1;

@@ -11,18 +11,21 @@ pub mod realtime;
 pub mod summary;
 pub mod supervisor;
 
+mod catch_up;
 mod compute;
 mod drift;
+mod focus;
 mod ingest;
 mod judge;
 mod preview;
 mod publish;
 mod running;
+mod series;
 mod shadow;
 mod silence;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
@@ -31,12 +34,12 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::config::{self, Config, Overload, Wait};
 use crate::decoder::{DecodeError, Decoder};
-use crate::frame::event::Event;
+use crate::frame::event::{Event, Reason, Refusal};
 use crate::frame::{Frame, FrameSlot, ModelTag, Request};
 use crate::publish::{Sink, SinkError};
 use crate::session::recorder::Recorder;
 use crate::source::{Source, SourceError};
-use crate::sys::counters::Stats;
+use crate::sys::counters::{Stats, count};
 use crate::sys::exit::{ExitCode, HasExitCode};
 
 use lane::{Bells, WhenFull, lane};
@@ -84,6 +87,8 @@ pub struct Settings {
     pub lane: config::Lane,
     /// Cores, priority, wait policy.
     pub realtime: config::Realtime,
+    /// Age at which a decode is stale: how long catching up with a burst may take depends on it.
+    pub deadline: Duration,
     /// What a new series means.
     pub new_series: config::NewSeries,
     /// End when the sender ends its acquisition (`--once`), or has sent nothing for so long after a frame: its end message
@@ -91,6 +96,8 @@ pub struct Settings {
     pub end_with_series: Option<Duration>,
     /// Frames of the stream per window, for judging gaps within it.
     pub window_frames: usize,
+    /// Frames of the stream that are averaged into one model frame.
+    pub average_frames: usize,
     /// Frames per second that the model needs of the stream, before averaging, for the events.
     pub needed_hz: f64,
     /// When the mean novelty is an event; `None` = the model does not say.
@@ -108,9 +115,11 @@ impl Settings {
         Self {
             lane: config.lane,
             realtime: config.realtime.clone(),
+            deadline: config.publish.deadline,
             new_series: config.source.new_series,
             end_with_series: None,
             window_frames: manifest.stream_window_frames(),
+            average_frames: manifest.preprocess.average_frames,
             needed_hz: manifest.stream_rate_hz(),
             drift: DriftSettings::of(manifest),
             preview: config.publish.preview_every.map(|every| PreviewSettings { every, input: manifest.input }),
@@ -207,6 +216,18 @@ impl Shared<'_> {
     fn emit(&self, event: Event) {
         // A full queue drops its oldest event; what it reported is still in the counters.
         let _ = self.handles.events.force_push(event);
+    }
+
+    /// Counts a refusal; emits the first of its kind and then every hundredth, so that a flood of rubbish is not a flood of
+    /// events.
+    fn refuse(&self, counters: &[AtomicU64; Reason::ALL.len()], refusal: &Refusal) {
+        let Refusal { reason, message } = *refusal;
+        let counter = &counters[reason as usize];
+        count(counter, 1);
+        let so_far = counter.load(Ordering::Relaxed);
+        if so_far % 100 == 1 {
+            self.emit(Event::Rejected { reason, count: so_far, message });
+        }
     }
 
     fn stopping(&self) -> bool {

@@ -14,7 +14,9 @@ use super::summary::Summary;
 use super::{Corridor, Handles, Settings, no_realtime};
 use crate::config::{Config, Lane, Overload, Wait};
 use crate::decoder::{Decoder, Embeddings};
-use crate::frame::{Decode, Frame, Requests};
+use crate::frame::event::Event;
+use crate::frame::{Decode, Frame, Requests, Sentence};
+use crate::model::Manifest;
 use crate::publish::npy::NpySink;
 use crate::publish::{Sink, SinkError};
 use crate::session::rows::{Row, Rows};
@@ -46,7 +48,9 @@ pub fn embed(
     let manifest = decoder.model().manifest.clone();
     let (labels, trained) = (&manifest.labels, manifest.provenance.trained);
     let sink = NpySink::create(out, table, manifest.embedding, labels, trained)?;
-    through(config, decoder, recording, Box::new(sink), &handles, progress)
+    let summary = through(config, decoder, recording, Box::new(sink), &handles, progress)?;
+    expect_warm(&handles, &manifest)?;
+    Ok(summary)
 }
 
 /// Decodes the frames of a session again, with this configuration's model.
@@ -59,8 +63,9 @@ pub fn decoded_again(session: &Path, config: &Config, progress: bool) -> anyhow:
     let handles = Handles::default();
     signals::stop_on_signals(&handles.stop)?;
     let keeper = Keeper::new(Rows::default());
-    let kept = keeper.kept.clone();
+    let (kept, manifest) = (keeper.kept.clone(), decoder.model().manifest.clone());
     through(config, decoder, Box::new(source), Box::new(keeper), &handles, progress)?;
+    expect_warm(&handles, &manifest)?;
     Ok(taken(&kept).into_rows())
 }
 
@@ -90,7 +95,7 @@ pub fn embeddings(
 /// Every frame of a recording through the corridor, as fast as it goes, into one sink: what everything here is made of.
 ///
 /// # Errors
-/// The stage that failed.
+/// The stage that failed, or a recording of which no frame could be taken, with the first reason.
 pub fn through(
     config: &Config,
     decoder: Decoder,
@@ -109,15 +114,45 @@ pub fn through(
     let bar = progress_bar(recording.frames_total(), progress, FRAMES);
     let began = Instant::now();
     let corridor = Corridor { source: recording, decoder, sinks: vec![sink], settings, handles: handles.clone() };
+    let mut refusal = None;
     let ended = super::run(corridor, || {
         bar.set_position(handles.stats.compute.preprocessed.load(Relaxed));
         while let Some(event) = handles.log.pop() {
+            if let Event::Rejected { message, .. } = event {
+                refusal.get_or_insert(message);
+            }
             bar.suspend(|| tracing::info!("{event}"));
         }
     });
     bar.finish_and_clear();
     ended?;
+    expect_frames(handles, refusal)?;
     Ok(Summary::of(&handles.stats, &name, began.elapsed()))
+}
+
+/// A result of no frame is not a result.
+fn expect_frames(handles: &Handles, refusal: Option<Sentence>) -> anyhow::Result<()> {
+    if handles.stats.compute.preprocessed.load(Relaxed) > 0 || handles.stop.load(Relaxed) {
+        return Ok(());
+    }
+    let refused: u64 = handles.stats.rejected().iter().sum();
+    let why = refusal.map_or_else(|| "it contains none".to_owned(), |why| format!("all {refused} were refused: {why}"));
+    Err(Failure { code: ExitCode::Source, what: format!("no frame of the recording was decoded: {why}") }.into())
+}
+
+/// Nor is one of the warm-up alone.
+fn expect_warm(handles: &Handles, manifest: &Manifest) -> anyhow::Result<()> {
+    if handles.stats.compute.warm.load(Relaxed) > 0 || handles.stop.load(Relaxed) {
+        return Ok(());
+    }
+    let frames = handles.stats.compute.preprocessed.load(Relaxed);
+    let what = format!(
+        "the recording ends within the warm-up: none of its {frames} frames has a decode that may be believed. Template and \
+         statistics must be learnt and a window of {} frames filled first; give a longer recording, or shorten \
+         `registration.template_frames` and `normalise.warmup_frames` in the manifest",
+        manifest.stream_window_frames()
+    );
+    Err(Failure { code: ExitCode::Source, what }.into())
 }
 
 /// Takes decodes in, one after the other.

@@ -44,7 +44,7 @@ fn hand_on(
     loop {
         send_events(sinks, shared)?;
         match lane.oldest() {
-            Received::Slot(decode, _) => {
+            Received::Slot(decode) => {
                 while generation < decode.generation {
                     let Some(model) = shared.tags.pop() else { break };
                     generation = model.generation;

@@ -4,11 +4,13 @@
 //! it is an event, and decodes are warm-up until all adaptive state is built up again. What it must never do: let the CPU take over for
 //! anything but a device that failed, or for another model than the one it was made for.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::decoder::{DecodeError, Decoder};
-use crate::frame::event::Event;
+use crate::frame::event::{Event, TrialFault};
 use crate::frame::{Frame, Request};
 
-use super::shadow::{Shadow, SharedTensor};
+use super::shadow::{Ran, Shadow, SharedInput};
 use super::{DriftSettings, Failure, Shared};
 
 /// The decoder, its shadow and its stand-by.
@@ -24,6 +26,7 @@ pub(super) struct Running<'a> {
 impl<'a> Running<'a> {
     /// What runs from the start, with what stands by.
     pub(super) fn new(decoder: &'a mut Decoder, shared: &Shared<'_>) -> Self {
+        shared.handles.stats.compute.generation.store(decoder.tag().generation, Relaxed);
         Self { decoder, shadow: None, standby: shared.handles.standby.pop(), spent: None }
     }
 
@@ -54,7 +57,9 @@ impl<'a> Running<'a> {
         if let Some(standby) = self.standby.take() {
             self.spent = Some(standby);
         }
-        shared.emit(Event::Swapped { generation: self.decoder.tag().generation });
+        let generation = self.decoder.tag().generation;
+        shared.handles.stats.end_trial(generation, generation);
+        shared.emit(Event::Swapped { generation });
         let _ = shared.tags.force_push(std::mem::take(&mut swap.tag));
         let _ = shared.handles.retired.force_push(swap);
         Some(DriftSettings::of(&self.decoder.model().manifest))
@@ -73,7 +78,7 @@ impl<'a> Running<'a> {
         tracing::error!("frame {frame}: {failure}; the CPU takes over and all adaptive state is built up again");
         std::mem::swap(self.decoder, &mut standby);
         if let Some(shadow) = self.shadow.take() {
-            give_up(shadow, shared);
+            give_up(shadow, TrialFault::Device, shared);
         }
         self.spent = Some(standby);
         shared.emit(Event::DeviceFault { frame });
@@ -85,17 +90,23 @@ impl<'a> Running<'a> {
 pub(super) fn follow(
     shadow: &mut Option<Shadow>,
     frame: &Frame,
-    tensor: Option<SharedTensor<'_>>,
+    input: &SharedInput<'_>,
+    ran: Ran,
     shared: &Shared<'_>,
 ) {
-    if let Some(model) = shadow.take_if(|model| !model.follow(frame, tensor)) {
-        give_up(model, shared);
+    let Some(model) = shadow else { return };
+    if let Err(fault) = model.follow(frame, input, ran)
+        && let Some(model) = shadow.take()
+    {
+        give_up(model, fault, shared);
     }
 }
 
 /// A model fails on live frames: the one that runs goes on.
-fn give_up(model: Shadow, shared: &Shared<'_>) {
-    let swap = model.into_swap();
-    shared.emit(Event::SwapFailed { generation: swap.tag.generation });
+fn give_up(model: Shadow, reason: TrialFault, shared: &Shared<'_>) {
+    let (swap, stats) = (model.into_swap(), &shared.handles.stats);
+    let generation = swap.tag.generation;
+    stats.end_trial(generation, stats.generation());
+    shared.emit(Event::SwapFailed { generation, reason });
     let _ = shared.handles.retired.force_push(swap);
 }

@@ -2,10 +2,12 @@
 //!
 //! Why it exists: a model that was calibrated while the animal waits must go in without a lost frame or a silence. What it
 //! must never do: touch the decode of the old model (the shadow works after that has left), free memory on the compute
-//! thread (what is replaced goes back to the supervisor), or take over while it is warming up.
+//! thread (what is replaced goes back to the supervisor), take over while it is warming up, or be on trial for ever: who waits
+//! for it can give no other model.
 
 use crate::decoder::{DecodeError, Decoder, Step};
-use crate::frame::{Decode, Frame, ModelTag, Quality, Request, Tensor};
+use crate::frame::event::TrialFault;
+use crate::frame::{Decode, Frame, ModelTag, Observation, Quality, Request, Tensor};
 
 /// A model that was loaded, checked and warmed; after the swap, the one that it replaced.
 pub struct Swap {
@@ -28,22 +30,51 @@ impl Swap {
     }
 }
 
+/// Frames that a model on trial may fail to decode although the running one decodes them. A network that returns NaN for a frame
+/// of light returns it for the next one as well.
+const NON_FINITE_MAX: u64 = 8;
+/// Frames beyond its own warm-up, four times over, after which a model on trial is given up: some are always lost to a reset.
+const PATIENCE_FRAMES: u64 = 64;
+
+/// What the running model made of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// A decode, or a part of an average: another model can be expected to take the frame as well.
+    Well,
+    /// No decode; what fails here need not be the fault of the model on trial.
+    Not,
+}
+
 /// What the running model's preprocessing made of a frame.
-pub(super) struct SharedTensor<'a> {
-    pub(super) tensor: &'a Tensor<'a>,
-    /// The frame was one of preprocessing's warm-up.
-    pub(super) warming_up: bool,
+pub(super) struct SharedInput<'a> {
+    /// `None` while frames are being averaged.
+    pub(super) tensor: Option<&'a Tensor<'a>>,
+    pub(super) observation: &'a Observation,
+}
+
+/// What a model on trial made of a frame.
+enum Tried {
+    Decoded,
+    NonFinite,
+    Nothing,
 }
 
 /// A model on trial.
 pub(super) struct Shadow {
     swap: Box<Swap>,
     warm: bool,
+    /// Frames on which it was tried, since the last reset.
+    tried: u64,
+    /// Of them, at most.
+    tried_max: u64,
+    /// Frames that it could not decode.
+    non_finite: u64,
 }
 
 impl Shadow {
     pub(super) fn new(swap: Box<Swap>) -> Self {
-        Self { swap, warm: false }
+        let warm_up = swap.decoder.model().manifest.stream_warm_up_frames() as u64;
+        Self { swap, warm: false, tried: 0, tried_max: 4 * warm_up + PATIENCE_FRAMES, non_finite: 0 }
     }
 
     /// Is it ready to take over before the next frame?
@@ -53,29 +84,50 @@ impl Shadow {
 
     pub(super) fn request(&mut self, request: Request) {
         self.swap.decoder.request(request);
-        self.warm &= request != Request::Reset;
+        if request == Request::Reset {
+            (self.warm, self.tried) = (false, 0);
+        }
     }
 
-    /// One frame; false when the model fails and must go. `shared` is what the running model read of it, if there was anything.
-    pub(super) fn follow(&mut self, frame: &Frame, shared: Option<SharedTensor<'_>>) -> bool {
+    /// One frame, of which the running model made `ran`. `shared` is what that one read of it.
+    ///
+    /// # Errors
+    /// Why the model must go.
+    pub(super) fn follow(&mut self, frame: &Frame, shared: &SharedInput<'_>, ran: Ran) -> Result<(), TrialFault> {
         let Swap { decoder, shares_preprocessing, trial, .. } = &mut *self.swap;
-        let decoded = if *shares_preprocessing {
-            let Some(SharedTensor { tensor, warming_up }) = shared else { return true };
-            decoder.step_tensor(tensor, warming_up, trial).map_err(DecodeError::from)
-        } else {
-            match decoder.step(frame, trial) {
-                Ok(Step::Decoded(_)) => Ok(()),
+        self.warm &= shared.observation.restart.is_none();
+        if let (true, Some(why)) = (*shares_preprocessing, shared.observation.restart) {
+            decoder.restart_window(why);
+        }
+        let tried = match (*shares_preprocessing, shared.tensor) {
+            (true, Some(tensor)) => {
+                let warming_up = shared.observation.warming_up;
+                match decoder.step_tensor(tensor, warming_up, trial).map_err(DecodeError::from) {
+                    Ok(()) => Tried::Decoded,
+                    Err(error) if error.is_survivable() => Tried::NonFinite,
+                    Err(error) => return Err(fault_of(&error)),
+                }
+            }
+            (true, None) => Tried::Nothing,
+            (false, _) => match decoder.step(frame, trial) {
+                Ok(Step::Decoded(_)) => Tried::Decoded,
+                Ok(Step::NonFinite(_)) => Tried::NonFinite,
                 // What is refused is counted for the running model, which saw the same frame.
-                Ok(Step::Averaged | Step::NonFinite(_) | Step::Refused(_)) => return true,
-                Err(error) => Err(error),
-            }
+                Ok(Step::Distrusted | Step::Averaged | Step::Refused(_)) => Tried::Nothing,
+                Err(error) => return Err(fault_of(&error)),
+            },
         };
-        match decoded {
-            Ok(()) => {
-                self.warm = trial.quality != Quality::Warmup;
-                true
-            }
-            Err(error) => error.is_survivable(),
+        if matches!(tried, Tried::Decoded) {
+            self.warm = trial.quality != Quality::Warmup;
+        }
+        if ran == Ran::Well {
+            self.tried += 1;
+            self.non_finite += u64::from(matches!(tried, Tried::NonFinite));
+        }
+        match () {
+            () if self.non_finite >= NON_FINITE_MAX => Err(TrialFault::NonFinite),
+            () if !self.warm && self.tried > self.tried_max => Err(TrialFault::NotWarm),
+            () => Ok(()),
         }
     }
 
@@ -83,4 +135,8 @@ impl Shadow {
     pub(super) fn into_swap(self) -> Box<Swap> {
         self.swap
     }
+}
+
+fn fault_of(error: &DecodeError) -> TrialFault {
+    if error.is_of_a_device() { TrialFault::Device } else { TrialFault::Encoder }
 }

@@ -36,9 +36,11 @@ impl Summary {
             counters: vec![
                 ("received", read(&intake.received)),
                 ("accepted", read(&intake.accepted)),
+                ("ignored_keys", read(&intake.ignored_keys)),
                 ("gaps", read(&intake.gaps)),
                 ("missing", read(&intake.missing)),
                 ("skipped", read(&compute.skipped)),
+                ("caught_up", read(&compute.caught_up)),
                 ("preprocessed", read(&compute.preprocessed)),
                 ("encoded", read(&compute.encoded)),
                 ("non_finite_embeddings", read(&compute.non_finite_embeddings)),
@@ -48,6 +50,8 @@ impl Summary {
                 ("published", read(&publish.published)),
                 ("stale", read(&publish.stale)),
                 ("relay_lost", read(&publish.relay_lost)),
+                ("peers_let_in", read(&stats.connections.let_in)),
+                ("peers_refused", read(&stats.connections.refused)),
             ],
             record: [
                 ("recorded", read(&record.frames)),
@@ -65,7 +69,10 @@ impl Summary {
                 ("preprocess", compute.preprocess.quantiles()),
                 ("encode", compute.encode.quantiles()),
                 ("total", publish.total.quantiles()),
-            ],
+            ]
+            .into_iter()
+            .chain(Some(("age", publish.age.quantiles())).filter(|(_, age)| age.count > 0))
+            .collect(),
         }
     }
 

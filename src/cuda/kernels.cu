@@ -30,6 +30,8 @@ typedef unsigned int u32;
 #define COUNTS_MAX 1e9f
 #define SMALLEST_NORMAL 1.17549435e-38f
 #define CLIMBING_STEPS 2
+// No number of standard deviations is this large: without a bound the host sends infinity.
+#define UNBOUNDED 1e300
 
 enum { U8 = 0, U16 = 1, I16 = 2, F32 = 3 };
 enum { NO_BASELINE = 0, RUNNING_MINIMUM = 1, RUNNING_QUANTILE = 2 };
@@ -57,8 +59,9 @@ struct Grid {
 // What the host says of one frame. It writes it into memory that both see.
 struct Order {
     u64 sequence;
-    double quantile_alpha, quantile_gain;
-    double frames_before, frames_after; // of the statistics; after = before where they do not learn
+    double quantile_alpha, quantile_gain, quantile_influence;
+    double frames_before, frames_after, frames_now; // of the statistics: before, with this one, and as many as they then count for
+    double fade, influence_sd; // what of them remains; distances count up to so many standard deviations
     float offset, reference_energy;
     float correction[4];
     float believed[2], origin[2];
@@ -66,7 +69,8 @@ struct Order {
     int line_shift;
     int group_begins, group_full;
     int ring_slot, ring_filled, baseline_begins;
-    int learns, pad;
+    int learns;
+    float lowest; // a peak below it is a mismatch: nothing learns
 };
 
 // What came of one frame.
@@ -101,7 +105,7 @@ struct Plan {
     double *f0, *deviation;  // [model pixel]
     double *mean, *m2;       // [model pixel] or [channel]
     float *tensor;           // [model pixel]
-    double leak, baseline_floor, quantile, sd_floor;
+    double leak, fall, least_distance, baseline_floor, quantile, sd_floor;
     float dark, sign, lift, top; // light = sign * x + lift - dark; saturated from top
     float floor_counts, blank, ones, peak_min, reach_px, group_share;
     int plane_channel[2];
@@ -514,7 +518,7 @@ DEVICE void decide(const Plan &plan, Point point, float height, int at_bound) {
     outcome.at_bound = at_bound;
     outcome.doubtful = outcome.peak < plan.peak_min;
     for (int a = 0; a < 2; a++) {
-        if (!outcome.doubtful) outcome.believed[a] = outcome.shift[a];
+        if (!outcome.doubtful && !(outcome.peak < order.lowest)) outcome.believed[a] = outcome.shift[a];
         outcome.undo[a] = order.origin[a] + outcome.believed[a];
     }
 }
@@ -611,8 +615,9 @@ DEVICE void learn_minimum(const Plan &plan, int pixel, int pixels, float x) {
     for (int slot = 1; slot < order.ring_filled; slot++) sum += plan.ring[slot * pixels + pixel];
     const double average = (double)(sum * (1.0f / (float)order.ring_filled));
     const double f0 = plan.f0[pixel], denominator = f0 > plan.baseline_floor ? f0 : plan.baseline_floor;
-    const double risen = f0 + plan.leak * denominator;
-    plan.f0[pixel] = order.baseline_begins || average < risen ? average : risen;
+    const double risen = f0 + plan.leak * denominator, lowest = f0 - plan.fall * denominator;
+    const double falling = average > lowest ? average : lowest;
+    plan.f0[pixel] = order.baseline_begins ? average : average < risen ? falling : risen;
 }
 
 DEVICE void learn_quantile(const Plan &plan, int pixel, float x) {
@@ -623,7 +628,10 @@ DEVICE void learn_quantile(const Plan &plan, int pixel, float x) {
         return;
     }
     const double distance = (double)x - plan.f0[pixel];
-    const double deviation = plan.deviation[pixel] + order.quantile_alpha * (fabs(distance) - plan.deviation[pixel]);
+    const double before = plan.deviation[pixel];
+    const double most = order.quantile_influence * (before > plan.least_distance ? before : plan.least_distance);
+    const double counted = fabs(distance) < most ? fabs(distance) : most;
+    const double deviation = before + order.quantile_alpha * (counted - before);
     plan.deviation[pixel] = deviation;
     plan.f0[pixel] += order.quantile_gain * deviation * (distance < 0.0 ? plan.quantile - 1.0 : plan.quantile);
 }
@@ -635,19 +643,41 @@ DEVICE float relative_change(const Plan &plan, int pixel, int pixels, float x) {
     return (x - f0) / denominator;
 }
 
+// Does the distance of a frame from the mean count only so far?
+DEVICE bool is_bounded(const Order &order) { return order.influence_sd < UNBOUNDED; }
+
+// How far, at this variance.
+DEVICE double farthest(const Plan &plan, double variance) {
+    const double sd = sqrt(variance);
+    return plan.order->influence_sd * (sd > plan.sd_floor ? sd : plan.sd_floor);
+}
+
+// The frame does not match the template: nothing learns from it, and it has no tensor.
+DEVICE bool mismatched(const Plan &plan) { return plan.order->registers && plan.outcome->peak < plan.order->lowest; }
+
 // Statistics of this pixel, which begin at zero with the first frame whatever lies in memory.
 DEVICE float normalised(const Plan &plan, int pixel, float x) {
     const Order &order = *plan.order;
     const bool begins = order.frames_before == 0.0;
     double mean = begins ? 0.0 : plan.mean[pixel], m2 = begins ? 0.0 : plan.m2[pixel];
     if (order.learns) {
-        const double distance = (double)x - mean;
-        mean += distance * (1.0 / order.frames_after);
-        m2 += distance * ((double)x - mean);
+        double distance = (double)x - mean;
+        if (is_bounded(order)) {
+            const double most = farthest(plan, m2 * (1.0 / order.frames_before));
+            distance = distance < -most ? -most : distance;
+            distance = distance > most ? most : distance;
+            const double step = distance * (1.0 / order.frames_after);
+            mean += step;
+            m2 += distance * (distance - step);
+        } else {
+            mean += distance * (1.0 / order.frames_after);
+            m2 += distance * ((double)x - mean);
+        }
+        m2 *= order.fade;
         plan.mean[pixel] = mean;
         plan.m2[pixel] = m2;
     }
-    const double share = 1.0 / (order.frames_after > 1.0 ? order.frames_after : 1.0);
+    const double share = 1.0 / (order.frames_now > 1.0 ? order.frames_now : 1.0);
     const float distance = (float)((double)x - mean), sd = sqrtf((float)(m2 * share)), floor_sd = (float)plan.sd_floor;
     return distance / (sd > floor_sd ? sd : floor_sd);
 }
@@ -658,7 +688,7 @@ KERNEL(develop)(const Plan plan) {
     const Order &order = *plan.order;
     EACH_THREAD(t) {
         const int pixel = BLOCK * THREADS + t;
-        if (pixel >= pixels) continue;
+        if (pixel >= pixels || mismatched(plan)) continue;
         const int at = pixel % plan.model_plane, width = plan.grid[1].to;
         float x = resampled(plan, pixel / plan.model_plane, at / width, at % width);
         if (plan.averaged) {
@@ -677,7 +707,7 @@ KERNEL(develop)(const Plan plan) {
 // One block a channel: statistics of the whole plane, in two passes, then applied.
 KERNEL(normalise_channels)(const Plan plan) {
     const Order &order = *plan.order;
-    if (!order.group_full) return;
+    if (!order.group_full || mismatched(plan)) return;
     double *sums = SHARED;
     float *plane = plan.tensor + BLOCK * plan.model_plane;
     const double pixels = (double)plan.model_plane;
@@ -697,11 +727,17 @@ KERNEL(normalise_channels)(const Plan plan) {
     }
     const double plane_m2 = total(sums);
     if (order.learns) {
-        const double distance = plane_mean - mean;
+        double distance = plane_mean - mean, within = plane_m2;
+        if (is_bounded(order)) {
+            const double most = farthest(plan, m2 / (order.frames_before * pixels));
+            distance = distance < -most ? -most : distance > most ? most : distance;
+            if (within > most * most * pixels) within = most * most * pixels;
+        }
         mean += distance / order.frames_after;
-        m2 += plane_m2 + distance * distance * pixels * order.frames_before / order.frames_after;
+        m2 += within + distance * distance * pixels * order.frames_before / order.frames_after;
+        m2 *= order.fade;
     }
-    const double frames = order.frames_after > 1.0 ? order.frames_after : 1.0, sd = sqrt(m2 / (frames * pixels));
+    const double frames = order.frames_now > 1.0 ? order.frames_now : 1.0, sd = sqrt(m2 / (frames * pixels));
     EACH_THREAD(t) {
         if (t == 0 && order.learns) plan.mean[BLOCK] = mean, plan.m2[BLOCK] = m2;
         for (int i = t; i < plan.model_plane; i += THREADS) {

@@ -1,5 +1,5 @@
-//! Tables and columns of numbers, from `.npy`, CSV with a header, or a headerless memory map; poses also from SLEAP's HDF5 and
-//! DeepFly3D's pickle.
+//! Tables and columns of numbers, from `.npy`, CSV with a header, or a headerless memory map; poses also from SLEAP's HDF5,
+//! DeepFly3D's pickle and FicTrac's text.
 //!
 //! Why it exists: behaviour, indices, timestamps and masks come in the same formats. What it must never do: judge the values (that
 //! is `checks`), or read the frames of a movie into memory.
@@ -11,17 +11,19 @@ use ndarray::{Array2, Axis};
 use super::error::DatasetError;
 use super::imports::{self, Pose, deepfly3d, sleap};
 use super::npy::{self, Array};
+use super::row_clock::{self, Counts, RowClock};
+use super::sheet::{self, Sheet};
 use super::table::{Columns, Pick, Table};
-
-/// Columns of a CSV that hold times or indices, not behaviour.
-const NOT_BEHAVIOUR: [&str; 7] = ["", "frame", "index", "time", "time_s", "timestamp", "unnamed: 0"];
+use super::whole::bytes_of;
 
 /// Reads a table of behaviour.
 pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, DatasetError> {
     let (hdf5, pickled) = (sleap::is_hdf5(path)?, !is_csv(path) && npy::begins_as_pickle(path)?);
-    for (key, value, fits, whose) in
-        [("track", &pick.track, hdf5, "SLEAP's HDF5"), ("points", &pick.points, pickled, "DeepFly3D's pickle")]
-    {
+    let text = is_csv(path) || !hdf5 && !pickled && sheet::is_text(path)?;
+    for (key, value, fits, whose) in [
+        ("track", &pick.track, hdf5 || text, "SLEAP's HDF5 or CSV or DeepLabCut's CSV"),
+        ("points", &pick.points, pickled, "DeepFly3D's pickle"),
+    ] {
         if let Some(value) = value.as_ref().filter(|_| !fits) {
             return Err(DatasetError::file(
                 path,
@@ -35,8 +37,8 @@ pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, Datas
     if pickled {
         return chosen(path, deepfly3d::table(path, pick.points.as_deref())?, columns);
     }
-    if is_csv(path) {
-        return csv_table(path, columns);
+    if text {
+        return csv_table(path, columns, pick.track.as_deref());
     }
     let (rows, width, values) = match Array::read(path)? {
         Some(array) => npy_values(path, &array)?,
@@ -49,12 +51,12 @@ pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, Datas
         _ => (0..width).map(|i| i.to_string()).collect(),
     };
     let values = Array2::from_shape_vec((rows, width), values).map_err(|e| DatasetError::file(path, e))?;
-    Ok(Table { values, names })
+    Ok(Table::new(values, names))
 }
 
 /// All columns of a table with named columns, or the requested ones.
 fn chosen(path: &Path, table: Table, columns: &Columns) -> Result<Table, DatasetError> {
-    let Table { values, names } = table;
+    let Table { values, names, clock } = table;
     match columns {
         Columns::Names(wanted) => {
             let find = |name: &String| {
@@ -62,15 +64,20 @@ fn chosen(path: &Path, table: Table, columns: &Columns) -> Result<Table, Dataset
                 names.iter().position(|own| own == name).ok_or_else(|| DatasetError::file(path, lacks()))
             };
             let at = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-            Ok(Table { values: values.select(Axis(1), &at), names: wanted.clone() })
+            Ok(Table { values: values.select(Axis(1), &at), names: wanted.clone(), clock })
         }
         Columns::Count(stated) if *stated != names.len() => Err(wrong_width(path, names.len(), *stated)),
-        _ => Ok(Table { values, names }),
+        _ => Ok(Table { values, names, clock }),
     }
 }
 
 fn wrong_width(path: &Path, found: usize, stated: usize) -> DatasetError {
-    DatasetError::file(path, format!("has {found} columns, but `columns` is {stated}"))
+    DatasetError::file(
+        path,
+        format!(
+            "has {found} columns, but `columns` is {stated}: leave it out where the file knows its columns, or choose them by `column_names`"
+        ),
+    )
 }
 
 /// Further axes (joints × 3) become columns.
@@ -85,7 +92,7 @@ fn npy_values(path: &Path, array: &Array) -> Result<(usize, usize, Vec<f32>), Da
 
 fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>), DatasetError> {
     npy::refuse_pickle(path)?;
-    let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+    let bytes = bytes_of(path)?;
     let count = bytes.len() / 4;
     let fail = |cause: String| Err(DatasetError::file(path, cause));
     let (rows, width) = match columns {
@@ -104,11 +111,11 @@ fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>)
     Ok((rows, width, values))
 }
 
-fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
-    if let Some(pose) = imports::pose(path)? {
-        return pose_table(path, &pose, columns);
-    }
-    let sheet = Sheet::read(path)?;
+fn csv_table(path: &Path, columns: &Columns, track: Option<&str>) -> Result<Table, DatasetError> {
+    let sheet = match imports::pose(path, track)? {
+        Ok(pose) => return pose_table(path, &pose, columns),
+        Err(lines) => Sheet::of(path, lines)?,
+    };
     let chosen: Vec<usize> = match columns {
         Columns::Names(names) => {
             let find = |name: &String| {
@@ -118,7 +125,7 @@ fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
             };
             names.iter().map(find).collect::<Result<_, _>>()?
         }
-        _ => (0..sheet.header.len()).filter(|&i| !NOT_BEHAVIOUR.contains(&sheet.header[i].as_str())).collect(),
+        _ => (0..sheet.header.len()).filter(|&i| Counts::of(&sheet.header[i]).is_none()).collect(),
     };
     let mut values = Vec::with_capacity(sheet.rows.len() * chosen.len());
     for (row, fields) in sheet.rows.iter().enumerate() {
@@ -134,7 +141,45 @@ fn csv_table(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
     }
     let values =
         Array2::from_shape_vec((sheet.rows.len(), names.len()), values).map_err(|e| DatasetError::file(path, e))?;
-    Ok(Table { values, names })
+    let mut table = Table { clock: row_clock(&sheet), ..Table::new(values, names) };
+    if !matches!(columns, Columns::Names(_)) {
+        refuse_counters(path, &table)?;
+    }
+    table.clock.from_zero = false;
+    Ok(table)
+}
+
+/// A column that goes up by the same step in every row is a clock, not behaviour, whatever it is called.
+fn refuse_counters(path: &Path, table: &Table) -> Result<(), DatasetError> {
+    let counts = |at: &usize| row_clock::counts_rows(table.values.column(*at).iter().copied());
+    // Where there is no other column to choose, the user means this one.
+    let Some(at) = (0..table.names.len()).find(counts).filter(|_| table.names.len() > 1) else { return Ok(()) };
+    let behaviour =
+        table.names.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, name)| format!("{name:?}"));
+    Err(DatasetError::file(
+        path,
+        format!(
+            "its column {:?} goes up by the same step in every row: it counts frames or time and is no behaviour; choose the columns by name: \
+         column_names = [{}]",
+            table.names[at],
+            behaviour.collect::<Vec<_>>().join(", ")
+        ),
+    ))
+}
+
+/// What the columns that are not behaviour say about the rows.
+fn row_clock(sheet: &Sheet) -> RowClock {
+    let column = |counts: Counts| sheet.header.iter().position(|name| Counts::of(name) == Some(counts));
+    let texts = |at: usize| sheet.rows.iter().map(move |fields| fields[at].as_str());
+    let mut clock = match column(Counts::Frames) {
+        Some(at) => RowClock::numbered(&sheet.header[at], texts(at), false),
+        None => RowClock::default(),
+    };
+    clock.times = column(Counts::Time).and_then(|at| {
+        let times: Option<Vec<f64>> = texts(at).map(|text| text.parse().ok()).collect();
+        Some((sheet.header[at].clone(), times?))
+    });
+    clock
 }
 
 /// The pose of another program's table: all of it, or the requested columns.
@@ -163,7 +208,8 @@ fn pose_table(path: &Path, pose: &Pose, columns: &Columns) -> Result<Table, Data
     }
     let shape = (pose.rows.len(), chosen.len());
     let values = Array2::from_shape_vec(shape, values).map_err(|e| DatasetError::file(path, e))?;
-    Ok(Table { values, names: chosen.iter().map(|&at| pose.names[at].clone()).collect() })
+    let names = chosen.iter().map(|&at| pose.names[at].clone()).collect();
+    Ok(Table { clock: pose.clock.clone(), ..Table::new(values, names) })
 }
 
 /// A field of a CSV; an empty field, `NA` and `nan` are NaN.
@@ -189,7 +235,8 @@ pub fn integers(path: &Path) -> Result<Vec<i64>, DatasetError> {
         return array.integers().ok_or_else(|| DatasetError::file(path, cause));
     }
     npy::refuse_pickle(path)?;
-    let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+    refuse_text(path, "int64 array")?;
+    let bytes = bytes_of(path)?;
     if bytes.is_empty() || bytes.len() % 8 != 0 {
         return Err(DatasetError::file(path, format!("{} bytes are not a headerless int64 array", bytes.len())));
     }
@@ -216,8 +263,20 @@ pub fn flags(path: &Path) -> Result<Vec<bool>, DatasetError> {
         return Ok(numbers.into_iter().map(|v| v != 0.0).collect());
     }
     npy::refuse_pickle(path)?;
-    let bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+    refuse_text(path, "array of flags, a byte each")?;
+    let bytes = bytes_of(path)?;
     Ok(bytes.into_iter().map(|b| b != 0).collect())
+}
+
+/// Text is not taken for numbers in memory.
+fn refuse_text(path: &Path, expected: &str) -> Result<(), DatasetError> {
+    match sheet::is_text(path)? {
+        false => Ok(()),
+        true => Err(DatasetError::file(
+            path,
+            format!("is text, not a headerless {expected}: give it the extension .csv and a header"),
+        )),
+    }
 }
 
 fn csv_column(path: &Path, names: &[&str]) -> Result<Vec<f64>, DatasetError> {
@@ -232,32 +291,4 @@ fn csv_column(path: &Path, names: &[&str]) -> Result<Vec<f64>, DatasetError> {
 
 pub(super) fn is_csv(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"))
-}
-
-/// A CSV with a header, as text.
-pub struct Sheet {
-    /// Names of the columns, in lower case.
-    pub header: Vec<String>,
-    /// Fields, row by row; the first row is line 2.
-    pub rows: Vec<Vec<String>>,
-}
-
-impl Sheet {
-    /// Reads the file.
-    pub fn read(path: &Path) -> Result<Self, DatasetError> {
-        let failed = |e: csv::Error| DatasetError::file(path, e);
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(failed)?;
-        let clean = |field: &str| field.trim_start_matches('\u{feff}').to_lowercase();
-        let header: Vec<String> = reader.headers().map_err(failed)?.iter().map(clean).collect();
-        let mut rows = Vec::new();
-        for record in reader.records() {
-            rows.push(record.map_err(failed)?.iter().map(str::to_owned).collect());
-        }
-        Ok(Self { header, rows })
-    }
-
-    /// The first column that has one of these names.
-    pub fn column(&self, names: &[impl AsRef<str>]) -> Option<usize> {
-        names.iter().find_map(|name| self.header.iter().position(|h| h.eq_ignore_ascii_case(name.as_ref())))
-    }
 }

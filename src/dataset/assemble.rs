@@ -13,7 +13,8 @@ use super::frames::{Probe, file_name};
 use super::labels;
 use super::missing_frames::MissingFrames;
 use super::prepare::{Prepared, Recipe};
-use super::spec::{DataSpec, Neural, Per, TrialSpec};
+use super::row_clock;
+use super::spec::{DataSpec, Neural, Per, Synchrony, TrialSpec};
 use super::synchrony::{Axis, Synchronised, synchronise};
 use super::table::Table;
 use super::trials::{Dataset, NO_BEHAVIOUR, Origin, Trial};
@@ -48,12 +49,24 @@ pub(super) fn read(
     names: &[String],
     warnings: &mut Vec<DataWarning>,
 ) -> Result<Read, DatasetError> {
-    let Table { mut values, names: columns } = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
+    let mut table = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
+    // Where each row has a time of its own, the file's own numbers do not place it.
+    if matches!(trial.synchrony, Synchrony::Offset { .. } | Synchrony::ThorSync { .. }) {
+        let missing =
+            row_clock::place(&trial.behaviour, std::mem::take(&mut table.clock), &mut table.values, behaviour_rate_hz)?;
+        if missing > 0 {
+            let (trial, file, of) = (trial.name.clone(), file_name(&trial.behaviour), table.values.nrows());
+            warnings.push(DataWarning::RowsMissing { trial, file, missing, of });
+        }
+    }
+    let Table { mut values, names: columns, .. } = table;
     let (frames, session) = (probe.frames, probe.session.as_deref());
     let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session };
     let of_session = session.map(|session| session.warnings()).unwrap_or_default().iter();
     warnings.extend(of_session.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
-    let Synchronised { frame_of, times_s } = synchronise(trial, axis)?;
+    let of_recording = probe.warnings.iter();
+    warnings.extend(of_recording.map(|what| DataWarning::Recording { trial: trial.name.clone(), what: what.clone() }));
+    let Synchronised { frame_of, times_s } = synchronise(trial, axis, warnings)?;
     let damaged = checks::behaviour(trial, &values, warnings)?;
     hold_last(&mut values, &damaged);
     let newest = newest(&frame_of, axis);
@@ -222,6 +235,9 @@ fn warn(trial: &TrialSpec, prepared: &Prepared, frames: usize, warnings: &mut Ve
         let (count, of) = (notes.non_finite, notes.usable.len());
         warnings.push(DataWarning::NonFiniteFrames { trial: name(), count, of });
     }
+    if !notes.distrusted.is_empty() {
+        warnings.push(DataWarning::Distrusted { trial: name(), count: notes.distrusted.len(), of: frames });
+    }
     // An occasional shift at the bound is a jump of the animal; one in twenty means that the search range is too small.
     if notes.at_bound * 20 > frames {
         warnings.push(DataWarning::AtBound { trial: name(), count: notes.at_bound, of: frames });
@@ -236,8 +252,14 @@ fn discontinuous(
     window_frames: usize,
     warnings: &mut Vec<DataWarning>,
 ) -> Vec<bool> {
-    let missing_frames = MissingFrames { missing: &read.missing, resets: &prepared.notes.resets };
-    let discontinuous = missing_frames.discontinuous(&prepared.notes.last_frame, window_frames);
+    let notes = &prepared.notes;
+    let missing_frames = MissingFrames {
+        missing: &read.missing,
+        resets: &notes.resets,
+        restarts: &notes.restarts,
+        distrusted: &notes.distrusted,
+    };
+    let discontinuous = missing_frames.discontinuous(&notes.last_frame, window_frames);
     let (missing, begins) = missing_frames.counts();
     if missing > 0 || begins > 0 {
         let left_out = discontinuous.iter().filter(|discontinuous| **discontinuous).count();

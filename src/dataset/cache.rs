@@ -20,13 +20,15 @@ use sha2::{Digest, Sha256};
 use super::error::DatasetError;
 use super::trials::FrameStore;
 use super::warning::DataWarning;
-use crate::sys::files::try_writing;
-use crate::sys::files::{hex, put_in_place, sha256_of, unfinished, write_whole};
+use crate::sys::files::{Bound, hex, put_in_place, read_text_bounded, sha256_of, try_writing, unfinished, write_whole};
+
+/// Notes about frames that were made, and about files that were hashed.
+const NOTES: Bound = Bound::new("a note of the cache", 1 << 30);
 
 /// Name of the folder.
 const FOLDER: &str = ".haltere-cache";
 /// Layout of the files here, and the state of the program's preprocessing: another one makes another key.
-const FORMAT: &str = concat!("haltere cache 2, ", env!("CARGO_PKG_VERSION"));
+const FORMAT: &str = concat!("haltere cache 3, ", env!("CARGO_PKG_VERSION"));
 /// A file changed so recently may change again within the resolution of its time stamp; its hash is not remembered.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -47,6 +49,10 @@ pub(super) struct Notes {
     pub at_bound: usize,
     /// Of a session: two-photon frames before which everything was reset.
     pub resets: Vec<u32>,
+    /// Two-photon frames with which a window begins anew: after a pause, or the first of a series.
+    pub restarts: Vec<u32>,
+    /// Two-photon frames that are not believed: they are in no model frame.
+    pub distrusted: Vec<u32>,
     /// Of a session: two-photon frames that preprocessing refuses, as it did live.
     pub refused: usize,
 }
@@ -86,7 +92,7 @@ impl Cache {
         let failed = |e: std::io::Error| DatasetError::Cache { folder: folder.into(), cause: e.to_string() };
         std::fs::create_dir_all(folder).map_err(failed)?;
         try_writing(folder).map_err(failed)?;
-        let text = std::fs::read_to_string(folder.join("hashes.json")).unwrap_or_default();
+        let text = read_text_bounded(&folder.join("hashes.json"), NOTES).unwrap_or_default();
         // A damaged index costs time, nothing else.
         let hashes = serde_json::from_str(&text).unwrap_or_default();
         Ok(Self { folder: folder.into(), hashes: Mutex::new(hashes) })
@@ -130,7 +136,7 @@ impl Cache {
 
     /// Frames that were made before, if they are whole.
     pub fn find(&self, key: &str, pixels: usize) -> Option<(FrameStore, Notes)> {
-        let text = std::fs::read_to_string(self.path(key, "json")).ok()?;
+        let text = read_text_bounded(&self.path(key, "json"), NOTES).ok()?;
         let notes: Notes = serde_json::from_str(&text).ok()?;
         let store = FrameStore::open(&self.path(key, "frames"), pixels).ok()?;
         let whole =

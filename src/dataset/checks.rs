@@ -46,8 +46,7 @@ pub(super) fn chosen<'a>(spec: &'a DataSpec, options: &LoadOptions) -> Result<Ve
 pub(super) fn label_names(spec: &DataSpec) -> Result<Vec<String>, DatasetError> {
     let names = spec.labels.clone().unwrap_or_else(|| {
         let files = spec.trials.iter().filter_map(|trial| trial.labels.as_ref());
-        let mut names: Vec<String> =
-            files.flat_map(|file| labels::names_in(&file.path, None).unwrap_or_default()).collect();
+        let mut names: Vec<String> = files.flat_map(|file| labels::names_in(file, None).unwrap_or_default()).collect();
         names.sort_by(|a, b| a.parse::<i64>().ok().cmp(&b.parse().ok()).then_with(|| a.cmp(b)));
         names.dedup();
         names
@@ -63,6 +62,17 @@ pub(super) fn label_names(spec: &DataSpec) -> Result<Vec<String>, DatasetError> 
     }
     if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
         return Err(value(twice.1.clone(), "each label once"));
+    }
+    // Two annotators write `Walk` and `walk`, and mean one action.
+    let plain = |name: &String| {
+        name.to_lowercase().split([' ', '_', '-']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    for (at, name) in names.iter().enumerate() {
+        if let Some(other) = names[..at].iter().find(|other| plain(other) == plain(name)) {
+            let bound = "labels that differ by more than case, spaces and signs: correct the label files, or list `labels` in the dataset.toml so \
+                         that every other spelling is found";
+            return Err(value(format!("{other:?} and {name:?}"), bound));
+        }
     }
     Ok(names)
 }

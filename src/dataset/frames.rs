@@ -23,6 +23,8 @@ pub(super) struct Probe {
     pub rate_hz: Option<f64>,
     /// Number and times of each frame, for frames of a session.
     pub session: Option<Arc<SessionIndex>>,
+    /// What the reader of other recordings tells.
+    pub warnings: Vec<String>,
 }
 
 /// The session file of a trial's frames, if there is one.
@@ -36,14 +38,20 @@ pub(super) fn session(trial: &TrialSpec) -> Option<&Path> {
 /// Opens the frames of a trial and describes them, from at most one of them.
 pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     if let Neural::Ready { frames, height, width, .. } = trial.neural {
-        return Ok(Probe { frames, shape: Shape::new(1, height, width), rate_hz: None, session: None });
+        return Ok(Probe {
+            frames,
+            shape: Shape::new(1, height, width),
+            rate_hz: None,
+            session: None,
+            warnings: Vec::new(),
+        });
     }
     let mut source = open(trial, None)?;
     if let Some(path) = session(trial) {
         return probe_session(trial, path);
     }
     let mut frame = Frame::with_capacity(source.frame_bytes_max());
-    let (total, rate_hz) = (source.frames_total(), source.frame_rate_hz());
+    let (total, rate_hz, warnings) = (source.frames_total(), source.frame_rate_hz(), source.about().warnings);
     if !pull(trial, source.as_mut(), &mut frame, 0)? {
         return Err(broken(trial, 0, "the recording contains no frame"));
     }
@@ -52,7 +60,7 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     while total.is_none() && pull(trial, source.as_mut(), &mut frame, frames)? {
         frames += 1;
     }
-    Ok(Probe { frames: frames as usize, shape, rate_hz, session: None })
+    Ok(Probe { frames: frames as usize, shape, rate_hz, session: None, warnings })
 }
 
 /// The index of a truncated session may lack its last chunks, so its frames are counted.
@@ -63,7 +71,8 @@ fn probe_session(trial: &TrialSpec, path: &Path) -> Result<Probe, DatasetError> 
         _ => None,
     };
     let rate_hz = stated.or_else(|| session.frame_rate_hz());
-    Ok(Probe { frames: session.frames(), shape: session.shape(), rate_hz, session: Some(Arc::new(session)) })
+    let (frames, shape) = (session.frames(), session.shape());
+    Ok(Probe { frames, shape, rate_hz, session: Some(Arc::new(session)), warnings: Vec::new() })
 }
 
 /// Opens the frames of a trial. `rate_hz` is used where the recording does not state its own.
@@ -102,9 +111,17 @@ pub(super) fn pull(
         match source.next(frame) {
             Ok(Next::Frame) => return Ok(true),
             Ok(Next::End) => return Ok(false),
-            Ok(Next::Idle | Next::SeriesBegan | Next::SeriesEnded | Next::FileLost(_)) => {}
-            Ok(Next::Rejected(reason)) => {
-                return Err(broken(trial, number, format!("is damaged ({reason:?}): repair or shorten the recording")));
+            Ok(
+                Next::Idle
+                | Next::SeriesBegan
+                | Next::SeriesEnded
+                | Next::FileLost(_)
+                | Next::FileUnreachable(_)
+                | Next::FileBack(_),
+            ) => {}
+            Ok(Next::Rejected(refusal)) => {
+                let cause = format!("is damaged ({}): repair or shorten the recording", refusal.message);
+                return Err(broken(trial, number, cause));
             }
             Err(error) => return Err(broken(trial, number, error)),
         }
@@ -122,6 +139,9 @@ pub(super) fn files(trial: &TrialSpec) -> Result<(Vec<PathBuf>, String), Dataset
             let files = files_of(spec).map_err(|e| broken(trial, 0, e))?;
             let series = series_of(spec);
             let chosen = if series.is_empty() { String::new() } else { format!(", series {series:?}") };
+            let axes = spec.axes.map(|axes| format!(", axes {axes}")).unwrap_or_default();
+            let orientation = spec.orientation.map(|order| format!(", {}", order.name())).unwrap_or_default();
+            let chosen = format!("{axes}{orientation}{chosen}");
             Ok((files, format!("{} channel(s), {:?}, plane {:?}{chosen}", spec.channels.len(), spec.raw, spec.plane)))
         }
         Neural::Planar { channels, layout } => Ok((channels.clone(), format!("planar {layout:?}"))),

@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
-use super::arrays::{Sheet, is_csv};
+use super::arrays::is_csv;
 use super::error::{DatasetError, LabelFault};
 use super::imports::{self, Bout};
 use super::npy::Array;
-use super::spec::{LabelFile, Per, TrialSpec};
+use super::sheet::{self, Sheet};
+use super::spec::{LabelFile, Per, TrialSpec, Who};
 use super::synchrony::Axis;
 use crate::model::LABEL_BYTES_MAX;
 use crate::source::FrameIndex;
@@ -40,8 +41,8 @@ enum Entries {
 }
 
 /// The names that a file uses. `list` names the numbers of a numeric file.
-pub(super) fn names_in(path: &Path, list: Option<&[String]>) -> Result<Vec<String>, DatasetError> {
-    let mut names: Vec<String> = match entries(path, list)? {
+pub(super) fn names_in(file: &LabelFile, list: Option<&[String]>) -> Result<Vec<String>, DatasetError> {
+    let mut names: Vec<String> = match entries(file, list)? {
         Entries::Frames(all) => all.into_iter().map(|(_, _, label)| label).collect(),
         Entries::Intervals(all) => all.into_iter().map(|bout| bout.label).collect(),
         Entries::Every(all) => all,
@@ -61,7 +62,7 @@ pub(super) fn read(
     list: Option<&[String]>,
 ) -> Result<Labels, DatasetError> {
     let mut placing = Placing::new(trial, &file.path);
-    match entries(&file.path, list)? {
+    match entries(file, list)? {
         Entries::Every(all) => {
             placing.every(&all, axis)?;
             let per = if all.len() == axis.rows { Per::Behaviour } else { Per::Frame };
@@ -84,15 +85,25 @@ pub(super) fn read(
     }
 }
 
-fn entries(path: &Path, list: Option<&[String]>) -> Result<Entries, DatasetError> {
-    if is_csv(path) { sheet_entries(path) } else { array_entries(path, list) }
+fn entries(file: &LabelFile, list: Option<&[String]>) -> Result<Entries, DatasetError> {
+    let path = &file.path;
+    if is_csv(path) || path.extension().is_none_or(|e| e != "npy") && sheet::is_text(path)? {
+        return sheet_entries(path, &file.who);
+    }
+    if file.who != Who::default() {
+        return Err(DatasetError::file(
+            path,
+            "is not an export of BORIS: leave `label_subject` and `label_observation` out",
+        ));
+    }
+    array_entries(path, list)
 }
 
-fn sheet_entries(path: &Path) -> Result<Entries, DatasetError> {
-    if let Some(bouts) = imports::bouts(path)? {
-        return Ok(Entries::Intervals(bouts));
-    }
-    let sheet = Sheet::read(path)?;
+fn sheet_entries(path: &Path, who: &Who) -> Result<Entries, DatasetError> {
+    let sheet = match imports::bouts(path, who)? {
+        Ok(bouts) => return Ok(Entries::Intervals(bouts)),
+        Err(lines) => Sheet::of(path, lines)?,
+    };
     let column = |names: &[&str]| sheet.column(names);
     let label = column(&["label", "action", "behaviour", "behavior"]);
     let (frame, start) = (column(&["frame"]), column(&["start_s", "start"]));
@@ -127,15 +138,35 @@ fn sheet_entries(path: &Path) -> Result<Entries, DatasetError> {
 fn array_entries(path: &Path, list: Option<&[String]>) -> Result<Entries, DatasetError> {
     let array = Array::read(path)?.ok_or_else(|| DatasetError::file(path, "is neither .npy nor .csv"))?;
     if let Some(texts) = array.texts() {
-        return Ok(Entries::Every(texts));
+        return Ok(Entries::Every(texts.iter().map(|text| text.trim().to_owned()).collect()));
     }
     let numbers = array.integers().ok_or_else(|| DatasetError::file(path, "labels are whole numbers or text"))?;
+    if let Some(list) = list {
+        from_zero(path, &numbers, list)?;
+    }
     let name = |number: i64| match (usize::try_from(number), list) {
         (Err(_), _) => String::new(),
         (Ok(index), Some(list)) => list.get(index).cloned().unwrap_or_else(|| number.to_string()),
         (Ok(_), None) => number.to_string(),
     };
     Ok(Entries::Every(numbers.into_iter().map(name).collect()))
+}
+
+/// Numbers of labels count from 0; MATLAB and people count from 1.
+fn from_zero(path: &Path, numbers: &[i64], list: &[String]) -> Result<(), DatasetError> {
+    let (least, most) = (numbers.iter().filter(|n| **n >= 0).min(), numbers.iter().max());
+    match (least, most) {
+        (Some(_), Some(&most)) if most == list.len() as i64 => Err(DatasetError::file(
+            path,
+            format!(
+                "holds the label {most}, but the {} labels of `labels` are counted from 0 to {}: is it counted from 1? Subtract 1 (negative = \
+             unlabelled), e.g. np.save(name, labels - 1)",
+                list.len(),
+                most - 1
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Assigns labels to frames.
@@ -222,7 +253,9 @@ impl<'a> Placing<'a> {
         self.at = vec![None; end];
         for (line, frame, name) in all.iter().filter(|(_, _, name)| !name.is_empty()) {
             if !(*frame >= 0.0 && *frame < end as f64) {
-                let end = format!("frame {}", end.saturating_sub(1));
+                let from_one = *frame == end as f64 && all.iter().all(|(_, frame, _)| *frame >= 1.0);
+                let why = if from_one { ": are the frames counted from 1? They count from 0" } else { "" };
+                let end = format!("frame {}{why}", end.saturating_sub(1));
                 return Err(self.fault(*line, format!("frame {frame}"), LabelFault::Outside { end }));
             }
             if frame.fract() != 0.0 {
@@ -256,7 +289,9 @@ impl<'a> Placing<'a> {
                 ));
             }
             if *start < begin - 1e-6 || *stop > end + 1e-6 {
-                return Err(self.fault(*line, interval, LabelFault::Outside { end: format!("{end:.3} s") }));
+                let in_ms = *stop > end && *stop / 1e3 <= end;
+                let why = if in_ms { ": are the times in ms? They are seconds" } else { "" };
+                return Err(self.fault(*line, interval, LabelFault::Outside { end: format!("{end:.3} s{why}") }));
             }
             if let Some((other, _)) = before.filter(|&(_, ended)| *start < ended - 1e-9) {
                 return Err(self.fault(*line, interval, LabelFault::Overlap { other }));

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::arrays;
 use super::error::DatasetError;
-use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
+use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec, Who};
 use super::table::{Columns, Pick};
 use super::warning::DataWarning;
 use crate::sys::statistics::median;
@@ -252,7 +252,7 @@ fn trial_spec(
         columns: Columns::Rows(entries.len()),
         pick: Pick::default(),
         synchrony: Synchrony::Index(index),
-        labels: labels.map(|path| LabelFile { path, per: Per::Behaviour }),
+        labels: labels.map(|path| LabelFile { path, per: Per::Behaviour, who: Who::default() }),
         mask: (options.mask_rest && mask.is_file()).then_some(mask),
         name: folder.trial,
     };

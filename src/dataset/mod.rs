@@ -20,11 +20,14 @@ mod checks;
 mod consistency;
 mod error;
 mod frames;
+mod inspect;
 mod labels;
 mod mc2p;
 mod npy;
 mod prepare;
 mod recipe;
+mod row_clock;
+mod sheet;
 mod spec;
 mod synchrony;
 mod table;
@@ -33,6 +36,7 @@ mod tests;
 mod thorsync;
 mod toml_spec;
 mod warning;
+mod whole;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +52,7 @@ use crate::frame::Shape;
 use crate::model::parameters::Parameters;
 
 pub use self::error::{DatasetError, LabelFault};
+pub use self::inspect::{ColumnFacts, TrialFacts, inspect};
 pub use self::mc2p::Mc2pOptions;
 pub use self::recipe::training_parameters;
 pub use self::spec::DataSpec;
@@ -115,6 +120,7 @@ pub fn load(
     let trials = checks::chosen(spec, options)?;
     let labels = checks::label_names(spec)?;
     let (recipe, probes) = recipe::settle(spec, &trials, options)?;
+    warnings.extend(recipe::squeezed(&trials, &probes, &recipe));
     let read = read_all(spec, &trials, &probes, &recipe, &labels, &mut warnings)?;
     let (cache, elsewhere) = Cache::open(&spec.home, options.cache.as_deref())?;
     warnings.extend(elsewhere);

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::error::DatasetError;
+use super::whole::bytes_of;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header read, bytes.
@@ -133,7 +134,7 @@ impl Array {
     /// Reads the whole of `path`; `None` when it is no `.npy`.
     pub fn read(path: &Path) -> Result<Option<Self>, DatasetError> {
         let Some(header) = Header::read(path)? else { return Ok(None) };
-        let mut bytes = std::fs::read(path).map_err(|e| DatasetError::file(path, e))?;
+        let mut bytes = bytes_of(path)?;
         bytes.drain(..header.data_at);
         let needed = header.items() * header.item_bytes;
         if bytes.len() < needed {

@@ -17,7 +17,7 @@ use super::frames::{self, broken};
 use super::spec::{Neural, TrialSpec};
 use super::trials::FrameStore;
 use crate::config::Device;
-use crate::frame::{Frame, Request, Shape, Tensor};
+use crate::frame::{Frame, Observation, Request, Shape, Tensor};
 use crate::model::parameters::Parameters;
 use crate::preprocess;
 
@@ -105,7 +105,7 @@ fn preprocessed(
     let mut frame = Frame::with_capacity(source.frame_bytes_max());
     let mut notes = Notes { pixels: recipe.input.pixels(), ..Notes::default() };
     let recorded_live = frames::session(trial).is_some();
-    let (mut number, mut damaged) = (0, false);
+    let (mut number, mut damaged, mut refusal) = (0, false, None);
     while number <= frames as u64 && frames::pull(trial, source.as_mut(), &mut frame, number)? {
         for request in source.requests().iter() {
             steps.request(request);
@@ -115,7 +115,8 @@ fn preprocessed(
         }
         let prepared = match steps.apply(&frame) {
             Ok(prepared) => prepared,
-            Err(_) if recorded_live => {
+            Err(why) if recorded_live => {
+                refusal.get_or_insert(why);
                 notes.refused += 1;
                 number += 1;
                 tick(1, false);
@@ -124,8 +125,8 @@ fn preprocessed(
             Err(refusal) => return Err(broken(trial, number, refusal)),
         };
         let seen = prepared.observation;
-        damaged |= seen.non_finite_pixels > 0;
-        notes.at_bound += usize::from(seen.shift_at_bound);
+        damaged |= notes.observe(number, &seen);
+        notes.restarts.extend(seen.restart.map(|_| number as u32));
         if let Some(Tensor::Host(values)) = prepared.tensor {
             writer.frame(values)?;
             notes.last_frame.push(number as u32);
@@ -143,7 +144,24 @@ fn preprocessed(
             format!("the recording ends here, but announced {frames} frames: it is truncated"),
         ));
     }
-    Ok(notes)
+    match refusal {
+        Some(why) if notes.refused == frames => {
+            Err(broken(trial, 0, format!("like all {frames} frames of the session, it is refused: {why}")))
+        }
+        _ => Ok(notes),
+    }
+}
+
+impl Notes {
+    /// Notes what was observed on a two-photon frame; true when its pixels are damaged.
+    fn observe(&mut self, number: u64, seen: &Observation) -> bool {
+        if seen.distrust.is_some() {
+            self.distrusted.push(number as u32);
+            return false;
+        }
+        self.at_bound += usize::from(seen.shift_at_bound);
+        seen.non_finite_pixels > 0
+    }
 }
 
 /// A movie of ready-made ΔF/F.

@@ -4,9 +4,11 @@ use super::error::DatasetError;
 use super::frames::{Probe, probe};
 use super::prepare::Recipe;
 use super::spec::{DataSpec, Neural, TrialSpec};
+use super::warning::DataWarning;
 use super::{LoadOptions, checks};
 use crate::frame::Shape;
 use crate::model::parameters::{Parameters, Registration};
+use crate::preprocess::Squeeze;
 
 /// Default side of a model frame, px.
 const SIDE_PX: usize = 64;
@@ -57,6 +59,24 @@ pub(super) fn settle(
     let faults = trials.iter().zip(&probes).filter_map(|(trial, probe)| fits(trial, probe, &recipe).err());
     DatasetError::gathered(faults.collect())?;
     Ok((recipe, probes))
+}
+
+/// Raw frames that the model's input squeezes, one warning for each shape of frames.
+pub(super) fn squeezed(trials: &[&TrialSpec], probes: &[Probe], recipe: &Recipe) -> Vec<DataWarning> {
+    let mut warnings: Vec<DataWarning> = Vec::new();
+    // Ready-made ΔF/F of another aspect ratio is refused.
+    for (trial, probe) in trials.iter().zip(probes).filter(|_| recipe.parameters.is_some()) {
+        let Some(found) = Squeeze::of(probe.shape, recipe.input) else { continue };
+        let known = warnings.iter_mut().find_map(|warning| match warning {
+            DataWarning::Squeezed { squeeze, others, .. } if *squeeze == found => Some(others),
+            _ => None,
+        });
+        match known {
+            Some(others) => *others += 1,
+            None => warnings.push(DataWarning::Squeezed { trial: trial.name.clone(), others: 0, squeeze: found }),
+        }
+    }
+    warnings
 }
 
 /// True when all trials are ready-made ΔF/F.

@@ -67,7 +67,12 @@ pub(super) enum Synchrony {
     Times { behaviour: PathBuf, frames: Option<PathBuf>, clock: FrameClock },
     /// Regular behaviour frames, and two-photon frames that are regular or timed by a session; behaviour frame 0 comes this many
     /// seconds after the start of two-photon frame 0.
-    Offset(f64),
+    Offset {
+        /// Seconds.
+        seconds: f64,
+        /// The user stated it, and so knows that the two need not begin or end together.
+        stated: bool,
+    },
     /// The lines recorded by ThorSync.
     ThorSync { path: PathBuf, camera_line: Option<String>, counts_per_frame: usize },
 }
@@ -77,6 +82,14 @@ pub(super) enum Synchrony {
 pub(super) struct LabelFile {
     pub path: PathBuf,
     pub per: Per,
+    pub who: Who,
+}
+
+/// Whose bouts, where a file of BORIS holds those of several.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Who {
+    pub subject: Option<String>,
+    pub observation: Option<String>,
 }
 
 /// What a `frame` column counts.

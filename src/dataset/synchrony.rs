@@ -11,8 +11,14 @@ use super::arrays;
 use super::error::DatasetError;
 use super::spec::{Synchrony, TrialSpec};
 use super::thorsync;
+use super::warning::DataWarning;
 use crate::source::{FrameClock, FrameIndex, SessionIndex};
+use crate::sys::statistics::median;
 
+/// How near to a whole number the ratio of two durations is when a rate is wrong by that factor.
+const FACTOR_TOLERANCE: f64 = 0.03;
+/// Ratio of two durations beyond which it is told.
+const UNEQUAL_MAX: f64 = 1.1;
 /// No two-photon frame: before the first, after the last, or in a pause.
 const NO_FRAME: i64 = -1;
 
@@ -41,16 +47,21 @@ pub(super) struct Axis<'a> {
 }
 
 /// Synchronises a trial.
-pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchronised, DatasetError> {
+pub(super) fn synchronise(
+    trial: &TrialSpec,
+    axis: Axis<'_>,
+    warnings: &mut Vec<DataWarning>,
+) -> Result<Synchronised, DatasetError> {
     let regular = || (0..axis.rows).map(|row| row as f64 / axis.behaviour_rate_hz).collect::<Vec<_>>();
     let (frame_of, times_s) = match &trial.synchrony {
         Synchrony::Index(path) => (by_index(trial, path, axis)?, regular()),
-        Synchrony::Offset(offset_s) if axis.session.is_some() => {
+        Synchrony::Offset { seconds: offset_s, .. } if axis.session.is_some() => {
             let starts = of_session(trial, axis, FrameClock::Start)?;
             let times: Vec<f64> = regular().iter().map(|time| time + offset_s).collect();
             (among(&starts, &times, axis), regular())
         }
-        Synchrony::Offset(offset_s) => {
+        Synchrony::Offset { seconds: offset_s, stated } => {
+            last_equally(trial, axis, *stated, warnings)?;
             let frame = |&time: &f64| within(((time + offset_s) * axis.frame_rate_hz + 1e-9).floor(), axis.frames);
             (regular().iter().map(frame).collect(), regular())
         }
@@ -58,6 +69,7 @@ pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchroni
             let times = ascending(trial, behaviour)?;
             let same = (times.len(), axis.rows);
             equal(trial, behaviour, same, "behaviour frames", "the behaviour file")?;
+            in_seconds(behaviour, &times, axis.behaviour_rate_hz, "behaviour_rate_hz")?;
             (by_times(trial, &times, (frames.as_deref(), *clock), axis)?, times)
         }
         Synchrony::ThorSync { path, .. } if axis.session.is_some() => {
@@ -80,11 +92,62 @@ pub(super) fn synchronise(trial: &TrialSpec, axis: Axis<'_>) -> Result<Synchroni
     Ok(Synchronised { frame_of, times_s })
 }
 
+/// A rate that is wrong by a factor makes the behaviour end at half of the imaging, or twice as late.
+fn last_equally(
+    trial: &TrialSpec,
+    axis: Axis<'_>,
+    stated: bool,
+    warnings: &mut Vec<DataWarning>,
+) -> Result<(), DatasetError> {
+    let (behaviour_s, imaging_s) = (axis.rows as f64 / axis.behaviour_rate_hz, axis.frames as f64 / axis.frame_rate_hz);
+    let ratio = behaviour_s / imaging_s;
+    let times = if ratio > 1.0 { ratio } else { 1.0 / ratio };
+    let by_factor = times >= 1.9 && (times - times.round()).abs() / times < FACTOR_TOLERANCE;
+    if by_factor && !stated {
+        let (rows, frames) = (axis.rows, axis.frames);
+        return Err(DatasetError::file(
+            &trial.behaviour,
+            format!(
+                "trial {}: {rows} rows at {} Hz last {behaviour_s:.1} s, but {frames} frames at {} Hz last {imaging_s:.1} s, a factor of {:.0}: is \
+             behaviour_rate_hz {:.0} Hz, or the frame rate wrong? If the two really last so differently, say offset_s = 0.0",
+                trial.name,
+                axis.behaviour_rate_hz,
+                axis.frame_rate_hz,
+                times,
+                axis.behaviour_rate_hz * ratio
+            ),
+        ));
+    }
+    if times > UNEQUAL_MAX {
+        let by = format!("{} rows at {} Hz", axis.rows, axis.behaviour_rate_hz);
+        warnings.push(DataWarning::Durations { trial: trial.name.clone(), by, behaviour_s, imaging_s });
+    }
+    Ok(())
+}
+
+/// Times whose steps are a thousand times too long are in ms.
+fn in_seconds(path: &Path, times: &[f64], rate_hz: f64, key: &str) -> Result<(), DatasetError> {
+    let mut steps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let Some(step) = median(&mut steps, f64::total_cmp).filter(|step| *step > 0.0) else { return Ok(()) };
+    let units = [("ms", 1e3), ("µs", 1e6), ("ns", 1e9)];
+    let unit = units.iter().find(|(_, per_s)| (0.5..2.0).contains(&(step * rate_hz / per_s)));
+    match unit {
+        None => Ok(()),
+        Some((unit, per_s)) => Err(DatasetError::file(
+            path,
+            format!(
+                "its times advance by {step} (median), but {key} is {rate_hz} Hz, a step of {:.6} s: they are in {unit}; divide them by {per_s}",
+                1.0 / rate_hz
+            ),
+        )),
+    }
+}
+
 fn name(synchrony: &Synchrony) -> &'static str {
     match synchrony {
         Synchrony::Index(_) => "an index file",
         Synchrony::Times { .. } => "timestamps",
-        Synchrony::Offset(_) => "the rates and offset_s",
+        Synchrony::Offset { .. } => "the rates and offset_s",
         Synchrony::ThorSync { .. } => "ThorSync",
     }
 }
@@ -177,6 +240,7 @@ fn by_times(
     if let Some(path) = frames {
         let starts = ascending(trial, path)?;
         equal(trial, path, (starts.len(), axis.frames), "two-photon frames", "the recording")?;
+        in_seconds(path, &starts, axis.frame_rate_hz, "the frame rate")?;
         return Ok(among(&starts, times, axis));
     }
     if axis.session.is_some() {

@@ -2,6 +2,8 @@
 
 use ndarray::Array2;
 
+use super::row_clock::RowClock;
+
 /// How many columns a headerless file has.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Columns {
@@ -18,7 +20,7 @@ pub enum Columns {
 /// Which of several poses in one file to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pick {
-    /// A track of SLEAP, by name or number.
+    /// A track of SLEAP, by name or number, or an individual of DeepLabCut.
     pub track: Option<String>,
     /// An array of DeepFly3D.
     pub points: Option<String>,
@@ -30,4 +32,13 @@ pub struct Table {
     pub values: Array2<f32>,
     /// One per column.
     pub names: Vec<String>,
+    /// What the file says about the times of its rows.
+    pub clock: RowClock,
+}
+
+impl Table {
+    /// A table that says nothing about its rows.
+    pub fn new(values: Array2<f32>, names: Vec<String>) -> Self {
+        Self { values, names, clock: RowClock::default() }
+    }
 }

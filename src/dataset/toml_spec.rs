@@ -9,11 +9,15 @@ use serde::Deserialize;
 use super::error::DatasetError;
 use super::frames::RIG;
 use super::npy::Header;
-use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec};
+use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec, Who};
 use super::table::{Columns, Pick};
 use crate::model::parameters::Parameters;
 use crate::source::raw::RawLayout;
-use crate::source::{FrameClock, RecordingSpec, session_of};
+use crate::source::{FrameClock, Orientation, RecordingSpec, session_of};
+use crate::sys::files::{Bound, read_text_or_pipe};
+
+/// Largest dataset.toml read, bytes: a hundred thousand trials.
+const SPEC_BYTES_MAX: u64 = 64 << 20;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -51,6 +55,8 @@ struct WrittenTrial {
     labels: Option<PathBuf>,
     #[serde(default)]
     labels_per: Per,
+    label_subject: Option<String>,
+    label_observation: Option<String>,
     mask: Option<PathBuf>,
 }
 
@@ -62,6 +68,10 @@ struct WrittenFrames {
     raw: Option<String>,
     rate_hz: Option<f64>,
     plane: Option<u64>,
+    axes: Option<String>,
+    orientation: Option<Orientation>,
+    #[serde(default)]
+    strict: bool,
 }
 
 impl DataSpec {
@@ -70,7 +80,8 @@ impl DataSpec {
     /// # Errors
     /// Syntax and unknown keys with their line, and invalid values.
     pub fn from_toml(path: &Path) -> Result<Self, DatasetError> {
-        let text = std::fs::read_to_string(path).map_err(|e| DatasetError::file(path, e))?;
+        let bound = Bound::new("a dataset.toml", SPEC_BYTES_MAX);
+        let text = read_text_or_pipe(path, bound).map_err(|e| DatasetError::file(path, e.cause))?;
         let written: Written = toml::from_str(&text)
             .map_err(|error| DatasetError::Syntax { path: path.into(), message: crate::model::describe(&error) })?;
         let home = path.parent().unwrap_or(Path::new("")).to_path_buf();
@@ -144,7 +155,11 @@ impl Reader<'_> {
             (Some(count), None) => Columns::Count(count),
             (None, None) => Columns::Own,
         };
-        let labels = written.labels.map(|path| LabelFile { path: self.at(path), per: written.labels_per });
+        let who = Who { subject: written.label_subject, observation: written.label_observation };
+        if written.labels.is_none() && who != Who::default() {
+            return Err(self.value(&key("label_subject"), "without labels", "only beside `labels`"));
+        }
+        let labels = written.labels.map(|path| LabelFile { path: self.at(path), per: written.labels_per, who });
         Ok(TrialSpec {
             name: written.name.unwrap_or_else(|| format!("{}/{:03}", written.animal, at + 1)),
             animal: written.animal,
@@ -206,7 +221,8 @@ impl Reader<'_> {
             (None, None) => {
                 let offset_s = written.offset_s.unwrap_or(0.0);
                 let good = offset_s.is_finite();
-                good.then_some(Synchrony::Offset(offset_s))
+                let stated = written.offset_s.is_some();
+                good.then_some(Synchrony::Offset { seconds: offset_s, stated })
                     .ok_or_else(|| self.value(&key("offset_s"), offset_s, "finite seconds"))
             }
         }
@@ -232,7 +248,21 @@ impl Reader<'_> {
             raw => {
                 let channels = paths.into_iter().map(|path| vec![path]).collect();
                 let (rate_hz, plane) = (written.rate_hz, written.plane);
-                Ok(Neural::Recording(RecordingSpec { channels, raw, rate_hz, plane, source: RIG }))
+                let (orientation, strict) = (written.orientation, written.strict);
+                let axes = written
+                    .axes
+                    .map(|text| text.parse().map_err(|e: String| self.value(&key("frames.axes"), &text, &e)));
+                let axes = axes.transpose()?;
+                Ok(Neural::Recording(RecordingSpec {
+                    channels,
+                    raw,
+                    rate_hz,
+                    plane,
+                    axes,
+                    orientation,
+                    strict,
+                    source: RIG,
+                }))
             }
         }
     }

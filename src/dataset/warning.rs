@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use crate::preprocess::Squeeze;
+
 /// A warning about data that can still be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DataWarning {
@@ -24,12 +26,61 @@ pub enum DataWarning {
         /// The first damaged one.
         first: usize,
     },
+    /// A behaviour file whose frame numbers jump.
+    #[error(
+        "trial {trial}: {file}: {missing} of {of} behaviour frames have no row: rows are placed by their frame numbers, and the two-photon \
+         frames that point to the missing ones are left out"
+    )]
+    RowsMissing {
+        /// Which trial.
+        trial: String,
+        /// Which file.
+        file: String,
+        /// Rows that are not there.
+        missing: usize,
+        /// All rows.
+        of: usize,
+    },
+    /// Behaviour and imaging do not last equally long.
+    #[error(
+        "trial {trial}: the behaviour lasts {behaviour_s:.1} s ({by}), the imaging {imaging_s:.1} s: check behaviour_rate_hz and the frame rate"
+    )]
+    Durations {
+        /// Which trial.
+        trial: String,
+        /// By which rate.
+        by: String,
+        /// s.
+        behaviour_s: f64,
+        /// s.
+        imaging_s: f64,
+    },
+    /// A recording of which something is missing or uncertain.
+    #[error("trial {trial}: {what}")]
+    Recording {
+        /// Which trial.
+        trial: String,
+        /// What.
+        what: String,
+    },
     /// Two-photon frames with NaN.
     #[error("trial {trial}: {count} of {of} two-photon frames have NaN or infinite pixels and are left out")]
     NonFiniteFrames {
         /// Which trial.
         trial: String,
         /// Damaged frames.
+        count: usize,
+        /// All frames.
+        of: usize,
+    },
+    /// Two-photon frames that preprocessing does not believe, as it would not live.
+    #[error(
+        "trial {trial}: {count} of {of} two-photon frames are not believed (dark, flashed, saturated, banded, marked or unlike the          template) and are left out; the thresholds are in [preprocess.trust]"
+    )]
+    Distrusted {
+        /// Which trial.
+        trial: String,
+        /// How many.
         count: usize,
         /// All frames.
         of: usize,
@@ -42,17 +93,17 @@ pub enum DataWarning {
         /// What.
         what: String,
     },
-    /// A session whose frames are not all consecutive.
+    /// A recording whose frames are not all consecutive.
     #[error(
-        "trial {trial}: its session lacks {missing} frames and has {begins} new series or resets: {left_out} frames are left out, so \
-         that no window lacks more than a tenth of its frames or spans a new series or reset"
+        "trial {trial}: its recording lacks {missing} frames and has {begins} pauses, new series or resets: {left_out} frames are left \
+         out, so that no window lacks more than a tenth of its frames or spans a pause, a new series or a reset"
     )]
     MissingFrames {
         /// Which trial.
         trial: String,
         /// Missing frames, by their numbers.
         missing: u64,
-        /// Series and resets after the first frame.
+        /// Pauses, series and resets after the first frame.
         begins: usize,
         /// Model frames left out for it.
         left_out: usize,
@@ -68,6 +119,20 @@ pub enum DataWarning {
         count: usize,
         /// All frames.
         of: usize,
+    },
+    /// Frames of another aspect ratio than the model's input.
+    #[error(
+        "trial {trial}{}: {squeeze}; the model learns tissue of that shape, so give it only frames of the same proportions later, or crop \
+         the recordings to those of the input",
+        and_others(*.others)
+    )]
+    Squeezed {
+        /// The first trial with such frames.
+        trial: String,
+        /// Trials with such frames beside it.
+        others: usize,
+        /// Both shapes.
+        squeeze: Squeeze,
     },
     /// Labels of frames that a session lacks.
     #[error(
@@ -190,4 +255,12 @@ pub enum DataWarning {
         /// Where it is.
         used: PathBuf,
     },
+}
+
+fn and_others(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " and one other".to_owned(),
+        _ => format!(" and {count} others"),
+    }
 }

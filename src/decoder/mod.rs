@@ -4,17 +4,21 @@
 //! object, so that the same frames give the same decodes. What it must never do: open a socket, read a clock to compute (only to
 //! stamp), or allocate once it is warm.
 
+mod believed;
 mod embeddings;
 mod network;
 mod open;
 
 use crate::encode::{EncodeError, EncodeInfo};
-use crate::frame::{Decode, Frame, ModelTag, PixelMemory, Request, StageTimes, Tensor};
+use crate::frame::{
+    Decode, Frame, FrameInfo, Geometry, ModelTag, PixelMemory, Quality, Request, Restart, Shown, StageTimes, Tensor,
+};
 use crate::model::Model;
-use crate::preprocess::{Preprocess, PreprocessError, Template};
+use crate::preprocess::{Preprocess, PreprocessError, Template, takes};
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
 
+use believed::Believed;
 pub use embeddings::Embeddings;
 use network::Network;
 pub use open::place;
@@ -24,6 +28,7 @@ pub struct Decoder {
     model: Model,
     preprocess: Box<dyn Preprocess>,
     network: Network,
+    believed: Believed,
     on_device: bool,
 }
 
@@ -32,6 +37,9 @@ pub struct Decoder {
 pub enum Step<'a> {
     /// A decode.
     Decoded(Tensor<'a>),
+    /// The frame is not believed (see [`crate::frame::Observation::distrust`]): nothing was learnt from it, the network has not seen
+    /// it, and the decode shows the last believed one. The window goes on without this frame.
+    Distrusted,
     /// An observation only: preprocessing averages frames, and this was not the last of its group.
     Averaged,
     /// No decode, because the tensor or what the network made of it holds NaN or infinity. The window goes on without this frame.
@@ -91,7 +99,7 @@ impl Decoder {
     /// One frame, decoded `into`, which [`Decoder::new_decode`] made for this model or one of the same sizes.
     ///
     /// Unless the frame is refused, `into` then holds the frame's header, what was observed and where the time went. With
-    /// [`Step::Decoded`] it also holds embedding, action, generation and quality: `Warmup`, or `Ok` as far as the decoder
+    /// [`Step::Decoded`] or [`Step::Distrusted`] it also holds embedding, action, generation and quality: `Warmup`, or `Ok` as far as the decoder
     /// alone can tell. Whether frames are missing or the rate is off only the corridor, which sees the whole stream, can tell.
     ///
     /// # Errors
@@ -111,6 +119,14 @@ impl Decoder {
             preprocess_ns: prepared_ns - began_ns,
             encode_ns: 0,
         };
+        if prepared.observation.distrust.is_some() {
+            self.network.hold(prepared.observation.warming_up, &mut self.believed, into);
+            return Ok(Step::Distrusted);
+        }
+        into.shown = Shown::Own;
+        if let Some(why) = prepared.observation.restart {
+            self.network.restart(why);
+        }
         let Some(tensor) = prepared.tensor else { return Ok(Step::Averaged) };
         match self.network.step(&tensor, prepared.observation.warming_up, into) {
             Ok(()) => {}
@@ -118,6 +134,10 @@ impl Decoder {
             Err(cause) => return Err(cause.into()),
         }
         into.times.encode_ns = now_ns() - prepared_ns;
+        match into.quality {
+            Quality::Ok => self.believed.keep(into),
+            _ => self.believed.forget(),
+        }
         Ok(Step::Decoded(tensor))
     }
 
@@ -130,11 +150,18 @@ impl Decoder {
         self.network.step(tensor, warming_up, into)
     }
 
+    /// The network's window begins anew with the next tensor; what preprocessing has learnt stays. [`Decoder::step`] does this
+    /// itself where a frame's [`Observation`](crate::frame::Observation) says so; beside [`Decoder::step_tensor`] the caller does.
+    pub fn restart_window(&mut self, why: Restart) {
+        self.network.restart(why);
+    }
+
     /// Carries out a request; takes effect with the next frame.
     pub fn request(&mut self, request: Request) {
         self.preprocess.request(request);
         if request == Request::Reset {
             self.network.reset();
+            self.believed.forget();
         }
     }
 
@@ -206,6 +233,18 @@ impl Decoder {
     /// Memory for a frame of up to `bytes` that preprocessing reads fastest; `None` = any memory.
     pub fn frame_memory(&self, bytes: usize) -> Option<Box<dyn PixelMemory>> {
         self.preprocess.frame_memory(bytes)
+    }
+
+    /// What this animal's frames have in common; `None` before its first.
+    pub fn geometry(&self) -> Option<Geometry> {
+        self.preprocess.geometry()
+    }
+
+    /// Has this frame another shape or pixel type than this animal's, and could the model take it? If a series begins with it,
+    /// nothing learnt so far applies to it.
+    pub fn is_of_another_animal(&self, info: &FrameInfo) -> bool {
+        self.geometry().is_some_and(|known| known != info.geometry())
+            && takes(&self.model.manifest.preprocess, info.shape).is_ok()
     }
 
     /// The registration template in use, if there is one.

@@ -2,19 +2,22 @@
 //!
 //! Why it exists: the rule must be the same wherever a model is run. What it must never do: know where its tensors come from.
 
+use super::believed::Believed;
 use crate::encode::{EncodeError, EncodeInfo, Encoder};
-use crate::frame::{Decode, ModelTag, Quality, Tensor};
+use crate::frame::{Decode, Embedding, ModelTag, Quality, Restart, Tensor};
 
 pub(super) struct Network {
     encoder: Encoder,
     pub(super) tag: ModelTag,
     /// The last tensor was one of preprocessing's warm-up.
     unsettled: bool,
+    /// Why the window is being filled anew, while it is.
+    restarted: Option<Restart>,
 }
 
 impl Network {
     pub(super) fn new(encoder: Encoder, tag: ModelTag) -> Self {
-        Self { encoder, tag, unsettled: false }
+        Self { encoder, tag, unsettled: false, restarted: None }
     }
 
     /// One tensor. On an error `into` is as it was, but for its sizes.
@@ -22,23 +25,54 @@ impl Network {
         let settled = std::mem::replace(&mut self.unsettled, warming_up) && !warming_up;
         if settled {
             // The model has only learnt from whole windows of settled frames: what came before must not be in its window.
-            self.encoder.reset();
+            self.reset();
         }
-        if into.generation != self.tag.generation {
-            // The first use of this slot since the model changed.
-            into.embedding = self.encoder.new_embedding();
-            into.generation = self.tag.generation;
-        }
+        self.fit(into);
         self.encoder.encode(tensor, &mut into.embedding)?;
         let warmup = warming_up || self.encoder.warming_up();
         into.quality = if warmup { Quality::Warmup } else { Quality::Ok };
+        self.restarted = self.restarted.filter(|_| warmup);
+        into.restart = self.restarted.filter(|_| !warming_up);
         let acts = self.tag.decodes_actions() && !warmup;
         into.action = if acts { strongest(&into.embedding.probabilities) } else { None };
         Ok(())
     }
 
+    /// A frame that is not believed: `into` shows the last one that was. `warming_up`: preprocessing is.
+    pub(super) fn hold(&mut self, warming_up: bool, believed: &mut Believed, into: &mut Decode) {
+        self.fit(into);
+        let warmup = warming_up || self.encoder.warming_up();
+        if warmup {
+            believed.forget();
+        }
+        believed.stand_in(into);
+        into.restart = None;
+        into.quality = if warmup { Quality::Warmup } else { Quality::Degraded };
+    }
+
+    /// Gives a slot this model's sizes, at its first use since the model changed.
+    fn fit(&self, into: &mut Decode) {
+        if into.generation != self.tag.generation {
+            into.embedding = self.encoder.new_embedding();
+            into.generation = self.tag.generation;
+        }
+    }
+
+    pub(super) fn new_embedding(&self) -> Embedding {
+        self.encoder.new_embedding()
+    }
+
+    /// Forgets everything: a new animal, or a window of frames that were not yet settled.
     pub(super) fn reset(&mut self) {
         self.encoder.reset();
+        self.restarted = None;
+    }
+
+    /// The window begins anew with the next tensor, because no window may span it and those before; until it is full, decodes are
+    /// `warmup` for this reason.
+    pub(super) fn restart(&mut self, why: Restart) {
+        self.encoder.reset();
+        self.restarted = Some(why);
     }
 
     pub(super) fn keep_warm(&mut self) {
@@ -46,7 +80,7 @@ impl Network {
     }
 
     pub(super) fn new_decode(&self) -> Decode {
-        let decode = Decode::with_embedding(self.encoder.new_embedding());
+        let decode = Decode::with_embedding(self.new_embedding());
         Decode { generation: self.tag.generation, ..decode }
     }
 

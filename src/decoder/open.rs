@@ -1,5 +1,6 @@
 //! Model, preprocessing and network, made ready together: what every subcommand that decodes begins with.
 
+use super::believed::Believed;
 use super::{Decoder, Network};
 use crate::config::{Compute, Config, Device};
 use crate::encode::{EncodeError, Encoder, Place};
@@ -35,7 +36,8 @@ impl Decoder {
         let encoder = Encoder::open_on(model, compute.onnxruntime.as_deref(), &place(compute, chosen))?;
         let preprocess = preprocess::build_on(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, chosen)?;
         let network = Network::new(encoder, tag(manifest));
-        Ok(Self { model: model.clone(), preprocess, network, on_device: chosen.machine.is_some() })
+        let believed = Believed::new(network.new_embedding());
+        Ok(Self { model: model.clone(), preprocess, network, believed, on_device: chosen.machine.is_some() })
     }
 }
 

@@ -22,7 +22,8 @@ pub use signature::{Signature, TensorInfo};
 
 use crate::cuda::Machine;
 use crate::frame::{Embedding, Tensor};
-use crate::model::Model;
+use crate::model::external::refuse_outside;
+use crate::model::{Model, ModelError};
 use crate::sys::exit::{ExitCode, HasExitCode};
 use device::DeviceSide;
 use runtime::Runtime;
@@ -120,6 +121,9 @@ pub enum EncodeError {
         /// ONNX Runtime's message.
         cause: String,
     },
+    /// The file keeps weights where it must not, or is no ONNX file.
+    #[error(transparent)]
+    File(#[from] ModelError),
     /// A value is NaN or infinite. The state is as before the frame and `into` is untouched, so the next frame may succeed: the
     /// corridor counts it and continues, but this frame has no decode.
     #[error("{what} contains NaN or infinity: this frame has no embedding")]
@@ -147,6 +151,7 @@ impl HasExitCode for EncodeError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Mismatch { .. } => ExitCode::Model,
+            Self::File(error) => error.exit_code(),
             Self::Runtime { .. }
             | Self::Session { .. }
             | Self::NonFinite { .. }
@@ -200,6 +205,7 @@ impl Encoder {
 
     fn bind(model: &Model, name: &str, runtime: &Runtime, place: &Place) -> Result<Self, EncodeError> {
         let told = |e: ort::Error| session_error(name, &e);
+        refuse_outside(&model.onnx_path)?;
         let (session, partly_on_cpu) = open_session(&model.onnx_path, runtime, place)
             .map_err(|e| if provider(place).is_cuda() { session::device_error(name, runtime, &e) } else { told(e) })?;
         let signature = Signature::of(&session);

@@ -63,6 +63,8 @@ fn builder(runtime: &Runtime, place: &Place) -> ort::Result<SessionBuilder> {
     let builder =
         Session::builder(&runtime.environment)?.with_intra_threads(place.threads.max(1))?.with_inter_threads(1)?;
     let builder = builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?;
+    // A blank stream or tiny weights must not take several times as long.
+    let builder = builder.with_flush_to_zero()?;
     #[cfg(feature = "cuda")]
     let builder = match &place.machine {
         Some(machine) if provider(place).is_cuda() => {

@@ -1,7 +1,9 @@
 //! Events: plain values that become `event/<source>` messages, log lines and counters.
 //!
 //! Why it exists: a fault that the daemon survives must still be seen. Every way to reject a frame has a [`Reason`] of its own.
-//! What it must never do: hold text made at run time; events are made on the frame path, which may not allocate.
+//! What it must never do: hold text that needs memory; events are made on the frame path, which may not allocate.
+
+use super::{Distrust, Relearn, Restart, Sentence};
 
 /// Why a message or frame was rejected. Each has a counter of its own in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,11 +35,15 @@ pub enum Reason {
     Repeated,
     /// A frame number below the last one.
     Backwards,
+    /// A frame number too far above the last one.
+    Jumped,
+    /// A frame of another source than the one being decoded.
+    OtherSource,
 }
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Parts,
         Self::HeaderSize,
         Self::HeaderSyntax,
@@ -51,6 +57,8 @@ impl Reason {
         Self::Geometry,
         Self::Repeated,
         Self::Backwards,
+        Self::Jumped,
+        Self::OtherSource,
     ];
 
     /// The key under `rejected` in the status.
@@ -69,6 +77,124 @@ impl Reason {
             Self::Geometry => "geometry",
             Self::Repeated => "repeated",
             Self::Backwards => "backwards",
+            Self::Jumped => "jumped",
+            Self::OtherSource => "other_source",
+        }
+    }
+}
+
+/// Why one message or frame was rejected, for the counter and for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its counter.
+    pub reason: Reason,
+    /// Key, value, bound and what to do.
+    pub message: Sentence,
+}
+
+/// Why a model on trial was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialFault {
+    /// Its decodes were NaN or infinite, of frames that the running model could decode.
+    NonFinite,
+    /// It could not be run.
+    Encoder,
+    /// It was still warming up long after it should have been warm.
+    NotWarm,
+    /// The device on which both ran failed.
+    Device,
+}
+
+impl TrialFault {
+    /// The word under `reason`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NonFinite => "non_finite",
+            Self::Encoder => "encoder",
+            Self::NotWarm => "not_warm",
+            Self::Device => "device",
+        }
+    }
+
+    /// For people: what it did.
+    pub(super) const fn sentence(self) -> &'static str {
+        match self {
+            Self::NonFinite => "returned NaN or infinity for frames that the running model decodes",
+            Self::Encoder => "could not be run on live frames",
+            Self::NotWarm => "was still warming up long after its warm-up should have ended",
+            Self::Device => "was lost with the device",
+        }
+    }
+}
+
+/// Why frames were skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipCause {
+    /// Decoding takes longer than the stream allows.
+    Slow,
+    /// More frames arrived at once than could be held or decoded in time.
+    Burst,
+}
+
+impl SkipCause {
+    /// The word in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Burst => "burst",
+        }
+    }
+}
+
+/// Why a recording ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFault {
+    /// The disk is full, or the file may not grow.
+    DiskFull,
+    /// The file was removed while it was being written.
+    FileRemoved,
+    /// The file could not be written.
+    Write,
+}
+
+impl RecordFault {
+    /// The word under `reason`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk_full",
+            Self::FileRemoved => "file_removed",
+            Self::Write => "write",
+        }
+    }
+
+    /// For people: what happened, and what to do before the next `record start`.
+    pub(super) const fn sentence(self) -> &'static str {
+        match self {
+            Self::DiskFull => "the disk is full: free some space",
+            Self::FileRemoved => "its file was removed while it was being written: see who removes files there",
+            Self::Write => "its file could not be written: see the log",
+        }
+    }
+}
+
+/// Why there is no fresh decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleReason {
+    /// No frame came within the deadline.
+    NoFrame,
+    /// It was decoded later than the deadline after its receipt.
+    Late,
+    /// It had waited before it arrived: its age at receipt and since then exceeds the deadline.
+    Aged,
+}
+
+impl StaleReason {
+    /// The word in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoFrame => "no_frame",
+            Self::Late => "late",
+            Self::Aged => "aged",
         }
     }
 }
@@ -82,6 +208,24 @@ pub enum Event {
         reason: Reason,
         /// Rejected for this reason since start.
         count: u64,
+        /// What is wrong with this one.
+        message: Sentence,
+    },
+    /// A key of the header could not be read and was left out; the frame was taken (the first in a series).
+    KeyIgnored {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        message: Sentence,
+    },
+    /// The shape of the frames is squeezed into another shape of the model's input.
+    AspectRatio {
+        /// Rows and columns of the frames, px.
+        frame_px: [usize; 2],
+        /// Of the model's input, px.
+        input_px: [usize; 2],
+        /// How many times more one direction is reduced than the other.
+        ratio: f64,
     },
     /// The sender's numbers jumped.
     Gap {
@@ -90,12 +234,28 @@ pub enum Event {
         /// Frames missing.
         missing: u64,
     },
-    /// Frames were skipped because decoding was slower than the stream.
+    /// Frames were skipped because a newer one was there.
     Skipped {
         /// First frame decoded after them.
         frame: u64,
         /// Frames skipped.
         count: u64,
+        /// Why they were not decoded as well.
+        cause: SkipCause,
+    },
+    /// Frames were decoded without being published, because newer ones had already arrived (the first backlog, then every hundredth).
+    CaughtUp {
+        /// The frame whose decode was published.
+        frame: u64,
+        /// Such frames since start.
+        count: u64,
+    },
+    /// The network's window begins anew: decodes are warm-up until it is full.
+    WindowRestarted {
+        /// The first frame of the new window.
+        frame: u64,
+        /// Why.
+        reason: Restart,
     },
     /// A new acquisition began.
     SeriesBegan {
@@ -108,6 +268,16 @@ pub enum Event {
     FileLost {
         /// What happened to it: removed, truncated, replaced.
         how: &'static str,
+    },
+    /// The followed file, or its folder, cannot be read at the moment; it is tried again.
+    FileUnreachable {
+        /// The system's word for it.
+        cause: &'static str,
+    },
+    /// The followed file can be read again.
+    FileBack {
+        /// How long it could not, ms.
+        after_ms: u64,
     },
     /// With `--once`: the sender fell silent without ending its series; the run ends all the same.
     EndMissing {
@@ -159,6 +329,45 @@ pub enum Event {
         /// The mean.
         novelty_mean: f32,
     },
+    /// The correlation peak has been far below that of the start for a minute: the picture has drifted out of focus, or out of plane.
+    FocusDrift {
+        /// The frame.
+        frame: u64,
+        /// The peak, averaged over some seconds.
+        shift_peak: f32,
+        /// What it was at the start.
+        start: f32,
+    },
+    /// It is back.
+    FocusBack {
+        /// The frame.
+        frame: u64,
+        /// The peak, averaged over some seconds.
+        shift_peak: f32,
+    },
+    /// Frames are not believed, from this one on (reported when it begins).
+    FramesDistrusted {
+        /// Why the first of them is not.
+        reason: Distrust,
+        /// The first of them.
+        frame: u64,
+    },
+    /// Frames are believed again.
+    FramesTrusted {
+        /// Why the first that was not believed was not.
+        reason: Distrust,
+        /// The first believed frame.
+        frame: u64,
+        /// Frames that were not believed.
+        count: u64,
+    },
+    /// Something is learnt anew, by itself.
+    Relearning {
+        /// What.
+        what: Relearn,
+        /// The first frame of it.
+        frame: u64,
+    },
     /// The measured shift is at the search bound (reported when it begins).
     ShiftAtBound {
         /// The frame.
@@ -166,8 +375,10 @@ pub enum Event {
     },
     /// No fresh frame within the deadline: the neutral action was published and the heartbeat stopped.
     Stale {
-        /// Age of the last decode, ms.
+        /// Age of the last frame, ms.
         age_ms: u64,
+        /// Why.
+        reason: StaleReason,
     },
     /// Frames arrive again: the heartbeat resumes.
     Recovered {
@@ -183,6 +394,8 @@ pub enum Event {
     SwapFailed {
         /// The generation it would have had.
         generation: u64,
+        /// Why.
+        reason: TrialFault,
     },
     /// The GPU failed and, as configured, the CPU took over; the cause is in the log. The warm-up starts again.
     DeviceFault {
@@ -215,8 +428,11 @@ pub enum Event {
         /// Frames not recorded since start, this one included.
         count: u64,
     },
-    /// Writing failed: the recording has ended, decoding continues.
-    RecordFailed,
+    /// The recording has ended before it was stopped, decoding continues. The system's message is in the log.
+    RecordFailed {
+        /// Why.
+        reason: RecordFault,
+    },
     /// The experimenter set a mark; its text is in the recording.
     Mark {
         /// Counted from 1 in each recording.
@@ -229,105 +445,4 @@ pub enum Event {
     },
     /// The daemon is shutting down normally.
     Shutdown,
-}
-
-impl std::fmt::Display for Event {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Rejected { reason, count } => write!(f, "message rejected: {} ({count} so far)", reason.name()),
-            Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
-            Self::Skipped { frame, count } => {
-                write!(f, "{count} frame(s) skipped before frame {frame}: decoding is slower than the stream")
-            }
-            Self::SeriesBegan { frame } => write!(f, "series began with frame {frame}"),
-            Self::SeriesEnded => write!(f, "the sender ended the series"),
-            Self::FileLost { how } => {
-                write!(f, "the followed file was {how}: what follows is treated as a new acquisition")
-            }
-            Self::EndMissing { silent_s } => write!(
-                f,
-                "the sender has been silent for {silent_s} s without ending its series: its end message was lost, or it stopped \
-                 mid-series; frames at the end may be missing"
-            ),
-            Self::Ready { frame } => write!(f, "warm-up over: decodes are valid from frame {frame}"),
-            Self::FrameRateOff { measured_hz, needed_hz } => write!(
-                f,
-                "frame rate is {measured_hz:.2} Hz, the model needs {needed_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model trained at this rate"
-            ),
-            Self::FrameRateBack { measured_hz } => write!(f, "frame rate is right again: {measured_hz:.2} Hz"),
-            Self::NonFinitePixels { frame, pixels } => {
-                write!(f, "frame {frame} contains {pixels} NaN or infinite pixels")
-            }
-            Self::NonFiniteEmbedding { frame } => {
-                write!(f, "the encoder returned NaN or infinity for frame {frame}, which has no decode")
-            }
-            Self::Drift { frame, novelty_mean, limit } => write!(
-                f,
-                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}: this animal or rig differs from those in training; check the image, then run `haltere calibrate`"
-            ),
-            Self::DriftBack { frame, novelty_mean } => {
-                write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
-            }
-            Self::ShiftAtBound { frame } => {
-                write!(
-                    f,
-                    "the shift of frame {frame} is at the search bound (`registration.reach_px`): the true shift may be larger"
-                )
-            }
-            Self::Stale { age_ms } => {
-                write!(f, "no fresh decode for {age_ms} ms: published the neutral action and stopped the heartbeat")
-            }
-            Self::Recovered { frame } => write!(f, "frames arrive again from frame {frame}: heartbeat resumed"),
-            Self::Swapped { .. } | Self::SwapFailed { .. } | Self::DeviceFault { .. } => self.fmt_takeover(f),
-            Self::OutletLost { outlet } => {
-                write!(f, "the {outlet} outlet does not accept decodes: its device keeps the last action")
-            }
-            Self::OutletBack { outlet } => write!(f, "the {outlet} outlet accepts decodes again"),
-            Self::Request { what } => write!(f, "request carried out: {what}"),
-            Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed => {
-                self.fmt_recording(f)
-            }
-            Self::Mark { number } => write!(f, "mark {number}"),
-            Self::Fault { stage } => write!(f, "the {stage} stage failed: published the neutral action, shutting down"),
-            Self::Shutdown => write!(f, "shutting down"),
-        }
-    }
-}
-
-impl Event {
-    /// The text of an event about which model or device decodes from now on.
-    fn fmt_takeover(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Swapped { generation } => write!(f, "a new model took over: generation {generation}"),
-            Self::SwapFailed { generation } => {
-                write!(f, "the model of generation {generation} failed on live frames: the old model keeps running")
-            }
-            Self::DeviceFault { frame } => {
-                write!(
-                    f,
-                    "the device failed at frame {frame}: the CPU took over; template, F₀ and statistics start again"
-                )
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The text of an event about the recording.
-    fn fmt_recording(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::RecordBegan => write!(f, "recording started"),
-            Self::RecordEnded => write!(f, "recording ended"),
-            Self::RecordLost { frame, count } => write!(
-                f,
-                "the recorder is behind: frame {frame} is decoded but not recorded ({count} so far); use a faster disk or raise `record.queue_frames`"
-            ),
-            Self::RecordFailed => {
-                write!(
-                    f,
-                    "writing failed: the recording has ended, decoding continues; free disk space, then `record start`"
-                )
-            }
-            _ => Ok(()),
-        }
-    }
 }

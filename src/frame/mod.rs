@@ -5,17 +5,26 @@
 //! frame path may not allocate.
 
 pub mod event;
+mod event_text;
 pub mod slot;
 
+mod distrust;
+mod geometry;
 mod model_tag;
 mod preview;
+mod sentence;
+mod window;
 
 use std::fmt;
 use std::str::FromStr;
 
+pub use distrust::{Distrust, FrameTime, Marks, Relearn, Shown};
+pub use geometry::Geometry;
 pub use model_tag::ModelTag;
 pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
+pub use sentence::{SENTENCE_BYTES_MAX, Sentence};
 pub use slot::{FrameSlot, Request, Requests};
+pub use window::{MISSING_SHARE_MAX, Restart};
 
 /// Channels of one microscope that the corridor understands (functional, and one anatomical for registration).
 pub const CHANNELS_MAX: usize = 2;
@@ -234,16 +243,42 @@ pub struct FrameInfo {
     pub number: u64,
     /// Frames missing just before this one, by the sender's numbers.
     pub gap: u64,
+    /// What must be added to the number to count frames one by one, see [`FrameInfo::ordinal`]; 0 where the sender does.
+    pub ordinal_offset: i64,
     /// The microscope's time, if it sent one (files: derived from their frame rate, `Clock::Device`).
     pub t_device: Option<DeviceTime>,
     /// `CLOCK_MONOTONIC` of this machine when the whole frame had arrived, ns. Stamped by the source.
     pub t_received_ns: u64,
+    /// The same in the live run: recorded with the frame, while a replay receives it again. `None` for a frame of a file that holds no
+    /// such time. What is computed may depend on this one only.
+    pub t_live_ns: Option<u64>,
+    /// How old the frame was when it had arrived, ns: by its time stamp, where the clocks can be compared; without a stamp, how
+    /// long it may have waited after a standstill. `None` = not known. Only the fail-safe reads it.
+    pub age_ns: Option<u64>,
+    /// Decoded without being published, because newer frames had already arrived: the compute thread sets it, a replay repeats it.
+    pub unpublished: bool,
     /// Which rig.
     pub source: Name,
     /// Which acquisition of the rig; a change may start a new animal.
     pub series: Option<Name>,
     /// True on the first frame of a series, as seen by this daemon.
     pub series_began: bool,
+    /// What the sender said of it.
+    pub marks: Marks,
+}
+
+impl FrameInfo {
+    /// The frame's place in its series, counted in frames, missing ones included: the difference of two says how many frame
+    /// periods lie between them. The numbers alone do not: a sender may number the planes of a volume one after the other, or
+    /// give all of them the same number.
+    pub const fn ordinal(&self) -> u64 {
+        self.number.wrapping_add_signed(self.ordinal_offset)
+    }
+
+    /// Shape and pixel type.
+    pub const fn geometry(&self) -> Geometry {
+        Geometry { shape: self.shape, pixel_type: self.pixel_type }
+    }
 }
 
 /// One slot of the lane: the pixels of a frame in aligned memory of fixed capacity, and what is known of it.
@@ -281,11 +316,16 @@ impl Frame {
             pixel_type: PixelType::U8,
             number: 0,
             gap: 0,
+            ordinal_offset: 0,
             t_device: None,
             t_received_ns: 0,
+            t_live_ns: None,
+            age_ns: None,
+            unpublished: false,
             source: Name { bytes: [0; NAME_BYTES_MAX], length: 0 },
             series: None,
             series_began: false,
+            marks: Marks::default(),
         };
         Self { info, memory: Memory::Heap(vec![CacheLine([0; 64]); capacity_bytes.div_ceil(64)]) }
     }
@@ -484,10 +524,16 @@ pub struct Observation {
     pub saturated_pixels: u32,
     /// Still filling the template, the baseline or the statistics.
     pub warming_up: bool,
+    /// No window may span this frame and the one before it; training leaves such windows out.
+    pub restart: Option<Restart>,
     /// Frame rate measured from the frames' own times, Hz; 0 until it is known.
     pub frame_rate_hz: f32,
     /// The measured rate, after averaging, is more than 10 % off the model's.
     pub frame_rate_off: bool,
+    /// Why the frame is not believed: nothing was learnt from it, and it has no tensor.
+    pub distrust: Option<Distrust>,
+    /// What is learnt anew from this frame on.
+    pub relearn: Option<Relearn>,
 }
 
 /// Latency of one decode by stage, ns.
@@ -512,14 +558,20 @@ pub struct Decode {
     pub embedding: Embedding,
     /// How far to trust it.
     pub quality: Quality,
-    /// Frames that the lane skipped just before this one (overload), by `skip-to-latest`.
+    /// Why the window is being filled anew, while it is and preprocessing is ready.
+    pub restart: Option<Restart>,
+    /// Frames that the lane skipped since the decode published before this one (overload), by `skip-to-latest`.
     pub skipped: u64,
+    /// Frames decoded without being published since then.
+    pub caught_up: u64,
     /// Index of the most probable label; `None` when the model has no labels, is untrained, or still warms up.
     pub action: Option<usize>,
     /// Number of the model since the start, from [`FIRST_GENERATION`].
     pub generation: u64,
     /// Latency by stage.
     pub times: StageTimes,
+    /// Whose embedding and action these are.
+    pub shown: Shown,
 }
 
 impl Decode {
@@ -530,10 +582,13 @@ impl Decode {
             observation: Observation::default(),
             embedding,
             quality: Quality::Warmup,
+            restart: None,
             skipped: 0,
+            caught_up: 0,
             action: None,
             generation: FIRST_GENERATION,
             times: StageTimes::default(),
+            shown: Shown::Own,
         }
     }
 }

@@ -58,6 +58,16 @@ pub enum ModelError {
         /// In the manifest.
         expected: String,
     },
+    /// Weights outside the model's folder.
+    #[error("{}: keeps weights in \"{location}\", which {cause}", path.display())]
+    External {
+        /// The ONNX file.
+        path: PathBuf,
+        /// What it names.
+        location: String,
+        /// Why that is refused.
+        cause: &'static str,
+    },
     /// A model of input that no running daemon can make.
     #[error(
         "{}: this model was trained on ready-made ΔF/F (input_origin = \"ready-made\": F0 of whole trials, perhaps denoised with \
@@ -78,6 +88,7 @@ impl HasExitCode for ModelError {
             | Self::Syntax { .. }
             | Self::Value { .. }
             | Self::Hash { .. }
+            | Self::External { .. }
             | Self::ReadyMade { .. } => ExitCode::Model,
             Self::Write(error) => error.exit_code(),
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::LABEL_BYTES_MAX;
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::files::{Bound, read_or_pipe};
 
 /// Largest file read, bytes.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -57,15 +58,9 @@ impl Labels {
     /// [`LabelsError`] with the line.
     pub fn read(path: &Path) -> Result<Self, LabelsError> {
         let failed = |cause: String| LabelsError { path: path.into(), cause };
-        let bytes = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
-        if bytes > FILE_BYTES_MAX {
-            return Err(failed(format!("{bytes} bytes; at most {FILE_BYTES_MAX} are read")));
-        }
-        let mut reader = csv::ReaderBuilder::new()
-            .trim(csv::Trim::All)
-            .comment(Some(b'#'))
-            .from_path(path)
-            .map_err(|e| failed(e.to_string()))?;
+        let bytes = read_or_pipe(path, Bound::new("a label file", FILE_BYTES_MAX)).map_err(|e| failed(e.reason()))?;
+        let mut reader =
+            csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(bytes.as_slice());
         let columns = Columns::find(reader.headers().map_err(|e| failed(e.to_string()))?).map_err(failed)?;
         let mut entries = Vec::new();
         for record in reader.records() {

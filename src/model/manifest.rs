@@ -6,15 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Check;
 use super::error::{ModelError, describe};
+use super::external::stays_inside;
 use super::parameters::Parameters;
 use super::trained::{Adapted, Calibration, Drift, InputOrigin, Novelty};
 use crate::frame::{CHANNELS_MAX, Name, SIDE_PX_MAX, Shape};
-use crate::sys::files::{FileError, write_whole};
+use crate::sys::files::{Bound, read_text_bounded, write_whole};
 
 /// Version of the manifest's layout that this program writes and reads.
 pub const FORMAT: u32 = 1;
 /// Largest manifest read, bytes.
 pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// What a manifest may hold, in a file of a regular kind.
+const MANIFEST: Bound = Bound::new("a manifest", MANIFEST_BYTES_MAX);
 /// Most model frames in a window.
 pub const WINDOW_FRAMES_MAX: usize = 1024;
 /// Most values in an embedding, in a row of the state, and most rows of a state.
@@ -124,11 +127,22 @@ impl Manifest {
     /// # Errors
     /// [`ModelError::Missing`], [`ModelError::File`], [`ModelError::Syntax`] or [`ModelError::Value`].
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let text = read_text(path)?;
-        let manifest: Self = toml::from_str(&text)
-            .map_err(|error| ModelError::Syntax { path: path.into(), message: describe(&error) })?;
+        Self::read_with_text(path).map(|(manifest, _)| manifest)
+    }
+
+    /// As [`Manifest::read`], with the text as it is in the file.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn read_with_text(path: &Path) -> Result<(Self, String), ModelError> {
+        let text = read_text_bounded(path, MANIFEST)?;
+        let broken = |error: toml::de::Error| ModelError::Syntax { path: path.into(), message: describe(&error) };
+        let mut manifest: Self = toml::from_str(&text).map_err(broken)?;
+        let table: toml::Table = toml::from_str(&text).map_err(broken)?;
+        let written = |section: &str, key: &str| table.get("preprocess")?.get(section)?.get(key);
+        manifest.preprocess = manifest.preprocess.of_their_time(|section, key| written(section, key).is_some());
         manifest.check(path)?;
-        Ok(manifest)
+        Ok((manifest, text))
     }
 
     /// Checks every value, then writes the manifest; a reader never sees half of it.
@@ -147,6 +161,17 @@ impl Manifest {
     /// Frames per second that the model needs of the stream, before averaging.
     pub fn stream_rate_hz(&self) -> f64 {
         self.frame_rate_hz * self.preprocess.average_frames as f64
+    }
+
+    /// Frames of the stream until decodes are no longer warm-up, if each is accepted.
+    pub fn stream_warm_up_frames(&self) -> usize {
+        let p = &self.preprocess;
+        let template = p.registration.as_ref().map_or(0, |r| r.template_frames * (1 + r.template_rounds));
+        let line_phase = p.line_phase.as_ref().map_or(0, |l| l.frames);
+        let model_frames = p.baseline.as_ref().map_or(0, |b| b.average_frames)
+            + p.normalise.as_ref().map_or(0, |n| n.warmup_frames)
+            + self.window_frames;
+        template + line_phase + model_frames * p.average_frames
     }
 
     /// Frames of the stream in the model's window.
@@ -181,8 +206,8 @@ impl Manifest {
         if let Err(error) = self.name.parse::<Name>() {
             return Err(check.error("name", format!("{:?}", self.name), &error.to_string()));
         }
-        let named = self.file.file_name().is_some() && self.file.is_relative();
-        check.that(named, "file", &self.file, "an ONNX file, relative to the manifest")?;
+        let named = self.file.file_name().is_some() && stays_inside(&self.file);
+        check.that(named, "file", &self.file, "an ONNX file beside the manifest or in a folder there, without `..`")?;
         let hash = self.sha256.len() == 64 && self.sha256.bytes().all(|b| b.is_ascii_hexdigit());
         check.that(hash, "sha256", &self.sha256, "64 hexadecimal digits")?;
         let rate = self.frame_rate_hz;
@@ -257,14 +282,4 @@ impl Manifest {
         }
         Ok(())
     }
-}
-
-fn read_text(path: &Path) -> Result<String, ModelError> {
-    let failed = |cause| ModelError::from(FileError::read(path, cause));
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > MANIFEST_BYTES_MAX {
-        let message = format!("{size} bytes; a manifest has at most {MANIFEST_BYTES_MAX}");
-        return Err(ModelError::Syntax { path: path.into(), message });
-    }
-    std::fs::read_to_string(path).map_err(failed)
 }

@@ -4,6 +4,7 @@
 //! preprocessing parameter, labels, look-ahead, the file's hash and its measured parity, and refuses a mismatch at start.
 //! What it must never do: open an ONNX session (that is `encode`), or fill a gap with a guess.
 
+pub mod external;
 pub mod head;
 pub mod labels;
 pub mod names;
@@ -20,7 +21,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use crate::sys::files::sha256_of;
+use crate::sys::files::{Bound, FileError, open_regular, sha256_of};
 
 pub use error::{ModelError, describe};
 pub use manifest::{
@@ -31,6 +32,9 @@ pub use trained::{
     Adapted, Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, PROTOTYPES_MAX, TEMPERATURE,
     THRESHOLDS_MAX,
 };
+
+/// The largest ONNX file that is run: so much fits into one attachment of a recorded session.
+pub const ONNX: Bound = Bound::new("an ONNX file", 1 << 30);
 
 /// A manifest that was read, checked against its file, and knows where that file is.
 #[derive(Clone, Debug)]
@@ -50,6 +54,9 @@ impl Model {
     /// Any [`ModelError`].
     pub fn load(path: &Path) -> Result<Self, ModelError> {
         let model = Self::load_unverified(path)?;
+        let failed = |cause| FileError::read(&model.onnx_path, cause);
+        let bytes = open_regular(&model.onnx_path).and_then(|file| file.metadata()).map_err(failed)?.len();
+        ONNX.admit(bytes).map_err(failed)?;
         let found = sha256_of(&model.onnx_path)?;
         if !found.eq_ignore_ascii_case(&model.manifest.sha256) {
             let expected = model.manifest.sha256;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::files::{Bound, read_bounded};
 
 /// Largest file read, bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 28;
@@ -278,11 +279,8 @@ impl OnnxFile {
     /// Any [`OnnxReadError`].
     pub fn read(path: &Path) -> Result<Self, OnnxReadError> {
         let failed = |cause: String| OnnxReadError::File { path: path.into(), cause };
-        let bytes = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
-        if bytes > FILE_BYTES_MAX {
-            return Err(failed(format!("{bytes} bytes; at most {FILE_BYTES_MAX} are read")));
-        }
-        Self::parse(&std::fs::read(path).map_err(|e| failed(e.to_string()))?)
+        let bound = Bound::new("an ONNX file written by haltere", FILE_BYTES_MAX);
+        Self::parse(&read_bounded(path, bound).map_err(|e| failed(e.reason()))?)
     }
 
     /// Takes the bytes of a file apart.

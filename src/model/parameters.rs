@@ -16,6 +16,8 @@ pub struct Parameters {
     pub channels: Vec<usize>,
     /// Counts to light.
     pub convert: Convert,
+    /// Which frames are not believed: nothing is learnt from them, and they are not shown to the model.
+    pub trust: Trust,
     /// Bidirectional line-phase correction; absent = off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_phase: Option<LinePhase>,
@@ -25,6 +27,9 @@ pub struct Parameters {
     /// Consecutive frames averaged (after registration) into one model frame; 1 = none. The model's frame rate counts averaged
     /// frames. A lost frame stretches its group; one that would span twice as many frame numbers is begun anew.
     pub average_frames: usize,
+    /// A longer time between two frames of the stream, in frame periods, is a pause: no window spans it. The network's window then
+    /// begins anew, and training leaves the windows across it out.
+    pub pause_periods: f64,
     /// F₀ and ΔF/F; absent = the resampled brightness itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
@@ -38,9 +43,11 @@ impl Default for Parameters {
         Self {
             channels: vec![0],
             convert: Convert::default(),
+            trust: Trust::default(),
             line_phase: None,
             registration: Some(Registration::default()),
             average_frames: 1,
+            pause_periods: 10.0,
             baseline: Some(Baseline::default()),
             normalise: Some(Normalise::default()),
         }
@@ -60,6 +67,49 @@ pub struct Convert {
 impl Default for Convert {
     fn default() -> Self {
         Self { dark_level: 0.0, invert: false }
+    }
+}
+
+/// What makes a frame one that is not tissue: light that went in, a closed shutter, lines of stimulation, a damaged frame. Light is
+/// judged by what the frames before it had, never absolutely.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trust {
+    /// Judge frames by their pixels. What the sender marks counts in any case.
+    pub enabled: bool,
+    /// Largest share of pixels at the top of the range of their type.
+    pub saturated_share_max: f32,
+    /// Largest share of pixels that are NaN or infinite.
+    pub non_finite_share_max: f32,
+    /// Largest step of the mean light since the frames before, as a share of the picture's contrast (from its background to its
+    /// mean). Ten usual steps are allowed in any case.
+    pub level_step: f32,
+    /// The same for a strip of lines (a sixteenth of the frame).
+    pub band_step: f32,
+    /// How much picture a frame must show. The first frame: the correlation between two halves of its lines. A later one: the share of
+    /// what the frames before showed.
+    pub structure_min: f32,
+    /// Lowest correlation peak, as a share of its running level.
+    pub peak_share_min: f32,
+    /// Frames are not believed for so long after one marked `"stimulus":true`, ms, by the frames' own times.
+    pub mask_after_stimulus_ms: u32,
+    /// A level of light that has lasted for so long is the animal's new one: F₀ and statistics begin anew, s; 0 = never.
+    pub relearn_after_s: f32,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            saturated_share_max: 0.1,
+            non_finite_share_max: 0.01,
+            level_step: 0.3,
+            band_step: 0.6,
+            structure_min: 0.3,
+            peak_share_min: 0.5,
+            mask_after_stimulus_ms: 0,
+            relearn_after_s: 60.0,
+        }
     }
 }
 
@@ -147,10 +197,15 @@ pub struct Baseline {
     /// Upward leak of the minimum per second, as a share of max(F₀, floor), so that F₀ can rise again
     /// (`running-minimum`): a baseline that stays too low decays by so much ΔF/F per second. 0 = never.
     pub leak_per_s: f32,
+    /// Largest fall of F₀ per second, as a share of max(F₀, floor), so that a second of darkness cannot pull it down
+    /// (`running-minimum`). 0 = any.
+    pub fall_per_s: f32,
     /// The quantile followed (`running-quantile`).
     pub quantile: f32,
     /// Time constant with which the quantile is followed, s (`running-quantile`).
     pub time_constant_s: f32,
+    /// Distances from F₀ count up to so many times the mean distance, so that a flash cannot throw it (`running-quantile`). 0 = any.
+    pub influence: f32,
     /// Smallest denominator, counts above the dark level: keeps dark pixels finite.
     pub floor_counts: f32,
 }
@@ -161,8 +216,10 @@ impl Default for Baseline {
             estimator: Estimator::RunningMinimum,
             average_frames: 15,
             leak_per_s: 0.002,
+            fall_per_s: 0.05,
             quantile: 0.1,
             time_constant_s: 30.0,
+            influence: 10.0,
             floor_counts: 20.0,
         }
     }
@@ -188,13 +245,25 @@ pub struct Normalise {
     pub warmup_frames: usize,
     /// Model frames after which the statistics freeze by themselves; 0 = only on request.
     pub freeze_after_frames: usize,
+    /// Time that the statistics remember, s: beyond it older frames count less and less. 0 = all frames count the same.
+    pub memory_s: f32,
+    /// Distances from the mean count up to so many standard deviations, once the statistics are used, so that a flash cannot widen
+    /// them. 0 = any.
+    pub influence_sd: f32,
     /// Smallest standard deviation divided by.
     pub sd_floor: f32,
 }
 
 impl Default for Normalise {
     fn default() -> Self {
-        Self { scope: Scope::Pixel, warmup_frames: 100, freeze_after_frames: 0, sd_floor: 0.01 }
+        Self {
+            scope: Scope::Pixel,
+            warmup_frames: 100,
+            freeze_after_frames: 0,
+            memory_s: 600.0,
+            influence_sd: 6.0,
+            sd_floor: 0.01,
+        }
     }
 }
 
@@ -221,13 +290,30 @@ pub struct ParameterError {
 }
 
 impl Parameters {
+    /// Those of a manifest: what it does not say because it is older is as it was when its model was made. `written` tells whether it
+    /// says a key of a section.
+    #[must_use]
+    pub fn of_their_time(mut self, written: impl Fn(&str, &str) -> bool) -> Self {
+        if let Some(baseline) = &mut self.baseline {
+            let unbounded = |key| !written("baseline", key);
+            baseline.fall_per_s = if unbounded("fall_per_s") { 0.0 } else { baseline.fall_per_s };
+            baseline.influence = if unbounded("influence") { 0.0 } else { baseline.influence };
+        }
+        if let Some(normalise) = &mut self.normalise {
+            let unbounded = |key| !written("normalise", key);
+            normalise.memory_s = if unbounded("memory_s") { 0.0 } else { normalise.memory_s };
+            normalise.influence_sd = if unbounded("influence_sd") { 0.0 } else { normalise.influence_sd };
+        }
+        self
+    }
+
     /// Checks every value against its bound.
     ///
     /// # Errors
     /// The first parameter outside its range, by key, value and bound.
     pub fn check(&self) -> Result<(), ParameterError> {
-        let checks = [self.check_input(), self.check_line_phase(), self.check_registration(), self.check_baseline()];
-        checks.into_iter().chain([self.check_normalise()]).collect()
+        let checks = [self.check_input(), self.check_trust(), self.check_line_phase(), self.check_registration()];
+        checks.into_iter().chain([self.check_baseline(), self.check_normalise()]).collect()
     }
 
     fn check_input(&self) -> Result<(), ParameterError> {
@@ -237,7 +323,23 @@ impl Parameters {
         let dark = self.convert.dark_level;
         within(dark.abs() <= 65535.0, "convert.dark_level", &dark, "−65535 to 65535 counts")?;
         let average = self.average_frames;
-        within((1..=64).contains(&average), "average_frames", &average, "1 to 64 frames")
+        within((1..=64).contains(&average), "average_frames", &average, "1 to 64 frames")?;
+        let pause = self.pause_periods;
+        within((1.5..=1e6).contains(&pause), "pause_periods", &pause, "1.5 to 1000000 frame periods")
+    }
+
+    fn check_trust(&self) -> Result<(), ParameterError> {
+        let p = &self.trust;
+        let (saturated, non_finite, peak) = (p.saturated_share_max, p.non_finite_share_max, p.peak_share_min);
+        within((0.0..=1.0).contains(&saturated), "trust.saturated_share_max", &saturated, "0 to 1")?;
+        within((0.0..=1.0).contains(&non_finite), "trust.non_finite_share_max", &non_finite, "0 to 1")?;
+        within((0.01..=100.0).contains(&p.level_step), "trust.level_step", &p.level_step, "0.01 to 100")?;
+        within((0.01..=100.0).contains(&p.band_step), "trust.band_step", &p.band_step, "0.01 to 100")?;
+        within((0.0..=1.0).contains(&p.structure_min), "trust.structure_min", &p.structure_min, "0 to 1")?;
+        within((0.0..=1.0).contains(&peak), "trust.peak_share_min", &peak, "0 to 1")?;
+        let (mask, relearn) = (p.mask_after_stimulus_ms, p.relearn_after_s);
+        within(mask <= 60_000, "trust.mask_after_stimulus_ms", &mask, "0 to 60000 ms")?;
+        within((0.0..=86_400.0).contains(&relearn), "trust.relearn_after_s", &relearn, "0 to 86400 s")
     }
 
     fn check_line_phase(&self) -> Result<(), ParameterError> {
@@ -276,6 +378,9 @@ impl Parameters {
         within((0.0..=1.0).contains(&p.leak_per_s), "baseline.leak_per_s", &p.leak_per_s, "0 to 1")?;
         within((0.01..=0.99).contains(&p.quantile), "baseline.quantile", &p.quantile, "0.01 to 0.99")?;
         within((0.1..=3600.0).contains(&time), "baseline.time_constant_s", &time, "0.1 to 3600 s")?;
+        within((0.0..=10.0).contains(&p.fall_per_s), "baseline.fall_per_s", &p.fall_per_s, "0 to 10")?;
+        let bounded = p.influence == 0.0 || (2.0..=1000.0).contains(&p.influence);
+        within(bounded, "baseline.influence", &p.influence, "0, or 2 to 1000 mean distances")?;
         let floor = p.floor_counts;
         within(floor > 0.0 && floor <= 65535.0, "baseline.floor_counts", &floor, "above 0, to 65535 counts")
     }
@@ -291,6 +396,15 @@ impl Parameters {
             &freeze,
             "0, or at least warmup_frames",
         )?;
+        let (memory, influence) = (p.memory_s, p.influence_sd);
+        within(
+            memory == 0.0 || (1.0..=86_400.0).contains(&memory),
+            "normalise.memory_s",
+            &memory,
+            "0, or 1 to 86400 s",
+        )?;
+        let bounded = influence == 0.0 || (2.0..=100.0).contains(&influence);
+        within(bounded, "normalise.influence_sd", &influence, "0, or 2 to 100 standard deviations")?;
         within(p.sd_floor > 0.0 && p.sd_floor <= 1e6, "normalise.sd_floor", &p.sd_floor, "above 0, to 1e6")
     }
 }

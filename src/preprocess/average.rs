@@ -1,18 +1,19 @@
 //! k consecutive frames become one model frame: their mean.
 //!
 //! Why it exists: a model trained at 15 Hz must see 15 Hz, whatever the microscope's rate, with the photons of all frames.
-//! What it must never do: mix frames that are far apart in time. A group that would span more than twice its k frame numbers, or
+//! What it must never do: mix frames that are far apart in time. A group that would span more than twice its k frames, or
 //! whose numbers go back or repeat, is discarded and started again. A single lost frame only stretches its group: discarding
 //! groups at every loss could silence a model under lasting overload.
 
 use super::simd::Simd;
 
 /// Which frame has which position in its group: only the decision, separate from the sums.
+#[derive(Clone, Copy)]
 pub(super) struct Group {
     wanted: usize,
     frames: usize,
-    first_number: u64,
-    last_number: u64,
+    first: u64,
+    last: u64,
 }
 
 /// One frame's place in its group.
@@ -26,7 +27,7 @@ pub(super) struct Place {
 
 impl Group {
     pub(super) fn new(wanted: usize) -> Self {
-        Self { wanted, frames: 0, first_number: 0, last_number: 0 }
+        Self { wanted, frames: 0, first: 0, last: 0 }
     }
 
     /// Discards an incomplete group.
@@ -34,17 +35,17 @@ impl Group {
         self.frames = 0;
     }
 
-    /// Takes the number of the next frame.
-    pub(super) fn take(&mut self, number: u64) -> Place {
-        let backwards = number <= self.last_number;
-        if self.frames > 0 && (backwards || number - self.first_number >= 2 * self.wanted as u64) {
+    /// Takes the ordinal of the next frame.
+    pub(super) fn take(&mut self, ordinal: u64) -> Place {
+        let backwards = ordinal <= self.last;
+        if self.frames > 0 && (backwards || ordinal - self.first >= 2 * self.wanted as u64) {
             self.forget();
         }
         let begins = self.frames == 0;
         if begins {
-            self.first_number = number;
+            self.first = ordinal;
         }
-        self.last_number = number;
+        self.last = ordinal;
         self.frames += 1;
         let full = self.frames >= self.wanted;
         if full {
@@ -72,12 +73,12 @@ impl Average {
         self.group.forget();
     }
 
-    /// Takes a frame; true when `image` now holds the mean of a full group.
-    pub fn add(&mut self, number: u64, image: &mut [f32]) -> bool {
+    /// Takes a frame with its ordinal; true when `image` now holds the mean of a full group.
+    pub fn add(&mut self, ordinal: u64, image: &mut [f32]) -> bool {
         if self.group.wanted == 1 {
             return true;
         }
-        let place = self.group.take(number);
+        let place = self.group.take(ordinal);
         if place.begins {
             self.sum.copy_from_slice(image);
         } else {

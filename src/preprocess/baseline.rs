@@ -7,15 +7,19 @@
 //! `running-minimum`: F₀ ← min(F₀ + leak · max(F₀, floor), moving average). The leak is relative to the denominator of ΔF/F and not
 //! to F₀ itself: F₀ may be 0 or negative once the dark level is subtracted, and would then never rise again. A baseline that is
 //! too low thus decays in ΔF/F by `leak_per_s` per second, however bright the pixel. Until the ring is full, F₀ is the average of
-//! the frames so far: the minimum of partial averages would be the minimum of noise.
+//! the frames so far: the minimum of partial averages would be the minimum of noise. F₀ falls by at most `fall_per_s` of that
+//! denominator per second: what is dark for a second must not be a pixel's rest.
 //!
 //! `running-quantile`: F₀ += g · D · (q − 1{F < F₀}), where D is the running mean of |F − F₀|. At the fixed point a share q of
 //! frames lies below F₀. The gain g = 4·α, α = 1 − exp(−1 / (τ · rate)), brings a step back within about τ for
 //! quantiles from 0.1 to 0.9 of noise near normal (density · D is about ¼ there). α begins as 1/n, so that the first
-//! seconds converge fast; the estimate counts as warm after τ.
+//! seconds converge fast; the estimate counts as warm after τ. From then on |F − F₀| counts up to `influence` · D only.
 
 use super::simd::Simd;
 use crate::model::parameters::{Baseline as Parameters, Estimator};
+
+/// Mean distance from F₀ that every pixel is granted, as a share of the floor.
+pub(super) const LEAST_DISTANCE: f64 = 0.01;
 
 /// What one frame does to F₀: only the decision, separate from the storage of F₀.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,19 +37,23 @@ pub(super) enum Step {
         begins: bool,
         alpha: f64,
         gain: f64,
+        /// Distances count up to so many mean distances.
+        influence: f64,
     },
 }
 
 /// Counts frames and decides what each does.
+#[derive(Clone, Copy)]
 pub(super) struct Pace {
     /// Frames seen since the last forgetting.
     frames: u64,
     rule: Rule,
 }
 
+#[derive(Clone, Copy)]
 enum Rule {
     Minimum { frames: u64 },
-    Quantile { alpha: f64, warm_frames: u64 },
+    Quantile { alpha: f64, warm_frames: u64, influence: f64 },
 }
 
 impl Pace {
@@ -54,7 +62,8 @@ impl Pace {
             Estimator::RunningMinimum => Rule::Minimum { frames: parameters.average_frames as u64 },
             Estimator::RunningQuantile => {
                 let frames = parameters.time_constant_s as f64 * frame_rate_hz;
-                Rule::Quantile { alpha: 1.0 - (-1.0 / frames).exp(), warm_frames: frames.ceil() as u64 }
+                let (alpha, warm_frames) = (1.0 - (-1.0 / frames).exp(), frames.ceil() as u64);
+                Rule::Quantile { alpha, warm_frames, influence: bound(parameters.influence) }
             }
         };
         Self { frames: 0, rule }
@@ -81,12 +90,18 @@ impl Pace {
                 // The first full average starts the minimum.
                 Step::Minimum { slot, filled, begins: index < frames }
             }
-            Rule::Quantile { alpha, .. } => {
+            Rule::Quantile { alpha, warm_frames, influence } => {
                 let alpha = alpha.max(1.0 / self.frames as f64);
-                Step::Quantile { begins: index == 0, alpha, gain: (4.0 * alpha).min(1.0) }
+                let influence = if index < warm_frames { f64::INFINITY } else { influence };
+                Step::Quantile { begins: index == 0, alpha, gain: (4.0 * alpha).min(1.0), influence }
             }
         }
     }
+}
+
+/// A bound as it is used: 0 is none.
+pub(super) fn bound(written: f32) -> f64 {
+    if written > 0.0 { f64::from(written) } else { f64::INFINITY }
 }
 
 /// F₀ of every pixel of the model's frame.
@@ -102,6 +117,7 @@ pub struct Baseline {
 enum Method {
     Minimum {
         leak: f64,
+        fall: f64,
         /// The last frames, oldest overwritten.
         ring: Vec<f32>,
         average: Vec<f32>,
@@ -119,6 +135,7 @@ impl Baseline {
         let method = match parameters.estimator {
             Estimator::RunningMinimum => Method::Minimum {
                 leak: parameters.leak_per_s as f64 / frame_rate_hz,
+                fall: bound(parameters.fall_per_s) / frame_rate_hz,
                 ring: vec![0.0; parameters.average_frames * pixels],
                 average: vec![0.0; pixels],
             },
@@ -144,17 +161,19 @@ impl Baseline {
     /// Learns from one frame.
     pub fn learn(&mut self, image: &[f32]) {
         match (self.pace.step(), &mut self.method) {
-            (Step::Minimum { slot, filled, begins }, Method::Minimum { leak, ring, average }) => {
+            (Step::Minimum { slot, filled, begins }, Method::Minimum { leak, fall, ring, average }) => {
                 ring[slot * image.len()..(slot + 1) * image.len()].copy_from_slice(image);
                 self.simd.run(mean_of_ring, (&ring[..filled * image.len()], &mut average[..]));
-                self.simd.run(minimum, (&mut self.f0[..], &average[..], begins, *leak, self.floor as f64));
+                self.simd.run(minimum, (&mut self.f0[..], &average[..], begins, [*leak, *fall], self.floor as f64));
             }
             (Step::Quantile { begins: true, .. }, Method::Quantile { deviation, .. }) => {
                 deviation.fill(0.0);
                 self.f0.iter_mut().zip(image).for_each(|(f0, &x)| *f0 = x as f64);
             }
-            (Step::Quantile { alpha, gain, .. }, Method::Quantile { quantile, deviation }) => {
-                self.simd.run(follow, (&mut self.f0[..], &mut deviation[..], image, *quantile, alpha, gain));
+            (Step::Quantile { alpha, gain, influence, .. }, Method::Quantile { quantile, deviation }) => {
+                // A pixel that never varied must be able to begin to.
+                let bound = (influence, f64::from(self.floor) * LEAST_DISTANCE);
+                self.simd.run(follow, (&mut self.f0[..], &mut deviation[..], image, *quantile, [alpha, gain], bound));
             }
             // Pace and method are made of the same parameters.
             (Step::Minimum { .. }, Method::Quantile { .. }) | (Step::Quantile { .. }, Method::Minimum { .. }) => {}
@@ -187,22 +206,31 @@ fn mean_of_ring((ring, average): (&[f32], &mut [f32])) {
 }
 
 #[inline(always)]
-fn minimum((f0, average, start, leak, floor): (&mut [f64], &[f32], bool, f64, f64)) {
+fn minimum((f0, average, start, [leak, fall], floor): (&mut [f64], &[f32], bool, [f64; 2], f64)) {
     for (f0, &average) in f0.iter_mut().zip(average) {
         let average = average as f64;
         let denominator = if *f0 > floor { *f0 } else { floor };
-        let risen = *f0 + leak * denominator;
-        *f0 = if start || average < risen { average } else { risen };
+        let (risen, lowest) = (*f0 + leak * denominator, *f0 - fall * denominator);
+        let falling = if average > lowest { average } else { lowest };
+        *f0 = if start {
+            average
+        } else if average < risen {
+            falling
+        } else {
+            risen
+        };
     }
 }
 
-type Follow<'a> = (&'a mut [f64], &'a mut [f64], &'a [f32], f64, f64, f64);
+type Follow<'a> = (&'a mut [f64], &'a mut [f64], &'a [f32], f64, [f64; 2], (f64, f64));
 
 #[inline(always)]
-fn follow((f0, deviation, image, quantile, alpha, gain): Follow<'_>) {
+fn follow((f0, deviation, image, quantile, [alpha, gain], (influence, least)): Follow<'_>) {
     for ((f0, deviation), &x) in f0.iter_mut().zip(deviation).zip(image) {
         let distance = x as f64 - *f0;
-        *deviation += alpha * (distance.abs() - *deviation);
+        let most = influence * if *deviation > least { *deviation } else { least };
+        let counted = if distance.abs() < most { distance.abs() } else { most };
+        *deviation += alpha * (counted - *deviation);
         let direction = if distance < 0.0 { quantile - 1.0 } else { quantile };
         *f0 += gain * *deviation * direction;
     }
@@ -234,7 +262,7 @@ mod tests {
     }
 
     fn minimum_parameters(average_frames: usize, leak_per_s: f32) -> Parameters {
-        Parameters { average_frames, leak_per_s, floor_counts: 20.0, ..Parameters::default() }
+        Parameters { average_frames, leak_per_s, fall_per_s: 0.0, floor_counts: 20.0, ..Parameters::default() }
     }
 
     #[test]
@@ -340,6 +368,23 @@ mod tests {
             }
         }
         assert!((baseline.f0[0] - 145.0).abs() < 1.0, "{}", baseline.f0[0]);
+    }
+
+    #[test]
+    fn a_second_of_darkness_and_a_flash_hardly_move_f0() {
+        for estimator in [Estimator::RunningMinimum, Estimator::RunningQuantile] {
+            let parameters = Parameters { estimator, time_constant_s: 10.0, ..Parameters::default() };
+            let mut baseline = Baseline::new(&parameters, Simd::detect(), 16.0, 1);
+            let light = uniform(4000);
+            let frame = |t: usize| [(300.0 + 20.0 * light[t]) as f32];
+            (0..1000).for_each(|t| baseline.learn(&frame(t)));
+            let before = baseline.f0[0];
+            (0..16).for_each(|_| baseline.learn(&[0.0]));
+            assert!((baseline.f0[0] / before - 1.0).abs() < 0.06, "{estimator:?}: {} for {before}", baseline.f0[0]);
+            baseline.learn(&[65_535.0]);
+            (1000..1320).for_each(|t| baseline.learn(&frame(t)));
+            assert!((baseline.f0[0] / before - 1.0).abs() < 0.04, "{estimator:?}: {} for {before}", baseline.f0[0]);
+        }
     }
 
     #[test]

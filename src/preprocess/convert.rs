@@ -5,7 +5,7 @@
 
 use super::simd::Simd;
 use crate::frame::Pixels;
-use crate::model::parameters::Convert;
+use crate::model::parameters::{Convert, Parameters};
 
 /// Floating-point pixels beyond this are no counts of any detector: they are treated as non-finite, so that sums and
 /// squares of later steps stay finite.
@@ -57,6 +57,18 @@ fn floats((from, dark, light): (&[f32], f32, &mut [f32])) -> Flaws {
         *out = if good { x - dark } else { 0.0 };
     }
     Flaws { non_finite, saturated: 0 }
+}
+
+/// Frame channels that are converted: the model's in its order, then the one registration needs if it is none of them; and
+/// which of them line phase and shift are measured on.
+pub(super) fn planes(parameters: &Parameters) -> (Vec<usize>, usize) {
+    let mut channels = parameters.channels.clone();
+    let guide_channel = parameters.registration.as_ref().map_or(channels[0], |r| r.channel);
+    if !channels.contains(&guide_channel) {
+        channels.push(guide_channel);
+    }
+    let guide = channels.iter().position(|&c| c == guide_channel).unwrap_or(0);
+    (channels, guide)
 }
 
 #[cfg(test)]

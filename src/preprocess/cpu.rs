@@ -6,24 +6,24 @@
 //! **Warm-up.** Until the line phase is known and the first template is ready, frames are neither corrected nor registered.
 //! They still become tensors (marked `warming_up`), but what F₀ and the statistics learn from them is discarded at the first
 //! registered frame. While a template is being *renewed*, the old one stays in use and nothing is discarded.
+//!
+//! **Frames that are not believed.** A frame is judged first, from its raw counts, and once more when its correlation peak is known.
+//! One that is not believed changes nothing that was learnt, and has no tensor.
 
+use super::accept::check_frame;
 use super::average::Average;
 use super::baseline::Baseline;
-use super::convert::convert;
+use super::convert::{convert, planes};
 use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::Normalise;
-use super::rate::RateMeter;
+use super::rate::{Began, RateMeter};
 use super::resample::{FieldResampler, Resampler};
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
+use super::trust::{PeakWatch, Trust};
 use super::{Prepared, Preprocess, PreprocessError, Request, Template};
-use crate::frame::{Frame, FrameInfo, Observation, PixelType, SIDE_PX_MAX, Shape, Tensor};
+use crate::frame::{Distrust, Frame, FrameInfo, Geometry, Observation, PixelType, Relearn, Shape, Tensor};
 use crate::model::parameters::Parameters;
-
-/// Smallest side when no step needs more, px.
-const SIDE_PX_MIN: usize = 8;
-/// Frame pixels that must remain beside the range searched by registration, for the correlation to mean anything.
-const REGISTERED_PX_MIN: usize = 16;
 
 /// The steps with their parameters, and what they learnt of the present animal.
 pub struct CpuPreprocess {
@@ -46,38 +46,6 @@ impl CpuPreprocess {
     }
 }
 
-/// Refuses a frame that does not fit the parameters or differs from what the present animal began with.
-pub(super) fn check_frame(
-    parameters: &Parameters,
-    animal: Option<(Shape, PixelType)>,
-    info: &FrameInfo,
-) -> Result<(), PreprocessError> {
-    let shape = info.shape;
-    let registered = parameters.registration.as_ref().map(|r| r.channel);
-    let wanted = parameters.channels.iter().copied().chain(registered).max().unwrap_or(0);
-    if wanted >= shape.channels {
-        return Err(PreprocessError::Channel { found: shape.channels, wanted });
-    }
-    let (height, width, min, max) = (shape.height, shape.width, side_px_min(parameters), SIDE_PX_MAX);
-    if [height, width].iter().any(|side| !(min..=max).contains(side)) {
-        return Err(PreprocessError::Side { height, width, min, max });
-    }
-    match animal {
-        Some((known, pixel_type)) if (known, pixel_type) != (shape, info.pixel_type) => {
-            let found = format!("{shape} {}", info.pixel_type);
-            Err(PreprocessError::Geometry { found, expected: format!("{known} {pixel_type}") })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Smallest side that every step can work on, px.
-fn side_px_min(parameters: &Parameters) -> usize {
-    let line_phase = parameters.line_phase.as_ref().map_or(0, LinePhaseEstimator::width_px_min);
-    let registration = parameters.registration.as_ref().map_or(0, |r| 2 * r.reach_px + REGISTERED_PX_MIN);
-    SIDE_PX_MIN.max(line_phase).max(registration)
-}
-
 impl Preprocess for CpuPreprocess {
     fn request(&mut self, request: Request) {
         match (request, &mut self.animal) {
@@ -94,12 +62,12 @@ impl Preprocess for CpuPreprocess {
             (Request::RenewTemplate, Some(animal)) => {
                 if let Some(tracker) = &mut animal.tracker {
                     tracker.renew();
+                    animal.trust.begin_template();
                 }
             }
             (Request::ResetBaseline, Some(animal)) => {
-                if let Some(baseline) = &mut animal.baseline {
-                    baseline.forget();
-                }
+                animal.trust.forget();
+                animal.forget_light();
             }
             // Before the first frame there is nothing to forget.
             (Request::RenewTemplate | Request::ResetBaseline, None) => {}
@@ -107,7 +75,7 @@ impl Preprocess for CpuPreprocess {
     }
 
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
-        check_frame(&self.parameters, self.animal.as_ref().map(|a| (a.shape, a.pixel_type)), &frame.info)?;
+        check_frame(&self.parameters, self.geometry(), &frame.info)?;
         let make = || {
             let mut animal = Animal::new(&self.parameters, self.input, self.frame_rate_hz, self.simd, &frame.info);
             if let Some(normalise) = &mut animal.normalise {
@@ -133,27 +101,33 @@ impl Preprocess for CpuPreprocess {
         Some(Template { pixels, height, width, generation })
     }
 
+    fn geometry(&self) -> Option<Geometry> {
+        self.animal.as_ref().map(|animal| Geometry { shape: animal.shape, pixel_type: animal.pixel_type })
+    }
+
     fn device(&self) -> &str {
         &self.device
     }
+}
+
+/// Share of its running level that a correlation peak must reach.
+pub(super) fn peak_share_min(parameters: &Parameters) -> f32 {
+    if parameters.trust.enabled { parameters.trust.peak_share_min } else { 0.0 }
+}
+
+/// The shift of one frame, as observed.
+pub(super) fn tell_shift(tracked: &Tracked, observation: &mut Observation) {
+    let Tracked { shift, rejected, .. } = tracked;
+    observation.shift_doubtful = *rejected;
+    observation.shift_px = Some([shift.dy, shift.dx]);
+    observation.shift_peak = shift.peak;
+    observation.shift_at_bound = shift.at_bound;
 }
 
 /// One channel of the frame as light.
 struct Plane {
     channel: usize,
     light: Vec<f32>,
-}
-
-/// Frame channels that are converted: the model's in its order, then the one registration needs if it is none of them; and
-/// which of them line phase and shift are measured on.
-pub(super) fn planes(parameters: &Parameters) -> (Vec<usize>, usize) {
-    let mut channels = parameters.channels.clone();
-    let guide_channel = parameters.registration.as_ref().map_or(channels[0], |r| r.channel);
-    if !channels.contains(&guide_channel) {
-        channels.push(guide_channel);
-    }
-    let guide = channels.iter().position(|&c| c == guide_channel).unwrap_or(0);
-    (channels, guide)
 }
 
 /// Memory and everything learnt of one animal.
@@ -167,6 +141,9 @@ struct Animal {
     planes: Vec<Plane>,
     /// Plane on which line phase and shift are measured.
     guide: usize,
+    trust: Trust,
+    peaks: PeakWatch,
+    began: Began,
     rate: RateMeter,
     line_phase: Option<LinePhaseEstimator>,
     tracker: Option<Tracker>,
@@ -197,14 +174,17 @@ impl Animal {
             model_plane: input.plane(),
             planes: channels.into_iter().map(plane).collect(),
             guide,
-            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64),
+            trust: Trust::new(parameters, simd, frame_rate_hz, info.shape),
+            peaks: PeakWatch::new(peak_share_min(parameters)),
+            began: Began::default(),
+            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64, parameters.pause_periods),
             line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
             tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
             resampler: Resampler::new(simd, from, to),
             field_resampler: is_piecewise.then(|| FieldResampler::new(from, to)),
             average: Average::new(simd, parameters.average_frames, input.pixels()),
             baseline: baseline.map(|p| Baseline::new(p, simd, frame_rate_hz, input.pixels())),
-            normalise: normalise.map(|p| Normalise::new(p, simd, input.channels, input.plane())),
+            normalise: normalise.map(|p| Normalise::new(p, simd, frame_rate_hz, input.channels, input.plane())),
             image: vec![0.0; input.pixels()],
             settled: false,
         }
@@ -212,27 +192,88 @@ impl Animal {
 
     fn take(&mut self, frame: &Frame, parameters: &Parameters) -> Prepared<'_> {
         let mut observation = Observation::default();
+        let distrust = self.trust.judge(frame);
+        self.began.note(&frame.info);
         self.convert(frame, parameters, &mut observation);
-        self.measure_rate(&frame.info, &mut observation);
+        self.tell_rate(&mut observation);
+        if let Some(distrust) = distrust {
+            return self.disbelieve(distrust, observation);
+        }
+        observation.relearn = self.trust.relearn();
+        self.relearn(observation.relearn);
         // As it was before this frame: the frame that completes the template is itself not registered.
         let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
-        let steady = straight && self.tracker.as_ref().is_none_or(Tracker::is_ready);
+        let steady = self.is_steady();
         if steady && !self.settled {
             self.settle();
         }
         self.straighten(&mut observation);
-        if straight {
-            self.track(&mut observation);
+        if straight && !self.track(&mut observation) {
+            return self.disbelieve(Distrust::TemplateMismatch, observation);
         }
+        self.trust.learn();
+        observation.restart = self.rate.add(&self.began.with(&frame.info));
+        if observation.restart.is_some() {
+            self.average.forget();
+        }
+        self.tell_rate(&mut observation);
         self.resample();
-        let full = self.average.add(frame.info.number, &mut self.image);
+        let full = self.average.add(frame.info.ordinal(), &mut self.image);
         if full {
             self.relate();
         }
-        observation.warming_up = !steady
-            || self.baseline.as_ref().is_some_and(|b| !b.is_warm())
-            || self.normalise.as_ref().is_some_and(|n| !n.is_warm());
+        observation.warming_up = !steady || self.warms_up();
         Prepared { observation, tensor: full.then_some(Tensor::Host(&self.image)) }
+    }
+
+    /// A frame that is not believed: nothing is learnt from it.
+    fn disbelieve(&mut self, distrust: Distrust, observation: Observation) -> Prepared<'_> {
+        let warming_up = !self.is_steady() || self.warms_up();
+        let observation = Observation { distrust: Some(distrust), warming_up, ..observation };
+        Prepared { observation, tensor: None }
+    }
+
+    /// Line phase and template are ready.
+    fn is_steady(&self) -> bool {
+        let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
+        straight && self.tracker.as_ref().is_none_or(Tracker::is_ready)
+    }
+
+    /// F₀ or statistics have not seen enough frames.
+    fn warms_up(&self) -> bool {
+        self.baseline.as_ref().is_some_and(|b| !b.is_warm()) || self.normalise.as_ref().is_some_and(|n| !n.is_warm())
+    }
+
+    /// Forgets what came of another light.
+    fn relearn(&mut self, what: Option<Relearn>) {
+        match what {
+            None | Some(Relearn::Template) => {}
+            Some(Relearn::Light) => self.forget_light(),
+            Some(Relearn::Everything) => {
+                self.settled = false;
+                self.rate.forget();
+                self.peaks.forget();
+                self.trust.begin_template();
+                if let Some(line_phase) = &mut self.line_phase {
+                    line_phase.forget();
+                }
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.forget();
+                }
+                self.forget_light();
+            }
+        }
+    }
+
+    /// Discards an incomplete group, F₀ and the statistics (unless these are frozen on request).
+    fn forget_light(&mut self) {
+        self.average.forget();
+        if let Some(baseline) = &mut self.baseline {
+            baseline.forget();
+        }
+        if let Some(normalise) = &mut self.normalise {
+            normalise.forget();
+        }
     }
 
     fn convert(&mut self, frame: &Frame, parameters: &Parameters, observation: &mut Observation) {
@@ -244,8 +285,7 @@ impl Animal {
         }
     }
 
-    fn measure_rate(&mut self, info: &FrameInfo, observation: &mut Observation) {
-        self.rate.add(info);
+    fn tell_rate(&self, observation: &mut Observation) {
         if let Some(hz) = self.rate.hz() {
             observation.frame_rate_hz = hz as f32;
             observation.frame_rate_off = self.rate.is_off(hz);
@@ -255,13 +295,7 @@ impl Animal {
     /// At the first corrected and registered frame: discards what was learnt from the frames before it.
     fn settle(&mut self) {
         self.settled = true;
-        self.average.forget();
-        if let Some(baseline) = &mut self.baseline {
-            baseline.forget();
-        }
-        if let Some(normalise) = &mut self.normalise {
-            normalise.forget();
-        }
+        self.forget_light();
     }
 
     fn straighten(&mut self, observation: &mut Observation) {
@@ -274,14 +308,27 @@ impl Animal {
         self.planes.iter_mut().for_each(|plane| correct(&mut plane.light, self.shape.width, offset_px));
     }
 
-    fn track(&mut self, observation: &mut Observation) {
-        let Some(tracker) = &mut self.tracker else { return };
-        if let Some(Tracked { shift, rejected }) = tracker.follow(&self.planes[self.guide].light) {
-            observation.shift_doubtful = rejected;
-            observation.shift_px = Some([shift.dy, shift.dx]);
-            observation.shift_peak = shift.peak;
-            observation.shift_at_bound = shift.at_bound;
+    /// Measures the shift and learns the template; false when the frame does not match it.
+    fn track(&mut self, observation: &mut Observation) -> bool {
+        let Some(tracker) = &mut self.tracker else { return true };
+        let light = &self.planes[self.guide].light;
+        let tracked = tracker.follow(light, self.peaks.lowest());
+        if let Some(tracked) = &tracked {
+            tell_shift(tracked, observation);
+            if tracked.mismatch {
+                return false;
+            }
+            self.peaks.learn(tracked.shift.peak);
         }
+        let templates = tracker.template_count();
+        if !tracker.learn(light, tracked, || self.trust.template_shows_tissue()) {
+            self.trust.begin_template();
+            observation.relearn = Some(Relearn::Template);
+        }
+        if tracker.template_count() != templates {
+            self.peaks.forget();
+        }
+        true
     }
 
     fn resample(&mut self) {

@@ -57,6 +57,13 @@ impl LinePhaseEstimator {
         2 * parameters.reach_px + 8
     }
 
+    /// Starts again with the next frame.
+    pub fn forget(&mut self) {
+        self.frames = 0;
+        self.pools.fill(Pool::default());
+        self.offset_px = None;
+    }
+
     /// Offset of the odd lines, px, once it is known.
     pub fn offset_px(&self) -> Option<f32> {
         self.offset_px

@@ -5,6 +5,7 @@
 //! What it must never do: read a clock (time enters only inside the frame), allocate after the first frame of a geometry,
 //! or use a future frame.
 
+mod accept;
 pub mod average;
 pub mod baseline;
 pub mod convert;
@@ -22,15 +23,18 @@ pub mod simd;
 mod spectrum;
 pub mod template;
 pub mod tracker;
+mod trust;
 
 use std::sync::Arc;
 
 use crate::config::Device;
 use crate::cuda::{Fault, Machine};
-use crate::frame::{Frame, Observation, PixelMemory, SIDE_PX_MAX, Shape, Tensor};
+use crate::frame::event::{Reason, Refusal};
+use crate::frame::{Frame, Geometry, Observation, PixelMemory, SIDE_PX_MAX, Sentence, Shape, Tensor};
 use crate::model::parameters::{Estimator, ParameterError, Parameters};
 use crate::sys::exit::{ExitCode, HasExitCode};
 
+pub use self::accept::{Squeeze, takes};
 pub use crate::frame::Request;
 
 /// Result for one frame.
@@ -69,14 +73,14 @@ pub enum PreprocessError {
     },
     /// The geometry or the pixel type changed without a reset.
     #[error(
-        "the frame is {found}, but this animal's frames so far are {expected}: send a reset before frames of another \
-         geometry, or set `source.new_series` = \"reset\""
+        "the frame is {found}, but this animal's frames so far are {expected}; one animal keeps its shape and pixel type: begin a \
+         new series (another `series`, or `{{\"htype\":\"end\"}}` before it), or send `haltere control reset`"
     )]
     Geometry {
-        /// Geometry of the frame.
-        found: String,
-        /// Geometry before.
-        expected: String,
+        /// Of the frame.
+        found: Geometry,
+        /// Of the frames before.
+        expected: Geometry,
     },
     /// The device failed and its state is lost.
     #[error(transparent)]
@@ -93,6 +97,17 @@ impl PreprocessError {
     /// True when the next frame may well succeed.
     pub fn is_survivable(&self) -> bool {
         !matches!(self, Self::Device(_))
+    }
+
+    /// The refusal of a frame; `None` for a fault of the device.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let reason = match self {
+            Self::Channel { .. } => Reason::Channel,
+            Self::Side { .. } => Reason::Shape,
+            Self::Geometry { .. } => Reason::Geometry,
+            Self::Device(_) => return None,
+        };
+        Some(Refusal { reason, message: Sentence::of(self) })
     }
 }
 
@@ -142,6 +157,9 @@ pub trait Preprocess: Send {
     fn template(&self) -> Option<Template<'_>> {
         None
     }
+
+    /// What this animal's frames have in common; `None` before its first.
+    fn geometry(&self) -> Option<Geometry>;
 
     /// The name of the device in use, for people.
     fn device(&self) -> &str;

@@ -1,32 +1,56 @@
 //! (x − mean) / max(sd, floor) with the running statistics of this animal.
 //!
 //! Why it exists: animals differ in expression and depth; a model sees each of them with mean 0 and variance 1.
-//! What it must never do: look ahead. The statistics include the frame being normalised and those before it, all with equal weight.
+//! What it must never do: look ahead. The statistics include the frame being normalised and those before it, with equal weight up to
+//! `memory_s`; beyond it older frames fade. Once they are used, a distance counts up to `influence_sd` standard deviations.
 //!
 //! Welford's recurrence in f64: after an hour at 30 Hz a new frame moves the mean by a hundred-thousandth of its distance,
 //! which f32 would round away. The standard deviation is that of the population (M₂ / n).
 
+use super::baseline::bound;
 use super::simd::Simd;
 use crate::model::parameters::{Normalise as Parameters, Scope};
 
 /// Lanes of the sums over a plane: fixed, so that the order of summation does not depend on the vector unit.
 const LANES: usize = 8;
 
-/// Which frames enter the statistics: only the decision, separate from their storage.
+/// Which frames enter the statistics, and with what weight: only the decision, separate from their storage.
+#[derive(Clone, Copy)]
 pub(super) struct Census {
     warmup_frames: u64,
     freeze_after_frames: u64,
+    /// Frames that count the same; more of them fade.
+    memory_frames: u64,
+    influence_sd: f64,
+    /// Model frames that have entered.
+    counted: u64,
     /// Model frames in the statistics.
     frames: u64,
     frozen_by_count: bool,
     frozen_on_request: bool,
 }
 
+/// How one frame enters the statistics.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    /// Frames with this one.
+    pub frames: f64,
+    /// Share of the statistics that remains afterwards.
+    pub fade: f64,
+    /// Distances count up to so many standard deviations.
+    pub influence_sd: f64,
+}
+
 impl Census {
-    pub(super) fn new(parameters: &Parameters) -> Self {
+    pub(super) fn new(parameters: &Parameters, frame_rate_hz: f64) -> Self {
+        let memory = bound(parameters.memory_s) * frame_rate_hz;
         Self {
             warmup_frames: parameters.warmup_frames as u64,
             freeze_after_frames: parameters.freeze_after_frames as u64,
+            // A float too large for the type becomes the largest one.
+            memory_frames: (memory.ceil() as u64).max(parameters.warmup_frames as u64),
+            influence_sd: bound(parameters.influence_sd),
+            counted: 0,
             frames: 0,
             frozen_by_count: false,
             frozen_on_request: false,
@@ -38,7 +62,7 @@ impl Census {
         if self.frozen_on_request {
             return false;
         }
-        self.frames = 0;
+        (self.counted, self.frames) = (0, 0);
         self.frozen_by_count = false;
         true
     }
@@ -49,7 +73,7 @@ impl Census {
     }
 
     pub(super) fn is_warm(&self) -> bool {
-        self.frames >= self.warmup_frames
+        self.counted >= self.warmup_frames
     }
 
     /// Model frames in the statistics.
@@ -57,14 +81,17 @@ impl Census {
         self.frames
     }
 
-    /// One more frame: does it enter the statistics?
-    pub(super) fn learns(&mut self) -> bool {
+    /// One more frame: how it enters the statistics, if it does.
+    pub(super) fn learns(&mut self) -> Option<Entry> {
         if self.frozen_on_request || self.frozen_by_count {
-            return false;
+            return None;
         }
-        self.frames += 1;
-        self.frozen_by_count = self.frames == self.freeze_after_frames;
-        true
+        let influence_sd = if self.is_warm() { self.influence_sd } else { f64::INFINITY };
+        let entering = self.frames + 1;
+        self.frames = entering.min(self.memory_frames);
+        self.counted += 1;
+        self.frozen_by_count = self.counted == self.freeze_after_frames;
+        Some(Entry { frames: entering as f64, fade: self.frames as f64 / entering as f64, influence_sd })
     }
 }
 
@@ -81,15 +108,15 @@ pub struct Normalise {
 }
 
 impl Normalise {
-    /// For frames of `channels` planes of `plane` px.
-    pub fn new(parameters: &Parameters, simd: Simd, channels: usize, plane: usize) -> Self {
+    /// For frames of `channels` planes of `plane` px, `frame_rate_hz` of them per second.
+    pub fn new(parameters: &Parameters, simd: Simd, frame_rate_hz: f64, channels: usize, plane: usize) -> Self {
         let groups = if parameters.scope == Scope::Pixel { channels * plane } else { channels };
         Self {
             simd,
             scope: parameters.scope,
             plane,
             sd_floor: parameters.sd_floor as f64,
-            census: Census::new(parameters),
+            census: Census::new(parameters, frame_rate_hz),
             mean: vec![0.0; groups],
             m2: vec![0.0; groups],
         }
@@ -116,24 +143,35 @@ impl Normalise {
     /// Learns from one frame, unless frozen.
     pub fn learn(&mut self, image: &[f32]) {
         let before = self.census.frames() as f64;
-        if !self.census.learns() {
-            return;
-        }
-        let frames = self.census.frames() as f64;
+        let Some(Entry { frames, fade, influence_sd }) = self.census.learns() else { return };
         match self.scope {
             Scope::Pixel => {
-                self.simd.run(learn_pixels, (&mut self.mean[..], &mut self.m2[..], image, 1.0 / frames));
+                if influence_sd.is_finite() {
+                    let sd = Bound { influence_sd, share: 1.0 / before, floor: self.sd_floor };
+                    self.simd.run(learn_bounded, (&mut self.mean[..], &mut self.m2[..], image, 1.0 / frames, sd));
+                } else {
+                    self.simd.run(learn_pixels, (&mut self.mean[..], &mut self.m2[..], image, 1.0 / frames));
+                }
             }
             Scope::Channel => {
                 let groups = self.mean.iter_mut().zip(&mut self.m2).zip(image.chunks_exact(self.plane));
                 for ((mean, m2), plane) in groups {
                     let (plane_mean, plane_m2) = self.simd.run(moments, plane);
                     // Chan's rule for joining two samples, of before · n and n values.
-                    let (n, distance) = (self.plane as f64, plane_mean - *mean);
+                    let n = self.plane as f64;
+                    let most = if influence_sd.is_finite() {
+                        influence_sd * (*m2 / (before * n)).sqrt().max(self.sd_floor)
+                    } else {
+                        f64::INFINITY
+                    };
+                    let distance = (plane_mean - *mean).clamp(-most, most);
                     *mean += distance / frames;
-                    *m2 += plane_m2 + distance * distance * n * before / frames;
+                    *m2 += plane_m2.min(most * most * n) + distance * distance * n * before / frames;
                 }
             }
+        }
+        if fade < 1.0 {
+            self.m2.iter_mut().for_each(|m2| *m2 *= fade);
         }
     }
 
@@ -161,6 +199,30 @@ fn learn_pixels((mean, m2, image, share): (&mut [f64], &mut [f64], &[f32], f64))
         let distance = x - *mean;
         *mean += distance * share;
         *m2 += distance * (x - *mean);
+    }
+}
+
+/// Up to where a distance counts.
+#[derive(Clone, Copy)]
+struct Bound {
+    influence_sd: f64,
+    /// 1 / frames before this one.
+    share: f64,
+    floor: f64,
+}
+
+/// As [`learn_pixels`], with distances cut.
+#[inline(always)]
+fn learn_bounded((mean, m2, image, share, bound): (&mut [f64], &mut [f64], &[f32], f64, Bound)) {
+    for ((mean, m2), &x) in mean.iter_mut().zip(m2).zip(image) {
+        let sd = (*m2 * bound.share).sqrt();
+        let most = bound.influence_sd * if sd > bound.floor { sd } else { bound.floor };
+        let distance = x as f64 - *mean;
+        let distance = if distance < -most { -most } else { distance };
+        let distance = if distance > most { most } else { distance };
+        let step = distance * share;
+        *mean += step;
+        *m2 += distance * (distance - step);
     }
 }
 
@@ -211,6 +273,11 @@ mod tests {
         Parameters { scope, warmup_frames: 4, ..Parameters::default() }
     }
 
+    /// All frames count the same, however far they are.
+    fn unbounded(scope: Scope) -> Parameters {
+        Parameters { memory_s: 0.0, influence_sd: 0.0, ..parameters(scope) }
+    }
+
     /// Two passes over all values so far.
     fn two_pass(values: impl Iterator<Item = f32> + Clone) -> (f64, f64) {
         let n = values.clone().count() as f64;
@@ -221,7 +288,7 @@ mod tests {
     #[test]
     fn statistics_per_pixel_are_those_of_two_passes_over_the_past() {
         let images = images(50, 22);
-        let mut normalise = Normalise::new(&parameters(Scope::Pixel), Simd::detect(), 2, 11);
+        let mut normalise = Normalise::new(&unbounded(Scope::Pixel), Simd::detect(), 30.0, 2, 11);
         for t in 0..50 {
             let mut image = images[t].clone();
             normalise.learn(&image);
@@ -238,7 +305,7 @@ mod tests {
     #[test]
     fn statistics_per_channel_are_those_of_two_passes_over_the_past() {
         let images = images(30, 2 * 13);
-        let mut normalise = Normalise::new(&parameters(Scope::Channel), Simd::detect(), 2, 13);
+        let mut normalise = Normalise::new(&unbounded(Scope::Channel), Simd::detect(), 30.0, 2, 13);
         for t in 0..30 {
             let mut image = images[t].clone();
             normalise.learn(&image);
@@ -254,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_small_spread_on_a_large_mean_survives_three_hundred_thousand_frames() {
-        let mut normalise = Normalise::new(&parameters(Scope::Pixel), Simd::detect(), 1, 1);
+        let mut normalise = Normalise::new(&unbounded(Scope::Pixel), Simd::detect(), 30.0, 1, 1);
         for t in 0..300_000u32 {
             normalise.learn(&[1000.0 + if t % 2 == 0 { 0.25 } else { -0.25 }]);
         }
@@ -264,10 +331,42 @@ mod tests {
     }
 
     #[test]
+    fn a_flash_and_two_seconds_of_darkness_hardly_widen_the_statistics() {
+        for scope in [Scope::Pixel, Scope::Channel] {
+            let make = || Normalise::new(&parameters(scope), Simd::detect(), 16.0, 1, 40);
+            let (mut plain, mut disturbed) = (make(), make());
+            for image in images(960, 40) {
+                plain.learn(&image);
+                disturbed.learn(&image);
+            }
+            disturbed.learn(&[65_535.0; 40]);
+            (0..32).for_each(|_| disturbed.learn(&[-1000.0; 40]));
+            let (mut a, mut b) = (images(961, 40).remove(960), images(961, 40).remove(960));
+            plain.apply(&mut a);
+            disturbed.apply(&mut b);
+            let off = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1.2, "{scope:?}: a normalised value is {off} off");
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_memory_fades() {
+        let short = Parameters { memory_s: 10.0, ..parameters(Scope::Pixel) };
+        let mut normalise = Normalise::new(&short, Simd::detect(), 10.0, 1, 1);
+        // 100 frames count the same; another level is reached to e⁻⁵ after 500 more.
+        (0..1000).for_each(|t| normalise.learn(&[if t % 2 == 0 { 9.0 } else { 11.0 }]));
+        (0..600).for_each(|t| normalise.learn(&[if t % 2 == 0 { 11.0 } else { 13.0 }]));
+        let mut image = [13.0];
+        normalise.apply(&mut image);
+        assert!((image[0] - 1.0).abs() < 0.1, "{}", image[0]);
+        assert_eq!(normalise.census.frames(), 100);
+    }
+
+    #[test]
     fn frozen_statistics_stay_and_can_be_resumed() {
         for scope in [Scope::Pixel, Scope::Channel] {
             let counted = Parameters { freeze_after_frames: 5, ..parameters(scope) };
-            let mut normalise = Normalise::new(&counted, Simd::detect(), 1, 2);
+            let mut normalise = Normalise::new(&counted, Simd::detect(), 30.0, 1, 2);
             let images = images(8, 2);
             images.iter().for_each(|image| normalise.learn(image));
             assert_eq!(normalise.census.frames(), 5);
@@ -284,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_pixel_that_never_changes_is_zero_and_not_nan() {
-        let mut normalise = Normalise::new(&parameters(Scope::Pixel), Simd::detect(), 1, 3);
+        let mut normalise = Normalise::new(&parameters(Scope::Pixel), Simd::detect(), 30.0, 1, 3);
         let mut image = [5.0; 3];
         normalise.learn(&image);
         normalise.apply(&mut image);
@@ -294,7 +393,7 @@ mod tests {
     #[test]
     fn no_vector_unit_changes_a_bit() {
         for scope in [Scope::Pixel, Scope::Channel] {
-            let make = |simd| Normalise::new(&parameters(scope), simd, 2, 37);
+            let make = |simd| Normalise::new(&parameters(scope), simd, 30.0, 2, 37);
             let (mut fast, mut plain) = (make(Simd::detect()), make(Simd::baseline()));
             for image in images(20, 74) {
                 let (mut a, mut b) = (image.clone(), image.clone());

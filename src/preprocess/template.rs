@@ -11,6 +11,7 @@ use super::correlation::{Grid, Planes, Reference};
 use super::registration::{Registrar, Shift};
 use super::spectrum::Spectrum;
 use crate::model::parameters;
+use crate::sys::statistics::median;
 
 /// Stored frames aligned per call; about 0.1 ms each.
 const ALIGNED_PER_CALL: usize = 8;
@@ -18,6 +19,9 @@ const ALIGNED_PER_CALL: usize = 8;
 const AVERAGED_PX_PER_CALL: usize = 1 << 21;
 /// Rounds at full resolution at the end; those before are twice as coarse each.
 const FINE_ROUNDS: usize = 2;
+/// A frame whose peak is below this share of the usual one is odd, and so many may be.
+const ODD_SHARE: f32 = 0.5;
+const ODD_FRAMES_MAX: f32 = 0.25;
 /// Refreshed frames between two new spectra of the template.
 const REFRESHED_PER_SPECTRUM: usize = 32;
 
@@ -47,6 +51,8 @@ pub struct TemplateBuilder {
     weight: Vec<f32>,
     row: Vec<f32>,
     refreshed: usize,
+    /// Height of each frame's peak against the sum of the others, in the last round.
+    peaks: Vec<f32>,
 }
 
 impl TemplateBuilder {
@@ -69,6 +75,7 @@ impl TemplateBuilder {
             weight: vec![0.0; height * width],
             row: vec![0.0; width],
             refreshed: 0,
+            peaks: vec![0.0; count],
             grid,
         }
     }
@@ -91,17 +98,35 @@ impl TemplateBuilder {
 
     /// Takes one frame of the stream: stores it, or works on the stored ones, and sets the registrar's template at the end.
     pub fn add(&mut self, image: &[f32], registrar: &mut Registrar) {
+        self.add_judged(image, registrar, || true);
+    }
+
+    /// As [`TemplateBuilder::add`]; at the end the template is only used if `is_tissue`, and if its frames agree. Otherwise the next
+    /// frames make another one, and this is false.
+    pub fn add_judged(&mut self, image: &[f32], registrar: &mut Registrar, is_tissue: impl FnOnce() -> bool) -> bool {
         match self.stage {
             Stage::Collecting => self.collect(image, registrar),
             Stage::Aligning { round, next } => self.stage = self.align(round, next, registrar),
             Stage::Averaging { next } => {
                 self.stage = self.average(next);
+                if self.ready() && !(is_tissue() && self.frames_agree()) {
+                    self.restart();
+                    return false;
+                }
                 if self.ready() {
                     registrar.set_template(&self.image);
                 }
             }
             Stage::Ready => {}
         }
+        true
+    }
+
+    /// Do the collected frames show the same? At most a quarter of them may match the others half as well as is usual.
+    fn frames_agree(&mut self) -> bool {
+        let usual = median(&mut self.peaks, f32::total_cmp).unwrap_or(0.0);
+        let odd = self.peaks.iter().filter(|&&peak| peak < ODD_SHARE * usual).count();
+        odd as f32 <= ODD_FRAMES_MAX * self.peaks.len() as f32
     }
 
     /// Adds an accepted, aligned frame to the template with weight `parameters.refresh`.
@@ -155,6 +180,7 @@ impl TemplateBuilder {
             self.reference.set(&self.grid, &self.sum);
             let shift = registrar.correlate(&self.spectra[i], &self.reference);
             self.shifts[i] = [shift.dy, shift.dx];
+            self.peaks[i] = shift.peak;
             self.turn_into_sum(i, 1.0);
         }
         if end < self.collected {

@@ -44,6 +44,8 @@ pub struct Tracked {
     pub shift: Shift,
     /// The peak is under `peak_min`.
     pub rejected: bool,
+    /// The peak is far under its own running level: nothing may be learnt from the frame.
+    pub mismatch: bool,
 }
 
 impl Tracker {
@@ -77,6 +79,11 @@ impl Tracker {
         self.builder.template().map(|pixels| (pixels, self.generation))
     }
 
+    /// Templates that have been taken into use.
+    pub(super) fn template_count(&self) -> u64 {
+        self.generation
+    }
+
     /// Is there a template to measure against? Once there is one, there always is.
     pub fn is_ready(&self) -> bool {
         self.registrar.has_template()
@@ -102,17 +109,29 @@ impl Tracker {
         Some(Field { shifts_px: &blocks.shifts_px, centres_y, centres_x })
     }
 
-    /// Takes one frame: against the template, if there is one, and into the template that is being built, if one is.
-    pub fn follow(&mut self, image: &[f32]) -> Option<Tracked> {
-        let tracked = self.is_ready().then(|| self.measure(image));
-        self.learn(image, tracked);
-        tracked
+    /// Forgets the template, too: the next frames make the first one of another animal. Allocates nothing.
+    pub fn forget(&mut self) {
+        self.builder.restart();
+        self.registrar.clear_template();
+        if let Some(blocks) = &mut self.piecewise {
+            // Back to where they lay before templates were renewed.
+            blocks.centres_y.iter_mut().for_each(|y| *y += self.origin_px[0]);
+            blocks.centres_x.iter_mut().for_each(|x| *x += self.origin_px[1]);
+        }
+        (self.accepted_px, self.origin_px) = ([0.0; 2], [0.0; 2]);
     }
 
-    /// Adds a frame, measured as `tracked`, to the template that is being built or refreshed.
-    pub(super) fn learn(&mut self, image: &[f32], tracked: Option<Tracked>) {
+    /// Measures one frame against the template, if there is one. A peak below `lowest` is a mismatch.
+    pub fn follow(&mut self, image: &[f32], lowest: f32) -> Option<Tracked> {
+        self.is_ready().then(|| self.measure(image, lowest))
+    }
+
+    /// Adds a frame, measured as `tracked`, to the template that is being built or refreshed. False when a template was built and is
+    /// not used, because it is not `tissue` or its frames do not agree: the next frames make another.
+    pub(super) fn learn(&mut self, image: &[f32], tracked: Option<Tracked>, is_tissue: impl FnOnce() -> bool) -> bool {
+        let mut used = true;
         if !self.builder.ready() {
-            self.builder.add(image, &mut self.registrar);
+            used = self.builder.add_judged(image, &mut self.registrar, is_tissue);
             if self.builder.ready() {
                 self.take_over(tracked.is_some());
             }
@@ -120,6 +139,7 @@ impl Tracker {
             self.builder.refresh(image, &shift, &mut self.registrar);
             self.hand_template_to_blocks();
         }
+        used
     }
 
     /// Would `learn` use the image?
@@ -148,11 +168,11 @@ impl Tracker {
         }
     }
 
-    fn measure(&mut self, image: &[f32]) -> Tracked {
+    fn measure(&mut self, image: &[f32], lowest: f32) -> Tracked {
         let measured = self.registrar.estimate(image);
-        let tracked = self.accept(measured);
-        let Tracked { shift, rejected } = tracked;
-        if let Some(blocks) = self.piecewise.as_mut().filter(|_| !rejected) {
+        let tracked = self.accept(measured, lowest);
+        let Tracked { shift, rejected, mismatch } = tracked;
+        if let Some(blocks) = self.piecewise.as_mut().filter(|_| !rejected && !mismatch) {
             let shifts = blocks.registrar.estimate(image, &shift);
             for (total, shift) in blocks.shifts_px.iter_mut().zip(shifts) {
                 *total = [shift[0] + self.origin_px[0], shift[1] + self.origin_px[1]];
@@ -161,13 +181,13 @@ impl Tracker {
         tracked
     }
 
-    /// Accepts a measurement, or keeps the last accepted one.
-    pub(super) fn accept(&mut self, measured: Shift) -> Tracked {
-        let rejected = measured.peak < self.peak_min;
-        if !rejected {
+    /// Accepts a measurement, or keeps the last accepted one. A peak below `lowest` is a mismatch.
+    pub(super) fn accept(&mut self, measured: Shift, lowest: f32) -> Tracked {
+        let (rejected, mismatch) = (measured.peak < self.peak_min, measured.peak < lowest);
+        if !rejected && !mismatch {
             self.accepted_px = [measured.dy, measured.dx];
         }
-        Tracked { shift: Shift { dy: self.accepted_px[0], dx: self.accepted_px[1], ..measured }, rejected }
+        Tracked { shift: Shift { dy: self.accepted_px[0], dx: self.accepted_px[1], ..measured }, rejected, mismatch }
     }
 
     /// Takes the new template into use from the next frame on, displaced from the former one.

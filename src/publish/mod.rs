@@ -104,7 +104,7 @@ impl HasExitCode for SinkError {
 pub(crate) mod testing {
     //! Decodes for the tests of sinks.
 
-    use crate::frame::{Decode, Embedding, FIRST_GENERATION, Frame, Observation, Quality, StageTimes};
+    use crate::frame::{Decode, Embedding, FIRST_GENERATION, Frame, Observation, Quality, Shown, StageTimes};
 
     /// A decode of quality `ok` of a frame received just now.
     pub(crate) fn decode(number: u64, values: &[f32]) -> Decode {
@@ -117,10 +117,13 @@ pub(crate) mod testing {
             observation: Observation::default(),
             embedding: Embedding { values: values.to_vec(), probabilities: Vec::new(), novelty: None },
             quality: Quality::Ok,
+            restart: None,
             skipped: 0,
+            caught_up: 0,
             action: None,
             generation: FIRST_GENERATION,
             times: StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 },
+            shown: Shown::Own,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Why it exists: `haltere embed` must hand numpy what the daemon would have published. What it must never do: hold the
 //! recording in memory, or leave half a file under the name of a whole one.
 //!
-//! Rows go to `<path>.part`; only an orderly end gives the file its name. The row count in the header is brought up to date
+//! Rows go to `<path>.part`; only an orderly end gives the file its name, and only if a decode after the warm-up is in it. The row count in the header is brought up to date
 //! every [`ROWS_PER_PATCH`] rows, so the `.part` of a killed run opens in numpy with all rows but the last few.
 
 use std::io::Write;
@@ -87,6 +87,8 @@ pub struct NpySink {
     table: Option<PartialFile>,
     labels: Vec<String>,
     trained: bool,
+    /// A decode after the warm-up is among the rows.
+    warm: bool,
     done: bool,
 }
 
@@ -110,7 +112,7 @@ impl NpySink {
             table.append(b"\n")?;
         }
         let labels = labels.iter().map(|label| csv_field(label).into_owned()).collect();
-        Ok(Self { array, table, labels, trained, done: false })
+        Ok(Self { array, table, labels, trained, warm: false, done: false })
     }
 
     /// Rows written so far.
@@ -147,6 +149,7 @@ impl NpySink {
 impl Sink for NpySink {
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let patched = self.array.push(&decode.embedding.values)?;
+        self.warm |= decode.quality != Quality::Warmup;
         self.write_table(decode)?;
         match &mut self.table {
             Some(table) if patched => Ok(table.hand_on()?),
@@ -158,7 +161,7 @@ impl Sink for NpySink {
         if std::mem::replace(&mut self.done, true) {
             return Ok(());
         }
-        if fault.is_some() {
+        if fault.is_some() || !self.warm {
             self.array.patch()?;
             return Ok(self.table.as_mut().map_or(Ok(()), PartialFile::hand_on)?);
         }
@@ -224,6 +227,17 @@ mod tests {
         (0..3).for_each(|i| sink.publish(&decode(i, &[i as f32])).unwrap());
         sink.finish(Some("encode")).unwrap();
         assert_eq!(rows(&folder.path().join("e.npy.part")).dim(), (3, 1));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn rows_of_the_warm_up_alone_stay_a_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("e.npy");
+        let mut sink = NpySink::create(&path, None, 1, &[], false).unwrap();
+        sink.publish(&Decode { quality: Quality::Warmup, ..decode(0, &[1.0]) }).unwrap();
+        sink.finish(None).unwrap();
+        assert_eq!(rows(&folder.path().join("e.npy.part")).dim(), (1, 1));
         assert!(!path.exists());
     }
 

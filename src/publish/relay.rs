@@ -68,6 +68,8 @@ pub struct Fallback<'a> {
     pub deadline_ns: u64,
     /// The action then.
     pub neutral_action: &'a str,
+    /// How long a decode may be held for frames that are not believed, ns.
+    pub hold_ns: Option<u64>,
 }
 
 /// A sink that feeds one outlet.
@@ -77,6 +79,7 @@ pub struct Relay {
     model: ModelTag,
     neutral: NeutralAction,
     zeros: Vec<f32>,
+    hold_ns: Option<u64>,
     seq: u64,
     lost: bool,
     stats: Arc<Stats>,
@@ -92,13 +95,14 @@ impl Relay {
         stats: Arc<Stats>,
         events: Arc<ArrayQueue<Event>>,
     ) -> Self {
-        let Fallback { deadline_ns, neutral_action } = fallback;
+        let Fallback { deadline_ns, neutral_action, hold_ns } = fallback;
         Self {
             outlet,
             failsafe: FailSafe::new(deadline_ns),
             zeros: vec![0.0; model.embedding],
             neutral: NeutralAction::of(neutral_action, &model),
             model,
+            hold_ns,
             seq: 0,
             lost: false,
             stats,
@@ -107,7 +111,8 @@ impl Relay {
     }
 
     fn relay(&mut self, decode: Option<&Decode>, quality: Quality, now_ns: u64) {
-        let trusted = matches!(quality, Quality::Ok | Quality::Degraded);
+        let young = decode.is_none_or(|decode| decode.shown.is_young(self.hold_ns));
+        let trusted = matches!(quality, Quality::Ok | Quality::Degraded) && young;
         let action = decode.filter(|_| trusted && self.model.trained).and_then(|decode| {
             let id = decode.action?;
             let confidence = largest(&decode.embedding.probabilities)?;
@@ -153,8 +158,10 @@ impl Sink for Relay {
 
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let now_ns = now_ns();
-        let Verdict { fresh, .. } = self.failsafe.decode(decode.frame.number, decode.frame.t_received_ns, now_ns);
-        self.relay(Some(decode), if fresh { decode.quality } else { Quality::Stale }, now_ns);
+        let frame = &decode.frame;
+        let age_ns = frame.age_ns.unwrap_or(0);
+        let Verdict { stale, .. } = self.failsafe.decode(frame.number, frame.t_received_ns, age_ns, now_ns);
+        self.relay(Some(decode), if stale.is_none() { decode.quality } else { Quality::Stale }, now_ns);
         Ok(())
     }
 
@@ -209,7 +216,7 @@ mod tests {
     }
 
     fn fallback(neutral_action: &str) -> Fallback<'_> {
-        Fallback { deadline_ns: 50_000_000, neutral_action }
+        Fallback { deadline_ns: 50_000_000, neutral_action, hold_ns: Some(50_000_000) }
     }
 
     fn walking(number: u64, quality: Quality) -> Decode {
@@ -232,7 +239,10 @@ mod tests {
         let mut late = walking(4, Quality::Ok);
         late.frame.t_received_ns = late.frame.t_received_ns.saturating_sub(60_000_000);
         relay.publish(&late).unwrap();
-        relay.publish(&walking(5, Quality::Ok)).unwrap();
+        let mut aged = walking(5, Quality::Ok);
+        aged.frame.age_ns = Some(60_000_000);
+        relay.publish(&aged).unwrap();
+        relay.publish(&walking(6, Quality::Ok)).unwrap();
         relay.tick(now_ns() + 51_000_000).unwrap();
         relay.tick(now_ns() + 52_000_000).unwrap();
         relay.finish(None).unwrap();
@@ -242,6 +252,7 @@ mod tests {
             walks(Quality::Ok),
             walks(Quality::Degraded),
             neutral(Quality::Warmup),
+            neutral(Quality::Stale),
             neutral(Quality::Stale),
             walks(Quality::Ok),
             neutral(Quality::Stale),

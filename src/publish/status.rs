@@ -10,11 +10,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::frame::{Name, Quality};
+use crate::frame::{Distrust, Name, Quality};
 use crate::sys::counters::{Histogram, Record, Stats};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
 use crate::wire::report::{
-    Dropped, LatencySummary, Queues, Recording, RecordingLost, Rejected, StageLatencies, StatusHeader,
+    DistrustedFrames, Dropped, LatencySummary, PeerCounts, Queues, Recording, RecordingLost, Rejected, StageLatencies,
+    StatusHeader,
 };
 
 /// The parts of a status that stay the same.
@@ -45,13 +46,18 @@ impl Reporter {
         Self { started_ns, stats, warnings, deadline, memory: File::open("/proc/self/status").ok() }
     }
 
+    /// Age at which a decode is stale, ms; also the silence after which a subscriber must assume the daemon dead.
+    pub(super) fn deadline_ms(&self) -> u64 {
+        self.deadline.as_millis() as u64
+    }
+
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
     }
 
     /// The status of this moment.
     pub(super) fn status<'a>(&'a self, subject: Subject<'a>, now_ns: u64) -> StatusHeader<'a> {
-        let Stats { intake, compute, publish, record } = &*self.stats;
+        let Stats { intake, compute, publish, record, connections } = &*self.stats;
         let latency_us = StageLatencies {
             queue: summary(&compute.queue),
             preprocess: summary(&compute.preprocess),
@@ -70,27 +76,33 @@ impl Reporter {
             received: intake.received.load(Relaxed),
             accepted: intake.accepted.load(Relaxed),
             rejected: Rejected(self.stats.rejected()),
+            ignored_keys: intake.ignored_keys.load(Relaxed),
             gaps: intake.gaps.load(Relaxed),
             missing: intake.missing.load(Relaxed),
             dropped,
+            caught_up: compute.caught_up.load(Relaxed),
             published: publish.published.load(Relaxed),
             stale: publish.stale.load(Relaxed),
             relay_lost: publish.relay_lost.load(Relaxed),
             non_finite_pixels: compute.non_finite_pixels.load(Relaxed),
             saturated_pixels: compute.saturated_pixels.load(Relaxed),
+            distrusted: DistrustedFrames(distrusted(&self.stats)),
             latency_us,
             queue_depth: waiting(&self.stats),
             non_finite_embeddings: compute.non_finite_embeddings.load(Relaxed),
             model: subject.model,
             trained: subject.trained,
             labels: subject.labels,
-            deadline_ms: self.deadline.as_millis() as u64,
+            deadline_ms: self.deadline_ms(),
+            age_us: summary(&publish.age),
             quality: subject.quality,
             warnings: &self.warnings,
             memory_bytes: self.memory.as_ref().and_then(resident_bytes),
             frame_rate_hz: (subject.frame_rate_hz > 0.0).then_some(subject.frame_rate_hz),
             record: recording(record),
+            peers: PeerCounts { let_in: connections.let_in.load(Relaxed), refused: connections.refused.load(Relaxed) },
             novelty_mean: compute.novelty_mean.get(),
+            focus: compute.focus.get(),
         }
     }
 }
@@ -99,13 +111,19 @@ impl Reporter {
 fn waiting(stats: &Stats) -> Queues {
     let Stats { intake, compute, publish, .. } = stats;
     let read = |counter: &AtomicU64| counter.load(Relaxed);
-    let refused = read(&compute.refused_geometry) + read(&compute.refused_channel);
+    let refused: u64 = compute.rejected.iter().map(read).sum();
     let taken = read(&compute.preprocessed) + read(&compute.skipped) + refused;
-    let sent = read(&publish.published) + read(&compute.decodes_dropped);
+    let sent = read(&publish.published) + read(&compute.decodes_dropped) + read(&compute.caught_up);
     Queues {
         frames: read(&intake.accepted).saturating_sub(taken),
-        decodes: read(&compute.encoded).saturating_sub(sent),
+        // A frame that is not believed has a decode, too.
+        decodes: (read(&compute.encoded) + distrusted(stats).iter().sum::<u64>()).saturating_sub(sent),
     }
+}
+
+/// Frames that are not believed, by reason.
+fn distrusted(stats: &Stats) -> [u64; Distrust::ALL.len()] {
+    std::array::from_fn(|reason| stats.compute.distrusted[reason].load(Relaxed))
 }
 
 /// `None` until anything was recorded or should have been.
@@ -140,6 +158,7 @@ fn resident_bytes(status: &File) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::event::Reason;
 
     #[test]
     fn resident_memory_is_read_again_every_time() {
@@ -173,7 +192,7 @@ mod tests {
         let first = json(&reporter);
         assert_eq!(first["htype"], "status-1.0");
         assert_eq!((&first["received"], &first["rejected"]["shape"]), (&10.into(), &3.into()));
-        assert_eq!(first["rejected"].as_object().unwrap().len(), 13);
+        assert_eq!(first["rejected"].as_object().unwrap().len(), 15);
         assert_eq!(first["latency_us"]["encode"]["max"], 2000.0);
         assert_eq!((&first["uptime_s"], &first["warnings"][0]), (&2.5.into(), &"realtime: denied".into()));
         assert_eq!((&first["labels"][0], &first["deadline_ms"]), (&"rest".into(), &250.into()));
@@ -184,7 +203,7 @@ mod tests {
         stats.intake.accepted.store(9, Relaxed);
         stats.compute.preprocessed.store(4, Relaxed);
         stats.compute.skipped.store(2, Relaxed);
-        stats.compute.refused_geometry.store(1, Relaxed);
+        stats.compute.rejected[Reason::Geometry as usize].store(1, Relaxed);
         assert_eq!(json(&reporter)["queue_depth"]["frames"], 2);
         assert_eq!(json(&reporter)["rejected"]["geometry"], 1);
     }

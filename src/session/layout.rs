@@ -6,7 +6,7 @@
 //! | 4 | u16 | version, 1 |
 //! | 6 | u16 | bytes of this head, 256 |
 //! | 8 | u8 | pixels: 0 uint8, 1 uint16, 2 int16, 3 float32 |
-//! | 9 | u8 | flags: 1 first of its series, 2 has a device time, 4 has a series, 8 has a stamp, 16 pixels are big-endian |
+//! | 9 | u8 | flags: 1 first of its series, 2 has a device time, 4 has a series, 8 has a stamp, 16 pixels are big-endian, 32 marked as not valid, 64 light went in |
 //! | 10 | u8 | clock of the device time: 0 monotonic, 1 unix, 2 device, 3 ptp |
 //! | 11 | u8 | stamp: 0 start, 1 mid, 2 end of the exposure |
 //! | 12 | 3 × u32 | channels, height, width |
@@ -17,13 +17,17 @@
 //! | 56 | i64 | device time, ns |
 //! | 64 | 64 bytes | source, zero-padded |
 //! | 128 | 64 bytes | series, zero-padded |
-//! | 192 | 64 bytes | zeros |
+//! | 192 | u64 | age at receipt, ns, if it is known |
+//! | 200 | u8 | more flags: 1 the age is known, 2 decoded without being published |
+//! | 201 | 47 bytes | zeros |
+//! | 248 | i64 | what must be added to the frame number to count frames one by one |
 //!
 //! Why it exists: pixels as JSON would take ten times the space, and numpy reads this with an offset of 256. What it must never
 //! do: accept a head that does not match its pixels.
 
 use crate::frame::{
-    CHANNELS_MAX, Clock, DeviceTime, Frame, FrameInfo, NAME_BYTES_MAX, Name, PixelType, SIDE_PX_MAX, Shape, Stamp,
+    CHANNELS_MAX, Clock, DeviceTime, Frame, FrameInfo, Marks, NAME_BYTES_MAX, Name, PixelType, SIDE_PX_MAX, Shape,
+    Stamp,
 };
 
 /// Bytes before the pixels.
@@ -36,6 +40,15 @@ const HAS_DEVICE_TIME: u8 = 2;
 const HAS_SERIES: u8 = 4;
 const HAS_STAMP: u8 = 8;
 const BIG_ENDIAN: u8 = 16;
+const INVALID: u8 = 32;
+const STIMULUS: u8 = 64;
+/// Where the offset of the ordinal lies; 0 in files of before.
+const ORDINAL_AT: usize = 248;
+/// Where the age lies, and the flags beside it; zeros in files that know neither.
+const AGE_AT: usize = 192;
+const MORE_FLAGS_AT: usize = 200;
+const HAS_AGE: u8 = 1;
+const UNPUBLISHED: u8 = 2;
 
 const PIXELS: [PixelType; 4] = [PixelType::U8, PixelType::U16, PixelType::I16, PixelType::F32];
 const CLOCKS: [Clock; 4] = [Clock::Monotonic, Clock::Unix, Clock::Device, Clock::Ptp];
@@ -58,7 +71,9 @@ pub fn head(info: &FrameInfo, arrival: u64) -> [u8; HEAD_BYTES] {
         | flag(info.t_device.is_some(), HAS_DEVICE_TIME)
         | flag(info.series.is_some(), HAS_SERIES)
         | flag(stamp.is_some(), HAS_STAMP)
-        | flag(cfg!(target_endian = "big"), BIG_ENDIAN);
+        | flag(cfg!(target_endian = "big"), BIG_ENDIAN)
+        | flag(info.marks.invalid, INVALID)
+        | flag(info.marks.stimulus, STIMULUS);
     put(0, &MAGIC);
     put(4, &VERSION.to_le_bytes());
     put(6, &(HEAD_BYTES as u16).to_le_bytes());
@@ -79,7 +94,10 @@ pub fn head(info: &FrameInfo, arrival: u64) -> [u8; HEAD_BYTES] {
     }
     put(56, &info.t_device.map_or(0, |time| time.ns).to_le_bytes());
     put(64, info.source.as_str().as_bytes());
+    put(ORDINAL_AT, &info.ordinal_offset.to_le_bytes());
     put(128, info.series.as_ref().map_or("", |series| series.as_str()).as_bytes());
+    put(AGE_AT, &info.age_ns.unwrap_or(0).to_le_bytes());
+    put(MORE_FLAGS_AT, &[flag(info.age_ns.is_some(), HAS_AGE) | flag(info.unpublished, UNPUBLISHED)]);
     head
 }
 
@@ -119,11 +137,16 @@ pub fn read(message: &[u8]) -> Result<(FrameInfo, u64), String> {
         pixel_type,
         number: u64_at(24),
         gap: u64_at(32),
+        ordinal_offset: u64_at(ORDINAL_AT) as i64,
         t_device,
         t_received_ns: u64_at(48),
+        t_live_ns: Some(u64_at(48)),
+        age_ns: (head[MORE_FLAGS_AT] & HAS_AGE != 0).then(|| u64_at(AGE_AT)),
+        unpublished: head[MORE_FLAGS_AT] & UNPUBLISHED != 0,
         source: name(&head[64..128])?,
         series: if has(HAS_SERIES) { Some(name(&head[128..192])?) } else { None },
         series_began: has(SERIES_BEGAN),
+        marks: Marks { invalid: has(INVALID), stimulus: has(STIMULUS) },
     };
     Ok((info, u64_at(40)))
 }
@@ -163,11 +186,16 @@ mod tests {
             pixel_type: PixelType::I16,
             number: 7_000_000_000,
             gap: 2,
+            ordinal_offset: -5,
             t_device: Some(DeviceTime { ns: -5, clock: Clock::Ptp, stamp: Some(Stamp::Mid) }),
             t_received_ns: u64::MAX - 1,
+            t_live_ns: Some(u64::MAX - 1),
+            age_ns: Some(3_600_000_000),
+            unpublished: true,
             source: "a".repeat(64).parse().unwrap(),
             series: "s-1".parse().ok(),
             series_began: true,
+            marks: Marks { invalid: true, stimulus: false },
         };
         frame.bytes_mut().iter_mut().enumerate().for_each(|(index, byte)| *byte = index as u8);
         frame
@@ -176,9 +204,14 @@ mod tests {
     #[test]
     fn a_frame_comes_out_as_it_went_in() {
         let mut message = Vec::new();
-        for (t_device, series) in [(frame().info.t_device, "s-1".parse().ok()), (None, None)] {
+        let lit = Marks { invalid: false, stimulus: true };
+        for (t_device, series, marks) in
+            [(frame().info.t_device, "s-1".parse().ok(), frame().info.marks), (None, None, lit)]
+        {
             let mut frame = frame();
-            (frame.info.t_device, frame.info.series) = (t_device, series);
+            (frame.info.t_device, frame.info.series, frame.info.marks) = (t_device, series, marks);
+            frame.info.age_ns = frame.info.age_ns.filter(|_| series.is_some());
+            frame.info.unpublished &= series.is_some();
             write(&frame, 99, &mut message);
             assert_eq!(read(&message), Ok((frame.info, 99)));
             assert_eq!(&message[HEAD_BYTES..], frame.bytes());

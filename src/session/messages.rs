@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{Clock, Decode, Quality};
+use crate::frame::{Clock, Decode, Distrust, Quality};
 
 /// One message of the topic `decodes`: those fields of the published header that are needed later, and the full result.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -40,6 +40,12 @@ pub struct DecodeRecord {
     pub t_recv_ns: Option<u64>,
     /// Publishing, `CLOCK_MONOTONIC`, ns.
     pub t_pub_ns: u64,
+    /// Age of the frame at publication, µs, if it is known.
+    #[serde(default)]
+    pub age_us: Option<f64>,
+    /// Frames decoded without being published since the decode before.
+    #[serde(default)]
+    pub caught_up: Option<u64>,
     /// Where the time went.
     #[serde(default)]
     pub latency_us: Option<Latency>,
@@ -110,6 +116,9 @@ pub struct Decoded {
     pub non_finite_pixels: u32,
     /// Pixels at the top of their range.
     pub saturated_pixels: u32,
+    /// Why its frame is not believed.
+    #[serde(default)]
+    pub distrust: Option<Distrust>,
     /// Measured; 0 until it is known.
     pub frame_rate_hz: f32,
     /// First frame of a series.
@@ -131,6 +140,7 @@ impl From<&Decode> for Decoded {
             line_phase_px: seen.line_phase_px,
             non_finite_pixels: seen.non_finite_pixels,
             saturated_pixels: seen.saturated_pixels,
+            distrust: seen.distrust,
             frame_rate_hz: seen.frame_rate_hz,
             series_began: decode.frame.series_began,
             embedding: decode.embedding.values.clone(),

@@ -14,24 +14,32 @@
 //!
 //! `log_time` is UTC, ns since 1970, from one offset measured when the recording started; the time stamps inside are the
 //! machine's own (`CLOCK_MONOTONIC`). Attachments: `model.onnx`, `model.toml`, `config.toml`. Metadata `haltere.session` comes
-//! first, `haltere.end` last; a file without the latter was truncated, and every chunk before the cut is complete.
+//! first, `haltere.end` last; a file without the latter was truncated, and every chunk before the cut is complete. For each
+//! model that took over during the recording there are `model-<generation>.onnx` and `.toml`, and metadata `haltere.model`.
 
 pub mod export;
 pub mod recorder;
 pub mod rows;
 pub mod unpacked;
 
+mod damage;
+mod decoded_by;
 pub mod layout;
 pub mod messages;
+mod outline;
 mod read;
+mod records;
 mod schemas;
+mod watched;
 mod write;
 
 use std::path::{Path, PathBuf};
 
 use crate::sys::exit::{ExitCode, HasExitCode};
 
-pub use read::{Item, Outline, Reader};
+pub use damage::{Damage, Hole};
+pub use outline::Outline;
+pub use read::{Item, Reader};
 pub use write::{SessionWriter, name_of};
 
 /// Extension of a session's file.
@@ -42,7 +50,9 @@ pub const FORM: &str = "1";
 pub const BEGIN: &str = "haltere.session";
 /// Name of the metadata at the end of a complete session.
 pub const END: &str = "haltere.end";
-/// Names of the attachments.
+/// Name of the metadata about a model that took over during the recording; [`BEGIN`] names the one that decoded at its start.
+pub const MODEL: &str = "haltere.model";
+/// Names of the attachments. Of a model that took over during the recording they have its generation in them: `model-2.onnx`.
 pub const MODEL_ONNX: &str = "model.onnx";
 /// The manifest.
 pub const MODEL_TOML: &str = "model.toml";
@@ -115,6 +125,16 @@ impl HasExitCode for SessionError {
 impl SessionError {
     fn file(path: &Path, cause: std::io::Error) -> Self {
         Self::File { path: path.into(), cause }
+    }
+
+    /// The same with more to say.
+    fn with(self, more: &str) -> Self {
+        match self {
+            Self::File { path, cause } => {
+                Self::File { path, cause: std::io::Error::new(cause.kind(), format!("{cause}{more}")) }
+            }
+            Self::Form { path, cause } => Self::Form { path, cause: format!("{cause}{more}") },
+        }
     }
 
     fn form(path: &Path, cause: impl Into<String>) -> Self {

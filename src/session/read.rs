@@ -1,165 +1,18 @@
-//! Reads the file of a session, complete or truncated, chunk by chunk.
+//! Reads the file of a session, complete, truncated or damaged, chunk by chunk.
 //!
-//! Why it exists: a killed daemon, a full disk or a bad cable leaves a file without its end, and its intact part must be readable.
-//! What it must never do: hold more than one chunk in memory, or return a message from a chunk whose CRC is wrong: such a chunk
-//! is skipped and counted.
+//! Why it exists: a killed daemon, a full disk or a bad cable leaves a file without its end or with a hole, and its intact part must be
+//! readable. What it must never do: hold more than one chunk in memory, or return a message from a chunk whose CRC is wrong: such a
+//! chunk is skipped, and the hole is told.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 
-use mcap::read::ChunkReader;
 use mcap::records::{Record, op};
 
-use super::{BEGIN, END, FORM, SessionError, Topic};
-use crate::sys::statistics::median;
-
-/// Opcode and length.
-const RECORD_HEAD_BYTES: u64 = 9;
-/// Largest record read into memory: a chunk with a frame of 128 MiB, or a model.
-const RECORD_BYTES_MAX: u64 = 1 << 30;
-/// Frame times used to estimate the frame rate.
-const TIMES_MAX: usize = 1024;
-
-/// What a session contains, without reading its chunks.
-#[derive(Clone, Debug, Default)]
-pub struct Outline {
-    /// Which file.
-    pub path: PathBuf,
-    /// The metadata at the start.
-    pub about: BTreeMap<String, String>,
-    /// The metadata at the end; `None` when the file was truncated.
-    pub end: Option<BTreeMap<String, String>>,
-    /// Messages of each topic in complete chunks, in the order of [`Topic::ALL`]; a chunk without its index is not counted.
-    pub messages: [u64; Topic::ALL.len()],
-    /// Median rate of the recorded frames, Hz, from their times of receipt.
-    pub frame_rate_hz: Option<f64>,
-    /// Bytes after the last complete record of a truncated file.
-    pub bytes_lost: u64,
-}
-
-impl Outline {
-    /// Scans a file.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is not a session.
-    pub fn of(path: &Path) -> Result<Self, SessionError> {
-        let mut file = RecordFile::open(path)?;
-        let mut outline = Self { path: path.into(), ..Self::default() };
-        let (mut channels, mut times) = (HashMap::new(), Vec::new());
-        while let Some(head) = file.head()? {
-            match head.opcode {
-                op::MESSAGE_INDEX | op::CHANNEL | op::METADATA | op::CHUNK => {}
-                op::DATA_END => break,
-                _ => {
-                    file.skip(head)?;
-                    continue;
-                }
-            }
-            let body = if head.opcode == op::CHUNK && !channels.is_empty() {
-                file.skip(head)?;
-                continue;
-            } else {
-                file.body(head)?
-            };
-            match file.parse(head.opcode, &body)? {
-                Record::Metadata(found) if found.name == BEGIN => outline.about.extend(found.metadata),
-                Record::Metadata(found) if found.name == END => outline.end = Some(found.metadata),
-                Record::Channel(channel) => note_channel(&mut channels, &channel),
-                Record::Chunk { header, data } => {
-                    for record in ChunkReader::new(header, &data).into_iter().flatten().flatten() {
-                        if let Record::Channel(channel) = record {
-                            note_channel(&mut channels, &channel);
-                        }
-                    }
-                }
-                Record::MessageIndex(index) => {
-                    let Some(topic) = channels.get(&index.channel_id) else { continue };
-                    outline.messages[*topic as usize] += index.records.len() as u64;
-                    if *topic == Topic::Frames && times.len() < TIMES_MAX {
-                        times.extend(index.records.iter().map(|entry| entry.log_time));
-                    }
-                }
-                _ => {}
-            }
-        }
-        outline.bytes_lost = file.left();
-        if outline.end.is_some() {
-            outline.bytes_lost = 0;
-        }
-        outline.frame_rate_hz = rate_hz(&times);
-        check(path, &outline.about)?;
-        Ok(outline)
-    }
-
-    /// Messages of one topic.
-    pub fn count(&self, topic: Topic) -> u64 {
-        self.messages[topic as usize]
-    }
-
-    /// A number from the metadata at the start.
-    pub fn number(&self, key: &str) -> Option<u64> {
-        self.about.get(key)?.parse().ok()
-    }
-
-    /// What to know before trusting a replay of this file; empty for a complete recording from the start of the run.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let of_end = |key: &str| self.end.as_ref().and_then(|end| end.get(key)?.parse::<u64>().ok()).unwrap_or(0);
-        if self.end.is_none() {
-            warnings.push(format!(
-                "the recording was cut off (daemon killed, or disk full): {} frames and {} decodes are intact; {} bytes of an \
-                 unfinished chunk at the end are lost, which may be up to the last second",
-                self.count(Topic::Frames),
-                self.count(Topic::Decodes),
-                self.bytes_lost
-            ));
-        }
-        let lost = of_end("frames_lost");
-        if lost > 0 {
-            warnings.push(format!(
-                "{lost} frames were decoded live but not recorded because the disk was too slow: from the first of them until the \
-                 next reset a replay is not bit-identical"
-            ));
-        }
-        if self.about.get("from_start").is_some_and(|from_start| from_start == "false") {
-            warnings.push(
-                "the recording was started mid-run and does not contain the state built up before it (template, baseline, \
-                 statistics): a replay is bit-identical only after the next reset"
-                    .to_owned(),
-            );
-        }
-        warnings
-    }
-}
-
-fn check(path: &Path, about: &BTreeMap<String, String>) -> Result<(), SessionError> {
-    match about.get("form").map(String::as_str) {
-        Some(FORM) => Ok(()),
-        Some(other) => Err(SessionError::form(
-            path,
-            format!(
-                "is a session of format {other}; this haltere reads format {FORM}: use the version that wrote it, or a newer one"
-            ),
-        )),
-        None => {
-            Err(SessionError::form(path, "is an MCAP file but not a haltere session (it has no `haltere.session`)"))
-        }
-    }
-}
-
-fn note_channel(channels: &mut HashMap<u16, Topic>, channel: &mcap::records::Channel) {
-    if let Some(topic) = Topic::ALL.into_iter().find(|topic| topic.name() == channel.topic) {
-        channels.insert(channel.id, topic);
-    }
-}
-
-fn rate_hz(times: &[u64]) -> Option<f64> {
-    let mut intervals: Vec<u64> = times.windows(2).filter_map(|pair| pair[1].checked_sub(pair[0])).collect();
-    intervals.retain(|ns| *ns > 0);
-    median(&mut intervals, u64::cmp).map(|ns| 1e9 / ns as f64)
-}
+use super::damage::{Damage, Hole};
+use super::outline::note_channel;
+use super::records::{Records, records_of};
+use super::{Outline, SessionError, Topic};
 
 /// One item of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,11 +37,15 @@ pub enum Item {
 
 /// Reads a session in the order in which it was written.
 pub struct Reader {
-    file: RecordFile,
+    records: Records,
+    path: std::path::PathBuf,
     channels: HashMap<u16, Topic>,
     waiting: VecDeque<Item>,
-    /// Damaged chunks skipped.
-    damaged_chunks: u64,
+    chunks: u64,
+    damage: Damage,
+    last_ns: Option<u64>,
+    /// The last chunk was damaged.
+    in_hole: bool,
 }
 
 impl Reader {
@@ -197,8 +54,16 @@ impl Reader {
     /// # Errors
     /// A file that cannot be read, or is not MCAP.
     pub fn open(path: &Path) -> Result<Self, SessionError> {
-        let file = RecordFile::open(path)?;
-        Ok(Self { file, channels: HashMap::new(), waiting: VecDeque::new(), damaged_chunks: 0 })
+        Ok(Self {
+            records: Records::open(path)?,
+            path: path.into(),
+            channels: HashMap::new(),
+            waiting: VecDeque::new(),
+            chunks: 0,
+            damage: Damage::default(),
+            last_ns: None,
+            in_hole: false,
+        })
     }
 
     /// The next item; `None` at the end, or where the file was truncated.
@@ -207,35 +72,86 @@ impl Reader {
     /// A file that can no longer be read.
     pub fn read(&mut self) -> Result<Option<Item>, SessionError> {
         while self.waiting.is_empty() {
-            let Some(head) = self.file.head()? else { return Ok(None) };
+            let Some(head) = self.records.head()? else {
+                // The rest of a file that was cut holds no whole chunk and is no hole: the outline tells of it.
+                if !self.records.find_chunk()? {
+                    return Ok(None);
+                }
+                self.hole();
+                continue;
+            };
             match head.opcode {
                 op::DATA_END => return Ok(None),
-                op::CHANNEL | op::CHUNK | op::ATTACHMENT => {
-                    let body = self.file.body(head)?;
+                op::CHUNK => {
+                    let body = self.records.body(head)?;
+                    self.chunk(&body)?;
+                }
+                op::CHANNEL | op::ATTACHMENT | op::MESSAGE_INDEX => {
+                    let body = self.records.body(head)?;
                     self.record(head.opcode, &body);
                 }
-                _ => self.file.skip(head)?,
+                _ => self.records.skip(head)?,
             }
         }
         Ok(self.waiting.pop_front())
     }
 
-    /// Chunks skipped so far because their CRC was wrong.
+    /// What could not be read so far.
+    pub fn damage(&self) -> &Damage {
+        &self.damage
+    }
+
+    /// Chunks skipped so far because they are damaged.
     pub fn damaged_chunks(&self) -> u64 {
-        self.damaged_chunks
+        self.damage.holes.len() as u64
+    }
+
+    fn chunk(&mut self, body: &[u8]) -> Result<(), SessionError> {
+        if let Some(records) = records_of(body) {
+            self.records.chunk_is_whole();
+            self.chunks += 1;
+            self.in_hole = false;
+            records.into_iter().for_each(|record| self.in_chunk(record));
+            return Ok(());
+        }
+        self.hole();
+        self.chunks += 1;
+        // Where nothing follows as the chunk's length says, that length is wrong as well.
+        if !self.records.goes_on() {
+            self.records.find_chunk()?;
+        }
+        Ok(())
+    }
+
+    /// Something is missing here.
+    fn hole(&mut self) {
+        if !self.in_hole {
+            self.damage.holes.push(Hole { chunk: self.chunks, after_ns: self.last_ns, ..Hole::default() });
+        }
+        self.in_hole = true;
+        self.know_channels();
+    }
+
+    /// The first chunk names the channels; where it is damaged, the summary names them again.
+    fn know_channels(&mut self) {
+        if self.channels.is_empty() {
+            self.channels = Outline::of(&self.path).map(|outline| outline.channels).unwrap_or_default();
+        }
     }
 
     fn record(&mut self, opcode: u8, body: &[u8]) {
-        match self.file.parse(opcode, body) {
-            Ok(Record::Channel(channel)) => note_channel(&mut self.channels, &channel),
-            Ok(Record::Attachment { header, data, .. }) => {
+        match self.records.parse(opcode, body) {
+            Some(Record::Channel(channel)) => note_channel(&mut self.channels, &channel),
+            Some(Record::Attachment { header, data, .. }) => {
                 self.waiting.push_back(Item::Attachment { name: header.name, data: data.into_owned() });
             }
-            Ok(Record::Chunk { header, data }) => match ChunkReader::new(header, &data).map(Iterator::collect) {
-                Ok(Ok::<Vec<_>, _>(records)) => records.into_iter().for_each(|record| self.in_chunk(record)),
-                Ok(Err(_)) | Err(_) => self.damaged_chunks += 1,
-            },
-            _ => self.damaged_chunks += 1,
+            Some(Record::MessageIndex(index)) if self.in_hole => {
+                let topic = self.channels.get(&index.channel_id);
+                if let Some((topic, hole)) = topic.zip(self.damage.holes.last_mut()) {
+                    hole.messages.get_or_insert_default()[*topic as usize] += index.records.len() as u64;
+                }
+            }
+            _ => {}
         }
     }
 
@@ -243,86 +159,19 @@ impl Reader {
         match record {
             Record::Channel(channel) => note_channel(&mut self.channels, &channel),
             Record::Message { header, data } => {
+                self.know_channels();
                 if let Some(topic) = self.channels.get(&header.channel_id) {
                     let (topic, unix_ns, data) = (*topic, header.log_time, data.into_owned());
+                    self.damage.first_ns.get_or_insert(unix_ns);
+                    self.damage.read[topic as usize] += 1;
+                    if let Some(hole) = self.damage.holes.last_mut() {
+                        hole.before_ns.get_or_insert(unix_ns);
+                    }
+                    self.last_ns = self.last_ns.max(Some(unix_ns));
                     self.waiting.push_back(Item::Message { topic, unix_ns, data });
                 }
             }
             _ => {}
         }
-    }
-}
-
-/// Opcode and length of a record.
-#[derive(Clone, Copy)]
-struct Head {
-    opcode: u8,
-    bytes: u64,
-}
-
-/// A file of records; incomplete ones are never returned.
-struct RecordFile {
-    path: PathBuf,
-    file: BufReader<File>,
-    at: u64,
-    length: u64,
-}
-
-impl RecordFile {
-    fn open(path: &Path) -> Result<Self, SessionError> {
-        let failed = |cause| SessionError::file(path, cause);
-        let file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        let mut file = BufReader::new(file);
-        let mut magic = [0; mcap::MAGIC.len()];
-        let is_mcap = file.read_exact(&mut magic).is_ok() && magic == *mcap::MAGIC;
-        if !is_mcap {
-            return Err(SessionError::form(path, "is not an MCAP file"));
-        }
-        Ok(Self { path: path.into(), file, at: magic.len() as u64, length })
-    }
-
-    /// The head of the next record, if the record is complete.
-    fn head(&mut self) -> Result<Option<Head>, SessionError> {
-        let mut head = [0; RECORD_HEAD_BYTES as usize];
-        if self.left() < RECORD_HEAD_BYTES {
-            return Ok(None);
-        }
-        self.file.read_exact(&mut head).map_err(|cause| SessionError::file(&self.path, cause))?;
-        let [opcode, length @ ..] = head;
-        let bytes = u64::from_le_bytes(length);
-        // An incomplete record is never read, so `left` is the number of bytes lost.
-        if bytes > self.left() - RECORD_HEAD_BYTES || bytes > RECORD_BYTES_MAX {
-            return Ok(None);
-        }
-        self.at += RECORD_HEAD_BYTES;
-        Ok(Some(Head { opcode, bytes }))
-    }
-
-    fn body(&mut self, head: Head) -> Result<Vec<u8>, SessionError> {
-        let mut body = vec![0; head.bytes as usize];
-        self.file.read_exact(&mut body).map_err(|cause| SessionError::file(&self.path, cause))?;
-        self.at += head.bytes;
-        Ok(body)
-    }
-
-    fn skip(&mut self, head: Head) -> Result<(), SessionError> {
-        self.at += head.bytes;
-        let inside = i64::try_from(head.bytes).ok().map(|bytes| self.file.seek_relative(bytes));
-        let moved = inside.unwrap_or_else(|| self.file.seek(SeekFrom::Start(self.at)).map(drop));
-        moved.map_err(|cause| SessionError::file(&self.path, cause))
-    }
-
-    fn parse<'a>(&self, opcode: u8, body: &'a [u8]) -> Result<Record<'a>, SessionError> {
-        // mcap's reader of attachments assumes the four bytes of CRC at their end.
-        if opcode == op::ATTACHMENT && body.len() < 4 {
-            return Err(SessionError::form(&self.path, "contains a malformed attachment"));
-        }
-        mcap::parse_record(opcode, body).map_err(|cause| SessionError::mcap(&self.path, cause))
-    }
-
-    /// Bytes not yet read.
-    fn left(&self) -> u64 {
-        self.length.saturating_sub(self.at)
     }
 }

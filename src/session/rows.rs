@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::frame::{Decode, Quality};
 use crate::session::messages::{DecodeRecord, Decoded, EventRecord, MarkRecord};
-use crate::session::{Item, Outline, Reader, Topic};
+use crate::session::{Damage, Item, Outline, Reader, Topic};
 use crate::sys::exit::{ExitCode, Failure};
 
 /// A session without its pixels.
@@ -29,6 +29,8 @@ pub struct Recorded {
     pub frames: u64,
     /// Messages that could not be read: written by another version.
     pub odd: u64,
+    /// What is missing, because the file is damaged.
+    pub damage: Damage,
 }
 
 impl Recorded {
@@ -46,7 +48,15 @@ impl Recorded {
                 recorded.take(topic, &data);
             }
         }
+        recorded.damage = reader.damage().clone();
         Ok(recorded)
+    }
+
+    /// What to know before trusting it.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.outline.warnings();
+        warnings.extend(self.damage.warnings(&self.outline));
+        warnings
     }
 
     fn take(&mut self, topic: Topic, data: &[u8]) {

@@ -22,7 +22,7 @@ pub(super) fn encoding(topic: Topic) -> &'static str {
 
 const FRAME: &str = "256 bytes of head, little-endian, then the pixels, C order, channel by channel.
 0 4s HFRM | 4 u16 version 1 | 6 u16 head bytes 256 | 8 u8 pixels (0 uint8, 1 uint16, 2 int16, 3 float32)
-9 u8 flags (1 first of its series, 2 has a device time, 4 has a series, 8 has a stamp, 16 pixels are big-endian)
+9 u8 flags (1 first of its series, 2 has a device time, 4 has a series, 8 has a stamp, 16 pixels are big-endian, 32 marked as not valid, 64 light went in)
 10 u8 clock (0 monotonic, 1 unix, 2 device, 3 ptp) | 11 u8 stamp (0 start, 1 mid, 2 end)
 12 u32 channels | 16 u32 height | 20 u32 width | 24 u64 frame number | 32 u64 frames missing before it
 40 u64 frames that had arrived before it | 48 u64 received, CLOCK_MONOTONIC ns | 56 i64 device time, ns
@@ -43,7 +43,7 @@ const DECODE: &str = r#"{"type":"object","title":"A decode as published, and wha
 "decoded":{"type":"object","description":"before its age was judged; not there for a neutral decode","properties":{
 "quality":{"type":"string"},"action_id":{"type":["integer","null"]},"probs":{"type":"array","items":{"type":"number"}},"novelty":{"type":["number","null"]},
 "shift_at_bound":{"type":"boolean"},"shift_doubtful":{"type":"boolean"},"line_phase_px":{"type":"number"},
-"non_finite_pixels":{"type":"integer"},"saturated_pixels":{"type":"integer"},"frame_rate_hz":{"type":"number"},"series_began":{"type":"boolean"},
+"non_finite_pixels":{"type":"integer"},"saturated_pixels":{"type":"integer"},"distrust":{"type":["string","null"],"description":"why its frame is not believed; embedding and action are then those of the last believed frame"},"frame_rate_hz":{"type":"number"},"series_began":{"type":"boolean"},
 "embedding":{"type":"array","items":{"type":"number"},"description":"float32, shortest digits that lead back to it"}}}}}"#;
 
 const EVENT: &str = r#"{"type":"object","title":"An event as published: event-1.0 in PROTOCOL.md","properties":{

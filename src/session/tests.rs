@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::Compression;
-use crate::frame::{FrameSlot, PixelType, Request, Shape};
+use crate::frame::{Decode, Embedding, FrameSlot, PixelType, Request, Shape};
 
 /// A session of so many frames, each with a message of a decode behind it; a reset before the fourth.
 fn write(path: &Path, frames: u64, compression: Compression) {
@@ -111,6 +111,129 @@ fn a_flipped_bit_costs_its_chunk_and_is_told() {
     assert_eq!((frames(&items), damaged), ((0..10).chain(20..30).collect(), 1));
 }
 
+/// Changes bytes from `from` on within the first chunk with frames, which is the second. Its head: start, end, uncompressed size (each 8
+/// bytes), CRC (4), ….
+fn forge(path: &Path, from: usize, value: &[u8]) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let (mut at, mut chunks) = (mcap::MAGIC.len(), 0);
+    loop {
+        chunks += usize::from(bytes[at] == mcap::records::op::CHUNK);
+        if chunks == 2 {
+            break;
+        }
+        at += 9 + u64::from_le_bytes(bytes[at + 1..at + 9].try_into().unwrap()) as usize;
+    }
+    bytes[at + 9 + from..at + 9 + from + value.len()].copy_from_slice(value);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_chunk_does_not_say_how_much_memory_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    for compression in [Compression::None, Compression::Lz4] {
+        for size in [1u64 << 40, 1 << 62, u64::MAX, u64::MAX / 2] {
+            let path = folder.path().join(format!("{compression:?}{size}.mcap"));
+            write(&path, 30, compression);
+            forge(&path, 16, &size.to_le_bytes());
+            let _ = Outline::of(&path);
+            let (items, damaged) = read(&path);
+            let whole = compression == Compression::None;
+            assert!(whole || damaged == 1, "{compression:?} {size}: {damaged}");
+            assert!(frames(&items).len() >= 20, "{compression:?} {size}");
+        }
+    }
+}
+
+#[test]
+fn a_record_within_a_chunk_does_not_say_how_much_memory_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mcap");
+    write(&path, 30, Compression::None);
+    // No CRC.
+    forge(&path, 24, &[0; 4]);
+    assert_eq!(read(&path).1, 0);
+    // Behind the chunk's head of 40 bytes: opcode, length.
+    for length in [1u64 << 40, 1 << 62, u64::MAX, u64::MAX - 8] {
+        forge(&path, 41, &length.to_le_bytes());
+        let _ = Outline::of(&path);
+        assert_eq!(read(&path).1, 1, "{length}");
+    }
+}
+
+/// Reads to the end within a time and a number of items that no loop keeps; returns the numbers of the frames.
+fn within_bounds(path: &Path) -> Option<Vec<u64>> {
+    let began = std::time::Instant::now();
+    let outline = Outline::of(path).ok()?;
+    let mut reader = Reader::open(path).ok()?;
+    let mut items = Vec::new();
+    while let Some(item) = reader.read().unwrap() {
+        items.push(item);
+        assert!(items.len() < 1000, "more than was written");
+    }
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    let found = frames(&items);
+    if found.len() < 30 && outline.end.is_some() && outline.written.is_some() {
+        assert!(!reader.damage().is_none() || reader.damage().lost(Topic::Frames, &outline).is_some_and(|n| n > 0));
+    }
+    Some(found)
+}
+
+#[test]
+fn a_flipped_bit_or_a_lost_byte_anywhere_costs_one_chunk_at_most_and_never_hangs() {
+    for compression in [Compression::None, Compression::Lz4] {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, damaged) = (folder.path().join("a.mcap"), folder.path().join("b.mcap"));
+        write(&path, 30, compression);
+        let whole = std::fs::read(&path).unwrap();
+        let mut refused = 0;
+        let places = (8..whole.len()).step_by(331).chain((8..700).step_by(3));
+        for (n, at) in places.enumerate() {
+            for lose in [false, true] {
+                let mut bytes = whole.clone();
+                if lose {
+                    bytes.remove(at);
+                } else {
+                    bytes[at] ^= 1 << (n % 8);
+                }
+                std::fs::write(&damaged, &bytes).unwrap();
+                match within_bounds(&damaged) {
+                    Some(found) => assert!(
+                        found.len() >= 20 && found.windows(2).all(|pair| pair[0] < pair[1]),
+                        "byte {at} of {}, lost: {lose}: {found:?}",
+                        whole.len()
+                    ),
+                    None => refused += 1,
+                }
+            }
+        }
+        // Only what says that this is a session of this format may lead to a refusal.
+        assert!(refused < 30, "{refused} were refused");
+    }
+}
+
+#[test]
+fn a_hole_is_told_with_its_time_and_its_frames_also_in_the_chunk_that_names_the_channels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mcap");
+    write(&path, 30, Compression::None);
+    let whole = std::fs::read(&path).unwrap();
+    // Frames 10 to 19, and the chunk of the channels, which is the first: a word of its schemas.
+    let pixels = whole.windows(64).position(|window| window.iter().all(|byte| *byte == 13)).unwrap();
+    let topic = whole.windows(8).position(|window| window == b"decodes\x04" || window.starts_with(b"decodes")).unwrap();
+    for (at, lost) in [(pixels, 10), (topic, 0)] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&path, &bytes).unwrap();
+        let recorded = rows::Recorded::read(&path).unwrap();
+        assert_eq!((recorded.frames, recorded.damage.lost(Topic::Frames, &recorded.outline)), (30 - lost, Some(lost)));
+        let told = recorded.warnings().join("\n");
+        assert!(told.contains("is damaged and skipped"), "{told}");
+        if lost > 0 {
+            assert!(told.contains("between 0.09 s and 0.20 s") && told.contains("10 frames and 10 decodes"), "{told}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_session_is_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -120,4 +243,43 @@ fn what_is_no_session_is_named() {
     let other = mcap::Writer::new(std::io::BufWriter::new(std::fs::File::create(&path).unwrap())).unwrap().finish();
     assert!(other.is_ok());
     assert!(Outline::of(&path).unwrap_err().to_string().contains("not a haltere session"));
+}
+
+/// A session whose metadata name the model `attached`, with a decode by each of `by` (SHA-256 and generation).
+fn decoded_by(path: &Path, attached: &str, by: &[(&str, u64)]) -> Outline {
+    let about = [("model", "fly"), ("model_sha256", attached)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mut session = SessionWriter::create(path, Compression::None, 0, &about.into(), &[]).unwrap();
+    for (seq, (sha256, generation)) in by.iter().enumerate() {
+        let header = serde_json::json!({
+            "seq": seq, "frame": seq, "source": "rig1", "t_pub_ns": 1, "quality": "ok",
+            "model": { "name": "fly", "sha256": sha256, "generation": generation },
+        });
+        let mut message = Vec::new();
+        let decode = Decode::with_embedding(Embedding { values: vec![0.5], probabilities: Vec::new(), novelty: None });
+        messages::write_decode(header.to_string().as_bytes(), Some(&decode), &mut message);
+        session.write_message(Topic::Decodes, 1, &message).unwrap();
+        // A chunk for each.
+        session.flush().unwrap();
+    }
+    session.finish(BTreeMap::new()).unwrap();
+    Outline::of(path).unwrap()
+}
+
+#[test]
+fn decodes_by_another_model_than_the_attached_one_are_noticed_without_reading_them_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mcap");
+    let found = |attached, by: &[(&str, u64)]| {
+        let _ = std::fs::remove_file(&path);
+        decoded_by(&path, attached, by).not_by_one_model()
+    };
+    assert_eq!(found("aa", &[("aa", 1), ("aa", 1)]), None);
+    // Loaded before the recording began: a daemon's later model keeps its generation.
+    assert_eq!(found("aa", &[("aa", 4), ("aa", 4)]), None);
+    assert_eq!(found("aa", &[]), None);
+    let strange = found("bb", &[("aa", 1), ("bb", 2)]).unwrap();
+    assert!(strange.contains("generation 1, SHA-256 aa") && strange.contains("attached: fly"), "{strange}");
+    assert!(found("aa", &[("aa", 1), ("bb", 2)]).is_some());
+    let back = found("aa", &[("aa", 1), ("bb", 2), ("aa", 3)]).unwrap();
+    assert!(back.contains("more than one model"), "{back}");
 }

@@ -6,21 +6,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use tempfile::TempDir;
 
 use crate::model::Manifest;
 use crate::session::{CONFIG_TOML, Item, MODEL_ONNX, MODEL_TOML, Outline, Reader};
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::files::temporary_folder;
 
 /// Model and configuration of a session, laid out in a folder of their own for as long as this lives.
 pub struct Unpacked {
-    folder: PathBuf,
-}
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        // A folder that cannot be removed lies among the system's temporary files.
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
+    folder: TempDir,
 }
 
 impl Unpacked {
@@ -30,12 +25,7 @@ impl Unpacked {
     /// A file that is not a session, or lacks one of them.
     pub fn of(session: &Path) -> anyhow::Result<Self> {
         let no_source = || Failure { code: ExitCode::Source, what: session.display().to_string() };
-        // Several may be unpacked by one process, one after the other or at once.
-        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("haltere-session-{}-{count}", std::process::id()));
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let unpacked = Self { folder };
+        let unpacked = Self { folder: temporary_folder("session")? };
         let mut reader = Reader::open(session).with_context(no_source)?;
         let mut found = std::collections::BTreeMap::new();
         while let Some(Item::Attachment { name, data }) = reader.read().with_context(no_source)? {
@@ -45,10 +35,13 @@ impl Unpacked {
             let Some(data) = found.get(name) else {
                 bail!(Failure {
                     code: ExitCode::Source,
-                    what: format!("{}: the session was cut off before its {name}", session.display()),
+                    what: format!(
+                        "{}: lacks its {name}: it was cut off before it, or is damaged there",
+                        session.display()
+                    ),
                 });
             };
-            let at = if name == MODEL_ONNX { unpacked.onnx()? } else { unpacked.folder.join(name) };
+            let at = if name == MODEL_ONNX { unpacked.onnx()? } else { unpacked.folder.path().join(name) };
             std::fs::write(&at, data).with_context(|| at.display().to_string())?;
         }
         Ok(unpacked)
@@ -56,20 +49,42 @@ impl Unpacked {
 
     /// Where the manifest says that its file lies: beside it.
     fn onnx(&self) -> anyhow::Result<PathBuf> {
-        let manifest = Manifest::read(&self.folder.join(MODEL_TOML))?;
+        let manifest = Manifest::read(&self.model())?;
         let name = Path::new(&manifest.file).file_name().context("the session's manifest names no file")?;
-        Ok(self.folder.join(name))
+        Ok(self.folder.path().join(name))
     }
 
     /// The manifest.
     pub fn model(&self) -> PathBuf {
-        self.folder.join(MODEL_TOML)
+        self.folder.path().join(MODEL_TOML)
     }
 
     /// The configuration with which it was recorded.
     pub fn config(&self) -> PathBuf {
-        self.folder.join(CONFIG_TOML)
+        self.folder.path().join(CONFIG_TOML)
     }
+}
+
+/// Refuses a replay with the attached model of a session that it did not decode, or not alone.
+///
+/// # Errors
+/// Which models decoded it, or a file that is not a session.
+pub fn must_be_by_one_model(session: &Path) -> anyhow::Result<()> {
+    let source = |what: String| Failure { code: ExitCode::Source, what };
+    let outline = Outline::of(session).with_context(|| source(session.display().to_string()))?;
+    if let Some(what) = outline.not_by_one_model() {
+        let path = session.display();
+        bail!(source(format!("{path}: {what}; a replay runs one model: choose it with --model, for all frames")));
+    }
+    let unpacked = Unpacked::of(session)?;
+    let (attached, named) = (Manifest::read(&unpacked.model())?.sha256, outline.about.get("model_sha256"));
+    if named.is_some_and(|named| !named.eq_ignore_ascii_case(&attached)) {
+        let path = session.display();
+        bail!(source(format!(
+            "{path}: the attached model is not the one that the session names; choose one with --model"
+        )));
+    }
+    Ok(())
 }
 
 /// Tells on the log what makes a replay differ.

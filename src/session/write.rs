@@ -13,7 +13,8 @@ use mcap::records::MessageHeader;
 use mcap::write::{Metadata, NoSeek};
 use mcap::{Attachment, WriteOptions, Writer};
 
-use super::{BEGIN, END, EXTENSION, FORM, SessionError, Topic, layout, schemas};
+use super::watched::Watched;
+use super::{BEGIN, END, EXTENSION, FORM, MODEL, MODEL_ONNX, MODEL_TOML, SessionError, Topic, layout, schemas};
 use crate::config::Compression;
 use crate::frame::FrameSlot;
 use crate::sys::calendar;
@@ -22,6 +23,9 @@ use crate::sys::calendar;
 const CHUNK_BYTES: u64 = 1 << 20;
 /// Most files of one rig with the same second in their name; more would mean that something is wrong.
 const SAME_SECOND_MAX: u32 = 100;
+
+/// Of the facts about a run, those that are another model's after a hot swap.
+const OF_A_MODEL: [&str; 3] = ["model", "model_sha256", "labels"];
 
 /// Bytes between two hints to the system.
 const STEP_BYTES: u64 = 1 << 20;
@@ -32,6 +36,7 @@ const BEHIND_BYTES: u64 = 64 << 20;
 /// A session being written.
 pub struct SessionWriter {
     path: PathBuf,
+    watched: Watched,
     writer: Writer<NoSeek<BufWriter<SteadyFile>>>,
     channels: [u16; Topic::ALL.len()],
     counts: [u32; Topic::ALL.len()],
@@ -56,6 +61,23 @@ impl SessionWriter {
     ) -> Result<Self, SessionError> {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.map_err(|cause| SessionError::file(path, cause))?;
+        Self::begin(path, file, compression, offset_ns, about, attachments).map_err(|cause| {
+            // On a full disk it would stay behind, empty or cut off in the model. If it cannot be removed, the cause is still the cause.
+            match std::fs::remove_file(path) {
+                Ok(()) => cause.with("; the file that was begun is removed again"),
+                Err(_) => cause,
+            }
+        })
+    }
+
+    fn begin(
+        path: &Path,
+        file: File,
+        compression: Compression,
+        offset_ns: i128,
+        about: &BTreeMap<String, String>,
+        attachments: &[(&str, &str, &[u8])],
+    ) -> Result<Self, SessionError> {
         let failed = |cause| SessionError::mcap(path, cause);
         let compression = match compression {
             Compression::None => None,
@@ -70,19 +92,13 @@ impl SessionWriter {
             .calculate_data_section_crc(false)
             // A chunk is assembled in memory and written whole.
             .disable_seeking(true);
+        let watched = Watched::of(path, &file).map_err(|cause| SessionError::file(path, cause))?;
         let mut writer = options.create(NoSeek::new(BufWriter::new(SteadyFile::new(file)))).map_err(failed)?;
         let mut about = about.clone();
         about.insert("form".into(), FORM.into());
         writer.write_metadata(&Metadata { name: BEGIN.into(), metadata: about }).map_err(failed)?;
         for (name, media_type, data) in attachments {
-            let attachment = Attachment {
-                log_time: 0,
-                create_time: 0,
-                name: (*name).into(),
-                media_type: (*media_type).into(),
-                data: (*data).into(),
-            };
-            writer.attach(&attachment).map_err(failed)?;
+            writer.attach(&attachment(name, media_type, data)).map_err(failed)?;
         }
         let mut channels = [0; Topic::ALL.len()];
         for topic in Topic::ALL {
@@ -93,7 +109,45 @@ impl SessionWriter {
         }
         writer.flush().map_err(failed)?;
         let (counts, buffer) = ([0; Topic::ALL.len()], Vec::new());
-        Ok(Self { path: path.into(), writer, channels, counts, buffer, offset_ns, bytes: 0 })
+        Ok(Self { path: path.into(), writer, watched, channels, counts, buffer, offset_ns, bytes: 0 })
+    }
+
+    /// Adds the files of a model that took over while the file was open, and the metadata that names them.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn add_model(
+        &mut self,
+        generation: u64,
+        facts: &BTreeMap<String, String>,
+        attachments: &[(&'static str, &'static str, Vec<u8>)],
+    ) -> Result<(), SessionError> {
+        let failed = |cause| SessionError::mcap(&self.path, cause);
+        let mut metadata: BTreeMap<String, String> = facts
+            .iter()
+            .filter(|(key, _)| OF_A_MODEL.contains(&key.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        metadata.insert("generation".into(), generation.to_string());
+        for (name, media_type, data) in attachments.iter().filter(|(name, ..)| [MODEL_ONNX, MODEL_TOML].contains(name))
+        {
+            let own = name.replacen("model.", &format!("model-{generation}."), 1);
+            self.writer.attach(&attachment(&own, media_type, data)).map_err(failed)?;
+            metadata.insert((*name).into(), own);
+        }
+        self.writer.write_metadata(&Metadata { name: MODEL.into(), metadata }).map_err(failed)
+    }
+
+    /// Is the file still there? `Some`: it was moved, and where it is now.
+    ///
+    /// # Errors
+    /// It was removed; what is written from now on is lost.
+    pub fn watch(&mut self) -> Result<Option<PathBuf>, SessionError> {
+        let moved = self.watched.look(&self.path).map_err(|cause| SessionError::file(&self.path, cause))?;
+        if let Some(path) = &moved {
+            self.path.clone_from(path);
+        }
+        Ok(moved)
     }
 
     /// Adds facts about the session to the metadata at its start.
@@ -176,6 +230,10 @@ impl SessionWriter {
         let synced = file.flush().and_then(|()| file.get_ref().sync());
         synced.map_err(|cause| SessionError::file(&self.path, cause))
     }
+}
+
+fn attachment<'a>(name: &str, media_type: &str, data: &'a [u8]) -> Attachment<'a> {
+    Attachment { log_time: 0, create_time: 0, name: name.into(), media_type: media_type.into(), data: data.into() }
 }
 
 /// A free name: `<rig>_<UTC>.mcap` in `folder`, with a number when two recordings start in the same second.

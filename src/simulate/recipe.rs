@@ -7,6 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::files::{Bound, read_text_or_pipe};
+
+/// Largest recipe file read, bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A recipe that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -243,7 +247,8 @@ impl Recipe {
             None => Self::default(),
             Some(path) => {
                 let failed = |cause: String| RecipeError::File { path: path.into(), cause };
-                let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+                let bound = Bound::new("a recipe", FILE_BYTES_MAX);
+                let text = read_text_or_pipe(path, bound).map_err(|e| failed(e.cause.to_string()))?;
                 Self::of_file(&text).map_err(failed)?
             }
         };

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Name, PixelType, Shape, Stamp};
+use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Marks, Name, PixelType, Shape, Stamp};
 use crate::source::{Next, Source, SourceError};
 use crate::sys::clock::now_ns;
 
@@ -61,11 +61,16 @@ impl Source for SimulatedSource {
             pixel_type: PixelType::U16,
             number: self.next as u64,
             gap: 0,
+            ordinal_offset: 0,
             t_device: Some(DeviceTime { ns, clock: Clock::Device, stamp: Some(Stamp::Start) }),
             t_received_ns: now_ns(),
+            t_live_ns: None,
+            age_ns: None,
+            unpublished: false,
             source: self.source,
             series: self.series,
             series_began: self.next == 0,
+            marks: Marks::default(),
         };
         into.bytes_mut().copy_from_slice(bytemuck::cast_slice(&self.counts));
         self.next += 1;

@@ -43,4 +43,8 @@ impl Source for Limited {
     fn frame_rate_hz(&self) -> Option<f64> {
         self.source.frame_rate_hz()
     }
+
+    fn about(&self) -> super::About {
+        self.source.about()
+    }
 }

@@ -6,19 +6,24 @@
 
 use std::path::Path;
 
-use crate::frame::{Clock, DeviceTime, Frame, Request, Requests};
+use crate::frame::{CHANNELS_MAX, Frame, Request, Requests, SIDE_PX_MAX};
 use crate::session::messages::RequestRecord;
 use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
 use crate::sys::clock::now_ns;
 
 use super::recording::file_error;
-use super::{Next, Source, SourceError};
+use super::{About, Next, Source, SourceError};
+
+/// Largest frame there can be, bytes: what a session's metadata says is memory to be taken.
+const FRAME_BYTES_MAX: u64 = (CHANNELS_MAX * SIDE_PX_MAX * SIDE_PX_MAX * size_of::<f32>()) as u64;
 
 /// The frames of one session.
 pub struct McapSource {
     reader: Reader,
     outline: Outline,
     rate_hz: Option<f64>,
+    /// The rate was given.
+    stated: bool,
     requests: Requests,
     damaged_chunks: u64,
 }
@@ -36,9 +41,18 @@ impl McapSource {
                 "this session contains no frame (`record.frames` was false, or it was cut off before the first frame)";
             return Err(file_error(path, cause));
         }
+        let frame_bytes_max = outline.number("frame_bytes_max").unwrap_or(0);
+        if frame_bytes_max > FRAME_BYTES_MAX {
+            let cause = format!(
+                "`frame_bytes_max` = {frame_bytes_max} in the session's metadata; a frame has at most {FRAME_BYTES_MAX} bytes: the file was \
+                 damaged or made by another program"
+            );
+            return Err(file_error(path, cause));
+        }
         let reader = Reader::open(path).map_err(failed)?;
+        let stated = rate_hz.is_some();
         let rate_hz = rate_hz.or(outline.frame_rate_hz);
-        Ok(Self { reader, outline, rate_hz, requests: Requests::default(), damaged_chunks: 0 })
+        Ok(Self { reader, outline, rate_hz, stated, requests: Requests::default(), damaged_chunks: 0 })
     }
 
     fn path(&self) -> &Path {
@@ -65,10 +79,7 @@ impl McapSource {
                         "a frame is larger than `frame_bytes_max` in the session's metadata",
                     ));
                 }
-                // The frame rate is measured from device times, or without them from times of receipt. The receipt of this run
-                // differs from the recorded one, so the recorded one stands in for the missing device time.
-                let received = DeviceTime { ns: info.t_received_ns as i64, clock: Clock::Monotonic, stamp: None };
-                info.t_device = info.t_device.or(Some(received));
+                // The receipt of this run; `t_live_ns` keeps the recorded one.
                 info.t_received_ns = now_ns();
                 into.info = info;
                 into.bytes_mut().copy_from_slice(&data[layout::HEAD_BYTES..]);
@@ -120,6 +131,14 @@ impl Source for McapSource {
 
     fn frame_rate_hz(&self) -> Option<f64> {
         self.rate_hz
+    }
+
+    fn about(&self) -> About {
+        let mut about = About::default();
+        about.fact("times", self.outline.count(Topic::Frames), "the session's index");
+        about.maybe("rate_hz", self.rate_hz, if self.stated { "the given rate" } else { "the times of receipt" });
+        about.warnings = self.outline.warnings();
+        about
     }
 }
 

@@ -4,27 +4,37 @@
 //! decoding. A source fills a slot of the lane in place and stamps its time; nothing else reads a clock for a frame.
 //! What it must never do: block longer than [`IDLE_MS_MAX`], unpickle, or let a damaged message end the stream.
 
+pub mod about;
+pub mod age;
 pub mod arrival;
+pub mod axes;
+mod axes_decision;
+mod bruker;
 pub mod session_index;
 
 pub mod continuity;
+mod grid;
 pub mod limit;
 pub mod mcap;
 pub mod nwb;
 pub mod open;
+mod page_list;
 pub mod raw;
 mod recording;
 mod scanimage;
 pub mod thorimage;
 pub mod tiff;
-mod tiff_order;
+mod tiff_files;
 mod xml;
 pub mod zmq;
 
-use crate::frame::event::Reason;
+use crate::frame::event::Refusal;
 use crate::frame::{Frame, Requests};
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::wire::frame_header::HeaderError;
 
+pub use self::about::{About, Fact};
+pub use self::nwb::Orientation;
 pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of};
 pub use self::session_index::{FrameClock, FrameIndex, SessionIndex};
 pub use self::zmq::ZmqSource;
@@ -33,6 +43,7 @@ pub use self::zmq::ZmqSource;
 pub const IDLE_MS_MAX: u64 = 50;
 
 /// Result of one call of [`Source::next`].
+#[expect(clippy::large_enum_variant, reason = "a box would allocate on the frame path")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Next {
     /// The slot holds a new frame.
@@ -40,13 +51,17 @@ pub enum Next {
     /// Nothing arrived for a while; the slot is untouched.
     Idle,
     /// A message was rejected; the slot's content is undefined, the stream continues.
-    Rejected(Reason),
+    Rejected(Refusal),
     /// The sender announced an acquisition.
     SeriesBegan,
     /// The sender ended the acquisition; another may follow.
     SeriesEnded,
     /// The followed file was removed, truncated or replaced (as the word says): what follows is a new acquisition.
     FileLost(&'static str),
+    /// The followed file cannot be read at the moment, by the system's word; it is tried again.
+    FileUnreachable(&'static str),
+    /// It can be read again, after so long.
+    FileBack(std::time::Duration),
     /// There will be no more frames.
     End,
 }
@@ -65,6 +80,11 @@ pub trait Source: Send {
         Requests::default()
     }
 
+    /// What was left out of the header of the last frame of [`Source::next`] because it could not be read.
+    fn ignored(&self) -> Option<HeaderError> {
+        None
+    }
+
     /// Bytes that a slot must hold for any frame of this source.
     fn frame_bytes_max(&self) -> usize;
 
@@ -76,6 +96,19 @@ pub trait Source: Send {
     /// Frames per second from the file's metadata or the user, if known.
     fn frame_rate_hz(&self) -> Option<f64> {
         None
+    }
+
+    /// What is known about it, and by which text.
+    fn about(&self) -> About {
+        About::default()
+    }
+
+    /// The recording's own time of every frame, ns, where it has them; it is read from all over the file.
+    ///
+    /// # Errors
+    /// A file that can no longer be read.
+    fn times_ns(&mut self) -> Result<Vec<i64>, SourceError> {
+        Ok(Vec::new())
     }
 }
 

@@ -7,16 +7,14 @@ use std::path::{Path, PathBuf};
 use crate::frame::Name;
 use crate::session::is_session;
 
+use super::axes::{Asked, AskedAxes};
 use super::mcap::McapSource;
-use super::nwb::{self, NwbSource};
+use super::nwb::{self, NwbSource, Orientation};
 use super::raw::{RawLayout, RawSource};
-use super::recording::{file_error, natural_order};
-use super::tiff::TiffSource;
-use super::{Source, SourceError, thorimage};
-
-/// Readable formats, for messages.
-const READABLE: &str = "readable formats: .tif/.tiff files, a folder of them, a pattern such as 'run_*.tif'; a recorded session (.mcap); an NWB file (one of \
-    several series: FILE.nwb#NAME); a ThorImage folder (with Experiment.xml) or a .raw file in it; any raw file if you give its layout (--raw uint16:512x512)";
+use super::recording::{extension, file_error};
+use super::tiff::{TiffSource, lists_files};
+use super::tiff_files::{by_channel, is_tiff, listed, tiff_files};
+use super::{Source, SourceError, bruker, thorimage};
 
 /// Which recording, and what the user knows about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +28,12 @@ pub struct RecordingSpec {
     pub rate_hz: Option<f64>,
     /// Which plane of a volume.
     pub plane: Option<u64>,
+    /// Order of the pages of TIFF files; overrides what the files say.
+    pub axes: Option<AskedAxes>,
+    /// Order of rows and columns in an NWB file; overrides what the file says.
+    pub orientation: Option<Orientation>,
+    /// Refuse a recording of which something is missing, instead of reading what is whole.
+    pub strict: bool,
     /// Name of the rig in the frames.
     pub source: Name,
 }
@@ -37,7 +41,13 @@ pub struct RecordingSpec {
 impl RecordingSpec {
     /// A recording at one path, everything else from its metadata.
     pub fn new(path: impl Into<PathBuf>, source: Name) -> Self {
-        Self { channels: vec![vec![path.into()]], raw: None, rate_hz: None, plane: None, source }
+        let channels = vec![vec![path.into()]];
+        let (raw, rate_hz, plane, axes, orientation) = (None, None, None, None, None);
+        Self { channels, raw, rate_hz, plane, axes, orientation, strict: false, source }
+    }
+
+    fn asked(&self) -> Asked {
+        Asked { axes: self.axes, plane: self.plane, strict: self.strict }
     }
 }
 
@@ -49,24 +59,50 @@ pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceErr
     if let Some(rate) = spec.rate_hz.filter(|r| !(r.is_finite() && *r > 0.0)) {
         return Err(file_error(first_path(spec), format!("the given frame rate is {rate} Hz; it must be positive")));
     }
-    if let Some(path) = single_path(spec) {
-        if let Some(layout) = spec.raw {
-            return open_raw(path, layout, spec);
-        }
-        if is_session(path) {
-            return open_session(path, spec);
-        }
-        if is_thorimage(path) {
-            return thorimage::open(path, spec.rate_hz, spec.plane, spec.source);
-        }
-    } else if spec.raw.is_some() {
+    let path = single_path(spec);
+    if path.is_none() && spec.raw.is_some() {
         return Err(file_error(first_path(spec), "a raw layout describes a single file; give one file"));
     }
-    if let Some(channels) = nwb_channels(spec)? {
-        return Ok(Box::new(NwbSource::open(&channels, spec.rate_hz, spec.plane, spec.source)?));
+    let nwb = nwb_channels(spec)?;
+    let is_tiff =
+        spec.raw.is_none() && nwb.is_none() && !path.is_some_and(|path| is_session(path) || is_thorimage(path));
+    // Who states the axes has read the XML.
+    let prairie = match path.filter(|_| is_tiff && spec.axes.is_none()) {
+        Some(path) => bruker::xml_of(path)?,
+        None => None,
+    };
+    if let Some(xml) = prairie {
+        return bruker::open(&xml, spec.rate_hz, &spec.asked(), spec.source);
+    }
+    if spec.axes.is_some() && !is_tiff {
+        return Err(file_error(
+            first_path(spec),
+            "--axes states the order of TIFF pages, but this is another format; leave it out",
+        ));
+    }
+    if spec.orientation.is_some() && nwb.is_none() {
+        return Err(file_error(
+            first_path(spec),
+            "--orientation is for NWB files, but this is another format; leave it out",
+        ));
+    }
+    match (path, spec.raw) {
+        (Some(path), Some(layout)) => return open_raw(path, layout, spec),
+        (Some(path), None) if is_session(path) => return open_session(path, spec),
+        (Some(path), None) if is_thorimage(path) => {
+            return thorimage::open(path, spec.rate_hz, &spec.asked(), spec.source);
+        }
+        _ => {}
+    }
+    if let Some(channels) = nwb {
+        return Ok(Box::new(NwbSource::open(&channels, spec.rate_hz, spec.plane, spec.orientation, spec.source)?));
     }
     let channels: Result<Vec<_>, _> = spec.channels.iter().map(|paths| tiff_files(paths)).collect();
-    Ok(Box::new(TiffSource::open(channels?, spec.rate_hz, spec.plane, spec.source)?))
+    let channels = match channels?.as_slice() {
+        [one] if spec.axes.is_none() && one.len() > 1 && !lists_files(&one[0]) => by_channel(one)?,
+        channels => channels.to_vec(),
+    };
+    Ok(Box::new(TiffSource::open(channels, spec.rate_hz, &spec.asked(), spec.source)?))
 }
 
 /// The file, if the recording is a session.
@@ -89,6 +125,10 @@ pub fn files_of(spec: &RecordingSpec) -> Result<Vec<PathBuf>, SourceError> {
         if is_thorimage(path) {
             let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
             return listed(folder, |p| is_tiff(p) || matches!(extension(p).as_str(), "xml" | "raw"));
+        }
+        if let Some(xml) = bruker::xml_of(path)? {
+            let folder = xml.parent().unwrap_or(Path::new("."));
+            return listed(folder, |p| is_tiff(p) || extension(p) == "xml");
         }
     }
     if let Some(channels) = nwb_channels(spec)? {
@@ -155,85 +195,9 @@ fn is_thorimage(path: &Path) -> bool {
     beside && (path.is_dir() || name == "Experiment.xml" || extension(path) == "raw")
 }
 
-fn extension(path: &Path) -> String {
-    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
-}
-
-fn is_tiff(path: &Path) -> bool {
-    matches!(extension(path).as_str(), "tif" | "tiff" | "btf" | "tf8")
-}
-
-/// Replaces folders and patterns by their files.
-fn tiff_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            files.extend(listed(path, is_tiff)?);
-        } else if path.is_file() && is_tiff(path) {
-            files.push(path.clone());
-        } else if path.is_file() {
-            return Err(file_error(path, format!("no reader for this type of file; {READABLE}")));
-        } else {
-            files.extend(matching(path)?);
-        }
-    }
-    Ok(files)
-}
-
-/// Files of a folder that satisfy `wanted`, in natural order; at least one.
-fn listed(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, SourceError> {
-    let entries = std::fs::read_dir(folder).map_err(|e| file_error(folder, e.to_string()))?;
-    let mut files: Vec<PathBuf> =
-        entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_file() && wanted(p)).collect();
-    files.sort_by(|a, b| natural_order(a, b));
-    if files.is_empty() {
-        return Err(file_error(folder, format!("contains no readable file; {READABLE}")));
-    }
-    Ok(files)
-}
-
-/// Files whose name matches the last part of `path`, if that is a pattern.
-fn matching(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let pattern = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if !pattern.contains(['*', '?']) {
-        return Err(file_error(path, "no such file or folder"));
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let fits = |p: &Path| is_tiff(p) && p.file_name().is_some_and(|n| like(&pattern, &n.to_string_lossy()));
-    listed(folder, fits).map_err(|_| file_error(path, format!("no file matches this pattern; {READABLE}")))
-}
-
-/// `*` stands for any text, `?` for one byte.
-fn like(pattern: &str, name: &str) -> bool {
-    fn fits(pattern: &[u8], name: &[u8]) -> bool {
-        match (pattern, name) {
-            ([], []) => true,
-            ([b'*', rest @ ..], _) => (0..=name.len()).any(|n| fits(rest, &name[n..])),
-            ([b'?', p @ ..], [_, n @ ..]) => fits(p, n),
-            ([a, p @ ..], [b, n @ ..]) if a == b => fits(p, n),
-            _ => false,
-        }
-    }
-    fits(pattern.as_bytes(), name.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_fit_as_in_a_shell() {
-        for (pattern, name, fits) in [
-            ("run_*.tif", "run_001.tif", true),
-            ("run_*.tif", "run_.tif", true),
-            ("run_?.tif", "run_10.tif", false),
-            ("*", "a.tif", true),
-            ("a*b*c", "aXbYbc", true),
-            ("a*b", "a", false),
-        ] {
-            assert_eq!(like(pattern, name), fits, "{pattern} {name}");
-        }
-    }
 
     #[test]
     fn what_cannot_be_read_says_what_can() {

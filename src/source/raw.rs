@@ -14,7 +14,7 @@ use crate::wire::frame_header::Order;
 use crate::wire::pixels::{self, Layout};
 
 use super::recording::{Stamper, file_error};
-use super::{Next, Source, SourceError};
+use super::{About, Next, Source, SourceError};
 
 /// Layout of a raw file, such as `uint16:512x512`, `int16:2x256x256:4096`, `uint16be:512x512:0:F`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl RawSource {
         if pixels < frame_bytes || pixels % frame_bytes != 0 {
             let cause = format!(
                 "is {length} bytes long; after {} header bytes that makes {} frame(s) of {frame_bytes} bytes with {} bytes \
-                 left over: check type, shape and header bytes",
+                 left over: check type, shape and header bytes; if the file was cut off, cut it back to whole frames (truncate)",
                 layout.header_bytes,
                 pixels / frame_bytes,
                 pixels % frame_bytes
@@ -129,6 +129,14 @@ impl Source for RawSource {
 
     fn frame_rate_hz(&self) -> Option<f64> {
         self.stamper.rate_hz
+    }
+
+    fn about(&self) -> About {
+        let mut about = About::default();
+        about.fact("channels", self.stamper.shape.channels, "the given layout");
+        about.fact("times", self.total, "the length of the file");
+        about.maybe("rate_hz", self.stamper.rate_hz, "the given rate");
+        about
     }
 }
 

@@ -2,10 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Name, PixelType, Shape, Stamp};
+use crate::frame::{Clock, DeviceTime, Frame, FrameInfo, Marks, Name, PixelType, Shape, Stamp};
 use crate::sys::clock::now_ns;
 
 use super::SourceError;
+
+/// The extension of a file in lower case, without its dot; empty without one.
+pub(super) fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
 
 /// An error that names the file.
 pub(super) fn file_error(path: &Path, cause: impl Into<String>) -> SourceError {
@@ -50,11 +55,16 @@ impl Stamper {
             pixel_type: self.pixel_type,
             number: index,
             gap: 0,
+            ordinal_offset: 0,
             t_device: self.rate_hz.map(time),
             t_received_ns: now_ns(),
+            t_live_ns: None,
+            age_ns: None,
+            unpublished: false,
             source: self.source,
             series: None,
             series_began: index == 0,
+            marks: Marks::default(),
         };
         Ok(())
     }

@@ -1,113 +1,210 @@
-//! ScanImage's metadata: channels, slices, flyback, rates, and the time of each page.
+//! ScanImage's header: channels, slices, flyback, averaging, rates, and the number and time of each page.
 //!
-//! Why it exists: ScanImage's TIFFs hold it as MATLAB lines (`SI.hChannels.channelSave = [1;2]`) in the `Software` tag and again at
-//! byte 16 of the file (magic 0x07030301); only they tell which page is a frame. What it must never do: take a flyback page for a
-//! frame, or trust metadata that the number of pages contradicts.
+//! Why it exists: ScanImage's TIFFs hold it as MATLAB lines, and only they tell which page is a frame. What it must never do: take a
+//! flyback page for a frame, or decide anything (that is `axes`).
 //!
-//! Order of pages (ScanImage's "BigTIFF specification", format version 3 and 4): channel fastest; then, with a fast z actuator, the
-//! slices of a volume with its flyback pages at the end; without one, the frames of a slice before the next slice.
+//! The lines begin with `SI.` in the `Software` tag (from 2016 on), with `scanimage.SI.` or `scanimage.SI5.` in every page's
+//! description (5.x), with `scanimage.SI4.` (4.x), or with `state.` (3.x). Order of pages (ScanImage's "BigTIFF specification"):
+//! channel fastest, then the frames of a slice, then the slices of a volume with the flyback frames of a fast z actuator at its end,
+//! then volumes; where frames are averaged, `logAverageFactor` of them become one page. The stream of pages goes on through the
+//! numbered files of an acquisition, which may split a volume.
 
-use super::recording::Axis;
-use super::tiff_order::PageOrder;
+use std::path::PathBuf;
 
-/// The metadata lines of one file.
+use super::about::file_name;
+use super::axes::{Letter, Refusal, Seen, Told};
+
+/// What the header is called in messages.
+pub(super) const BY: &str = "the ScanImage header";
+
+/// Beginnings of the header's lines.
+const PREFIXES: [&str; 5] = ["SI.", "scanimage.SI.", "scanimage.SI5.", "scanimage.SI4.", "state."];
+
+/// The header's lines.
 pub(super) struct ScanImage<'a>(&'a str);
 
 impl<'a> ScanImage<'a> {
     /// `None` when the text is not from ScanImage.
     pub(super) fn of(text: &'a str) -> Option<Self> {
-        text.lines().any(|line| line.trim_start().starts_with("SI.")).then_some(Self(text))
+        let begins = |line: &str| PREFIXES.iter().any(|prefix| line.trim_start().starts_with(prefix));
+        text.split(['\n', '\r']).any(begins).then_some(Self(text))
     }
 
-    /// The right side of `SI.key = …`.
-    fn value(&self, key: &str) -> Option<&'a str> {
-        self.0
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("SI.")?.strip_prefix(key)?.trim_start().strip_prefix('='))
-            .map(str::trim)
+    /// The right side of the first line with one of these keys.
+    fn value(&self, keys: &[&str]) -> Option<&'a str> {
+        let of_line = |line: &'a str, key: &str| {
+            let line = line.trim();
+            let own = PREFIXES.iter().find_map(|prefix| line.strip_prefix(prefix))?;
+            own.strip_prefix(key)?.trim_start().strip_prefix('=').map(str::trim)
+        };
+        keys.iter().find_map(|key| self.0.split(['\n', '\r']).find_map(|line| of_line(line, key)))
     }
 
-    fn number(&self, key: &str) -> Option<f64> {
-        self.value(key)?.parse().ok().filter(|n: &f64| n.is_finite())
+    fn number(&self, keys: &[&str]) -> Option<f64> {
+        self.value(keys)?.parse().ok().filter(|n: &f64| n.is_finite())
     }
 
-    fn count(&self, key: &str) -> Option<usize> {
-        self.number(key).filter(|n| (0.0..1e6).contains(n)).map(|n| n as usize)
+    fn count(&self, keys: &[&str]) -> Option<usize> {
+        self.number(keys).filter(|n| (0.0..1e6).contains(n)).map(|n| n as usize)
     }
 
-    fn is_on(&self, key: &str) -> bool {
-        matches!(self.value(key), Some("1" | "true"))
+    fn is_on(&self, keys: &[&str]) -> bool {
+        matches!(self.value(keys), Some("1" | "true"))
     }
 
-    /// Number of saved channels: `1`, `[1 2]` or `[1;2]`.
-    fn channels(&self) -> usize {
-        let list = self.value("hChannels.channelSave").unwrap_or("1");
-        list.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).count().max(1)
+    /// Numbers of the saved channels: `1`, `[1 2]` or `[1;2]`; in version 3 a line for each.
+    fn channels(&self) -> Vec<usize> {
+        if let Some(list) = self.value(&["hChannels.channelSave", "channelsSave"]) {
+            let numbers = list.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok());
+            return numbers.collect();
+        }
+        (1..=4).filter(|n| self.is_on(&[&format!("acq.savingChannel{n}")])).collect()
     }
 
-    /// The order of channels, slices and times in `pages` pages.
+    /// Names of the saved channels, where the header has them: `{'green' 'red'}`.
+    fn names(&self, saved: &[usize]) -> Vec<String> {
+        let Some(list) = self.value(&["hChannels.channelName"]) else { return Vec::new() };
+        let all: Vec<&str> = list.split('\'').skip(1).step_by(2).collect();
+        saved.iter().filter_map(|n| all.get(n.checked_sub(1)?).map(|name| (*name).to_owned())).collect()
+    }
+
+    /// What the header says about the order of pages.
     ///
     /// # Errors
-    /// Metadata that the number of pages contradicts.
-    pub(super) fn order(&self, pages: usize) -> Result<PageOrder, String> {
-        let channels = self.channels();
-        let slices = self.count("hStackManager.actualNumSlices").or_else(|| self.count("hStackManager.numSlices"));
-        let stacked = self.value("hStackManager.enable").is_none_or(|on| matches!(on, "1" | "true"));
-        let fast = self.is_on("hFastZ.enable");
+    /// A header that contradicts itself, or describes frames of several regions.
+    pub(super) fn told(&self) -> Result<Told, String> {
+        let saved = self.channels();
+        let channels = saved.len().max(1);
+        let fast =
+            self.is_on(&["hFastZ.enable", "fastZEnable"]) || self.value(&["hStackManager.stackMode"]) == Some("'fast'");
+        let stacked = self.value(&["hStackManager.enable"]).is_none_or(|on| matches!(on, "1" | "true"));
+        let slices = self.count(&[
+            "hStackManager.actualNumSlices",
+            "hStackManager.numSlices",
+            "stackNumSlices",
+            "acq.numberOfZSlices",
+        ]);
         let slices = if stacked || fast { slices.unwrap_or(1).max(1) } else { 1 };
-        let frame_rate_hz = self.number("hRoiManager.scanFrameRate").filter(|rate| *rate > 0.0);
+        let averaged = self.count(&["hScan2D.logAverageFactor", "acqNumAveragedFrames"]).unwrap_or(1).max(1);
+        let frame_rate_hz =
+            self.number(&["hRoiManager.scanFrameRate", "scanFrameRate", "acq.frameRate"]).filter(|hz| *hz > 0.0);
+        let mut told = Told::new(BY, [(Letter::C, Some(channels)), (Letter::Z, Some(slices)), (Letter::T, None)]);
+        told.whole = true;
+        told.names = self.names(&saved);
+        told.rate_hz = frame_rate_hz.map(|hz| hz / averaged as f64);
         if slices == 1 {
-            let averaged = self.count("hScan2D.logAverageFactor").unwrap_or(1).max(1);
-            return Ok(PageOrder {
-                channels: Axis::new(channels, 1),
-                slices: Axis::new(1, 1),
-                times: Axis::new(whole(pages, channels, "page")?, channels),
-                rate_hz: frame_rate_hz.map(|rate| rate / averaged as f64),
-            });
+            return Ok(told);
         }
-        if fast {
-            let flyback =
-                self.count("hFastZ.numDiscardFlybackFrames").filter(|_| self.is_on("hFastZ.discardFlybackFrames"));
-            let volume = slices + flyback.unwrap_or(0);
-            let volume_rate_hz = self.number("hRoiManager.scanVolumeRate").filter(|rate| *rate > 0.0);
-            return Ok(PageOrder {
-                channels: Axis::new(channels, 1),
-                slices: Axis::new(slices, channels),
-                // An incomplete last volume is left out.
-                times: Axis::new(pages / (channels * volume), channels * volume),
-                rate_hz: volume_rate_hz.or(frame_rate_hz.map(|rate| rate / volume as f64)),
-            });
-        }
-        let frames = self.count("hStackManager.framesPerSlice").unwrap_or(1).max(1);
-        let planned = channels * frames * slices;
-        if !pages.is_multiple_of(planned) {
+        let slow = ["hStackManager.framesPerSlice", "acqNumFrames", "acq.numberOfFrames"];
+        let frames = self.count(if fast { &slow[..1] } else { &slow }).unwrap_or(1).max(1);
+        if !frames.is_multiple_of(averaged) {
             return Err(format!(
-                "ScanImage planned {slices} slices of {frames} frames in {channels} channel(s), but there are {pages} pages: \
-                 the stack was stopped early, or some files belong to another acquisition"
+                "{BY} says {frames} frame(s) a slice and averages {averaged} into a page: the pages of a slice cannot be told"
             ));
         }
-        Ok(PageOrder {
-            channels: Axis::new(channels, 1),
-            slices: Axis::new(slices, channels * frames),
-            times: Axis::new(frames, channels),
-            rate_hz: frame_rate_hz,
+        told.repeats = frames / averaged;
+        if fast {
+            told.skipped = self.flyback(slices * frames, averaged)?;
+            let pages = slices * told.repeats + told.skipped;
+            let volume_rate_hz = self.number(&["hRoiManager.scanVolumeRate"]).filter(|hz| *hz > 0.0);
+            let of_volume = volume_rate_hz.or(told.rate_hz.map(|hz| hz / pages as f64));
+            told.rate_hz = of_volume.map(|hz| hz * told.repeats as f64);
+        }
+        Ok(told)
+    }
+
+    /// Pages of each channel that a volume has beyond its slices: the total of newer versions, or the number of flyback frames.
+    fn flyback(&self, frames: usize, averaged: usize) -> Result<usize, String> {
+        let discards = self.is_on(&["hFastZ.discardFlybackFrames", "fastZDiscardFlybackFrames"]);
+        let flyback =
+            self.count(&["hFastZ.numDiscardFlybackFrames", "fastZNumDiscardFrames"]).filter(|_| discards).unwrap_or(0);
+        let total = self.count(&["hStackManager.numFramesPerVolumeWithFlyback"]).filter(|total| *total > 0);
+        let flyback = match total {
+            Some(total) if total != frames + flyback => {
+                return Err(format!(
+                    "{BY} says {total} frames per volume with flyback, but also {frames} frames in slices and {flyback} of flyback; {}",
+                    super::axes::SAY_AXES
+                ));
+            }
+            _ => flyback,
+        };
+        if !flyback.is_multiple_of(averaged) {
+            return Err(format!(
+                "{BY} says {flyback} flyback frame(s) and averages {averaged} into a page: their pages cannot be told"
+            ));
+        }
+        Ok(flyback / averaged)
+    }
+
+    /// Does a frame hold several regions (mROI), stacked with the lines between them? `regions`: ScanImage's JSON in the `Artist` tag.
+    pub(super) fn regions(&self, regions: &str) -> Option<String> {
+        if !self.is_on(&["hRoiManager.mroiEnable"]) {
+            return None;
+        }
+        let json: serde_json::Value = serde_json::from_str(regions.trim_end_matches('\0')).unwrap_or_default();
+        let rois = &json["RoiGroups"]["imagingRoiGroup"]["rois"];
+        let count = rois.as_array().map_or(usize::from(rois.is_object()), Vec::len);
+        (count != 1).then(|| {
+            let number = if count == 0 { "several".to_owned() } else { count.to_string() };
+            format!(
+                "{BY} says that a frame holds {number} regions (mroiEnable), one above the other with lines of fly-to between them: that is \
+                 not one image. Save one region as a file of its own; or, to use the stacked image as it is, say --axes T (T,C2 for two \
+                 channels; `axes` in a dataset.toml)"
+            )
         })
     }
 }
 
-fn whole(pages: usize, parts: usize, what: &str) -> Result<usize, String> {
-    if pages.is_multiple_of(parts) {
-        return Ok(pages / parts);
+/// Frame numbers must go on from file to file, and pages of one frame need channels. Returns the gaps.
+pub(super) fn check_numbers(files: &[Seen], told: &Told) -> Result<Vec<String>, Refusal> {
+    let channels = told.size(Letter::C);
+    if let Some(file) = files.iter().find(|file| channels == 1 && file.paired == Some(true)) {
+        let cause = format!(
+            "{BY} says 1 channel, but the first two pages have the same frame number, as with 2 channels; {}",
+            super::axes::SAY_AXES
+        );
+        return Err((file.path.clone(), cause));
     }
-    Err(format!(
-        "ScanImage saved {parts} channels, but {pages} {what}s are not a multiple of that: the file is truncated"
-    ))
+    let mut gaps = Vec::new();
+    let mut before: Option<(u64, &PathBuf)> = None;
+    for file in files {
+        let Some([first, last]) = file.numbers else { continue };
+        // A frame whose channels are in two files has its number in both.
+        if let Some((end, other)) = before.filter(|(end, _)| first < *end || first == *end && channels == 1) {
+            let cause = format!(
+                "begins with ScanImage's frame {first}, but {} before it ends with frame {end}: they are different acquisitions; name the \
+                 files of one, e.g. with a pattern",
+                file_name(other)
+            );
+            return Err((file.path.clone(), cause));
+        }
+        before = Some((last, &file.path));
+        let of_a_number = if file.paired == Some(true) { channels } else { 1 };
+        let (there, spanned) = (file.pages.div_ceil(of_a_number) as u64, last.saturating_sub(first).saturating_add(1));
+        if spanned > there {
+            let lost = spanned - there;
+            gaps.push(format!("{}: {lost} frame number(s) are missing: frames were dropped", file_name(&file.path)));
+        }
+    }
+    Ok(gaps)
 }
 
-/// Time of a page since the start of the acquisition, s: `frameTimestamps_sec = 0.033` in its description.
+/// The value of `key = …` in the description of a page.
+fn page_value<'a>(description: &'a str, keys: &[&str]) -> Option<&'a str> {
+    let of_line =
+        |line: &'a str, key: &str| line.trim().strip_prefix(key)?.trim_start().strip_prefix('=').map(str::trim);
+    keys.iter().find_map(|key| description.split(['\n', '\r']).find_map(|line| of_line(line, key)))
+}
+
+/// Time of a page since the start of the acquisition, s.
 pub(super) fn page_time_s(description: &str) -> Option<f64> {
-    let line = description.lines().find_map(|line| line.trim().strip_prefix("frameTimestamps_sec"))?;
-    line.trim_start().strip_prefix('=')?.trim().parse().ok().filter(|time: &f64| time.is_finite())
+    let keys = ["frameTimestamps_sec", "frameTimestamps", "Frame Timestamp(s)"];
+    page_value(description, &keys)?.parse().ok().filter(|time: &f64| time.is_finite())
+}
+
+/// Number of the frame of a page.
+pub(super) fn page_number(description: &str) -> Option<u64> {
+    page_value(description, &["frameNumbers", "Frame Number"])?.parse().ok()
 }
 
 #[cfg(test)]
@@ -118,22 +215,29 @@ mod tests {
         lines.iter().map(|line| format!("SI.{line}\n")).collect()
     }
 
-    #[test]
-    fn a_plane_in_two_channels_has_the_channel_fastest_and_its_own_rate() {
-        let text = text(&[
-            "hChannels.channelSave = [1;2]",
-            "hRoiManager.scanFrameRate = 30.01",
-            "hStackManager.numSlices = 1",
-        ]);
-        let order = ScanImage::of(&text).unwrap().order(20).unwrap();
-        assert_eq!((order.channels, order.slices, order.times), (Axis::new(2, 1), Axis::new(1, 1), Axis::new(10, 2)));
-        assert_eq!(order.rate_hz, Some(30.01));
-        assert!(ScanImage::of(&text).unwrap().order(21).unwrap_err().contains("21 pages"));
+    fn told(text: &str) -> Told {
+        ScanImage::of(text).unwrap().told().unwrap()
     }
 
     #[test]
-    fn a_fast_volume_leaves_its_flyback_out() {
-        let text = text(&[
+    fn every_version_names_its_channels() {
+        for text in [
+            "SI.hChannels.channelSave = [1;2]\n",
+            "frameNumbers = 1\nscanimage.SI.hChannels.channelSave = [1 2]\n",
+            "scanimage.SI5.channelsSave = [1;3]\n",
+            "scanimage.SI4.channelsSave = [1;2]\r\n",
+            "state.software.version=3.8\rstate.acq.savingChannel1=1\rstate.acq.savingChannel2=1\rstate.acq.savingChannel3=0\r",
+        ] {
+            assert_eq!(told(text).size(Letter::C), 2, "{text}");
+        }
+        let names =
+            told("SI.hChannels.channelSave = [1;3]\nSI.hChannels.channelName = {'GCaMP' 'none' 'tdTom'}\n").names;
+        assert_eq!(names, ["GCaMP", "tdTom"]);
+    }
+
+    #[test]
+    fn a_fast_volume_has_its_flyback_and_its_frames_of_a_slice() {
+        let mut lines = vec![
             "hChannels.channelSave = 1",
             "hFastZ.enable = 1",
             "hFastZ.discardFlybackFrames = true",
@@ -141,28 +245,34 @@ mod tests {
             "hStackManager.numSlices = 3",
             "hRoiManager.scanFrameRate = 30",
             "hRoiManager.scanVolumeRate = 6",
-        ]);
-        let order = ScanImage::of(&text).unwrap().order(27).unwrap();
-        assert_eq!(
-            (order.slices, order.times),
-            (Axis::new(3, 1), Axis::new(5, 5)),
-            "the volume that was stopped is not there"
-        );
-        assert_eq!(order.rate_hz, Some(6.0));
+        ];
+        let found = told(&text(&lines));
+        assert_eq!((found.size(Letter::Z), found.repeats, found.skipped, found.rate_hz), (3, 1, 2, Some(6.0)));
+        lines.push("hStackManager.framesPerSlice = 4");
+        lines.push("hScan2D.logAverageFactor = 2");
+        assert_eq!((told(&text(&lines)).repeats, told(&text(&lines)).skipped), (2, 1));
+        lines.push("hStackManager.numFramesPerVolumeWithFlyback = 13");
+        let error = ScanImage::of(&text(&lines)).unwrap().told().unwrap_err();
+        assert!(error.contains("13 frames") && error.contains("12 frames") && error.contains("--axes"), "{error}");
     }
 
     #[test]
-    fn a_slow_stack_has_the_frames_of_a_slice_together() {
-        let text = text(&["hFastZ.enable = 0", "hStackManager.numSlices = 3", "hStackManager.framesPerSlice = 10"]);
-        let order = ScanImage::of(&text).unwrap().order(30).unwrap();
-        assert_eq!((order.slices, order.times), (Axis::new(3, 10), Axis::new(10, 1)));
-        assert!(ScanImage::of(&text).unwrap().order(31).is_err());
+    fn one_region_is_an_image_and_two_are_not() {
+        let header = "SI.hRoiManager.mroiEnable = true\n";
+        let regions = |rois: &str| {
+            let json = format!(r#"{{"RoiGroups":{{"imagingRoiGroup":{{"rois":{rois}}}}}}}"#);
+            ScanImage::of(header).unwrap().regions(&json)
+        };
+        assert_eq!(regions("{\"zs\":0}"), None);
+        assert!(regions("[{},{}]").unwrap().contains("2 regions"));
+        assert!(ScanImage::of(header).unwrap().regions("").unwrap().contains("several regions"));
     }
 
     #[test]
-    fn other_text_is_none_and_a_page_tells_its_time() {
+    fn other_text_is_none_and_a_page_tells_its_number_and_time() {
         assert!(ScanImage::of("ImageJ=1.53\nimages=3").is_none());
         assert_eq!(page_time_s("frameNumbers = 2\nframeTimestamps_sec = 0.066667\n"), Some(0.066_667));
+        assert_eq!(page_number("frameNumbers = 2\nframeTimestamps_sec = 0.066667\n"), Some(2));
         assert_eq!(page_time_s("nothing"), None);
     }
 }

@@ -35,6 +35,7 @@ pub enum FrameClock {
 #[derive(Clone, Copy, Debug)]
 struct Head {
     number: u64,
+    ordinal: u64,
     received_ns: u64,
     device: Option<DeviceTime>,
 }
@@ -79,10 +80,7 @@ impl SessionIndex {
             }
         }
         let mut warnings = outline.warnings();
-        if reader.damaged_chunks() > 0 {
-            let chunks = reader.damaged_chunks();
-            warnings.push(format!("{chunks} damaged chunk(s) are skipped: their frames and requests are missing"));
-        }
+        warnings.extend(reader.damage().warnings(&outline));
         let to_unix_ns = outline.about.get("monotonic_to_unix_ns").and_then(|text| text.parse().ok());
         Self::of(&infos, to_unix_ns, warnings).ok_or_else(|| file_error(path, "this session contains no frame"))
     }
@@ -90,8 +88,12 @@ impl SessionIndex {
     /// `None` without frames.
     pub(super) fn of(infos: &[FrameInfo], to_unix_ns: Option<i64>, warnings: Vec<String>) -> Option<Self> {
         let shape = infos.first()?.shape;
-        let head =
-            |info: &FrameInfo| Head { number: info.number, received_ns: info.t_received_ns, device: info.t_device };
+        let head = |info: &FrameInfo| Head {
+            number: info.number,
+            ordinal: info.ordinal(),
+            received_ns: info.t_received_ns,
+            device: info.t_device,
+        };
         let begins = infos.iter().enumerate().filter(|(_, info)| info.series_began).map(|(at, _)| at).collect();
         Some(Self { heads: infos.iter().map(head).collect(), begins, shape, to_unix_ns, warnings })
     }
@@ -111,7 +113,7 @@ impl SessionIndex {
         &self.warnings
     }
 
-    /// Frames per second, from the median interval between consecutive frame numbers, by the microscope's time stamps, else by
+    /// Frames per second, from the median interval between consecutive frames, by the microscope's time stamps, else by
     /// receipt.
     pub fn frame_rate_hz(&self) -> Option<f64> {
         let device = |head: &Head| head.device.map(|time| (i128::from(time.ns), Some(time.clock)));
@@ -122,7 +124,7 @@ impl SessionIndex {
     fn median_ns(&self, time: impl Fn(&Head) -> Option<(i128, Option<Clock>)>) -> Option<f64> {
         let interval = |pair: &[Head]| {
             let ((from, a), (to, b)) = time(&pair[0]).zip(time(&pair[1]))?;
-            let follows = pair[1].number.checked_sub(pair[0].number) == Some(1) && a == b && to > from;
+            let follows = pair[1].ordinal.checked_sub(pair[0].ordinal) == Some(1) && a == b && to > from;
             follows.then_some((to - from) as f64)
         };
         let mut intervals: Vec<f64> = self.heads.windows(2).filter_map(interval).collect();
@@ -204,7 +206,7 @@ impl SessionIndex {
     /// Number of frames missing just before each frame; `None` where a series begins.
     pub fn missing(&self) -> Vec<Option<u64>> {
         let gaps =
-            self.heads.windows(2).map(|pair| pair[1].number.checked_sub(pair[0].number).map(|n| n.saturating_sub(1)));
+            self.heads.windows(2).map(|pair| pair[1].ordinal.checked_sub(pair[0].ordinal).map(|n| n.saturating_sub(1)));
         let mut missing: Vec<Option<u64>> = std::iter::once(None).chain(gaps).collect();
         self.begins.iter().for_each(|&at| missing[at] = None);
         missing

@@ -10,15 +10,17 @@
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::{Attach, Pattern, Source as Settings, Wait};
-use crate::frame::{Frame, FrameInfo, Name};
+use crate::frame::{Frame, FrameInfo, Geometry, Name};
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::clock::now_ns;
+use crate::sys::sockets::{ClientKeys, Door, GuardedSocket};
 use crate::wire::frame_header::{FrameHeader, HeaderError, Message, PARTS_MAX, parse_message};
 use crate::wire::pixels::{self, Layout};
 
+use super::age::{Ages, Arrived};
 use super::continuity::{Continuity, Place};
 use super::{IDLE_MS_MAX, Next, Source, SourceError};
 
@@ -28,12 +30,44 @@ const HEARTBEAT_MS: i32 = 1000;
 const HEARTBEAT_TIMEOUT_MS: i32 = 5000;
 /// Longest wait between attempts to reconnect, ms.
 const RECONNECT_MS_MAX: i32 = 1000;
+/// Silence after which a sender is gone, unless [`ZmqSource::silent_after`] says otherwise.
+const SILENT_AFTER: Duration = Duration::from_millis(250);
 /// Longest path of a Unix socket, bytes, without the final zero.
 const IPC_PATH_BYTES_MAX: usize = 107;
 
+/// Who may be at the other end of a socket for frames.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Of a socket that is bound.
+    pub door: Door,
+    /// Of one that connects: this side's key and the other's.
+    pub keys: Option<ClientKeys>,
+}
+
+impl Access {
+    /// Binds or connects a socket of `context`.
+    ///
+    /// # Errors
+    /// libzmq's.
+    pub fn attach(
+        &self,
+        context: &zmq::Context,
+        socket: zmq::Socket,
+        endpoint: &str,
+        attach: Attach,
+    ) -> Result<GuardedSocket, zmq::Error> {
+        if attach == Attach::Bind {
+            return self.door.bind(context, socket, endpoint, "frames");
+        }
+        self.keys.as_ref().map_or(Ok(()), |keys| keys.put_on(&socket))?;
+        socket.connect(endpoint)?;
+        Ok(GuardedSocket::unguarded(socket))
+    }
+}
+
 /// Frames from a ZeroMQ socket.
 pub struct ZmqSource {
-    socket: zmq::Socket,
+    socket: GuardedSocket,
     parts: [zmq::Message; PARTS_MAX],
     continuity: Continuity,
     rig: Name,
@@ -42,7 +76,11 @@ pub struct ZmqSource {
     plane: Option<u64>,
     wait: Wait,
     arrivals: ArrivalPredictor,
-    last_error: Option<HeaderError>,
+    ages: Ages,
+    /// What was left out of the last frame's header.
+    ignored: Option<HeaderError>,
+    /// When the socket was last found empty, ns.
+    drained_ns: u64,
 }
 
 impl ZmqSource {
@@ -51,26 +89,34 @@ impl ZmqSource {
     /// # Errors
     /// An endpoint that cannot be used, and what to do about it.
     pub fn open(settings: &Settings, rig: Name, wait: Wait) -> Result<Self, SourceError> {
+        Self::open_with(settings, rig, wait, &Access::default())
+    }
+
+    /// As [`ZmqSource::open`], with keys.
+    ///
+    /// # Errors
+    /// As [`ZmqSource::open`].
+    pub fn open_with(settings: &Settings, rig: Name, wait: Wait, access: &Access) -> Result<Self, SourceError> {
         let fail = |cause: String| SourceError::Socket { endpoint: settings.endpoint.clone(), cause };
         check_endpoint(&settings.endpoint, settings.attach).map_err(fail)?;
-        let socket = make_socket(settings).map_err(|e| fail(format!("the socket cannot be set up: {e}")))?;
-        let attached = match settings.attach {
-            Attach::Bind => socket.bind(&settings.endpoint),
-            Attach::Connect => socket.connect(&settings.endpoint),
-        };
-        attached.map_err(|e| fail(explain(e, &settings.endpoint, "source.endpoint")))?;
+        let context = zmq::Context::new();
+        let socket = make_socket(&context, settings).map_err(|e| fail(format!("the socket cannot be set up: {e}")))?;
+        let attached = access.attach(&context, socket, &settings.endpoint, settings.attach);
+        let socket = attached.map_err(|e| fail(explain(e, &settings.endpoint, "source.endpoint")))?;
         let bound = socket.get_last_endpoint().ok().and_then(Result::ok);
         Ok(Self {
             socket,
             parts: std::array::from_fn(|_| zmq::Message::new()),
-            continuity: Continuity::default(),
+            continuity: Continuity::new(SILENT_AFTER),
             rig,
             endpoint: bound.unwrap_or_else(|| settings.endpoint.clone()),
             frame_bytes_max: settings.frame_bytes_max,
             plane: settings.plane,
             wait,
             arrivals: ArrivalPredictor::default(),
-            last_error: None,
+            ages: Ages::default(),
+            ignored: None,
+            drained_ns: 0,
         })
     }
 
@@ -79,20 +125,23 @@ impl ZmqSource {
         &self.endpoint
     }
 
-    /// Why the last message with an invalid header was rejected: key, value, bound; for the log.
-    pub fn last_error(&self) -> Option<HeaderError> {
-        self.last_error
+    /// The same, for a sender that is taken to be gone after this much silence: numbers may then begin anew, or another source
+    /// take over.
+    #[must_use]
+    pub fn silent_after(self, deadline: Duration) -> Self {
+        Self { continuity: Continuity::new(deadline), ..self }
     }
 
     /// Waits for the first part of a message. `false`: nothing arrived.
-    fn first_part(&mut self, until: Instant) -> Result<bool, SourceError> {
+    fn first_part(&mut self, until_ns: u64) -> Result<bool, SourceError> {
         loop {
             match self.socket.recv(&mut self.parts[0], zmq::DONTWAIT) {
                 Ok(()) => return Ok(true),
                 Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {}
                 Err(error) => return Err(self.failed(error)),
             }
-            let left = until.saturating_duration_since(Instant::now());
+            self.drained_ns = now_ns();
+            let left = Duration::from_nanos(until_ns.saturating_sub(self.drained_ns));
             if left.is_zero() {
                 return Ok(false);
             }
@@ -100,7 +149,7 @@ impl ZmqSource {
                 Wait::Spin => std::hint::spin_loop(),
                 Wait::Yield => std::thread::yield_now(),
                 Wait::Park => self.poll(left)?,
-                Wait::Anticipate => match self.arrivals.advise(now_ns()) {
+                Wait::Anticipate => match self.arrivals.advise(self.drained_ns) {
                     Advice::Sleep(ns) => self.poll(left.min(Duration::from_nanos(ns)))?,
                     Advice::Warm | Advice::Awake => std::thread::yield_now(),
                 },
@@ -138,54 +187,64 @@ impl ZmqSource {
     /// Judges the message in `parts`. `None`: a frame of another plane.
     fn judge(&mut self, count: usize, t_received_ns: u64, into: &mut Frame) -> Option<Next> {
         if count > PARTS_MAX {
-            return Some(self.reject(HeaderError::Parts(count)));
+            return Some(Next::Rejected(HeaderError::Parts(count).into()));
         }
         let [a, b, c] = &self.parts;
         let all: [&[u8]; PARTS_MAX] = [a, b, c];
         let (header, pixels) = match parse_message(&all[..count]) {
             Ok((Message::Frame(header), pixels)) => (header, pixels),
-            Ok((Message::SeriesBegins, _)) => return Some(self.announce(Next::SeriesBegan)),
-            Ok((Message::SeriesEnds, _)) => return Some(self.announce(Next::SeriesEnded)),
-            Err(error) => return Some(self.reject(error)),
+            Ok((Message::SeriesBegins(source), _)) => return Some(self.announce(source, Next::SeriesBegan)),
+            Ok((Message::SeriesEnds(source), _)) => return Some(self.announce(source, Next::SeriesEnded)),
+            Err(error) => return Some(Next::Rejected(error.into())),
         };
         if let Err(error) = header.check_payload(pixels.len(), self.frame_bytes_max.min(into.capacity_bytes())) {
-            return Some(self.reject(error));
+            return Some(Next::Rejected(error.into()));
         }
         if let (Some(wanted), Some(plane)) = (self.plane, header.plane)
             && wanted != plane
         {
-            self.continuity.pass_over(header.number);
             return None;
         }
-        match self.continuity.judge(place(&header)) {
-            Ok(standing) => {
-                self.arrivals.note(t_received_ns);
-                into.info = FrameInfo {
-                    shape: header.shape,
-                    pixel_type: header.pixel_type,
-                    number: standing.number,
-                    gap: standing.gap,
-                    t_device: header.t_device,
-                    t_received_ns,
-                    source: header.source.unwrap_or(self.rig),
-                    series: header.series,
-                    series_began: standing.series_began,
-                };
-                pixels::copy(&layout(&header), pixels, into.bytes_mut());
-                Some(Next::Frame)
-            }
-            Err(reason) => Some(Next::Rejected(reason)),
+        let place = place(&header, self.rig, t_received_ns);
+        let standing = match self.continuity.judge(place, self.drained_ns) {
+            Ok(standing) => standing,
+            Err(why) => return Some(Next::Rejected(why.into())),
+        };
+        let arrived = Arrived {
+            stamp: header.t_device,
+            series_began: standing.series_began,
+            frames: standing.gap.saturating_add(1),
+            received_ns: t_received_ns,
+            empty_ns: self.drained_ns,
+        };
+        let age_ns = self.ages.of(&arrived);
+        self.arrivals.note(t_received_ns);
+        self.ignored = header.ignored;
+        into.info = FrameInfo {
+            shape: header.shape,
+            pixel_type: header.pixel_type,
+            number: standing.number,
+            gap: standing.gap,
+            ordinal_offset: standing.ordinal.wrapping_sub(standing.number) as i64,
+            t_device: header.t_device,
+            t_received_ns,
+            t_live_ns: Some(t_received_ns),
+            age_ns,
+            unpublished: false,
+            source: place.source,
+            series: header.series,
+            series_began: standing.series_began,
+            marks: header.marks,
+        };
+        pixels::copy(&layout(&header), pixels, into.bytes_mut());
+        Some(Next::Frame)
+    }
+
+    fn announce(&mut self, source: Option<Name>, next: Next) -> Next {
+        match self.continuity.announce(source, self.drained_ns) {
+            Ok(()) => next,
+            Err(why) => Next::Rejected(why.into()),
         }
-    }
-
-    fn reject(&mut self, error: HeaderError) -> Next {
-        self.last_error = Some(error);
-        Next::Rejected(error.reason())
-    }
-
-    fn announce(&mut self, next: Next) -> Next {
-        self.continuity.announce();
-        next
     }
 
     fn failed(&self, error: zmq::Error) -> SourceError {
@@ -195,20 +254,25 @@ impl ZmqSource {
 
 impl Source for ZmqSource {
     fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
-        let until = Instant::now() + Duration::from_millis(IDLE_MS_MAX);
+        let until_ns = now_ns() + IDLE_MS_MAX * 1_000_000;
         loop {
-            if !self.first_part(until)? {
+            if !self.first_part(until_ns)? {
                 return Ok(Next::Idle);
             }
             let count = self.other_parts()?;
-            if let Some(next) = self.judge(count, now_ns(), into) {
+            let t_received_ns = now_ns();
+            if let Some(next) = self.judge(count, t_received_ns, into) {
                 return Ok(next);
             }
             // Frames of other planes may arrive faster than ours: the bound on waiting applies to them too.
-            if Instant::now() >= until {
+            if t_received_ns >= until_ns {
                 return Ok(Next::Idle);
             }
         }
+    }
+
+    fn ignored(&self) -> Option<HeaderError> {
+        self.ignored
     }
 
     fn frame_bytes_max(&self) -> usize {
@@ -216,13 +280,14 @@ impl Source for ZmqSource {
     }
 }
 
-fn place(header: &FrameHeader) -> Place {
+fn place(header: &FrameHeader, rig: Name, t_received_ns: u64) -> Place {
     Place {
         number: header.number,
         plane: header.plane,
+        source: header.source.unwrap_or(rig),
         series: header.series,
-        shape: header.shape,
-        pixel_type: header.pixel_type,
+        geometry: Geometry { shape: header.shape, pixel_type: header.pixel_type },
+        t_received_ns,
     }
 }
 
@@ -230,12 +295,12 @@ fn layout(header: &FrameHeader) -> Layout {
     Layout { shape: header.shape, pixel_type: header.pixel_type, big_endian: header.big_endian, order: header.order }
 }
 
-fn make_socket(settings: &Settings) -> Result<zmq::Socket, zmq::Error> {
+fn make_socket(context: &zmq::Context, settings: &Settings) -> Result<zmq::Socket, zmq::Error> {
     let kind = match settings.pattern {
         Pattern::Sub => zmq::SUB,
         Pattern::Pull => zmq::PULL,
     };
-    let socket = zmq::Context::new().socket(kind)?;
+    let socket = context.socket(kind)?;
     socket.set_linger(0)?;
     socket.set_rcvhwm(settings.hwm)?;
     socket.set_heartbeat_ivl(HEARTBEAT_MS)?;

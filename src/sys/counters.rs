@@ -3,13 +3,19 @@
 //! Why it exists: an instrument says what it did with every frame it was given. What it must never do: lock, allocate
 //! after it is made, or make a stage wait.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use crossbeam::utils::CachePadded;
 
+use super::sockets::Connections;
 use crate::frame::event::Reason;
+use crate::frame::{Distrust, FIRST_GENERATION};
 
-/// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory.
+/// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory, but for `trial_ended`.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Written by the ingest thread.
@@ -20,15 +26,39 @@ pub struct Stats {
     pub publish: CachePadded<Publish>,
     /// Written by the recorder, and by whoever finds it behind.
     pub record: CachePadded<Record>,
+    /// Written by the guards of the bound sockets.
+    pub connections: Arc<Connections>,
 }
 
 impl Stats {
     /// Refused messages and frames by reason, in the order of [`Reason::ALL`]: by the source and by preprocessing.
     pub fn rejected(&self) -> [u64; Reason::ALL.len()] {
-        let mut rejected = std::array::from_fn(|reason| self.intake.rejected[reason].load(Relaxed));
-        rejected[Reason::Geometry as usize] += self.compute.refused_geometry.load(Relaxed);
-        rejected[Reason::Channel as usize] += self.compute.refused_channel.load(Relaxed);
-        rejected
+        std::array::from_fn(|reason| {
+            self.intake.rejected[reason].load(Relaxed) + self.compute.rejected[reason].load(Relaxed)
+        })
+    }
+
+    /// Has something come, and was all of it refused?
+    pub fn refuses_everything(&self) -> bool {
+        self.compute.preprocessed.load(Relaxed) == 0 && self.rejected().iter().any(|&count| count > 0)
+    }
+
+    /// Generation of the model that decodes now.
+    pub fn generation(&self) -> u64 {
+        self.compute.generation.load(Relaxed).max(FIRST_GENERATION)
+    }
+
+    /// How the trial of the model of this generation ended: `Some(true)` when it took over; `None` while it goes on.
+    pub fn trial_of(&self, generation: u64) -> Option<bool> {
+        // Pairs with the Release in `end_trial`: who sees the trial ended sees the model that decodes since.
+        let ended = self.compute.trial_ended.load(Acquire) >= generation;
+        ended.then(|| self.generation() == generation)
+    }
+
+    /// The trial of a model has ended, and the model of generation `decoding` decodes. Compute thread only.
+    pub fn end_trial(&self, generation: u64, decoding: u64) {
+        self.compute.generation.store(decoding, Relaxed);
+        self.compute.trial_ended.store(generation, Release);
     }
 }
 
@@ -41,6 +71,8 @@ pub struct Intake {
     pub accepted: AtomicU64,
     /// Refused, by reason, in the order of [`Reason::ALL`].
     pub rejected: [AtomicU64; Reason::ALL.len()],
+    /// Frames taken without an optional key of their header that could not be read.
+    pub ignored_keys: AtomicU64,
     /// Jumps in the sender's numbers.
     pub gaps: AtomicU64,
     /// Frames missing in all jumps together.
@@ -54,24 +86,34 @@ pub struct Intake {
 pub struct Compute {
     /// Frames that arrived and were not decoded because a newer one was there (`skip-to-latest`), evicted ones included.
     pub skipped: AtomicU64,
+    /// Frames decoded without being published, because newer ones had already arrived (`skip-to-latest`).
+    pub caught_up: AtomicU64,
     /// Frames preprocessed.
     pub preprocessed: AtomicU64,
     /// Frames encoded.
     pub encoded: AtomicU64,
-    /// Frames that preprocessing refused for their shape, or because geometry or type changed.
-    pub refused_geometry: AtomicU64,
-    /// Frames that lacked a channel the model reads.
-    pub refused_channel: AtomicU64,
+    /// Decodes after the warm-up.
+    pub warm: AtomicU64,
+    /// Frames that preprocessing refused, by reason, in the order of [`Reason::ALL`].
+    pub rejected: [AtomicU64; Reason::ALL.len()],
     /// Frames whose embedding was NaN or infinite: never published.
     pub non_finite_embeddings: AtomicU64,
+    /// Frames that are not believed, by reason, in the order of [`Distrust::ALL`].
+    pub distrusted: [AtomicU64; Distrust::ALL.len()],
     /// Decodes that found the lane to the publisher full.
     pub decodes_dropped: AtomicU64,
     /// NaN or infinite pixels since start.
     pub non_finite_pixels: AtomicU64,
     /// Saturated pixels since start.
     pub saturated_pixels: AtomicU64,
+    /// Correlation peak as a share of that at the start.
+    pub focus: Gauge,
     /// Running mean of the novelty.
     pub novelty_mean: Gauge,
+    /// Generation of the model that decodes; 0 until the thread has started.
+    pub generation: AtomicU64,
+    /// Generation of the newest model whose trial has ended, in whichever way; 0 before the first.
+    pub trial_ended: AtomicU64,
     /// Time in the lane, ns.
     pub queue: Histogram,
     /// Time in preprocessing, ns.
@@ -91,6 +133,8 @@ pub struct Publish {
     pub relay_lost: AtomicU64,
     /// From receipt of the frame to the hand-over of the decode to the socket, ns.
     pub total: Histogram,
+    /// Age of the frame when its decode was published, where it was known at receipt, ns.
+    pub age: Histogram,
 }
 
 /// Counters of the recorder. Each has one writer: the thread that its text names.

@@ -1,10 +1,14 @@
-//! Files that are whole or not there: written beside their place, flushed to the disk, then renamed.
+//! Files read whole within a bound, and files that are whole or not there: written beside their place, flushed to the disk, then
+//! renamed.
 //!
 //! Why it exists: a model, a report or a cache entry may be read as soon as it has its name, and a power cut must leave the old
-//! file or the new one. What it must never do: give a file its name before its bytes are on the disk, or fail without naming it.
+//! file or the new one; and a path may lead anywhere, to a pipe that never ends or to `/dev/zero`. What it must never do: give a
+//! file its name before its bytes are on the disk, read more than was stated, wait for the writer of a pipe unless it may be one,
+//! or fail without naming the file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -60,12 +64,133 @@ impl FileError {
     pub fn reason(&self) -> String {
         let cause = &self.cause;
         match self.action {
+            // Said by `read_bounded`, in whole.
+            Action::Read if matches!(cause.kind(), io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput) => {
+                cause.to_string()
+            }
             Action::Read => format!("cannot be read: {cause}; check that it exists and may be read"),
             Action::Write => {
                 format!("cannot be written: {cause}; check that the folder exists, may be written to, and has room")
             }
         }
     }
+}
+
+/// How much of what is read whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// What the file is, with its article: `a manifest`.
+    pub what: &'static str,
+    /// Most bytes.
+    pub bytes_max: u64,
+}
+
+impl Bound {
+    /// At most `bytes_max` bytes of `what`.
+    pub const fn new(what: &'static str, bytes_max: u64) -> Self {
+        Self { what, bytes_max }
+    }
+
+    /// Refuses a length beyond the bound.
+    ///
+    /// # Errors
+    /// Both lengths, in words.
+    pub fn admit(self, bytes: u64) -> io::Result<()> {
+        let Self { what, bytes_max } = self;
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        let text = format!("{bytes} bytes; {what} has at most {bytes_max}");
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, text))
+    }
+}
+
+/// Reads a regular file whole, unless it has more bytes than `bound` says.
+///
+/// # Errors
+/// [`FileError`]: it cannot be read, it is not a regular file, or it is too large; the message says which.
+pub fn read_bounded(path: &Path, bound: Bound) -> Result<Vec<u8>, FileError> {
+    let read = || {
+        let file = open_regular(path)?;
+        let bytes = file.metadata()?.len();
+        bound.admit(bytes)?;
+        take(file, bytes, bound)
+    };
+    read().map_err(|cause| FileError::read(path, cause))
+}
+
+/// As [`read_bounded`], of text in UTF-8.
+///
+/// # Errors
+/// As [`read_bounded`], or bytes that are not text.
+pub fn read_text_bounded(path: &Path, bound: Bound) -> Result<String, FileError> {
+    text_of(path, read_bounded(path, bound)?)
+}
+
+/// As [`read_bounded`], of what a person gave on the command line of a program that may wait: a pipe will do as well, as in
+/// `--config <(make-config)`.
+///
+/// # Errors
+/// As [`read_bounded`].
+pub fn read_or_pipe(path: &Path, bound: Bound) -> Result<Vec<u8>, FileError> {
+    let failed = |cause| FileError::read(path, cause);
+    if !fs::metadata(path).map_err(failed)?.file_type().is_fifo() {
+        return read_bounded(path, bound);
+    }
+    File::open(path).and_then(|file| take(file, 0, bound)).map_err(failed)
+}
+
+/// As [`read_or_pipe`], of text in UTF-8.
+///
+/// # Errors
+/// As [`read_or_pipe`], or bytes that are not text.
+pub fn read_text_or_pipe(path: &Path, bound: Bound) -> Result<String, FileError> {
+    text_of(path, read_or_pipe(path, bound)?)
+}
+
+/// Opens a regular file and nothing else; never waits for the writer of a pipe.
+///
+/// # Errors
+/// The system's error, or what it is instead.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // Looked at before it is opened, because to open a device may do something, and to open a pipe waits for its writer.
+    must_be_regular(fs::metadata(path)?.file_type())?;
+    let never_wait = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = match File::options().read(true).custom_flags(never_wait).open(path) {
+        // Another program holds a lease of the file, as file servers do, and gives it back when it is asked.
+        Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => File::open(path)?,
+        opened => opened?,
+    };
+    // And once more, because it may have been exchanged meanwhile.
+    must_be_regular(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+fn must_be_regular(kind: fs::FileType) -> io::Result<()> {
+    let found = match kind {
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("is {found}; it must be a regular file")))
+}
+
+/// What is in `file`, of which `bytes` are expected.
+fn take(file: File, bytes: u64, bound: Bound) -> io::Result<Vec<u8>> {
+    let mut content = Vec::with_capacity(bytes as usize);
+    // It may grow meanwhile, or have no length.
+    file.take(bound.bytes_max.saturating_add(1)).read_to_end(&mut content)?;
+    bound.admit(content.len() as u64)?;
+    Ok(content)
+}
+
+fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, FileError> {
+    String::from_utf8(bytes).map_err(|_| {
+        let cause = io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8");
+        FileError::read(path, cause)
+    })
 }
 
 /// Writes a file so that a reader sees the old content or the new one, never half of it, even after a power cut. A link is
@@ -145,6 +270,20 @@ fn flush_entries(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// A new folder that nobody else can look into or guess the name of, among the system's temporary files; removed when dropped. `what` is
+/// part of its name.
+///
+/// # Errors
+/// [`FileError`] names where temporary files go.
+pub fn temporary_folder(what: &str) -> Result<tempfile::TempDir, FileError> {
+    use std::os::unix::fs::PermissionsExt;
+    // What lies there already is never taken, not even as a link.
+    let mut builder = tempfile::Builder::new();
+    builder.rand_bytes(16).permissions(fs::Permissions::from_mode(0o700));
+    let made = builder.prefix(&format!("haltere-{what}-")).tempdir();
+    made.map_err(|cause| FileError::write(&std::env::temp_dir(), cause))
+}
+
 /// Can files be written into this folder? Leaves nothing behind.
 ///
 /// # Errors
@@ -157,10 +296,10 @@ pub fn try_writing(folder: &Path) -> io::Result<()> {
 /// SHA-256 of a file, 64 lower-case hexadecimal digits. Reads in pieces: the file may be large.
 ///
 /// # Errors
-/// [`FileError`] when it cannot be read.
+/// [`FileError`] when it cannot be read, or is not a regular file.
 pub fn sha256_of(path: &Path) -> Result<String, FileError> {
     let failed = |cause| FileError::read(path, cause);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = open_regular(path).map_err(failed)?;
     let mut hash = sha2::Sha256::new();
     let mut piece = vec![0; 1 << 16];
     loop {
@@ -173,6 +312,11 @@ pub fn sha256_of(path: &Path) -> Result<String, FileError> {
     }
 }
 
+/// SHA-256 of bytes in memory, as [`sha256_of`].
+pub fn sha256_of_bytes(bytes: &[u8]) -> String {
+    hex(&sha2::Sha256::digest(bytes))
+}
+
 /// Lower-case hexadecimal digits, two for each byte.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -182,6 +326,59 @@ pub fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    const SMALL: Bound = Bound::new("a note", 5);
+
+    fn refused(path: &Path) -> String {
+        read_bounded(path, SMALL).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_is_read_whole_up_to_its_bound_and_the_error_names_both_lengths() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read_text_bounded(&path, SMALL).unwrap(), "12345");
+        assert_eq!(read_text_or_pipe(&path, SMALL).unwrap(), "12345");
+        fs::write(&path, "123456").unwrap();
+        assert_eq!(refused(&path), format!("{}: 6 bytes; a note has at most 5", path.display()));
+        fs::write(&path, b"\xff").unwrap();
+        assert!(read_text_bounded(&path, SMALL).unwrap_err().to_string().contains("UTF-8"));
+        assert!(refused(&folder.path().join("none")).contains("check that it exists"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once_by_its_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, socket) = (folder.path().join("pipe"), folder.path().join("socket"));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (path, kind) in [
+            (folder.path(), "a folder"),
+            (&pipe, "a pipe"),
+            (&socket, "a socket"),
+            (Path::new("/dev/zero"), "a device"),
+        ] {
+            let expected = format!("{}: is {kind}; it must be a regular file", path.display());
+            assert_eq!(refused(path), expected);
+            assert_eq!(sha256_of(path).unwrap_err().to_string(), expected);
+        }
+        assert!(read_text_or_pipe(Path::new("/dev/zero"), SMALL).unwrap_err().to_string().contains("a device"));
+    }
+
+    #[test]
+    fn a_pipe_is_read_where_it_may_be_one_and_no_further_than_its_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (text, read) in [("12345", true), ("1234567", false)] {
+            let to = pipe.clone();
+            let writer = std::thread::spawn(move || fs::write(to, text));
+            assert_eq!(read_text_or_pipe(&pipe, SMALL).ok().as_deref(), read.then_some(text));
+            let _ = writer.join().unwrap();
+        }
+    }
 
     #[test]
     fn sha256_agrees_with_the_published_test_vector() {
@@ -205,6 +402,31 @@ mod tests {
         write_whole(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_temporary_folder_is_its_owners_alone_and_new_each_time() {
+        use std::os::unix::fs::MetadataExt;
+        let [first, second] = ["session", "session"].map(|what| temporary_folder(what).unwrap());
+        assert_ne!(first.path(), second.path());
+        assert_eq!(fs::metadata(first.path()).unwrap().mode() & 0o7777, 0o700);
+        let name =
+            first.path().file_name().unwrap().to_str().unwrap().strip_prefix("haltere-session-").unwrap().to_owned();
+        assert_eq!(name.len(), 16, "{name} cannot be guessed");
+        let path = first.path().to_owned();
+        drop(first);
+        assert!(!path.exists());
+    }
+
+    /// Reads the sources: a name that can be guessed can be taken by somebody else before.
+    #[test]
+    fn nothing_else_makes_a_temporary_folder() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for file in rust_files(&source).iter().filter(|file| !file.ends_with("sys/files.rs")) {
+            let text = fs::read_to_string(file).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            assert!(!code.contains("temp_dir()"), "{}: use sys::files::temporary_folder", file.display());
+        }
     }
 
     #[test]
@@ -245,6 +467,11 @@ mod tests {
         ("session/export/nwb/mod.rs", "File::create(", "under an unfinished name, then `put_in_place`"),
         ("session/unpacked.rs", "fs::write(", "into a temporary folder of its own"),
         ("session/write.rs", "OpenOptions::new(", "a recording, message by message; never over another file"),
+        (
+            "sys/sockets/keys.rs",
+            "OpenOptions::new(",
+            "keys, whose mode is right from the start; never over another file",
+        ),
         ("simulate/write/files.rs", "File::create(", "in a folder that is flushed, then renamed"),
         ("simulate/write/tiff.rs", "File::create(", "in a folder that is flushed, then renamed"),
         ("sys/partial_file.rs", "File::create(", "under `<name>.part`, then `put_in_place`"),

@@ -29,6 +29,10 @@ use crate::evaluate::domain_gap::{DomainGap, GapOptions, domain_gap};
 use crate::evaluate::pixels;
 use crate::evaluate::questions::{EvaluateError, Evaluation, Options, Question, evaluate_question};
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::files::{Bound, read_text_bounded};
+
+/// An outcome that an earlier run wrote.
+const RESULT: Bound = Bound::new("an outcome", 1 << 30);
 
 /// What an ablation leaves out besides the augmentations.
 const ALIGNMENT: &str = "alignment between animals";
@@ -153,7 +157,7 @@ impl Job<'_> {
 
     /// The existing result, if it has the same data and settings.
     pub fn finished(&self, folder: &Path) -> Option<Outcome> {
-        let text = std::fs::read_to_string(folder.join(self.file())).ok()?;
+        let text = read_text_bounded(&folder.join(self.file()), RESULT).ok()?;
         let outcome: Outcome = serde_json::from_str(&text).ok()?;
         let same = outcome.settings == self.settings && outcome.data_sha256 == self.all.sha256;
         same.then_some(outcome)

@@ -21,7 +21,11 @@ use super::settings::{SettingError, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
 use crate::dataset::trials::Dataset;
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::files::{Bound, read_text_bounded};
 use crate::sys::replace_folder::{ReplaceError, newest_whole, replace_folder};
+
+/// Largest state of a training read, bytes.
+const STATE_BYTES_MAX: u64 = 64 << 20;
 
 /// Batches of one validation on the held-out part.
 const HELD_OUT_BATCHES: usize = 4;
@@ -191,7 +195,8 @@ impl<'a> Fit<'a> {
     pub fn resume(mut self, checkpoint: &Path) -> Result<Self, FitError> {
         let failed = |cause: String| FitError::Load { path: checkpoint.display().to_string(), cause };
         let [learner, optimiser, state] = FILES.map(|file| checkpoint.join(file));
-        let text = std::fs::read_to_string(&state).map_err(|e| failed(format!("{}: {e}", state.display())))?;
+        let bound = Bound::new("the state of a training", STATE_BYTES_MAX);
+        let text = read_text_bounded(&state, bound).map_err(|e| failed(e.to_string()))?;
         self.state = toml::from_str(&text).map_err(|e| failed(e.to_string()))?;
         self.learner = self.learner.try_load_file(&learner).map_err(|e| failed(e.to_string()))?;
         self.optimiser = self.optimiser.load(&optimiser).map_err(|e| failed(e.to_string()))?;

@@ -3,7 +3,7 @@
 //! Why it exists: the loss must be visible during training, and readable years later without TensorBoard. What it must never do:
 //! keep a row in memory (a kill loses at most the row being written), or hold rows of steps that a resumed run repeats.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,7 +11,10 @@ use std::time::Instant;
 use crate::report::tensorboard::Events;
 use crate::sys::calendar::unix_s;
 use crate::sys::exit::{ExitCode, HasExitCode};
-use crate::sys::files::write_whole;
+use crate::sys::files::{Bound, read_text_bounded, write_whole};
+
+/// A million rows of a hundred columns.
+const METRICS: Bound = Bound::new("metrics.csv", 1 << 30);
 
 /// The first columns of every run.
 const FIXED: [&str; 2] = ["step", "elapsed [s]"];
@@ -92,7 +95,7 @@ impl Metrics {
         if let Some(step) = after_step
             && path.exists()
         {
-            let found = fs::read_to_string(&path).map_err(io)?;
+            let found = read_text_bounded(&path, METRICS).map_err(|error| io(error.cause))?;
             let (kept, elapsed_s) = cut(&found, step);
             let first = kept.lines().next().unwrap_or_default();
             if first != header {
@@ -166,6 +169,7 @@ fn cut(text: &str, step: u64) -> (String, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const COLUMNS: [Column; 2] =
         [Column { name: "loss/train", unit: "nats" }, Column { name: "similarity/positive", unit: "" }];

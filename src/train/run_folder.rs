@@ -26,9 +26,11 @@ use crate::report::data::ReportData;
 use crate::report::html;
 use crate::report::provenance::{Provenance, Resumption};
 use crate::sys::exit::{ExitCode, HasExitCode};
-use crate::sys::files::{intended_name, write_whole};
+use crate::sys::files::{Bound, intended_name, read_text_bounded, write_whole};
 use crate::sys::replace_folder;
 
+/// Settings and provenance of a run.
+const OWN_TEXT: Bound = Bound::new("a text file of a run folder", 64 << 20);
 /// What a run's folder may contain, including that of a run killed while it was started or deleted.
 const CONTENT: [&str; 8] = [
     "config.toml",
@@ -210,7 +212,7 @@ impl RunFolder {
     /// [`RunFolderError::Io`].
     pub fn config_text(&self) -> Result<String, RunFolderError> {
         let path = self.config_path();
-        fs::read_to_string(&path).map_err(read_error(&path))
+        read_text_bounded(&path, OWN_TEXT).map_err(|error| read_error(&path)(error.cause))
     }
 
     /// Writes `provenance.json`.
@@ -230,7 +232,7 @@ impl RunFolder {
     /// [`RunFolderError::Io`]; [`RunFolderError::Content`] when it is not what [`Self::write_provenance`] writes.
     pub fn provenance(&self) -> Result<Provenance, RunFolderError> {
         let path = self.provenance_path();
-        let text = fs::read_to_string(&path).map_err(read_error(&path))?;
+        let text = read_text_bounded(&path, OWN_TEXT).map_err(|error| read_error(&path)(error.cause))?;
         serde_json::from_str(&text).map_err(|e| RunFolderError::Content { path, cause: e.to_string() })
     }
 

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use crate::frame::{Clock, Decode, ModelTag, Name, Quality, Stamp};
+use crate::frame::{Clock, Decode, Distrust, ModelTag, Name, Quality, Restart, Stamp};
 
 /// The clock of every `t_recv_ns`, `t_pub_ns` and `t_seen_ns`: `CLOCK_MONOTONIC` of the daemon's machine.
 pub const CLOCK: &str = "monotonic";
@@ -135,6 +135,8 @@ pub struct DecodeHeader<'a> {
     t_pub_ns: u64,
     clock: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    age_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     latency_us: Option<LatencyHeader>,
     shift_px: Option<[f32; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +145,8 @@ pub struct DecodeHeader<'a> {
     line_phase_px: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caught_up: Option<u64>,
     quality: Quality,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
@@ -192,11 +196,12 @@ impl<'a> DecodeHeader<'a> {
     /// The header of a decoded frame.
     pub fn of(decode: &Decode, stamped: Stamped<'a>) -> Self {
         let (frame, seen, times) = (&decode.frame, &decode.observation, &decode.times);
+        let total_ns = stamped.t_pub_ns.saturating_sub(frame.t_received_ns);
         let latency_us = LatencyHeader {
             queue: tenths_us(times.queue_ns),
             preprocess: tenths_us(times.preprocess_ns),
             encode: tenths_us(times.encode_ns),
-            total: tenths_us(stamped.t_pub_ns.saturating_sub(frame.t_received_ns)),
+            total: tenths_us(total_ns),
         };
         Self {
             frame: Some(frame.number),
@@ -206,11 +211,13 @@ impl<'a> DecodeHeader<'a> {
             t_device_clock: frame.t_device.map(|t| t.clock),
             t_device_stamp: frame.t_device.and_then(|t| t.stamp),
             t_recv_ns: Some(frame.t_received_ns),
+            age_us: frame.age_ns.map(|age_ns| tenths_us(age_ns.saturating_add(total_ns))),
             latency_us: Some(latency_us),
             shift_px: seen.shift_px,
             shift_peak: seen.shift_px.map(|_| seen.shift_peak),
             line_phase_px: Some(seen.line_phase_px),
             skipped: Some(decode.skipped),
+            caught_up: Some(decode.caught_up),
             ..Self::bare(frame.source, decode.embedding.values.len(), stamped)
         }
     }
@@ -243,11 +250,13 @@ impl<'a> DecodeHeader<'a> {
             t_recv_ns: None,
             t_pub_ns,
             clock: CLOCK,
+            age_us: None,
             latency_us: None,
             shift_px: None,
             shift_peak: None,
             line_phase_px: None,
             skipped: None,
+            caught_up: None,
             quality,
             reason,
             action: action.label,
@@ -265,7 +274,8 @@ pub fn reason_of(decode: &Decode) -> Option<&'static str> {
     let seen = &decode.observation;
     match decode.quality {
         Quality::Ok => None,
-        Quality::Warmup => Some("warming_up"),
+        Quality::Warmup | Quality::Degraded if seen.distrust.is_some() => seen.distrust.map(Distrust::name),
+        Quality::Warmup => Some(decode.restart.map_or("warming_up", Restart::name)),
         Quality::Degraded if seen.frame_rate_off => Some("frame_rate"),
         Quality::Degraded if seen.non_finite_pixels > 0 => Some("non_finite_pixels"),
         Quality::Degraded if seen.shift_at_bound || seen.shift_doubtful => Some("registration"),

@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::decode::{CLOCK, ModelHeader};
 use crate::frame::event::{Event, Reason};
-use crate::frame::{Name, Quality};
+use crate::frame::{Distrust, Name, Quality};
 
 /// `heartbeat/<source>`: sent while decodes can be relied on; its absence means that they cannot.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -23,15 +23,20 @@ pub struct HeartbeatHeader {
     period_ms: u64,
     t_pub_ns: u64,
     clock: &'static str,
-    /// Of the last decode; `warmup` before the first.
+    /// Of the last decode; before the first `warmup`, or `stale` while whatever comes is refused.
     quality: Quality,
 }
 
 impl HeartbeatHeader {
-    /// A heartbeat; `last` is number and quality of the last decode.
-    pub fn new(source: Name, last: Option<(u64, Quality)>, deadline_ms: u64, period_ms: u64, t_pub_ns: u64) -> Self {
-        let quality = last.map_or(Quality::Warmup, |(_, quality)| quality);
-        let seq = last.map(|(seq, _)| seq);
+    /// A heartbeat; `seq` is the number of the last decode.
+    pub fn new(
+        source: Name,
+        seq: Option<u64>,
+        quality: Quality,
+        deadline_ms: u64,
+        period_ms: u64,
+        t_pub_ns: u64,
+    ) -> Self {
         Self { htype: "heartbeat-1.0", source, seq, deadline_ms, period_ms, t_pub_ns, clock: CLOCK, quality }
     }
 }
@@ -64,11 +69,17 @@ impl Serialize for EventHeader<'_> {
 pub const fn event_name(event: &Event) -> &'static str {
     match event {
         Event::Rejected { .. } => "rejected",
+        Event::KeyIgnored { .. } => "key_ignored",
+        Event::AspectRatio { .. } => "aspect_ratio",
         Event::Gap { .. } => "gap",
         Event::Skipped { .. } => "skipped",
+        Event::CaughtUp { .. } => "caught_up",
+        Event::WindowRestarted { .. } => "window_restarted",
         Event::SeriesBegan { .. } => "series_began",
         Event::SeriesEnded => "series_ended",
         Event::FileLost { .. } => "file_lost",
+        Event::FileUnreachable { .. } => "file_unreachable",
+        Event::FileBack { .. } => "file_back",
         Event::EndMissing { .. } => "end_missing",
         Event::Ready { .. } => "ready",
         Event::FrameRateOff { .. } => "frame_rate_off",
@@ -77,6 +88,11 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::NonFiniteEmbedding { .. } => "non_finite_embedding",
         Event::Drift { .. } => "drift",
         Event::DriftBack { .. } => "drift_back",
+        Event::FocusDrift { .. } => "focus_drift",
+        Event::FocusBack { .. } => "focus_back",
+        Event::FramesDistrusted { .. } => "frames_distrusted",
+        Event::FramesTrusted { .. } => "frames_trusted",
+        Event::Relearning { .. } => "relearning",
         Event::ShiftAtBound { .. } => "shift_at_bound",
         Event::Stale { .. } => "stale",
         Event::Recovered { .. } => "recovered",
@@ -89,7 +105,7 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::RecordBegan => "record_began",
         Event::RecordEnded => "record_ended",
         Event::RecordLost { .. } => "record_lost",
-        Event::RecordFailed => "record_failed",
+        Event::RecordFailed { .. } => "record_failed",
         Event::Mark { .. } => "mark",
         Event::Fault { .. } => "fault",
         Event::Shutdown => "shutdown",
@@ -98,18 +114,21 @@ pub const fn event_name(event: &Event) -> &'static str {
 
 fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
     match event {
-        Event::Rejected { reason, count } => {
-            map.serialize_entry("reason", reason.name())?;
-            map.serialize_entry("count", count)
-        }
+        Event::Rejected { .. } | Event::KeyIgnored { .. } | Event::AspectRatio { .. } => serialize_message(event, map),
         Event::Gap { frame, missing } => {
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("missing", missing)
         }
-        Event::Skipped { frame, count } | Event::RecordLost { frame, count } => {
+        Event::Skipped { .. } | Event::WindowRestarted { .. } | Event::Stale { .. } => serialize_cause(event, map),
+        Event::CaughtUp { frame, count } | Event::RecordLost { frame, count } => {
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("count", count)
         }
+        Event::FocusDrift { .. }
+        | Event::FocusBack { .. }
+        | Event::FramesDistrusted { .. }
+        | Event::FramesTrusted { .. }
+        | Event::Relearning { .. } => serialize_trust(event, map),
         Event::SeriesBegan { frame }
         | Event::Ready { frame }
         | Event::NonFiniteEmbedding { frame }
@@ -134,17 +153,91 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("pixels", pixels)
         }
+        Event::FileUnreachable { cause } => map.serialize_entry("cause", cause),
+        Event::FileBack { after_ms } => map.serialize_entry("after_ms", after_ms),
         Event::EndMissing { silent_s } => map.serialize_entry("silent_s", silent_s),
-        Event::Stale { age_ms } => map.serialize_entry("age_ms", age_ms),
-        Event::Swapped { generation } | Event::SwapFailed { generation } => {
-            map.serialize_entry("generation", generation)
+        Event::Swapped { generation } => map.serialize_entry("generation", generation),
+        Event::SwapFailed { generation, reason } => {
+            map.serialize_entry("generation", generation)?;
+            map.serialize_entry("reason", reason.name())
         }
+        Event::RecordFailed { reason } => map.serialize_entry("reason", reason.name()),
         Event::OutletLost { outlet } | Event::OutletBack { outlet } => map.serialize_entry("outlet", outlet),
         Event::FileLost { how } => map.serialize_entry("how", how),
         Event::Request { what } => map.serialize_entry("what", what),
         Event::Fault { stage } => map.serialize_entry("stage", stage),
         Event::Mark { number } => map.serialize_entry("number", number),
-        Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::RecordFailed | Event::Shutdown => Ok(()),
+        Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::Shutdown => Ok(()),
+    }
+}
+
+/// What is wrong or odd with what was sent.
+fn serialize_message<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    match event {
+        Event::Rejected { reason, count, message } => {
+            map.serialize_entry("reason", reason.name())?;
+            map.serialize_entry("count", count)?;
+            map.serialize_entry("message", message)
+        }
+        Event::KeyIgnored { key, message } => {
+            map.serialize_entry("key", key)?;
+            map.serialize_entry("message", message)
+        }
+        Event::AspectRatio { frame_px, input_px, ratio } => {
+            map.serialize_entry("frame_px", frame_px)?;
+            map.serialize_entry("input_px", input_px)?;
+            map.serialize_entry("ratio", ratio)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Events that say why.
+fn serialize_cause<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    match event {
+        Event::Skipped { frame, count, cause } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("count", count)?;
+            map.serialize_entry("cause", cause.name())
+        }
+        Event::WindowRestarted { frame, reason } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("reason", reason.name())
+        }
+        Event::Stale { age_ms, reason } => {
+            map.serialize_entry("age_ms", age_ms)?;
+            map.serialize_entry("reason", reason.name())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Of an event about frames that are not tissue.
+fn serialize_trust<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    match event {
+        Event::FocusDrift { frame, shift_peak, start } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("shift_peak", shift_peak)?;
+            map.serialize_entry("start", start)
+        }
+        Event::FocusBack { frame, shift_peak } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("shift_peak", shift_peak)
+        }
+        Event::FramesDistrusted { reason, frame } => {
+            map.serialize_entry("reason", reason)?;
+            map.serialize_entry("frame", frame)
+        }
+        Event::FramesTrusted { reason, frame, count } => {
+            map.serialize_entry("reason", reason)?;
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("count", count)
+        }
+        Event::Relearning { what, frame } => {
+            map.serialize_entry("what", what.name())?;
+            map.serialize_entry("frame", frame)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -204,6 +297,16 @@ impl Serialize for Rejected {
     }
 }
 
+/// Frames that are not believed by reason; every reason is listed, even at zero.
+#[derive(Clone, Copy, Debug)]
+pub struct DistrustedFrames(pub [u64; Distrust::ALL.len()]);
+
+impl Serialize for DistrustedFrames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Distrust::ALL.iter().map(|reason| reason.name()).zip(&self.0))
+    }
+}
+
 /// The recorder's counters since start.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Recording {
@@ -228,6 +331,15 @@ pub struct RecordingLost {
     pub messages: u64,
 }
 
+/// Who came to the bound sockets, since start.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct PeerCounts {
+    /// Peers that were let in.
+    pub let_in: u64,
+    /// Peers that were refused: a protocol older than ZMTP 3, or a key that is not on the list.
+    pub refused: u64,
+}
+
 /// `status/<source>`: counters since start.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct StatusHeader<'a> {
@@ -249,12 +361,16 @@ pub struct StatusHeader<'a> {
     pub accepted: u64,
     /// Messages rejected.
     pub rejected: Rejected,
+    /// Frames taken without an optional key that could not be read.
+    pub ignored_keys: u64,
     /// Jumps in the sender's numbers.
     pub gaps: u64,
     /// Frames missing in them.
     pub missing: u64,
     /// Lost to overload.
     pub dropped: Dropped,
+    /// Decoded without being published, because newer frames had already arrived.
+    pub caught_up: u64,
     /// Decodes of frames published.
     pub published: u64,
     /// Times the fail-safe took over.
@@ -265,8 +381,12 @@ pub struct StatusHeader<'a> {
     pub non_finite_pixels: u64,
     /// Saturated pixels.
     pub saturated_pixels: u64,
+    /// Frames that are not believed.
+    pub distrusted: DistrustedFrames,
     /// Quantiles by stage.
     pub latency_us: StageLatencies,
+    /// Age of the frames whose age at receipt is known, at the publication of their decodes.
+    pub age_us: LatencySummary,
     /// Queue lengths.
     pub queue_depth: Queues,
     /// Frames whose embedding was NaN or infinite, and which therefore have no decode.
@@ -279,7 +399,7 @@ pub struct StatusHeader<'a> {
     pub labels: &'a [String],
     /// Age at which a decode is stale, ms.
     pub deadline_ms: u64,
-    /// Of the last decode; `warmup` before the first.
+    /// Of the last decode; before the first `warmup`, or `stale` while whatever comes is refused.
     pub quality: Quality,
     /// What was not available at start, such as real-time rights.
     pub warnings: &'a [String],
@@ -289,6 +409,8 @@ pub struct StatusHeader<'a> {
     /// Frame rate measured from the frames' own times; left out until it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_rate_hz: Option<f32>,
+    /// Who came to the bound sockets.
+    pub peers: PeerCounts,
     /// The recorder; left out where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<Recording>,
@@ -296,4 +418,7 @@ pub struct StatusHeader<'a> {
     /// before the first decode of quality `ok`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub novelty_mean: Option<f32>,
+    /// Correlation peak of the last seconds as a share of that at the start; left out until the start is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub focus: Option<f32>,
 }

@@ -70,6 +70,8 @@ pub struct DecodeMessage {
     /// Frames skipped before it by overload.
     #[serde(default)]
     pub skipped: u64,
+    /// Age of the frame at publication, µs, if it is known.
+    pub age_us: Option<f64>,
     /// The microscope's time, ns.
     pub t_device_ns: Option<i64>,
     /// On which clock.

@@ -4,11 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bursts;
 mod calibrate;
 mod device;
 mod drift;
+mod light;
 mod memory;
 mod overload;
 mod replay;
 mod series;
 mod stop;
+mod window;

@@ -18,8 +18,8 @@ use haltere::config::Compression;
 use haltere::config::{self, NewSeries, Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles};
-use haltere::frame::Quality;
 use haltere::frame::event::Event;
+use haltere::frame::{Quality, Restart};
 use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::Source;
 use haltere::source::mcap::McapSource;
@@ -66,6 +66,8 @@ fn corridor(small: &Small, new_series: NewSeries, overload: Overload, handles: &
     let keeper = Keeper::default();
     let decoder = small.decoder();
     let settings = support::settings(&decoder, overload, 1, Wait::Park);
+    // No time to catch up: what is not the newest is skipped.
+    let settings = corridor::Settings { deadline: Duration::ZERO, ..settings };
     let sinks = vec![Box::new(keeper.clone()) as _];
     let corridor = support::corridor(decoder, support::recording(0), sinks, handles);
     (Corridor { settings: corridor::Settings { new_series, ..settings }, ..corridor }, keeper)
@@ -140,18 +142,27 @@ fn the_first_frame_decoded_of_a_series_resets_live_and_in_the_replay() {
 /// Only the receipt is that of the replay.
 fn first_as_replayed(first: &haltere::frame::FrameInfo, again: &Kept) -> haltere::frame::FrameInfo {
     let t_received_ns = again.decodes[LAST as usize + 1].frame.t_received_ns;
-    haltere::frame::FrameInfo { t_received_ns, ..*first }
+    haltere::frame::FrameInfo { t_received_ns, t_live_ns: Some(first.t_received_ns), ..*first }
 }
 
 #[test]
-fn a_series_that_is_kept_is_told_to_begin_and_nothing_is_reset() {
+fn a_series_that_is_kept_begins_a_new_window_and_nothing_is_reset() {
     let small = Small::new();
     let folder = tempfile::tempdir().unwrap();
     let (live, session) = live(&small, NewSeries::Keep, folder.path());
     let began: Vec<usize> =
         live.decodes.iter().enumerate().filter(|(_, decode)| decode.frame.series_began).map(|(at, _)| at).collect();
     assert_eq!(began, [0, LAST as usize + 1]);
-    assert!(live.decodes[LAST as usize + 1].quality != Quality::Warmup);
+    // The window of four frames is filled anew; the template is still there.
+    let second = &live.decodes[LAST as usize + 1..];
+    let why: Vec<_> =
+        second.iter().map(|decode| (decode.quality == Quality::Warmup).then_some(decode.restart)).collect();
+    assert_eq!(
+        why[..4],
+        [Some(Some(Restart::NewSeries)), Some(Some(Restart::NewSeries)), Some(Some(Restart::NewSeries)), None]
+    );
+    assert!(second.iter().all(|decode| decode.observation.shift_px.is_some() && !decode.observation.warming_up));
+    assert!(live.events.contains(&Event::WindowRestarted { frame: FIRST, reason: Restart::NewSeries }));
     let again = replayed(&small, NewSeries::Keep, Box::new(McapSource::open(&session, None).unwrap()));
     assert!(again.bits() == live.bits());
 }

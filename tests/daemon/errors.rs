@@ -129,7 +129,7 @@ fn a_recording_that_is_missing_damaged_or_none_is_named() {
     let damaged = rig.path("damaged.tif");
     for length in [0, 3, 100, whole.len() / 2, whole.len() - 1000] {
         std::fs::write(&damaged, &whole[..length]).unwrap();
-        play(&damaged).code(6).says(&["damaged.tif"]);
+        rig.play(&[&damaged], &["--no-wait", "--strict"]).finish().code(6).says(&["damaged.tif"]);
     }
     let text = rig.path("notes.txt");
     std::fs::write(&text, "no recording").unwrap();

@@ -181,7 +181,7 @@ fn frames_decoded_too_late_are_stale_with_the_neutral_action_and_no_embedding() 
         decode.assert_neutral("stale", "late");
     }
     assert!(too_late.count() > 0, "a thousand frames were decoded within 20 ms");
-    let in_time = framed.iter().filter(|d| d.header["latency_us"]["total"].as_f64().unwrap() < 19_999.0);
+    let in_time = framed.iter().filter(|d| d.header["age_us"].as_f64().unwrap() < 19_999.0);
     in_time.for_each(|d| assert_ne!(d.quality(), "stale", "{}", d.header));
 }
 
@@ -210,10 +210,18 @@ fn the_heart_beats_before_the_first_frame_and_says_warmup() {
     for _ in 0..3 {
         let heartbeat = listener.until("a heartbeat", |m| m.kind == "heartbeat");
         assert_eq!((heartbeat.source.as_str(), heartbeat.quality()), ("rig1", "warmup"));
-        assert_eq!((heartbeat.number("deadline_ms"), heartbeat.number("period_ms")), (300, 100));
+        assert_eq!((heartbeat.number("deadline_ms"), heartbeat.number("period_ms")), (250, 100));
     }
     assert!(listener.decodes().is_empty());
     let asked = wait_for("a status", || Some(rig.status()));
     assert_eq!(asked["received"], 0);
+    let status = listener.until("a status", |m| m.kind == "status");
+    assert_eq!(status.number("deadline_ms"), 250, "the same number");
+    daemon.kill();
+    // The deadline is one number, and two heartbeats fit into it whatever their period is set to.
+    let rig = Rig::new(small());
+    let daemon = rig.daemon(&["--set", "publish.deadline_ms=120", "--set", "publish.heartbeat_ms=120"]);
+    let heartbeat = Listener::new(&rig.decodes).until("a heartbeat", |m| m.kind == "heartbeat");
+    assert_eq!((heartbeat.number("deadline_ms"), heartbeat.number("period_ms")), (120, 60));
     daemon.kill();
 }

@@ -245,6 +245,58 @@ fn a_file_that_is_cut_off_or_replaced_is_told_and_followed_anew() {
     daemon.finish().code(0);
 }
 
+/// Takes a folder away as a share goes away: every path through it is refused by the system, and not for being absent.
+fn take_away(folder: &Path) -> PathBuf {
+    let away = folder.with_extension("away");
+    std::fs::rename(folder, &away).unwrap();
+    std::os::unix::fs::symlink(folder, folder).unwrap();
+    away
+}
+
+fn give_back(folder: &Path, away: &Path) {
+    std::fs::remove_file(folder).unwrap();
+    std::fs::rename(away, folder).unwrap();
+}
+
+#[test]
+fn a_share_that_is_away_for_a_moment_ends_nothing_and_no_frame_is_lost() {
+    let rig = Rig::new(model("share", &[0], 0));
+    let folder = begun(&rig, &experiment(1, 60, FLAT));
+    let daemon = started(&mut follow(&rig, &folder, &["--once"]));
+    let mut listener = rig.listen();
+    let all = bytes(1, 60);
+    append(&folder, &all[..15 * PLANE]);
+    frame_is(&mut listener, 14);
+    let away = take_away(&folder);
+    let lost = listener.until("the outage", |m| m.is_event("file_unreachable"));
+    assert_eq!(lost.header["cause"], "ELOOP");
+    // The microscope goes on meanwhile.
+    append(&away, &all[15 * PLANE..30 * PLANE]);
+    listener.during(Duration::from_millis(500));
+    give_back(&folder, &away);
+    let back = listener.until("the end of the outage", |m| m.is_event("file_back"));
+    assert!(back.number("after_ms") >= 500, "{}", back.header);
+    append(&folder, &all[30 * PLANE..]);
+    listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
+    daemon.finish().code(0).says(&["cannot be read (ELOOP)", "can be read again", "the sender ended the series"]);
+    assert_eq!(listener.heard.iter().filter(|m| m.is_event("file_unreachable")).count(), 1);
+    assert_equal(&listener, &offline(&rig, &folder, &[]));
+}
+
+#[test]
+fn a_share_that_stays_away_ends_the_run_with_the_systems_error_after_the_stated_time() {
+    let rig = Rig::new(model("gone", &[0], 0));
+    let folder = begun(&rig, &experiment(1, 40, FLAT));
+    append(&folder, &bytes(1, 5));
+    let daemon = started(&mut follow(&rig, &folder, &["--set", "source.follow_retry_s=1"]));
+    let mut listener = rig.listen();
+    let away = take_away(&folder);
+    listener.until("the outage", |m| m.is_event("file_unreachable"));
+    listener.until("the end", |m| m.kind == "decode" && m.quality() == "fail");
+    daemon.finish().code(8).says(&["can no longer be followed", "Image_0001_0001.raw"]);
+    give_back(&folder, &away);
+}
+
 #[test]
 fn what_cannot_be_followed_is_refused_with_what_to_do() {
     let rig = Rig::new(model("refused", &[0], 0));

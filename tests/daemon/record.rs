@@ -295,6 +295,65 @@ fn a_full_disk_ends_the_recording_and_not_one_decode() {
 }
 
 #[test]
+fn a_disk_that_is_full_from_the_start_keeps_no_file_of_nothing() {
+    let rig = Rig::new(model("nothing", &[0], 0));
+    let folder = rig.path("sessions");
+    let inner = rig.command(&["--record", text(&folder)]);
+    let mut command = Command::new("bash");
+    command.args(["-c", "ulimit -f 4; exec \"$0\" \"$@\""]).arg(inner.get_program()).args(inner.get_args());
+    let done = Process::start("run", &mut command).finish().code(7);
+    done.says(&["record.folder", "the file that was begun is removed again"]);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+/// Hears twenty decodes of now; what was heard before may have been waiting.
+fn more_decodes(listener: &mut Listener) {
+    listener.during(Duration::from_millis(100));
+    for _ in 0..20 {
+        listener.until("a decode", |m| m.kind == "decode");
+    }
+}
+
+#[test]
+fn a_recording_whose_folder_is_removed_ends_and_the_next_one_is_whole() {
+    let rig = Rig::new(model("removed", &[0], 0));
+    let folder = rig.path("sessions");
+    let daemon = rig.daemon(&[&["--record", text(&folder)][..], &LOSSLESS, &SMALL_FRAMES].concat());
+    let mut listener = rig.listen();
+    let play = rig.play(&[&fly("GC6s.tif")], &["--push", "--rate", "30", "--loop", "0"]);
+    listener.until("frame 5", |m| m.kind == "decode" && m.header["frame"].as_u64() >= Some(5));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let failed = listener.until("the failure", |m| m.is_event("record_failed"));
+    assert_eq!(failed.header["reason"], "file_removed");
+    let refused = rig.control(&["record", "stop"]).code(1);
+    assert!(
+        refused.out.contains("nothing is being recorded") && refused.out.contains("was removed"),
+        "{}",
+        refused.out
+    );
+    let status = listener.until("a status", |m| m.kind == "status" && m.header["record"]["recording"] == false);
+    assert!(status.header["record"]["lost"]["disk"].is_u64());
+    rig.control(&["record", "start"]).code(0);
+    more_decodes(&mut listener);
+    // Removed a moment before it is stopped: nobody has looked yet.
+    std::fs::remove_dir_all(&folder).unwrap();
+    let refused = rig.control(&["record", "stop"]).code(1);
+    assert!(refused.out.contains("was removed"), "{}", refused.out);
+    rig.control(&["record", "start"]).code(0);
+    more_decodes(&mut listener);
+    // Moved is not removed.
+    let moved = rig.path("moved.mcap");
+    std::fs::rename(session_in(&folder), &moved).unwrap();
+    let answer: Value = serde_json::from_str(&rig.control(&["record", "stop"]).code(0).out).unwrap();
+    assert_eq!(answer["file"], text(&moved));
+    drop(play);
+    daemon.signal(Signal::INT);
+    daemon.finish().code(0).says(&["the file was removed"]);
+    let outline = Outline::of(&moved).unwrap();
+    assert!(outline.end.is_some() && outline.count(Topic::Frames) > 5);
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_known_before_the_first_frame() {
     let rig = Rig::new(model("unwritable", &[0], 0));
     let done = Process::start("run", &mut rig.command(&["--record", "/proc/nowhere"])).finish().code(7);

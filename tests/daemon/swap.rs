@@ -17,6 +17,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use haltere::model::Manifest;
+use haltere::session::Outline;
 use haltere::sys::files::sha256_of;
 use ndarray::Array2;
 use rustix::process::Signal;
@@ -122,9 +123,15 @@ struct Fed {
 
 impl Fed {
     fn new(model: &Path) -> Self {
+        Self::with(model, |_| Vec::new())
+    }
+
+    /// With more arguments, which may name paths of the rig.
+    fn with(model: &Path, more: impl Fn(&Rig) -> Vec<String>) -> Self {
         let rig = Rig::new(model.to_owned());
         let microscope = Microscope::new(&rig.frames);
-        let daemon = rig.daemon(&LOSSLESS);
+        let more = more(&rig);
+        let daemon = rig.daemon(&LOSSLESS.into_iter().chain(more.iter().map(String::as_str)).collect::<Vec<_>>());
         let listener = rig.listen();
         Self { rig, daemon, microscope, listener }
     }
@@ -227,16 +234,6 @@ fn a_model_with_another_preprocessing_decodes_as_if_it_had_begun_when_it_was_giv
 
 /// A network that runs on darkness, as it does when it is opened, and fails of the first frame with light in it.
 const FAILS_IN_LIGHT: &str = r#"
-import sys, onnx
-from onnx import TensorProto, helper
-model = onnx.load(sys.argv[1])
-graph = model.graph
-frame, out = graph.input[0].name, graph.output[0].name
-for node in graph.node:
-    for names in (node.input, node.output):
-        for at, name in enumerate(names):
-            if name == out:
-                names[at] = "inner"
 graph.initializer.append(helper.make_tensor("much", TensorProto.FLOAT, [], [1e6]))
 graph.initializer.append(helper.make_tensor("only", TensorProto.FLOAT, [1], [0.0]))
 graph.node.extend([
@@ -247,16 +244,41 @@ graph.node.extend([
     helper.make_node("Gather", ["only", "place"], ["nothing"]),
     helper.make_node("Add", ["inner", "nothing"], [out]),
 ])
-onnx.save(model, sys.argv[2])
+"#;
+
+/// A network that runs on darkness and returns NaN for every frame with light in it.
+const NAN_IN_LIGHT: &str = r#"
+graph.node.extend([
+    helper.make_node("Abs", [frame], ["size"]),
+    helper.make_node("ReduceMax", ["size"], ["light"], keepdims=0),
+    helper.make_node("Neg", ["light"], ["below"]),
+    helper.make_node("Sqrt", ["below"], ["nothing"]),
+    helper.make_node("Add", ["inner", "nothing"], [out]),
+])
+"#;
+
+/// Gives the output of a network to the nodes that come between.
+const OPEN: &str = r#"
+import sys, onnx
+from onnx import TensorProto, helper
+model = onnx.load(sys.argv[1])
+graph = model.graph
+frame, out = graph.input[0].name, graph.output[0].name
+for node in graph.node:
+    for names in (node.input, node.output):
+        for at, name in enumerate(names):
+            if name == out:
+                names[at] = "inner"
 "#;
 
 /// A sibling that opens well and fails on live frames. `None` without a Python that has onnx.
-fn failing(of: &Path, name: &str, change: impl Fn(&mut Manifest)) -> Option<PathBuf> {
+fn failing(of: &Path, name: &str, nodes: &str, change: impl Fn(&mut Manifest)) -> Option<PathBuf> {
     let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
     let python = std::env::var_os("HALTERE_PYTHON").map_or_else(installed, PathBuf::from);
     let onnx = of.with_file_name(format!("{name}.onnx"));
     let mut command = Command::new(&python);
-    command.args(["-c", FAILS_IN_LIGHT]).arg(of.with_extension("onnx")).arg(&onnx);
+    let program = format!("{OPEN}{nodes}onnx.save(model, sys.argv[2])");
+    command.args(["-c", &program]).arg(of.with_extension("onnx")).arg(&onnx);
     if !command.status().is_ok_and(|status| status.success()) {
         return skip(&format!("{} has no onnx: `make setup`", python.display()));
     }
@@ -268,13 +290,13 @@ fn failing(of: &Path, name: &str, change: impl Fn(&mut Manifest)) -> Option<Path
 }
 
 /// Frames 0 to 40 of the first model, then one that fails, from 80 on a good one; gives its frames and what it answered.
-fn good_after_failed(first: &Path, bad: &Path, good: &Path) -> (Decodes, Value) {
+fn good_after_failed(first: &Path, bad: &Path, good: &Path, reason: &str) -> (Decodes, Value) {
     let mut fed = Fed::new(first);
     fed.feed(0..40);
     assert_eq!(fed.swap(bad)["generation"], 2);
     fed.feed(40..80);
     let failed = fed.event("swap_failed");
-    assert_eq!(failed.number("generation"), 2);
+    assert_eq!((failed.number("generation"), &failed.header["reason"]), (2, &reason.into()));
     let taken = fed.swap(good);
     assert_eq!((&taken["model"], &taken["generation"]), (&Manifest::read(good).unwrap().name.into(), &3.into()));
     fed.feed(80..180);
@@ -287,9 +309,9 @@ fn good_after_failed(first: &Path, bad: &Path, good: &Path) -> (Decodes, Value) 
 #[test]
 fn a_good_model_goes_in_after_one_that_failed_in_the_shadow() {
     let first = model("steady", &[0], 0);
-    let Some(bad) = failing(&first, "dark", |_| {}) else { return };
+    let Some(bad) = failing(&first, "dark", FAILS_IN_LIGHT, |_| {}) else { return };
     let good = sibling(&first, "good", |_| {});
-    let (found, taken) = good_after_failed(&first, &bad, &good);
+    let (found, taken) = good_after_failed(&first, &bad, &good, "encoder");
     assert_eq!(taken["takes_over_after"], "one window");
     let expected = alone(&first, 0..180);
     // A window of 8 frames, seen in the shadow from frame 80 on.
@@ -298,14 +320,59 @@ fn a_good_model_goes_in_after_one_that_failed_in_the_shadow() {
 }
 
 #[test]
-fn after_a_failure_with_another_preprocessing_a_good_model_brings_its_own() {
+fn after_a_failure_with_another_preprocessing_a_good_model_is_compared_with_the_one_that_runs() {
     let first = model("before", &[0], 0);
-    let Some(bad) = failing(&first, "dim", other_preprocessing) else { return };
+    let Some(bad) = failing(&first, "dim", FAILS_IN_LIGHT, other_preprocessing) else { return };
     let good = sibling(&first, "after", |_| {});
-    let (found, taken) = good_after_failed(&first, &bad, &good);
-    assert_eq!(taken["takes_over_after"], "its own preprocessing and one window");
-    let (old, new) = (alone(&first, 0..180), alone(&good, 80..180));
-    let warm = *new.iter().find(|(_, (_, _, quality))| quality != "warmup").unwrap().0;
-    assert_same(&found, 0..warm + 1, 1, &old);
-    assert_same(&found, warm + 1..180, 3, &new);
+    let (found, taken) = good_after_failed(&first, &bad, &good, "encoder");
+    // The one that failed is forgotten: the good one is compared with the one that runs.
+    assert_eq!(taken["takes_over_after"], "one window");
+    let expected = alone(&first, 0..180);
+    assert_same(&found, 0..88, 1, &expected);
+    assert_same(&found, 88..180, 3, &expected);
+}
+
+#[test]
+fn a_model_that_returns_nan_is_given_up_and_a_good_one_goes_in_after_it() {
+    let first = model("finite", &[0], 0);
+    let good = sibling(&first, "follower", |_| {});
+    let same = |_: &mut Manifest| {};
+    for (name, change) in [("nan", &same as &dyn Fn(&mut Manifest)), ("nan_other", &other_preprocessing)] {
+        let Some(bad) = failing(&first, name, NAN_IN_LIGHT, change) else { return };
+        let (found, taken) = good_after_failed(&first, &bad, &good, "non_finite");
+        assert_eq!(taken["takes_over_after"], "one window");
+        let expected = alone(&first, 0..180);
+        assert_same(&found, 0..88, 1, &expected);
+        assert_same(&found, 88..180, 3, &expected);
+    }
+}
+
+#[test]
+fn sessions_of_a_failed_trial_hold_the_model_that_decodes() {
+    let first = model("kept", &[0], 0);
+    let Some(bad) = failing(&first, "given_up", NAN_IN_LIGHT, |_| {}) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut fed = Fed::with(&first, |_| {
+        let folder = folder.path().to_str().unwrap().to_owned();
+        ["--record", &folder, "--set", "record.at_start=false", "--set", "source.frame_max_mib=1"]
+            .map(str::to_owned)
+            .into()
+    });
+    fed.feed(0..30);
+    fed.swap(&bad);
+    let control = |fed: &Fed, words: &[&str]| answer(&fed.rig.control(words).code(0));
+    let begun = |fed: &Fed| PathBuf::from(control(fed, &["record", "start"])["file"].as_str().unwrap());
+    let during = begun(&fed);
+    fed.feed(30..60);
+    fed.event("swap_failed");
+    control(&fed, &["record", "stop"]);
+    let after = begun(&fed);
+    fed.feed(60..90);
+    control(&fed, &["record", "stop"]);
+    fed.end();
+    for session in [during, after] {
+        let outline = Outline::of(&session).unwrap();
+        assert_eq!((outline.about["model"].as_str(), outline.models().len()), ("kept", 1), "{}", session.display());
+        assert_eq!(outline.not_by_one_model(), None);
+    }
 }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use haltere::config::Publish;
-use haltere::frame::event::{Event, Reason};
+use haltere::config::{Publish, WhenDistrusted};
+use haltere::frame::event::{Event, Reason, RecordFault, SkipCause, StaleReason, TrialFault};
 use haltere::frame::{
-    Clock, Decode, DeviceTime, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview, Quality,
-    Shape, StageTimes, Stamp,
+    Clock, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview,
+    Quality, Relearn, Restart, Sentence, Shape, Shown, StageTimes, Stamp,
 };
 use haltere::publish::Sink;
 use haltere::publish::zmq::ZmqSink;
@@ -50,12 +50,18 @@ macro_rules! every {
 fn every_event() -> Vec<Event> {
     let (frame, count) = (7, 3);
     every! { Event:
-        Event::Rejected { .. } => Event::Rejected { reason: Reason::Shape, count },
+        Event::Rejected { .. } => Event::Rejected { reason: Reason::Shape, count, message: Sentence::of(&"no shape") },
+        Event::KeyIgnored { .. } => Event::KeyIgnored { key: "clock", message: Sentence::of(&"unknown") },
+        Event::AspectRatio { .. } => Event::AspectRatio { frame_px: [512, 256], input_px: [64, 64], ratio: 2.0 },
         Event::Gap { .. } => Event::Gap { frame, missing: 2 },
-        Event::Skipped { .. } => Event::Skipped { frame, count },
+        Event::Skipped { .. } => Event::Skipped { frame, count, cause: SkipCause::Burst },
+        Event::CaughtUp { .. } => Event::CaughtUp { frame, count },
+        Event::WindowRestarted { .. } => Event::WindowRestarted { frame, reason: Restart::Pause },
         Event::SeriesBegan { .. } => Event::SeriesBegan { frame },
         Event::SeriesEnded => Event::SeriesEnded,
         Event::FileLost { .. } => Event::FileLost { how: "truncated" },
+        Event::FileUnreachable { .. } => Event::FileUnreachable { cause: "EIO" },
+        Event::FileBack { .. } => Event::FileBack { after_ms: 900 },
         Event::EndMissing { .. } => Event::EndMissing { silent_s: 5 },
         Event::Ready { .. } => Event::Ready { frame },
         Event::FrameRateOff { .. } => Event::FrameRateOff { measured_hz: 20.0, needed_hz: 30.0 },
@@ -64,11 +70,16 @@ fn every_event() -> Vec<Event> {
         Event::NonFiniteEmbedding { .. } => Event::NonFiniteEmbedding { frame },
         Event::Drift { .. } => Event::Drift { frame, novelty_mean: 0.9, limit: 0.8 },
         Event::DriftBack { .. } => Event::DriftBack { frame, novelty_mean: 0.5 },
+        Event::FocusDrift { .. } => Event::FocusDrift { frame, shift_peak: 0.5, start: 0.9 },
+        Event::FocusBack { .. } => Event::FocusBack { frame, shift_peak: 0.9 },
+        Event::FramesDistrusted { .. } => Event::FramesDistrusted { reason: Distrust::Flash, frame },
+        Event::FramesTrusted { .. } => Event::FramesTrusted { reason: Distrust::Flash, frame, count },
+        Event::Relearning { .. } => Event::Relearning { what: Relearn::Light, frame },
         Event::ShiftAtBound { .. } => Event::ShiftAtBound { frame },
-        Event::Stale { .. } => Event::Stale { age_ms: 300 },
+        Event::Stale { .. } => Event::Stale { age_ms: 300, reason: StaleReason::Late },
         Event::Recovered { .. } => Event::Recovered { frame },
         Event::Swapped { .. } => Event::Swapped { generation: 2 },
-        Event::SwapFailed { .. } => Event::SwapFailed { generation: 2 },
+        Event::SwapFailed { .. } => Event::SwapFailed { generation: 2, reason: TrialFault::NotWarm },
         Event::DeviceFault { .. } => Event::DeviceFault { frame },
         Event::OutletLost { .. } => Event::OutletLost { outlet: "serial" },
         Event::OutletBack { .. } => Event::OutletBack { outlet: "serial" },
@@ -76,7 +87,7 @@ fn every_event() -> Vec<Event> {
         Event::RecordBegan => Event::RecordBegan,
         Event::RecordEnded => Event::RecordEnded,
         Event::RecordLost { .. } => Event::RecordLost { frame, count },
-        Event::RecordFailed => Event::RecordFailed,
+        Event::RecordFailed { .. } => Event::RecordFailed { reason: RecordFault::DiskFull },
         Event::Mark { .. } => Event::Mark { number: 1 },
         Event::Fault { .. } => Event::Fault { stage: "compute" },
         Event::Shutdown => Event::Shutdown,
@@ -134,6 +145,21 @@ fn every_event_is_documented_with_its_keys() {
 }
 
 #[test]
+fn every_reason_of_a_swap_or_a_recording_that_failed_is_documented() {
+    let trials = every! { TrialFault:
+        TrialFault::NonFinite => TrialFault::NonFinite, TrialFault::Encoder => TrialFault::Encoder,
+        TrialFault::NotWarm => TrialFault::NotWarm, TrialFault::Device => TrialFault::Device,
+    };
+    let records = every! { RecordFault:
+        RecordFault::DiskFull => RecordFault::DiskFull, RecordFault::FileRemoved => RecordFault::FileRemoved,
+        RecordFault::Write => RecordFault::Write,
+    };
+    let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Words>();
+    assert_eq!(documented("Reasons for swap_failed"), names(trials.iter().map(|fault| fault.name()).collect()));
+    assert_eq!(documented("Reasons for record_failed"), names(records.iter().map(|fault| fault.name()).collect()));
+}
+
+#[test]
 fn every_quality_and_its_reasons_are_documented() {
     let qualities = every! { Quality:
         Quality::Ok => Quality::Ok, Quality::Warmup => Quality::Warmup, Quality::Stale => Quality::Stale,
@@ -147,8 +173,11 @@ fn every_quality_and_its_reasons_are_documented() {
         .map(|message| (text(&message.header, "reason"), text(&message.header, "quality")))
         .collect();
     let rows = table("Reasons for a quality");
-    let documented =
-        rows.iter().flat_map(|row| words(&row[0]).into_iter().map(|reason| (reason, words(&row[1])[0].clone())));
+    let documented = rows.iter().flat_map(|row| {
+        words(&row[0])
+            .into_iter()
+            .flat_map(|reason| words(&row[1]).into_iter().map(move |quality| (reason.clone(), quality)))
+    });
     assert_eq!(documented.collect::<BTreeSet<_>>(), published);
 }
 
@@ -159,7 +188,7 @@ fn every_reason_for_rejection_is_documented() {
         Reason::PixelType => Reason::PixelType, Reason::Shape => Reason::Shape, Reason::Length => Reason::Length,
         Reason::Name => Reason::Name, Reason::Field => Reason::Field, Reason::TooLarge => Reason::TooLarge,
         Reason::Channel => Reason::Channel, Reason::Geometry => Reason::Geometry, Reason::Repeated => Reason::Repeated,
-        Reason::Backwards => Reason::Backwards,
+        Reason::Backwards => Reason::Backwards, Reason::Jumped => Reason::Jumped, Reason::OtherSource => Reason::OtherSource,
     };
     let names: Words = reasons.iter().map(|reason| reason.name().to_owned()).collect();
     assert_eq!(documented("Reasons for rejection"), names);
@@ -244,8 +273,9 @@ struct Message {
 
 /// The daemon's sink and a subscriber, in one process.
 struct Daemon {
-    sink: ZmqSink,
+    // Closed before the sink, which waits until nobody in this process is connected to it.
     socket: zmq::Socket,
+    sink: ZmqSink,
     stats: Arc<Stats>,
     /// A subscription over `inproc` lives as long as its context.
     _context: zmq::Context,
@@ -262,6 +292,7 @@ impl Daemon {
             status: Duration::from_millis(500),
             preview_every: None,
             neutral_action: neutral_action.into(),
+            when_distrusted: WhenDistrusted::Hold,
         };
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
         let tag = ModelTag {
@@ -343,9 +374,13 @@ fn before_any_frame() -> Vec<Message> {
 fn while_decoding() -> Vec<Message> {
     let mut daemon = Daemon::start(&["resting", "walking"], "resting");
     daemon.stats.compute.novelty_mean.set(Some(0.5));
+    daemon.stats.compute.focus.set(Some(1.0));
     daemon.stats.record.recording.store(1, Relaxed);
     daemon.sink.publish(&decode(1, Quality::Ok)).unwrap();
-    daemon.sink.publish(&decode(2, Quality::Warmup)).unwrap();
+    let restarts = every! { Restart: Restart::Pause => Restart::Pause, Restart::NewSeries => Restart::NewSeries };
+    for restart in restarts.into_iter().map(Some).chain([None]) {
+        daemon.sink.publish(&Decode { restart, ..decode(2, Quality::Warmup) }).unwrap();
+    }
     let faults: [fn(&mut Observation); 4] = [
         |seen| seen.frame_rate_off = true,
         |seen| seen.non_finite_pixels = 1,
@@ -357,6 +392,18 @@ fn while_decoding() -> Vec<Message> {
         fault(&mut degraded.observation);
         daemon.sink.publish(&degraded).unwrap();
     }
+    // Frames that are not believed: the decode before them is held, then neutral; and during the warm-up.
+    for (number, distrust) in (10..).zip(Distrust::ALL) {
+        for (quality, shown) in [
+            (Quality::Degraded, Shown::Held { age_ns: 1 }),
+            (Quality::Degraded, Shown::Nothing),
+            (Quality::Warmup, Shown::Nothing),
+        ] {
+            let mut distrusted = decode(number, quality);
+            (distrusted.observation.distrust, distrusted.shown) = (Some(distrust), shown);
+            daemon.sink.publish(&distrusted).unwrap();
+        }
+    }
     for event in every_event() {
         daemon.sink.event(&event).unwrap();
     }
@@ -366,6 +413,9 @@ fn while_decoding() -> Vec<Message> {
     let mut late = decode(7, Quality::Ok);
     late.frame.t_received_ns -= 2 * DEADLINE_MS * 1_000_000;
     daemon.sink.publish(&late).unwrap();
+    let mut aged = decode(8, Quality::Ok);
+    aged.frame.age_ns = Some(2 * DEADLINE_MS * 1_000_000);
+    daemon.sink.publish(&aged).unwrap();
     daemon.received()
 }
 
@@ -388,7 +438,8 @@ fn decode(number: u64, quality: Quality) -> Decode {
         Observation { shift_px: Some([0.5, -1.0]), shift_peak: 0.8, frame_rate_hz: 30.0, ..Observation::default() };
     let embedding = Embedding { values: vec![0.5, -2.0], probabilities: vec![0.1, 0.9], novelty: Some(0.25) };
     let times = StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 };
-    Decode { frame, observation, embedding, quality, skipped: 0, action: Some(1), generation: FIRST_GENERATION, times }
+    let made = Decode::with_embedding(embedding);
+    Decode { frame, observation, quality, action: Some(1), generation: FIRST_GENERATION, times, ..made }
 }
 
 fn preview(what: Picture, named: bool) -> Preview {
@@ -416,6 +467,7 @@ fn keys_of(header: &Value) -> Words {
     walk("", header, &mut keys);
     let short = |key: String| match key.split('.').collect::<Vec<_>>()[..] {
         ["rejected", _] => "rejected.<reason>".to_owned(),
+        ["distrusted", _] => "distrusted.<reason>".to_owned(),
         ["latency_us", stage, quantile] if STAGES_TIMED.contains(&stage) => format!("latency_us.<stage>.{quantile}"),
         _ => key,
     };

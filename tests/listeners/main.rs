@@ -4,6 +4,8 @@
 mod support;
 
 mod clients;
+mod doors;
+mod foreign_session;
 mod lsl;
 mod monitor;
 mod outlets;

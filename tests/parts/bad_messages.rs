@@ -1,6 +1,7 @@
 //! Method: every file of `tests/data/bad_messages` is one message that is wrong in one way, with the reason under which it
-//! must be counted. Each is sent over a real socket, between two frames that are right: the bad one must be refused under
-//! its own reason, and the stream must go on with the next number.
+//! must be counted, or the optional key that must be ignored. Each is sent over a real socket, between two frames that are right: the
+//! bad one must be refused under its own reason and with a sentence, or taken without the key, and the stream must go on with the
+//! next number.
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::path::Path;
@@ -8,14 +9,17 @@ use std::time::{Duration, Instant};
 
 use haltere::config::{Attach, Config, Pattern, Source as Settings, Wait};
 use haltere::frame::Frame;
-use haltere::frame::event::Reason;
+use haltere::frame::event::{Reason, Refusal};
 use haltere::source::{Next, Source, ZmqSource};
 
 const FRAME_BYTES_MAX: usize = 4096;
 
 struct Case {
     name: String,
-    reason: String,
+    /// Why it is refused; `None`: it is taken.
+    reason: Option<String>,
+    /// The key that is left out then.
+    ignored: Option<String>,
     parts: Vec<Vec<u8>>,
 }
 
@@ -28,7 +32,8 @@ fn corpus() -> Vec<Case> {
             let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
             Case {
                 name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-                reason: json["reason"].as_str().unwrap().to_string(),
+                reason: json["reason"].as_str().map(str::to_owned),
+                ignored: json["ignored"].as_str().map(str::to_owned),
                 parts: json["parts"].as_array().unwrap().iter().map(part).collect(),
             }
         })
@@ -90,20 +95,26 @@ fn every_bad_message_is_refused_under_its_own_reason_and_the_stream_goes_on() {
         socket.send_multipart(&case.parts, 0).unwrap();
         send_good(&socket, number as u64 + 10);
         match next(&mut source, &mut slot) {
-            Next::Rejected(reason) => assert_eq!(reason.name(), case.reason, "{}", case.name),
+            Next::Rejected(Refusal { reason, message }) => {
+                assert_eq!(Some(reason.name()), case.reason.as_deref(), "{}: {message}", case.name);
+                assert!(message.as_str().len() > 20 && !message.as_str().ends_with('…'), "{}: {message}", case.name);
+            }
+            Next::Frame => {
+                let left_out = source.ignored().map(|error| error.key().to_owned());
+                assert!(left_out.is_some() && left_out == case.ignored, "{}: {left_out:?}", case.name);
+            }
             other => panic!("{}: {other:?}", case.name),
         }
-        let error = source.last_error().unwrap();
-        assert_eq!(error.reason().name(), case.reason, "{}: {error}", case.name);
         assert_eq!(next(&mut source, &mut slot), Next::Frame, "after {}", case.name);
+        assert_eq!(source.ignored(), None, "after {}", case.name);
         assert_eq!((slot.info.number, slot.info.gap), (number as u64 + 10, 0), "after {}", case.name);
     }
 }
 
 #[test]
 fn every_reason_a_header_can_have_is_in_the_corpus() {
-    let covered: Vec<String> = corpus().into_iter().map(|c| c.reason).collect();
-    let by_the_stream = [Reason::Geometry, Reason::Repeated, Reason::Backwards];
+    let covered: Vec<String> = corpus().into_iter().filter_map(|c| c.reason).collect();
+    let by_the_stream = [Reason::Geometry, Reason::Repeated, Reason::Backwards, Reason::Jumped, Reason::OtherSource];
     for reason in Reason::ALL.iter().filter(|r| !by_the_stream.contains(r)) {
         assert!(covered.iter().any(|c| c == reason.name()), "no bad message for {}", reason.name());
     }
@@ -122,7 +133,9 @@ fn an_oversized_message_to_a_connected_socket_is_counted_and_the_stream_goes_on(
         let huge = vec![0u8; 3000 * 3000 * 2];
         socket.send_multipart([&br#"{"dtype":"u2","shape":[3000,3000]}"#[..], &huge], 0).unwrap();
         send_good(&socket, 2 * round + 1);
-        let found = [(); 3].map(|()| next(&mut source, &mut slot));
-        assert_eq!(found, [Next::Frame, Next::Rejected(Reason::TooLarge), Next::Frame]);
+        assert_eq!(next(&mut source, &mut slot), Next::Frame);
+        let Next::Rejected(refusal) = next(&mut source, &mut slot) else { panic!("too large, and taken") };
+        assert!(refusal.reason == Reason::TooLarge && refusal.message.as_str().contains("4096"), "{refusal:?}");
+        assert_eq!(next(&mut source, &mut slot), Next::Frame);
     }
 }

@@ -14,7 +14,7 @@ use conformance::{Look, Step, cases, everything};
 use emulator::{Emulator, Order};
 use haltere::config::Device;
 use haltere::cuda::Machine;
-use haltere::frame::Observation;
+use haltere::frame::{Distrust, Observation};
 use haltere::preprocess::{BuildError, Chosen, Request, build, build_on};
 use oracle::{RATE_HZ, apply, conforms, on, on_cpu, run};
 
@@ -42,6 +42,21 @@ fn the_cases_hold_what_their_names_say() {
     assert!(doubted.len() > believed.len() && !believed.is_empty(), "{} and {}", doubted.len(), believed.len());
     assert!(any("uint16", |o| o.line_phase_px.abs() > 1.0));
     assert!(cases().iter().all(|case| case.steps.len() > 4));
+    for (name, reason, frames) in [
+        ("darkness between", Distrust::Dark, 10),
+        ("darkness from the beginning", Distrust::Blank, 30),
+        ("a flash of every tenth frame", Distrust::Flash, 3),
+        ("lit lines", Distrust::Banded, 3),
+        ("one saturated frame", Distrust::Saturated, 1),
+        ("frames unlike the template", Distrust::TemplateMismatch, 4),
+        ("marked stimuli", Distrust::Stimulus, 4),
+    ] {
+        let outcomes = outcomes(name);
+        let found = outcomes.iter().filter(|o| o.distrust == Some(reason)).count();
+        let others: Vec<_> = outcomes.iter().filter_map(|o| o.distrust).filter(|d| *d != reason).collect();
+        assert!(found == frames && others.iter().all(|d| *d == Distrust::AfterStimulus), "{name}: {found}, {others:?}");
+        assert!(outcomes.iter().any(|o| !o.warming_up), "{name}: ends its warm-up");
+    }
 }
 
 #[test]

@@ -4,12 +4,16 @@
 mod support;
 
 mod bad_messages;
+mod behaviour_files;
 mod conformance;
 mod demo;
+mod info;
 mod kernels;
 mod limits;
 mod nwb_export;
 mod nwb_source;
 mod preprocess;
+mod recordings;
+mod recordings_by_vendor;
 mod registration_accuracy;
 mod sources;

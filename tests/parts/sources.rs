@@ -23,7 +23,7 @@ fn name(text: &str) -> Name {
 
 fn spec(paths: &[&Path]) -> RecordingSpec {
     let channels = paths.iter().map(|p| vec![p.to_path_buf()]).collect();
-    RecordingSpec { channels, raw: None, rate_hz: None, plane: None, source: name("rig") }
+    RecordingSpec { channels, ..RecordingSpec::new("", name("rig")) }
 }
 
 /// A file of the shared data, or `None` and a loud line.
@@ -308,7 +308,8 @@ fn an_imagej_stack_with_one_directory_is_read_behind_it() {
     let expected: Vec<Vec<f64>> = (0..3).map(|t| (0..8).map(|i| f64::from((t * 8 + i) * 1000)).collect()).collect();
     assert_eq!(frames, expected);
     std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-    assert!(fail(&spec(&[&path])).contains("truncated"));
+    assert_eq!(read_all(&spec(&[&path])).1, expected[..2]);
+    assert!(fail(&RecordingSpec { strict: true, ..spec(&[&path]) }).contains("cut off"));
 }
 
 #[test]
@@ -319,9 +320,15 @@ fn damaged_files_are_named_with_their_page() {
     let whole = std::fs::read(&path).unwrap();
     for keep in 0..whole.len() {
         std::fs::write(&path, &whole[..keep]).unwrap();
-        let error = fail(&spec(&[&path]));
+        let strict = RecordingSpec { strict: true, ..spec(&[&path]) };
+        let error = fail(&strict);
         assert!(error.contains("cut.tif"), "{keep}: {error}");
         assert!(keep < 8 || error.contains("page"), "{keep} of {}: {error}", whole.len());
+        // Without `strict` what is whole is read, and told.
+        if let Ok(source) = open_recording(&spec(&[&path])) {
+            assert!(source.about().warnings[0].contains("page"), "{keep}");
+            assert!(pages_of(&spec(&[&path])).iter().enumerate().all(|(n, page)| page == &[n as f64]), "{keep}");
+        }
     }
     let other = dir.path().join("other.tif");
     TiffEncoder::new(std::fs::File::create(&other).unwrap())
@@ -373,6 +380,7 @@ fn settings(endpoint: &str, pattern: Pattern, attach: Attach) -> Settings {
         follow: None,
         follow_poll: Duration::from_millis(2),
         follow_idle: Duration::from_secs(10),
+        follow_retry: Duration::from_secs(60),
         plane: None,
         new_series: NewSeries::Keep,
     }
@@ -387,6 +395,12 @@ fn next(source: &mut dyn Source, slot: &mut Frame) -> Next {
             next => return next,
         }
     }
+}
+
+/// Why a message was refused.
+fn refused(next: Next) -> Reason {
+    let Next::Rejected(refusal) = next else { panic!("{next:?} was to be refused") };
+    refusal.reason
 }
 
 /// A bound PULL source and a PUSH socket connected to it.
@@ -410,10 +424,11 @@ fn a_live_stream_tells_its_series_planes_gaps_and_repeats() {
         };
         socket.send(r#"{"htype":"header"}"#, 0).unwrap();
         send(r#"{"frame":7,"plane":1,"source":"other","timestamp_ns":5.0,"clock":"ptp"}"#);
-        send(r#"{"frame":8,"plane":0}"#);
+        send(r#"{"frame":8,"plane":0,"source":"other"}"#);
         send(r#"{"frame":9,"plane":1}"#);
-        send(r#"{"frame":9,"plane":1}"#);
-        send(r#"{"frame":12,"plane":1}"#);
+        send(r#"{"frame":9,"plane":1,"source":"other"}"#);
+        send(r#"{"frame":9,"plane":1,"source":"other"}"#);
+        send(r#"{"frame":15,"plane":1,"source":"other"}"#);
         socket.send(r#"{"htype":"end"}"#, 0).unwrap();
         assert_eq!(next(&mut source, &mut slot), Next::SeriesBegan);
         let before_ns = haltere::sys::clock::now_ns();
@@ -421,11 +436,13 @@ fn a_live_stream_tells_its_series_planes_gaps_and_repeats() {
         assert_eq!((slot.info.number, slot.info.series_began, slot.bytes()), (7, true, &b"ab"[..]));
         assert_eq!((slot.info.source, slot.info.t_device.unwrap().clock), (name("other"), Clock::Ptp));
         assert!(slot.info.t_received_ns >= before_ns && slot.info.t_received_ns <= haltere::sys::clock::now_ns());
+        assert_eq!(refused(next(&mut source, &mut slot)), Reason::OtherSource);
         assert_eq!(next(&mut source, &mut slot), Next::Frame);
-        assert_eq!((slot.info.number, slot.info.gap, slot.info.source), (9, 0, name("rig")));
-        assert_eq!(next(&mut source, &mut slot), Next::Rejected(Reason::Repeated));
+        assert_eq!((slot.info.number, slot.info.gap, slot.info.source), (9, 0, name("other")));
+        assert_eq!(refused(next(&mut source, &mut slot)), Reason::Repeated);
         assert_eq!(next(&mut source, &mut slot), Next::Frame);
-        assert_eq!((slot.info.number, slot.info.gap, slot.info.series_began), (12, 2, false));
+        assert_eq!((slot.info.number, slot.info.gap, slot.info.series_began), (15, 2, false));
+        assert_eq!(slot.info.ordinal(), 7 + 1 + 3, "counted in volumes");
         assert_eq!(next(&mut source, &mut slot), Next::SeriesEnded);
         assert_eq!(source.next(&mut slot).unwrap(), Next::Idle);
     }
@@ -482,7 +499,7 @@ fn played(options: PlayOptions, source: &mut ZmqSource) -> (Vec<(u64, f64)>, usi
         loop {
             match next(source, &mut slot) {
                 Next::Frame => frames.push((slot.info.number, numbers(&slot)[0] / 100.0)),
-                Next::Rejected(Reason::Repeated) => frames.push((u64::MAX, 0.0)),
+                Next::Rejected(refusal) if refusal.reason == Reason::Repeated => frames.push((u64::MAX, 0.0)),
                 Next::SeriesEnded => break,
                 other => panic!("{other:?}"),
             }

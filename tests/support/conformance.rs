@@ -3,7 +3,9 @@
 #![allow(dead_code)]
 
 use haltere::frame::{Frame, PixelType, Shape};
-use haltere::model::parameters::{Baseline, Convert, Estimator, LinePhase, Normalise, Parameters, Registration, Scope};
+use haltere::model::parameters::{
+    Baseline, Convert, Estimator, LinePhase, Normalise, Parameters, Registration, Scope, Trust,
+};
 use haltere::preprocess::Request;
 
 /// One thing that happens.
@@ -124,9 +126,15 @@ pub fn registration() -> Registration {
     Registration { reach_px: 8, template_frames: 6, template_rounds: 2, frequencies: 20, ..Registration::default() }
 }
 
+/// Every frame is believed: for scenes that flicker and jump as no tissue does.
+pub fn credulous() -> Trust {
+    Trust { enabled: false, ..Trust::default() }
+}
+
 /// Everything on, and warm after a few frames.
 pub fn everything() -> Parameters {
     Parameters {
+        trust: credulous(),
         line_phase: Some(LinePhase { reach_px: 4, frames: 3 }),
         registration: Some(registration()),
         baseline: Some(Baseline { average_frames: 5, ..Baseline::default() }),
@@ -137,7 +145,13 @@ pub fn everything() -> Parameters {
 
 /// Registered light and nothing else.
 pub fn light_only() -> Parameters {
-    Parameters { registration: Some(registration()), baseline: None, normalise: None, ..Parameters::default() }
+    Parameters {
+        trust: credulous(),
+        registration: Some(registration()),
+        baseline: None,
+        normalise: None,
+        ..Parameters::default()
+    }
 }
 
 fn frames(look: Look, count: u64) -> Vec<Step> {
@@ -158,6 +172,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(requests());
     all.extend(estimators());
     all.extend(long_runs());
+    all.extend(not_tissue());
     all
 }
 
@@ -192,7 +207,8 @@ fn sizes() -> Vec<Case> {
     let wide = Parameters { registration: Some(many), ..everything() };
     all.push(case("very wide, all frequencies", wide.clone(), (8, 60), frames(Look::new(34, 600), 12)));
     all.push(case("very high, all frequencies", wide, (60, 8), frames(Look::new(600, 34), 12)));
-    let odd_model = Parameters { registration: None, baseline: None, normalise: None, ..Parameters::default() };
+    let odd_model =
+        Parameters { trust: credulous(), registration: None, baseline: None, normalise: None, ..Parameters::default() };
     all.push(case("8×8 without registration", odd_model, (3, 3), frames(Look::new(8, 8), 5)));
     all
 }
@@ -307,5 +323,71 @@ fn long_runs() -> Vec<Case> {
     vec![
         case("4,000 frames", unregistered, (8, 9), frames(small, 4000)),
         case("600 registered frames", everything(), (10, 11), frames(registered, 600)),
+    ]
+}
+
+/// What happens to a frame that is not tissue.
+#[derive(Clone, Copy)]
+enum Light {
+    Dark,
+    Flash,
+    Bands,
+    Full,
+    Mirrored,
+    Marked,
+}
+
+/// A scene that moves and flickers as tissue does, 80 frames, in which `lit` says what goes wrong with a frame.
+fn disturbed(name: &str, parameters: Parameters, lit: impl Fn(u64) -> Option<Light>) -> Case {
+    let look = Look { photons: Some(9.0), counts: 12.0, ..Look::new(48, 52) };
+    let step = |number: u64| {
+        let t = number as f32;
+        let mut frame = look.frame_at(number, [1.5 * (0.2 * t).sin(), (0.13 * t).cos()], 1.0 + 0.02 * (0.7 * t).sin());
+        if let Some(light) = lit(number) {
+            disturb(&mut frame, light);
+        }
+        Step::Frame(Box::new(frame))
+    };
+    case(name, parameters, (10, 11), (0..80).map(step).collect())
+}
+
+fn disturb(frame: &mut Frame, light: Light) {
+    let (height, width) = (frame.info.shape.height, frame.info.shape.width);
+    let before: Vec<u16> = bytemuck::cast_slice(frame.bytes()).to_vec();
+    let counts = before.iter().enumerate().map(|(at, &count)| match light {
+        Light::Dark => at as u16 % 3,
+        Light::Flash => count + 150,
+        Light::Bands if (height / 4..height / 2).contains(&(at / width)) => count + 400,
+        Light::Full => u16::MAX,
+        Light::Mirrored => before[at / width * width + width - 1 - at % width],
+        Light::Bands | Light::Marked => count,
+    });
+    let counts: Vec<f32> = counts.map(f32::from).collect();
+    write(frame, &counts);
+    frame.info.marks.stimulus = matches!(light, Light::Marked);
+}
+
+fn not_tissue() -> Vec<Case> {
+    let trusting = || Parameters { trust: Trust { mask_after_stimulus_ms: 50, ..Trust::default() }, ..everything() };
+    let at = |light: Light, from: u64, to: u64| move |number: u64| (from..to).contains(&number).then_some(light);
+    let averaged = Parameters { average_frames: 2, ..trusting() };
+    let channel = Normalise { scope: Scope::Channel, warmup_frames: 5, memory_s: 1.0, ..Normalise::default() };
+    let per_channel = Parameters { normalise: Some(channel), ..trusting() };
+    let quantile = Baseline { estimator: Estimator::RunningQuantile, time_constant_s: 0.5, ..Baseline::default() };
+    let fading = Normalise { warmup_frames: 5, memory_s: 1.0, influence_sd: 2.0, ..Normalise::default() };
+    let bounded = Parameters { baseline: Some(quantile), normalise: Some(fading), ..everything() };
+    let falling = Baseline { average_frames: 3, fall_per_s: 0.05, ..Baseline::default() };
+    let short = Normalise { warmup_frames: 5, memory_s: 1.0, influence_sd: 2.0, ..Normalise::default() };
+    let robust = Parameters { baseline: Some(falling), normalise: Some(short), ..everything() };
+    vec![
+        disturbed("darkness between", trusting(), at(Light::Dark, 50, 60)),
+        disturbed("darkness from the beginning", trusting(), at(Light::Dark, 0, 30)),
+        disturbed("a flash of every tenth frame", trusting(), |n| (n > 40 && n % 10 == 0).then_some(Light::Flash)),
+        disturbed("lit lines", per_channel, at(Light::Bands, 50, 53)),
+        disturbed("one saturated frame", averaged, at(Light::Full, 60, 61)),
+        disturbed("frames unlike the template", trusting(), at(Light::Mirrored, 50, 54)),
+        disturbed("marked stimuli", trusting(), |n| (n % 25 == 0).then_some(Light::Marked)),
+        disturbed("a flash that is believed, bounded quantile", bounded, at(Light::Flash, 50, 52)),
+        disturbed("darkness that is believed, bounded minimum", robust, at(Light::Dark, 50, 60)),
     ]
 }

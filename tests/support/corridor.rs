@@ -15,7 +15,7 @@ use haltere::corridor::{Corridor, Handles, Settings, no_realtime};
 use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
 use haltere::frame::event::Event;
-use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, PixelType, Shape};
+use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, Geometry, Marks, PixelType, Shape};
 use haltere::model::head::NoveltyReference;
 use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::model::{Drift, Kind, Model, Provenance};
@@ -178,15 +178,20 @@ impl<F: FnMut(u64) -> Step + Send> Source for Scripted<F> {
             pixel_type: PixelType::U16,
             number,
             gap: 0,
+            ordinal_offset: 0,
             t_device: Some(DeviceTime {
                 ns: (number as f64 * 1e9 / RATE_HZ) as i64,
                 clock: Clock::Device,
                 stamp: None,
             }),
             t_received_ns: haltere::sys::clock::now_ns(),
+            t_live_ns: None,
+            age_ns: None,
+            unpublished: false,
             source: "scripted".parse().unwrap(),
             series: None,
             series_began: number == 0,
+            marks: Marks::default(),
         };
         let pixels = &movie()[number as usize % movie().len()][..height * SIDE];
         into.bytes_mut().copy_from_slice(bytemuck::cast_slice(pixels));
@@ -297,6 +302,10 @@ impl Preprocess for Gated {
         let opened = self.go_on.recv_timeout(Duration::from_secs(GIVE_UP_S));
         assert!(opened != Err(RecvTimeoutError::Timeout), "the source is blocked");
         self.inner.apply(frame)
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        self.inner.geometry()
     }
 
     fn device(&self) -> &str {

@@ -35,5 +35,5 @@ pub fn script(python: &Path, name: &str, arguments: &[&str]) {
 
 pub fn spec(paths: &[&str]) -> RecordingSpec {
     let channels = paths.iter().map(|path| vec![PathBuf::from(path)]).collect();
-    RecordingSpec { channels, raw: None, rate_hz: None, plane: None, source: "rig".parse().unwrap() }
+    RecordingSpec { channels, ..RecordingSpec::new("", "rig".parse().unwrap()) }
 }

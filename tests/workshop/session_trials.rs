@@ -21,7 +21,9 @@ use haltere::dataset::trials::{Dataset, NO_BEHAVIOUR};
 use haltere::dataset::{DataSpec, DataWarning, DatasetError, LoadOptions, load};
 use haltere::decoder::Decoder;
 use haltere::encode::Encoder;
-use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameSlot, PixelType, Request, Requests, Shape, Stamp, Tensor};
+use haltere::frame::{
+    Clock, Decode, DeviceTime, Frame, FrameSlot, Geometry, PixelType, Request, Requests, Restart, Shape, Stamp, Tensor,
+};
 use haltere::model::Model;
 use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
 use haltere::preprocess::{self, Prepared, Preprocess, PreprocessError};
@@ -226,6 +228,25 @@ fn no_window_reaches_over_a_hole_or_a_new_series() {
     lab.behaviour(200);
     let (data, _) = lab.load("").unwrap();
     assert!(data.trials[0].usable[99] && !data.trials[0].usable[100] && data.trials[0].usable[101]);
+
+    // The numbers go on, the time does not: live the window begins anew with the same frame.
+    let mut paused = steady(200);
+    paused[100..].iter_mut().for_each(|r| r.period += 15);
+    let lab = Lab::new(&paused);
+    lab.behaviour(215);
+    let (data, warnings) = lab.load("").unwrap();
+    let now: Vec<usize> = data.samples(8, 0).iter().map(|sample| sample.frame).collect();
+    assert!(now.contains(&99) && now.contains(&108) && !now.iter().any(|now| (100..108).contains(now)), "{now:?}");
+    let told = |w: &DataWarning| matches!(w, DataWarning::MissingFrames { missing: 0, begins: 1, left_out: 1, .. });
+    assert!(warnings.iter().any(told), "{warnings:?}");
+    let mut steps = preprocess::build(&parameters(), Shape::new(1, SIDE, SIDE), RATE_HZ, Device::Cpu).unwrap();
+    let mut frame = Frame::with_capacity(2 * SIDE * SIDE);
+    let mut restarts = Vec::new();
+    for (place, recorded) in paused.iter().enumerate() {
+        fill(&mut frame, recorded, place);
+        restarts.extend(steps.apply(&frame).unwrap().observation.restart.map(|why| (place, why)));
+    }
+    assert_eq!(restarts, [(100, Restart::Pause)]);
 }
 
 #[test]
@@ -342,6 +363,10 @@ impl Preprocess for Witness {
             self.tensors.lock().unwrap().push(bits(values));
         }
         Ok(prepared)
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        self.inner.geometry()
     }
 
     fn device(&self) -> &str {

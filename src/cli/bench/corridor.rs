@@ -54,7 +54,8 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
     let decoder = Decoder::open(&config)?;
     let warm = warm_frames(&decoder) + WARM_FRAMES;
     let handles = Handles::default();
-    let source = ZmqSource::open(&config.source, config.rig, config.realtime.wait)?;
+    let source =
+        ZmqSource::open(&config.source, config.rig, config.realtime.wait)?.silent_after(config.publish.deadline);
     let sink = ZmqSink::bind(&config.publish, config.rig, decoder.tag().clone(), handles.stats.clone(), Vec::new())?;
     let corridor = Corridor {
         source: Box::new(source),
@@ -81,14 +82,7 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
 
 /// Frames until the decodes are no longer warm-up.
 pub(super) fn warm_frames(decoder: &Decoder) -> usize {
-    let manifest = &decoder.model().manifest;
-    let p = &manifest.preprocess;
-    let template = p.registration.as_ref().map_or(0, |r| r.template_frames * (1 + r.template_rounds));
-    let line_phase = p.line_phase.as_ref().map_or(0, |l| l.frames);
-    let model_frames = p.baseline.as_ref().map_or(0, |b| b.average_frames)
-        + p.normalise.as_ref().map_or(0, |n| n.warmup_frames)
-        + manifest.window_frames;
-    template + line_phase + model_frames * p.average_frames
+    decoder.model().manifest.stream_warm_up_frames()
 }
 
 /// The same configuration with sockets of its own.

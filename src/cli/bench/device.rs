@@ -120,7 +120,7 @@ impl<'a> Bench<'a> {
         self.next += 1;
         let began = Instant::now();
         match self.decoder.step(&self.frame, decode)? {
-            Step::Decoded(_) | Step::Averaged => {}
+            Step::Decoded(_) | Step::Averaged | Step::Distrusted => {}
             Step::Refused(refusal) => return Err(refusal.into()),
             Step::NonFinite(_) => anyhow::bail!("frame {} has no finite decode", self.frame.info.number),
         }

@@ -25,7 +25,7 @@ use crate::model::parameters;
 use crate::preprocess::registration::Registrar;
 use crate::source::{Next, RecordingSpec, Source};
 use crate::sys::exit::ExitCode;
-use crate::sys::files::write_whole;
+use crate::sys::files::{temporary_folder, write_whole};
 
 use client::{Mode, quantile};
 use movie::Movie;
@@ -102,8 +102,8 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         return register(open(movie)?, open(template)?, shifts, out).map(|()| ExitCode::Ok);
     }
     let frames = if args.quick { (args.frames / 10).max(10) } else { args.frames } as usize;
-    let folder = std::env::temp_dir().join(format!("haltere-bench-{}", std::process::id()));
-    let config = if args.config.model.is_some() { config } else { with_untrained_model(config, &folder)? };
+    let folder = temporary_folder("bench")?;
+    let config = if args.config.model.is_some() { config } else { with_untrained_model(config, folder.path())? };
     let mut stderr = std::io::stderr();
     let table: &mut dyn Write = if args.json { &mut stderr } else { &mut *out };
     let results = match args.part {
@@ -111,8 +111,6 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
             .and_then(|results| Ok(serde_json::to_string_pretty(&results)?)),
         _ => bench(&config, frames, args.hz, table).and_then(|results| Ok(serde_json::to_string_pretty(&results)?)),
     };
-    // Only there if it was made for this bench.
-    let _ = std::fs::remove_dir_all(&folder);
     let results = results?;
     if args.json {
         writeln!(out, "{results}")?;

@@ -192,7 +192,10 @@ fn model(config: &Config) -> Vec<Line> {
     let loaded = loaded.and_then(|model| model.refuse_ready_made(config.accept_ready_made_input).map(|()| model));
     let mut lines = manifest_lines(&config.model, &loaded);
     match &loaded {
-        Ok(model) => lines.extend(device::lines(config, model)),
+        Ok(model) => {
+            lines.extend(ports::squeeze(config, model.manifest.input));
+            lines.extend(device::lines(config, model));
+        }
         Err(_) => lines.push(device::without_model(config.compute.device)),
     }
     lines

@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use super::Line;
 use crate::config::endpoint::Endpoint;
-use crate::config::{Attach, Config, Pattern};
+use crate::config::{Attach, Config, Curve, Pattern};
+use crate::frame::Shape;
+use crate::preprocess::Squeeze;
 use crate::source::thorimage::{FollowSettings, Follower};
+use crate::sys::sockets::{Clients, KeyError, KeyPair, PublicKey};
 
 /// Longest time an attempt to connect may take.
 const CONNECT_WAIT: Duration = Duration::from_millis(500);
@@ -32,7 +35,26 @@ pub(super) fn lines(config: &Config) -> Vec<Line> {
         Some(endpoint) => bind("control.endpoint", endpoint, zmq::SocketType::REP),
         None => Line::good("control.endpoint", "off"),
     });
+    lines.extend(keys(&config.curve));
     lines
+}
+
+/// The keys that the sockets ask for.
+fn keys(curve: &Curve) -> Vec<Line> {
+    let advice = "`haltere keys` makes keys; [curve] in config/default.toml explains them";
+    let line = |key, found: Result<String, KeyError>| match found {
+        Ok(found) => Line::good(key, found),
+        Err(error) => Line::fault(key, error.to_string(), advice),
+    };
+    let own = curve
+        .key
+        .as_deref()
+        .map(|path| line("curve.key", KeyPair::read(path).map(|pair| format!("public key {}", pair.public()))));
+    let named = |path| Clients::of(path).and_then(|clients| clients.names()).map(|names| names.join(", "));
+    let clients = curve.clients.as_deref().map(|path| line("curve.clients", named(path)));
+    let public = |path| PublicKey::read(path).map(|key| format!("public key {key}"));
+    let sender = curve.sender.as_deref().map(|path| line("curve.sender", public(path)));
+    [own, clients, sender].into_iter().flatten().collect()
 }
 
 /// The file that is followed instead of a socket.
@@ -42,6 +64,16 @@ fn follow(path: &Path, config: &Config) -> Line {
         Ok(follower) => Line::good("source.follow", follower.describe()),
         Err(error) => Line::fault("source.follow", error.to_string(), "set `source.follow`, or \"off\" for a socket"),
     }
+}
+
+/// A followed file's frames that the model's input squeezes. Of frames over a socket nothing is known yet.
+pub(super) fn squeeze(config: &Config, input: Shape) -> Option<Line> {
+    let how = FollowSettings::new(&config.source, config.lane.overload, config.realtime.wait, false);
+    let follower = Follower::open(config.source.follow.as_ref()?, how, config.rig).ok()?;
+    let found = Squeeze::of(follower.shape(), input)?.to_string();
+    let advice =
+        "right only if the model was trained on frames of this shape; otherwise crop the field of view or train anew";
+    Some(Line::warning("aspect ratio", found, advice))
 }
 
 fn bind(key: &'static str, text: &str, kind: zmq::SocketType) -> Line {

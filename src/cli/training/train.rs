@@ -24,6 +24,7 @@ use crate::frame::Name;
 use crate::model::{Kind, Model, Provenance as ModelProvenance};
 use crate::report::provenance::Provenance;
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::files::temporary_folder;
 use crate::sys::progress::progress_bar;
 use crate::train::behaviour::Behaviour;
 use crate::train::export::accept;
@@ -271,13 +272,9 @@ impl Run<'_> {
 
     /// Exports the untrained network and opens it: a missing ONNX Runtime is reported before hours of training, not after.
     fn rehearse_export(&self, fit: &Fit<'_>) -> anyhow::Result<()> {
-        let folder = std::env::temp_dir().join(format!("haltere-train-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        let opened = write(&fit.learner().network, fit.spec(), &self.details(), &folder)
-            .and_then(|path| Ok(Encoder::open(&Model::load(&path)?, None, 1)?));
-        // A folder that cannot be removed is a few kilobytes in the place for such.
-        let _ = std::fs::remove_dir_all(&folder);
-        opened?;
+        let folder = temporary_folder("train")?;
+        let path = write(&fit.learner().network, fit.spec(), &self.details(), folder.path())?;
+        Encoder::open(&Model::load(&path)?, None, 1)?;
         Ok(())
     }
 

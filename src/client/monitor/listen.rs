@@ -9,6 +9,7 @@ use super::MonitorError;
 use super::web::Site;
 use crate::client::subscribe::subscribe;
 use crate::sys::clock::now_ns;
+use crate::sys::sockets::ClientKeys;
 
 /// Longest wait for a message before silence, open pages and `stop` are checked, ms.
 const WAIT_MS: i32 = 20;
@@ -16,8 +17,8 @@ const WAIT_MS: i32 = 20;
 const PICTURES: &[u8] = b"preview/";
 
 /// Opens the socket. The daemon need not be running yet.
-pub(super) fn connect(endpoint: &str) -> Result<zmq::Socket, MonitorError> {
-    subscribe(endpoint, WAIT_MS).map_err(|cause| MonitorError::Socket { endpoint: endpoint.to_owned(), cause })
+pub(super) fn connect(endpoint: &str, keys: Option<&ClientKeys>) -> Result<zmq::Socket, MonitorError> {
+    subscribe(endpoint, WAIT_MS, keys).map_err(|cause| MonitorError::Socket { endpoint: endpoint.to_owned(), cause })
 }
 
 /// Updates the state with every message until `stop`.

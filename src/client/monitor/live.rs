@@ -104,5 +104,6 @@ fn last(state: &State, age_ms: impl Fn(u64) -> u64) -> Value {
         "shift_px": decode.shift_px,
         "shift_peak": decode.shift_peak,
         "total_ms": decode.latency_us.map(|latency| latency.total / 1e3),
+        "frame_age_ms": decode.age_us.map(|age| age / 1e3),
     })
 }

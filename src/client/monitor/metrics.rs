@@ -16,12 +16,13 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 const STATUS_OLD_NS: u64 = 5_000_000_000;
 
 /// Counters of the status: key, name, help.
-const COUNTERS: [(&str, &str, &str); 9] = [
+const COUNTERS: [(&str, &str, &str); 10] = [
     ("received", "frames_received", "Messages received from the microscope."),
     ("accepted", "frames_accepted", "Frames accepted."),
     ("gaps", "frame_gaps", "Jumps in the microscope's frame numbers."),
     ("missing", "frames_missing", "Frames missing according to these jumps."),
     ("published", "decodes_published", "Decodes of frames published."),
+    ("caught_up", "frames_caught_up", "Frames decoded without being published, because newer ones had arrived."),
     ("stale", "stale", "Times the fail-safe took over."),
     ("non_finite_pixels", "non_finite_pixels", "Pixels that are NaN or infinite."),
     ("saturated_pixels", "saturated_pixels", "Saturated pixels."),
@@ -100,6 +101,11 @@ fn write_decode(page: &mut Page, state: &State, now_ns: u64) {
         ("confidence", "Probability of the decoded action.", last.decode.confidence),
         ("novelty", "Novelty of the embedding, 0 to 1.", last.decode.novelty),
         ("shift_peak", "Height of the correlation peak.", last.decode.shift_peak),
+        (
+            "frame_age_ms",
+            "Age of the frame when its decode was published.",
+            last.decode.age_us.map(|us| (us / 1e3) as f32),
+        ),
     ] {
         if let Some(value) = value {
             page.one(&format!("haltere_{name}"), "gauge", help, value);
@@ -115,6 +121,7 @@ fn write_status(page: &mut Page, status: &Value) {
     }
     for (key, label, help) in [
         ("rejected", "reason", "Messages rejected, by reason."),
+        ("distrusted", "reason", "Frames that are not believed, by reason."),
         ("dropped", "policy", "Frames and decodes lost to overload."),
     ] {
         let counts = status[key].as_object().into_iter().flatten();
@@ -125,6 +132,7 @@ fn write_status(page: &mut Page, status: &Value) {
     for (value, name, help) in [
         (&status["frame_rate_hz"], "frame_rate_hz", "Frame rate according to the microscope's time stamps."),
         (&status["novelty_mean"], "novelty_mean", "Running mean of the novelty; 0.5 is expected."),
+        (&status["focus"], "focus", "Correlation peak as a share of that at the start."),
         (&status["memory_bytes"], "memory_bytes", "Resident memory of the daemon."),
         (&status["uptime_s"], "uptime_seconds", "Time since the daemon started."),
         (&status["queue_depth"]["frames"], "waiting_frames", "Frames waiting to be decoded."),

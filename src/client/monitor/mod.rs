@@ -25,6 +25,7 @@ use std::time::Duration;
 use super::state::State;
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::sockets::ClientKeys;
 use web::Site;
 
 /// How often it checks whether to stop.
@@ -43,6 +44,10 @@ pub struct MonitorOptions {
     pub allow_remote: bool,
     /// The daemon's control socket, if the page may start and stop recordings and set marks.
     pub control: Option<String>,
+    /// Names by which browsers may address the page, beside those of this machine and its address.
+    pub hosts: Vec<String>,
+    /// Keys of this side and of the daemon; `None` = it asks for none.
+    pub keys: Option<ClientKeys>,
     /// Manifest of the model, for its training embedding. Without it only that plot is missing.
     pub model: PathBuf,
 }
@@ -99,7 +104,7 @@ pub fn monitor(
     if !options.bind.ip().is_loopback() && !options.allow_remote {
         return Err(MonitorError::Remote(options.bind));
     }
-    let socket = listen::connect(&options.endpoint)?;
+    let socket = listen::connect(&options.endpoint, options.keys.as_ref())?;
     let refused = |cause| MonitorError::Bind { bind: options.bind, cause };
     let listener = TcpListener::bind(options.bind).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
@@ -107,7 +112,7 @@ pub fn monitor(
     // Refused only where the priority is already lower, which is just as good.
     let _ = rustix::process::nice(NICE);
     let state = State::new(&options.endpoint, training::load(&options.model), now_ns());
-    let site = Arc::new(Site::new(state, options.control.clone(), !options.allow_remote));
+    let site = Arc::new(Site::new(state, options));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(MonitorError::Start)?;
     ready(address);

@@ -22,10 +22,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::live::{Cursor, messages};
-use super::metrics;
-use crate::client::ask;
+use super::{MonitorOptions, metrics};
+use crate::client::ask::ask_with;
 use crate::client::state::State;
 use crate::sys::clock::now_ns;
+use crate::sys::sockets::ClientKeys;
 
 /// The page; nothing else is ever loaded.
 const PAGE: &str = include_str!("page.html");
@@ -52,13 +53,37 @@ pub(super) struct Site {
     pub(super) decoded: Notify,
     viewers: AtomicUsize,
     control: Option<String>,
-    /// Only this machine may open the page: requests must then address it by a loopback name.
-    local: bool,
+    keys: Option<ClientKeys>,
+    /// Where the page is served.
+    bound: IpAddr,
+    /// Names that the user gave it.
+    hosts: Vec<String>,
 }
 
 impl Site {
-    pub(super) const fn new(state: State, control: Option<String>, local: bool) -> Self {
-        Self { state: Mutex::new(state), decoded: Notify::const_new(), viewers: AtomicUsize::new(0), control, local }
+    pub(super) fn new(state: State, options: &MonitorOptions) -> Self {
+        Self {
+            state: Mutex::new(state),
+            decoded: Notify::const_new(),
+            viewers: AtomicUsize::new(0),
+            control: options.control.clone(),
+            keys: options.keys.clone(),
+            bound: options.bind.ip(),
+            hosts: options.hosts.clone(),
+        }
+    }
+
+    /// Is this `Host` ours? A page of another site can make its own name lead here (DNS rebinding), but neither an address nor a name that it
+    /// does not own.
+    fn is_called(&self, host: &str) -> bool {
+        let name = name_of(host);
+        match name.parse::<IpAddr>() {
+            Ok(address) => address.is_loopback() || self.bound.is_unspecified() || address == self.bound,
+            Err(_) => ["localhost"]
+                .into_iter()
+                .chain(self.hosts.iter().map(String::as_str))
+                .any(|own| own.eq_ignore_ascii_case(name)),
+        }
     }
 
     /// Is any page open?
@@ -81,17 +106,18 @@ pub(super) fn router(site: &Arc<Site>) -> Router {
         .with_state(site.clone())
 }
 
-/// Refuses requests from pages of other sites: a foreign `Origin`, or (when local) a `Host` that is not a loopback name.
+/// Refuses requests from pages of other sites: a foreign `Origin`, or a `Host` that is not this page's.
 async fn guard(Given(site): Given<Arc<Site>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
-    let ours = !site.local || is_of_this_machine(host);
+    let ours = site.is_called(host);
     let from_us = text(header::ORIGIN).is_none_or(|origin| origin == format!("http://{host}"));
     if ours && from_us && has_one_origin(headers) {
         return next.run(request).await;
     }
-    let why = "the monitor answers only its own page; open it at the address that the monitor printed\n";
+    let why = "the monitor answers only its own page; open it at the address that the monitor printed, or start it with --host and the name \
+               that you use\n";
     (StatusCode::FORBIDDEN, why).into_response()
 }
 
@@ -102,12 +128,12 @@ fn has_one_origin(headers: &HeaderMap) -> bool {
     }
 }
 
-fn is_of_this_machine(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
+/// A `Host` without its port and brackets.
+fn name_of(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
 }
 
 async fn page() -> impl IntoResponse {
@@ -211,7 +237,8 @@ async fn ask(Given(site): Given<Arc<Site>>, headers: HeaderMap, body: Bytes) -> 
             "not a request: {\"command\":\"record start\"}, \"record stop\" or \"mark TEXT\" as application/json";
         return refuse(StatusCode::BAD_REQUEST, error);
     };
-    let asked = tokio::task::spawn_blocking(move || ask::ask(&endpoint, &command, ANSWER_WAIT_MS)).await;
+    let keys = site.keys.clone();
+    let asked = tokio::task::spawn_blocking(move || ask_with(&endpoint, &command, ANSWER_WAIT_MS, keys.as_ref())).await;
     match asked {
         Ok(Ok(said)) => answer(StatusCode::OK, &said),
         Ok(Err(error)) => refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
@@ -232,13 +259,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_this_machine_are_its_own() {
-        for host in ["127.0.0.1:5713", "localhost:5713", "localhost", "[::1]:5713", "127.9.9.9"] {
-            assert!(is_of_this_machine(host), "{host}");
-        }
-        for host in ["", "evil.example:5713", "10.0.0.1:5713", "127.0.0.1.evil.example", "localhost.evil:1", "[::2]:1"]
-        {
-            assert!(!is_of_this_machine(host), "{host}");
+    fn only_names_of_this_machine_and_those_that_were_given_are_its_own() {
+        let site = |bind: &str, hosts: &[&str]| {
+            let options = MonitorOptions {
+                endpoint: "tcp://127.0.0.1:5711".to_owned(),
+                bind: bind.parse().unwrap(),
+                allow_remote: true,
+                control: None,
+                hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+                keys: None,
+                model: std::path::PathBuf::new(),
+            };
+            Site::new(State::new("", Err(String::new()), 0), &options)
+        };
+        let always = ["127.0.0.1:5713", "localhost:5713", "LocalHost", "[::1]:5713", "127.9.9.9"];
+        let never = ["", "evil.example:5713", "127.0.0.1.evil.example", "localhost.evil:1", "rig.evil"];
+        let (local, of_rig) = (site("127.0.0.1:5713", &[]), site("10.0.0.1:5713", &["rig.lab"]));
+        let (all, named) = (site("0.0.0.0:5713", &[]), ["rig.lab", "RIG.lab:5713"]);
+        for (site, good, bad) in [
+            (&local, &[][..], &["10.0.0.1:5713", "[::2]:1", "rig.lab"][..]),
+            (&of_rig, &["10.0.0.1:5713", named[0], named[1]], &["10.0.0.2:5713"]),
+            (&all, &["10.0.0.1:5713", "[::2]:1"], &named),
+        ] {
+            always.iter().chain(good).for_each(|host| assert!(site.is_called(host), "{host}"));
+            never.iter().chain(bad).for_each(|host| assert!(!site.is_called(host), "{host}"));
         }
     }
 

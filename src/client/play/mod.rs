@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::config::Attach;
-use crate::frame::{Frame, Name, PixelType, Shape};
-use crate::source::zmq::{check_endpoint, explain};
+use crate::frame::{Frame, FrameInfo, Name, Shape};
+use crate::source::zmq::{Access, check_endpoint, explain};
 use crate::source::{Next, Source, SourceError};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::{Histogram, Quantiles};
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::sockets::GuardedSocket;
 
 pub use self::schedule::{Burst, Pace, Schedule};
 
@@ -43,7 +44,7 @@ pub enum Pattern {
 }
 
 /// How to play.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct PlayOptions {
     /// `tcp://…` or `ipc://…`.
     pub endpoint: String,
@@ -83,6 +84,8 @@ pub struct PlayOptions {
     pub hwm: i32,
     /// A looped recording up to this size is kept in memory, bytes; a larger one is read again.
     pub memory_bytes_max: usize,
+    /// Who may receive, or with which keys to connect.
+    pub access: Access,
 }
 
 impl Default for PlayOptions {
@@ -107,6 +110,7 @@ impl Default for PlayOptions {
             end_message: true,
             hwm: 64,
             memory_bytes_max: 1 << 30,
+            access: Access::default(),
         }
     }
 }
@@ -387,7 +391,7 @@ impl Reel {
 
 /// The sending socket.
 struct Sender<'a> {
-    socket: zmq::Socket,
+    socket: GuardedSocket,
     options: &'a PlayOptions,
     header: String,
 }
@@ -402,18 +406,16 @@ impl<'a> Sender<'a> {
             Pattern::Pub => zmq::XPUB,
             Pattern::Push => zmq::PUSH,
         };
+        let context = zmq::Context::new();
         let make = || -> Result<zmq::Socket, zmq::Error> {
-            let socket = zmq::Context::new().socket(kind)?;
+            let socket = context.socket(kind)?;
             socket.set_linger(LINGER_MS)?;
             socket.set_sndhwm(options.hwm)?;
             Ok(socket)
         };
         let socket = make().map_err(|e| fail(format!("the socket cannot be set up: {e}")))?;
-        let attached = match options.attach {
-            Attach::Bind => socket.bind(endpoint),
-            Attach::Connect => socket.connect(endpoint),
-        };
-        attached.map_err(|e| fail(explain(e, endpoint, "--to")))?;
+        let attached = options.access.attach(&context, socket, endpoint, options.attach);
+        let socket = attached.map_err(|e| fail(explain(e, endpoint, "--endpoint")))?;
         Ok(Self { socket, options, header: String::with_capacity(512) })
     }
 
@@ -449,7 +451,7 @@ impl<'a> Sender<'a> {
     /// Sends one frame; `false`: `stop` was set while no receiver took it.
     fn send_frame(&mut self, frame: &Frame, number: u64, ns: u64, stop: &AtomicBool) -> Result<bool, PlayError> {
         let info = &frame.info;
-        self.write_header(info.shape, info.pixel_type, info.source, number, ns);
+        self.write_header(info, number, ns);
         Ok(self.send_head(zmq::SNDMORE, stop)? && self.send(frame.bytes(), 0, stop)?)
     }
 
@@ -465,7 +467,8 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    fn write_header(&mut self, shape: Shape, pixel_type: PixelType, source: Name, number: u64, ns: u64) {
+    fn write_header(&mut self, info: &FrameInfo, number: u64, ns: u64) {
+        let FrameInfo { shape, pixel_type, source, marks, .. } = info;
         let Shape { channels, height, width } = shape;
         let header = &mut self.header;
         header.clear();
@@ -476,6 +479,12 @@ impl<'a> Sender<'a> {
         };
         let _ = write!(header, r#","frame":{number},"timestamp_ns":{ns},"clock":"monotonic","stamp":"end""#);
         let _ = write!(header, r#","source":"{source}""#);
+        if marks.invalid {
+            header.push_str(r#","valid":false"#);
+        }
+        if marks.stimulus {
+            header.push_str(r#","stimulus":true"#);
+        }
         if let Some(series) = self.options.series {
             let _ = write!(header, r#","series":"{series}""#);
         }

@@ -16,19 +16,19 @@ pub(crate) enum Level {
 pub(super) fn level_of(event: &Value) -> Level {
     match event["event"].as_str().unwrap_or_default() {
         "fault" | "stale" | "drift" | "shutdown" => Level::Bad,
-        "ready" | "series_began" | "series_ended" | "request" | "recovered" | "frame_rate_back" | "drift_back" => {
-            Level::Info
-        }
+        "ready" | "series_began" | "series_ended" | "request" | "recovered" | "frame_rate_back" | "drift_back"
+        | "frames_trusted" | "focus_back" => Level::Info,
         _ => Level::Warn,
     }
 }
 
-/// An event for people: its name, then its own fields.
+/// An event for people: its name, its own fields, and its sentence if it has one.
 pub(crate) fn event_line(header: &Value) -> String {
-    const COMMON: [&str; 5] = ["htype", "event", "source", "t_pub_ns", "clock"];
+    const NOT_LISTED: [&str; 6] = ["htype", "event", "source", "t_pub_ns", "clock", "message"];
     let name = header["event"].as_str().unwrap_or("event");
-    let fields = header.as_object().into_iter().flatten().filter(|(key, _)| !COMMON.contains(&key.as_str()));
-    fields.fold(name.replace('_', " "), |line, (key, value)| {
+    let fields = header.as_object().into_iter().flatten().filter(|(key, _)| !NOT_LISTED.contains(&key.as_str()));
+    let line = fields.fold(name.replace('_', " "), |line, (key, value)| {
         format!("{line}, {key} {}", value.as_str().map_or_else(|| value.to_string(), String::from))
-    })
+    });
+    header["message"].as_str().map_or(line.clone(), |message| format!("{line}: {message}"))
 }

@@ -17,6 +17,7 @@ use serde_json::Value;
 use self::events::{Level, event_line, level_of};
 use self::latency::Latencies;
 use self::plane::{Plane, Training};
+use crate::client::publication::Publication;
 use crate::frame::{Picture, Quality};
 use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, PreviewMessage, parse};
 
@@ -36,10 +37,15 @@ pub(crate) struct State {
     /// The daemon's PUB endpoint.
     pub(crate) endpoint: String,
     began_ns: u64,
+    publication: Publication,
     /// Last sign of life, ns.
     sign_ns: Option<u64>,
     deadline_ns: u64,
     silent: bool,
+    /// The last heartbeat says that nothing can be decoded.
+    refuses: bool,
+    /// Why the last message that was told of was refused.
+    refusal: Option<String>,
     /// The last decode.
     pub(crate) last: Option<Last>,
     /// The last status and when it was received.
@@ -209,9 +215,12 @@ impl State {
         Self {
             endpoint: endpoint.to_owned(),
             began_ns: now_ns,
+            publication: Publication::default(),
             sign_ns: None,
             deadline_ns: DEADLINE_DEFAULT_NS,
             silent: false,
+            refuses: false,
+            refusal: None,
             last: None,
             status: None,
             statuses: 0,
@@ -231,7 +240,7 @@ impl State {
         ns.saturating_sub(self.began_ns) / 1_000_000
     }
 
-    /// Takes one message.
+    /// Takes one message. Whatever it says counts from when it was published.
     pub(crate) fn receive(&mut self, parts: &[Vec<u8>], now_ns: u64) {
         let Message { source, header, content } = match parse(parts) {
             Ok(message) => message,
@@ -240,14 +249,21 @@ impl State {
                 return self.add_event(Level::Warn, format!("cannot read a message: {error}"));
             }
         };
+        let now_ns = self.publication.of(&header, now_ns);
         match content {
             Content::Decode(decode, values) => self.take_decode(*decode, &values, source, &header, now_ns),
-            Content::Heartbeat(HeartbeatMessage { deadline_ms, .. }) => {
+            Content::Heartbeat(HeartbeatMessage { deadline_ms, quality }) => {
+                self.refuses = quality == Quality::Stale;
                 self.deadline_ns = deadline_ms.saturating_mul(1_000_000);
                 self.sign_of_life(now_ns);
             }
             Content::Status => self.take_status(header, now_ns),
-            Content::Event => self.add_event(level_of(&header), event_line(&header)),
+            Content::Event => {
+                if header["event"] == "rejected" {
+                    self.refusal = header["message"].as_str().map(str::to_owned);
+                }
+                self.add_event(level_of(&header), event_line(&header));
+            }
             Content::Preview(preview, _) => self.take_preview(&preview, &header, &parts[2], now_ns),
         }
     }
@@ -310,7 +326,13 @@ impl State {
             }
             _ => return Err(format!("nothing received from {} yet", self.endpoint)),
         }
-        let Some(last) = &self.last else { return Err("no decode yet: the daemon is waiting for frames".to_owned()) };
+        let Some(last) = &self.last else {
+            return Err(match (self.refuses, &self.refusal) {
+                (false, _) => "no decode yet: the daemon is waiting for frames".to_owned(),
+                (true, Some(why)) => format!("no decode yet: the daemon refuses every frame: {why}"),
+                (true, None) => "no decode yet: the daemon refuses every frame: see its log".to_owned(),
+            });
+        };
         let age_ms = now_ns.saturating_sub(last.seen_ns) / 1_000_000;
         let stale_ms = self.status.as_ref().and_then(|(_, status)| status["deadline_ms"].as_u64());
         if let Some(stale_ms) = stale_ms.filter(|&stale_ms| age_ms > stale_ms) {
@@ -339,7 +361,7 @@ impl State {
     fn note_restart(&mut self) {
         self.tally.restarts += 1;
         self.latencies = Latencies::default();
-        (self.status, self.expected_seq, self.last) = (None, None, None);
+        (self.status, self.expected_seq, self.last, self.refusal) = (None, None, None, None);
         self.pictures = [None, None];
         self.add_event(Level::Bad, "the daemon restarted".to_owned());
     }

@@ -54,6 +54,21 @@ fn readiness_says_at_each_step_what_is_missing() {
 }
 
 #[test]
+fn a_daemon_that_refuses_every_frame_is_not_said_to_wait_and_the_sentence_is_shown() {
+    let mut state = state();
+    state.receive(&message("heartbeat", &json!({"deadline_ms": 300, "quality": "stale"}), None), 10 * MS);
+    assert!(state.ready(11 * MS).unwrap_err().contains("refuses every frame: see its log"));
+    let sentence = "header has no \"dtype\"; it must give uint8";
+    let event =
+        json!({"event": "rejected", "reason": "pixel_type", "count": 1, "message": sentence, "clock": "monotonic"});
+    state.receive(&message("event", &event, None), 12 * MS);
+    assert!(state.ready(13 * MS).unwrap_err().ends_with(sentence));
+    assert_eq!(event_texts(&state), [format!("rejected, count 1, reason pixel_type: {sentence}")]);
+    state.receive(&decode(0, "warmup"), 20 * MS);
+    assert_eq!(state.ready(21 * MS).unwrap_err(), "decode quality is warmup");
+}
+
+#[test]
 fn a_silence_is_reported_once_and_so_is_its_end() {
     let mut state = state();
     state.check_silence(5_000 * MS);
@@ -181,4 +196,30 @@ fn numbers_wait_for_the_next_update_and_what_matters_does_not() {
     state.receive(&[b"noise".to_vec()], 220 * MS);
     assert!(send(&state, 220), "an event");
     assert!(send(&state, 420) && !send(&state, 510) && send(&state, 511), "silence, before the next update");
+}
+
+#[test]
+fn a_message_that_waited_says_how_things_were_and_not_how_they_are() {
+    let mut state = state();
+    let published = |mut parts: Vec<Vec<u8>>, ms: u64| {
+        let mut header: Value = serde_json::from_slice(&parts[1]).unwrap();
+        header["t_pub_ns"] = json!(ms * MS);
+        header["clock"] = json!("monotonic");
+        parts[1] = header.to_string().into_bytes();
+        parts
+    };
+    state.receive(&published(heartbeat(), 1_000), 1_001 * MS);
+    state.receive(&published(status(1.0), 1_010), 1_011 * MS);
+    state.receive(&published(decode(0, "ok"), 1_020), 1_021 * MS);
+    assert_eq!(state.ready(1_022 * MS), Ok(()));
+    // This program was stopped for ten seconds; the messages of the first one waited in its socket.
+    for n in 1..30 {
+        state.receive(&published(heartbeat(), 1_020 + n * 33), 11_000 * MS);
+        state.receive(&published(decode(n, "ok"), 1_020 + n * 33), 11_000 * MS);
+    }
+    assert_eq!(state.daemon(11_000 * MS), Daemon::Silent);
+    let mut cursor = Cursor::default();
+    let sent = messages(&state, &mut cursor, false, 11_000 * MS);
+    let page: Value = serde_json::from_str(sent[0].to_text().unwrap()).unwrap();
+    assert_eq!(page["last"]["age_ms"], 11_000 - 1_020 - 29 * 33);
 }

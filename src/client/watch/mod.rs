@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::publication::Publication;
 use super::state::events::event_line;
 use super::subscribe::subscribe;
 use crate::frame::Quality;
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::sockets::ClientKeys;
 use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, parse};
 use plane::Plane;
 pub use screen::screen;
@@ -50,6 +52,8 @@ pub struct WatchOptions {
     pub truth: Option<Truth>,
     /// Compare each decode with the label this many frames earlier: the model's look-ahead, in frames of the stream.
     pub look_ahead: u64,
+    /// Keys of this side and of the daemon; `None` = it asks for none.
+    pub keys: Option<ClientKeys>,
 }
 
 /// Why watching could not start or continue.
@@ -83,7 +87,7 @@ impl HasExitCode for WatchError {
 /// Any [`WatchError`]. An absent daemon is no error: it may start later.
 pub fn watch(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> Result<WatchReport, WatchError> {
     let fault = |cause| WatchError::Socket { endpoint: options.endpoint.clone(), cause };
-    let socket = subscribe(&options.endpoint, WAIT_MS).map_err(fault)?;
+    let socket = subscribe(&options.endpoint, WAIT_MS, options.keys.as_ref()).map_err(fault)?;
     let began_ns = now_ns();
     let mut watcher = Watcher::new(options, began_ns);
     let shown = loop {
@@ -140,6 +144,7 @@ struct Watcher<'a> {
     plane: Plane,
     line_due_ns: u64,
     began_ns: u64,
+    publication: Publication,
     /// Last sign of life and the silence that it allows, ns; `None` before the first heartbeat.
     sign_ns: Option<u64>,
     deadline_ns: u64,
@@ -156,6 +161,7 @@ impl<'a> Watcher<'a> {
             plane: Plane::default(),
             line_due_ns: 0,
             began_ns,
+            publication: Publication::default(),
             sign_ns: None,
             deadline_ns: 0,
             silent: false,
@@ -172,6 +178,7 @@ impl<'a> Watcher<'a> {
                 return self.notify(&format!("cannot read a message: {error}"), out);
             }
         };
+        let old_ns = now_ns - self.publication.of(&message.header, now_ns);
         // `seq` counts over all sources, so losses are counted before any source is left out.
         let lost = match &message.content {
             Content::Decode(decode, _) => self.tally.count_decode(decode, now_ns),
@@ -200,7 +207,7 @@ impl<'a> Watcher<'a> {
                 if trusted {
                     self.plane.push(embedding);
                 }
-                self.show(decode, truth.as_deref(), now_ns, out)
+                self.show(decode, truth.as_deref(), now_ns, old_ns, out)
             }
             Content::Heartbeat(HeartbeatMessage { deadline_ms, .. }) => {
                 self.deadline_ns = deadline_ms.saturating_mul(1_000_000);
@@ -263,6 +270,7 @@ impl<'a> Watcher<'a> {
         decode: &DecodeMessage,
         truth: Option<&str>,
         now_ns: u64,
+        old_ns: u64,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let untrusted = matches!(decode.quality, Quality::Stale | Quality::Fail);
@@ -283,9 +291,14 @@ impl<'a> Watcher<'a> {
             if self.options.truth.is_some() { self.truth_text(decode, truth) } else { self.motion_text(untrusted) };
         let novelty = decode.novelty.map_or(String::new(), |n| format!("  novelty {n:.2}"));
         let reason = decode.reason.as_deref().map_or(String::new(), |r| format!("  ({r})"));
+        let old = if self.deadline_ns > 0 && old_ns > self.deadline_ns {
+            format!("  PUBLISHED {} ms AGO: this program reads too slowly", old_ns / 1_000_000)
+        } else {
+            String::new()
+        };
         writeln!(
             out,
-            "{frame:>8}  {action:<18}{confidence:>5}  {beside}  {shift}  {quality:<8}  {latency}{novelty}{reason}"
+            "{frame:>8}  {action:<18}{confidence:>5}  {beside}  {shift}  {quality:<8}  {latency}{novelty}{reason}{old}"
         )?;
         out.flush()
     }
@@ -299,12 +312,13 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// The closed-loop latency if it can be measured, else the daemon's share, each with its name.
+/// The closed-loop latency if it can be measured, else the age of the frame, else the daemon's share, each with its name.
 fn latency_text(decode: &DecodeMessage, now_ns: u64) -> String {
-    match (closed_loop_ns(decode, now_ns), decode.latency_us) {
-        (Some(ns), _) => format!("closed loop {:7.2} ms", ns as f64 / 1e6),
-        (None, Some(latency)) => format!("daemon {:7.2} ms", latency.total / 1e3),
-        (None, None) => String::new(),
+    match (closed_loop_ns(decode, now_ns), decode.age_us, decode.latency_us) {
+        (Some(ns), _, _) => format!("closed loop {:7.2} ms", ns as f64 / 1e6),
+        (None, Some(age_us), _) => format!("age {:7.2} ms", age_us / 1e3),
+        (None, None, Some(latency)) => format!("daemon {:7.2} ms", latency.total / 1e3),
+        (None, None, None) => String::new(),
     }
 }
 

@@ -71,7 +71,7 @@ impl Drop for Terminal<'_> {
 /// Any [`WatchError`]. An absent daemon is no error: it may start later.
 pub fn screen(options: &WatchOptions, stop: &AtomicBool, out: &mut dyn Write) -> Result<(), WatchError> {
     let fault = |cause| WatchError::Socket { endpoint: options.endpoint.clone(), cause };
-    let socket = subscribe(&options.endpoint, WAIT_MS).map_err(fault)?;
+    let socket = subscribe(&options.endpoint, WAIT_MS, options.keys.as_ref()).map_err(fault)?;
     let began_ns = now_ns();
     let mut state = State::new(&options.endpoint, Err("a terminal draws its own".to_owned()), began_ns);
     let (mut plane, mut due_ns) = (Plane::default(), began_ns);
@@ -129,7 +129,7 @@ fn picture(state: &State, plane: &mut Plane, now_ns: u64) -> Vec<String> {
     let alive = state.daemon(now_ns) == Daemon::Alive;
     lines.push(match (last, state.ready(now_ns)) {
         (Some(last), _) if alive => action(&last.decode),
-        (_, Err(why)) => format!("{ALARM}  {}  ", why.to_uppercase()),
+        (_, Err(why)) => format!("{ALARM}  {}  ", loud(&why)),
         _ => String::new(),
     });
     lines.push(String::new());
@@ -147,6 +147,14 @@ fn picture(state: &State, plane: &mut Plane, now_ns: u64) -> Vec<String> {
         Level::Bad => format!("{ALARM}{}", line.text),
     }));
     lines
+}
+
+/// In capitals, but for the sentence of a refusal: its keys and values are read letter by letter.
+fn loud(why: &str) -> String {
+    match why.split_once("every frame: ") {
+        Some((what, sentence)) => format!("{}EVERY FRAME: {sentence}", what.to_uppercase()),
+        None => why.to_uppercase(),
+    }
 }
 
 /// Quality, rig, model, frame, rate.
@@ -218,7 +226,9 @@ fn latencies(state: &State) -> String {
     let deadline = state.status.as_ref().and_then(|(_, status)| status["deadline_ms"].as_u64());
     let deadline = deadline.map_or(String::new(), |ms| format!("  deadline {ms}"));
     let [p50, p99, p999, max] = ["p50", "p99", "p999", "max"].map(ms);
-    format!("latency in the daemon, ms: p50 {p50:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2}{deadline}")
+    let age = state.last.as_ref().and_then(|last| last.decode.age_us);
+    let age = age.map_or(String::new(), |us| format!("  age of the frame {:.2}", us / 1e3));
+    format!("latency in the daemon, ms: p50 {p50:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2}{deadline}{age}")
 }
 
 fn counts(state: &State, now_ns: u64) -> String {

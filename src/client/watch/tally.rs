@@ -17,7 +17,10 @@ use super::truth::{Score, TruthReport};
 /// A longer closed loop means that the time stamp is from another machine's clock, ns.
 const CLOSED_LOOP_NS_MAX: i64 = 60_000_000_000;
 /// Stages in the order of the table.
-const STAGES: [&str; 6] = ["queue", "preprocess", "encode", "publish", "daemon", "closed loop"];
+const STAGES: [&str; 7] = ["queue", "preprocess", "encode", "publish", "daemon", "age", "closed loop"];
+/// Places of the last two.
+const AGE: usize = 5;
+const CLOSED_LOOP: usize = 6;
 
 /// Summary of what was received.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -52,8 +55,9 @@ pub struct WatchReport {
 /// Quantiles of one stage, µs.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct StageReport {
-    /// `queue`, `preprocess`, `encode`, `publish`, `daemon` (all of these together), `closed loop` (from the microscope's
-    /// time stamp to this program; only when that stamp is on this machine's monotonic clock).
+    /// `queue`, `preprocess`, `encode`, `publish`, `daemon` (all of these together), `age` (of the frame at publication, where the daemon
+    /// knows it), `closed loop` (from the microscope's time stamp to this program; only when that stamp is on this machine's
+    /// monotonic clock).
     pub stage: &'static str,
     /// Median.
     pub p50: f64,
@@ -97,8 +101,11 @@ impl Tally {
             let parts = [latency.queue, latency.preprocess, latency.encode, publish, latency.total];
             self.stages.iter().zip(parts).for_each(|(stage, us)| stage.record((us.max(0.0) * 1000.0) as u64));
         }
+        if let Some(us) = decode.age_us {
+            self.stages[AGE].record((us.max(0.0) * 1000.0) as u64);
+        }
         if let Some(ns) = closed_loop_ns(decode, seen_ns) {
-            self.stages[5].record(ns);
+            self.stages[CLOSED_LOOP].record(ns);
         }
         let expected = self.seq.replace(decode.seq).map(|last| last + 1)?;
         if decode.seq < expected {
@@ -170,7 +177,7 @@ impl WatchReport {
     }
 }
 
-/// Dropped frames and rejected messages since the daemon started, by reason; zeros are left out.
+/// Dropped frames, rejected messages and frames that are not believed since the daemon started, by reason; zeros are left out.
 fn write_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
     let number = |key: &str| status[key].as_u64().unwrap_or_default();
     writeln!(
@@ -180,7 +187,7 @@ fn write_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
         number("accepted"),
         number("published")
     )?;
-    for key in ["dropped", "rejected"] {
+    for key in ["dropped", "rejected", "distrusted"] {
         let reasons = status[key].as_object().into_iter().flatten();
         let counted = reasons.filter(|(_, n)| n.as_u64().is_some_and(|n| n > 0));
         let counted: Vec<String> = counted.map(|(reason, n)| format!("{reason} {n}")).collect();

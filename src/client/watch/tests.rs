@@ -18,6 +18,7 @@ fn options(json: bool) -> WatchOptions {
         lines_per_s: 5.0,
         truth: None,
         look_ahead: 0,
+        keys: None,
     }
 }
 
@@ -167,6 +168,7 @@ fn a_real_sink_is_watched_to_the_last_table() {
         status: Duration::from_millis(500),
         preview_every: None,
         neutral_action: "resting".into(),
+        when_distrusted: crate::config::WhenDistrusted::Hold,
     };
     let model =
         ModelTag { name: "m".into(), sha256: "ab".into(), generation: 1, labels: vec![], embedding: 3, trained: false };
@@ -194,4 +196,28 @@ fn a_real_sink_is_watched_to_the_last_table() {
     assert_eq!((report.decodes, report.lost, report.qualities), (50, 0, [50, 0, 0, 0, 0]), "{text}");
     assert_eq!(report.latency_us.iter().filter(|s| s.count == 50).count(), 6, "{text}");
     assert!(text.contains("closed loop ") && text.contains("p99.9"), "{text}");
+}
+
+#[test]
+fn a_decode_that_waited_longer_than_the_deadline_is_not_shown_as_the_present() {
+    let options = options(false);
+    let mut watcher = Watcher::new(&options, 0);
+    let published = |seq: u64, ms: u64| {
+        let header = format!(
+            r#"{{"seq":{seq},"shape":[1],"frame":{seq},"t_pub_ns":{},"clock":"monotonic","quality":"ok","age_us":12500.0}}"#,
+            ms * MS
+        );
+        message("decode/rig1", &header)
+    };
+    let stream = [
+        (message("heartbeat/rig1", HEARTBEAT), 1_000 * MS),
+        (published(0, 1_000), 1_001 * MS),
+        (published(1, 1_300), 1_599 * MS),
+        (published(2, 1_600), 5_000 * MS),
+    ];
+    let lines: Vec<String> = lines_of(&mut watcher, &stream).lines().map(str::to_owned).collect();
+    assert!(lines[0].contains("age   12.50 ms") && !lines[0].contains("AGO") && !lines[1].contains("AGO"), "{lines:?}");
+    assert!(lines[2].contains("PUBLISHED 3400 ms AGO"), "{lines:?}");
+    let report = watcher.tally.finish(1.0, false);
+    assert!(report.latency_us.iter().any(|stage| stage.stage == "age" && stage.count == 3));
 }

@@ -2,21 +2,21 @@
 //!
 //! Why it exists: the first model and every one that replaces it must be described in one way.
 
-use std::path::Path;
-
-use anyhow::Context;
+use anyhow::bail;
 
 use crate::config::Config;
 use crate::decoder::Decoder;
+use crate::model::{Manifest, ONNX};
 use crate::session::recorder::About;
 use crate::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML};
+use crate::sys::files::{read_bounded, sha256_of_bytes};
 use crate::sys::revision::git_revision;
 
 impl About {
-    /// Describes a session: enough to run it again on another machine.
+    /// Describes a session that this model decodes: enough to run it again on another machine.
     ///
     /// # Errors
-    /// When a file of the model cannot be read.
+    /// When a file of the model cannot be read, or is not the one that was loaded.
     pub(super) fn of(config: &Config, decoder: &Decoder) -> anyhow::Result<Self> {
         let model = decoder.model();
         let manifest = &model.manifest;
@@ -32,13 +32,18 @@ impl About {
             ("device", decoder.device().to_owned()),
             ("host", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
         ];
-        let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+        let (found, text) = Manifest::read_with_text(&model.manifest_path)?;
+        let onnx = read_bounded(&model.onnx_path, ONNX)?;
+        // A training may write a new model under the old name at any time.
+        if found != *manifest || !sha256_of_bytes(&onnx).eq_ignore_ascii_case(&manifest.sha256) {
+            bail!("{}: was exchanged while it was being loaded; load it again", model.manifest_path.display());
+        }
         Ok(Self {
             rig: config.rig.to_string(),
             facts: facts.map(|(key, value)| (key.to_owned(), value)).into(),
             attachments: vec![
-                (MODEL_ONNX, "application/octet-stream", read(&model.onnx_path)?),
-                (MODEL_TOML, "application/toml", read(&model.manifest_path)?),
+                (MODEL_ONNX, "application/octet-stream", onnx),
+                (MODEL_TOML, "application/toml", text.into_bytes()),
                 (CONFIG_TOML, "application/toml", config.to_toml().into_bytes()),
             ],
         })

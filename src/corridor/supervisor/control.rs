@@ -1,7 +1,7 @@
 //! The control socket: requests to a running daemon, answered by the supervisor whenever it wakes, about every 20 ms.
 //!
 //! Why it exists: a new animal, a new template, a frozen normalisation and the end of the day are requested while frames flow.
-//! What it must never do: touch a frame, or make the corridor wait. Requests cross to the compute thread through a bounded
+//! What it must never do: touch a frame, make the corridor wait, or make one request wait for another. Requests cross to the compute thread through a bounded
 //! queue and take effect between two frames.
 //!
 //! A request is one message, `{"command":"template reset"}` or the bare words; so is the answer: `{"ok":true,…}` or
@@ -12,12 +12,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Instant;
+
+use serde_json::{Value, json};
 
 use crate::corridor::Handles;
 use crate::corridor::supervisor::load_model::SwapError;
 use crate::preprocess::Request;
 use crate::session::recorder::Recorder;
 use crate::sys::exit::{ExitCode, HasExitCode};
+use crate::sys::sockets::{Door, GuardedSocket};
 use crate::wire::control::{COMMANDS, REQUEST_BYTES_MAX};
 
 /// A control socket that cannot be opened.
@@ -47,76 +51,106 @@ fn failed(endpoint: &str, cause: zmq::Error) -> ControlError {
 }
 
 /// Loads another model and hands it to the corridor; its answer goes to whoever asked.
-pub type LoadModel = Arc<dyn Fn(&Path) -> Result<serde_json::Value, SwapError> + Send + Sync>;
+pub type LoadModel = Arc<dyn Fn(&Path) -> Result<Value, SwapError> + Send + Sync>;
+
+/// Requests answered before the supervisor looks at its other work.
+const ANSWERS_AT_ONCE: usize = 64;
 
 /// The daemon's end.
 pub struct Control {
-    socket: zmq::Socket,
-    message: zmq::Message,
+    socket: GuardedSocket,
     load_model: LoadModel,
-    /// A model that is being loaded: its answer comes when it is done, and until then nothing else is answered.
-    loading: Option<JoinHandle<serde_json::Value>>,
+    loading: Option<Loading>,
 }
 
+/// A model that is being loaded. Whoever asked for it gets the answer when it is done; meanwhile everybody else is answered.
+struct Loading {
+    thread: JoinHandle<Value>,
+    path: PathBuf,
+    since: Instant,
+    asker: Envelope,
+}
+
+/// The parts before the empty one, which lead an answer back to whoever asked.
+type Envelope = Vec<Vec<u8>>;
+
 impl Control {
-    /// Binds the socket.
+    /// Binds the socket behind `door`.
     ///
     /// # Errors
     /// When the endpoint is taken or not an endpoint.
-    pub fn bind(endpoint: &str, load_model: LoadModel) -> Result<Self, ControlError> {
+    pub fn bind(door: &Door, endpoint: &str, load_model: LoadModel) -> Result<Self, ControlError> {
         // libzmq would silently take the path of a living daemon away from it.
         if endpoint.strip_prefix("ipc://").is_some_and(|path| UnixStream::connect(path).is_ok()) {
             return Err(failed(endpoint, zmq::Error::EADDRINUSE));
         }
         let open = || {
-            let socket = zmq::Context::new().socket(zmq::REP)?;
+            let context = zmq::Context::new();
+            // To those who ask it is a REP; but a REP cannot answer the next one while an answer is due.
+            let socket = context.socket(zmq::ROUTER)?;
             socket.set_linger(0)?;
             socket.set_maxmsgsize(REQUEST_BYTES_MAX as i64)?;
-            socket.bind(endpoint)?;
-            Ok(socket)
+            door.bind(&context, socket, endpoint, "control")
         };
         let socket = open().map_err(|cause| failed(endpoint, cause))?;
-        Ok(Self { socket, message: zmq::Message::new(), load_model, loading: None })
+        Ok(Self { socket, load_model, loading: None })
     }
 
-    /// Answers everything that has been asked since the last call; never waits. `status` makes the status object.
-    pub fn answer(&mut self, handles: &Handles, mut status: impl FnMut() -> serde_json::Value) {
-        if let Some(loading) = self.loading.take_if(|loading| loading.is_finished()) {
-            self.reply(
-                &loading
-                    .join()
-                    .unwrap_or_else(|_| refusal("internal error while loading the model; please report this")),
-            );
+    /// Answers what has been asked since the last call; never waits. `status` makes the status object.
+    pub fn answer(&mut self, handles: &Handles, mut status: impl FnMut() -> Value) {
+        if let Some(loaded) = self.loading.take_if(|loading| loading.thread.is_finished()) {
+            let defect = |_| refusal("internal error while loading the model; please report this");
+            self.reply(loaded.asker, &loaded.thread.join().unwrap_or_else(defect));
         }
-        while self.loading.is_none() && self.socket.recv(&mut self.message, zmq::DONTWAIT).is_ok() {
-            let mut answer = match command_of(&self.message) {
-                Ok(command) if command.starts_with(MODEL) && !self.socket.get_rcvmore().unwrap_or(false) => {
-                    self.load(command[MODEL.len()..].trim().into());
-                    continue;
-                }
-                Ok(command) => carry_out(&command, handles, &mut status),
-                Err(error) => refusal(&error),
+        for _ in 0..ANSWERS_AT_ONCE {
+            let Ok(mut parts) = self.socket.recv_multipart(zmq::DONTWAIT) else { return };
+            // Without the empty part it does not come from a REQ, and nothing would be done with an answer.
+            let Some(empty) = parts.iter().position(Vec::is_empty) else { continue };
+            let request = parts.split_off(empty + 1);
+            let answer = match &request[..] {
+                [one] => match command_of(one) {
+                    Ok(command) if command.starts_with(MODEL) => {
+                        self.load(command[MODEL.len()..].trim().into(), parts);
+                        continue;
+                    }
+                    Ok(command) if command == "status" => self.status(status()),
+                    Ok(command) => carry_out(&command, handles),
+                    Err(error) => refusal(&error),
+                },
+                _ => refusal("a request must have exactly one part"),
             };
-            while self.socket.get_rcvmore().unwrap_or(false) {
-                let _ = self.socket.recv(&mut self.message, zmq::DONTWAIT);
-                answer = refusal("a request must have exactly one part");
-            }
-            self.reply(&answer);
+            self.reply(parts, &answer);
         }
     }
 
-    fn reply(&self, answer: &serde_json::Value) {
+    fn reply(&self, mut asker: Envelope, answer: &Value) {
+        asker.push(answer.to_string().into_bytes());
         // A client that is gone does not get its answer; nothing to be done.
-        let _ = self.socket.send(answer.to_string().as_bytes(), zmq::DONTWAIT);
+        let _ = self.socket.send_multipart(asker, zmq::DONTWAIT);
     }
 
-    /// Loads a model on a thread of its own: it takes a second, and the supervisor has other work.
-    fn load(&mut self, path: PathBuf) {
-        let load_model = Arc::clone(&self.load_model);
-        let load = move || load_model(&path).unwrap_or_else(|error| refusal(&error.to_string()));
+    fn status(&self, mut status: Value) -> Value {
+        if let (Some(loading), Some(object)) = (&self.loading, status.as_object_mut()) {
+            let since_s = loading.since.elapsed().as_secs_f64();
+            object.insert("loading".to_owned(), json!({ "path": loading.path.to_string_lossy(), "since_s": since_s }));
+        }
+        json!({ "ok": true, "status": status })
+    }
+
+    /// Loads a model on a thread of its own: it takes a second, or for ever on a share that does not answer.
+    fn load(&mut self, path: PathBuf, asker: Envelope) {
+        if let Some(other) = &self.loading {
+            let (path, s) = (other.path.display(), other.since.elapsed().as_secs());
+            let text = format!(
+                "{path} has been loading for {s} s: only one model can be loaded at a time; wait for its answer"
+            );
+            return self.reply(asker, &refusal(&text));
+        }
+        let (load_model, from) = (Arc::clone(&self.load_model), path.clone());
+        let load = move || load_model(&from).unwrap_or_else(|error| refusal(&error.to_string()));
         match std::thread::Builder::new().name("model".to_owned()).spawn(load) {
-            Ok(loading) => self.loading = Some(loading),
-            Err(cause) => self.reply(&refusal(&format!("cannot start a thread to load the model: {cause}"))),
+            Ok(thread) => self.loading = Some(Loading { thread, path, since: Instant::now(), asker }),
+            Err(cause) => self.reply(asker, &refusal(&format!("cannot start a thread to load the model: {cause}"))),
         }
     }
 }
@@ -124,8 +158,8 @@ impl Control {
 /// What the request for another model begins with.
 const MODEL: &str = "model ";
 
-fn refusal(error: &str) -> serde_json::Value {
-    serde_json::json!({ "ok": false, "error": error })
+fn refusal(error: &str) -> Value {
+    json!({ "ok": false, "error": error })
 }
 
 /// The words of a request: bare, or under `command` of a JSON object.
@@ -134,13 +168,12 @@ fn command_of(message: &[u8]) -> Result<String, String> {
     if !text.starts_with('{') {
         return Ok(text.to_owned());
     }
-    let object: serde_json::Value =
-        serde_json::from_str(text).map_err(|cause| format!("the request is not JSON: {cause}"))?;
-    let command = object.get("command").and_then(serde_json::Value::as_str);
+    let object: Value = serde_json::from_str(text).map_err(|cause| format!("the request is not JSON: {cause}"))?;
+    let command = object.get("command").and_then(Value::as_str);
     command.map(str::to_owned).ok_or_else(|| "the request has no string under `command`".to_owned())
 }
 
-fn carry_out(command: &str, handles: &Handles, status: &mut dyn FnMut() -> serde_json::Value) -> serde_json::Value {
+fn carry_out(command: &str, handles: &Handles) -> Value {
     if let Some(text) = command.strip_prefix("mark").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
         return recorded(handles, |recorder| recorder.mark(text.trim()).map(|()| None));
     }
@@ -152,13 +185,12 @@ fn carry_out(command: &str, handles: &Handles, status: &mut dyn FnMut() -> serde
         "normalisation resume" => Request::FreezeNormalisation(false),
         "record start" => return recorded(handles, |recorder| recorder.start().map(Some)),
         "record stop" => return recorded(handles, |recorder| recorder.stop().map(Some)),
-        "status" => return serde_json::json!({ "ok": true, "status": status() }),
         "help" => {
-            return serde_json::json!({ "ok": true, "commands": COMMANDS.iter().copied().collect::<std::collections::BTreeMap<_, _>>() });
+            return json!({ "ok": true, "commands": COMMANDS.iter().copied().collect::<std::collections::BTreeMap<_, _>>() });
         }
         "shutdown" => {
             handles.stop.store(true, Ordering::Relaxed);
-            return serde_json::json!({ "ok": true });
+            return json!({ "ok": true });
         }
         _ => {
             let known: Vec<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
@@ -173,21 +205,21 @@ fn carry_out(command: &str, handles: &Handles, status: &mut dyn FnMut() -> serde
         }
     };
     match handles.requests.push(request) {
-        Ok(()) => serde_json::json!({ "ok": true }),
+        Ok(()) => json!({ "ok": true }),
         Err(_) => refusal("too many requests are waiting for the next frame; is the microscope sending?"),
     }
 }
 
 /// Asks the recorder; the answer names the file, where there is one to name.
-fn recorded(handles: &Handles, ask: impl FnOnce(&Recorder) -> Result<Option<PathBuf>, String>) -> serde_json::Value {
+fn recorded(handles: &Handles, ask: impl FnOnce(&Recorder) -> Result<Option<PathBuf>, String>) -> Value {
     let Some(recorder) = &handles.recorder else {
         return refusal(
             "this daemon has no recorder: set `record.folder`, or start it with `haltere run --record FOLDER`",
         );
     };
     match ask(recorder) {
-        Ok(None) => serde_json::json!({ "ok": true }),
-        Ok(Some(path)) => serde_json::json!({ "ok": true, "file": path.to_string_lossy() }),
+        Ok(None) => json!({ "ok": true }),
+        Ok(Some(path)) => json!({ "ok": true, "file": path.to_string_lossy() }),
         Err(error) => refusal(&error),
     }
 }
@@ -197,8 +229,8 @@ mod tests {
     use super::*;
     use crate::client::ask::ask;
 
-    fn ask_once(command: &str, handles: &Handles) -> serde_json::Value {
-        carry_out(command, handles, &mut || serde_json::json!({ "received": 7 }))
+    fn ask_once(command: &str, handles: &Handles) -> Value {
+        carry_out(command, handles)
     }
 
     #[test]
@@ -214,9 +246,8 @@ mod tests {
     }
 
     #[test]
-    fn shutdown_stops_and_status_tells() {
+    fn shutdown_stops() {
         let handles = Handles::default();
-        assert_eq!(ask_once("status", &handles)["status"]["received"], 7);
         assert!(!handles.stop.load(Ordering::Relaxed));
         ask_once("shutdown", &handles);
         assert!(handles.stop.load(Ordering::Relaxed));
@@ -240,20 +271,51 @@ mod tests {
     fn a_client_gets_its_answer_over_a_real_socket_and_rubbish_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = format!("ipc://{}/control", folder.path().display());
-        let mut control = Control::bind(&endpoint, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
+        let mut control = Control::bind(&Door::default(), &endpoint, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
         let handles = Handles::default();
         let client = std::thread::spawn({
             let endpoint = endpoint.clone();
-            move || ["help", "\u{7f}{", "model x.toml"].map(|words| ask(&endpoint, words, 5000).unwrap())
+            move || ["help", "status", "\u{7f}{", "model x.toml"].map(|words| ask(&endpoint, words, 5000).unwrap())
         });
         while !client.is_finished() {
-            control.answer(&handles, || serde_json::Value::Null);
+            control.answer(&handles, || json!({ "received": 7 }));
             std::thread::yield_now();
         }
-        let [help, rubbish, model] = client.join().unwrap();
+        let [help, status, rubbish, model] = client.join().unwrap();
         assert!(model["error"].as_str().unwrap().contains("warming up"), "{model}");
         assert!(help["commands"]["shutdown"].is_string());
+        assert_eq!(status["status"], json!({ "received": 7 }));
         assert_eq!(rubbish["ok"], false);
         assert!(command_of(b"{\"command\":7}").is_err() && command_of(b"\xff").is_err() && command_of(b"{").is_err());
+    }
+
+    #[test]
+    fn while_a_model_loads_others_are_answered_and_a_second_model_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = format!("ipc://{}/control", folder.path().display());
+        let (release, held) = crossbeam::channel::bounded::<()>(0);
+        let load = move |_: &Path| held.recv().map_or(Err(SwapError::UnderWay), |()| Ok(json!({ "ok": true })));
+        let mut control = Control::bind(&Door::default(), &endpoint, Arc::new(load)).unwrap();
+        let handles = Handles::default();
+        let first = std::thread::spawn({
+            let endpoint = endpoint.clone();
+            move || ask(&endpoint, "model slow.toml", 60_000).unwrap()
+        });
+        let client = std::thread::spawn(move || {
+            let ask = |words| ask(&endpoint, words, 60_000).unwrap();
+            let status = std::iter::repeat_with(|| ask("status")).find(|answer| !answer["status"]["loading"].is_null());
+            assert_eq!(status.unwrap()["status"]["loading"]["path"], "slow.toml");
+            let second = ask("model other.toml")["error"].as_str().unwrap().to_owned();
+            assert!(second.contains("slow.toml has been loading"), "{second}");
+            release.send(()).unwrap();
+            let settled = std::iter::repeat_with(|| ask("status")).find(|answer| answer["status"]["loading"].is_null());
+            assert!(settled.is_some());
+        });
+        while !(client.is_finished() && first.is_finished()) {
+            control.answer(&handles, || json!({}));
+            std::thread::yield_now();
+        }
+        client.join().unwrap();
+        assert_eq!(first.join().unwrap()["ok"], true, "the first gets its answer when it is done");
     }
 }

@@ -4,7 +4,7 @@
 //! be refused while the old one runs on. What it must never do: accept a model whose decodes subscribers would misread.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -48,19 +48,37 @@ pub enum SwapError {
 pub struct Swapper {
     config: Config,
     handles: Handles,
-    /// Of the newest model handed over, its generation, and whether every model so far wanted the preprocessing of the first. One
-    /// that did not may have taken over or failed in the shadow, and nobody here knows: from then on each brings its own.
-    newest: Mutex<(Manifest, u64, bool)>,
+    /// Locked for moments only: never while a file is read.
+    models: Mutex<Models>,
+}
+
+/// The models of a run, as far as their fate is known.
+struct Models {
+    /// The one that decodes.
+    running: Manifest,
+    /// One that was handed over, with its generation.
+    on_trial: Option<(Manifest, u64)>,
+    /// The newest generation given to anything; none is given twice, not even after a failure.
+    newest: u64,
+}
+
+impl Models {
+    /// Learns how a trial ended, if it did.
+    fn settle(&mut self, handles: &Handles) {
+        let ended = |(_, generation): &mut (Manifest, u64)| handles.stats.trial_of(*generation).is_some();
+        if let Some((manifest, generation)) = self.on_trial.take_if(ended)
+            && handles.stats.trial_of(generation) == Some(true)
+        {
+            self.running = manifest;
+        }
+    }
 }
 
 impl Swapper {
     /// For a daemon that began with the model of `manifest`.
     pub fn new(config: &Config, handles: &Handles, manifest: &Manifest) -> Self {
-        Self {
-            config: config.clone(),
-            handles: handles.clone(),
-            newest: Mutex::new((manifest.clone(), FIRST_GENERATION, true)),
-        }
+        let models = Models { running: manifest.clone(), on_trial: None, newest: FIRST_GENERATION };
+        Self { config: config.clone(), handles: handles.clone(), models: Mutex::new(models) }
     }
 
     /// Loads, checks and warms the model at `path`, and hands it to the corridor. Takes as long as it takes: not for a thread
@@ -73,23 +91,44 @@ impl Swapper {
         if recorder.is_some_and(|recorder| recorder.is_open()) {
             return Err(SwapError::Recording);
         }
+        if self.settled().on_trial.is_some() {
+            return Err(SwapError::UnderWay);
+        }
         let config = Config { model: path.to_owned(), ..self.config.clone() };
         let decoder = Decoder::open(&config).map_err(SwapError::Open)?;
-        let manifest = decoder.model().manifest.clone();
-        let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (old, generation) = (&newest.0, newest.1 + 1);
-        must_equal(&manifest, old)?;
-        let same_input = newest.2 && manifest.preprocess == old.preprocess;
         let about = recorder.map(|_| About::of(&config, &decoder)).transpose().map_err(SwapError::Open)?;
+        let manifest = decoder.model().manifest.clone();
         let (name, sha256) = (manifest.name.clone(), manifest.sha256.clone());
+        // Between here and the end nothing waits: the corridor may not change models meanwhile, as there is none on trial.
+        let mut models = self.settled();
+        must_equal(&manifest, &models.running)?;
+        let (same_input, generation) = (manifest.preprocess == models.running.preprocess, models.newest + 1);
+        models.newest = generation;
+        if let (Some(recorder), Some(about)) = (recorder, about) {
+            // Known before its first decode can come.
+            recorder.describe(generation, about);
+        }
         let swap = Swap::new(decoder.with_generation(generation), same_input);
         self.handles.swaps.push(Box::new(swap)).map_err(|_| SwapError::UnderWay)?;
-        *newest = (manifest, generation, same_input);
-        if let (Some(recorder), Some(about)) = (recorder, about) {
-            recorder.describe(about);
-        }
+        models.on_trial = Some((manifest, generation));
         let warms = if same_input { "one window" } else { "its own preprocessing and one window" };
         Ok(json!({ "ok": true, "model": name, "sha256": sha256, "generation": generation, "takes_over_after": warms }))
+    }
+
+    /// The name of the model that decodes.
+    pub fn running(&self) -> String {
+        self.settled().running.name.clone()
+    }
+
+    /// Name and generation of a model on trial.
+    pub fn on_trial(&self) -> Option<(String, u64)> {
+        self.settled().on_trial.as_ref().map(|(manifest, generation)| (manifest.name.clone(), *generation))
+    }
+
+    fn settled(&self) -> MutexGuard<'_, Models> {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        models.settle(&self.handles);
+        models
     }
 }
 

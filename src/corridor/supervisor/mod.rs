@@ -7,14 +7,18 @@ pub mod control;
 pub mod load_model;
 
 mod about;
+mod doors;
 mod outlets;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::config::{Config, OnDeviceFault, Warning};
@@ -22,6 +26,7 @@ use crate::corridor;
 use crate::corridor::realtime;
 use crate::corridor::summary::Summary;
 use crate::corridor::supervisor::control::{Control, LoadModel};
+use crate::corridor::supervisor::doors::Doors;
 use crate::corridor::supervisor::load_model::Swapper;
 use crate::corridor::{Corridor, Handles};
 use crate::decoder::Decoder;
@@ -36,6 +41,7 @@ use crate::source::{Source, SourceError};
 use crate::sys::exit::{ExitCode, Failure};
 use crate::sys::files::write_whole;
 use crate::sys::signals;
+use waiting::Waiting;
 
 /// SCHED_FIFO priority of the recorder's thread, where the others have one: the lowest there is.
 const RECORDER_PRIORITY: u8 = 1;
@@ -57,11 +63,13 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
         warnings.iter().map(ToString::to_string).chain(denied.iter().map(ToString::to_string)).collect();
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
+    let doors = Doors::of(&config.curve, &handles.stats.connections)?;
     let priority = config.realtime.priority;
-    let (source, frames_at) = realtime::with_priority(priority, || source(config, once.is_some()))?;
+    let (source, frames_at) = realtime::with_priority(priority, || source(config, once.is_some(), &doors))?;
     let writer = recorder(config, &decoder, &mut handles)?;
     let (tag, stats) = (decoder.tag().clone(), handles.stats.clone());
-    let bind = || ZmqSink::bind(&config.publish, config.rig, tag.clone(), stats, warnings);
+    let door = doors.at(&config.publish.endpoint);
+    let bind = || ZmqSink::bind_behind(door, &config.publish, config.rig, tag.clone(), stats, warnings);
     let sink = realtime::with_priority(priority, bind)?;
     let sink = match &handles.recorder {
         Some(recorder) => sink.witnessed_by(Box::new(recorder.clone())),
@@ -69,38 +77,52 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     };
     let decodes_at = sink.endpoint();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
-    sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles))?);
-    let mut control = control(config, &decoder, &handles)?;
-    let began = std::time::Instant::now();
+    sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles, &doors))?);
+    let swapper = Arc::new(Swapper::new(config, &handles, &decoder.model().manifest));
+    let mut control = control(config, &swapper, &doors)?;
+    let began = Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
 
     let settings = corridor::Settings { end_with_series: once, ..corridor::Settings::of(&decoder, config) };
-    let model_name = decoder.model().manifest.name.clone();
     let corridor = Corridor { source, decoder, sinks, settings, handles: handles.clone() };
-    let mut end_missing = false;
+    let (mut end_missing, mut waiting) = (false, Waiting::new(&config.source, &frames_at));
     let ended = corridor::run(corridor, || {
         while let Some(event) = handles.log.pop() {
             log(&event);
             end_missing |= matches!(event, Event::EndMissing { .. });
         }
+        waiting.look(handles.stats.intake.received.load(Relaxed), began.elapsed());
+        doors::log(&handles.stats.connections);
         // Models that were replaced are dropped here, where nothing waits.
         drop(handles.retired.pop());
         if let Some(control) = &mut control {
-            control.answer(&handles, || Summary::of(&handles.stats, &model_name, began.elapsed()).to_json());
+            control.answer(&handles, || status(&handles, &swapper, began));
         }
     });
     end_recording(&handles, writer);
-    let summary = Summary::of(&handles.stats, &model_name, began.elapsed());
+    let summary = Summary::of(&handles.stats, &swapper.running(), began.elapsed());
     info!("{summary}");
-    if let Some(path) = report {
-        let written = write_whole(path, format!("{:#}\n", summary.to_json()).as_bytes());
-        written.with_context(|| Failure { code: ExitCode::Sink, what: format!("--report {}", path.display()) })?;
-    }
+    report.map_or(Ok(()), |path| write_report(path, &summary))?;
     let what = "the corridor ended before its source did".to_owned();
     ended.context(Failure { code: ExitCode::Stage, what })?;
     let what =
         "--once: the sender's end message never arrived (see above); --silence sets how long to wait for it".to_owned();
     if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
+}
+
+/// The summary as a file (`--report`).
+fn write_report(path: &Path, summary: &Summary) -> anyhow::Result<()> {
+    let written = write_whole(path, format!("{:#}\n", summary.to_json()).as_bytes());
+    written.with_context(|| Failure { code: ExitCode::Sink, what: format!("--report {}", path.display()) })
+}
+
+/// How the run stands, for the control socket.
+fn status(handles: &Handles, swapper: &Swapper, began: Instant) -> Value {
+    let mut status = Summary::of(&handles.stats, &swapper.running(), began.elapsed()).to_json();
+    if let (Some((model, generation)), Some(object)) = (swapper.on_trial(), status.as_object_mut()) {
+        object.insert("on_trial".to_owned(), json!({ "model": model, "generation": generation }));
+    }
+    status
 }
 
 /// What takes over when the device fails, if the configuration wants that.
@@ -113,7 +135,7 @@ fn standby(config: &Config, decoder: &Decoder) -> anyhow::Result<Option<Box<Deco
 }
 
 /// Where frames come from, and its name for people.
-fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), SourceError> {
+fn source(config: &Config, once: bool, doors: &Doors) -> Result<(Box<dyn Source>, String), SourceError> {
     let (settings, wait) = (&config.source, config.realtime.wait);
     if let Some(path) = &settings.follow {
         let how = FollowSettings::new(settings, config.lane.overload, wait, once);
@@ -121,17 +143,18 @@ fn source(config: &Config, once: bool) -> Result<(Box<dyn Source>, String), Sour
         let at = follower.describe();
         return Ok((Box::new(follower), at));
     }
-    let socket = ZmqSource::open(settings, config.rig, wait)?;
+    let socket = ZmqSource::open_with(settings, config.rig, wait, &doors.frames(&settings.endpoint))?
+        .silent_after(config.publish.deadline);
     let at = socket.endpoint().to_owned();
     Ok((Box::new(socket), at))
 }
 
 /// The control socket, if the configuration wants one.
-fn control(config: &Config, decoder: &Decoder, handles: &Handles) -> anyhow::Result<Option<Control>> {
+fn control(config: &Config, swapper: &Arc<Swapper>, doors: &Doors) -> anyhow::Result<Option<Control>> {
     let Some(endpoint) = &config.control.endpoint else { return Ok(None) };
-    let swapper = Swapper::new(config, handles, &decoder.model().manifest);
+    let swapper = Arc::clone(swapper);
     let load_model: LoadModel = Arc::new(move |path| swapper.swap(path));
-    let control = Control::bind(endpoint, load_model).map_err(|cause| {
+    let control = Control::bind(doors.at(endpoint), endpoint, load_model).map_err(|cause| {
         let what = format!("control socket: {cause}");
         anyhow::Error::new(cause).context(Failure { code: ExitCode::Sink, what })
     })?;
@@ -201,7 +224,7 @@ fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
 
 fn log(event: &Event) {
     match event {
-        Event::Fault { .. } | Event::DeviceFault { .. } | Event::Stale { .. } | Event::RecordFailed => {
+        Event::Fault { .. } | Event::DeviceFault { .. } | Event::Stale { .. } | Event::RecordFailed { .. } => {
             tracing::error!("{event}")
         }
         Event::SeriesBegan { .. }
@@ -211,6 +234,7 @@ fn log(event: &Event) {
         | Event::FrameRateBack { .. }
         | Event::DriftBack { .. }
         | Event::OutletBack { .. }
+        | Event::FileBack { .. }
         | Event::Swapped { .. }
         | Event::Request { .. }
         | Event::RecordBegan

@@ -6,6 +6,7 @@
 use crate::config::Config;
 use crate::config::template::TemplateError;
 use crate::corridor::Handles;
+use crate::corridor::supervisor::doors::Doors;
 use crate::frame::ModelTag;
 use crate::publish::outlet::{Binary, Lsl, Osc, Plain, Serial};
 use crate::publish::relay::{Fallback, Outlet, Relay};
@@ -15,24 +16,37 @@ use crate::publish::{Sink, SinkError};
 ///
 /// # Errors
 /// The first that cannot be opened.
-pub(super) fn relays(config: &Config, model: &ModelTag, handles: &Handles) -> Result<Vec<Box<dyn Sink>>, SinkError> {
+pub(super) fn relays(
+    config: &Config,
+    model: &ModelTag,
+    handles: &Handles,
+    doors: &Doors,
+) -> Result<Vec<Box<dyn Sink>>, SinkError> {
     let neutral_action = config.publish.neutral_action.as_str();
-    let fallback = Fallback { deadline_ns: config.publish.deadline.as_nanos() as u64, neutral_action };
+    let fallback = Fallback {
+        deadline_ns: config.publish.deadline.as_nanos() as u64,
+        neutral_action,
+        hold_ns: config.publish.hold_ns(),
+    };
     let relay = |outlet| {
         let (stats, events) = (handles.stats.clone(), handles.events.clone());
         Box::new(Relay::new(outlet, fallback, model.clone(), stats, events)) as Box<dyn Sink>
     };
-    Ok(outlets(config, model, neutral_action)?.into_iter().map(relay).collect())
+    Ok(outlets(config, model, neutral_action, doors)?.into_iter().map(relay).collect())
 }
 
-fn outlets(config: &Config, model: &ModelTag, neutral: &str) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
+fn outlets(config: &Config, model: &ModelTag, neutral: &str, doors: &Doors) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
     let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
     if let Some(endpoint) = &config.plain.endpoint {
         let unfit = |e: TemplateError| SinkError { sink: "plain.template".to_owned(), cause: e.to_string() };
-        outlets.push(Box::new(Plain::bind(endpoint, config.plain.template.parse().map_err(unfit)?)?));
+        outlets.push(Box::new(Plain::bind(
+            doors.at(endpoint),
+            endpoint,
+            config.plain.template.parse().map_err(unfit)?,
+        )?));
     }
     if let Some(endpoint) = &config.binary.endpoint {
-        outlets.push(Box::new(Binary::bind(endpoint)?));
+        outlets.push(Box::new(Binary::bind(doors.at(endpoint), endpoint)?));
     }
     if let Some(receiver) = config.osc.receiver {
         outlets.push(Box::new(Osc::open(receiver, config.osc.embedding.then_some(model.embedding))?));

@@ -4,6 +4,7 @@
 //! (`M_…`, `center_…`) and `fnum` are left out.
 
 use super::{Pose, Row};
+use crate::dataset::row_clock::RowClock;
 
 /// Is this the header of such a table?
 pub(super) fn is_header(first: &[String]) -> bool {
@@ -21,5 +22,7 @@ pub(super) fn pose(rows: &[Row]) -> Pose {
     };
     let columns: Vec<usize> = (0..header.len()).filter(|&at| is_pose(&header[at])).collect();
     let names = columns.iter().map(|&at| header[at].clone()).collect();
-    Pose { names, columns, rows: rows[1..].to_vec() }
+    let fnum = header.iter().position(|field| field == "fnum").unwrap_or(0);
+    let numbers = rows[1..].iter().map(|(_, fields)| fields.get(fnum).map_or("", String::as_str));
+    Pose { names, columns, rows: rows[1..].to_vec(), clock: RowClock::numbered("fnum", numbers, true) }
 }

@@ -6,27 +6,56 @@
 
 use std::path::Path;
 
-use super::{Bout, Row, rows};
+use super::{Bout, Row, lines, one_of};
 use crate::dataset::error::DatasetError;
+use crate::dataset::spec::Who;
 
-/// The bouts of a BORIS export; `None` when no row is its header.
-pub(in crate::dataset) fn bouts(path: &Path) -> Result<Option<Vec<Bout>>, DatasetError> {
-    let rows = rows(path)?;
+/// The bouts of a BORIS export of one observation and one subject; otherwise the lines as they are.
+pub(in crate::dataset) fn bouts(path: &Path, who: &Who) -> Result<Result<Vec<Bout>, Vec<Row>>, DatasetError> {
+    let rows = lines(path)?;
     let find = |row: &[String], names: &[&str]| {
         row.iter().position(|field| names.iter().any(|name| field.eq_ignore_ascii_case(name)))
     };
     for (at, (_, row)) in rows.iter().enumerate() {
         let Some(label) = find(row, &["Behavior", "Behaviour"]) else { continue };
-        let below = &rows[at + 1..];
-        if let Some((start, stop)) = find(row, &["Start (s)"]).zip(find(row, &["Stop (s)"])) {
-            return aggregated(path, below, [label, start, stop]).map(Some);
+        let times = find(row, &["Start (s)"]).zip(find(row, &["Stop (s)"]));
+        let status = find(row, &["Time"]).zip(find(row, &["Status", "Behavior type"]));
+        if times.is_none() && status.is_none() {
+            continue;
         }
-        if let Some((time, status)) = find(row, &["Time"]).zip(find(row, &["Status", "Behavior type"])) {
-            let columns = Columns { label, time, status, subject: find(row, &["Subject"]) };
-            return tabular(path, below, &columns).map(Some);
+        let observation = find(row, &["Observation id"]);
+        let subject = find(row, &["Subject"]);
+        let below =
+            only(path, &rows[at + 1..], observation, ("observation", "label_observation"), who.observation.as_deref())?;
+        let below = only(path, &below, subject, ("subject", "label_subject"), who.subject.as_deref())?;
+        if let Some((start, stop)) = times {
+            return aggregated(path, &below, [label, start, stop]).map(Ok);
+        }
+        if let Some((time, status)) = status {
+            let columns = Columns { label, time, status, subject };
+            return tabular(path, &below, &columns).map(Ok);
         }
     }
-    Ok(None)
+    Ok(Err(rows))
+}
+
+/// The rows of one observation or subject: the only one, or the one that was chosen.
+fn only(
+    path: &Path,
+    rows: &[Row],
+    column: Option<usize>,
+    (what, key): (&str, &str),
+    asked: Option<&str>,
+) -> Result<Vec<Row>, DatasetError> {
+    let Some(column) = column else {
+        return match asked {
+            Some(_) => Err(DatasetError::file(path, format!("has no column of {what}s: leave `{key}` out"))),
+            None => Ok(rows.to_vec()),
+        };
+    };
+    let there = rows.iter().map(|(_, row)| field(row, column).to_owned()).collect();
+    let chosen = one_of(path, what, key, &there, asked)?;
+    Ok(rows.iter().filter(|(_, row)| field(row, column) == chosen).cloned().collect())
 }
 
 fn aggregated(path: &Path, rows: &[Row], [label, start, stop]: [usize; 3]) -> Result<Vec<Bout>, DatasetError> {
@@ -116,6 +145,10 @@ mod tests {
         file
     }
 
+    fn bouts(path: &Path) -> Result<Option<Vec<Bout>>, DatasetError> {
+        super::bouts(path, &Who::default()).map(Result::ok)
+    }
+
     #[test]
     fn aggregated_events_of_boris_are_bouts_and_points_and_unknown_times_are_none() {
         let table = file(
@@ -131,9 +164,17 @@ mod tests {
     #[test]
     fn tabular_events_behind_a_preamble_are_paired_and_a_lonely_end_is_an_error() {
         let text = "Observation id,o1\nMedia file(s)\n\nTime,Media file path,Subject,Behavior,Comment,Status\n1.0,m,fly,walking,,START\n1.5,m,fly,jump,,POINT\n2.0,m,other,walking,,START\n3.0,m,fly,walking,,STOP\n4.0,m,other,walking,,STOP\n";
-        let found = bouts(file(text).path()).unwrap().unwrap();
+        let error = bouts(file(text).path()).err().unwrap().to_string();
+        assert!(
+            error.contains("2 subjects (\"fly\", \"other\")") && error.contains("label_subject = \"fly\""),
+            "{error}"
+        );
+        let who = Who { subject: Some("other".into()), ..Who::default() };
+        let found = super::bouts(file(text).path(), &who).unwrap().ok().unwrap();
         let times: Vec<(f64, f64)> = found.iter().map(|bout| (bout.start_s, bout.stop_s)).collect();
-        assert_eq!(times, [(1.0, 3.0), (2.0, 4.0)]);
+        assert_eq!(times, [(2.0, 4.0)]);
+        let two = file("Observation id,Behavior,Start (s),Stop (s)\no1,walking,0,1\no2,walking,0,1\n");
+        assert!(bouts(two.path()).err().unwrap().to_string().contains("label_observation"));
         let lonely = "Time,Behavior,Status\n1.0,walking,STOP\n";
         assert!(bouts(file(lonely).path()).err().unwrap().to_string().contains("line 2: \"walking\" stops"));
         let open = "Time,Behavior,Status\n1.0,walking,START\n";

@@ -81,7 +81,7 @@ fn laid_out(array: &Array, numbers: &[f64]) -> Result<Table, String> {
             );
         }
     }
-    Ok(Table { values, names })
+    Ok(Table::new(values, names))
 }
 
 fn coordinate(at: usize, of: usize) -> String {

@@ -9,15 +9,19 @@ pub mod sleap;
 mod anipose;
 mod boris;
 mod deeplabcut;
+mod fictrac;
+mod sleap_csv;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::error::DatasetError;
+use super::row_clock::RowClock;
+use super::sheet::{Line, lines};
 
 pub(super) use self::boris::bouts;
 
-/// A data row and the line it stands in.
-type Row = (usize, Vec<String>);
+use Line as Row;
 
 /// A pose table.
 pub(super) struct Pose {
@@ -27,6 +31,8 @@ pub(super) struct Pose {
     pub columns: Vec<usize>,
     /// Data rows, each with its line number.
     pub rows: Vec<Row>,
+    /// What it says about the times of its rows.
+    pub clock: RowClock,
 }
 
 /// A labelled interval of a file.
@@ -42,32 +48,51 @@ pub(super) struct Bout {
     pub label: String,
 }
 
-/// The pose in a table of DeepLabCut or Anipose; `None` for any other header.
-pub(super) fn pose(path: &Path) -> Result<Option<Pose>, DatasetError> {
-    let rows = rows(path)?;
-    let Some((_, first)) = rows.first() else { return Ok(None) };
-    if deeplabcut::is_header(first) {
-        return deeplabcut::pose(path, &rows).map(Some);
-    }
-    Ok(anipose::is_header(first).then(|| anipose::pose(&rows)))
+/// The pose in a table of DeepLabCut, SLEAP, Anipose or FicTrac; otherwise its lines as they are. `track`: which animal.
+pub(super) fn pose(path: &Path, track: Option<&str>) -> Result<Result<Pose, Vec<Row>>, DatasetError> {
+    let rows = lines(path)?;
+    let Some((_, first)) = rows.first() else { return Ok(Err(rows)) };
+    let pose = match () {
+        () if deeplabcut::is_header(first) => deeplabcut::pose(path, &rows, track)?,
+        () if sleap_csv::is_header(first) => sleap_csv::pose(path, &rows, track)?,
+        () if track.is_some() => {
+            return Err(DatasetError::file(
+                path,
+                "has no tracks or individuals (SLEAP, DeepLabCut): leave `track` out",
+            ));
+        }
+        () if anipose::is_header(first) => anipose::pose(&rows),
+        () if fictrac::is_fictrac(&rows) => fictrac::pose(path, rows)?,
+        () => return Ok(Err(rows)),
+    };
+    Ok(Ok(pose))
 }
 
-/// Every line of a CSV with its number, however many fields it has.
-fn rows(path: &Path) -> Result<Vec<Row>, DatasetError> {
-    let failed = |e: csv::Error| DatasetError::file(path, e);
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(failed)?;
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(failed)?;
-        let line = record.position().map_or(0, csv::Position::line) as usize;
-        rows.push((line, record.iter().map(|field| field.trim_start_matches('\u{feff}').to_owned()).collect()));
+/// The one that is there, or that the user chose with `key`.
+fn one_of(
+    path: &Path,
+    what: &str,
+    key: &str,
+    there: &BTreeSet<String>,
+    asked: Option<&str>,
+) -> Result<String, DatasetError> {
+    let list = || there.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ");
+    match (asked, there.first()) {
+        (Some(asked), _) if there.contains(asked) => Ok(asked.to_owned()),
+        (Some(asked), _) => {
+            Err(DatasetError::file(path, format!("has no {what} {asked:?}; `{key}` must name one of: {}", list())))
+        }
+        (None, Some(one)) if there.len() == 1 => Ok(one.clone()),
+        (None, None) => Ok(String::new()),
+        (None, Some(first)) => Err(DatasetError::file(
+            path,
+            format!(
+                "holds {} {what}s ({}), but a trial is of one: choose it with `{key} = {first:?}`",
+                there.len(),
+                list()
+            ),
+        )),
     }
-    Ok(rows)
 }
 
 #[cfg(test)]
@@ -85,26 +110,32 @@ mod tests {
         let three = file(
             "scorer,net,net,net,net,net,net\nbodyparts,nose,nose,nose,tail,tail,tail\ncoords,x,y,likelihood,x,y,likelihood\n0,1.5,2,0.9,3,4,0.8\n1,5,6,0.9,7,8,0.1\n",
         );
-        let pose = pose(three.path()).unwrap().unwrap();
-        assert_eq!(pose.names, ["nose_x", "nose_y", "tail_x", "tail_y"]);
-        assert_eq!(pose.columns, [1, 2, 4, 5]);
-        assert_eq!(pose.rows.len(), 2);
-        assert_eq!(pose.rows[0].1[1], "1.5");
+        let pose = |file: &tempfile::NamedTempFile| pose(file.path(), None).map(|pose| pose.ok().unwrap());
+        let found = pose(&three).unwrap();
+        assert_eq!(found.names, ["nose_x", "nose_y", "tail_x", "tail_y"]);
+        assert_eq!(found.columns, [1, 2, 4, 5]);
+        assert_eq!((found.rows.len(), found.rows[0].1[1].as_str()), (2, "1.5"));
+        assert_eq!(found.clock.frames.unwrap().1, [0, 1]);
         let four = file("scorer,net,net\nindividuals,fly1,fly1\nbodyparts,nose,nose\ncoords,x,y\n0,1,2\n");
-        assert_eq!(super::pose(four.path()).unwrap().unwrap().names, ["fly1_nose_x", "fly1_nose_y"]);
+        assert_eq!(pose(&four).unwrap().names, ["fly1_nose_x", "fly1_nose_y"]);
         let broken = file("scorer,net\ncoords,x\n0,1\n");
-        assert!(super::pose(broken.path()).err().unwrap().to_string().contains("bodyparts"));
+        assert!(pose(&broken).err().unwrap().to_string().contains("bodyparts"));
+        let two = file(
+            "scorer,n,n,n,n\nindividuals,f1,f1,f2,single\nbodyparts,nose,nose,nose,food\ncoords,x,y,x,x\n0,1,2,3,4\n",
+        );
+        assert!(pose(&two).err().unwrap().to_string().contains("track = \"f1\""));
+        assert_eq!(super::pose(two.path(), Some("f2")).unwrap().ok().unwrap().names, ["f2_nose_x"]);
     }
 
     #[test]
     fn an_anipose_table_is_its_coordinates_only() {
         let table =
             file("knee_x,knee_y,knee_z,knee_error,knee_ncams,knee_score,M_00,center_0,fnum\n1,2,3,0.1,2,0.9,1,0,0\n");
-        let pose = pose(table.path()).unwrap().unwrap();
+        let pose = pose(table.path(), None).unwrap().ok().unwrap();
         assert_eq!(
             (pose.names, pose.columns),
             (["knee_x", "knee_y", "knee_z"].map(String::from).to_vec(), vec![0, 1, 2])
         );
-        assert!(super::pose(file("a_x,a_y\n1,2\n").path()).unwrap().is_none(), "a plain table is none of these");
+        assert!(super::pose(file("a_x,a_y\n1,2\n").path(), None).unwrap().is_err(), "a plain table is none of these");
     }
 }

@@ -68,7 +68,7 @@ fn read(path: &Path, track: Option<&str>) -> Result<Table, String> {
     };
     let shape = (axes.lengths[FRAME], 2 * axes.lengths[NODE]);
     let names = nodes.iter().flat_map(|node| ["x", "y"].map(|end| format!("{node}_{end}"))).collect();
-    Ok(Table { values: Array2::from_shape_fn(shape, |(frame, column)| at(frame, column)), names })
+    Ok(Table::new(Array2::from_shape_fn(shape, |(frame, column)| at(frame, column)), names))
 }
 
 /// What an HDF5 file without tracks probably is.

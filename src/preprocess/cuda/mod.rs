@@ -17,19 +17,23 @@ use std::sync::Arc;
 
 use self::plan::{Order, Outcome};
 use self::stage::{Stage, Terms};
+use super::accept::check_frame;
 use super::average::Group;
 use super::baseline::{Pace, Step};
-use super::convert::convert;
-use super::cpu::{check_frame, planes};
+use super::convert::{convert, planes};
+use super::cpu::{peak_share_min, tell_shift};
 use super::line_phase::{LinePhaseEstimator, correct};
-use super::normalise::Census;
-use super::rate::RateMeter;
+use super::normalise::{Census, Entry};
+use super::rate::{Began, RateMeter};
 use super::registration::Shift;
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
+use super::trust::{PeakWatch, Trust};
 use super::{Prepared, Preprocess, PreprocessError, Request, Template};
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Pulse};
-use crate::frame::{DeviceTensor, Frame, FrameInfo, Observation, PixelMemory, Shape, Tensor};
+use crate::frame::{
+    DeviceTensor, Distrust, Frame, FrameInfo, Geometry, Observation, PixelMemory, Relearn, Shape, Tensor,
+};
 use crate::model::parameters::Parameters;
 
 /// The steps with their parameters on a device, and what was learnt of the present animal.
@@ -52,12 +56,16 @@ pub struct CudaPreprocess {
 /// Everything learnt of one animal that does not lie on the device.
 struct Animal {
     simd: Simd,
+    trust: Trust,
+    peaks: PeakWatch,
+    began: Began,
     rate: RateMeter,
     line_phase: Option<LinePhaseEstimator>,
     tracker: Option<Tracker>,
     group: Group,
     pace: Option<Pace>,
     census: Option<Census>,
+    channels: Vec<usize>,
     guide_channel: usize,
     /// The guide channel as light, for what the host learns from.
     light: Vec<f32>,
@@ -162,28 +170,34 @@ impl Preprocess for CudaPreprocess {
             (Request::RenewTemplate, Some(animal)) => {
                 if let Some(tracker) = &mut animal.tracker {
                     tracker.renew();
+                    animal.trust.begin_template();
                 }
             }
             (Request::ResetBaseline, Some(animal)) => {
-                if let Some(pace) = &mut animal.pace {
-                    pace.forget();
-                }
+                animal.trust.forget();
+                animal.forget_light();
             }
             (Request::RenewTemplate | Request::ResetBaseline, None) => {}
         }
     }
 
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
-        let known = self.animal.as_ref().and(self.stage.as_ref()).map(|stage| (stage.shape, stage.pixel_type));
-        check_frame(&self.parameters, known, &frame.info)?;
+        check_frame(&self.parameters, self.geometry(), &frame.info)?;
         self.prepare(&frame.info)?;
         let (Some(animal), Some(stage)) = (&mut self.animal, &mut self.stage) else {
             return Ok(Prepared { observation: Observation::default(), tensor: None });
         };
-        self.sequence += 1;
         let mut observation = Observation::default();
-        let state = animal.begin(&frame.info, stage, &mut observation)?;
-        let order = animal.order(frame.info.number, self.sequence, state);
+        animal.began.note(&frame.info);
+        if let Some(distrust) = animal.trust.judge(frame) {
+            animal.count_flaws(frame, &self.parameters, &mut observation);
+            return Ok(animal.disbelieve(distrust, observation));
+        }
+        self.sequence += 1;
+        let state = animal.begin(stage, &mut observation)?;
+        let before = (animal.group, animal.pace, animal.census, animal.rate, animal.began);
+        animal.measure_rate(&frame.info, &mut observation);
+        let order = animal.order(frame.info.ordinal(), self.sequence, state);
         stage.order.put(0, order);
         self.machine.run(frame.bytes(), stage.raw, stage.frame.as_ref())?;
         let outcome: Outcome = stage.outcome.get(0);
@@ -191,7 +205,11 @@ impl Preprocess for CudaPreprocess {
             let cause = format!("the device answered for frame {}, not for {}", outcome.sequence, self.sequence);
             return Err(Fault { device: self.machine.name().to_owned(), doing: "running the kernels", cause }.into());
         }
-        animal.end(frame, &self.parameters, state, &outcome, &mut observation);
+        if !animal.end(frame, &self.parameters, state, &outcome, &mut observation) {
+            (animal.group, animal.pace, animal.census, animal.rate, animal.began) = before;
+            let observation = Observation { restart: None, ..observation };
+            return Ok(animal.disbelieve(Distrust::TemplateMismatch, observation));
+        }
         self.ready.address = stage.tensor.address();
         self.ready.finite = outcome.unusable == 0;
         let tensor = (order.group_full != 0).then_some(Tensor::Cuda(&self.ready));
@@ -226,6 +244,11 @@ impl Preprocess for CudaPreprocess {
         Some(Template { pixels, height, width, generation })
     }
 
+    fn geometry(&self) -> Option<Geometry> {
+        let stage = self.animal.as_ref().and(self.stage.as_ref())?;
+        Some(Geometry { shape: stage.shape, pixel_type: stage.pixel_type })
+    }
+
     fn device(&self) -> &str {
         &self.device
     }
@@ -248,13 +271,17 @@ impl Animal {
         let (channels, guide) = planes(parameters);
         Self {
             simd,
-            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64),
+            trust: Trust::new(parameters, simd, frame_rate_hz, info.shape),
+            peaks: PeakWatch::new(peak_share_min(parameters)),
+            began: Began::default(),
+            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64, parameters.pause_periods),
             line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
             tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
             group: Group::new(parameters.average_frames),
             pace: parameters.baseline.as_ref().map(|p| Pace::new(p, frame_rate_hz)),
-            census: parameters.normalise.as_ref().map(Census::new),
+            census: parameters.normalise.as_ref().map(|p| Census::new(p, frame_rate_hz)),
             guide_channel: channels[guide],
+            channels,
             light: vec![0.0; height * width],
             width,
             templates: 0,
@@ -263,29 +290,96 @@ impl Animal {
     }
 
     /// What happens before the frame is given to the device.
-    fn begin(&mut self, info: &FrameInfo, stage: &Stage, observation: &mut Observation) -> Result<State, Fault> {
-        self.rate.add(info);
+    fn begin(&mut self, stage: &Stage, observation: &mut Observation) -> Result<State, Fault> {
+        observation.relearn = self.trust.relearn();
+        self.relearn(observation.relearn);
+        self.tell_rate(observation);
+        observation.line_phase_px = self.line_phase.as_ref().and_then(LinePhaseEstimator::offset_px).unwrap_or(0.0);
+        let (straight, steady) = self.is_steady();
+        let has_template = self.tracker.as_ref().is_some_and(Tracker::is_ready);
+        if steady && !self.settled {
+            self.settled = true;
+            self.forget_light();
+        }
+        self.hand_over_template(stage.reference.as_ref())?;
+        Ok(State { straight, steady, registers: straight && has_template })
+    }
+
+    /// Is the line phase known, and is there a template as well?
+    fn is_steady(&self) -> (bool, bool) {
+        let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
+        (straight, straight && self.tracker.as_ref().is_none_or(Tracker::is_ready))
+    }
+
+    /// F₀ or statistics have not seen enough frames.
+    fn warms_up(&self) -> bool {
+        self.pace.as_ref().is_some_and(|pace| !pace.is_warm())
+            || self.census.as_ref().is_some_and(|census| !census.is_warm())
+    }
+
+    fn measure_rate(&mut self, info: &FrameInfo, observation: &mut Observation) {
+        observation.restart = self.rate.add(&self.began.with(info));
+        if observation.restart.is_some() {
+            self.group.forget();
+        }
+        self.tell_rate(observation);
+    }
+
+    fn tell_rate(&self, observation: &mut Observation) {
         if let Some(hz) = self.rate.hz() {
             observation.frame_rate_hz = hz as f32;
             observation.frame_rate_off = self.rate.is_off(hz);
         }
-        observation.line_phase_px = self.line_phase.as_ref().and_then(LinePhaseEstimator::offset_px).unwrap_or(0.0);
-        let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
-        let has_template = self.tracker.as_ref().is_some_and(Tracker::is_ready);
-        let steady = straight && (has_template || self.tracker.is_none());
-        if steady && !self.settled {
-            self.settled = true;
-            self.group.forget();
-            if let Some(pace) = &mut self.pace {
-                pace.forget();
-            }
-            if let Some(census) = &mut self.census {
-                // Statistics of no frames are zero, whatever lies on the device.
-                census.forget();
+    }
+
+    /// A frame that is not believed: nothing is learnt from it.
+    fn disbelieve(&self, distrust: Distrust, mut observation: Observation) -> Prepared<'static> {
+        self.tell_rate(&mut observation);
+        let warming_up = !self.is_steady().1 || self.warms_up();
+        let observation = Observation { distrust: Some(distrust), warming_up, ..observation };
+        Prepared { observation, tensor: None }
+    }
+
+    /// What is wrong with the pixels of a frame that the device is not given.
+    fn count_flaws(&mut self, frame: &Frame, parameters: &Parameters, observation: &mut Observation) {
+        for &channel in &self.channels {
+            let flaws = convert(self.simd, frame.pixels(), channel, &parameters.convert, &mut self.light);
+            observation.non_finite_pixels += flaws.non_finite;
+            observation.saturated_pixels += flaws.saturated;
+        }
+    }
+
+    /// Forgets what came of another light.
+    fn relearn(&mut self, what: Option<Relearn>) {
+        match what {
+            None | Some(Relearn::Template) => {}
+            Some(Relearn::Light) => self.forget_light(),
+            Some(Relearn::Everything) => {
+                self.settled = false;
+                self.rate.forget();
+                self.peaks.forget();
+                self.trust.begin_template();
+                if let Some(line_phase) = &mut self.line_phase {
+                    line_phase.forget();
+                }
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.forget();
+                }
+                self.forget_light();
             }
         }
-        self.hand_over_template(stage.reference.as_ref())?;
-        Ok(State { straight, steady, registers: straight && has_template })
+    }
+
+    /// Discards an incomplete group, F₀ and the statistics (unless these are frozen on request): what lies on the device of no
+    /// frames is not read.
+    fn forget_light(&mut self) {
+        self.group.forget();
+        if let Some(pace) = &mut self.pace {
+            pace.forget();
+        }
+        if let Some(census) = &mut self.census {
+            census.forget();
+        }
     }
 
     /// A template that was made since the last frame goes to the device.
@@ -299,8 +393,8 @@ impl Animal {
         Ok(())
     }
 
-    fn order(&mut self, number: u64, sequence: u64, state: State) -> Order {
-        let place = self.group.take(number);
+    fn order(&mut self, ordinal: u64, sequence: u64, state: State) -> Order {
+        let place = self.group.take(ordinal);
         let mut order = Order {
             sequence,
             registers: i32::from(state.registers),
@@ -311,6 +405,7 @@ impl Animal {
                 .map_or(0, |px| px.round() as i32),
             group_begins: i32::from(place.begins),
             group_full: i32::from(place.full),
+            lowest: self.peaks.lowest(),
             ..Order::default()
         };
         if let Some(tracker) = &self.tracker {
@@ -335,20 +430,24 @@ impl Animal {
                 (order.ring_slot, order.ring_filled) = (slot as i32, filled as i32);
                 order.baseline_begins = i32::from(begins);
             }
-            Some(Step::Quantile { begins, alpha, gain }) => {
-                (order.quantile_alpha, order.quantile_gain) = (alpha, gain);
+            Some(Step::Quantile { begins, alpha, gain, influence }) => {
+                (order.quantile_alpha, order.quantile_gain, order.quantile_influence) = (alpha, gain, influence);
                 order.baseline_begins = i32::from(begins);
             }
             None => {}
         }
         if let Some(census) = &mut self.census {
             order.frames_before = census.frames() as f64;
-            order.learns = i32::from(census.learns());
-            order.frames_after = census.frames() as f64;
+            let entry = census.learns();
+            let kept = Entry { frames: order.frames_before, fade: 1.0, influence_sd: f64::INFINITY };
+            let Entry { frames, fade, influence_sd } = entry.unwrap_or(kept);
+            order.learns = i32::from(entry.is_some());
+            (order.frames_after, order.fade, order.influence_sd) = (frames, fade, influence_sd);
+            order.frames_now = census.frames() as f64;
         }
     }
 
-    /// What happens after the device has answered.
+    /// What happens after the device has answered; false when the frame does not match the template.
     fn end(
         &mut self,
         frame: &Frame,
@@ -356,7 +455,7 @@ impl Animal {
         state: State,
         outcome: &Outcome,
         observation: &mut Observation,
-    ) {
+    ) -> bool {
         observation.non_finite_pixels = outcome.non_finite;
         observation.saturated_pixels = outcome.saturated;
         let mut tracked = None;
@@ -365,24 +464,33 @@ impl Animal {
         {
             let [dy, dx] = outcome.shift;
             let measured = Shift { dy, dx, peak: outcome.peak, at_bound: outcome.at_bound != 0 };
-            let found = tracker.accept(measured);
-            observation.shift_doubtful = found.rejected;
-            observation.shift_px = Some([found.shift.dy, found.shift.dx]);
-            observation.shift_peak = found.shift.peak;
-            observation.shift_at_bound = found.shift.at_bound;
+            let found = tracker.accept(measured, self.peaks.lowest());
+            tell_shift(&found, observation);
+            if found.mismatch {
+                return false;
+            }
+            self.peaks.learn(found.shift.peak);
             tracked = Some(found);
         }
-        self.learn_on_host(frame, parameters, state, tracked);
-        observation.warming_up = !state.steady
-            || self.pace.as_ref().is_some_and(|pace| !pace.is_warm())
-            || self.census.as_ref().is_some_and(|census| !census.is_warm());
+        if let Some(relearn) = self.learn_on_host(frame, parameters, state, tracked) {
+            observation.relearn = Some(relearn);
+        }
+        self.trust.learn();
+        observation.warming_up = !state.steady || self.warms_up();
+        true
     }
 
     /// Line phase and template are learnt on the host, from the guide channel.
-    fn learn_on_host(&mut self, frame: &Frame, parameters: &Parameters, state: State, tracked: Option<Tracked>) {
+    fn learn_on_host(
+        &mut self,
+        frame: &Frame,
+        parameters: &Parameters,
+        state: State,
+        tracked: Option<Tracked>,
+    ) -> Option<Relearn> {
         let learns_template = state.straight && self.tracker.as_ref().is_some_and(|t| t.learns(tracked));
         if state.straight && !learns_template {
-            return;
+            return None;
         }
         convert(self.simd, frame.pixels(), self.guide_channel, &parameters.convert, &mut self.light);
         match (&mut self.line_phase, &mut self.tracker) {
@@ -391,9 +499,18 @@ impl Animal {
                 if let Some(offset_px) = line_phase.as_ref().and_then(LinePhaseEstimator::offset_px) {
                     correct(&mut self.light, self.width, offset_px);
                 }
-                tracker.learn(&self.light, tracked);
+                let templates = tracker.template_count();
+                let used = tracker.learn(&self.light, tracked, || self.trust.template_shows_tissue());
+                if tracker.template_count() != templates {
+                    self.peaks.forget();
+                }
+                if !used {
+                    self.trust.begin_template();
+                    return Some(Relearn::Template);
+                }
             }
             _ => {}
         }
+        None
     }
 }

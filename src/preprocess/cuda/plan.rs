@@ -52,8 +52,12 @@ pub(super) struct Order {
     pub sequence: u64,
     pub quantile_alpha: f64,
     pub quantile_gain: f64,
+    pub quantile_influence: f64,
     pub frames_before: f64,
     pub frames_after: f64,
+    pub frames_now: f64,
+    pub fade: f64,
+    pub influence_sd: f64,
     pub offset: f32,
     pub reference_energy: f32,
     pub correction: [f32; 4],
@@ -68,7 +72,7 @@ pub(super) struct Order {
     pub ring_filled: i32,
     pub baseline_begins: i32,
     pub learns: i32,
-    pub pad: i32,
+    pub lowest: f32,
 }
 
 /// What came of one frame.
@@ -113,6 +117,8 @@ pub(super) struct Plan {
     pub m2: u64,
     pub tensor: u64,
     pub leak: f64,
+    pub fall: f64,
+    pub least_distance: f64,
     pub baseline_floor: f64,
     pub quantile: f64,
     pub sd_floor: f64,

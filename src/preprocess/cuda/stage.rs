@@ -9,8 +9,9 @@ use super::plan::{Axis, Grid, Order, Outcome, PER_CHANNEL, PER_PIXEL, Plan, RUNN
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Program};
 use crate::frame::{PixelType, Shape};
 use crate::model::parameters::{Estimator, Parameters, Scope};
+use crate::preprocess::baseline::{LEAST_DISTANCE, bound};
+use crate::preprocess::convert::planes;
 use crate::preprocess::correlation::BLANK;
-use crate::preprocess::cpu::planes;
 use crate::preprocess::registration::Registrar;
 use crate::preprocess::{resample, spectrum};
 
@@ -147,6 +148,8 @@ fn lay_out_model(plan: &mut Plan, taker: &mut Taker<'_>, terms: &Terms<'_>, shap
         plan.f0 = taker.room::<f64>(input.pixels())?;
         (plan.floor_counts, plan.baseline_floor) = (baseline.floor_counts, f64::from(baseline.floor_counts));
         plan.leak = f64::from(baseline.leak_per_s) / terms.frame_rate_hz;
+        plan.fall = bound(baseline.fall_per_s) / terms.frame_rate_hz;
+        plan.least_distance = f64::from(baseline.floor_counts) * LEAST_DISTANCE;
         plan.quantile = f64::from(baseline.quantile);
         match baseline.estimator {
             Estimator::RunningMinimum => {

@@ -3,12 +3,13 @@
 //! Why it exists: a microcontroller bridge or a LabVIEW cluster reads a fixed structure without parsing. What it must never do:
 //! change its layout, which `clients/PROTOCOL.md` guarantees.
 
-use zmq::{Context, Socket};
+use zmq::Context;
 
 use super::plain::send;
 use crate::publish::SinkError;
 use crate::publish::relay::{Outlet, RelayedDecode};
-use crate::publish::zmq::open_pub;
+use crate::publish::zmq::{Address, open_pub};
+use crate::sys::sockets::{Door, GuardedSocket};
 
 /// Length of a message: `u64 seq, u64 t_pub_ns, i32 action_id, f32 confidence`, little-endian, no padding.
 pub const BINARY_BYTES: usize = 24;
@@ -17,16 +18,17 @@ const HWM: i32 = 64;
 
 /// A PUB socket for fixed structures.
 pub struct Binary {
-    socket: Socket,
+    socket: GuardedSocket,
 }
 
 impl Binary {
-    /// Binds the PUB socket.
+    /// Binds the PUB socket behind `door`.
     ///
     /// # Errors
     /// An endpoint that is invalid, in use or not permitted.
-    pub fn bind(endpoint: &str) -> Result<Self, SinkError> {
-        Ok(Self { socket: open_pub(&Context::new(), endpoint, HWM, "binary.endpoint")? })
+    pub fn bind(door: &Door, endpoint: &str) -> Result<Self, SinkError> {
+        let address = Address { endpoint, key: "binary.endpoint", name: "binary" };
+        Ok(Self { socket: open_pub(&Context::new(), door, address, HWM)? })
     }
 }
 

@@ -10,7 +10,8 @@ use zmq::{Context, DONTWAIT, Socket};
 use crate::config::template::{Field, Piece, Template};
 use crate::publish::SinkError;
 use crate::publish::relay::{Outlet, RelayedDecode};
-use crate::publish::zmq::open_pub;
+use crate::publish::zmq::{Address, open_pub};
+use crate::sys::sockets::{Door, GuardedSocket};
 
 /// Messages queued for a slow subscriber.
 const HWM: i32 = 64;
@@ -38,18 +39,19 @@ fn write_line(template: &Template, decode: &RelayedDecode<'_>, line: &mut Vec<u8
 
 /// A PUB socket for lines of text.
 pub struct Plain {
-    socket: Socket,
+    socket: GuardedSocket,
     template: Template,
     line: Vec<u8>,
 }
 
 impl Plain {
-    /// Binds the PUB socket.
+    /// Binds the PUB socket behind `door`.
     ///
     /// # Errors
     /// An endpoint that is invalid, in use or not permitted.
-    pub fn bind(endpoint: &str, template: Template) -> Result<Self, SinkError> {
-        let socket = open_pub(&Context::new(), endpoint, HWM, "plain.endpoint")?;
+    pub fn bind(door: &Door, endpoint: &str, template: Template) -> Result<Self, SinkError> {
+        let address = Address { endpoint, key: "plain.endpoint", name: "plain" };
+        let socket = open_pub(&Context::new(), door, address, HWM)?;
         Ok(Self { socket, template, line: Vec::with_capacity(512) })
     }
 }

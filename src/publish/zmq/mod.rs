@@ -9,23 +9,25 @@
 //! | quality | action | probs | novelty | embedding |
 //! |---|---|---|---|---|
 //! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and provides it | yes |
+//! | `degraded`, frame not believed | the last believed one while `publish.when_distrusted` allows, then the neutral one | as the action | as the action | as the action, then zeros |
 //! | `warmup` | the neutral one, if the model decodes actions | no | no | yes |
 //! | `stale`, `fail` | the neutral one, always | no | no | zeros, same shape |
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use zmq::{Context, DONTWAIT, SNDMORE, Socket};
+use zmq::{Context, DONTWAIT, SNDMORE};
 
 use super::NeutralAction;
 use super::failsafe::{FailSafe, Verdict};
 use super::status::{Reporter, Subject};
 use super::{Sink, SinkError, Witness};
 use crate::config;
-use crate::frame::event::Event;
+use crate::frame::event::{Event, StaleReason};
 use crate::frame::{Decode, ModelTag, Name, Preview, Quality};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::{Stats, count};
+use crate::sys::sockets::{Door, GuardedSocket};
 use crate::wire::decode::{Action, DecodeHeader, Kind, LastFrame, ModelHeader, Stamped};
 use crate::wire::decode::{reason_of, write_embedding, write_json, write_topic};
 use crate::wire::preview::PreviewHeader;
@@ -33,10 +35,12 @@ use crate::wire::report::{EventHeader, HeartbeatHeader};
 
 /// Longest time that closing may wait for unsent messages, ms.
 const LINGER_MS: i32 = 200;
+/// Longest message that a subscriber may send, bytes: its topic.
+const SUBSCRIPTION_BYTES_MAX: i64 = 4096;
 /// Memory reserved at start for a header, bytes: more than the status of a rig with a few warnings needs.
 const HEADER_BYTES_EXPECTED: usize = 16 << 10;
-/// Heartbeats that may be missing before a subscriber must assume the daemon dead.
-const HEARTBEATS_MISSED_MAX: u64 = 3;
+/// Heartbeats within a deadline, at least: one of them may be lost or late.
+const HEARTBEATS_PER_DEADLINE_MIN: u32 = 2;
 
 /// The PUB socket of the daemon.
 pub struct ZmqSink {
@@ -51,6 +55,8 @@ pub struct ZmqSink {
     last: Option<LastFrame>,
     last_quality: Option<Quality>,
     frame_rate_hz: f32,
+    /// How long a decode may be held for frames that are not believed, ns.
+    hold_ns: Option<u64>,
     heartbeat: Period,
     status: Period,
     witness: Option<Box<dyn Witness>>,
@@ -83,8 +89,38 @@ impl ZmqSink {
         stats: Arc<Stats>,
         warnings: Vec<String>,
     ) -> Result<Self, SinkError> {
-        let socket = open_pub(context, &config.endpoint, config.hwm, "publish.endpoint")?;
+        let door = Door::new(None, stats.connections.clone());
+        Self::bind_at(context, &door, config, rig, model, stats, warnings)
+    }
+
+    /// As [`ZmqSink::bind`], behind a door of the caller's, which may ask for keys.
+    ///
+    /// # Errors
+    /// As [`ZmqSink::bind`].
+    pub fn bind_behind(
+        door: &Door,
+        config: &config::Publish,
+        rig: Name,
+        model: ModelTag,
+        stats: Arc<Stats>,
+        warnings: Vec<String>,
+    ) -> Result<Self, SinkError> {
+        Self::bind_at(&Context::new(), door, config, rig, model, stats, warnings)
+    }
+
+    fn bind_at(
+        context: &Context,
+        door: &Door,
+        config: &config::Publish,
+        rig: Name,
+        model: ModelTag,
+        stats: Arc<Stats>,
+        warnings: Vec<String>,
+    ) -> Result<Self, SinkError> {
+        let address = Address { endpoint: &config.endpoint, key: "publish.endpoint", name: "decodes" };
+        let socket = open_pub(context, door, address, config.hwm)?;
         let now_ns = now_ns();
+        let heartbeat = config.heartbeat.min(config.deadline / HEARTBEATS_PER_DEADLINE_MIN);
         Ok(Self {
             out: Outbox::new(socket, config.endpoint.clone(), model.embedding),
             failsafe: FailSafe::new(config.deadline.as_nanos() as u64),
@@ -97,7 +133,8 @@ impl ZmqSink {
             last: None,
             last_quality: None,
             frame_rate_hz: 0.0,
-            heartbeat: Period::starting(config.heartbeat.as_nanos() as u64, now_ns),
+            hold_ns: config.hold_ns(),
+            heartbeat: Period::starting(heartbeat.as_nanos() as u64, now_ns),
             status: Period::starting(config.status.as_nanos() as u64, now_ns),
             witness: None,
         })
@@ -143,11 +180,17 @@ impl ZmqSink {
         Ok(())
     }
 
+    /// Of the last decode. Before the first it warms up, unless whatever comes is refused: nothing then gets any warmer.
+    fn quality(&self) -> Quality {
+        let before = if self.reporter.stats().refuses_everything() { Quality::Stale } else { Quality::Warmup };
+        self.last_quality.unwrap_or(before)
+    }
+
     fn publish_heartbeat(&mut self, now_ns: u64) -> Result<(), SinkError> {
-        let last = self.last_quality.map(|quality| (self.seq.saturating_sub(1), quality));
+        let last = self.last_quality.map(|_| self.seq.saturating_sub(1));
         let period_ms = self.heartbeat.every_ns.div_ceil(1_000_000);
-        let deadline_ms = HEARTBEATS_MISSED_MAX * period_ms;
-        let header = HeartbeatHeader::new(self.source, last, deadline_ms, period_ms, now_ns);
+        let deadline_ms = self.reporter.deadline_ms();
+        let header = HeartbeatHeader::new(self.source, last, self.quality(), deadline_ms, period_ms, now_ns);
         self.out.send(Kind::Heartbeat, &self.source, &header, None)
     }
 
@@ -157,7 +200,7 @@ impl ZmqSink {
             model: ModelHeader::of(&self.model),
             trained: self.model.trained,
             labels: &self.model.labels,
-            quality: self.last_quality.unwrap_or_default(),
+            quality: self.quality(),
             frame_rate_hz: self.frame_rate_hz,
         };
         let header = self.reporter.status(subject, now_ns);
@@ -175,21 +218,24 @@ impl Sink for ZmqSink {
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let now_ns = now_ns();
         let frame = &decode.frame;
-        let Verdict { fresh, event } = self.failsafe.decode(frame.number, frame.t_received_ns, now_ns);
+        let age_ns = frame.age_ns.unwrap_or(0);
+        let Verdict { stale, event } = self.failsafe.decode(frame.number, frame.t_received_ns, age_ns, now_ns);
         self.source = frame.source;
         if let Some(event @ Event::Recovered { .. }) = event {
             self.publish_event(&event, now_ns)?;
             self.heartbeat.due_ns = now_ns;
         }
-        let quality = if fresh { decode.quality } else { Quality::Stale };
+        let quality = if stale.is_none() { decode.quality } else { Quality::Stale };
+        let held_too_long = !decode.shown.is_young(self.hold_ns);
         let (action, values) = match quality {
+            Quality::Degraded if held_too_long => (self.neutral.action(), &self.zeros),
             Quality::Ok | Quality::Degraded => (decoded_action(&self.model, decode), &decode.embedding.values),
             Quality::Warmup if self.model.decodes_actions() => (self.neutral.action(), &decode.embedding.values),
             Quality::Warmup => (Action::default(), &decode.embedding.values),
             Quality::Stale | Quality::Fail => (self.neutral.action(), &self.zeros),
         };
-        let reason = if fresh { reason_of(decode) } else { Some("late") };
-        let trusted = matches!(quality, Quality::Ok | Quality::Degraded);
+        let reason = stale.map_or_else(|| reason_of(decode), |reason| Some(reason.name()));
+        let trusted = matches!(quality, Quality::Ok | Quality::Degraded) && !held_too_long;
         let novelty = decode.embedding.novelty.filter(|_| trusted && self.model.trained);
         let model = ModelHeader::of(&self.model);
         let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
@@ -202,6 +248,9 @@ impl Sink for ZmqSink {
         let publish = &self.reporter.stats().publish;
         count(&publish.published, 1);
         publish.total.record(crate::sys::clock::now_ns().saturating_sub(frame.t_received_ns));
+        if let Some(age_ns) = frame.age_ns {
+            publish.age.record(age_ns.saturating_add(now_ns.saturating_sub(frame.t_received_ns)));
+        }
         self.show_witness(Kind::Decode, now_ns, Some(decode));
         if let Some(event @ Event::Stale { .. }) = event {
             count(&self.reporter.stats().publish.stale, 1);
@@ -221,7 +270,7 @@ impl Sink for ZmqSink {
 
     fn tick(&mut self, now_ns: u64) -> Result<(), SinkError> {
         if let Some(event) = self.failsafe.tick(now_ns) {
-            self.publish_neutral(Quality::Stale, "no_frame", now_ns)?;
+            self.publish_neutral(Quality::Stale, StaleReason::NoFrame.name(), now_ns)?;
             self.publish_event(&event, now_ns)?;
         }
         if self.failsafe.alive() && self.heartbeat.is_due(now_ns) {
@@ -284,7 +333,7 @@ impl Period {
 
 /// The socket and the buffers for its messages.
 struct Outbox {
-    socket: Socket,
+    socket: GuardedSocket,
     endpoint: String,
     topic: Vec<u8>,
     header: Vec<u8>,
@@ -292,7 +341,7 @@ struct Outbox {
 }
 
 impl Outbox {
-    fn new(socket: Socket, endpoint: String, embedding: usize) -> Self {
+    fn new(socket: GuardedSocket, endpoint: String, embedding: usize) -> Self {
         let buffer = || Vec::with_capacity(HEADER_BYTES_EXPECTED);
         Self {
             socket,
@@ -338,26 +387,39 @@ impl Outbox {
     }
 }
 
-/// Opens and binds a PUB socket; `key` is the configuration's, for messages. `XPUB_NODROP` stays off: a full queue must never
-/// block.
+/// Where a socket is bound, and what it is called.
+#[derive(Clone, Copy)]
+pub(super) struct Address<'a> {
+    pub(super) endpoint: &'a str,
+    /// Key of the configuration that says so.
+    pub(super) key: &'static str,
+    /// What the log calls it.
+    pub(super) name: &'static str,
+}
+
+/// Opens and binds a PUB socket. `XPUB_NODROP` stays off: a full queue must never block.
 ///
 /// # Errors
 /// An endpoint that is invalid, in use or not permitted; the message says what to do.
-pub(super) fn open_pub(context: &Context, endpoint: &str, hwm: i32, key: &str) -> Result<Socket, SinkError> {
+pub(super) fn open_pub(
+    context: &Context,
+    door: &Door,
+    address: Address<'_>,
+    hwm: i32,
+) -> Result<GuardedSocket, SinkError> {
+    let Address { endpoint, key, name } = address;
     let fail = |cause: String| SinkError { sink: endpoint.to_string(), cause };
     let option = |e: zmq::Error| fail(format!("the socket cannot be set up: {e}"));
     let socket = context.socket(zmq::PUB).map_err(option)?;
     socket.set_sndhwm(hwm).map_err(option)?;
     socket.set_linger(LINGER_MS).map_err(option)?;
+    socket.set_maxmsgsize(SUBSCRIPTION_BYTES_MAX).map_err(option)?;
     // libzmq would silently take over the path of a running daemon.
     let path = endpoint.strip_prefix("ipc://");
     if path.is_some_and(|path| UnixStream::connect(path).is_ok()) {
         return Err(fail(in_use(endpoint, key)));
     }
-    match socket.bind(endpoint) {
-        Ok(()) => Ok(socket),
-        Err(e) => Err(fail(bind_cause(endpoint, key, e))),
-    }
+    door.bind(context, socket, endpoint, name).map_err(|e| fail(bind_cause(endpoint, key, e)))
 }
 
 /// Why binding failed and what to do.

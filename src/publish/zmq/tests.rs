@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use zmq::Socket;
+
 use super::*;
 use crate::publish::testing::decode;
 
@@ -20,6 +22,7 @@ fn config(endpoint: &str, hwm: i32) -> config::Publish {
         status: Duration::from_millis(500),
         preview_every: None,
         neutral_action: "resting".into(),
+        when_distrusted: config::WhenDistrusted::Hold,
     }
 }
 
@@ -260,7 +263,7 @@ fn before_the_first_frame_the_heart_beats_and_says_warmup() {
             "heartbeat/rig1" => {
                 counts[0] += 1;
                 assert_eq!((&header["quality"], header.get("seq")), (&"warmup".into(), None));
-                assert_eq!((&header["deadline_ms"], &header["period_ms"]), (&300.into(), &100.into()));
+                assert_eq!((&header["deadline_ms"], &header["period_ms"]), (&60_000.into(), &100.into()));
             }
             "status/rig1" => {
                 counts[1] += 1;

@@ -21,7 +21,7 @@ const PARTS: [&str; 3] = ["first third", "second third", "last third"];
 /// The whole file.
 pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> String {
     let mut page = Page::default();
-    let mut warnings = recorded.outline.warnings();
+    let mut warnings = recorded.warnings();
     if recorded.odd > 0 {
         warnings.push(format!("{} messages could not be parsed and were left out", recorded.odd));
     }
@@ -32,7 +32,7 @@ pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> Stri
     let caption = "Both axes are logarithmic, so that a single late decode is visible.";
     page.figure("histogram", "Latency histogram", &[plots::histogram(summary)], caption);
     let caption = format!(
-        "By the sender's numbers, {} frames are missing. {} frames were skipped because decoding was slower than the stream.",
+        "By the sender's numbers, {} frames are missing. {} frames were skipped because newer ones were there.",
         summary.missing, summary.skipped
     );
     page.figure("events", "Gaps, skipped frames and events", &[plots::events(summary)], &caption);
@@ -65,11 +65,14 @@ fn latencies(summary: &Summary) -> String {
     };
     let rows = summary.stages_ms.iter().map(|(name, values)| row(name, *values));
     let all = rows.chain([row("receipt to publication", summary.quantiles_ms)]);
+    let known = !summary.ages_ms[0].is_nan();
+    let all = all.chain(known.then(|| row("age of the frame at publication", summary.ages_ms)));
     let jitter = quantiles(summary.moments.windows(2).map(|pair| (pair[1].at_s - pair[0].at_s) * 1e3));
     let all = all.chain([row("interval between frames", jitter)]);
     let words = format!(
-        "The deadline is {:.0} ms. Decodes that missed it: {}. Silences although frames arrived: {}. Failed stages: {}.",
-        summary.deadline_ms, summary.late, summary.overdue, summary.faults
+        "The deadline is {:.0} ms. Decodes that missed it: {}. Decodes of frames that were too old when they arrived: {}. Silences \
+         although frames arrived: {}. Failed stages: {}.",
+        summary.deadline_ms, summary.late, summary.aged, summary.overdue, summary.faults
     );
     table(&["[ms]", "p50", "p99", "p99.9", "max"], 1, all) + &paragraph(&words)
 }

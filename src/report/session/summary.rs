@@ -2,8 +2,8 @@
 //!
 //! Why it exists: what is drawn and what is judged must be the same numbers. What it must never do: draw.
 //!
-//! A session meets its deadline if every decode was published within the deadline after its frame was received, there was no
-//! silence longer than the deadline while frames arrived and were skipped, and no stage failed. A pause of the microscope does
+//! A session meets its deadline if every decode was published within the deadline after its frame was received, no frame with a
+//! time stamp was too old by it, there was no silence longer than the deadline while frames arrived and were skipped, and no stage failed. A pause of the microscope does
 //! not count against it: the fail-safe acts, as it must.
 
 use std::collections::BTreeMap;
@@ -45,6 +45,10 @@ pub struct Summary {
     pub stages_ms: Vec<(&'static str, [f64; 4])>,
     /// Decodes published later than the deadline.
     pub late: u64,
+    /// Decodes in time of frames that were already too old when they arrived, by their time stamps.
+    pub aged: u64,
+    /// p50, p99, p99.9 and largest age of the frames at publication, ms; NaN where none is known.
+    pub ages_ms: [f64; 4],
     /// Silences longer than the deadline although frames came.
     pub overdue: u64,
     /// Frames missing by the sender's numbers, and skipped by overload.
@@ -61,6 +65,8 @@ pub struct Summary {
     pub faults: u64,
     /// From the first to the last frame, s.
     pub seconds: f64,
+    /// What is missing because the file is damaged, in words; the sum last.
+    pub unreadable: Vec<String>,
 }
 
 impl Summary {
@@ -88,6 +94,9 @@ impl Summary {
                 stage("encode", |l| l.encode),
             ],
             late: moments.iter().filter(|moment| moment.total_ms > deadline_ms).count() as u64,
+            aged: of_frames.iter().filter(|d| d.reason.as_deref() == Some("aged") && d.t_device_ns.is_some()).count()
+                as u64,
+            ages_ms: quantiles(of_frames.iter().filter_map(|d| d.age_us).map(|us| us / 1e3)),
             overdue: overdue(&of_frames, deadline_ms),
             missing: of_frames.iter().filter_map(|d| d.frame_gap).sum(),
             skipped: of_frames.iter().filter_map(|d| d.skipped).sum(),
@@ -96,13 +105,14 @@ impl Summary {
             marks: recorded.marks.iter().map(|m| (m.text.clone(), seconds_of(m.t_ns))).collect(),
             faults: recorded.events.iter().filter(|e| e.event == "fault").count() as u64,
             seconds: moments.last().map_or(0.0, |moment| moment.at_s),
+            unreadable: recorded.damage.warnings(&recorded.outline),
             moments,
         })
     }
 
-    /// Did it meet its deadline?
+    /// Did it meet its deadline? Of what is missing nobody knows.
     pub fn met(&self) -> bool {
-        self.late + self.overdue + self.faults == 0
+        self.late + self.aged + self.overdue + self.faults == 0 && self.unreadable.is_empty()
     }
 
     /// The same in words.
@@ -114,12 +124,18 @@ impl Summary {
             self.seconds
         );
         let deadline = self.deadline_ms;
+        if let Some(sum) = self.unreadable.last().filter(|_| self.late + self.aged + self.overdue + self.faults == 0) {
+            return format!(
+                "deadline of {deadline:.0} ms UNKNOWN, because the session is damaged ({sum}); of the rest: {said}"
+            );
+        }
         if self.met() {
             return format!("deadline of {deadline:.0} ms met: {said}");
         }
         format!(
-            "deadline of {deadline:.0} ms MISSED: {} decodes late, {} silences although frames arrived, {} stages failed; {said}",
-            self.late, self.overdue, self.faults
+            "deadline of {deadline:.0} ms MISSED: {} decodes late, {} of frames that arrived too old, {} silences although frames \
+             arrived, {} stages failed; {said}",
+            self.late, self.aged, self.overdue, self.faults
         )
     }
 }
@@ -201,10 +217,29 @@ pub(super) mod tests {
         // They came and were skipped.
         pause.decodes[40].skipped = Some(10);
         assert_eq!(Summary::of(&pause).map(|s| (s.overdue, s.skipped, s.met())), Some((1, 10, false)));
+        let mut aged = recorded();
+        (aged.decodes[40].reason, aged.decodes[40].age_us) = (Some("aged".into()), Some(60_000.0));
+        assert!(Summary::of(&aged).unwrap().met(), "the first frame after a pause, without a stamp, may have waited");
+        aged.decodes[40].t_device_ns = Some(5);
+        assert_eq!(Summary::of(&aged).map(|s| (s.aged, s.ages_ms[3], s.met())), Some((1, 60.0, false)));
         let mut fault = recorded();
         fault.events.push(serde_json::from_str(r#"{"event":"fault","t_pub_ns":5,"stage":"compute"}"#).unwrap());
         assert!(!Summary::of(&fault).unwrap().met());
         assert!(Summary::of(&Recorded::default()).is_none());
+    }
+
+    #[test]
+    fn a_session_with_a_hole_is_never_said_to_have_met_its_deadline() {
+        let mut damaged = recorded();
+        damaged.decodes.drain(40..60);
+        damaged.damage.holes.push(crate::session::Hole {
+            chunk: 2,
+            messages: Some([20, 0, 20, 0, 0, 0]),
+            ..Default::default()
+        });
+        let summary = Summary::of(&damaged).unwrap();
+        assert!(!summary.met() && !summary.verdict().contains(" met"), "{}", summary.verdict());
+        assert!(summary.verdict().contains("20 decodes"), "{}", summary.verdict());
     }
 
     #[test]

@@ -57,7 +57,7 @@ const fn maybe(name: &'static str, kind: Kind, of: for<'a> fn(&'a DecodeRecord) 
 }
 
 /// All of them, in their order.
-pub(super) const COLUMNS: [Column; 20] = [
+pub(super) const COLUMNS: [Column; 22] = [
     always("seq", Kind::Unsigned, |d| Some(Cell::Unsigned(d.seq))),
     maybe("frame", Kind::Unsigned, |d| d.frame.map(Cell::Unsigned)),
     maybe("frame_gap", Kind::Unsigned, |d| d.frame_gap.map(Cell::Unsigned)),
@@ -78,6 +78,8 @@ pub(super) const COLUMNS: [Column; 20] = [
     maybe("preprocess_us", Kind::Double, |d| d.latency_us.map(|latency| Cell::Double(latency.preprocess))),
     maybe("encode_us", Kind::Double, |d| d.latency_us.map(|latency| Cell::Double(latency.encode))),
     maybe("total_us", Kind::Double, |d| d.latency_us.map(|latency| Cell::Double(latency.total))),
+    maybe("age_us", Kind::Double, |d| d.age_us.map(Cell::Double)),
+    maybe("caught_up", Kind::Unsigned, |d| d.caught_up.map(Cell::Unsigned)),
 ];
 
 /// Name of a dimension's column.
@@ -93,7 +95,7 @@ pub(super) mod tests {
     pub(in super::super) fn decode(seq: u64) -> DecodeRecord {
         let more = serde_json::json!({
             "frame_gap": 2, "series": "s1", "t_device_ns": -5, "t_recv_ns": u64::MAX, "action": "walk, \"fast\"",
-            "confidence": 0.1_f32, "shift_px": [0.25, -1.5], "shift_peak": 0.5,
+            "confidence": 0.1_f32, "shift_px": [0.25, -1.5], "shift_peak": 0.5, "age_us": 6.5, "caught_up": 3,
             "latency_us": { "queue": 0.1, "preprocess": 2.0, "encode": 3.0, "total": 5.1 },
         });
         let decoded = serde_json::json!({

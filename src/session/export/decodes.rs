@@ -16,7 +16,7 @@ use crate::sys::exit::{ExitCode, Failure};
 pub(super) struct Decodes {
     path: PathBuf,
     reader: Reader,
-    about: BTreeMap<String, String>,
+    outline: Outline,
     odd: u64,
 }
 
@@ -26,9 +26,9 @@ impl Decodes {
     /// # Errors
     /// A file that is not a session.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let about = Outline::of(path).with_context(|| no_source(path))?.about;
+        let outline = Outline::of(path).with_context(|| no_source(path))?;
         let reader = Reader::open(path).with_context(|| no_source(path))?;
-        Ok(Self { path: path.into(), reader, about, odd: 0 })
+        Ok(Self { path: path.into(), reader, outline, odd: 0 })
     }
 
     /// The next decode of a frame; `None` at the end, or where the file was truncated.
@@ -49,7 +49,12 @@ impl Decodes {
 
     /// The session's metadata.
     pub(super) fn about(&self) -> &BTreeMap<String, String> {
-        &self.about
+        &self.outline.about
+    }
+
+    /// What is missing, in words, once the end was reached.
+    pub(super) fn damage(&self) -> Vec<String> {
+        self.reader.damage().warnings(&self.outline)
     }
 
     /// Decodes that could not be read.

@@ -60,7 +60,10 @@ pub enum Form {
 pub fn export(session: &Path, form: Form, out: &Path, metadata: Option<&Path>) -> anyhow::Result<String> {
     warn_of(session)?;
     if form == Form::Nwb {
-        return nwb::export(&Recorded::read(session)?, out, metadata);
+        let recorded = Recorded::read(session)?;
+        let damage = recorded.damage.warnings(&recorded.outline);
+        damage.iter().for_each(|line| warn!("{}: {line}", session.display()));
+        return nwb::export(&recorded, out, metadata);
     }
     if let Some(file) = metadata {
         let what = format!("--metadata {}: only NWB can store it; leave it out, or export --to nwb", file.display());
@@ -91,7 +94,10 @@ pub fn export(session: &Path, form: Form, out: &Path, metadata: Option<&Path>) -
     if decodes.odd() > 0 {
         warn!("{} decodes were written by another version and are left out", decodes.odd());
     }
-    Ok(format!("{rows} rows"))
+    let damage = decodes.damage();
+    damage.iter().for_each(|line| warn!("{}: {line}", session.display()));
+    let missing = damage.last().map(|sum| format!(" ({sum})")).unwrap_or_default();
+    Ok(format!("{rows} rows{missing}"))
 }
 
 /// Of the decode of a frame, what the network said.

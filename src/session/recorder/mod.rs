@@ -15,9 +15,9 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
@@ -25,7 +25,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::config;
 use crate::frame::event::Event;
-use crate::frame::{Decode, FrameSlot};
+use crate::frame::{Decode, FIRST_GENERATION, FrameSlot};
 use crate::publish::Witness;
 use crate::sys::counters::{Stats, count};
 use crate::wire::decode::Kind;
@@ -43,7 +43,7 @@ const COMMANDS_WAITING_MAX: usize = 16;
 /// How long the control socket waits for the recorder to open a file and write the model into it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
 
-/// Facts about the run, the same in every file that it records.
+/// Facts about the run with one model, the same in every file that it records.
 #[derive(Clone, Debug, Default)]
 pub struct About {
     /// Name of the rig, with which the file name begins.
@@ -77,7 +77,6 @@ enum Command {
     Start(Sender<Result<PathBuf, String>>),
     Stop(Sender<Result<PathBuf, String>>),
     Mark { text: String, t_ns: u64 },
-    Describe(Box<About>),
     End,
 }
 
@@ -92,6 +91,8 @@ pub struct Recorder {
     spare_messages: ArrayQueue<Box<Published>>,
     commands: Sender<Command>,
     stats: Arc<Stats>,
+    /// By generation: the model that decodes, and one that may take over. Never locked by a thread of the corridor.
+    models: Mutex<BTreeMap<u64, Arc<About>>>,
 }
 
 impl Recorder {
@@ -115,6 +116,7 @@ impl Recorder {
             spare_messages: ArrayQueue::new(MESSAGES_WAITING_MAX),
             commands,
             stats,
+            models: Mutex::new(BTreeMap::from([(FIRST_GENERATION, Arc::new(about))])),
         };
         for _ in 0..if config.frames { depth } else { 0 } {
             recorder.give_back(Box::new(FrameSlot::with_capacity(buffers.frame_bytes_max)));
@@ -126,7 +128,7 @@ impl Recorder {
             drop(recorder.spare_messages.push(Box::new(message)));
         }
         let recorder = Arc::new(recorder);
-        let worker = Worker::new(recorder.clone(), config.clone(), about, asked, events);
+        let worker = Worker::new(recorder.clone(), config.clone(), asked, events);
         (recorder, worker)
     }
 
@@ -168,11 +170,16 @@ impl Recorder {
         self.open.load(Acquire)
     }
 
-    /// Facts for the next files, because another model is running.
-    pub fn describe(&self, about: About) {
-        // The queue can hardly be full. If it is, the next file names the previous model while its decodes name the one that ran,
-        // which `embed` and `diff` report.
-        drop(self.commands.try_send(Command::Describe(Box::new(about))));
+    /// Facts about a model that may take over, before it can: they are used from its first decode on, and never if it fails.
+    pub fn describe(&self, generation: u64, about: About) {
+        let decoding = self.stats.generation();
+        let mut models = self.models();
+        models.retain(|known, _| *known == decoding);
+        models.insert(generation, Arc::new(about));
+    }
+
+    fn models(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<About>>> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finishes the file and returns its path.

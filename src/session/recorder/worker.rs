@@ -3,7 +3,7 @@
 //! Why it exists: no other thread may wait for the disk. What it must never do: give up silently when the disk is full, or hold
 //! back more than half a second of data in its own memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,7 +14,7 @@ use crossbeam::queue::ArrayQueue;
 
 use super::{About, Command, Published, Recorder};
 use crate::config;
-use crate::frame::event::Event;
+use crate::frame::event::{Event, RecordFault};
 use crate::session::messages::{MarkRecord, write_decode};
 use crate::session::{SessionError, SessionWriter, Topic, name_of};
 use crate::sys::calendar::unix_ns;
@@ -24,6 +24,8 @@ use crate::wire::decode::Kind;
 
 /// The most that a killed daemon may lose beside the contents of the queues, ns.
 const FLUSH_EVERY_NS: u64 = 500_000_000;
+/// Time between two looks whether the file is still there, ns: a stat, on the recorder's own thread.
+const WATCH_EVERY_NS: u64 = 1_000_000_000;
 /// Time between two checks of empty queues: a few frames of the fastest microscope.
 const IDLE: Duration = Duration::from_millis(5);
 /// Frames written before the other queues are checked.
@@ -33,17 +35,22 @@ const FRAMES_AT_ONCE: usize = 8;
 pub struct Worker {
     recorder: Arc<Recorder>,
     config: config::Record,
-    about: About,
     asked: Receiver<Command>,
     events: Arc<ArrayQueue<Event>>,
     file: Option<SessionWriter>,
+    /// Generations of the models that the file names.
+    models: BTreeSet<u64>,
     /// Counters when the file was started.
     before: Lost,
     marks: u64,
     flushed_ns: u64,
+    /// When it was last seen whether the file is still where it was.
+    watched_ns: u64,
     /// Frames written since the last flush: recorded once the next flush has succeeded.
     unflushed: u64,
     buffer: Vec<u8>,
+    /// Why the last recording ended by itself.
+    why_not: Option<String>,
 }
 
 /// What was lost so far.
@@ -57,12 +64,24 @@ impl Worker {
     pub(super) fn new(
         recorder: Arc<Recorder>,
         config: config::Record,
-        about: About,
         asked: Receiver<Command>,
         events: Arc<ArrayQueue<Event>>,
     ) -> Self {
-        let (before, buffer, unflushed) = (Lost::default(), Vec::new(), 0);
-        Self { recorder, config, about, asked, events, file: None, before, marks: 0, flushed_ns: 0, unflushed, buffer }
+        Self {
+            recorder,
+            config,
+            asked,
+            events,
+            file: None,
+            models: BTreeSet::new(),
+            before: Lost::default(),
+            marks: 0,
+            flushed_ns: 0,
+            watched_ns: 0,
+            unflushed: 0,
+            buffer: Vec::new(),
+            why_not: None,
+        }
     }
 
     /// Starts a file.
@@ -91,7 +110,6 @@ impl Worker {
                     send_answer(&answer, stopped);
                 }
                 Some(Command::Mark { text, t_ns }) => self.mark(text, t_ns),
-                Some(Command::Describe(about)) => self.about = *about,
                 Some(Command::End) => {
                     // Without an open file there is nothing to finish.
                     let _ = self.stop("the daemon ended");
@@ -114,18 +132,24 @@ impl Worker {
         self.discard_queued();
         let (unix_ns, mono_ns) = (unix_ns(), now_ns());
         let offset_ns = i128::from(unix_ns) - i128::from(mono_ns);
-        let mut facts = self.about.facts.clone();
+        // The model that decodes now. One that takes over while the file is open brings its own files.
+        let generation = self.recorder.stats.generation();
+        let about = self.about(generation).unwrap_or_default();
+        let mut facts = about.facts.clone();
         facts.insert("began_unix_ns".into(), unix_ns.to_string());
         facts.insert("monotonic_to_unix_ns".into(), offset_ns.to_string());
-        let path = name_of(folder, &self.about.rig, unix_ns / 1_000_000_000);
-        let attachments: Vec<_> = self.about.attachments.iter().map(|(n, t, data)| (*n, *t, data.as_slice())).collect();
+        facts.insert("generation".into(), generation.to_string());
+        let path = name_of(folder, &about.rig, unix_ns / 1_000_000_000);
+        let attachments: Vec<_> = about.attachments.iter().map(|(n, t, data)| (*n, *t, data.as_slice())).collect();
         let mut file = SessionWriter::create(&path, self.config.compression, offset_ns, &facts, &attachments)?;
+        self.models = BTreeSet::from([generation]);
         self.before = self.lost();
         self.recorder.set_open(true);
         // Checked after the recorder is open: if nothing had been received by then, nothing is missing from the file.
         let from_start = self.recorder.stats.intake.received.load(Relaxed) == 0;
         file.add_facts(BTreeMap::from([("from_start".to_owned(), from_start.to_string())]))?;
-        (self.file, self.flushed_ns, self.marks) = (Some(file), now_ns(), 0);
+        (self.file, self.flushed_ns, self.marks, self.why_not) = (Some(file), now_ns(), 0, None);
+        self.watched_ns = self.flushed_ns;
         self.emit(Event::RecordBegan);
         Ok(path)
     }
@@ -134,7 +158,11 @@ impl Worker {
     fn stop(&mut self, why: &str) -> Result<PathBuf, String> {
         self.recorder.set_open(false);
         while self.empty_queues() {}
-        let Some(file) = self.file.take() else { return Err("nothing is being recorded".to_owned()) };
+        let Some(mut file) = self.file.take() else {
+            let since = self.why_not.as_ref().map(|why| format!(": the last recording ended by itself: {why}"));
+            return Err(format!("nothing is being recorded{}", since.unwrap_or_default()));
+        };
+        let gone = file.watch().err();
         let path = file.path().to_owned();
         let lost = self.lost();
         let end = [
@@ -143,7 +171,7 @@ impl Worker {
             ("frames_lost", (lost.frames - self.before.frames).to_string()),
             ("messages_lost", (lost.messages - self.before.messages).to_string()),
         ];
-        match file.finish(end.map(|(key, value)| (key.to_owned(), value)).into()) {
+        match gone.map_or_else(|| file.finish(end.map(|(key, value)| (key.to_owned(), value)).into()), Err) {
             Ok(()) => {
                 self.count_frames(true);
                 self.emit(Event::RecordEnded);
@@ -151,7 +179,7 @@ impl Worker {
             }
             Err(cause) => {
                 self.count_frames(false);
-                self.emit(Event::RecordFailed);
+                self.emit(Event::RecordFailed { reason: fault_of(&cause) });
                 Err(cause.to_string())
             }
         }
@@ -196,6 +224,9 @@ impl Worker {
     }
 
     fn write_message(&mut self, message: &Published) -> Result<(), SessionError> {
+        if message.decoded {
+            self.name_model(message.decode.generation)?;
+        }
         let Some(file) = &mut self.file else { return Ok(()) };
         let topic = match message.kind {
             Kind::Decode => Topic::Decodes,
@@ -221,6 +252,39 @@ impl Worker {
             self.count_frames(true);
         }
         self.end_if_failed(flushed);
+        self.watch_when_due(now);
+    }
+
+    /// A file that was removed takes bytes as before, for nobody.
+    fn watch_when_due(&mut self, now_ns: u64) {
+        if now_ns - self.watched_ns < WATCH_EVERY_NS {
+            return;
+        }
+        self.watched_ns = now_ns;
+        let Some(file) = &mut self.file else { return };
+        let watched = file.watch();
+        if let Ok(Some(path)) = &watched {
+            tracing::warn!("the file of the recording was moved: it is now {}", path.display());
+        }
+        self.end_if_failed(watched.map(drop));
+    }
+
+    /// Adds the files of a model that took over since the file was begun.
+    fn name_model(&mut self, generation: u64) -> Result<(), SessionError> {
+        if self.file.is_none() || !self.models.insert(generation) {
+            return Ok(());
+        }
+        let (about, Some(file)) = (self.about(generation), &mut self.file) else { return Ok(()) };
+        let Some(about) = about else {
+            // Readers compare the decodes with the models that the file names, and say so as well.
+            tracing::warn!("{}: the files of model generation {generation} are not at hand", file.path().display());
+            return Ok(());
+        };
+        file.add_model(generation, &about.facts, &about.attachments)
+    }
+
+    fn about(&self, generation: u64) -> Option<Arc<About>> {
+        self.recorder.models().get(&generation).cloned()
     }
 
     /// A write error ends the recording: what was written stays, the daemon continues.
@@ -232,7 +296,8 @@ impl Worker {
         file.abandon();
         self.count_frames(false);
         self.discard_queued();
-        self.emit(Event::RecordFailed);
+        self.emit(Event::RecordFailed { reason: fault_of(&cause) });
+        self.why_not = Some(cause.to_string());
     }
 
     /// Counts the frames since the last flush as recorded or lost.
@@ -262,6 +327,18 @@ impl Worker {
     fn emit(&self, event: Event) {
         // A full queue drops its oldest event.
         let _ = self.events.force_push(event);
+    }
+}
+
+fn fault_of(cause: &SessionError) -> RecordFault {
+    use std::io::ErrorKind::{FileTooLarge, NotFound, QuotaExceeded, StorageFull};
+    match cause {
+        SessionError::File { cause, .. } => match cause.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => RecordFault::DiskFull,
+            NotFound => RecordFault::FileRemoved,
+            _ => RecordFault::Write,
+        },
+        SessionError::Form { .. } => RecordFault::Write,
     }
 }
 

@@ -19,9 +19,10 @@ use crate::frame::{CHANNELS_MAX, Frame, Name, Shape};
 use self::series::Series;
 use self::times::Times;
 use super::recording::{Stamper, file_error};
-use super::{Next, Source, SourceError};
+use super::{About, Next, Source, SourceError};
 
 pub(super) use self::find::{is_nwb, split};
+pub use self::series::Orientation;
 
 /// The frames of one series, or of two series as two channels.
 pub struct NwbSource {
@@ -29,6 +30,7 @@ pub struct NwbSource {
     channels: Vec<Series>,
     times: Times,
     stamper: Stamper,
+    about: About,
     next: u64,
     total: u64,
 }
@@ -44,9 +46,13 @@ impl NwbSource {
         channels: &[&Path],
         rate_hz: Option<f64>,
         plane: Option<u64>,
+        orientation: Option<Orientation>,
         source: Name,
     ) -> Result<Self, SourceError> {
-        let opened = channels.iter().map(|path| Series::open(path, plane, rate_hz)).collect::<Result<Vec<_>, _>>()?;
+        let opened = channels
+            .iter()
+            .map(|path| Series::open(path, plane, rate_hz, orientation))
+            .collect::<Result<Vec<_>, _>>()?;
         let (mut all, mut times) = (Vec::new(), None);
         for (series, own) in opened {
             times.get_or_insert(own);
@@ -75,7 +81,8 @@ impl NwbSource {
         let [height, width] = first.sides();
         let (shape, pixel_type, total) = (Shape::new(all.len(), height, width), first.pixel_type(), first.frames());
         let stamper = Stamper { source, rate_hz: times.rate_hz(), shape, pixel_type };
-        Ok(Self { channels: all, times, stamper, next: 0, total })
+        let about = about(&all, &times, rate_hz, plane, total);
+        Ok(Self { channels: all, times, stamper, about, next: 0, total })
     }
 }
 
@@ -106,4 +113,35 @@ impl Source for NwbSource {
     fn frame_rate_hz(&self) -> Option<f64> {
         self.times.rate_hz()
     }
+
+    fn about(&self) -> About {
+        self.about.clone()
+    }
+
+    fn times_ns(&mut self) -> Result<Vec<i64>, SourceError> {
+        Ok((0..self.total).map_while(|frame| self.times.at(frame)).map(|time| time.ns).collect())
+    }
+}
+
+fn about(all: &[Series], times: &Times, rate_hz: Option<f64>, plane: Option<u64>, total: u64) -> About {
+    let mut about = About::default();
+    let by = "the TwoPhotonSeries' data";
+    about.fact("channels", all.len(), if all.len() > 1 { "two series were given" } else { "a series is one channel" });
+    about.fact("channel_names", all.iter().map(Series::name).collect::<Vec<_>>(), "the series' paths");
+    about.by(by, all.first().map_or(1, Series::planes), total as usize, plane);
+    about.maybe("rate_hz", times.rate_hz(), if rate_hz.is_some() { "the given rate" } else { times.by() });
+    for series in all {
+        let (orientation, decided) = series.orientation();
+        if about.get("orientation").is_none() {
+            about.fact("orientation", orientation.name(), decided);
+        }
+        if decided == series::BY_DEFAULT && series.sides()[0] == series.sides()[1] {
+            about.warn(format!(
+                "{}: its frames are square and nothing in the file says whether rows or columns come first: they are taken as (time, x, y), as \
+                 NWB orders them; many files hold (time, rows, columns): then say --orientation rows-first (`orientation` in a dataset.toml)",
+                series.name()
+            ));
+        }
+    }
+    about
 }

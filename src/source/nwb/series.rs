@@ -18,6 +18,8 @@ use crate::wire::pixels::{self, Layout};
 
 /// Most bytes decompressed at once, unless a single frame is larger.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
+/// Largest chunk of a file, bytes.
+const CHUNK_BYTES_MAX: usize = 1 << 30;
 
 /// The frames of one series.
 pub(super) struct Series {
@@ -31,11 +33,47 @@ pub(super) struct Series {
     block: Vec<u8>,
 }
 
+/// Which axis of a frame the data set has first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Orientation {
+    /// (time, rows, columns), as arrays are usually written.
+    RowsFirst,
+    /// (time, x, y), as NWB orders them.
+    ColumnsFirst,
+}
+
+impl Orientation {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RowsFirst => "rows-first",
+            Self::ColumnsFirst => "columns-first",
+        }
+    }
+}
+
+impl std::str::FromStr for Orientation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::RowsFirst, Self::ColumnsFirst]
+            .into_iter()
+            .find(|orientation| orientation.name() == text)
+            .ok_or_else(|| format!("{text:?} is neither rows-first nor columns-first"))
+    }
+}
+
+/// Nothing in the file decides.
+pub(super) const BY_DEFAULT: &str = "NWB's own order, because the file does not say";
+
 /// Layout of the frames in the data set.
 struct Geometry {
     /// Sides of the data set after its time axis.
     sides: Vec<usize>,
     layout: Layout,
+    orientation: (Orientation, &'static str),
+    planes: usize,
     /// Positions along time or depth.
     walk: Walk,
     /// Frames follow each other along depth: a stack without time.
@@ -46,7 +84,12 @@ struct Geometry {
 
 impl Series {
     /// Opens a series and reads its times, unless a rate is given.
-    pub fn open(path: &Path, plane: Option<u64>, rate_hz: Option<f64>) -> Result<(Self, Times), SourceError> {
+    pub fn open(
+        path: &Path,
+        plane: Option<u64>,
+        rate_hz: Option<f64>,
+        orientation: Option<Orientation>,
+    ) -> Result<(Self, Times), SourceError> {
         let (path, wanted) = split(path);
         let fail = |cause: String| file_error(&path, cause);
         if !path.is_file() {
@@ -62,7 +105,7 @@ impl Series {
         let name = find(&mut reader, &path, wanted.as_deref()).map_err(fail)?;
         let file = H5File::options().best_effort_locking().open(&path).map_err(unreadable)?;
         let of_series = |cause: String| fail(format!("/{name}: {cause}"));
-        let geometry = Geometry::read(&file, &name, plane).map_err(of_series)?;
+        let geometry = Geometry::read(&file, &name, plane, orientation).map_err(of_series)?;
         let times = match rate_hz {
             Some(rate_hz) => Times::of_rate(rate_hz),
             // The single time of a stack does not apply to its planes.
@@ -97,6 +140,16 @@ impl Series {
     /// Number of frames.
     pub fn frames(&self) -> u64 {
         self.geometry.walk.count as u64
+    }
+
+    /// Planes of a volume.
+    pub fn planes(&self) -> usize {
+        self.geometry.planes
+    }
+
+    /// Which axis comes first, and what decided that.
+    pub fn orientation(&self) -> (Orientation, &'static str) {
+        self.geometry.orientation
     }
 
     /// Can both be channels of one recording?
@@ -149,7 +202,7 @@ impl Series {
 }
 
 impl Geometry {
-    fn read(file: &H5File, series: &str, plane: Option<u64>) -> Result<Self, String> {
+    fn read(file: &H5File, series: &str, plane: Option<u64>, orientation: Option<Orientation>) -> Result<Self, String> {
         if let Ok(external) = file.dataset(&format!("{series}/external_file")) {
             let files = external.read_strings_lossy().unwrap_or_default();
             return Err(format!(
@@ -175,19 +228,31 @@ impl Geometry {
         if times == 0 || depth == Some(0) {
             return Err("contains no frame".to_owned());
         }
-        let walk = choose_plane(Axis::new(depth.unwrap_or(1), 1), Axis::new(times, 1), plane)?;
+        check_filters(&data)?;
+        let planes = depth.unwrap_or(1);
+        let walk = choose_plane(Axis::new(planes, 1), Axis::new(times, 1), plane)?;
         let deep = plane.is_none() && times == 1 && depth.is_some_and(|depth| depth > 1);
         let plane = plane.unwrap_or(0) as usize;
-        let (order, height, width) = if rows_first(file, series, [first, second]) {
-            (Order::C, first, second)
-        } else {
-            (Order::F, second, first)
+        let orientation = match orientation {
+            Some(orientation) => (orientation, "--orientation"),
+            None => written(file, series, [first, second]).unwrap_or((Orientation::ColumnsFirst, BY_DEFAULT)),
+        };
+        let (order, height, width) = match orientation.0 {
+            Orientation::RowsFirst => (Order::C, first, second),
+            Orientation::ColumnsFirst => (Order::F, second, first),
         };
         let layout = Layout { shape: Shape::new(1, height, width), pixel_type, big_endian, order };
-        let chunked = data.chunk_dims().and_then(|chunk| chunk.first().copied()).unwrap_or(1);
+        let chunk = data.chunk_dims().unwrap_or_default();
+        let chunk_bytes = chunk.iter().try_fold(pixel_type.bytes(), |bytes, side| bytes.checked_mul(*side));
+        if chunk_bytes.is_none_or(|bytes| bytes > CHUNK_BYTES_MAX) {
+            return Err(format!(
+                "is stored in chunks of {chunk:?} pixels; each is read into memory whole and may have at most {CHUNK_BYTES_MAX} bytes"
+            ));
+        }
+        let chunked = chunk.first().copied().unwrap_or(1);
         let fit = (BLOCK_BYTES_MAX / layout.bytes()).max(1);
         let frames_per_block = if deep { 1 } else { chunked.clamp(1, fit) as u64 };
-        Ok(Self { sides: shape[1..].to_vec(), layout, walk, deep, plane, frames_per_block })
+        Ok(Self { sides: shape[1..].to_vec(), layout, orientation, planes, walk, deep, plane, frames_per_block })
     }
 
     /// Start and count along each axis for `count` frames from `first` on.
@@ -224,9 +289,44 @@ fn pixel(data: &H5Dataset) -> Result<(PixelType, bool), String> {
     }
 }
 
-/// Does the file's `dimension` (x, y) show that its data are (time, y, x), contrary to NWB's order?
-fn rows_first(file: &H5File, series: &str, [first, second]: [usize; 2]) -> bool {
-    let dimension = file.dataset(&format!("{series}/dimension")).and_then(|data| data.read_numeric_as::<i64>());
-    let Ok([x, y, ..]) = dimension.as_deref() else { return false };
-    first != second && (*x, *y) == (second as i64, first as i64)
+/// What the file's `dimension` (x, y) shows: NWB orders data (time, x, y), but many files hold (time, y, x). Square frames show nothing.
+fn written(file: &H5File, series: &str, [first, second]: [usize; 2]) -> Option<(Orientation, &'static str)> {
+    let dimension = file.dataset(&format!("{series}/dimension")).and_then(|data| data.read_numeric_as::<i64>()).ok()?;
+    let [x, y, ..] = dimension[..] else { return None };
+    let by = "the series' `dimension`";
+    if first == second {
+        return None;
+    }
+    match (x, y) {
+        _ if (x, y) == (second as i64, first as i64) => Some((Orientation::RowsFirst, by)),
+        _ if (x, y) == (first as i64, second as i64) => Some((Orientation::ColumnsFirst, by)),
+        _ => None,
+    }
+}
+
+/// Filters that are read (numbers by The HDF Group's list): deflate, shuffle, Fletcher's checksum, szip, n-bit, scale-offset, LZF,
+/// Bitshuffle, BitGroom, BitRound.
+const FILTERS_READ: [u16; 10] = [1, 2, 3, 4, 5, 6, 32000, 32008, 32022, 32023];
+
+/// # Errors
+/// The name of a compression that is not read, and how to save the file otherwise.
+fn check_filters(data: &H5Dataset) -> Result<(), String> {
+    let Ok(filters) = data.filters() else { return Ok(()) };
+    let Some(other) = filters.iter().map(|filter| filter.id).find(|id| !FILTERS_READ.contains(id)) else {
+        return Ok(());
+    };
+    let name = match other {
+        305 => "LZO",
+        307 => "bzip2",
+        32001 | 32026 => "Blosc",
+        32004 => "LZ4",
+        32013 => "ZFP",
+        32015 => "Zstandard",
+        32019 => "JPEG",
+        _ => "an unknown filter",
+    };
+    Err(format!(
+        "its data are compressed with {name} (HDF5 filter {other}), which this program does not read; deflate (gzip), LZF and szip are \
+         read: rewrite the file with one of them, e.g. h5repack -f GZIP=4 old.nwb new.nwb (with the filter's plugin, from hdf5plugin, installed)"
+    ))
 }

@@ -61,6 +61,15 @@ impl Times {
         Some(DeviceTime { ns, clock: Clock::Device, stamp })
     }
 
+    /// Where they stand.
+    pub fn by(&self) -> &'static str {
+        match self {
+            Self::Unknown => "nothing in the file",
+            Self::Regular { .. } => "the series' starting_time and rate",
+            Self::Stamps(_) => "the median interval of the series' timestamps",
+        }
+    }
+
     /// Frames per second: as given, or from the median interval between time stamps.
     pub fn rate_hz(&self) -> Option<f64> {
         match self {

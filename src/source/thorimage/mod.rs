@@ -7,13 +7,17 @@
 mod follow;
 mod raw;
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::frame::{Name, SIDE_PX_MAX};
+use crate::sys::files::{Bound, read_bounded};
 
+use super::axes::Asked;
 use super::recording::{Axis, choose_plane, file_error, natural_order};
 use super::tiff::TiffSource;
-use super::xml::attribute;
+use super::xml::{attribute, elements, value_of};
 use super::{Source, SourceError};
 
 pub use follow::{FollowSettings, Follower};
@@ -21,6 +25,8 @@ use raw::ThorRaw;
 
 /// Detectors of a ThorImage microscope; without `onlyEnabledChannels` the raw file holds them all.
 const DETECTORS: usize = 4;
+/// Most bytes of an Experiment.xml; real ones have some tens of kB.
+const XML: Bound = Bound::new("an Experiment.xml", 16 << 20);
 
 /// The imaging parameters in `Experiment.xml`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,7 +68,7 @@ impl Experiment {
         }
         let streaming = optional(xml, "Streaming", "enable")?.unwrap_or(0.0) > 0.0;
         let fast_z = streaming && optional(xml, "Streaming", "zFastEnable")?.unwrap_or(0.0) > 0.0;
-        let steps = optional(xml, "ZStage", "steps")?.unwrap_or(1.0).max(1.0) as usize;
+        let steps = z_steps(xml)?;
         let flyback = optional(xml, "Streaming", "flybackFrames")?.unwrap_or(0.0).max(0.0) as usize;
         let planes = if fast_z || !streaming { steps } else { 1 };
         let requested = if streaming {
@@ -88,7 +94,7 @@ impl Experiment {
     /// A file that is missing or incomplete.
     fn of_folder(folder: &Path) -> Result<Self, SourceError> {
         let path = folder.join("Experiment.xml");
-        let xml = std::fs::read(&path).map_err(|e| file_error(&path, e.to_string()))?;
+        let xml = read_bounded(&path, XML).map_err(|e| file_error(&path, e.cause.to_string()))?;
         Self::parse(&String::from_utf8_lossy(&xml)).map_err(|cause| file_error(&path, cause))
     }
 
@@ -103,18 +109,18 @@ impl Experiment {
 ///
 /// # Errors
 /// What the folder lacks, or a plane that does not exist.
-pub fn open(
+pub(super) fn open(
     path: &Path,
     rate_hz: Option<f64>,
-    plane: Option<u64>,
+    asked: &Asked,
     source: Name,
 ) -> Result<Box<dyn Source>, SourceError> {
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
     let experiment = Experiment::of_folder(folder)?;
     let raw = if path.extension().is_some_and(|e| e == "raw") { Some(path.to_path_buf()) } else { find_raw(folder)? };
     match raw {
-        Some(raw) => Ok(Box::new(ThorRaw::open(&raw, experiment, rate_hz, plane, source)?)),
-        None => open_tiffs(folder, experiment, rate_hz, plane, source),
+        Some(raw) => Ok(Box::new(ThorRaw::open(&raw, experiment, rate_hz, asked, source)?)),
+        None => open_tiffs(folder, experiment, rate_hz, asked, source),
     }
 }
 
@@ -138,40 +144,60 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
     Ok(paths)
 }
 
-/// `ChanA_0001_0001_<z>_<t>.tif`: one page per file; the times of the chosen plane in order.
+/// `ChanA_0001_0001_<z>_<t>.tif`: one page per file; the whole times of the chosen plane in order.
 fn open_tiffs(
     folder: &Path,
     experiment: Experiment,
     rate_hz: Option<f64>,
-    plane: Option<u64>,
+    asked: &Asked,
     source: Name,
 ) -> Result<Box<dyn Source>, SourceError> {
     let files = list(folder)?;
-    let mut channels = Vec::new();
-    let mut step = 1;
+    let mut channels: Vec<Vec<([usize; 2], PathBuf)>> = Vec::new();
     for letter in experiment.enabled().map(|c| (b'A' + c as u8) as char) {
         let mut pages: Vec<([usize; 2], PathBuf)> =
             files.iter().filter_map(|p| Some((place_of(p, letter)?, p.clone()))).collect();
         pages.sort();
-        let Some(&([times, _], _)) = pages.last() else {
-            return Err(file_error(folder, format!("contains neither Image_*.raw nor Chan{letter}_*_*_*_*.tif")));
-        };
-        let planes = pages.iter().map(|(place, _)| place[1]).max().unwrap_or(1);
-        if pages.len() != times * planes {
+        if pages.is_empty() {
+            let there = (b'A'..=b'D').map(char::from).filter(|l| files.iter().any(|p| place_of(p, *l).is_some()));
+            let there: String = there.map(|l| format!(" Chan{l}")).collect();
             let cause = format!(
-                "contains {} files of channel {letter}; {times} times × {planes} planes need {}",
-                pages.len(),
-                times * planes
+                "contains neither Image_*.raw nor Chan{letter}_*_*_*_*.tif, although Experiment.xml enables that channel; it has files of:{}",
+                if there.is_empty() { " no channel" } else { &there }
             );
             return Err(file_error(folder, cause));
         }
-        let walk =
-            choose_plane(Axis::new(planes, 1), Axis::new(times, planes), plane).map_err(|c| file_error(folder, c))?;
-        step = walk.step;
-        channels.push((0..walk.count).map(|n| pages[walk.first + n * walk.step].1.clone()).collect());
+        channels.push(pages);
     }
-    let rate_hz = rate_hz.or(Some(experiment.frame_rate_hz / step as f64)).filter(|r| *r > 0.0);
-    Ok(Box::new(TiffSource::open_pages(channels, rate_hz, source)?))
+    let planes = channels.iter().flatten().map(|(place, _)| place[1]).max().unwrap_or(1);
+    let last = channels.iter().flatten().map(|(place, _)| place[0]).max().unwrap_or(0);
+    let whole = |pages: &Vec<([usize; 2], PathBuf)>| {
+        let fits = |(n, (place, _)): &(usize, &([usize; 2], PathBuf))| *place == [n / planes + 1, n % planes + 1];
+        pages.iter().enumerate().take_while(fits).count() / planes
+    };
+    let times = channels.iter().map(whole).min().unwrap_or(0);
+    let mut warnings = Vec::new();
+    if times < last {
+        let missing = last * planes * channels.len() - channels.iter().map(Vec::len).sum::<usize>();
+        let text = format!(
+            "{missing} file(s) are missing: of {last} times × {planes} plane(s) × {} channel(s) the first {times} times are whole",
+            channels.len()
+        );
+        if asked.strict || times == 0 {
+            return Err(file_error(folder, text));
+        }
+        warnings.push(text);
+    }
+    let walk =
+        choose_plane(Axis::new(planes, 1), Axis::new(times, planes), asked.plane).map_err(|c| file_error(folder, c))?;
+    let chosen = |pages: Vec<([usize; 2], PathBuf)>| {
+        (0..walk.count).map(|n| pages[walk.first + n * walk.step].1.clone()).collect()
+    };
+    let rate_hz = rate_hz.or(Some(experiment.frame_rate_hz / walk.step as f64)).filter(|r| *r > 0.0);
+    let mut opened = TiffSource::open_pages(channels.into_iter().map(chosen).collect(), rate_hz, asked, source)?;
+    opened.about_mut().warnings.extend(warnings);
+    opened.about_mut().by("Experiment.xml and the names of the files", planes, times, asked.plane);
+    Ok(Box::new(opened))
 }
 
 /// [time, plane], counted from 1, of a file of this channel.
@@ -182,6 +208,30 @@ fn place_of(path: &Path, letter: char) -> Option<[usize; 2]> {
         [_well, _site, plane, time] => Some([*time, *plane]),
         _ => None,
     }
+}
+
+/// Planes of the stage in use. Newer versions list several stages, and only the one in use has a name (ThorImage 4.3; noted in
+/// hong2p's `thor.py`).
+fn z_steps(xml: &str) -> Result<usize, String> {
+    let (mut named, mut all) = (BTreeSet::new(), Vec::new());
+    elements(xml, |element| {
+        if element.local_name().as_ref() == "ZStage" {
+            let text = value_of(element, "steps")?.unwrap_or_else(|| "1".to_owned());
+            let steps = text.trim().parse::<f64>().map_err(|_| format!("ZStage@steps is {text:?}, not a number"))?;
+            let steps = steps.clamp(1.0, 1e6) as usize;
+            if value_of(element, "name")?.is_some_and(|name| !name.trim().is_empty()) {
+                named.insert(steps);
+            }
+            all.push(steps);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if named.len() > 1 {
+        return Err(format!(
+            "has several named ZStage elements with {named:?} steps: nobody knows which one moved; delete the others from a copy of the file"
+        ));
+    }
+    Ok(named.first().or(all.first()).copied().unwrap_or(1))
 }
 
 fn required(xml: &str, element: &str, key: &str) -> Result<f64, String> {
@@ -205,6 +255,10 @@ mod tests {
         <Streaming enable="1" zFastEnable="1" flybackFrames="3" /><RawData onlyEnabledChannels="0" />
         </ThorImageExperiment>"#;
 
+    fn asked(plane: Option<u64>) -> Asked {
+        Asked { plane, ..Asked::default() }
+    }
+
     /// Five volumes of 4 planes + 3 flyback × 4 detectors; every pixel says where it comes from. The last volume is cut.
     fn write_raw(folder: &Path) {
         std::fs::write(folder.join("Experiment.xml"), XML).unwrap();
@@ -220,7 +274,7 @@ mod tests {
     fn flyback_disabled_channels_and_a_cut_off_volume_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
         write_raw(folder.path());
-        let mut source = open(folder.path(), None, Some(2), "rig".parse().unwrap()).unwrap();
+        let mut source = open(folder.path(), None, &asked(Some(2)), "rig".parse().unwrap()).unwrap();
         assert_eq!((source.frames_total(), source.frame_rate_hz()), (Some(4), Some(60.0 / 2.0 / 7.0)));
         let mut frame = Frame::with_capacity(source.frame_bytes_max());
         for time in 0..4u16 {
@@ -230,7 +284,7 @@ mod tests {
             assert_eq!((a[0], c[0]), ((time * 7 + 2) * 10, (time * 7 + 2) * 10 + 2), "channels A and C");
         }
         assert_eq!(source.next(&mut frame).unwrap(), Next::End);
-        let error = open(folder.path(), None, None, "rig".parse().unwrap()).err().unwrap().to_string();
+        let error = open(folder.path(), None, &asked(None), "rig".parse().unwrap()).err().unwrap().to_string();
         assert!(error.contains("4 planes"), "{error}");
     }
 

@@ -9,8 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::frame::{CHANNELS_MAX, Frame, Name, PixelType, Shape};
+use crate::source::axes::Asked;
 use crate::source::recording::{Axis, Stamper, Walk, choose_plane, file_error};
-use crate::source::{Next, Source, SourceError};
+use crate::source::{About, Next, Source, SourceError};
 use crate::wire::frame_header::Order;
 use crate::wire::pixels::{self, Layout};
 
@@ -99,6 +100,7 @@ pub(super) struct ThorRaw {
     stack: Stack,
     walk: Walk,
     stamper: Stamper,
+    about: About,
     next: usize,
 }
 
@@ -107,25 +109,109 @@ impl ThorRaw {
         path: &Path,
         experiment: Experiment,
         rate_hz: Option<f64>,
-        plane: Option<u64>,
+        asked: &Asked,
         source: Name,
     ) -> Result<Self, SourceError> {
-        let file = File::open(path).map_err(|e| file_error(path, e.to_string()))?;
-        let length = file.metadata().map_err(|e| file_error(path, e.to_string()))?.len();
-        let stack = Stack::new(&experiment).map_err(|cause| file_error(path, cause))?;
-        let bytes = stack.plane_bytes() * stack.cycle as u64;
-        let times = (length / bytes) as usize;
-        if times == 0 {
-            let cause =
-                format!("is {length} bytes long, less than one time point of all planes and channels ({bytes} bytes)");
-            return Err(file_error(path, cause));
+        let fail = |cause: String| file_error(path, cause);
+        let file = File::open(path).map_err(|e| fail(e.to_string()))?;
+        let length = file.metadata().map_err(|e| fail(e.to_string()))?.len();
+        let mut stack = Stack::new(&experiment).map_err(fail)?;
+        held_agrees(&stack, &experiment, length).map_err(fail)?;
+        let mut about = About::default();
+        let times = times(&file, &mut stack, &experiment, length, &mut about).map_err(fail)?;
+        if let Some(warning) = about.warnings.first().filter(|_| asked.strict) {
+            return Err(fail(format!("{warning}; --strict refuses that")));
         }
-        let walk = choose_plane(Axis::new(experiment.planes, 1), Axis::new(times, stack.cycle), plane)
-            .map_err(|c| file_error(path, c))?;
+        let walk =
+            choose_plane(Axis::new(experiment.planes, 1), Axis::new(times, stack.cycle), asked.plane).map_err(fail)?;
+        let by = if rate_hz.is_some() { "the given rate" } else { BY };
         let rate_hz = rate_hz.or(Some(experiment.frame_rate_hz / walk.step as f64)).filter(|r| *r > 0.0);
+        about.by(BY, experiment.planes, times, asked.plane);
+        about.fact("channels", stack.used.len(), BY);
+        about.fact(
+            "channel_names",
+            experiment.enabled().map(|c| format!("Chan{}", (b'A' + c as u8) as char)).collect::<Vec<_>>(),
+            BY,
+        );
+        if experiment.flyback > 0 {
+            about.fact("flyback_pages_per_volume", experiment.flyback, BY);
+        }
+        about.maybe("rate_hz", rate_hz, by);
         let stamper = Stamper { source, rate_hz, shape: stack.shape(), pixel_type: PixelType::U16 };
-        Ok(Self { file, path: path.into(), stack, walk, stamper, next: 0 })
+        Ok(Self { file, path: path.into(), stack, walk, stamper, about, next: 0 })
     }
+}
+
+/// What decides.
+const BY: &str = "Experiment.xml";
+
+/// Whole time points in the file, without a blank end.
+fn times(
+    file: &File,
+    stack: &mut Stack,
+    experiment: &Experiment,
+    length: u64,
+    about: &mut About,
+) -> Result<usize, String> {
+    let bytes = stack.plane_bytes() * stack.cycle as u64;
+    let held = length / bytes;
+    if held == 0 {
+        return Err(format!(
+            "is {length} bytes long, less than one time point of all planes and channels ({bytes} bytes)"
+        ));
+    }
+    let rest = length % bytes;
+    if rest > 0 {
+        about.warn(format!("the file ends within time point {held}: {rest} of {bytes} bytes are there; it was cut off, or the run was aborted"));
+    }
+    let cycle = stack.cycle as u64;
+    // By the last plane of a time point, so that one that was not finished is left out too.
+    let last = experiment.planes as u64 - 1;
+    let mut is_blank = |time: u64| {
+        stack.is_blank(file, time * cycle + last).map_err(|e| format!("time point {time} cannot be read: {e}"))
+    };
+    // ThorImage allocates the whole file before a run, and zeros remain where the run was aborted.
+    let (mut blank, mut step) = (held, 1);
+    while blank > 0 && is_blank(blank.saturating_sub(step))? {
+        blank = blank.saturating_sub(step);
+        step *= 2;
+    }
+    let mut filled = blank.saturating_sub(step);
+    while blank - filled > 1 {
+        let middle = filled + (blank - filled) / 2;
+        if is_blank(middle)? { blank = middle } else { filled = middle }
+    }
+    if blank == 0 {
+        about.warn("every frame is zero: nothing was recorded, or the file is not complete");
+        return Ok(held as usize);
+    }
+    if blank < held {
+        about.warn(format!(
+            "its last {} of {held} time points are all zero and are left out: the file was allocated for a run that was aborted",
+            held - blank
+        ));
+    }
+    let planned = experiment.requested.map(|planes| planes / cycle);
+    if let Some(planned) = planned.filter(|planned| *planned > blank && blank == held) {
+        about.warn(format!("{planned} time points were asked for, {blank} are there: the run was stopped early"));
+    }
+    Ok(blank as usize)
+}
+
+/// Does the length of a complete file fit the number of channels?
+fn held_agrees(stack: &Stack, experiment: &Experiment, length: u64) -> Result<(), String> {
+    let Some(requested) = experiment.requested.filter(|planes| *planes > 0) else { return Ok(()) };
+    let of_one = stack.layout.bytes() as u64;
+    let channels = length / of_one / requested;
+    let exact = channels.checked_mul(requested).and_then(|n| n.checked_mul(of_one)) == Some(length);
+    if exact && channels != stack.held as u64 && (1..=DETECTORS as u64).contains(&channels) {
+        return Err(format!(
+            "Experiment.xml says {} channel(s) in the file and asks for {requested} planes, but the file has exactly {channels} channel(s) of \
+             that many: give its layout yourself (--raw uint16:{channels}x{}x{})",
+            stack.held, experiment.height, experiment.width
+        ));
+    }
+    Ok(())
 }
 
 impl Source for ThorRaw {
@@ -151,5 +237,9 @@ impl Source for ThorRaw {
 
     fn frame_rate_hz(&self) -> Option<f64> {
         self.stamper.rate_hz
+    }
+
+    fn about(&self) -> About {
+        self.about.clone()
     }
 }

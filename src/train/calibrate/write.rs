@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::{ArrayView2, Axis};
+use tempfile::TempDir;
 
 use super::{CalibrateError, Embed, Embeddings, unit_rows};
 use crate::frame::Name;
@@ -13,7 +14,7 @@ use crate::model::head::{set_classifier, shift_raw};
 use crate::model::onnx::OnnxFile;
 use crate::model::{Adapted, Model, Parity};
 use crate::sys::exit::{ExitCode, Failure};
-use crate::sys::files::{sha256_of, write_whole};
+use crate::sys::files::{sha256_of, temporary_folder, write_whole};
 
 /// Maximum difference between encoder and arithmetic: the same f32 sums in another order.
 const PARITY_MAX: f32 = 1e-5;
@@ -48,15 +49,11 @@ impl Target {
 }
 
 /// A temporary folder, removed when dropped.
-pub(super) struct Scratch(PathBuf);
+pub(super) struct Scratch(TempDir);
 
 impl Scratch {
     pub(super) fn new() -> anyhow::Result<Self> {
-        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("haltere-calibrate-{}-{count}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        Ok(Self(folder))
+        Ok(Self(temporary_folder("calibrate")?))
     }
 
     /// `like` with a file that gives its raw embedding and nothing else.
@@ -70,16 +67,10 @@ impl Scratch {
     /// `like` with another file.
     fn model(&self, like: &Model, file: &OnnxFile, name: &str) -> anyhow::Result<Model> {
         let mut model = like.clone();
-        model.onnx_path = self.0.join(format!("{name}.onnx"));
+        model.onnx_path = self.0.path().join(format!("{name}.onnx"));
         write_whole(&model.onnx_path, &file.bytes())?;
         model.manifest.sha256 = sha256_of(&model.onnx_path)?;
         Ok(model)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

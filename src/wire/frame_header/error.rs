@@ -5,8 +5,8 @@
 
 use super::HEADER_BYTES_MAX;
 use super::word::Word;
-use crate::frame::event::Reason;
-use crate::frame::{CHANNELS_MAX, NameError, PixelType, Shape};
+use crate::frame::event::{Reason, Refusal};
+use crate::frame::{CHANNELS_MAX, NameError, PixelType, Sentence, Shape};
 
 /// Why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -126,6 +126,27 @@ impl HeaderError {
             Self::Length { .. } => Reason::Length,
             Self::TooLarge { .. } => Reason::TooLarge,
         }
+    }
+
+    /// The key that is wrong, where it is one.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Missing { key, .. }
+            | Self::Kind { key, .. }
+            | Self::Unknown { key, .. }
+            | Self::Range { key, .. }
+            | Self::Name { key, .. } => key,
+            Self::Contradiction(key, _) => key,
+            Self::ChannelNames { .. } => "channels",
+            Self::Rank(_) | Self::Channels(_) => "shape",
+            Self::Parts(_) | Self::Size(_) | Self::Syntax { .. } | Self::Length { .. } | Self::TooLarge { .. } => "",
+        }
+    }
+}
+
+impl From<HeaderError> for Refusal {
+    fn from(error: HeaderError) -> Self {
+        Self { reason: error.reason(), message: Sentence::of(&error) }
     }
 }
 

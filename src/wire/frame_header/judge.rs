@@ -4,7 +4,7 @@ use super::error::HeaderError;
 use super::word::WORD_BYTES_MAX;
 use super::written::{LIST_MAX, Leaf, Written};
 use super::{FrameHeader, Order};
-use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Name, NameError, PixelType, SIDE_PX_MAX, Shape, Stamp};
+use crate::frame::{CHANNELS_MAX, Clock, DeviceTime, Marks, Name, NameError, PixelType, SIDE_PX_MAX, Shape, Stamp};
 
 /// The type of message that `htype` announces.
 pub(super) enum Kind {
@@ -44,18 +44,28 @@ impl Written {
         {
             return Err(HeaderError::Unknown { key: "encoding", word, wanted: "absent: pixels must be uncompressed" });
         }
+        let mut ignored = None;
         Ok(FrameHeader {
             shape,
             pixel_type,
             big_endian,
             order: choice("order", self.order, "\"C\" or \"F\"", order_of)?.unwrap_or_default(),
             number: unsigned("frame", self.frame)?,
-            t_device: self.device_time()?,
-            source: name("source", self.source)?,
+            t_device: self.device_time(&mut ignored),
+            source: self.source()?,
             series: name("series", self.series)?,
             plane: unsigned("plane", self.plane)?,
-            channels: self.channel_names(shape)?,
+            channels: self.channel_names(shape, &mut ignored)?,
+            marks: Marks {
+                invalid: flag("valid", self.valid)? == Some(false),
+                stimulus: flag("stimulus", self.stimulus)? == Some(true),
+            },
+            ignored,
         })
+    }
+
+    pub(super) fn source(&self) -> Result<Option<Name>, HeaderError> {
+        name("source", self.source)
     }
 
     fn pixel_type(&self) -> Result<(PixelType, bool), HeaderError> {
@@ -107,31 +117,48 @@ impl Written {
         Ok(Shape::new(channels as usize, height as usize, width as usize))
     }
 
-    fn device_time(&self) -> Result<Option<DeviceTime>, HeaderError> {
-        let clock = choice("clock", self.clock, "\"monotonic\", \"unix\", \"device\" or \"ptp\"", clock_of)?;
-        let stamp = choice("stamp", self.stamp, "\"start\", \"mid\" or \"end\"", stamp_of)?;
-        let ns = match whole("timestamp_ns", self.timestamp_ns, i64::MIN.into(), i64::MAX.into())? {
-            Some(ns) => Some(ns as i64),
-            None => seconds("timeStamp", self.timestamp_s)?,
-        };
-        Ok(ns.map(|ns| DeviceTime { ns, clock: clock.unwrap_or(Clock::Device), stamp }))
+    /// The microscope's time, as far as it can be read.
+    fn device_time(&self, ignored: &mut Option<HeaderError>) -> Option<DeviceTime> {
+        let clock = choice("clock", self.clock, "\"monotonic\", \"unix\", \"device\" or \"ptp\"", clock_of);
+        let stamp = choice("stamp", self.stamp, "\"start\", \"mid\" or \"end\"", stamp_of);
+        let (stamp, clock) = (leave_out(stamp, ignored), leave_out(clock, ignored));
+        let ns =
+            whole("timestamp_ns", self.timestamp_ns, i64::MIN.into(), i64::MAX.into()).map(|ns| ns.map(|ns| ns as i64));
+        let ns = leave_out(ns, ignored).or_else(|| leave_out(seconds("timeStamp", self.timestamp_s), ignored))?;
+        Some(DeviceTime { ns, clock: clock.unwrap_or(Clock::Device), stamp })
     }
 
-    fn channel_names(&self, shape: Shape) -> Result<[Option<Name>; CHANNELS_MAX], HeaderError> {
+    fn channel_names(
+        &self,
+        shape: Shape,
+        ignored: &mut Option<HeaderError>,
+    ) -> Result<[Option<Name>; CHANNELS_MAX], HeaderError> {
         let mut names = [None; CHANNELS_MAX];
         match self.channels {
             Leaf::Nothing => return Ok(names),
             Leaf::List => {}
-            _ => return Err(HeaderError::Kind { key: "channels", wanted: "a list of names" }),
+            _ => {
+                leave_out::<Name>(Err(HeaderError::Kind { key: "channels", wanted: "a list of names" }), ignored);
+                return Ok(names);
+            }
         }
+        // Another number of names than of channels is a contradiction about what the pixels are.
         if self.names.length != shape.channels {
             return Err(HeaderError::ChannelNames { names: self.names.length, channels: shape.channels });
         }
         for (into, &leaf) in names.iter_mut().zip(&self.names.items[..shape.channels]) {
-            *into = name("channels", leaf)?;
+            *into = leave_out(name("channels", leaf), ignored);
         }
         Ok(names)
     }
+}
+
+/// The value, or nothing where it cannot be read; the first such key is kept to be told.
+fn leave_out<T>(value: Result<Option<T>, HeaderError>, ignored: &mut Option<HeaderError>) -> Option<T> {
+    value.unwrap_or_else(|error| {
+        ignored.get_or_insert(error);
+        None
+    })
 }
 
 const DTYPES: &str = "uint8, uint16, int16 or float32 (numpy: <u2, >u2, |u1, <i2, <f4 …)";
@@ -219,6 +246,14 @@ fn name(key: &'static str, leaf: Leaf) -> Result<Option<Name>, HeaderError> {
 
 fn unsigned(key: &'static str, leaf: Leaf) -> Result<Option<u64>, HeaderError> {
     Ok(whole(key, leaf, 0, u64::MAX.into())?.map(|value| value as u64))
+}
+
+fn flag(key: &'static str, leaf: Leaf) -> Result<Option<bool>, HeaderError> {
+    match leaf {
+        Leaf::Nothing => Ok(None),
+        Leaf::Flag(value) => Ok(Some(value)),
+        _ => Err(HeaderError::Kind { key, wanted: "true or false" }),
+    }
 }
 
 /// A whole number; MATLAB and JavaScript write large ones as 1.73e18.

@@ -4,6 +4,9 @@
 //! and make every mistake; behind this module there is one kind of header, and it is valid.
 //! What it must never do: allocate for a valid header, guess what a sender meant, or trust a number.
 //!
+//! A key that is wrong costs the frame where the frame would mean something else without it: pixels, number, plane, names. Times,
+//! their clock and stamp, and the channels' names are left out instead, and the header says so in `ignored`.
+//!
 //! `written` takes the values as they stand, `judge` checks them.
 //!
 //! areaDetector's ZeroMQ plugin gives `shape` with the fastest axis *first* (`[width, height]`); the `array-1.0` note
@@ -16,7 +19,7 @@ mod written;
 
 use serde::de::Deserializer;
 
-use crate::frame::{CHANNELS_MAX, DeviceTime, Name, PixelType, Shape};
+use crate::frame::{CHANNELS_MAX, DeviceTime, Marks, Name, PixelType, Shape};
 
 pub use self::error::HeaderError;
 use self::judge::Kind;
@@ -35,10 +38,10 @@ pub const PARTS_MAX: usize = 3;
 pub enum Message {
     /// Pixels follow.
     Frame(FrameHeader),
-    /// An acquisition begins (`"htype":"header"`).
-    SeriesBegins,
-    /// The acquisition is over (`"htype":"end"`).
-    SeriesEnds,
+    /// An acquisition begins (`"htype":"header"`), of this source if it says so.
+    SeriesBegins(Option<Name>),
+    /// The acquisition is over (`"htype":"end"`), of this source if it says so.
+    SeriesEnds(Option<Name>),
 }
 
 /// Order of the axes in the sender's memory.
@@ -74,6 +77,10 @@ pub struct FrameHeader {
     pub plane: Option<u64>,
     /// Names of the channels, if given.
     pub channels: [Option<Name>; CHANNELS_MAX],
+    /// What the sender said of the frame.
+    pub marks: Marks,
+    /// The first optional key that could not be read and without which the frame still means the same: it is left out.
+    pub ignored: Option<HeaderError>,
 }
 
 impl FrameHeader {
@@ -135,8 +142,8 @@ pub fn parse(bytes: &[u8]) -> Result<Message, HeaderError> {
         .and_then(|()| json.end())
         .map_err(|e| HeaderError::Syntax { line: e.line(), column: e.column() })?;
     match written.kind()? {
-        Kind::Begin => Ok(Message::SeriesBegins),
-        Kind::End => Ok(Message::SeriesEnds),
+        Kind::Begin => written.source().map(Message::SeriesBegins),
+        Kind::End => written.source().map(Message::SeriesEnds),
         Kind::Frame => written.judge().map(Message::Frame),
     }
 }

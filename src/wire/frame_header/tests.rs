@@ -144,13 +144,46 @@ fn shapes_out_of_bounds_say_which_bound() {
 }
 
 #[test]
+fn a_wrong_time_clock_stamp_or_channel_name_is_left_out_and_named_and_the_frame_is_taken() {
+    let header = |more: &str| frame(&format!(r#"{{"dtype":"u2","shape":[1,4,4],{more}}}"#)).unwrap();
+    let device = |ns| Some(DeviceTime { ns, clock: Clock::Device, stamp: None });
+    for (more, key, time) in [
+        (r#""timeStamp":"14:31:09""#, "timeStamp", None),
+        (r#""timeStamp":[1,2]"#, "timeStamp", None),
+        (r#""timeStamp":1e30"#, "timeStamp", None),
+        (r#""timestamp_ns":"now""#, "timestamp_ns", None),
+        (r#""timestamp_ns":1.5"#, "timestamp_ns", None),
+        (r#""timestamp_ns":"now","timeStamp":2"#, "timestamp_ns", device(2_000_000_000)),
+        (r#""timestamp_ns":5,"clock":"gps""#, "clock", device(5)),
+        (r#""timestamp_ns":5,"stamp":7"#, "stamp", device(5)),
+        (r#""channels":"green""#, "channels", None),
+        (r#""channels":["far red"]"#, "channels", None),
+        (r#""channels":[7]"#, "channels", None),
+    ] {
+        let header = header(more);
+        assert_eq!(header.ignored.map(|error| error.key()), Some(key), "{more}");
+        assert_eq!((header.t_device, header.channels), (time, [None; CHANNELS_MAX]), "{more}");
+        assert!(header.ignored.unwrap().to_string().contains(key), "{more}");
+    }
+    assert_eq!(header(r#""timestamp_ns":5,"clock":"ptp","stamp":"mid","channels":["green"]"#).ignored, None);
+    // Without these the frame would mean something else.
+    for more in
+        [r#""frame":"7""#, r#""plane":"0""#, r#""order":"c""#, r#""endianness":"middle""#, r#""channels":["a","b"]"#]
+    {
+        assert!(frame(&format!(r#"{{"dtype":"u2","shape":[1,4,4],{more}}}"#)).is_err(), "{more}");
+    }
+}
+
+#[test]
 fn lifecycle_messages_are_told_from_frames() {
-    assert_eq!(parse(br#"{"htype":"header","series":"x"}"#), Ok(Message::SeriesBegins));
-    assert_eq!(parse(br#" {"htype":["end"]}"#), Ok(Message::SeriesEnds));
+    assert_eq!(parse(br#"{"htype":"header","series":"x"}"#), Ok(Message::SeriesBegins(None)));
+    assert_eq!(parse(br#" {"htype":["end"]}"#), Ok(Message::SeriesEnds(None)));
+    assert_eq!(parse(br#"{"htype":"end","source":"rig2"}"#), Ok(Message::SeriesEnds("rig2".parse().ok())));
+    assert_eq!(parse(br#"{"htype":"end","source":"a/b"}"#).unwrap_err().reason(), Reason::Name);
     assert_eq!(reason(r#"{"htype":"decode-1.0","dtype":"float32","shape":[128]}"#), Reason::Field);
     let end: &[u8] = br#"{"htype":"end"}"#;
     for parts in [&[end][..], &[b"frames", end], &[end, b""], &[b"frames", end, b""]] {
-        assert_eq!(parse_message(parts).map(|m| m.0), Ok(Message::SeriesEnds), "{} parts", parts.len());
+        assert_eq!(parse_message(parts).map(|m| m.0), Ok(Message::SeriesEnds(None)), "{} parts", parts.len());
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) enum Leaf {
     Whole(i128),
     Float(f64),
     Text(Word),
+    Flag(bool),
     List,
     Other,
 }
@@ -51,11 +52,13 @@ enum Key {
     Endianness,
     Encoding,
     Ndattr,
+    Valid,
+    Stimulus,
     Unknown,
 }
 
 /// Every key as it is written; all others are ignored.
-const KEYS: [(&str, Key); 18] = [
+const KEYS: [(&str, Key); 20] = [
     ("htype", Key::Htype),
     ("dtype", Key::Dtype),
     ("type", Key::Type),
@@ -75,6 +78,8 @@ const KEYS: [(&str, Key); 18] = [
     ("endianess", Key::Endianness),
     ("encoding", Key::Encoding),
     ("ndattr", Key::Ndattr),
+    ("valid", Key::Valid),
+    ("stimulus", Key::Stimulus),
 ];
 
 /// The keys of a frame header that are read; a header may have others.
@@ -122,6 +127,8 @@ pub(super) struct Written {
     pub order: Leaf,
     pub endianness: Leaf,
     pub encoding: Leaf,
+    pub valid: Leaf,
+    pub stimulus: Leaf,
     pub from_area_detector: bool,
 }
 
@@ -155,6 +162,8 @@ impl<'de> Visitor<'de> for Fill<'_> {
                 Key::Order => w.order = map.next_value_seed(Take(None))?,
                 Key::Endianness => w.endianness = map.next_value_seed(Take(None))?,
                 Key::Encoding => w.encoding = map.next_value_seed(Take(None))?,
+                Key::Valid => w.valid = map.next_value_seed(Take(None))?,
+                Key::Stimulus => w.stimulus = map.next_value_seed(Take(None))?,
                 Key::Ndattr => {
                     map.next_value::<IgnoredAny>()?;
                     w.from_area_detector = true;
@@ -196,8 +205,8 @@ impl<'de> Visitor<'de> for Take<'_> {
         Ok(Leaf::Nothing)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Leaf, E> {
-        Ok(Leaf::Other)
+    fn visit_bool<E>(self, value: bool) -> Result<Leaf, E> {
+        Ok(Leaf::Flag(value))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Leaf, E> {

@@ -25,6 +25,7 @@ use self::machine::Machine;
 pub(super) use self::numpy::Array;
 use self::numpy::{DType, Known};
 use crate::dataset::error::DatasetError;
+use crate::sys::files::{Bound, read_bounded};
 
 /// Largest pickle that is read, bytes.
 const FILE_BYTES_MAX: u64 = 4 << 30;
@@ -61,15 +62,12 @@ pub(super) struct Pickle<'f> {
 /// # Errors
 /// A file that cannot be read, or is too large.
 pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, DatasetError> {
-    let failed = |e: std::io::Error| DatasetError::file(path, e);
-    let bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if bytes > FILE_BYTES_MAX {
-        let cause = format!(
-            "is a pickle of {bytes} bytes; at most {FILE_BYTES_MAX} are read: save the array alone with np.save"
-        );
-        return Err(DatasetError::file(path, cause));
-    }
-    std::fs::read(path).map_err(failed)
+    read_bounded(path, Bound::new("a pickle", FILE_BYTES_MAX)).map_err(|error| match error.cause {
+        cause if cause.kind() == std::io::ErrorKind::FileTooLarge => {
+            DatasetError::file(path, format!("{cause}: save the array alone with np.save"))
+        }
+        cause => DatasetError::file(path, cause),
+    })
 }
 
 impl<'f> Pickle<'f> {

@@ -98,6 +98,12 @@ fn optional(nwb: &Nwb, module: &H5Group, rows: &[Row], at: &str) -> Result<()> {
         let about = Series { name: "Latency", description, unit: "seconds", conversion: 1e-6 };
         nwb.series(module, &about, Some(4), &values, &times)?;
     }
+    if rows.iter().any(|row| row.decode.age_us.is_some()) {
+        let values: Vec<f64> = rows.iter().map(|row| row.decode.age_us.unwrap_or(f64::NAN)).collect();
+        let description = "Age of the frame of each decode at publication, by the microscope's time stamps; NaN where it is not known. Stored in microseconds.";
+        let about = Series { name: "Age", description, unit: "seconds", conversion: 1e-6 };
+        nwb.series(module, &about, None, &values, &times)?;
+    }
     Ok(())
 }
 

@@ -63,10 +63,6 @@ pub(super) fn write(
     if let Some(part) = part {
         part.end(nwb, channels, timeline).with_context(no_sink)?;
     }
-    if reader.damaged_chunks() > 0 {
-        let damaged = reader.damaged_chunks();
-        tracing::warn!("{}: {damaged} damaged chunk(s) were skipped: their frames are missing", session.display());
-    }
     Ok(written)
 }
 

@@ -67,7 +67,7 @@ fn acquisition_text(recorded: &Recorded) -> String {
         about("deadline_ms"),
         env!("CARGO_PKG_VERSION"),
     );
-    for warning in recorded.outline.warnings() {
+    for warning in recorded.warnings() {
         text.push_str(" Note: ");
         text.push_str(&warning);
         text.push('.');

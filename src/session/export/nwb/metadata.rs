@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::frame::{CHANNELS_MAX, Name};
 use crate::sys::exit::{ExitCode, Failure};
+use crate::sys::files::{Bound, read_text_or_pipe};
 
 /// Plausible wavelengths, nm.
 const NM: std::ops::RangeInclusive<f32> = 100.0..=5000.0;
@@ -84,11 +85,8 @@ impl Metadata {
     /// Syntax errors and unknown keys with their line, and invalid values.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let failed = || Failure { code: ExitCode::Config, what: path.display().to_string() };
-        let bytes = std::fs::metadata(path).with_context(failed)?.len();
-        if bytes > BYTES_MAX {
-            bail!(failure(path, "the file", &format!("{bytes} bytes"), &format!("at most {BYTES_MAX}")));
-        }
-        let text = std::fs::read_to_string(path).with_context(failed)?;
+        let text =
+            read_text_or_pipe(path, Bound::new("the metadata", BYTES_MAX)).map_err(|e| e.cause).with_context(failed)?;
         Self::parse(&text, path)
     }
 

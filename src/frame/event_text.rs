@@ -1,0 +1,215 @@
+//! The sentence of every event, for logs and people.
+//!
+//! What it must never do: hold a fact that the event does not.
+
+use super::event::{Event, SkipCause, StaleReason};
+use super::{Relearn, Restart};
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rejected { .. }
+            | Self::KeyIgnored { .. }
+            | Self::AspectRatio { .. }
+            | Self::Gap { .. }
+            | Self::SeriesBegan { .. }
+            | Self::SeriesEnded
+            | Self::FileLost { .. }
+            | Self::FileUnreachable { .. }
+            | Self::FileBack { .. }
+            | Self::EndMissing { .. } => self.fmt_intake(f),
+            Self::Skipped { .. } | Self::CaughtUp { .. } | Self::WindowRestarted { .. } | Self::Stale { .. } => {
+                self.fmt_time(f)
+            }
+            Self::Ready { frame } => write!(f, "warm-up over: decodes are valid from frame {frame}"),
+            Self::FrameRateOff { measured_hz, needed_hz } => write!(
+                f,
+                "frame rate is {measured_hz:.2} Hz, the model needs {needed_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model trained at this rate"
+            ),
+            Self::FrameRateBack { measured_hz } => write!(f, "frame rate is right again: {measured_hz:.2} Hz"),
+            Self::NonFinitePixels { frame, pixels } => {
+                write!(f, "frame {frame} contains {pixels} NaN or infinite pixels")
+            }
+            Self::NonFiniteEmbedding { frame } => {
+                write!(f, "the encoder returned NaN or infinity for frame {frame}, which has no decode")
+            }
+            Self::Drift { frame, novelty_mean, limit } => write!(
+                f,
+                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}: this animal or rig differs from those in training; check the image, then run `haltere calibrate`"
+            ),
+            Self::DriftBack { frame, novelty_mean } => {
+                write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
+            }
+            Self::ShiftAtBound { frame } => {
+                write!(
+                    f,
+                    "the shift of frame {frame} is at the search bound (`registration.reach_px`): the true shift may be larger"
+                )
+            }
+            Self::FramesDistrusted { .. }
+            | Self::FramesTrusted { .. }
+            | Self::Relearning { .. }
+            | Self::FocusDrift { .. }
+            | Self::FocusBack { .. } => self.fmt_trust(f),
+            Self::Recovered { frame } => write!(f, "frames arrive again from frame {frame}: heartbeat resumed"),
+            Self::Swapped { .. } | Self::SwapFailed { .. } | Self::DeviceFault { .. } => self.fmt_takeover(f),
+            Self::OutletLost { outlet } => {
+                write!(f, "the {outlet} outlet does not accept decodes: its device keeps the last action")
+            }
+            Self::OutletBack { outlet } => write!(f, "the {outlet} outlet accepts decodes again"),
+            Self::Request { what } => write!(f, "request carried out: {what}"),
+            Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed { .. } => {
+                self.fmt_recording(f)
+            }
+            Self::Mark { number } => write!(f, "mark {number}"),
+            Self::Fault { stage } => write!(f, "the {stage} stage failed: published the neutral action, shutting down"),
+            Self::Shutdown => write!(f, "shutting down"),
+        }
+    }
+}
+
+impl Event {
+    /// The text of an event about what is sent.
+    fn fmt_intake(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rejected { reason, count, message } => {
+                write!(f, "message rejected ({}, {count} so far): {message}", reason.name())
+            }
+            Self::KeyIgnored { message, .. } => {
+                write!(f, "left out of the header, the frame is taken without it: {message}")
+            }
+            Self::AspectRatio { frame_px: [height, width], input_px: [rows, columns], ratio } => write!(
+                f,
+                "frames of {height}×{width} px are squeezed into the model's input of {rows}×{columns} px: one direction is \
+                 reduced {ratio:.2} times as much as the other; right only if the model was trained on frames of this shape"
+            ),
+            Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
+            Self::SeriesBegan { frame } => write!(f, "series began with frame {frame}"),
+            Self::SeriesEnded => write!(f, "the sender ended the series"),
+            Self::FileLost { how } => {
+                write!(f, "the followed file was {how}: what follows is treated as a new acquisition")
+            }
+            Self::FileUnreachable { cause } => write!(
+                f,
+                "the followed file cannot be read ({cause}): trying again for `source.follow_retry_s`; check the network share"
+            ),
+            Self::FileBack { after_ms } => write!(f, "the followed file can be read again after {after_ms} ms"),
+            Self::EndMissing { silent_s } => write!(
+                f,
+                "the sender has been silent for {silent_s} s without ending its series: its end message was lost, or it stopped \
+                 mid-series; frames at the end may be missing"
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about frames that came too fast, too late or not at all.
+    fn fmt_time(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Skipped { frame, count, cause: SkipCause::Slow } => {
+                write!(f, "{count} frame(s) skipped before frame {frame}: decoding is slower than the stream")
+            }
+            Self::Skipped { frame, count, cause: SkipCause::Burst } => write!(
+                f,
+                "{count} frame(s) skipped before frame {frame}: they arrived in a burst, of which no more could be held or decoded in \
+                 time; a deeper lane (`lane.depth_frames`) holds longer bursts"
+            ),
+            Self::CaughtUp { frame, count } => write!(
+                f,
+                "caught up with a burst at frame {frame}: {count} frame(s) so far were decoded without being published, because newer \
+                 ones had arrived"
+            ),
+            Self::WindowRestarted { frame, reason } => {
+                let why = match reason {
+                    Restart::Pause => "the stream paused",
+                    Restart::NewSeries => "a new series began",
+                };
+                write!(f, "{why}: the window begins anew with frame {frame}, and decodes are warm-up until it is full")
+            }
+            Self::Stale { age_ms, reason } => {
+                match reason {
+                    StaleReason::NoFrame => write!(f, "no frame for {age_ms} ms")?,
+                    StaleReason::Late => write!(f, "a frame was decoded only when it was {age_ms} ms old")?,
+                    StaleReason::Aged => write!(
+                        f,
+                        "a frame was already too old when it arrived ({age_ms} ms with its decoding): frames wait on the way here; \
+                         if its time stamp is of another machine's clock, the sender must not call that clock `monotonic`"
+                    )?,
+                }
+                write!(f, ": published the neutral action and stopped the heartbeat")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about which model or device decodes from now on.
+    fn fmt_takeover(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Swapped { generation } => write!(f, "a new model took over: generation {generation}"),
+            Self::SwapFailed { generation, reason } => {
+                write!(f, "the model of generation {generation} {}: the old model keeps running", reason.sentence())
+            }
+            Self::DeviceFault { frame } => {
+                write!(
+                    f,
+                    "the device failed at frame {frame}: the CPU took over; template, F₀ and statistics start again"
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about frames that are not tissue.
+    fn fmt_trust(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::FramesDistrusted { reason, frame } => write!(
+                f,
+                "frames are not believed from frame {frame} on ({}): nothing is learnt from them, and their decodes are degraded",
+                reason.name()
+            ),
+            Self::FocusDrift { frame, shift_peak, start } => write!(
+                f,
+                "the picture matches its template less than at the start: peak {shift_peak:.2} at frame {frame}, {start:.2} then; check the focus, then `haltere control template reset`"
+            ),
+            Self::FocusBack { frame, shift_peak } => {
+                write!(f, "the picture matches its template again: peak {shift_peak:.2} at frame {frame}")
+            }
+            Self::FramesTrusted { reason, frame, count } => {
+                write!(f, "frames are believed again from frame {frame} on; {count} were not ({})", reason.name())
+            }
+            Self::Relearning { what, frame } => match what {
+                Relearn::Light => write!(
+                    f,
+                    "the light has stayed at another level: F₀ and statistics are learnt again from frame {frame} on"
+                ),
+                Relearn::Everything => write!(
+                    f,
+                    "what was learnt before frame {frame} was darkness: template, F₀ and statistics are learnt again"
+                ),
+                Relearn::Template => write!(
+                    f,
+                    "the registration template built at frame {frame} shows no tissue, or its frames do not agree: the next frames make another"
+                ),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about the recording.
+    fn fmt_recording(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::RecordBegan => write!(f, "recording started"),
+            Self::RecordEnded => write!(f, "recording ended"),
+            Self::RecordLost { frame, count } => write!(
+                f,
+                "the recorder is behind: frame {frame} is decoded but not recorded ({count} so far); use a faster disk or raise `record.queue_frames`"
+            ),
+            Self::RecordFailed { reason } => write!(
+                f,
+                "the recording has ended by itself, decoding continues: {}, then `record start`",
+                reason.sentence()
+            ),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Method: `haltere info` through its own command line, on recordings whose facts are known because they were written here.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Instant;
+
+use clap::Parser;
+use haltere::cli::{Cli, dispatch};
+use serde_json::Value;
+
+use crate::support::tiffs::Tiff;
+
+fn info(path: &Path, more: &[&str]) -> Result<String, String> {
+    let words = [&["haltere", "info", path.to_str().unwrap()], more].concat();
+    let mut out = Vec::new();
+    let command = Cli::try_parse_from(words).map_err(|e| e.to_string())?.command;
+    dispatch(command, &mut out).map_err(|e| format!("{e:#}"))?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+fn json(path: &Path, more: &[&str]) -> Value {
+    serde_json::from_str(&info(path, &[more, &["--json"]].concat()).unwrap()).unwrap()
+}
+
+fn fact<'j>(json: &'j Value, name: &str) -> (&'j Value, &'j str) {
+    let facts = json["facts"].as_array().unwrap();
+    let fact = facts.iter().find(|fact| fact["name"] == name).unwrap_or_else(|| panic!("no {name} in {json:#}"));
+    (&fact["value"], fact["by"].as_str().unwrap())
+}
+
+#[test]
+fn every_fact_is_printed_with_the_text_that_decided_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.tif");
+    let jumping = |page: usize| {
+        format!(
+            "frameNumbers = {}\nframeTimestamps_sec = {:.4}\n",
+            page / 2 + 1,
+            (page / 2 + 4 * usize::from(page > 9)) as f64 / 30.0
+        )
+    };
+    let header = [
+        "hChannels.channelSave = [1;2]",
+        "hChannels.channelName = {'GCaMP' 'tdTom'}",
+        "hRoiManager.scanFrameRate = 30",
+    ];
+    Tiff { of_page: Some(jumping), ..Tiff::scanimage(20, &header) }.write(&path);
+    let found = json(&path, &[]);
+    assert_eq!(fact(&found, "channels"), (&2.into(), "the ScanImage header"));
+    assert_eq!(fact(&found, "channel_names").0, &serde_json::json!(["GCaMP", "tdTom"]));
+    assert_eq!(fact(&found, "rate_hz"), (&30.0.into(), "the ScanImage header"));
+    assert_eq!((fact(&found, "frames").0, fact(&found, "pixel_type").0), (&10.into(), &"int16".into()));
+    assert_eq!(
+        (fact(&found, "shape").0, fact(&found, "gaps").0, fact(&found, "restarts").0),
+        (&"2×16×24".into(), &1.into(), &0.into())
+    );
+    assert_eq!(fact(&found, "range").0, &serde_json::json!([0.0, 1949.0]));
+    assert!(found["warnings"][0].as_str().unwrap().contains("about 4 frames"), "{found:#}");
+    let text = info(&path, &[]).unwrap();
+    assert!(text.contains("channels          2                        by the ScanImage header"), "{text}");
+    // What the user says decides, and is shown.
+    assert_eq!(fact(&json(&path, &["--axes", "T"]), "channels"), (&1.into(), "--axes"));
+    assert!(info(&path, &["--axes", "T,Q2"]).unwrap_err().contains("T,Z3,C2"));
+    assert!(info(&path, &["--plane", "3"]).unwrap_err().contains("plane 3"));
+    // A movie that nobody described, and a fly that lives in the program.
+    Tiff::pages(5).write(&path);
+    let plain = json(&path, &[]);
+    assert!(fact(&plain, "channels").1.contains("no text says more"));
+    assert!(plain["warnings"][0].as_str().unwrap().contains("--rate"), "{plain:#}");
+    assert_eq!(*fact(&json(Path::new("sim:animal=2,seconds=2"), &[]), "frames").0, 32);
+}
+
+#[test]
+fn a_data_set_shows_columns_alignment_and_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    Tiff { bits: 8, ..Tiff::pages(160) }.write(&folder.join("a.tif"));
+    let rows: String = (0..1000).map(|row| format!("{row},{:.3}\n", (f64::from(row) / 9.0).sin())).collect();
+    std::fs::write(folder.join("b.csv"), format!("frame,speed\n{rows}")).unwrap();
+    std::fs::write(folder.join("l.csv"), "start_s,stop_s,label\n0,5,rest\n").unwrap();
+    std::fs::write(
+        folder.join("dataset.toml"),
+        "frame_rate_hz = 16.0\nbehaviour_rate_hz = 100.0\n[[trial]]\nanimal = \"a\"\nframes = { path = \"a.tif\" }\nbehaviour = \"b.csv\"\nlabels = \"l.csv\"\n",
+    )
+    .unwrap();
+    let found = json(&folder.join("dataset.toml"), &[]);
+    let trial = &found["trials"][0];
+    assert_eq!((trial["rows"].as_u64(), trial["with_behaviour"].as_u64()), (Some(1000), Some(160)));
+    assert_eq!(trial["columns"][0]["name"], "speed");
+    assert_eq!((trial["labels"].to_string(), trial["unlabelled"].as_u64()), ("[[\"rest\",80]]".to_owned(), Some(80)));
+    let text = info(&folder.join("dataset.toml"), &[]).unwrap();
+    assert!(
+        text.contains("speed                    -1 to 1") && text.contains("160 of 160 frames have behaviour"),
+        "{text}"
+    );
+}
+
+/// 20 GB of pages whose pixels were never written: the file takes no room.
+#[test]
+fn a_recording_of_20_gb_is_described_within_two_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.tif");
+    let one = Tiff { height: 1024, width: 2048, big: true, ..Tiff::pages(1) };
+    let mut head = one.bytes();
+    head.truncate(head.len() - 2 * 1024 * 2048);
+    let directory = head[16..].to_vec();
+    let (step, pages) = (4_u64 << 20 | 4096, 5000_u64);
+    let file = std::fs::File::create(&path).unwrap();
+    file.write_all_at(&head[..8], 0).unwrap();
+    file.write_all_at(&16_u64.to_le_bytes(), 8).unwrap();
+    for page in 0..pages {
+        let at = 16 + page * step;
+        let mut own = directory.clone();
+        let offset_entry = own.windows(2).position(|tag| tag == 273_u16.to_le_bytes()).unwrap();
+        own[offset_entry + 12..offset_entry + 20].copy_from_slice(&(at + 512).to_le_bytes());
+        let end = own.len() - 8;
+        own[end..].copy_from_slice(&if page + 1 < pages { at + step } else { 0 }.to_le_bytes());
+        file.write_all_at(&own, at).unwrap();
+    }
+    file.set_len(16 + pages * step).unwrap();
+    // Other tests run beside this one: the fastest of a few counts.
+    let took = (0..4).map(|_| {
+        let began = Instant::now();
+        assert_eq!(*fact(&json(&path, &[]), "frames").0, 5000);
+        began.elapsed().as_secs_f64()
+    });
+    let fastest = took.fold(f64::INFINITY, f64::min);
+    assert!(fastest < 2.0, "{fastest} s");
+}
