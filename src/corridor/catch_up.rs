@@ -23,8 +23,10 @@ pub(super) struct CatchUp {
     average_frames: usize,
     /// Smoothed time to decode one frame; 0 before the first.
     cost_ns: u64,
-    /// Smoothed time between two frames that arrive; 0 before it is known.
+    /// Smoothed time between two frames that arrive.
     interval_ns: u64,
+    /// How many of them were measured, [`INTERVAL_SMOOTHING`] at most.
+    intervals: u64,
     /// Receipt and arrival number of the last frame.
     last: Option<(u64, u64)>,
     /// Frames left of the backlog that is being worked off.
@@ -37,7 +39,16 @@ impl CatchUp {
     pub(super) fn new(deadline: Duration, average_frames: usize) -> Self {
         let budget_ns = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX) / DEADLINE_DIVISOR;
         let average_frames = average_frames.max(1);
-        Self { budget_ns, average_frames, cost_ns: 0, interval_ns: 0, last: None, left: 0, below: usize::MAX }
+        Self {
+            budget_ns,
+            average_frames,
+            cost_ns: 0,
+            interval_ns: 0,
+            intervals: 0,
+            last: None,
+            left: 0,
+            below: usize::MAX,
+        }
     }
 
     /// To be asked before each frame is taken, with the number of frames that wait: how many of the oldest must be skipped.
@@ -68,7 +79,8 @@ impl CatchUp {
     pub(super) fn takes(&mut self, received_ns: u64, arrival: u64) -> bool {
         if let Some((last_ns, last)) = self.last.replace((received_ns, arrival)) {
             let interval_ns = received_ns.saturating_sub(last_ns) / arrival.saturating_sub(last).max(1);
-            self.interval_ns = smoothed(self.interval_ns, interval_ns, INTERVAL_SMOOTHING);
+            self.intervals = (self.intervals + 1).min(INTERVAL_SMOOTHING);
+            self.interval_ns = self.interval_ns - self.interval_ns / self.intervals + interval_ns / self.intervals;
         }
         self.left = self.left.saturating_sub(1);
         self.left >= self.average_frames
@@ -79,9 +91,11 @@ impl CatchUp {
         self.cost_ns = smoothed(self.cost_ns, ns, COST_SMOOTHING);
     }
 
-    /// Why frames are skipped: on the whole, does decoding take longer than the stream allows?
+    /// Why frames are skipped: on the whole, does decoding take longer than the stream allows? The first frames do not tell: the distance of
+    /// two of them is that within a burst, and the first decodes take longer than others.
     pub(super) fn cause(&self) -> SkipCause {
-        if self.cost_ns > self.interval_ns { SkipCause::Slow } else { SkipCause::Burst }
+        let known = self.intervals == INTERVAL_SMOOTHING;
+        if known && self.cost_ns > self.interval_ns { SkipCause::Slow } else { SkipCause::Burst }
     }
 }
 

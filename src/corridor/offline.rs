@@ -15,7 +15,7 @@ use super::{Corridor, Handles, Settings, no_realtime};
 use crate::config::{Config, Lane, Overload, Wait};
 use crate::decoder::{Decoder, Embeddings};
 use crate::frame::event::Event;
-use crate::frame::{Decode, Frame, Requests, Sentence};
+use crate::frame::{Decode, Distrust, Frame, Requests, Sentence};
 use crate::model::Manifest;
 use crate::publish::npy::NpySink;
 use crate::publish::{Sink, SinkError};
@@ -147,12 +147,24 @@ fn expect_warm(handles: &Handles, manifest: &Manifest) -> anyhow::Result<()> {
     }
     let frames = handles.stats.compute.preprocessed.load(Relaxed);
     let what = format!(
-        "the recording ends within the warm-up: none of its {frames} frames has a decode that may be believed. Template and \
+        "the recording ends within the warm-up: none of its {frames} frames has a decode that may be believed{}. Template and \
          statistics must be learnt and a window of {} frames filled first; give a longer recording, or shorten \
          `registration.template_frames` and `normalise.warmup_frames` in the manifest",
+        doubts(handles),
         manifest.stream_window_frames()
     );
     Err(Failure { code: ExitCode::Source, what }.into())
+}
+
+/// Frames that were not believed, by reason: ` (not tissue: 40 blank)`.
+fn doubts(handles: &Handles) -> String {
+    let count = |reason: Distrust| handles.stats.compute.distrusted[reason as usize].load(Relaxed);
+    let told: Vec<String> = Distrust::ALL
+        .into_iter()
+        .filter(|reason| count(*reason) > 0)
+        .map(|reason| format!("{} {}", count(reason), reason.name()))
+        .collect();
+    if told.is_empty() { String::new() } else { format!(" (not tissue: {})", told.join(", ")) }
 }
 
 /// Takes decodes in, one after the other.

@@ -95,7 +95,7 @@ pub enum DataWarning {
     },
     /// A recording whose frames are not all consecutive.
     #[error(
-        "trial {trial}: its recording lacks {missing} frames and has {begins} pauses, new series or resets: {left_out} frames are left \
+        "trial {trial}: its recording lacks {missing} frame(s) and has {begins} pause(s), new series or resets: {left_out} frames are left \
          out, so that no window lacks more than a tenth of its frames or spans a pause, a new series or a reset"
     )]
     MissingFrames {

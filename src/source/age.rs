@@ -22,7 +22,7 @@ const STANDSTILL_NS_MIN: u64 = 100_000_000;
 const STANDSTILL_PERIODS_MIN: u64 = 3;
 /// Distance of two frames of the microscope while the period is not known, ns; frames from a queue follow each other faster.
 const PACE_NS: u64 = 5_000_000;
-/// Weight of one interval in the mean period, as a divisor; and the largest interval that counts, in means.
+/// Frames over which the period is averaged; and the longest interval that counts, in means.
 const SMOOTHING: u64 = 16;
 const OUTLIER: u64 = 16;
 
@@ -71,11 +71,28 @@ impl Ages {
 struct Queue {
     /// Receipt of the last frame; 0 = none yet.
     last_ns: u64,
-    /// Mean time between two frames, missing ones included; 0 before it is known. The mean of bursts is that of the microscope.
+    /// Mean time between two frames, missing ones included; 0 before it is known.
     period_ns: u64,
-    /// Frames since the source was last found empty.
-    frames: u64,
+    /// Frames that it was averaged over, [`SMOOTHING`] at most.
+    averaged: u64,
+    burst: Burst,
     standstill: Option<Standstill>,
+}
+
+/// The frames since the source was last found empty: one that was waited for, and those that followed it faster than it was read.
+///
+/// What it holds was taken since the burst before it, whether the microscope sends so or something held the frames up. So the period is
+/// measured when a burst is over; between the frames of a queue it would be that of the reader.
+#[derive(Clone, Copy, Debug, Default)]
+struct Burst {
+    /// Receipt of the frame that was waited for; 0 = none yet.
+    from_ns: u64,
+    /// Since the same of the burst before; 0 = there was none.
+    since_last_ns: u64,
+    /// Frames, missing ones included.
+    frames: u64,
+    /// Those after the one that was waited for.
+    followed: u64,
 }
 
 /// A standstill from which the stream has not caught up yet.
@@ -93,14 +110,20 @@ impl Queue {
     fn waited_ns(&mut self, arrived: &Arrived) -> Option<u64> {
         let Arrived { frames, received_ns, .. } = *arrived;
         let before_ns = std::mem::replace(&mut self.last_ns, received_ns);
+        let awaited = before_ns == 0 || arrived.empty_ns > before_ns;
+        if awaited {
+            let ended = self.burst;
+            self.measure(&ended);
+            let since_last_ns = if ended.from_ns == 0 { 0 } else { received_ns.saturating_sub(ended.from_ns) };
+            self.burst = Burst { from_ns: received_ns, since_last_ns, frames, followed: 0 };
+        } else {
+            self.burst.frames = self.burst.frames.saturating_add(frames);
+            self.burst.followed = self.burst.followed.saturating_add(frames);
+        }
         if before_ns == 0 {
             return None;
         }
-        let interval_ns = received_ns.saturating_sub(before_ns);
-        let period_ns = self.period_ns;
-        self.measure(interval_ns / frames.max(1));
-        let awaited = arrived.empty_ns > before_ns;
-        self.frames = if awaited { frames } else { self.frames.saturating_add(frames) };
+        let (interval_ns, period_ns) = (received_ns.saturating_sub(before_ns), self.period_ns);
         let longest_ns = STANDSTILL_NS_MIN.max(STANDSTILL_PERIODS_MIN.saturating_mul(period_ns));
         if interval_ns > longest_ns && (awaited || self.standstill.is_none()) {
             self.standstill = Some(Standstill { from_ns: before_ns, period_ns, frames: 0 });
@@ -108,7 +131,7 @@ impl Queue {
             self.standstill = None;
         } else if received_ns.saturating_sub(arrived.empty_ns) > longest_ns && self.standstill.is_none() {
             // It is we who read too slowly.
-            let before = self.frames.saturating_sub(frames);
+            let before = self.burst.followed.saturating_sub(frames);
             self.standstill = Some(Standstill { from_ns: arrived.empty_ns, period_ns, frames: before });
         }
         let standstill = self.standstill.as_mut()?;
@@ -121,10 +144,16 @@ impl Queue {
         Some(waited_ns)
     }
 
-    fn measure(&mut self, interval_ns: u64) {
-        let mean = self.period_ns;
-        let counted = interval_ns.min(OUTLIER.saturating_mul(mean));
-        self.period_ns = if mean == 0 { interval_ns } else { mean - mean / SMOOTHING + counted / SMOOTHING };
+    /// The period, by a burst that is over.
+    fn measure(&mut self, burst: &Burst) {
+        if burst.since_last_ns == 0 {
+            return;
+        }
+        let (mean, frames) = (self.period_ns, burst.frames.clamp(1, SMOOTHING));
+        let of_a_frame = burst.since_last_ns / burst.frames.max(1);
+        let counted = if mean == 0 { of_a_frame } else { of_a_frame.min(OUTLIER.saturating_mul(mean)) };
+        self.averaged = (self.averaged + frames).min(SMOOTHING);
+        self.period_ns = mean - mean / self.averaged * frames + counted / self.averaged * frames;
     }
 }
 
@@ -251,6 +280,7 @@ mod tests {
         let mut ages = Ages::default();
         ages.of(&stamped(PERIOD, Clock::Device, PERIOD));
         let first = Arrived { series_began: true, ..stamped(0, Clock::Device, PERIOD + 3_000 * MS) };
-        assert_eq!(ages.of(&first), Some(3_000 * MS - PERIOD));
+        // After a single frame, no period is known.
+        assert_eq!(ages.of(&first), Some(3_000 * MS));
     }
 }

@@ -171,9 +171,10 @@ impl Told {
         self.size(Letter::C).checked_mul(planes)?.checked_mul(self.times().unwrap_or(1))
     }
 
-    /// Is the time the slowest axis?
+    /// Is the time the slowest axis of those that vary?
     pub fn time_is_slowest(&self) -> bool {
-        self.axes[2].0 == Letter::T
+        let varies = |(_, size): &&(Letter, Option<usize>)| *size != Some(1);
+        self.axes.iter().rev().find(varies).is_none_or(|(letter, _)| *letter == Letter::T)
     }
 
     pub fn sizes(&self) -> String {

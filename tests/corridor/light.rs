@@ -119,12 +119,12 @@ fn no_frame_of_a_fly_that_is_left_alone_is_doubted_and_after_a_disturbance_its_d
             }
         });
         assert_while(name, &kept, &when, reason);
-        let (mut equal, mut compared) = (0, 0);
-        for (a, b) in kept.decodes.iter().zip(&alone.decodes).skip(when.end + 2 * RATE) {
-            equal += usize::from(a.action == b.action && a.quality == Quality::Ok);
-            compared += 1;
-        }
+        let after = when.end + 2 * RATE;
+        let pairs = || kept.decodes.iter().zip(&alone.decodes).skip(after);
+        let (compared, good) = (pairs().count(), pairs().filter(|(a, _)| a.quality == Quality::Ok).count());
+        let equal = pairs().filter(|(a, b)| a.action == b.action).count();
         assert!(compared > 4 * RATE && equal as f64 >= 0.97 * compared as f64, "{name}: {equal} of {compared}");
+        assert_eq!(good, compared, "{name}");
     }
 }
 

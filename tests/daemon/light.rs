@@ -9,17 +9,15 @@ use crate::support::process as support;
 use serde_json::{Value, json};
 use support::{LOSSLESS, Microscope, Rig, model};
 
+use crate::support::scene::cells;
+
 const SIDE: usize = 64;
 
 /// Light of some cells on a background, which moves by a pixel or two.
 fn tissue(frame: u64, at: usize) -> f64 {
     let t = frame as f64;
     let (y, x) = ((at / SIDE) as f64 - 1.5 * (0.2 * t).sin(), (at % SIDE) as f64 - 1.5 * (0.13 * t).cos());
-    let blob = |cy: f64, cx: f64, r: f64| (-((y - cy).powi(2) + (x - cx).powi(2)) / (2.0 * r * r)).exp();
-    let grain = ((at as u64 * 7919 + frame * 104_729) % 61) as f64;
-    400.0
-        + grain
-        + 900.0 * (blob(16.0, 20.0, 4.0) + blob(44.0, 18.0, 5.0) + blob(30.0, 46.0, 6.0) + blob(52.0, 50.0, 3.0))
+    cells(y, x, at as u64 * 7919 + frame * 104_729)
 }
 
 /// Its time stamps are 33 ms apart, whatever the machine does meanwhile.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use haltere::frame::FrameInfo;
 use haltere::session::{Item, Outline, Reader, Topic, layout};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -193,17 +194,16 @@ fn a_session_under_overload_replays_the_frames_that_were_seen_and_no_others() {
     let (session, listener) = record(&rig, 600, &more, &["--flood"], |_| {});
     let live = heard(&listener);
     assert!(live.len() < 590, "{} of 600 frames were decoded: no overload", live.len());
-    let arrivals: Vec<(u64, u64)> = messages(&session, Topic::Frames)
-        .iter()
-        .map(|message| layout::read(message).map(|(info, arrival)| (info.number, arrival)).unwrap())
-        .collect();
-    assert_eq!(
-        arrivals.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
-        live.iter().map(|(n, _)| *n).collect::<Vec<_>>()
-    );
-    assert!(arrivals.iter().all(|(number, arrival)| number == arrival), "holes in the arrivals are the skipped frames");
-    let skipped: u64 = json(&session, Topic::Decodes).iter().filter_map(|decode| decode["skipped"].as_u64()).sum();
-    assert!(skipped > 0 && skipped + live.len() as u64 <= 600, "{skipped} skipped, {} decoded", live.len());
+    let recorded: Vec<(FrameInfo, u64)> =
+        messages(&session, Topic::Frames).iter().map(|message| layout::read(message).unwrap()).collect();
+    let published = recorded.iter().filter(|(info, _)| !info.unpublished).map(|(info, _)| info.number);
+    assert!(published.eq(live.iter().map(|(number, _)| *number)));
+    assert!(recorded.iter().all(|(info, arrival)| info.number == *arrival), "holes in the arrivals are skipped frames");
+    let decodes = json(&session, Topic::Decodes);
+    let sum = |key: &str| decodes.iter().filter_map(|decode| decode[key].as_u64()).sum::<u64>();
+    let (skipped, caught_up) = (sum("skipped"), sum("caught_up"));
+    assert!(skipped > 0 && skipped + recorded.len() as u64 <= 600, "{skipped} skipped, {} decoded", recorded.len());
+    assert_eq!(caught_up, recorded.iter().filter(|(info, _)| info.unpublished).count() as u64);
     let again = rig.path("again.npy");
     run(&["embed", text(&session), "--out", text(&again)]).code(0);
     assert_eq!(live.into_iter().map(|(_, bits)| bits).collect::<Vec<_>>(), rows(&again, 128));

@@ -15,6 +15,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{Finished, LOSSLESS, Listener, Message, Microscope, Process, Rig, fly, haltere, model, wait_for};
 
+use crate::support::scene::still_cells;
+
 /// Of the model and of what is sent to it.
 const RATE_HZ: f64 = 30.0;
 /// A deadline that can be waited for, after settings that never are late.
@@ -32,16 +34,11 @@ fn two_channels() -> PathBuf {
     MODEL.get_or_init(|| model("two", &[0, 1], 0)).clone()
 }
 
-/// Light that has structure, so that it can be registered, the same in every frame.
-fn tissue(pixel: usize) -> u16 {
-    200 + ((pixel as u32).wrapping_mul(2_654_435_761) >> 22) as u16
-}
-
 /// Sends one frame of the `n`-th period with more keys in its header.
 fn send(scope: &Microscope, shape: &[usize], n: u64, more: &Value) {
     let mut header = json!({ "timestamp_ns": (n as f64 / RATE_HZ * 1e9) as i64, "clock": "device" });
     header.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    scope.send(shape, &header, tissue);
+    scope.send(shape, &header, still_cells);
 }
 
 fn status_when(rig: &Rig, what: &str, enough: impl Fn(&Value) -> bool) -> Value {
@@ -279,7 +276,7 @@ fn a_time_as_text_costs_the_time_and_not_the_frame() {
     let time = "2026-11-30 14:31:09.123";
     for frame in 0..120 {
         // areaDetector's own keys, with its fastest axis first.
-        scope.send(&[64, 64], &json!({ "frame": frame, "timeStamp": time, "ndattr": {} }), tissue);
+        scope.send(&[64, 64], &json!({ "frame": frame, "timeStamp": time, "ndattr": {} }), still_cells);
     }
     let status = status_when(&rig, "all", |s| s["published"] == 120);
     assert_eq!((&status["ignored_keys"], &status["rejected"]), (&120.into(), &json!({})));

@@ -125,7 +125,7 @@ fn unread(rig: &Rig) -> (Child, PipeReader, Listener) {
 fn flood_the_log(rig: &Rig, listener: &mut Listener) {
     let microscope = Microscope::new(&rig.frames);
     for frame in 0..=GAPS {
-        microscope.send(&[16, 16], &json!({ "frame": 2 * frame }), |i| i as u16);
+        microscope.send(&[32, 32], &json!({ "frame": 2 * frame }), |i| i as u16);
         if frame % 8 == 0 {
             std::thread::sleep(Duration::from_millis(4));
         }

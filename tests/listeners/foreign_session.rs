@@ -19,12 +19,14 @@ use haltere::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML, SessionWriter};
 use haltere::sys::files::sha256_of;
 use support::{Finished, Process, haltere, model, skip};
 
+use crate::support::scene::still_cells;
+
 fn small() -> Model {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
     Model::load(MODEL.get_or_init(|| model("foreign", &[0], 0))).unwrap()
 }
 
-/// A session of twenty frames with this configuration and `frame_bytes_max`.
+/// A session of forty frames with this configuration and `frame_bytes_max`.
 fn session(folder: &Path, config: &str, frame_bytes_max: &str) -> PathBuf {
     let path = folder.join("session.mcap");
     let [manifest, onnx] = [small().manifest_path, small().onnx_path].map(|path| std::fs::read(path).unwrap());
@@ -38,11 +40,12 @@ fn session(folder: &Path, config: &str, frame_bytes_max: &str) -> PathBuf {
     let about = BTreeMap::from(about);
     let mut session = SessionWriter::create(&path, Compression::None, 1_000, &about, &attachments).unwrap();
     let mut slot = FrameSlot::with_capacity(64 * 64 * 2);
-    for number in 0..20 {
+    for number in 0..40 {
         let info = &mut slot.frame.info;
         (info.shape, info.pixel_type, info.number) = (Shape::new(1, 64, 64), PixelType::U16, number);
         (info.source, info.t_received_ns) = ("rig1".parse().unwrap(), number * 33_333_333);
-        slot.frame.bytes_mut().iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 7 + at / 64) as u8);
+        let counts = slot.frame.bytes_mut().chunks_exact_mut(2).enumerate();
+        counts.for_each(|(at, bytes)| bytes.copy_from_slice(&still_cells(at).to_ne_bytes()));
         session.write_frame(&slot).unwrap();
     }
     session.finish(BTreeMap::new()).unwrap();

@@ -119,7 +119,7 @@ fn of_several_series_one_is_chosen_or_two_are_the_channels() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fly.toml");
     let embed = |series: &[&str]| run(&[&["embed", "--model", text(&model), "--out", text(&out)], series].concat());
     embed(&[&green]).code(6).says(&["all 23 were refused", "the model needs channel 1"]);
-    embed(&[&green, &red]).code(6).says(&["none of its 23 frames"]);
+    embed(&[&green, "--channel-file", &red]).code(6).says(&["none of its 23 frames"]);
     assert!(!out.exists());
 }
 

@@ -535,7 +535,7 @@ fn learns(lab: &Lab) {
     lab.text("dataset.toml", format!("{head}{short}[[trial]]{trial}"));
     let small = "--steps 4 --set batch.segments=2 --set batch.windows=2 --set network.widths=[4,8] --set network.window_frames=8";
     let done = run(lab.0.path(), &format!("train --data dataset.toml --name session {small}")).code(0);
-    assert!(done.err.contains("its session lacks"), "{}", done.err);
+    assert!(done.err.contains("its recording lacks"), "{}", done.err);
     let model = Model::load(&lab.path("models/session.toml")).unwrap();
     assert!(model.manifest.provenance.trained && model.manifest.labels == ["rest", "walk"]);
     run(lab.0.path(), "embed session.mcap --model models/session.toml --out again.npy").code(0);
