@@ -10,12 +10,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::summary::Summary;
+use super::summary::{Summary, distrusted};
 use super::{Corridor, Handles, Settings, no_realtime};
 use crate::config::{Config, Lane, Overload, Wait};
 use crate::decoder::{Decoder, Embeddings};
 use crate::frame::event::Event;
-use crate::frame::{Decode, Distrust, Frame, Requests, Sentence};
+use crate::frame::{Decode, Frame, Requests, Sentence};
 use crate::model::Manifest;
 use crate::publish::npy::NpySink;
 use crate::publish::{Sink, SinkError};
@@ -158,12 +158,8 @@ fn expect_warm(handles: &Handles, manifest: &Manifest) -> anyhow::Result<()> {
 
 /// Frames that were not believed, by reason: ` (not tissue: 40 blank)`.
 fn doubts(handles: &Handles) -> String {
-    let count = |reason: Distrust| handles.stats.compute.distrusted[reason as usize].load(Relaxed);
-    let told: Vec<String> = Distrust::ALL
-        .into_iter()
-        .filter(|reason| count(*reason) > 0)
-        .map(|reason| format!("{} {}", count(reason), reason.name()))
-        .collect();
+    let told: Vec<String> =
+        distrusted(&handles.stats).iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     if told.is_empty() { String::new() } else { format!(" (not tissue: {})", told.join(", ")) }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::frame::Distrust;
 use crate::frame::event::Reason;
 use crate::sys::counters::{Quantiles, Stats};
 
@@ -18,6 +19,7 @@ pub struct Summary {
     uptime: Duration,
     counters: Vec<(&'static str, u64)>,
     rejected: Vec<(&'static str, u64)>,
+    distrusted: Vec<(&'static str, u64)>,
     /// Of the recorder, as far as they are not 0.
     record: Vec<(&'static str, u64)>,
     novelty_mean: Option<f32>,
@@ -63,6 +65,7 @@ impl Summary {
             .filter(|(_, count)| *count > 0)
             .collect(),
             rejected: rejected.filter(|(_, count)| *count > 0).collect(),
+            distrusted: distrusted(stats),
             novelty_mean: compute.novelty_mean.get(),
             stages: vec![
                 ("queue", compute.queue.quantiles()),
@@ -76,7 +79,7 @@ impl Summary {
         }
     }
 
-    /// As one JSON object: counters flat, `rejected` by reason, `latency_us` by stage.
+    /// As one JSON object: counters flat, `rejected` and `distrusted` by reason, `latency_us` by stage.
     pub fn to_json(&self) -> Value {
         let us = |ns: u64| ns as f64 / 1e3;
         let stage = |q: &Quantiles| json!({ "count": q.count, "p50": us(q.p50_ns), "p99": us(q.p99_ns), "p999": us(q.p999_ns), "max": us(q.max_ns) });
@@ -86,6 +89,7 @@ impl Summary {
         let mut object = pairs(&self.counters);
         object.extend(pairs(&self.record));
         object.insert("rejected".to_owned(), Value::Object(pairs(&self.rejected)));
+        object.insert("distrusted".to_owned(), Value::Object(pairs(&self.distrusted)));
         let stages = self.stages.iter().map(|(name, q)| ((*name).to_owned(), stage(q))).collect();
         object.insert("latency_us".to_owned(), Value::Object(stages));
         object.extend(self.novelty_mean.map(|mean| ("novelty_mean".to_owned(), json!(mean))));
@@ -104,6 +108,9 @@ impl fmt::Display for Summary {
         for (name, count) in &self.rejected {
             write!(f, ", rejected for {name} {count}")?;
         }
+        for (name, count) in &self.distrusted {
+            write!(f, ", not believed for {name} {count}")?;
+        }
         if let Some(mean) = self.novelty_mean {
             write!(f, ", mean novelty {mean:.2} (0.5 is expected)")?;
         }
@@ -115,4 +122,10 @@ impl fmt::Display for Summary {
         }
         Ok(())
     }
+}
+
+/// Frames that are not believed, by reason, without the reasons that did not occur.
+pub(super) fn distrusted(stats: &Stats) -> Vec<(&'static str, u64)> {
+    let all = Distrust::ALL.iter().map(|reason| reason.name()).zip(stats.distrusted());
+    all.filter(|(_, count)| *count > 0).collect()
 }

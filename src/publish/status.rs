@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::frame::{Distrust, Name, Quality};
+use crate::frame::{Name, Quality};
 use crate::sys::counters::{Histogram, Record, Stats};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
 use crate::wire::report::{
@@ -86,7 +86,7 @@ impl Reporter {
             relay_lost: publish.relay_lost.load(Relaxed),
             non_finite_pixels: compute.non_finite_pixels.load(Relaxed),
             saturated_pixels: compute.saturated_pixels.load(Relaxed),
-            distrusted: DistrustedFrames(distrusted(&self.stats)),
+            distrusted: DistrustedFrames(self.stats.distrusted()),
             latency_us,
             queue_depth: waiting(&self.stats),
             non_finite_embeddings: compute.non_finite_embeddings.load(Relaxed),
@@ -117,13 +117,8 @@ fn waiting(stats: &Stats) -> Queues {
     Queues {
         frames: read(&intake.accepted).saturating_sub(taken),
         // A frame that is not believed has a decode, too.
-        decodes: (read(&compute.encoded) + distrusted(stats).iter().sum::<u64>()).saturating_sub(sent),
+        decodes: (read(&compute.encoded) + stats.distrusted().iter().sum::<u64>()).saturating_sub(sent),
     }
-}
-
-/// Frames that are not believed, by reason.
-fn distrusted(stats: &Stats) -> [u64; Distrust::ALL.len()] {
-    std::array::from_fn(|reason| stats.compute.distrusted[reason].load(Relaxed))
 }
 
 /// `None` until anything was recorded or should have been.

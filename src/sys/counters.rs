@@ -31,6 +31,11 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Frames that are not believed, by reason, in the order of [`Distrust::ALL`].
+    pub fn distrusted(&self) -> [u64; Distrust::ALL.len()] {
+        std::array::from_fn(|reason| self.compute.distrusted[reason].load(Relaxed))
+    }
+
     /// Refused messages and frames by reason, in the order of [`Reason::ALL`]: by the source and by preprocessing.
     pub fn rejected(&self) -> [u64; Reason::ALL.len()] {
         std::array::from_fn(|reason| {

@@ -142,19 +142,19 @@ fn a_growing_file_decodes_to_the_embeddings_of_the_finished_folder_and_ends_with
 fn an_aborted_acquisition_ends_when_the_file_grows_no_more() {
     let rig = Rig::new(model("aborted", &[0], 0));
     let folder = begun(&rig, &experiment(1, 1000, FLAT));
-    let all = bytes(1, 31);
+    let all = bytes(1, 61);
     append(&folder, &all[..5 * PLANE]);
     let daemon = started(&mut follow(&rig, &folder, &["--once", "--set", "source.follow_idle_s=2"]));
     let mut listener = rig.listen();
-    append_in_pieces(&folder, &all[5 * PLANE..30 * PLANE + PLANE / 2]);
+    append_in_pieces(&folder, &all[5 * PLANE..60 * PLANE + PLANE / 2]);
     listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
     daemon.finish().code(0).says(&["the sender ended the series"]);
     // The finished folder ends with half a frame as well.
     let expected = offline(&rig, &folder, &[]);
-    assert_eq!(expected.len(), 30);
+    assert_eq!(expected.len(), 60);
     // Frames that were there at the start may have been decoded before the subscriber came.
     let heard: Vec<_> = listener.decodes().into_iter().filter(|d| d.quality() != "fail").collect();
-    assert!(heard.len() >= 25, "{}", heard.len());
+    assert!(heard.len() >= 55, "{}", heard.len());
     for decode in heard {
         let bits = &expected[decode.number("frame") as usize];
         assert!(decode.embedding.iter().map(|v| v.to_bits()).eq(bits.iter().copied()), "{}", decode.header);
@@ -166,15 +166,15 @@ fn of_a_volume_the_plane_asked_for_is_decoded_as_soon_as_it_is_there() {
     let rig = Rig::new(model("volume", &[0], 0));
     let folder = begun(
         &rig,
-        &experiment(1, 160, r#"zFastEnable="1""#).replace("<Timelapse", "<ZStage steps=\"3\" />\n<Timelapse"),
+        &experiment(1, 240, r#"zFastEnable="1""#).replace("<Timelapse", "<ZStage steps=\"3\" />\n<Timelapse"),
     );
     let daemon = started(&mut follow(&rig, &folder, &["--once", "--set", "source.plane=1"]));
     let mut listener = rig.listen();
     // Three planes and one flyback; of the last volume the plane is there, the flyback is not.
-    let all = bytes(1, 160);
-    append_in_pieces(&folder, &all[..150 * PLANE]);
-    frame_is(&mut listener, 37);
-    append_in_pieces(&folder, &all[150 * PLANE..]);
+    let all = bytes(1, 16).repeat(15);
+    append_in_pieces(&folder, &all[..230 * PLANE]);
+    frame_is(&mut listener, 57);
+    append_in_pieces(&folder, &all[230 * PLANE..]);
     listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
     daemon.finish().code(0);
     assert_equal(&listener, &offline(&rig, &folder, &["--plane", "1"]));
@@ -324,16 +324,16 @@ fn a_real_acquisition_is_followed_to_the_embeddings_of_its_folder() {
     let Some(real) = shared("thorimage_sync/mouse_kidney_raw/2p/Untitled_001") else { return };
     let rig = Rig::new(model("real", &[0, 1], 1));
     let xml = std::fs::read_to_string(real.join("Experiment.xml")).unwrap();
-    let folder = begun(&rig, &xml.replace("frames=\"5\"", "frames=\"40\""));
+    let folder = begun(&rig, &xml.replace("frames=\"5\"", "frames=\"60\""));
     let five = std::fs::read(raw(&real)).unwrap();
     let daemon = started(&mut follow(&rig, &folder, &["--once"]));
     let mut listener = rig.listen();
-    for _ in 0..8 {
+    for _ in 0..12 {
         five.chunks(100_003).for_each(|piece| append(&folder, piece));
     }
     listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
     daemon.finish().code(0);
     let expected = offline(&rig, &folder, &[]);
-    assert_eq!(expected.len(), 40);
+    assert_eq!(expected.len(), 60);
     assert_equal(&listener, &expected);
 }

@@ -38,7 +38,7 @@ fn two_channels() -> PathBuf {
 fn send(scope: &Microscope, shape: &[usize], n: u64, more: &Value) {
     let mut header = json!({ "timestamp_ns": (n as f64 / RATE_HZ * 1e9) as i64, "clock": "device" });
     header.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    scope.send(shape, &header, still_cells);
+    scope.send(shape, &header, still_cells(shape[shape.len() - 1]));
 }
 
 fn status_when(rig: &Rig, what: &str, enough: impl Fn(&Value) -> bool) -> Value {
@@ -276,7 +276,7 @@ fn a_time_as_text_costs_the_time_and_not_the_frame() {
     let time = "2026-11-30 14:31:09.123";
     for frame in 0..120 {
         // areaDetector's own keys, with its fastest axis first.
-        scope.send(&[64, 64], &json!({ "frame": frame, "timeStamp": time, "ndattr": {} }), still_cells);
+        scope.send(&[64, 64], &json!({ "frame": frame, "timeStamp": time, "ndattr": {} }), still_cells(64));
     }
     let status = status_when(&rig, "all", |s| s["published"] == 120);
     assert_eq!((&status["ignored_keys"], &status["rejected"]), (&120.into(), &json!({})));

@@ -26,7 +26,7 @@ fn small() -> Model {
     Model::load(MODEL.get_or_init(|| model("foreign", &[0], 0))).unwrap()
 }
 
-/// A session of forty frames with this configuration and `frame_bytes_max`.
+/// A session of sixty frames with this configuration and `frame_bytes_max`.
 fn session(folder: &Path, config: &str, frame_bytes_max: &str) -> PathBuf {
     let path = folder.join("session.mcap");
     let [manifest, onnx] = [small().manifest_path, small().onnx_path].map(|path| std::fs::read(path).unwrap());
@@ -40,12 +40,12 @@ fn session(folder: &Path, config: &str, frame_bytes_max: &str) -> PathBuf {
     let about = BTreeMap::from(about);
     let mut session = SessionWriter::create(&path, Compression::None, 1_000, &about, &attachments).unwrap();
     let mut slot = FrameSlot::with_capacity(64 * 64 * 2);
-    for number in 0..40 {
+    for number in 0..60 {
         let info = &mut slot.frame.info;
         (info.shape, info.pixel_type, info.number) = (Shape::new(1, 64, 64), PixelType::U16, number);
         (info.source, info.t_received_ns) = ("rig1".parse().unwrap(), number * 33_333_333);
         let counts = slot.frame.bytes_mut().chunks_exact_mut(2).enumerate();
-        counts.for_each(|(at, bytes)| bytes.copy_from_slice(&still_cells(at).to_ne_bytes()));
+        counts.for_each(|(at, bytes)| bytes.copy_from_slice(&still_cells(64)(at).to_ne_bytes()));
         session.write_frame(&slot).unwrap();
     }
     session.finish(BTreeMap::new()).unwrap();

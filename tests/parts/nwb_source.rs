@@ -114,12 +114,12 @@ fn of_several_series_one_is_chosen_or_two_are_the_channels() {
     let unlike = written(&python, folder.path(), "unlike");
     let error = fail(&spec(&[&format!("{unlike}#Green"), &format!("{unlike}#Red")]));
     assert!(error.contains("channels must match") && error.contains("22 frames"), "{error}");
-    // By the command line, with the file's own word for it. The model wants both channels, and more than 23 frames.
+    // By the command line, with the file's own word for it. The model wants both channels, and larger frames.
     let out = folder.path().join("green.npy");
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fly.toml");
     let embed = |series: &[&str]| run(&[&["embed", "--model", text(&model), "--out", text(&out)], series].concat());
     embed(&[&green]).code(6).says(&["all 23 were refused", "the model needs channel 1"]);
-    embed(&[&green, "--channel-file", &red]).code(6).says(&["none of its 23 frames"]);
+    embed(&[&green, "--channel-file", &red]).code(6).says(&["all 23 were refused", "20×30 px"]);
     assert!(!out.exists());
 }
 

@@ -35,6 +35,7 @@ fn frame_of(number: u64, pixel_type: PixelType, channels: usize, bytes: &[u8]) -
     frame.info.pixel_type = pixel_type;
     frame.info.number = number;
     frame.info.t_received_ns = (number + 1) * 33_333_333;
+    frame.info.t_live_ns = Some(frame.info.t_received_ns);
     frame.bytes_mut().copy_from_slice(bytes);
     frame
 }
@@ -157,7 +158,10 @@ fn a_later_frame_changes_no_earlier_tensor() {
 fn the_clock_never_reaches_a_pixel() {
     let mut frames = stream(40);
     let before = run(&mut *make(&everything()), &frames);
-    frames.iter_mut().for_each(|f| f.info.t_received_ns = f.info.t_received_ns * 2 + f.info.number % 3);
+    frames.iter_mut().for_each(|f| {
+        f.info.t_received_ns = f.info.t_received_ns * 2 + f.info.number % 3;
+        f.info.t_live_ns = Some(f.info.t_received_ns);
+    });
     let after = run(&mut *make(&everything()), &frames);
     for ((a, x), (b, y)) in before.iter().zip(&after) {
         assert!(x == y, "frame rates differ, and so do tensors");
