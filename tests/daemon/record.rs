@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use haltere::frame::FrameInfo;
+use haltere::model::Manifest;
 use haltere::session::{Item, Outline, Reader, Topic, layout};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -187,13 +188,25 @@ fn assert_reported(rig: &Rig, session: &Path, frames: usize) {
     assert_eq!(rows(&array, 128), rows(&rig.path("again.npy"), 128));
 }
 
+/// A warm-up of a few frames: of a flood, a busy machine decodes few.
+fn soon_warm(path: PathBuf) -> PathBuf {
+    let mut manifest = Manifest::read(&path).unwrap();
+    let preprocess = &mut manifest.preprocess;
+    let registration = preprocess.registration.as_mut().unwrap();
+    (registration.template_frames, registration.template_rounds) = (2, 1);
+    preprocess.baseline.as_mut().unwrap().average_frames = 1;
+    preprocess.normalise.as_mut().unwrap().warmup_frames = 2;
+    manifest.save(&path).unwrap();
+    path
+}
+
 #[test]
 fn a_session_under_overload_replays_the_frames_that_were_seen_and_no_others() {
-    let rig = Rig::new(model("overloaded", &[0], 0));
+    let rig = Rig::new(soon_warm(model("overloaded", &[0], 0)));
     let more = ["--set", "lane.overload=skip-to-latest", "--set", "lane.depth_frames=2"];
-    let (session, listener) = record(&rig, 600, &more, &["--flood"], |_| {});
+    let (session, listener) = record(&rig, 3000, &more, &["--flood"], |_| {});
     let live = heard(&listener);
-    assert!(live.len() < 590, "{} of 600 frames were decoded: no overload", live.len());
+    assert!(live.len() < 2900, "{} of 3000 frames were decoded: no overload", live.len());
     let recorded: Vec<(FrameInfo, u64)> =
         messages(&session, Topic::Frames).iter().map(|message| layout::read(message).unwrap()).collect();
     let published = recorded.iter().filter(|(info, _)| !info.unpublished).map(|(info, _)| info.number);
@@ -202,7 +215,7 @@ fn a_session_under_overload_replays_the_frames_that_were_seen_and_no_others() {
     let decodes = json(&session, Topic::Decodes);
     let sum = |key: &str| decodes.iter().filter_map(|decode| decode[key].as_u64()).sum::<u64>();
     let (skipped, caught_up) = (sum("skipped"), sum("caught_up"));
-    assert!(skipped > 0 && skipped + recorded.len() as u64 <= 600, "{skipped} skipped, {} decoded", recorded.len());
+    assert!(skipped > 0 && skipped + recorded.len() as u64 <= 3000, "{skipped} skipped, {} decoded", recorded.len());
     assert_eq!(caught_up, recorded.iter().filter(|(info, _)| info.unpublished).count() as u64);
     let again = rig.path("again.npy");
     run(&["embed", text(&session), "--out", text(&again)]).code(0);
