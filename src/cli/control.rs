@@ -18,6 +18,7 @@ Examples:
   haltere control template reset
   haltere control normalisation freeze
   haltere control model models/fly8.toml      switch models without losing a frame
+  haltere control animal fly3                 the next animal is fly3: take up what was learnt of it before
   haltere control mark \"light on\"             add a time-stamped note to the recording
   haltere control record stop
   haltere control help                        list all commands")]

@@ -65,6 +65,9 @@ pub struct PlayArgs {
     /// Name of the series in every header [default: made from the current time].
     #[arg(long, value_name = "NAME")]
     pub series: Option<Name>,
+    /// Name of the animal in every header: the daemon takes up what was learnt of it before.
+    #[arg(long, value_name = "NAME")]
+    pub animal: Option<Name>,
     /// Send as fast as the socket accepts instead of at a fixed rate.
     #[arg(long, conflicts_with = "rate")]
     pub flood: bool,
@@ -94,6 +97,7 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<ExitCode> {
         pattern: if args.push { Pattern::Push } else { Pattern::Pub },
         attach,
         series: args.series.or_else(series_of_now),
+        animal: args.animal,
         pace: if args.flood { Pace::Flood } else { args.recording.rate.map_or(Pace::Recording, Pace::Hz) },
         loops: (args.repeat > 0).then_some(args.repeat),
         duration: args.seconds.map(Duration::from_secs_f64),

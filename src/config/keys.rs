@@ -448,6 +448,24 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| c.control.endpoint.clone().map_or(Value::Word("off"), Value::Text),
     },
     Key {
+        name: "animal.name",
+        kind: Kind::Name { word: Some("off") },
+        set: |c, v| c.animal.name = v.text().and_then(|t| t.parse().ok()),
+        get: |c| c.animal.name.map_or(Value::Word("off"), |name| Value::Text(name.as_str().to_owned())),
+    },
+    Key {
+        name: "animal.folder",
+        kind: Kind::Path { word: None },
+        set: |c, v| c.animal.folder = v.path().unwrap_or_default(),
+        get: |c| path(&c.animal.folder),
+    },
+    Key {
+        name: "animal.save",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.animal.save, v),
+        get: |c| Value::Switch(c.animal.save),
+    },
+    Key {
         name: "record.folder",
         kind: Kind::Path { word: Some("off") },
         set: |c, v| c.record.folder = v.path(),

@@ -77,6 +77,8 @@ pub struct Config {
     pub lsl: Lsl,
     /// Control socket.
     pub control: Control,
+    /// What was learnt of animals, on disk.
+    pub animal: Animal,
     /// Sessions on disk.
     pub record: Record,
     /// Log lines.
@@ -420,6 +422,17 @@ pub struct Record {
     pub compression: Compression,
 }
 
+/// What was learnt of animals, saved by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Animal {
+    /// The animal with which a run begins; `None` = it has no name and is not saved.
+    pub name: Option<Name>,
+    /// Folder of the saved states.
+    pub folder: PathBuf,
+    /// Save an animal that has a name at the end of a series and of the run?
+    pub save: bool,
+}
+
 /// Log lines on standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -483,6 +496,7 @@ impl Default for Config {
             serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change },
             lsl: Lsl { name: None, library: None, markers: LslMarkers::Change },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
+            animal: Animal { name: None, folder: PathBuf::from("animals"), save: true },
             record: Record::off(),
             log: Log { filter: "info".to_owned(), json: false },
         }

@@ -16,7 +16,9 @@ use crate::sys::clock::now_ns;
 use crate::sys::counters::count;
 use crate::sys::denormals::flush_to_zero;
 
+use super::animal::Animal;
 use super::catch_up::CatchUp;
+use super::countdown::Countdown;
 use super::judge::Judge;
 use super::lane::{Consumer, Producer, Received};
 use super::preview::Photographer;
@@ -37,17 +39,14 @@ pub(super) fn compute(
     shared.settle("compute", shared.settings.realtime.compute_core);
     flush_to_zero();
     let mut aside = Aside::new(shared);
-    let mut arrivals = ArrivalPredictor::default();
-    let mut since = Requests::default();
-    let mut series = Series::default();
+    let (mut arrivals, mut since, mut series) = (ArrivalPredictor::default(), Requests::default(), Series::default());
     let mut to_recorder = ToRecorder::new(shared.handles.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     let mut running = Running::new(decoder, shared);
     let mut pulse = Pulse::new(shared.settings.pulse);
     while !decodes.is_closed() {
         while let Some(request) = shared.handles.requests.pop() {
-            since.add(request);
-            carry_out(request, &mut running, &mut aside.judge, shared);
+            carry_out(request, &mut since, &mut running, &mut aside, shared);
         }
         if let Some(drift) = running.exchange(shared) {
             aside.judge.begin_drift(drift, shared);
@@ -59,11 +58,15 @@ pub(super) fn compute(
                     shared.decoding.store(true, Relaxed);
                     decodes.ring();
                 }
-                for request in series.before(slot, running.decoder, shared) {
-                    since.add(request);
-                    carry_out(request, &mut running, &mut aside.judge, shared);
+                series.arrives(slot);
+                for request in slot.requests.iter() {
+                    carry_out(request, &mut since, &mut running, &mut aside, shared);
                 }
-                slot.requests = since;
+                let another = series.is_of_another_animal(&slot.frame.info, running.decoder);
+                if let Some(request) = aside.animal.arrives(&slot.frame.info, another, shared) {
+                    carry_out(request, &mut since, &mut running, &mut aside, shared);
+                }
+                slot.requests.clone_from(&since);
                 let number = slot.frame.info.number;
                 let stepped = step(slot, &mut running, decodes, &mut aside, idle, shared);
                 shared.decoding.store(false, Relaxed);
@@ -75,18 +78,22 @@ pub(super) fn compute(
                 stepped.or_else(|failure| running.fall_back(failure, number, shared))?;
             }
             Received::Empty => {
+                aside.animal.keep_when_asked(running.decoder, shared);
                 let pause = pulse.beat(&mut running);
                 if anticipates { prepare(&mut arrivals, &mut running, idle, pause) } else { idle.idle(pause) }
             }
             Received::Closed => break,
         }
     }
+    aside.animal.end(running.decoder, shared);
     Ok(())
 }
 
 /// What is done beside decoding.
 struct Aside<'a> {
     judge: Judge,
+    animal: Animal,
+    countdown: Countdown,
     photographer: Photographer<'a>,
     catch_up: CatchUp,
     /// Backlogs caught up with.
@@ -98,6 +105,8 @@ impl<'a> Aside<'a> {
         let settings = shared.settings;
         Self {
             judge: Judge::new(settings.window_frames, settings.drift),
+            animal: Animal::new(),
+            countdown: Countdown::default(),
             photographer: Photographer::new(settings.preview, &shared.previews),
             catch_up: CatchUp::new(settings.deadline, settings.average_frames),
             backlogs: 0,
@@ -211,15 +220,28 @@ impl Pulse {
     }
 }
 
-fn carry_out(request: Request, running: &mut Running<'_>, judge: &mut Judge, shared: &Shared<'_>) {
-    running.request(request);
-    if request == Request::Reset {
+/// Between two frames: carries out a request and notes it for the recorder.
+fn carry_out(
+    request: Request,
+    since: &mut Requests,
+    running: &mut Running<'_>,
+    aside: &mut Aside<'_>,
+    shared: &Shared<'_>,
+) {
+    let Aside { judge, animal, .. } = aside;
+    if animal.contradicts(&request) {
+        return;
+    }
+    since.add(request.clone());
+    animal.before(&request, running.decoder, shared);
+    if request.begins_animal() {
         judge.forget_drift(shared);
     }
-    if matches!(request, Request::Reset | Request::RenewTemplate) {
+    if request.begins_animal() || request == Request::RenewTemplate {
         judge.forget_focus(shared);
     }
     shared.emit(Event::Request { what: request.name() });
+    running.request(request);
 }
 
 /// One frame: decode, judge, send; then once more for a model that waits in the shadow.
@@ -239,7 +261,7 @@ fn step(
     }
     let Some(decode) = wait_for_slot(decodes, idle, shared) else { return Ok(()) };
     let stepped = running.decoder.step(frame, decode);
-    account(&stepped, decode, shared);
+    account(&stepped, decode, &mut aside.animal, shared);
     aside.catch_up.took(decode.times.preprocess_ns + decode.times.encode_ns);
     let observation = decode.observation;
     let input = |tensor| SharedInput { tensor, observation: &observation };
@@ -249,6 +271,7 @@ fn step(
         Step::Distrusted => {
             aside.judge.observe(&frame.info, &observation, shared);
             decode.quality = aside.judge.quality(decode, shared);
+            aside.countdown.observe(decode, shared);
             aside.send(decodes, shared);
             follow(&mut running.shadow, frame, &input(None), Ran::Well, shared);
         }
@@ -268,6 +291,7 @@ fn step(
             count(&stats.warm, u64::from(decode.quality != Quality::Warmup));
             let novelty = decode.embedding.novelty.filter(|_| decode.quality == Quality::Ok);
             aside.judge.drift(novelty, frame.info.number, shared);
+            aside.countdown.observe(decode, shared);
             aside.send(decodes, shared);
             follow(&mut running.shadow, frame, &input(Some(&tensor)), Ran::Well, shared);
             aside.photographer.frame(&frame.info, &tensor);
@@ -277,11 +301,12 @@ fn step(
 }
 
 /// Counts and times what was done, even of a frame on which the network failed.
-fn account(stepped: &Result<Step<'_>, DecodeError>, decode: &Decode, shared: &Shared<'_>) {
+fn account(stepped: &Result<Step<'_>, DecodeError>, decode: &Decode, animal: &mut Animal, shared: &Shared<'_>) {
     if matches!(stepped, Ok(Step::Refused(_)) | Err(DecodeError::Preprocess(_))) {
         return;
     }
     let (stats, observation, times) = (&shared.handles.stats.compute, &decode.observation, &decode.times);
+    animal.observe(decode.frame.number, observation.taken_up, shared);
     count(&stats.preprocessed, 1);
     count(&stats.non_finite_pixels, u64::from(observation.non_finite_pixels));
     count(&stats.saturated_pixels, u64::from(observation.saturated_pixels));

@@ -3,6 +3,7 @@
 //! Why it exists: whatever a source does, a frame comes with its place in the stream. What it must never do: wait for the compute
 //! thread, except where the overload policy says `wait`.
 
+use super::animal::Keep;
 use super::lane::Producer;
 use super::realtime::Idle;
 use super::silence::Silence;
@@ -89,6 +90,8 @@ fn emit_continuity(info: &FrameInfo, shared: &Shared<'_>) {
 
 /// The acquisition is over, in order or not.
 fn emit_end(next: Next, shared: &Shared<'_>) {
+    // Carried out once the frames before it are decoded. A full queue has enough of them.
+    let _ = shared.handles.animals.keep.push(Keep::AtEnd);
     shared.emit(match next {
         Next::FileLost(how) => Event::FileLost { how },
         _ => Event::SeriesEnded,

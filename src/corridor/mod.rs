@@ -11,8 +11,10 @@ pub mod realtime;
 pub mod summary;
 pub mod supervisor;
 
+mod animal;
 mod catch_up;
 mod compute;
+mod countdown;
 mod drift;
 mod focus;
 mod ingest;
@@ -46,6 +48,7 @@ use lane::{Bells, WhenFull, lane};
 use preview::Previews;
 use realtime::Idle;
 
+pub use animal::{AnimalHandles, Keep};
 pub use drift::DriftSettings;
 pub use preview::PreviewSettings;
 pub use shadow::Swap;
@@ -106,6 +109,8 @@ pub struct Settings {
     pub preview: Option<PreviewSettings>,
     /// A device without a frame gets something short to do this often; `None` = never.
     pub pulse: Option<Duration>,
+    /// Keep what was learnt of an animal at the end of a series and of the run.
+    pub keeps_animals: bool,
 }
 
 impl Settings {
@@ -124,6 +129,7 @@ impl Settings {
             drift: DriftSettings::of(manifest),
             preview: config.publish.preview_every.map(|every| PreviewSettings { every, input: manifest.input }),
             pulse: config.compute.pulse.filter(|_| decoder.on_device()),
+            keeps_animals: config.animal.save,
         }
     }
 }
@@ -149,6 +155,8 @@ pub struct Handles {
     pub events: Arc<ArrayQueue<Event>>,
     /// Takes the frames after their decode, if there is one.
     pub recorder: Option<Arc<Recorder>>,
+    /// Animals: what is kept of them, and who names them.
+    pub animals: AnimalHandles,
 }
 
 impl Default for Handles {
@@ -163,6 +171,7 @@ impl Default for Handles {
             log: Arc::new(ArrayQueue::new(EVENTS_WAITING_MAX)),
             events: Arc::new(ArrayQueue::new(EVENTS_WAITING_MAX)),
             recorder: None,
+            animals: AnimalHandles::default(),
         }
     }
 }

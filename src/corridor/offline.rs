@@ -109,6 +109,8 @@ pub fn through(
         lane: Lane { depth_frames: DEPTH_FRAMES, overload: Overload::Wait },
         realtime: no_realtime(Wait::Park),
         preview: None,
+        // What a name changes is recorded as requests; nothing is saved.
+        keeps_animals: false,
         ..Settings::of(&decoder, config)
     };
     let bar = progress_bar(recording.frames_total(), progress, FRAMES);

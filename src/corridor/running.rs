@@ -32,13 +32,13 @@ impl<'a> Running<'a> {
 
     /// Carries out a request, in everything that may decode the next frames.
     pub(super) fn request(&mut self, request: Request) {
-        self.decoder.request(request);
+        self.decoder.request(request.clone());
         if let Some(shadow) = &mut self.shadow {
-            shadow.request(request);
+            shadow.request(request.clone());
         }
         // A frozen normalisation must stay frozen when the CPU takes over; all other state is built up from nothing there.
         if let Some(standby) = &mut self.standby {
-            standby.request(request);
+            standby.request(if request.begins_animal() { Request::Reset } else { request });
         }
     }
 

@@ -4,10 +4,9 @@
 //! happen with the next. What it must never do: reset anything for a frame that the model cannot take.
 
 use super::Shared;
-use crate::config::NewSeries;
 use crate::decoder::Decoder;
 use crate::frame::event::Event;
-use crate::frame::{FrameInfo, FrameSlot, Request, Shape};
+use crate::frame::{FrameInfo, FrameSlot, Shape};
 use crate::preprocess::Squeeze;
 
 /// The series that is being decoded.
@@ -22,21 +21,17 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// What must be carried out before this frame: what was before it when it was recorded, and a reset when its series means a
-    /// new animal, by configuration or because it has another shape or pixel type.
-    pub(super) fn before(
-        &mut self,
-        slot: &mut FrameSlot,
-        decoder: &Decoder,
-        shared: &Shared<'_>,
-    ) -> impl Iterator<Item = Request> + use<> {
+    /// Notes the series of a frame that comes.
+    pub(super) fn arrives(&mut self, slot: &mut FrameSlot) {
         // Where the first frames of a series were skipped, the first one that is decoded begins it.
         let began = std::mem::replace(&mut self.begun, slot.series) != slot.series;
         slot.frame.info.series_began = began;
         self.is_new |= began;
-        let configured = began && shared.settings.new_series == NewSeries::Reset;
-        let another = self.is_new && decoder.is_of_another_animal(&slot.frame.info);
-        slot.requests.iter().chain((configured || another).then_some(Request::Reset))
+    }
+
+    /// Does this frame of a new series mean another animal, because it has another shape or pixel type?
+    pub(super) fn is_of_another_animal(&self, info: &FrameInfo, decoder: &Decoder) -> bool {
+        self.is_new && decoder.is_of_another_animal(info)
     }
 
     /// Notes whether the frame was taken, and reports frames of another shape that the model's input squeezes.

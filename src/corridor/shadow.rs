@@ -83,10 +83,12 @@ impl Shadow {
     }
 
     pub(super) fn request(&mut self, request: Request) {
-        self.swap.decoder.request(request);
-        if request == Request::Reset {
+        if request.begins_animal() {
             (self.warm, self.tried) = (false, 0);
         }
+        // Preprocessing of its own that is not used must not take memory for an animal.
+        let idle = self.swap.shares_preprocessing && request.begins_animal();
+        self.swap.decoder.request(if idle { Request::Reset } else { request });
     }
 
     /// One frame, of which the running model made `ran`. `shared` is what that one read of it.

@@ -17,7 +17,7 @@ use super::frames::{self, broken};
 use super::spec::{Neural, TrialSpec};
 use super::trials::FrameStore;
 use crate::config::Device;
-use crate::frame::{Frame, Observation, Request, Shape, Tensor};
+use crate::frame::{Frame, Observation, Shape, Tensor};
 use crate::model::parameters::Parameters;
 use crate::preprocess;
 
@@ -108,10 +108,10 @@ fn preprocessed(
     let (mut number, mut damaged, mut refusal) = (0, false, None);
     while number <= frames as u64 && frames::pull(trial, source.as_mut(), &mut frame, number)? {
         for request in source.requests().iter() {
-            steps.request(request);
-            if request == Request::Reset {
+            if request.begins_animal() {
                 notes.resets.push(number as u32);
             }
+            steps.request(request);
         }
         let prepared = match steps.apply(&frame) {
             Ok(prepared) => prepared,
@@ -130,7 +130,7 @@ fn preprocessed(
         if let Some(Tensor::Host(values)) = prepared.tensor {
             writer.frame(values)?;
             notes.last_frame.push(number as u32);
-            notes.usable.push(!seen.warming_up && !damaged);
+            notes.usable.push(!seen.warming_up && !seen.on_trial() && !damaged);
             notes.warmup += usize::from(seen.warming_up);
             notes.non_finite += usize::from(std::mem::take(&mut damaged));
         }

@@ -11,7 +11,8 @@ mod open;
 
 use crate::encode::{EncodeError, EncodeInfo};
 use crate::frame::{
-    Decode, Frame, FrameInfo, Geometry, ModelTag, PixelMemory, Quality, Request, Restart, Shown, StageTimes, Tensor,
+    AnimalState, Decode, Frame, FrameInfo, Geometry, ModelTag, PixelMemory, Quality, Request, Restart, Shown,
+    StageTimes, Tensor,
 };
 use crate::model::Model;
 use crate::preprocess::{Preprocess, PreprocessError, Template, takes};
@@ -119,8 +120,10 @@ impl Decoder {
             preprocess_ns: prepared_ns - began_ns,
             encode_ns: 0,
         };
-        if prepared.observation.distrust.is_some() {
-            self.network.hold(prepared.observation.warming_up, &mut self.believed, into);
+        let seen = prepared.observation;
+        if seen.distrust.is_some() {
+            self.network.hold(seen.warming_up, &mut self.believed, into);
+            self.network.judge_trial(&seen, into);
             return Ok(Step::Distrusted);
         }
         into.shown = Shown::Own;
@@ -133,6 +136,7 @@ impl Decoder {
             Err(cause) if cause.is_survivable() => return Ok(Step::NonFinite(tensor)),
             Err(cause) => return Err(cause.into()),
         }
+        self.network.judge_trial(&seen, into);
         into.times.encode_ns = now_ns() - prepared_ns;
         match into.quality {
             Quality::Ok => self.believed.keep(into),
@@ -158,11 +162,21 @@ impl Decoder {
 
     /// Carries out a request; takes effect with the next frame.
     pub fn request(&mut self, request: Request) {
+        let begins_animal = request.begins_animal();
         self.preprocess.request(request);
-        if request == Request::Reset {
+        if begins_animal {
             self.network.reset();
             self.believed.forget();
         }
+    }
+
+    /// What was learnt of this animal, to be taken up later by [`Request::TakeUp`]; `None` until all of it has warmed up and is
+    /// believed. Allocates.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn keep(&self) -> Result<Option<AnimalState>, DecodeError> {
+        self.preprocess.keep().map_err(|fault| PreprocessError::from(fault).into())
     }
 
     /// Uses the time while there is no frame.

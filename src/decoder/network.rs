@@ -4,7 +4,7 @@
 
 use super::believed::Believed;
 use crate::encode::{EncodeError, EncodeInfo, Encoder};
-use crate::frame::{Decode, Embedding, ModelTag, Quality, Restart, Tensor};
+use crate::frame::{Decode, Embedding, ModelTag, Observation, Quality, Restart, TakenUp, Tensor};
 
 pub(super) struct Network {
     encoder: Encoder,
@@ -13,11 +13,13 @@ pub(super) struct Network {
     unsettled: bool,
     /// Why the window is being filled anew, while it is.
     restarted: Option<Restart>,
+    /// Frames of the stream that become one tensor.
+    average_frames: u32,
 }
 
 impl Network {
-    pub(super) fn new(encoder: Encoder, tag: ModelTag) -> Self {
-        Self { encoder, tag, unsettled: false, restarted: None }
+    pub(super) fn new(encoder: Encoder, tag: ModelTag, average_frames: usize) -> Self {
+        Self { encoder, tag, unsettled: false, restarted: None, average_frames: average_frames as u32 }
     }
 
     /// One tensor. On an error `into` is as it was, but for its sizes.
@@ -48,6 +50,20 @@ impl Network {
         believed.stand_in(into);
         into.restart = None;
         into.quality = if warmup { Quality::Warmup } else { Quality::Degraded };
+    }
+
+    /// A state that was taken up and is still on trial is believed by no decode; and how many frames are left until one is `ok`.
+    pub(super) fn judge_trial(&self, seen: &Observation, into: &mut Decode) {
+        let on_trial = match seen.taken_up {
+            Some(TakenUp::OnTrial(left)) => left,
+            _ => 0,
+        };
+        if on_trial > 0 {
+            (into.quality, into.action) = (Quality::Warmup, None);
+        }
+        let window = if seen.warming_up { self.encoder.window_frames() } else { self.encoder.frames_missing() };
+        let left = seen.warmup_left.saturating_add(window * self.average_frames).max(on_trial);
+        into.warmup_left = if into.quality == Quality::Warmup { left } else { 0 };
     }
 
     /// Gives a slot this model's sizes, at its first use since the model changed.

@@ -35,7 +35,7 @@ impl Decoder {
         let manifest = &model.manifest;
         let encoder = Encoder::open_on(model, compute.onnxruntime.as_deref(), &place(compute, chosen))?;
         let preprocess = preprocess::build_on(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, chosen)?;
-        let network = Network::new(encoder, tag(manifest));
+        let network = Network::new(encoder, tag(manifest), manifest.preprocess.average_frames);
         let believed = Believed::new(network.new_embedding());
         Ok(Self { model: model.clone(), preprocess, network, believed, on_device: chosen.machine.is_some() })
     }

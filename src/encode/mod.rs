@@ -287,6 +287,16 @@ impl Encoder {
         self.frames_seen < self.window_frames
     }
 
+    /// Model frames of a window.
+    pub fn window_frames(&self) -> u32 {
+        self.window_frames as u32
+    }
+
+    /// Model frames that the window still lacks.
+    pub fn frames_missing(&self) -> u32 {
+        self.window_frames.saturating_sub(self.frames_seen) as u32
+    }
+
     /// Forgets state and window: a new animal.
     pub fn reset(&mut self) {
         self.frames_seen = 0;

@@ -3,7 +3,7 @@
 //! Why it exists: a fault that the daemon survives must still be seen. Every way to reject a frame has a [`Reason`] of its own.
 //! What it must never do: hold text that needs memory; events are made on the frame path, which may not allocate.
 
-use super::{Distrust, Relearn, Restart, Sentence};
+use super::{Distrust, Mismatch, Name, Relearn, Restart, Sentence};
 
 /// Why a message or frame was rejected. Each has a counter of its own in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -372,6 +372,47 @@ pub enum Event {
     ShiftAtBound {
         /// The frame.
         frame: u64,
+    },
+    /// Warm-up: how long it will take (at its beginning, then now and then).
+    WarmingUp {
+        /// The frame.
+        frame: u64,
+        /// Frames left until a decode is `ok`.
+        frames_left: u32,
+        /// The same at the model's rate, s.
+        seconds_left: f32,
+    },
+    /// The first frames match the saved state that was taken up.
+    AnimalKnown {
+        /// Whose.
+        animal: Name,
+        /// The last frame of the trial.
+        frame: u64,
+        /// Median correlation peak of the trial.
+        peak: f32,
+        /// Its level when the state was saved.
+        saved_peak: f32,
+    },
+    /// The saved state does not fit: everything is learnt anew.
+    AnimalMismatch {
+        /// Whose.
+        animal: Name,
+        /// The frame with which it was found out.
+        frame: u64,
+        /// What does not fit.
+        mismatch: Mismatch,
+    },
+    /// What was learnt of an animal was saved.
+    AnimalSaved {
+        /// Its name.
+        animal: Name,
+    },
+    /// It was not.
+    AnimalNotSaved {
+        /// Its name, if it has one.
+        animal: Option<Name>,
+        /// Why.
+        why: &'static str,
     },
     /// No fresh frame within the deadline: the neutral action was published and the heartbeat stopped.
     Stale {

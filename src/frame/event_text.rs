@@ -51,6 +51,11 @@ impl std::fmt::Display for Event {
             | Self::Relearning { .. }
             | Self::FocusDrift { .. }
             | Self::FocusBack { .. } => self.fmt_trust(f),
+            Self::WarmingUp { .. }
+            | Self::AnimalKnown { .. }
+            | Self::AnimalMismatch { .. }
+            | Self::AnimalSaved { .. }
+            | Self::AnimalNotSaved { .. } => self.fmt_animal(f),
             Self::Recovered { frame } => write!(f, "frames arrive again from frame {frame}: heartbeat resumed"),
             Self::Swapped { .. } | Self::SwapFailed { .. } | Self::DeviceFault { .. } => self.fmt_takeover(f),
             Self::OutletLost { outlet } => {
@@ -191,6 +196,34 @@ impl Event {
                     "the registration template built at frame {frame} shows no tissue, or its frames do not agree: the next frames make another"
                 ),
             },
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about warm-up and saved animals.
+    fn fmt_animal(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::WarmingUp { frames_left, seconds_left, .. } => {
+                write!(f, "warming up: decodes begin in about {seconds_left:.0} s ({frames_left} frames)")
+            }
+            Self::AnimalKnown { animal, peak, saved_peak, .. } => write!(
+                f,
+                "the tissue is that of {animal} (correlation peak {peak:.2}, {saved_peak:.2} when it was saved): no warm-up but one window"
+            ),
+            Self::AnimalMismatch { animal, frame, mismatch } => {
+                let numbers =
+                    mismatch.numbers().map(|[found, expected]| format!(": {found:.2}, expected {expected:.2}"));
+                write!(
+                    f,
+                    "the saved state of {animal} does not fit frame {frame} ({}{}): everything is learnt anew and will replace it; if \
+                     this is another animal, name it: `haltere control animal NAME`",
+                    mismatch.name(),
+                    numbers.unwrap_or_default()
+                )
+            }
+            Self::AnimalSaved { animal } => write!(f, "saved what was learnt of {animal}"),
+            Self::AnimalNotSaved { animal: Some(animal), why } => write!(f, "{animal} was not saved: {why}"),
+            Self::AnimalNotSaved { animal: None, why } => write!(f, "the animal was not saved: {why}"),
             _ => Ok(()),
         }
     }

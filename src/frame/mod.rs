@@ -4,6 +4,7 @@
 //! What it must never do: IO, threads, clocks. Memory is taken when a value is made and kept for its life, because the
 //! frame path may not allocate.
 
+pub mod animal;
 pub mod event;
 mod event_text;
 pub mod slot;
@@ -11,6 +12,7 @@ pub mod slot;
 mod distrust;
 mod geometry;
 mod model_tag;
+mod observation;
 mod preview;
 mod sentence;
 mod window;
@@ -18,9 +20,11 @@ mod window;
 use std::fmt;
 use std::str::FromStr;
 
+pub use animal::{AnimalState, Mismatch, SavedAnimal, TakenUp};
 pub use distrust::{Distrust, FrameTime, Marks, Relearn, Shown};
 pub use geometry::Geometry;
 pub use model_tag::ModelTag;
+pub use observation::Observation;
 pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
 pub use sentence::{SENTENCE_BYTES_MAX, Sentence};
 pub use slot::{FrameSlot, Request, Requests};
@@ -265,6 +269,8 @@ pub struct FrameInfo {
     pub series_began: bool,
     /// What the sender said of it.
     pub marks: Marks,
+    /// The animal, if the sender names it. Not recorded: what a name changes is recorded as requests.
+    pub animal: Option<Name>,
 }
 
 impl FrameInfo {
@@ -326,6 +332,7 @@ impl Frame {
             series: None,
             series_began: false,
             marks: Marks::default(),
+            animal: None,
         };
         Self { info, memory: Memory::Heap(vec![CacheLine([0; 64]); capacity_bytes.div_ceil(64)]) }
     }
@@ -504,38 +511,6 @@ impl Quality {
     }
 }
 
-/// What preprocessing measured on one frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Observation {
-    /// [dy, dx] of the content relative to the template, px of the incoming frame; + is down and right.
-    /// `None` while there is no template or when registration is off.
-    pub shift_px: Option<[f32; 2]>,
-    /// Height of the correlation peak, 0 to 1; 1 is a perfect copy of the template.
-    pub shift_peak: f32,
-    /// The peak lies on the border of the search range: the true shift may be larger.
-    pub shift_at_bound: bool,
-    /// The peak is below `registration.peak_min`: the shift was rejected and the last accepted one used instead.
-    pub shift_doubtful: bool,
-    /// Offset between odd and even lines in use, px; 0 when line-phase correction is off.
-    pub line_phase_px: f32,
-    /// NaN or infinite pixels of the frame (replaced by the dark level).
-    pub non_finite_pixels: u32,
-    /// Pixels at the top of the range of their type.
-    pub saturated_pixels: u32,
-    /// Still filling the template, the baseline or the statistics.
-    pub warming_up: bool,
-    /// No window may span this frame and the one before it; training leaves such windows out.
-    pub restart: Option<Restart>,
-    /// Frame rate measured from the frames' own times, Hz; 0 until it is known.
-    pub frame_rate_hz: f32,
-    /// The measured rate, after averaging, is more than 10 % off the model's.
-    pub frame_rate_off: bool,
-    /// Why the frame is not believed: nothing was learnt from it, and it has no tensor.
-    pub distrust: Option<Distrust>,
-    /// What is learnt anew from this frame on.
-    pub relearn: Option<Relearn>,
-}
-
 /// Latency of one decode by stage, ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
@@ -572,6 +547,8 @@ pub struct Decode {
     pub times: StageTimes,
     /// Whose embedding and action these are.
     pub shown: Shown,
+    /// While it warms up: frames of the stream left until a decode is `ok`, this one's not counted.
+    pub warmup_left: u32,
 }
 
 impl Decode {
@@ -589,6 +566,7 @@ impl Decode {
             generation: FIRST_GENERATION,
             times: StageTimes::default(),
             shown: Shown::Own,
+            warmup_left: 0,
         }
     }
 }

@@ -4,13 +4,22 @@
 //! so requests travel with the frame. What it must never do: allocate. However many requests arrive between two frames, their
 //! combined effect is one small value.
 
-use super::Frame;
+use std::sync::Arc;
+
+use super::{Frame, Name, SavedAnimal};
+
+/// Name of [`Request::TakeUp`] in recordings.
+pub const TAKE_UP: &str = "animal";
 
 /// Requests that change the state of preprocessing and encoder between two frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// A new animal: forget template, baseline, statistics, frame rate.
     Reset,
+    /// The same, and what is learnt from now on is saved under this name.
+    NewAnimal(Name),
+    /// A new animal of which a state was saved: go on with that, if the first frames match it.
+    TakeUp(Arc<SavedAnimal>),
     /// Build a new template from the next frames; keep baseline and statistics.
     RenewTemplate,
     /// Forget F₀ and the moving average; keep the template.
@@ -21,9 +30,11 @@ pub enum Request {
 
 impl Request {
     /// The request's name on the control socket and in recordings.
-    pub const fn name(self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
-            Self::Reset => "reset",
+            // The name of an animal changes no decode.
+            Self::Reset | Self::NewAnimal(_) => "reset",
+            Self::TakeUp(_) => TAKE_UP,
             Self::RenewTemplate => "template reset",
             Self::ResetBaseline => "baseline reset",
             Self::FreezeNormalisation(true) => "normalisation freeze",
@@ -31,7 +42,12 @@ impl Request {
         }
     }
 
-    /// The request with this name.
+    /// Everything learnt before it is forgotten.
+    pub const fn begins_animal(&self) -> bool {
+        matches!(self, Self::Reset | Self::NewAnimal(_) | Self::TakeUp(_))
+    }
+
+    /// The request with this name; none of those that carry a state, which are recorded with it.
     pub fn of_name(name: &str) -> Option<Self> {
         let all = [
             Self::Reset,
@@ -45,9 +61,10 @@ impl Request {
 }
 
 /// The combined effect of the requests since the previous frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
-    reset: bool,
+    /// The last one with which an animal begins.
+    animal: Option<Request>,
     renew_template: bool,
     reset_baseline: bool,
     freeze: Option<bool>,
@@ -57,8 +74,10 @@ impl Requests {
     /// Adds a request after those before it.
     pub fn add(&mut self, request: Request) {
         match request {
-            // A reset discards the requests before it.
-            Request::Reset => *self = Self { reset: true, ..Self::default() },
+            // A new animal discards the requests before it.
+            Request::Reset | Request::NewAnimal(_) | Request::TakeUp(_) => {
+                *self = Self { animal: Some(request), ..Self::default() };
+            }
             Request::RenewTemplate => self.renew_template = true,
             Request::ResetBaseline => self.reset_baseline = true,
             Request::FreezeNormalisation(frozen) => self.freeze = Some(frozen),
@@ -73,7 +92,7 @@ impl Requests {
     /// Requests of the same effect, in the order in which they must be carried out.
     pub fn iter(&self) -> impl Iterator<Item = Request> + use<> {
         [
-            self.reset.then_some(Request::Reset),
+            self.animal.clone(),
             self.renew_template.then_some(Request::RenewTemplate),
             self.reset_baseline.then_some(Request::ResetBaseline),
             self.freeze.map(Request::FreezeNormalisation),
@@ -114,7 +133,7 @@ mod tests {
 
     fn after(requests: &[Request]) -> Vec<Request> {
         let mut all = Requests::default();
-        requests.iter().for_each(|request| all.add(*request));
+        requests.iter().for_each(|request| all.add(request.clone()));
         all.iter().collect()
     }
 
@@ -124,6 +143,9 @@ mod tests {
         assert_eq!(after(&[]), []);
         assert_eq!(after(&[FreezeNormalisation(true), RenewTemplate, Reset]), [Reset]);
         assert_eq!(after(&[Reset, FreezeNormalisation(true)]), [Reset, FreezeNormalisation(true)]);
+        let fly = Request::NewAnimal("fly3".parse().unwrap());
+        assert_eq!(after(&[Reset, fly.clone(), RenewTemplate]), [fly.clone(), RenewTemplate]);
+        assert_eq!(after(&[fly, Reset]), [Reset]);
         assert_eq!(after(&[ResetBaseline, RenewTemplate, ResetBaseline]), [RenewTemplate, ResetBaseline]);
         assert_eq!(after(&[FreezeNormalisation(true), FreezeNormalisation(false)]), [FreezeNormalisation(false)]);
     }

@@ -30,6 +30,16 @@ impl Group {
         Self { wanted, frames: 0, first: 0, last: 0 }
     }
 
+    /// Frames of a group.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Frames that it has.
+    pub(super) fn frames(&self) -> usize {
+        self.frames
+    }
+
     /// Discards an incomplete group.
     pub(super) fn forget(&mut self) {
         self.frames = 0;
@@ -71,6 +81,11 @@ impl Average {
     /// Discards an incomplete group.
     pub fn forget(&mut self) {
         self.group.forget();
+    }
+
+    /// The group, without its frames.
+    pub(super) fn group(&self) -> &Group {
+        &self.group
     }
 
     /// Takes a frame with its ordinal; true when `image` now holds the mean of a full group.

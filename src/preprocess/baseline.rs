@@ -15,7 +15,9 @@
 //! quantiles from 0.1 to 0.9 of noise near normal (density · D is about ¼ there). α begins as 1/n, so that the first
 //! seconds converge fast; the estimate counts as warm after τ. From then on |F − F₀| counts up to `influence` · D only.
 
+use super::memory::Needed;
 use super::simd::Simd;
+use crate::frame::animal::BaselineState;
 use crate::model::parameters::{Baseline as Parameters, Estimator};
 
 /// Mean distance from F₀ that every pixel is granted, as a share of the floor.
@@ -72,6 +74,21 @@ impl Pace {
     /// Starts again with the next frame.
     pub(super) fn forget(&mut self) {
         self.frames = 0;
+    }
+
+    /// Frames seen, and going on from so many.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    pub(super) fn take_up(&mut self, frames: u64) {
+        self.frames = frames;
+    }
+
+    /// Frames until F₀ is valid.
+    pub(super) fn needed(&self) -> Needed {
+        let (Rule::Minimum { frames: whole } | Rule::Quantile { warm_frames: whole, .. }) = self.rule;
+        Needed { left: whole.saturating_sub(self.frames), whole }
     }
 
     /// Has F₀ seen enough frames to be valid?
@@ -156,6 +173,30 @@ impl Baseline {
     /// Has F₀ seen enough frames to be valid?
     pub fn is_warm(&self) -> bool {
         self.pace.is_warm()
+    }
+
+    /// Frames until F₀ is valid.
+    pub(super) fn needed(&self) -> Needed {
+        self.pace.needed()
+    }
+
+    /// F₀ and what it goes on from.
+    pub(super) fn keep(&self) -> BaselineState {
+        let (ring, deviation) = match &self.method {
+            Method::Minimum { ring, .. } => (ring.clone(), Vec::new()),
+            Method::Quantile { deviation, .. } => (Vec::new(), deviation.clone()),
+        };
+        BaselineState { frames: self.pace.frames(), f0: self.f0.clone(), ring, deviation }
+    }
+
+    /// Goes on from a saved one of the same lengths.
+    pub(super) fn take_up(&mut self, state: &BaselineState) {
+        self.pace.take_up(state.frames);
+        self.f0.copy_from_slice(&state.f0);
+        match &mut self.method {
+            Method::Minimum { ring, .. } => ring.copy_from_slice(&state.ring),
+            Method::Quantile { deviation, .. } => deviation.copy_from_slice(&state.deviation),
+        }
     }
 
     /// Learns from one frame.

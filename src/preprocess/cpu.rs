@@ -9,8 +9,11 @@
 //!
 //! **Frames that are not believed.** A frame is judged first, from its raw counts, and once more when its correlation peak is known.
 //! One that is not believed changes nothing that was learnt, and has no tensor.
+//!
+//! **A saved state that is taken up** stands where all this was learnt when it was saved, and is on trial for the first frames that show
+//! a picture; they are no warm-up. If they do not match it, the next frame is the first of an animal of which nothing is known.
 
-use super::accept::check_frame;
+use super::accept::{check_frame, takes};
 use super::average::Average;
 use super::baseline::Baseline;
 use super::convert::{convert, planes};
@@ -20,9 +23,14 @@ use super::rate::{Began, RateMeter};
 use super::resample::{FieldResampler, Resampler};
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
+use super::trial::Trial;
 use super::trust::{PeakWatch, Trust};
-use super::{Prepared, Preprocess, PreprocessError, Request, Template};
-use crate::frame::{Distrust, Frame, FrameInfo, Geometry, Observation, PixelType, Relearn, Shape, Tensor};
+use super::{Prepared, Preprocess, PreprocessError, Request, TakeUpError, Template, memory};
+use crate::cuda::Fault;
+use crate::frame::{
+    AnimalState, Distrust, Frame, FrameInfo, Geometry, Mismatch, Observation, PixelType, Relearn, Shape, TakenUp,
+    Tensor,
+};
 use crate::model::parameters::Parameters;
 
 /// The steps with their parameters, and what they learnt of the present animal.
@@ -36,23 +44,50 @@ pub struct CpuPreprocess {
     frozen: bool,
     /// Made at the first frame of an animal, because the geometry is known only then.
     animal: Option<Animal>,
+    /// What a state must have come of to fit.
+    fingerprint: String,
+    /// A state that was not taken up, for the next frame to report.
+    refused: Option<Mismatch>,
 }
 
 impl CpuPreprocess {
     /// For checked parameters, a model frame of shape `input`, and `frame_rate_hz` model frames per second.
     pub(super) fn new(parameters: &Parameters, input: Shape, frame_rate_hz: f64, device: String) -> Self {
-        let parameters = parameters.clone();
-        Self { parameters, input, frame_rate_hz, simd: Simd::detect(), device, frozen: false, animal: None }
+        Self {
+            parameters: parameters.clone(),
+            input,
+            frame_rate_hz,
+            simd: Simd::detect(),
+            device,
+            frozen: false,
+            animal: None,
+            fingerprint: memory::fingerprint(parameters, input, frame_rate_hz),
+            refused: None,
+        }
+    }
+
+    /// Forgets an animal whose saved state its frames did not match, or of which frames of another geometry come.
+    fn forget_mismatch(&mut self, info: &FrameInfo) {
+        let Some(animal) = &self.animal else { return };
+        let other = animal.trial.is_some() && (animal.shape, animal.pixel_type) != (info.shape, info.pixel_type);
+        if other {
+            self.refused = Some(Mismatch::Geometry);
+        }
+        if other || animal.spent {
+            self.animal = None;
+        }
     }
 }
 
 impl Preprocess for CpuPreprocess {
     fn request(&mut self, request: Request) {
         match (request, &mut self.animal) {
-            (Request::Reset, animal) => {
+            (Request::Reset | Request::NewAnimal(_), animal) => {
                 *animal = None;
-                self.frozen = false;
+                (self.frozen, self.refused) = (false, None);
             }
+            // What does not fit is reported with the next frame.
+            (Request::TakeUp(saved), _) => drop(self.take_up(&saved.state)),
             (Request::FreezeNormalisation(frozen), animal) => {
                 self.frozen = frozen;
                 if let Some(normalise) = animal.as_mut().and_then(|a| a.normalise.as_mut()) {
@@ -75,7 +110,9 @@ impl Preprocess for CpuPreprocess {
     }
 
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
+        self.forget_mismatch(&frame.info);
         check_frame(&self.parameters, self.geometry(), &frame.info)?;
+        let refused = self.refused.take().map(TakenUp::Mismatch);
         let make = || {
             let mut animal = Animal::new(&self.parameters, self.input, self.frame_rate_hz, self.simd, &frame.info);
             if let Some(normalise) = &mut animal.normalise {
@@ -83,7 +120,30 @@ impl Preprocess for CpuPreprocess {
             }
             animal
         };
-        Ok(self.animal.get_or_insert_with(make).take(frame, &self.parameters))
+        let prepared = self.animal.get_or_insert_with(make).take(frame, &self.parameters);
+        let observation = Observation { taken_up: refused.or(prepared.observation.taken_up), ..prepared.observation };
+        Ok(Prepared { observation, ..prepared })
+    }
+
+    fn keep(&self) -> Result<Option<AnimalState>, Fault> {
+        let Some(animal) = &self.animal else { return Ok(None) };
+        let state = animal.keep();
+        Ok(state.map(|state| AnimalState { preprocessing: self.fingerprint.clone(), ..state }))
+    }
+
+    fn take_up(&mut self, state: &AnimalState) -> Result<(), TakeUpError> {
+        self.request(Request::Reset);
+        let checked = memory::check(state, &self.parameters, self.input, &self.fingerprint);
+        let (shape, pixel_type) = checked.inspect_err(|_| self.refused = Some(Mismatch::Preprocessing))?;
+        let info = FrameInfo { shape, pixel_type, ..Frame::with_capacity(0).info };
+        if takes(&self.parameters, shape).is_err() {
+            self.refused = Some(Mismatch::Geometry);
+            return Ok(());
+        }
+        let mut animal = Animal::new(&self.parameters, self.input, self.frame_rate_hz, self.simd, &info);
+        animal.take_up(state);
+        self.animal = Some(animal);
+        Ok(())
     }
 
     fn keep_warm(&mut self) {
@@ -102,7 +162,11 @@ impl Preprocess for CpuPreprocess {
     }
 
     fn geometry(&self) -> Option<Geometry> {
-        self.animal.as_ref().map(|animal| Geometry { shape: animal.shape, pixel_type: animal.pixel_type })
+        // What is on trial has not shown that it is the same animal.
+        self.animal
+            .as_ref()
+            .filter(|animal| animal.trial.is_none())
+            .map(|animal| Geometry { shape: animal.shape, pixel_type: animal.pixel_type })
     }
 
     fn device(&self) -> &str {
@@ -156,6 +220,10 @@ struct Animal {
     image: Vec<f32>,
     /// Line phase and template have been ready once: what is learnt now is kept.
     settled: bool,
+    /// A state was taken up, and its first frames are compared with it.
+    trial: Option<Trial>,
+    /// They did not match: everything is forgotten before the next frame.
+    spent: bool,
 }
 
 impl Animal {
@@ -187,7 +255,33 @@ impl Animal {
             normalise: normalise.map(|p| Normalise::new(p, simd, frame_rate_hz, input.channels, input.plane())),
             image: vec![0.0; input.pixels()],
             settled: false,
+            trial: None,
+            spent: false,
         }
+    }
+
+    fn keep(&self) -> Option<AnimalState> {
+        if !self.is_steady() || !self.settled || self.warms_up() || self.trial.is_some() || self.spent {
+            return None;
+        }
+        let frames = (self.shape, self.pixel_type);
+        let state = memory::keep(frames, self.line_phase.as_ref(), self.tracker.as_ref(), &self.peaks, &self.trust)?;
+        let baseline = self.baseline.as_ref().map(Baseline::keep);
+        Some(AnimalState { baseline, statistics: self.normalise.as_ref().map(Normalise::keep), ..state })
+    }
+
+    /// Goes on from a state that fits.
+    fn take_up(&mut self, state: &AnimalState) {
+        let (line_phase, tracker) = (self.line_phase.as_mut(), self.tracker.as_mut());
+        memory::Host { line_phase, tracker, peaks: &mut self.peaks }.take_up(state);
+        if let (Some(baseline), Some(saved)) = (&mut self.baseline, &state.baseline) {
+            baseline.take_up(saved);
+        }
+        if let (Some(normalise), Some(saved)) = (&mut self.normalise, &state.statistics) {
+            normalise.take_up(saved);
+        }
+        self.settled = true;
+        self.trial = Some(Trial::of(state));
     }
 
     fn take(&mut self, frame: &Frame, parameters: &Parameters) -> Prepared<'_> {
@@ -209,6 +303,7 @@ impl Animal {
         }
         self.straighten(&mut observation);
         if straight && !self.track(&mut observation) {
+            self.try_out(&mut observation, parameters);
             return self.disbelieve(Distrust::TemplateMismatch, observation);
         }
         self.trust.learn();
@@ -223,14 +318,42 @@ impl Animal {
             self.relate();
         }
         observation.warming_up = !steady || self.warms_up();
+        self.try_out(&mut observation, parameters);
+        self.count_down(&mut observation);
         Prepared { observation, tensor: full.then_some(Tensor::Host(&self.image)) }
     }
 
     /// A frame that is not believed: nothing is learnt from it.
     fn disbelieve(&mut self, distrust: Distrust, observation: Observation) -> Prepared<'_> {
-        let warming_up = !self.is_steady() || self.warms_up();
-        let observation = Observation { distrust: Some(distrust), warming_up, ..observation };
+        let warming_up = !self.is_steady() || self.warms_up() || self.spent;
+        let taken_up = observation.taken_up.or(self.trial.as_ref().map(Trial::standing));
+        let mut observation = Observation { distrust: Some(distrust), warming_up, taken_up, ..observation };
+        self.count_down(&mut observation);
         Prepared { observation, tensor: None }
+    }
+
+    /// While a state that was taken up is on trial: this frame shows a picture, does it match?
+    fn try_out(&mut self, observation: &mut Observation, parameters: &Parameters) {
+        let Some(trial) = &mut self.trial else { return };
+        let standing = trial.add(observation.shift_peak, &self.trust, &parameters.trust);
+        observation.taken_up = Some(standing);
+        if !matches!(standing, TakenUp::OnTrial(_)) {
+            self.trial = None;
+        }
+        if matches!(standing, TakenUp::Mismatch(_)) {
+            self.spent = true;
+            observation.warming_up = true;
+        }
+    }
+
+    /// How long the warm-up will take.
+    fn count_down(&self, observation: &mut Observation) {
+        if observation.warming_up {
+            let needed = [self.baseline.as_ref().map(Baseline::needed), self.normalise.as_ref().map(Normalise::needed)];
+            let (line_phase, tracker) = (self.line_phase.as_ref(), self.tracker.as_ref());
+            observation.warmup_left =
+                memory::warmup_left(line_phase, tracker, self.settled, needed, self.average.group());
+        }
     }
 
     /// Line phase and template are ready.
@@ -250,7 +373,7 @@ impl Animal {
             None | Some(Relearn::Template) => {}
             Some(Relearn::Light) => self.forget_light(),
             Some(Relearn::Everything) => {
-                self.settled = false;
+                (self.settled, self.trial) = (false, None);
                 self.rate.forget();
                 self.peaks.forget();
                 self.trust.begin_template();

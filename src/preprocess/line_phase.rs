@@ -64,6 +64,16 @@ impl LinePhaseEstimator {
         self.offset_px = None;
     }
 
+    /// Takes up an offset that was measured before.
+    pub(super) fn take_up(&mut self, offset_px: f32) {
+        self.offset_px = Some(offset_px);
+    }
+
+    /// Frames that are still needed.
+    pub(super) fn frames_left(&self) -> usize {
+        if self.offset_px.is_some() { 0 } else { self.frames_wanted.saturating_sub(self.frames) }
+    }
+
     /// Offset of the odd lines, px, once it is known.
     pub fn offset_px(&self) -> Option<f32> {
         self.offset_px

@@ -14,6 +14,7 @@ mod cpu;
 mod cuda;
 mod kernels;
 pub mod line_phase;
+mod memory;
 pub mod normalise;
 pub mod piecewise;
 pub mod rate;
@@ -23,6 +24,7 @@ pub mod simd;
 mod spectrum;
 pub mod template;
 pub mod tracker;
+mod trial;
 mod trust;
 
 use std::sync::Arc;
@@ -30,12 +32,13 @@ use std::sync::Arc;
 use crate::config::Device;
 use crate::cuda::{Fault, Machine};
 use crate::frame::event::{Reason, Refusal};
-use crate::frame::{Frame, Geometry, Observation, PixelMemory, SIDE_PX_MAX, Sentence, Shape, Tensor};
+use crate::frame::{AnimalState, Frame, Geometry, Observation, PixelMemory, SIDE_PX_MAX, Sentence, Shape, Tensor};
 use crate::model::parameters::{Estimator, ParameterError, Parameters};
 use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use self::accept::{Squeeze, takes};
 pub use crate::frame::Request;
+pub use memory::TakeUpError;
 
 /// Result for one frame.
 #[derive(Debug)]
@@ -160,6 +163,25 @@ pub trait Preprocess: Send {
 
     /// What this animal's frames have in common; `None` before its first.
     fn geometry(&self) -> Option<Geometry>;
+
+    /// What was learnt of this animal, to be taken up later; `None` until all of it has warmed up and is believed. Allocates.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn keep(&self) -> Result<Option<AnimalState>, Fault> {
+        Ok(None)
+    }
+
+    /// Forgets everything, as at [`Request::Reset`], and goes on from a saved state. Its first frames are on trial: if they do not
+    /// match it, everything is forgotten again ([`Observation::taken_up`]). So it is on an error. Allocates.
+    ///
+    /// # Errors
+    /// A state that does not fit the parameters, or a device that failed.
+    fn take_up(&mut self, state: &AnimalState) -> Result<(), TakeUpError> {
+        let _ = state;
+        self.request(Request::Reset);
+        Ok(())
+    }
 
     /// The name of the device in use, for people.
     fn device(&self) -> &str;

@@ -8,7 +8,9 @@
 //! which f32 would round away. The standard deviation is that of the population (M₂ / n).
 
 use super::baseline::bound;
+use super::memory::Needed;
 use super::simd::Simd;
+use crate::frame::animal::StatisticsState;
 use crate::model::parameters::{Normalise as Parameters, Scope};
 
 /// Lanes of the sums over a plane: fixed, so that the order of summation does not depend on the vector unit.
@@ -76,6 +78,21 @@ impl Census {
         self.counted >= self.warmup_frames
     }
 
+    /// Model frames until the statistics are valid.
+    pub(super) fn needed(&self) -> Needed {
+        Needed { left: self.warmup_frames.saturating_sub(self.counted), whole: self.warmup_frames }
+    }
+
+    /// How far the counting is; mean and variance are added by whoever has them.
+    pub(super) fn keep(&self) -> StatisticsState {
+        let Self { counted, frames, frozen_by_count: frozen, .. } = *self;
+        StatisticsState { counted, frames, frozen, mean: Vec::new(), m2: Vec::new() }
+    }
+
+    pub(super) fn take_up(&mut self, state: &StatisticsState) {
+        (self.counted, self.frames, self.frozen_by_count) = (state.counted, state.frames, state.frozen);
+    }
+
     /// Model frames in the statistics.
     pub(super) fn frames(&self) -> u64 {
         self.frames
@@ -138,6 +155,23 @@ impl Normalise {
     /// Do the statistics rest on enough frames to be valid?
     pub fn is_warm(&self) -> bool {
         self.census.is_warm()
+    }
+
+    /// Model frames until the statistics are valid.
+    pub(super) fn needed(&self) -> Needed {
+        self.census.needed()
+    }
+
+    /// The statistics.
+    pub(super) fn keep(&self) -> StatisticsState {
+        StatisticsState { mean: self.mean.clone(), m2: self.m2.clone(), ..self.census.keep() }
+    }
+
+    /// Goes on from saved ones of the same lengths.
+    pub(super) fn take_up(&mut self, state: &StatisticsState) {
+        self.census.take_up(state);
+        self.mean.copy_from_slice(&state.mean);
+        self.m2.copy_from_slice(&state.m2);
     }
 
     /// Learns from one frame, unless frozen.

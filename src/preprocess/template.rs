@@ -13,8 +13,8 @@ use super::spectrum::Spectrum;
 use crate::model::parameters;
 use crate::sys::statistics::median;
 
-/// Stored frames aligned per call; about 0.1 ms each.
-const ALIGNED_PER_CALL: usize = 8;
+/// Stored frames aligned per call; about 0.1 ms each, and the sooner there is a template, the sooner decodes begin.
+const ALIGNED_PER_CALL: usize = 24;
 /// Pixels averaged per call; about a nanosecond each.
 const AVERAGED_PX_PER_CALL: usize = 1 << 21;
 /// Rounds at full resolution at the end; those before are twice as coarse each.
@@ -88,6 +88,32 @@ impl TemplateBuilder {
     /// The template, once it is finished: height × width, C order.
     pub fn template(&self) -> Option<&[f32]> {
         self.ready().then_some(self.image.as_slice())
+    }
+
+    /// Takes up a template that was built before, and makes it the registrar's.
+    pub(super) fn take_up(&mut self, pixels: &[f32], registrar: &mut Registrar) {
+        self.image.copy_from_slice(pixels);
+        (self.stage, self.refreshed) = (Stage::Ready, 0);
+        registrar.set_template(&self.image);
+    }
+
+    /// Frames that are still needed.
+    pub(super) fn frames_left(&self) -> usize {
+        let (count, rounds) = (self.spectra.len(), self.parameters.template_rounds);
+        let aligning = |frames: usize| frames.div_ceil(ALIGNED_PER_CALL);
+        let averaging = |frames: usize| frames.div_ceil(self.averaged_per_call());
+        match self.stage {
+            Stage::Collecting => count - self.collected + rounds * aligning(count) + averaging(count),
+            Stage::Aligning { round, next } => {
+                aligning(count - next) + rounds.saturating_sub(round + 1) * aligning(count) + averaging(count)
+            }
+            Stage::Averaging { next } => averaging(count - next),
+            Stage::Ready => 0,
+        }
+    }
+
+    fn averaged_per_call(&self) -> usize {
+        (AVERAGED_PX_PER_CALL / self.image.len()).clamp(1, ALIGNED_PER_CALL)
     }
 
     /// Forgets everything; the next frames make a new template. The registrar keeps the old one until then.
@@ -218,7 +244,7 @@ impl TemplateBuilder {
     /// Averages some stored frames, aligned; the last call divides.
     fn average(&mut self, next: usize) -> Stage {
         let px = self.image.len();
-        let end = (next + (AVERAGED_PX_PER_CALL / px).clamp(1, ALIGNED_PER_CALL)).min(self.collected);
+        let end = (next + self.averaged_per_call()).min(self.collected);
         for i in next..end {
             let (sum, weight) = (&mut self.image, &mut self.weight);
             aligned(&self.frames[i * px..][..px], self.width, self.shifts[i], &mut self.row, |start, row| {

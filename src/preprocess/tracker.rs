@@ -9,6 +9,7 @@ use super::piecewise::PiecewiseRegistrar;
 use super::registration::{Registrar, Shift};
 use super::resample::Field;
 use super::template::TemplateBuilder;
+use crate::frame::animal::TemplateState;
 use crate::model::parameters::Registration as Parameters;
 
 /// Registration of one stream.
@@ -77,6 +78,38 @@ impl Tracker {
     /// The template and how many there have been; `None` while none is ready.
     pub fn template(&self) -> Option<(&[f32], u64)> {
         self.builder.template().map(|pixels| (pixels, self.generation))
+    }
+
+    /// The template with its place; `None` while one is being built.
+    pub(super) fn keep(&self) -> Option<TemplateState> {
+        let pixels = self.builder.template()?.to_vec();
+        let ([origin_y_px, origin_x_px], [accepted_y_px, accepted_x_px]) = (self.origin_px, self.accepted_px);
+        Some(TemplateState {
+            pixels,
+            origin_y_px,
+            origin_x_px,
+            accepted_y_px,
+            accepted_x_px,
+            ..TemplateState::default()
+        })
+    }
+
+    /// Takes up a template that was built before; only of a tracker that has seen no frame.
+    pub(super) fn take_up(&mut self, state: &TemplateState) {
+        self.builder.take_up(&state.pixels, &mut self.registrar);
+        self.origin_px = [state.origin_y_px, state.origin_x_px];
+        self.accepted_px = [state.accepted_y_px, state.accepted_x_px];
+        self.generation += 1;
+        if let Some(blocks) = &mut self.piecewise {
+            blocks.centres_y.iter_mut().for_each(|y| *y -= self.origin_px[0]);
+            blocks.centres_x.iter_mut().for_each(|x| *x -= self.origin_px[1]);
+        }
+        self.hand_template_to_blocks();
+    }
+
+    /// Frames that the first template still needs.
+    pub(super) fn frames_left(&self) -> usize {
+        if self.is_ready() { 0 } else { self.builder.frames_left() }
     }
 
     /// Templates that have been taken into use.

@@ -124,6 +124,7 @@ pub(crate) mod testing {
             generation: FIRST_GENERATION,
             times: StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 },
             shown: Shown::Own,
+            warmup_left: 0,
         }
     }
 }

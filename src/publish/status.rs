@@ -103,6 +103,7 @@ impl Reporter {
             peers: PeerCounts { let_in: connections.let_in.load(Relaxed), refused: connections.refused.load(Relaxed) },
             novelty_mean: compute.novelty_mean.get(),
             focus: compute.focus.get(),
+            warmup_frames_left: Some(compute.warmup_frames_left.load(Relaxed)).filter(|left| *left > 0),
         }
     }
 }

@@ -147,6 +147,7 @@ pub fn read(message: &[u8]) -> Result<(FrameInfo, u64), String> {
         series: if has(HAS_SERIES) { Some(name(&head[128..192])?) } else { None },
         series_began: has(SERIES_BEGAN),
         marks: Marks { invalid: has(INVALID), stimulus: has(STIMULUS) },
+        animal: None,
     };
     Ok((info, u64_at(40)))
 }
@@ -196,6 +197,7 @@ mod tests {
             series: "s-1".parse().ok(),
             series_began: true,
             marks: Marks { invalid: true, stimulus: false },
+            animal: None,
         };
         frame.bytes_mut().iter_mut().enumerate().for_each(|(index, byte)| *byte = index as u8);
         frame

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{Clock, Decode, Distrust, Quality};
+use crate::frame::animal::ANIMAL_EXTENSION;
+use crate::frame::{Clock, Decode, Distrust, Name, Quality};
 
 /// One message of the topic `decodes`: those fields of the published header that are needed later, and the full result.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -155,6 +156,25 @@ pub struct RequestRecord {
     pub frame: u64,
     /// Their names, in order.
     pub requests: Vec<String>,
+    /// With `animal`: the saved state that was taken up. Its bytes are the last attachment before this message with that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub animal: Option<AnimalRecord>,
+}
+
+/// A saved state that was taken up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnimalRecord {
+    /// Whose.
+    pub name: Name,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
+}
+
+impl AnimalRecord {
+    /// Name of the attachment that holds the state.
+    pub fn attachment(&self) -> String {
+        format!("{}.{ANIMAL_EXTENSION}", self.name)
+    }
 }
 
 /// One message of the topic `marks`.

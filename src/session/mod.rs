@@ -15,7 +15,8 @@
 //! `log_time` is UTC, ns since 1970, from one offset measured when the recording started; the time stamps inside are the
 //! machine's own (`CLOCK_MONOTONIC`). Attachments: `model.onnx`, `model.toml`, `config.toml`. Metadata `haltere.session` comes
 //! first, `haltere.end` last; a file without the latter was truncated, and every chunk before the cut is complete. For each
-//! model that took over during the recording there are `model-<generation>.onnx` and `.toml`, and metadata `haltere.model`.
+//! model that took over during the recording there are `model-<generation>.onnx` and `.toml`, and metadata `haltere.model`; for each
+//! saved state of an animal that was taken up `NAME.animal`.
 
 pub mod export;
 pub mod recorder;

@@ -30,7 +30,8 @@ const FRAME: &str = "256 bytes of head, little-endian, then the pixels, C order,
 
 const REQUESTS: &str = r#"{"type":"object","title":"Carried out after the frame before and before this one","properties":{
 "frame":{"type":"integer","description":"number of the frame before which they were carried out"},
-"requests":{"type":"array","items":{"type":"string"},"description":"reset, template reset, baseline reset, normalisation freeze, normalisation resume; in this order"}}}"#;
+"requests":{"type":"array","items":{"type":"string"},"description":"reset or animal, template reset, baseline reset, normalisation freeze or resume; in this order"},
+"animal":{"type":"object","description":"with animal: the saved state that was taken up, the last attachment NAME.animal before this message","properties":{"name":{"type":"string"},"sha256":{"type":"string"}}}}}"#;
 
 const DECODE: &str = r#"{"type":"object","title":"A decode as published, and what was decoded","properties":{
 "htype":{"type":"string","description":"decode-1.0: the header of the same name in PROTOCOL.md"},

@@ -13,10 +13,11 @@ use mcap::records::MessageHeader;
 use mcap::write::{Metadata, NoSeek};
 use mcap::{Attachment, WriteOptions, Writer};
 
+use super::messages::{AnimalRecord, RequestRecord};
 use super::watched::Watched;
 use super::{BEGIN, END, EXTENSION, FORM, MODEL, MODEL_ONNX, MODEL_TOML, SessionError, Topic, layout, schemas};
 use crate::config::Compression;
-use crate::frame::FrameSlot;
+use crate::frame::{FrameSlot, Request, Requests};
 use crate::sys::calendar;
 
 /// A chunk is closed when it exceeds this, bytes: small enough to be written before the next frame arrives.
@@ -176,15 +177,41 @@ impl SessionWriter {
     pub fn write_frame(&mut self, slot: &FrameSlot) -> Result<(), SessionError> {
         let info = &slot.frame.info;
         if !slot.requests.is_empty() {
-            let requests: Vec<&str> = slot.requests.iter().map(|request| request.name()).collect();
-            let message = serde_json::json!({ "frame": info.number, "requests": requests });
-            self.write_message(Topic::Requests, info.t_received_ns, message.to_string().as_bytes())?;
+            self.write_requests(&slot.requests, info.number, info.t_received_ns)?;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         layout::write(&slot.frame, slot.arrival, &mut buffer);
         let written = self.write_message(Topic::Frames, info.t_received_ns, &buffer);
         self.buffer = buffer;
         written
+    }
+
+    /// Writes requests; a saved state that was taken up goes before them, as an attachment.
+    fn write_requests(&mut self, requests: &Requests, frame: u64, t_ns: u64) -> Result<(), SessionError> {
+        let mut record = RequestRecord { frame, requests: Vec::new(), animal: None };
+        for request in requests.iter() {
+            record.requests.push(request.name().to_owned());
+            if let Request::TakeUp(saved) = request {
+                let animal = AnimalRecord { name: saved.name, sha256: saved.sha256.clone() };
+                self.attach(&animal.attachment(), "application/protobuf", &saved.bytes)?;
+                record.animal = Some(animal);
+            }
+        }
+        // Plain values become JSON without fail.
+        let message = serde_json::to_vec(&record).unwrap_or_default();
+        self.write_message(Topic::Requests, t_ns, &message)
+    }
+
+    fn attach(&mut self, name: &str, media_type: &str, data: &[u8]) -> Result<(), SessionError> {
+        let attachment = Attachment {
+            log_time: 0,
+            create_time: 0,
+            name: name.into(),
+            media_type: media_type.into(),
+            data: data.into(),
+        };
+        self.bytes += data.len() as u64;
+        self.writer.attach(&attachment).map_err(|cause| SessionError::mcap(&self.path, cause))
     }
 
     /// Writes one message of a topic, with its time on `CLOCK_MONOTONIC`, ns.

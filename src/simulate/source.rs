@@ -71,6 +71,7 @@ impl Source for SimulatedSource {
             series: self.series,
             series_began: self.next == 0,
             marks: Marks::default(),
+            animal: None,
         };
         into.bytes_mut().copy_from_slice(bytemuck::cast_slice(&self.counts));
         self.next += 1;

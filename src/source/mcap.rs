@@ -5,11 +5,15 @@
 //! a missing frame by another.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::frame::{CHANNELS_MAX, Frame, Request, Requests, SIDE_PX_MAX};
-use crate::session::messages::RequestRecord;
+use crate::frame::animal::ANIMAL_EXTENSION;
+use crate::frame::slot::TAKE_UP;
+use crate::frame::{CHANNELS_MAX, Frame, Request, Requests, SIDE_PX_MAX, SavedAnimal};
+use crate::session::messages::{AnimalRecord, RequestRecord};
 use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
 use crate::sys::clock::now_ns;
+use crate::sys::files::sha256_of_bytes;
 
 use super::recording::file_error;
 use super::{About, Next, Source, SourceError};
@@ -25,6 +29,8 @@ pub struct McapSource {
     /// The rate was given.
     stated: bool,
     requests: Requests,
+    /// The last saved state of an animal in the file: its attachment's name and bytes.
+    state: Option<(String, Vec<u8>)>,
     damaged_chunks: u64,
 }
 
@@ -52,7 +58,7 @@ impl McapSource {
         let reader = Reader::open(path).map_err(failed)?;
         let stated = rate_hz.is_some();
         let rate_hz = rate_hz.or(outline.frame_rate_hz);
-        Ok(Self { reader, outline, rate_hz, stated, requests: Requests::default(), damaged_chunks: 0 })
+        Ok(Self { reader, outline, rate_hz, stated, requests: Requests::default(), state: None, damaged_chunks: 0 })
     }
 
     fn path(&self) -> &Path {
@@ -67,7 +73,13 @@ impl McapSource {
                     file_error(self.path(), format!("a message of the topic `requests` is not valid JSON: {cause}"))
                 })?;
                 // Requests unknown to this version are skipped; `diff` then shows that the replay differs.
-                record.requests.iter().filter_map(|name| Request::of_name(name)).for_each(|r| self.requests.add(r));
+                for name in &record.requests {
+                    let request = match &record.animal {
+                        Some(animal) if name == TAKE_UP => Some(Request::TakeUp(self.saved_state(animal)?)),
+                        _ => Request::of_name(name),
+                    };
+                    request.into_iter().for_each(|request| self.requests.add(request));
+                }
                 Ok(false)
             }
             Topic::Frames => {
@@ -87,6 +99,20 @@ impl McapSource {
             }
             _ => Ok(false),
         }
+    }
+
+    /// The state of this animal, which is attached before the request that takes it up.
+    fn saved_state(&self, animal: &AnimalRecord) -> Result<Arc<SavedAnimal>, SourceError> {
+        let (name, sha256) = (animal.attachment(), &animal.sha256);
+        let broken = |cause: String| file_error(self.path(), format!("its attachment {name} {cause}"));
+        let found = self.state.as_ref().filter(|(found, _)| *found == name).map(|(_, bytes)| bytes);
+        let bytes = found.ok_or_else(|| broken("is missing: its frames cannot be decoded again".into()))?;
+        let is = sha256_of_bytes(bytes);
+        if is != *sha256 {
+            return Err(broken(format!("is not the one that was taken up: its SHA-256 is {is}, not {sha256}")));
+        }
+        let saved = SavedAnimal::read(animal.name, bytes.clone(), is);
+        saved.map(Arc::new).map_err(|cause| broken(format!("is damaged: {cause}")))
     }
 
     fn report_damage(&mut self) {
@@ -112,13 +138,17 @@ impl Source for McapSource {
                         return Ok(Next::Frame);
                     }
                 }
-                Some(Item::Attachment { .. }) => {}
+                Some(Item::Attachment { name, data }) => {
+                    if name.strip_suffix(ANIMAL_EXTENSION).is_some_and(|name| name.ends_with('.')) {
+                        self.state = Some((name, data));
+                    }
+                }
             }
         }
     }
 
     fn requests(&self) -> Requests {
-        self.requests
+        self.requests.clone()
     }
 
     fn frame_bytes_max(&self) -> usize {

@@ -65,6 +65,7 @@ impl Stamper {
             series: None,
             series_began: index == 0,
             marks: Marks::default(),
+            animal: None,
         };
         Ok(())
     }

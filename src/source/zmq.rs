@@ -235,6 +235,7 @@ impl ZmqSource {
             series: header.series,
             series_began: standing.series_began,
             marks: header.marks,
+            animal: header.animal,
         };
         pixels::copy(&layout(&header), pixels, into.bytes_mut());
         Some(Next::Frame)

@@ -105,6 +105,8 @@ pub struct Compute {
     pub non_finite_embeddings: AtomicU64,
     /// Frames that are not believed, by reason, in the order of [`Distrust::ALL`].
     pub distrusted: [AtomicU64; Distrust::ALL.len()],
+    /// Frames left of the warm-up, as far as is known; 0 outside a warm-up.
+    pub warmup_frames_left: AtomicU64,
     /// Decodes that found the lane to the publisher full.
     pub decodes_dropped: AtomicU64,
     /// NaN or infinite pixels since start.

@@ -4,7 +4,7 @@
 pub const REQUEST_BYTES_MAX: usize = 4096;
 
 /// The commands, each with what it does.
-pub const COMMANDS: [(&str, &str); 12] = [
+pub const COMMANDS: [(&str, &str); 14] = [
     ("status", "counters, latencies, model and quality, as published under status/<source>"),
     ("reset", "a new animal: forget template, baseline, statistics and window"),
     ("template reset", "build a new registration template from the next frames"),
@@ -12,6 +12,11 @@ pub const COMMANDS: [(&str, &str); 12] = [
     ("normalisation freeze", "stop updating the running mean and standard deviation"),
     ("normalisation resume", "update them again"),
     ("model <path>", "load another model and warm it up while the current one runs, then switch between two frames"),
+    (
+        "animal",
+        "animal NAME: this animal comes now; what was learnt of it before is taken up, if the first frames match it",
+    ),
+    ("animal save", "animal save [NAME]: save what was learnt of the present animal"),
     ("record start", "start a session file in `record.folder`"),
     ("record stop", "finish the session file"),
     ("mark", "mark TEXT: add a time-stamped note to the recording"),

@@ -160,6 +160,8 @@ pub struct DecodeHeader<'a> {
     confidence: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     novelty: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warmup_frames_left: Option<u32>,
 }
 
 /// The fields that decoded and neutral headers share.
@@ -218,6 +220,7 @@ impl<'a> DecodeHeader<'a> {
             line_phase_px: Some(seen.line_phase_px),
             skipped: Some(decode.skipped),
             caught_up: Some(decode.caught_up),
+            warmup_frames_left: (stamped.quality == Quality::Warmup).then_some(decode.warmup_left),
             ..Self::bare(frame.source, decode.embedding.values.len(), stamped)
         }
     }
@@ -264,6 +267,7 @@ impl<'a> DecodeHeader<'a> {
             probs: action.probabilities,
             confidence: largest(action.probabilities),
             novelty,
+            warmup_frames_left: None,
         }
     }
 }

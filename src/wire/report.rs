@@ -94,6 +94,11 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::FramesTrusted { .. } => "frames_trusted",
         Event::Relearning { .. } => "relearning",
         Event::ShiftAtBound { .. } => "shift_at_bound",
+        Event::WarmingUp { .. } => "warming_up",
+        Event::AnimalKnown { .. } => "animal_known",
+        Event::AnimalMismatch { .. } => "animal_mismatch",
+        Event::AnimalSaved { .. } => "animal_saved",
+        Event::AnimalNotSaved { .. } => "animal_not_saved",
         Event::Stale { .. } => "stale",
         Event::Recovered { .. } => "recovered",
         Event::Swapped { .. } => "swapped",
@@ -129,6 +134,11 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         | Event::FramesDistrusted { .. }
         | Event::FramesTrusted { .. }
         | Event::Relearning { .. } => serialize_trust(event, map),
+        Event::WarmingUp { .. }
+        | Event::AnimalKnown { .. }
+        | Event::AnimalMismatch { .. }
+        | Event::AnimalSaved { .. }
+        | Event::AnimalNotSaved { .. } => serialize_animal(event, map),
         Event::SeriesBegan { frame }
         | Event::Ready { frame }
         | Event::NonFiniteEmbedding { frame }
@@ -236,6 +246,37 @@ fn serialize_trust<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M:
         Event::Relearning { what, frame } => {
             map.serialize_entry("what", what.name())?;
             map.serialize_entry("frame", frame)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Of an event about warm-up and saved animals.
+fn serialize_animal<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    match event {
+        Event::WarmingUp { frame, frames_left, seconds_left } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("frames_left", frames_left)?;
+            map.serialize_entry("seconds_left", seconds_left)
+        }
+        Event::AnimalKnown { animal, frame, peak, saved_peak } => {
+            map.serialize_entry("animal", animal)?;
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("peak", peak)?;
+            map.serialize_entry("saved_peak", saved_peak)
+        }
+        Event::AnimalMismatch { animal, frame, mismatch } => {
+            map.serialize_entry("animal", animal)?;
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("what", mismatch.name())?;
+            let [found, expected] = mismatch.numbers().map_or([None; 2], |numbers| numbers.map(Some));
+            map.serialize_entry("found", &found)?;
+            map.serialize_entry("expected", &expected)
+        }
+        Event::AnimalSaved { animal } => map.serialize_entry("animal", animal),
+        Event::AnimalNotSaved { animal, why } => {
+            map.serialize_entry("animal", animal)?;
+            map.serialize_entry("why", why)
         }
         _ => Ok(()),
     }
@@ -421,4 +462,7 @@ pub struct StatusHeader<'a> {
     /// Correlation peak of the last seconds as a share of that at the start; left out until the start is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub focus: Option<f32>,
+    /// While it warms up: frames left until a decode is `ok`, if all of them are believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_frames_left: Option<u64>,
 }

@@ -99,6 +99,8 @@ pub struct DecodeMessage {
     pub confidence: Option<f32>,
     /// Novelty of the embedding, 0 to 1, if the model provides it.
     pub novelty: Option<f32>,
+    /// In `warmup`: frames left until a decode is `ok`.
+    pub warmup_frames_left: Option<u64>,
 }
 
 /// Latency of one decode within the daemon, µs.

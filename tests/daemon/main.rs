@@ -16,3 +16,4 @@ mod senders;
 mod swap;
 mod time;
 mod unattended;
+mod warm_start;

@@ -14,8 +14,8 @@ use std::time::Duration;
 use haltere::config::{Publish, WhenDistrusted};
 use haltere::frame::event::{Event, Reason, RecordFault, SkipCause, StaleReason, TrialFault};
 use haltere::frame::{
-    Clock, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, ModelTag, Observation, Picture, Preview,
-    Quality, Relearn, Restart, Sentence, Shape, Shown, StageTimes, Stamp,
+    Clock, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, Mismatch, ModelTag, Name, Observation,
+    Picture, Preview, Quality, Relearn, Restart, Sentence, Shape, Shown, StageTimes, Stamp,
 };
 use haltere::publish::Sink;
 use haltere::publish::zmq::ZmqSink;
@@ -48,7 +48,7 @@ macro_rules! every {
 }
 
 fn every_event() -> Vec<Event> {
-    let (frame, count) = (7, 3);
+    let (frame, count, animal) = (7, 3, Name::literal("fly3"));
     every! { Event:
         Event::Rejected { .. } => Event::Rejected { reason: Reason::Shape, count, message: Sentence::of(&"no shape") },
         Event::KeyIgnored { .. } => Event::KeyIgnored { key: "clock", message: Sentence::of(&"unknown") },
@@ -76,6 +76,13 @@ fn every_event() -> Vec<Event> {
         Event::FramesTrusted { .. } => Event::FramesTrusted { reason: Distrust::Flash, frame, count },
         Event::Relearning { .. } => Event::Relearning { what: Relearn::Light, frame },
         Event::ShiftAtBound { .. } => Event::ShiftAtBound { frame },
+        Event::WarmingUp { .. } => Event::WarmingUp { frame, frames_left: 120, seconds_left: 4.0 },
+        Event::AnimalKnown { .. } => Event::AnimalKnown { animal, frame, peak: 0.9, saved_peak: 0.95 },
+        Event::AnimalMismatch { .. } => {
+            Event::AnimalMismatch { animal, frame, mismatch: Mismatch::Template { found: 0.1, needed: 0.4 } }
+        },
+        Event::AnimalSaved { .. } => Event::AnimalSaved { animal },
+        Event::AnimalNotSaved { .. } => Event::AnimalNotSaved { animal: None, why: "why" },
         Event::Stale { .. } => Event::Stale { age_ms: 300, reason: StaleReason::Late },
         Event::Recovered { .. } => Event::Recovered { frame },
         Event::Swapped { .. } => Event::Swapped { generation: 2 },
@@ -375,6 +382,7 @@ fn while_decoding() -> Vec<Message> {
     let mut daemon = Daemon::start(&["resting", "walking"], "resting");
     daemon.stats.compute.novelty_mean.set(Some(0.5));
     daemon.stats.compute.focus.set(Some(1.0));
+    daemon.stats.compute.warmup_frames_left.store(120, Relaxed);
     daemon.stats.record.recording.store(1, Relaxed);
     daemon.sink.publish(&decode(1, Quality::Ok)).unwrap();
     let restarts = every! { Restart: Restart::Pause => Restart::Pause, Restart::NewSeries => Restart::NewSeries };
@@ -439,7 +447,16 @@ fn decode(number: u64, quality: Quality) -> Decode {
     let embedding = Embedding { values: vec![0.5, -2.0], probabilities: vec![0.1, 0.9], novelty: Some(0.25) };
     let times = StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 };
     let made = Decode::with_embedding(embedding);
-    Decode { frame, observation, quality, action: Some(1), generation: FIRST_GENERATION, times, ..made }
+    Decode {
+        frame,
+        observation,
+        quality,
+        action: Some(1),
+        generation: FIRST_GENERATION,
+        times,
+        warmup_left: 90,
+        ..made
+    }
 }
 
 fn preview(what: Picture, named: bool) -> Preview {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use haltere::client::ask::ask;
 use haltere::config::Config;
 use haltere::corridor::Handles;
+use haltere::corridor::supervisor::animals::Animals;
 use haltere::corridor::supervisor::control::Control;
 use haltere::frame::Shape;
 use haltere::frame::event::{Event, Reason};
@@ -439,7 +440,7 @@ fn a_request_over_the_control_socket_has_a_size_and_a_longer_one_stops_nobody() 
     let endpoint = format!("ipc://{}/control", folder.path().display());
     let no_model = std::sync::Arc::new(|_: &Path| Err(haltere::corridor::supervisor::load_model::SwapError::UnderWay));
     let mut control = Control::bind(&Door::default(), &endpoint, no_model).unwrap();
-    let handles = Handles::default();
+    let (handles, mut animals) = (Handles::default(), Animals::new(&Config::default().animal));
     let (until, ends) = (Instant::now() + Duration::from_secs(60), endpoint.clone());
     let client = std::thread::spawn(move || {
         let framed = r#"{"command":""}"#.len();
@@ -457,7 +458,7 @@ fn a_request_over_the_control_socket_has_a_size_and_a_longer_one_stops_nobody() 
     });
     while !client.is_finished() {
         assert!(Instant::now() < until);
-        control.answer(&handles, || serde_json::Value::Null);
+        control.answer(&handles, &mut animals, || serde_json::Value::Null);
         std::thread::yield_now();
     }
     client.join().unwrap();

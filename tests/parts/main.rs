@@ -17,3 +17,4 @@ mod recordings;
 mod recordings_by_vendor;
 mod registration_accuracy;
 mod sources;
+mod warm_start;

@@ -267,7 +267,7 @@ fn requests() -> Vec<Case> {
     let script = |at: &[(u64, Request)], count: u64, look: Look| {
         let mut steps = Vec::new();
         for number in 0..count {
-            steps.extend(at.iter().filter(|(n, _)| *n == number).map(|(_, request)| Step::Request(*request)));
+            steps.extend(at.iter().filter(|(n, _)| *n == number).map(|(_, request)| Step::Request(request.clone())));
             steps.push(Step::Frame(Box::new(look.frame(number))));
         }
         steps

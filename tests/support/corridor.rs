@@ -192,6 +192,7 @@ impl<F: FnMut(u64) -> Step + Send> Source for Scripted<F> {
             series: None,
             series_began: number == 0,
             marks: Marks::default(),
+            animal: None,
         };
         let pixels = &movie()[number as usize % movie().len()][..height * SIDE];
         into.bytes_mut().copy_from_slice(bytemuck::cast_slice(pixels));

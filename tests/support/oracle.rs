@@ -54,7 +54,7 @@ pub fn run(preprocess: &mut dyn Preprocess, case: &Case) -> Vec<Outcome> {
                 preprocess.rest();
                 outcomes.push(apply(preprocess, frame, case.input.pixels()).expect("a fitting frame"));
             }
-            Step::Request(request) => preprocess.request(*request),
+            Step::Request(request) => preprocess.request(request.clone()),
         }
     }
     outcomes
@@ -68,14 +68,22 @@ struct Difference {
     tensor: f32,
 }
 
+/// Requires that these outcomes of a device are those of the CPU.
+pub fn conforms_to(found: &[Outcome], expected: &[Outcome]) {
+    let difference = compare(found, expected).expect("the same decisions");
+    let Difference { shift_px, peak, tensor } = difference;
+    assert!(shift_px <= SHIFT_PX && peak <= PEAK && tensor <= TENSOR, "{difference:?}");
+}
+
 fn compare(found: &[Outcome], expected: &[Outcome]) -> Result<Difference, String> {
     let mut difference = Difference::default();
     if found.len() != expected.len() {
         return Err(format!("{} frames, not {}", found.len(), expected.len()));
     }
     for (at, ((a, x), (b, y))) in found.iter().zip(expected).enumerate() {
-        let decided = |o: &Observation| Observation { shift_px: None, shift_peak: 0.0, ..*o };
-        if decided(a) != decided(b) {
+        let decided = |o: &Observation| Observation { shift_px: None, shift_peak: 0.0, taken_up: None, ..*o };
+        let standing = |o: &Observation| o.taken_up.as_ref().map(std::mem::discriminant);
+        if decided(a) != decided(b) || standing(a) != standing(b) {
             return Err(format!("frame {at}: {a:?}, not {b:?}"));
         }
         match (a.shift_px, b.shift_px) {

@@ -65,7 +65,7 @@ fn write(path: &Path, frames: &[Recorded]) {
     for (place, frame) in frames.iter().enumerate() {
         fill(&mut arrived.frame, frame, place);
         arrived.requests = Requests::default();
-        frame.requests.iter().for_each(|request| arrived.requests.add(*request));
+        frame.requests.iter().for_each(|request| arrived.requests.add(request.clone()));
         session.write_frame(&arrived).unwrap();
         if place % 20 == 19 {
             session.flush().unwrap();
@@ -162,7 +162,7 @@ fn by_hand(frames: &[Recorded], ask: bool) -> Vec<(Vec<f32>, bool)> {
     let mut steps = preprocess::build(&parameters(), Shape::new(1, SIDE, SIDE), RATE_HZ, Device::Cpu).unwrap();
     let mut frame = Frame::with_capacity(2 * SIDE * SIDE);
     let one = |(place, recorded): (usize, &Recorded)| {
-        recorded.requests.iter().filter(|_| ask).for_each(|request| steps.request(*request));
+        recorded.requests.iter().filter(|_| ask).for_each(|request| steps.request(request.clone()));
         fill(&mut frame, recorded, place);
         let prepared = steps.apply(&frame).unwrap();
         let warm = !prepared.observation.warming_up;

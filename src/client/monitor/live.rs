@@ -101,6 +101,7 @@ fn last(state: &State, age_ms: impl Fn(u64) -> u64) -> Value {
         "action_id": decode.action_id,
         "confidence": decode.confidence,
         "novelty": decode.novelty,
+        "warmup_frames_left": decode.warmup_frames_left,
         "shift_px": decode.shift_px,
         "shift_peak": decode.shift_peak,
         "total_ms": decode.latency_us.map(|latency| latency.total / 1e3),

@@ -56,6 +56,8 @@ pub struct PlayOptions {
     pub topic: String,
     /// Series in the headers.
     pub series: Option<Name>,
+    /// `animal` in every header.
+    pub animal: Option<Name>,
     /// When frames go out.
     pub pace: Pace,
     /// How often the recording is played; `None` = until stopped.
@@ -96,6 +98,7 @@ impl Default for PlayOptions {
             attach: Attach::Bind,
             topic: String::new(),
             series: None,
+            animal: None,
             pace: Pace::Recording,
             loops: Some(1),
             duration: None,
@@ -484,6 +487,9 @@ impl<'a> Sender<'a> {
         }
         if marks.stimulus {
             header.push_str(r#","stimulus":true"#);
+        }
+        if let Some(animal) = self.options.animal {
+            let _ = write!(header, r#","animal":"{animal}""#);
         }
         if let Some(series) = self.options.series {
             let _ = write!(header, r#","series":"{series}""#);

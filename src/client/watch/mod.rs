@@ -290,7 +290,8 @@ impl<'a> Watcher<'a> {
         let beside =
             if self.options.truth.is_some() { self.truth_text(decode, truth) } else { self.motion_text(untrusted) };
         let novelty = decode.novelty.map_or(String::new(), |n| format!("  novelty {n:.2}"));
-        let reason = decode.reason.as_deref().map_or(String::new(), |r| format!("  ({r})"));
+        let left = decode.warmup_frames_left.map_or(String::new(), |left| format!(", {left} frames left"));
+        let reason = decode.reason.as_deref().map_or(String::new(), |r| format!("  ({r}{left})"));
         let old = if self.deadline_ns > 0 && old_ns > self.deadline_ns {
             format!("  PUBLISHED {} ms AGO: this program reads too slowly", old_ns / 1_000_000)
         } else {

@@ -182,7 +182,10 @@ fn action(decode: &DecodeMessage) -> String {
     let confidence = decode.confidence.map_or(String::new(), |c| format!("  {:.0} %", c * 100.0));
     let spaced = |word: &str| word.to_uppercase().replace('_', " ").chars().flat_map(|c| [c, ' ']).collect::<String>();
     let word = match (decode.quality, decode.action.as_deref()) {
-        (Quality::Warmup, _) => "warming up".to_owned(),
+        (Quality::Warmup, _) => {
+            let left = decode.warmup_frames_left.map_or(String::new(), |left| format!(": {left} frames left"));
+            format!("warming up{left}")
+        }
         (_, None) => "this model names no action".to_owned(),
         (_, Some(action)) => spaced(action),
     };

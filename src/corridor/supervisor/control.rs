@@ -17,7 +17,9 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::corridor::Handles;
+use crate::corridor::supervisor::animals::Animals;
 use crate::corridor::supervisor::load_model::SwapError;
+use crate::frame::Name;
 use crate::preprocess::Request;
 use crate::session::recorder::Recorder;
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -97,7 +99,7 @@ impl Control {
     }
 
     /// Answers what has been asked since the last call; never waits. `status` makes the status object.
-    pub fn answer(&mut self, handles: &Handles, mut status: impl FnMut() -> Value) {
+    pub fn answer(&mut self, handles: &Handles, animals: &mut Animals, mut status: impl FnMut() -> Value) {
         if let Some(loaded) = self.loading.take_if(|loading| loading.thread.is_finished()) {
             let defect = |_| refusal("internal error while loading the model; please report this");
             self.reply(loaded.asker, &loaded.thread.join().unwrap_or_else(defect));
@@ -114,7 +116,10 @@ impl Control {
                         continue;
                     }
                     Ok(command) if command == "status" => self.status(status()),
-                    Ok(command) => carry_out(&command, handles),
+                    Ok(command) => match command.strip_prefix(ANIMAL) {
+                        Some(rest) => animal(rest.trim(), handles, animals),
+                        None => carry_out(&command, handles),
+                    },
                     Err(error) => refusal(&error),
                 },
                 _ => refusal("a request must have exactly one part"),
@@ -157,6 +162,29 @@ impl Control {
 
 /// What the request for another model begins with.
 const MODEL: &str = "model ";
+/// What a request about the animal begins with.
+const ANIMAL: &str = "animal ";
+/// The word of a request that is not the name of an animal.
+const SAVE: &str = "save";
+
+/// `animal NAME` and `animal save [NAME]`.
+fn animal(words: &str, handles: &Handles, animals: &mut Animals) -> Value {
+    let saving = words.strip_prefix(SAVE).filter(|rest| rest.is_empty() || rest.starts_with(' ')).map(str::trim);
+    let written = saving.unwrap_or(words);
+    let name = match written.parse::<Name>() {
+        Ok(name) => Some(name),
+        Err(_) if saving == Some("") => None,
+        Err(cause) => return refusal(&format!("the animal's name {written:?} {cause}")),
+    };
+    let done = match (saving, name) {
+        (Some(_), name) => Animals::save(name, handles).map(|()| json!({ "ok": true })),
+        (None, Some(name)) => {
+            animals.begin(name, handles).map(|known| json!({ "ok": true, "animal": name, "saved_state": known }))
+        }
+        (None, None) => return refusal("`animal NAME` or `animal save [NAME]`"),
+    };
+    done.unwrap_or_else(|cause| refusal(&cause.to_string()))
+}
 
 fn refusal(error: &str) -> Value {
     json!({ "ok": false, "error": error })
@@ -228,6 +256,7 @@ fn recorded(handles: &Handles, ask: impl FnOnce(&Recorder) -> Result<Option<Path
 mod tests {
     use super::*;
     use crate::client::ask::ask;
+    use crate::corridor::Keep;
 
     fn ask_once(command: &str, handles: &Handles) -> Value {
         carry_out(command, handles)
@@ -273,15 +302,33 @@ mod tests {
         let endpoint = format!("ipc://{}/control", folder.path().display());
         let mut control = Control::bind(&Door::default(), &endpoint, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
         let handles = Handles::default();
+        let config = crate::config::Animal { name: None, folder: folder.path().to_owned(), save: true };
+        let mut animals = Animals::new(&config);
+        let asked = [
+            "help",
+            "status",
+            "\u{7f}{",
+            "model x.toml",
+            "animal ../fly3",
+            "animal fly3",
+            "animal save",
+            "animal save fly4",
+        ];
         let client = std::thread::spawn({
             let endpoint = endpoint.clone();
-            move || ["help", "status", "\u{7f}{", "model x.toml"].map(|words| ask(&endpoint, words, 5000).unwrap())
+            move || asked.map(|words| ask(&endpoint, words, 5000).unwrap())
         });
         while !client.is_finished() {
-            control.answer(&handles, || json!({ "received": 7 }));
+            control.answer(&handles, &mut animals, || json!({ "received": 7 }));
             std::thread::yield_now();
         }
-        let [help, status, rubbish, model] = client.join().unwrap();
+        let [help, status, rubbish, model, outside, fly, save, save_as] = client.join().unwrap();
+        assert!(outside["error"].as_str().unwrap().contains("the byte 0x2f"), "{outside}");
+        assert_eq!(fly, json!({ "ok": true, "animal": "fly3", "saved_state": false }));
+        assert_eq!(handles.requests.pop(), Some(Request::NewAnimal("fly3".parse().unwrap())));
+        assert_eq!((&save["ok"], &save_as["ok"]), (&true.into(), &true.into()));
+        assert_eq!(handles.animals.keep.pop(), Some(Keep::Asked(None)));
+        assert_eq!(handles.animals.keep.pop(), Some(Keep::Asked("fly4".parse().ok())));
         assert!(model["error"].as_str().unwrap().contains("warming up"), "{model}");
         assert!(help["commands"]["shutdown"].is_string());
         assert_eq!(status["status"], json!({ "received": 7 }));

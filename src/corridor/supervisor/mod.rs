@@ -3,6 +3,7 @@
 //! Why it exists: signals, control socket, log and exit code are one thread's work, and that thread never touches a frame.
 //! What it must never do: go on after a stage failed, or say `ready` before the first frame would be decoded at full speed.
 
+pub mod animals;
 pub mod control;
 pub mod load_model;
 
@@ -25,6 +26,7 @@ use crate::config::{Config, OnDeviceFault, Warning};
 use crate::corridor;
 use crate::corridor::realtime;
 use crate::corridor::summary::Summary;
+use crate::corridor::supervisor::animals::Animals;
 use crate::corridor::supervisor::control::{Control, LoadModel};
 use crate::corridor::supervisor::doors::Doors;
 use crate::corridor::supervisor::load_model::Swapper;
@@ -82,7 +84,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let mut control = control(config, &swapper, &doors)?;
     let began = Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
-
+    let mut animals = Animals::begin_run(&config.animal, &handles);
     let settings = corridor::Settings { end_with_series: once, ..corridor::Settings::of(&decoder, config) };
     let corridor = Corridor { source, decoder, sinks, settings, handles: handles.clone() };
     let (mut end_missing, mut waiting) = (false, Waiting::new(&config.source, &frames_at));
@@ -95,8 +97,9 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
         doors::log(&handles.stats.connections);
         // Models that were replaced are dropped here, where nothing waits.
         drop(handles.retired.pop());
+        animals.tick(&handles);
         if let Some(control) = &mut control {
-            control.answer(&handles, || status(&handles, &swapper, began));
+            control.answer(&handles, &mut animals, || status(&handles, &swapper, began));
         }
     });
     end_recording(&handles, writer);
@@ -230,6 +233,9 @@ fn log(event: &Event) {
         Event::SeriesBegan { .. }
         | Event::SeriesEnded
         | Event::Ready { .. }
+        | Event::WarmingUp { .. }
+        | Event::AnimalKnown { .. }
+        | Event::AnimalSaved { .. }
         | Event::Recovered { .. }
         | Event::FrameRateBack { .. }
         | Event::DriftBack { .. }

@@ -9,6 +9,7 @@
 //! host, which learns from it as the CPU implementation does; this delays such a frame. The host waits for the device twice per
 //! frame: after preprocessing, whose outcome decides which shift is accepted, and after the encoder.
 
+mod animal;
 mod plan;
 mod stage;
 
@@ -28,11 +29,13 @@ use super::rate::{Began, RateMeter};
 use super::registration::Shift;
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
+use super::trial::Trial;
 use super::trust::{PeakWatch, Trust};
-use super::{Prepared, Preprocess, PreprocessError, Request, Template};
+use super::{Prepared, Preprocess, PreprocessError, Request, TakeUpError, Template, memory};
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Pulse};
 use crate::frame::{
-    DeviceTensor, Distrust, Frame, FrameInfo, Geometry, Observation, PixelMemory, Relearn, Shape, Tensor,
+    AnimalState, DeviceTensor, Distrust, Frame, FrameInfo, Geometry, Mismatch, Observation, PixelMemory, Relearn,
+    Shape, TakenUp, Tensor,
 };
 use crate::model::parameters::Parameters;
 
@@ -51,6 +54,10 @@ pub struct CudaPreprocess {
     /// Counts the frames that were given to the device.
     sequence: u64,
     ready: Ready,
+    /// What a state must have come of to fit.
+    fingerprint: String,
+    /// A state that was not taken up, for the next frame to report.
+    refused: Option<Mismatch>,
 }
 
 /// Everything learnt of one animal that does not lie on the device.
@@ -73,6 +80,10 @@ struct Animal {
     /// Templates of which the device knows.
     templates: u64,
     settled: bool,
+    /// A state was taken up, and its first frames are compared with it.
+    trial: Option<Trial>,
+    /// They did not match: everything is forgotten before the next frame.
+    spent: bool,
 }
 
 /// The tensor of the last full group.
@@ -127,6 +138,8 @@ impl CudaPreprocess {
             stage: None,
             animal: None,
             sequence: 0,
+            fingerprint: memory::fingerprint(parameters, input, frame_rate_hz),
+            refused: None,
             ready: Ready { machine: machine.clone(), address: 0, values: input.pixels(), finite: true },
             machine,
         })
@@ -157,10 +170,12 @@ impl CudaPreprocess {
 impl Preprocess for CudaPreprocess {
     fn request(&mut self, request: Request) {
         match (request, &mut self.animal) {
-            (Request::Reset, animal) => {
+            (Request::Reset | Request::NewAnimal(_), animal) => {
                 *animal = None;
-                self.frozen = false;
+                (self.frozen, self.refused) = (false, None);
             }
+            // What does not fit is reported with the next frame; a device that fails here fails there as well.
+            (Request::TakeUp(saved), _) => drop(self.take_up(&saved.state)),
             (Request::FreezeNormalisation(frozen), animal) => {
                 self.frozen = frozen;
                 if let Some(census) = animal.as_mut().and_then(|animal| animal.census.as_mut()) {
@@ -182,12 +197,14 @@ impl Preprocess for CudaPreprocess {
     }
 
     fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
+        self.forget_mismatch(&frame.info);
         check_frame(&self.parameters, self.geometry(), &frame.info)?;
         self.prepare(&frame.info)?;
         let (Some(animal), Some(stage)) = (&mut self.animal, &mut self.stage) else {
             return Ok(Prepared { observation: Observation::default(), tensor: None });
         };
-        let mut observation = Observation::default();
+        let taken_up = self.refused.take().map(TakenUp::Mismatch);
+        let mut observation = Observation { taken_up, ..Observation::default() };
         animal.began.note(&frame.info);
         if let Some(distrust) = animal.trust.judge(frame) {
             animal.count_flaws(frame, &self.parameters, &mut observation);
@@ -207,13 +224,23 @@ impl Preprocess for CudaPreprocess {
         }
         if !animal.end(frame, &self.parameters, state, &outcome, &mut observation) {
             (animal.group, animal.pace, animal.census, animal.rate, animal.began) = before;
-            let observation = Observation { restart: None, ..observation };
+            let mut observation = Observation { restart: None, ..observation };
+            animal.try_out(&mut observation, &self.parameters);
             return Ok(animal.disbelieve(Distrust::TemplateMismatch, observation));
         }
         self.ready.address = stage.tensor.address();
         self.ready.finite = outcome.unusable == 0;
         let tensor = (order.group_full != 0).then_some(Tensor::Cuda(&self.ready));
         Ok(Prepared { observation, tensor })
+    }
+
+    fn keep(&self) -> Result<Option<AnimalState>, Fault> {
+        self.keep_animal()
+    }
+
+    fn take_up(&mut self, state: &AnimalState) -> Result<(), TakeUpError> {
+        self.request(Request::Reset);
+        self.take_up_animal(state)
     }
 
     fn keep_warm(&mut self) {
@@ -245,7 +272,8 @@ impl Preprocess for CudaPreprocess {
     }
 
     fn geometry(&self) -> Option<Geometry> {
-        let stage = self.animal.as_ref().and(self.stage.as_ref())?;
+        // What is on trial has not shown that it is the same animal.
+        let stage = self.animal.as_ref().filter(|animal| animal.trial.is_none()).and(self.stage.as_ref())?;
         Some(Geometry { shape: stage.shape, pixel_type: stage.pixel_type })
     }
 
@@ -286,6 +314,31 @@ impl Animal {
             width,
             templates: 0,
             settled: false,
+            trial: None,
+            spent: false,
+        }
+    }
+
+    /// While a state that was taken up is on trial: this frame shows a picture, does it match?
+    fn try_out(&mut self, observation: &mut Observation, parameters: &Parameters) {
+        let Some(trial) = &mut self.trial else { return };
+        let standing = trial.add(observation.shift_peak, &self.trust, &parameters.trust);
+        observation.taken_up = Some(standing);
+        if !matches!(standing, TakenUp::OnTrial(_)) {
+            self.trial = None;
+        }
+        if matches!(standing, TakenUp::Mismatch(_)) {
+            self.spent = true;
+            observation.warming_up = true;
+        }
+    }
+
+    /// How long the warm-up will take.
+    fn count_down(&self, observation: &mut Observation) {
+        if observation.warming_up {
+            let needed = [self.pace.as_ref().map(Pace::needed), self.census.as_ref().map(Census::needed)];
+            let (line_phase, tracker) = (self.line_phase.as_ref(), self.tracker.as_ref());
+            observation.warmup_left = memory::warmup_left(line_phase, tracker, self.settled, needed, &self.group);
         }
     }
 
@@ -335,8 +388,10 @@ impl Animal {
     /// A frame that is not believed: nothing is learnt from it.
     fn disbelieve(&self, distrust: Distrust, mut observation: Observation) -> Prepared<'static> {
         self.tell_rate(&mut observation);
-        let warming_up = !self.is_steady().1 || self.warms_up();
-        let observation = Observation { distrust: Some(distrust), warming_up, ..observation };
+        let warming_up = !self.is_steady().1 || self.warms_up() || self.spent;
+        let taken_up = observation.taken_up.or(self.trial.as_ref().map(Trial::standing));
+        let mut observation = Observation { distrust: Some(distrust), warming_up, taken_up, ..observation };
+        self.count_down(&mut observation);
         Prepared { observation, tensor: None }
     }
 
@@ -355,7 +410,7 @@ impl Animal {
             None | Some(Relearn::Template) => {}
             Some(Relearn::Light) => self.forget_light(),
             Some(Relearn::Everything) => {
-                self.settled = false;
+                (self.settled, self.trial) = (false, None);
                 self.rate.forget();
                 self.peaks.forget();
                 self.trust.begin_template();
@@ -477,6 +532,8 @@ impl Animal {
         }
         self.trust.learn();
         observation.warming_up = !state.steady || self.warms_up();
+        self.try_out(observation, parameters);
+        self.count_down(observation);
         true
     }
 

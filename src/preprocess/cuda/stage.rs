@@ -26,12 +26,24 @@ pub(super) struct Stage {
     pub raw: u64,
     pub reference: Option<DeviceMemory>,
     pub tensor: DeviceMemory,
+    /// Where F₀ and the statistics lie.
+    pub learnt: Learnt,
     pub frame: Box<dyn Program>,
     /// Bytes moved and kernels run for one frame.
     pub work: (usize, usize),
     /// Warms code and tables; changes nothing. `None` without registration.
     pub rehearsal: Option<Box<dyn Program>>,
     _memory: Vec<DeviceMemory>,
+}
+
+/// Addresses of everything on the device that is learnt over many frames; 0 = not there.
+#[derive(Clone, Copy)]
+pub(super) struct Learnt {
+    pub f0: u64,
+    pub ring: u64,
+    pub deviation: u64,
+    pub mean: u64,
+    pub m2: u64,
 }
 
 /// Takes memory and remembers it.
@@ -100,7 +112,9 @@ impl Stage {
         let averaged = terms.parameters.baseline.as_ref().map_or(0, |baseline| baseline.average_frames);
         let work = (plan.traffic_bytes(shape.pixels() * pixel_type.bytes(), averaged), launches.len());
         let (raw, _memory) = (plan.raw, taker.taken);
-        Ok(Self { shape, pixel_type, order, outcome, raw, reference, tensor, frame, work, rehearsal, _memory })
+        let Plan { f0, ring, deviation, mean, m2, .. } = plan;
+        let learnt = Learnt { f0, ring, deviation, mean, m2 };
+        Ok(Self { shape, pixel_type, order, outcome, raw, reference, tensor, learnt, frame, work, rehearsal, _memory })
     }
 }
 

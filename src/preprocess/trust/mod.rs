@@ -144,6 +144,11 @@ impl Trust {
         self.relearn.take()
     }
 
+    /// Level and contrast of each plane in the last believed frames, counts; none where frames are not judged.
+    pub fn light(&self) -> impl Iterator<Item = [f64; 2]> + '_ {
+        self.planes.iter().filter_map(|plane| plane.reference.light())
+    }
+
     /// The next frame is compared with nothing.
     pub fn forget(&mut self) {
         self.planes.iter_mut().for_each(|plane| plane.reference.forget());

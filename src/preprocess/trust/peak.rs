@@ -3,6 +3,8 @@
 //! Why it exists: how high the peak is depends on light and tissue (0.98 on a bright recording, 0.1 on a dim one), so a fixed bound
 //! says nothing, and its own level says all. What it must never do: learn from a frame that is not believed.
 
+use crate::frame::animal::TemplateState;
+
 /// Weight of the newest frame.
 const GAIN: f32 = 0.05;
 /// Registered frames before the level means anything.
@@ -43,6 +45,16 @@ impl PeakWatch {
             self.distance += gain * ((peak - self.level).abs() - self.distance);
         }
         self.level += gain * (peak - self.level);
+    }
+
+    /// Notes the running level beside its template.
+    pub fn keep(&self, state: &mut TemplateState) {
+        (state.peak_frames, state.peak_level, state.peak_distance) = (self.frames, self.level, self.distance);
+    }
+
+    /// Goes on from a saved level.
+    pub fn take_up(&mut self, state: &TemplateState) {
+        (self.frames, self.level, self.distance) = (state.peak_frames, state.peak_level, state.peak_distance);
     }
 
     /// Another template: other peaks.

@@ -79,6 +79,11 @@ impl Reference {
         self.frames > 0
     }
 
+    /// Mean light and contrast of the last believed frames, counts; `None` before the first.
+    pub fn light(&self) -> Option<[f64; 2]> {
+        self.knows().then_some([self.level, self.contrast])
+    }
+
     /// Could this frame be one of the animal's? `tissue`: the first frame must show a picture.
     pub fn judge(&mut self, seen: &Sketch, parameters: &Parameters, tissue: bool) -> Option<Distrust> {
         if self.frames == 0 {

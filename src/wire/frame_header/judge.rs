@@ -56,6 +56,7 @@ impl Written {
             series: name("series", self.series)?,
             plane: unsigned("plane", self.plane)?,
             channels: self.channel_names(shape, &mut ignored)?,
+            animal: name("animal", self.animal)?,
             marks: Marks {
                 invalid: flag("valid", self.valid)? == Some(false),
                 stimulus: flag("stimulus", self.stimulus)? == Some(true),

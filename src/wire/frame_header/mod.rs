@@ -81,6 +81,8 @@ pub struct FrameHeader {
     pub marks: Marks,
     /// The first optional key that could not be read and without which the frame still means the same: it is left out.
     pub ignored: Option<HeaderError>,
+    /// The animal, if the sender names it.
+    pub animal: Option<Name>,
 }
 
 impl FrameHeader {

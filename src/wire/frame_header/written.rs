@@ -54,11 +54,12 @@ enum Key {
     Ndattr,
     Valid,
     Stimulus,
+    Animal,
     Unknown,
 }
 
 /// Every key as it is written; all others are ignored.
-const KEYS: [(&str, Key); 20] = [
+const KEYS: [(&str, Key); 21] = [
     ("htype", Key::Htype),
     ("dtype", Key::Dtype),
     ("type", Key::Type),
@@ -80,6 +81,7 @@ const KEYS: [(&str, Key); 20] = [
     ("ndattr", Key::Ndattr),
     ("valid", Key::Valid),
     ("stimulus", Key::Stimulus),
+    ("animal", Key::Animal),
 ];
 
 /// The keys of a frame header that are read; a header may have others.
@@ -129,6 +131,7 @@ pub(super) struct Written {
     pub encoding: Leaf,
     pub valid: Leaf,
     pub stimulus: Leaf,
+    pub animal: Leaf,
     pub from_area_detector: bool,
 }
 
@@ -164,6 +167,7 @@ impl<'de> Visitor<'de> for Fill<'_> {
                 Key::Encoding => w.encoding = map.next_value_seed(Take(None))?,
                 Key::Valid => w.valid = map.next_value_seed(Take(None))?,
                 Key::Stimulus => w.stimulus = map.next_value_seed(Take(None))?,
+                Key::Animal => w.animal = map.next_value_seed(Take(None))?,
                 Key::Ndattr => {
                     map.next_value::<IgnoredAny>()?;
                     w.from_area_detector = true;
