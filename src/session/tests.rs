@@ -62,7 +62,7 @@ fn what_was_written_is_read_in_order_and_its_outline_counts_it() {
         let Item::Message { data, unix_ns, .. } = &items[requests] else { panic!() };
         assert_eq!(*unix_ns, 30_001_000);
         let record: messages::RequestRecord = serde_json::from_slice(data).unwrap();
-        assert_eq!(record, messages::RequestRecord { frame: 3, requests: vec!["reset".into()] });
+        assert_eq!(record, messages::RequestRecord { frame: 3, requests: vec!["reset".into()], animal: None });
         let outline = Outline::of(&path).unwrap();
         assert_eq!(
             (outline.count(Topic::Frames), outline.count(Topic::Requests), outline.count(Topic::Decodes)),

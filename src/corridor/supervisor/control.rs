@@ -343,7 +343,7 @@ mod tests {
         let (release, held) = crossbeam::channel::bounded::<()>(0);
         let load = move |_: &Path| held.recv().map_or(Err(SwapError::UnderWay), |()| Ok(json!({ "ok": true })));
         let mut control = Control::bind(&Door::default(), &endpoint, Arc::new(load)).unwrap();
-        let handles = Handles::default();
+        let (handles, mut animals) = (Handles::default(), Animals::new(&config::Animal::default()));
         let first = std::thread::spawn({
             let endpoint = endpoint.clone();
             move || ask(&endpoint, "model slow.toml", 60_000).unwrap()
@@ -359,7 +359,7 @@ mod tests {
             assert!(settled.is_some());
         });
         while !(client.is_finished() && first.is_finished()) {
-            control.answer(&handles, || json!({}));
+            control.answer(&handles, &mut animals, || json!({}));
             std::thread::yield_now();
         }
         client.join().unwrap();
