@@ -125,8 +125,8 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
     // One count for the whole process: one test at a time.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // With novelty and drift: what a trained model adds to the frame path.
-    let small = Small::strange();
+    // With novelty and drift, and on the CPU an atlas: what a trained model adds to the frame path.
+    let small = if device.is_some() { Small::strange() } else { Small::strange_on_an_atlas() };
     let movie = small.folder.path().join("movie.raw");
     support::write_raw(&movie, 600);
     let (frames_at, decodes_at) = (small.endpoint("frames"), small.endpoint("decodes"));

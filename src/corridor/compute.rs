@@ -71,6 +71,7 @@ pub(super) fn compute(
                 let stepped = step(slot, &mut running, decodes, &mut aside, idle, shared);
                 shared.decoding.store(false, Relaxed);
                 series.after(&slot.frame.info, running.decoder, shared);
+                aside.judge.place(running.decoder.placement(), number, shared);
                 aside.photographer.template(&slot.frame.info, running.decoder);
                 if to_recorder.frame(frames, number, shared) {
                     since = Requests::default();

@@ -6,6 +6,7 @@ use super::Shared;
 use super::drift::{Change, Drift, DriftSettings};
 use super::focus::{self, Focus};
 use crate::frame::event::Event;
+use crate::frame::placement::Placement;
 use crate::frame::{Decode, Distrust, FrameInfo, FrameSlot, MISSING_SHARE_MAX, Observation, Quality, Relearn};
 
 /// What happened since the last decode that was published.
@@ -33,6 +34,8 @@ pub(super) struct Judge {
     distrusted: Distrusted,
     focus: Option<Focus>,
     drift: Option<Drift>,
+    /// As reported.
+    placement: Option<Placement>,
 }
 
 impl Judge {
@@ -50,6 +53,7 @@ impl Judge {
             distrusted: Distrusted::default(),
             focus: None,
             drift: drift.map(Drift::new),
+            placement: None,
         }
     }
 
@@ -64,6 +68,21 @@ impl Judge {
             Change::Began => shared.emit(Event::Drift { frame, novelty_mean, limit: drift.limit() }),
             Change::Ended => shared.emit(Event::DriftBack { frame, novelty_mean }),
         }
+    }
+
+    /// How the animal lies after this frame: a change is an event.
+    pub(super) fn place(&mut self, placement: Option<Placement>, frame: u64, shared: &Shared<'_>) {
+        if placement == self.placement {
+            return;
+        }
+        self.placement = placement;
+        shared.handles.stats.compute.placement.set(placement);
+        let Some(placement) = placement else { return };
+        shared.emit(if placement.fits {
+            Event::Placement { frame, placement }
+        } else {
+            Event::PlacementPoor { frame, placement }
+        });
     }
 
     /// Another model: its novelty is another measure.

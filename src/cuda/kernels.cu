@@ -71,6 +71,7 @@ struct Order {
     int ring_slot, ring_filled, baseline_begins;
     int learns;
     float lowest; // a peak below it is a mismatch: nothing learns
+    int laid;
 };
 
 // What came of one frame.
@@ -105,6 +106,7 @@ struct Plan {
     double *f0, *deviation;  // [model pixel]
     double *mean, *m2;       // [model pixel] or [channel]
     float *tensor;           // [model pixel]
+    const float *laying;     // y of [model pixel], x of [model pixel], [sample][y, x]; in binned px
     double leak, fall, least_distance, baseline_floor, quantile, sd_floor;
     float dark, sign, lift, top; // light = sign * x + lift - dark; saturated from top
     float floor_counts, blank, ones, peak_min, reach_px, group_share;
@@ -112,7 +114,8 @@ struct Plan {
     int height, width, planes, guide, pixel_type;
     int rows, reach, averaged;
     int channels, model_plane, baseline, statistics;
-    int wide, pad;
+    int wide, samples;
+    int bins[2], binned[2]; // frame pixels averaged into one where an animal is laid on the atlas, and how many result; y, x
 };
 
 template <typename T> DEVICE T settled(const T *value) {
@@ -608,6 +611,43 @@ DEVICE float resampled(const Plan &plan, int plane, int i, int j) {
     return sum;
 }
 
+// Mean of the whole pixels that make one binned pixel.
+DEVICE float bin(const Plan &plan, const float *light, int row, int column) {
+    const int down = plan.bins[0], right = plan.bins[1];
+    if (down * right == 1) return light[row * plan.width + column];
+    float sum = 0.0f;
+    for (int y = 0; y < down; y++) {
+        const float *line = light + (row * down + y) * plan.width + column * right;
+        float part = line[0];
+        for (int x = 1; x < right; x++) part += line[x];
+        sum += part;
+    }
+    return sum * (1.0f / (float)(down * right));
+}
+
+// One pixel of an animal that is laid on the atlas: the mean of bilinear samples.
+DEVICE float laid(const Plan &plan, int plane, int at) {
+    const float *light = plan.light + plane * plan.height * plan.width;
+    const float *around = plan.laying + 2 * plan.model_plane;
+    const float middle_y = plan.laying[at], middle_x = plan.laying[plan.model_plane + at];
+    const float shift_y = plan.outcome->undo[0] / (float)plan.bins[0], shift_x = plan.outcome->undo[1] / (float)plan.bins[1];
+    const int rows = plan.binned[0], columns = plan.binned[1];
+    const float last_y = (float)(rows - 1), last_x = (float)(columns - 1);
+    float sum = 0.0f;
+    for (int sample = 0; sample < plan.samples; sample++) {
+        float y = middle_y + shift_y + around[2 * sample], x = middle_x + shift_x + around[2 * sample + 1];
+        y = y < 0.0f ? 0.0f : y > last_y ? last_y : y;
+        x = x < 0.0f ? 0.0f : x > last_x ? last_x : x;
+        const int top = (int)y, left = (int)x;
+        const int below = top + 1 < rows ? top + 1 : rows - 1, beside = left + 1 < columns ? left + 1 : columns - 1;
+        const float share_y = y - (float)top, share_x = x - (float)left;
+        const float upper = bin(plan, light, top, left) * (1.0f - share_x) + bin(plan, light, top, beside) * share_x;
+        const float lower = bin(plan, light, below, left) * (1.0f - share_x) + bin(plan, light, below, beside) * share_x;
+        sum += upper * (1.0f - share_y) + lower * share_y;
+    }
+    return sum * (1.0f / (float)plan.samples);
+}
+
 DEVICE void learn_minimum(const Plan &plan, int pixel, int pixels, float x) {
     const Order &order = *plan.order;
     plan.ring[order.ring_slot * pixels + pixel] = x;
@@ -690,7 +730,8 @@ KERNEL(develop)(const Plan plan) {
         const int pixel = BLOCK * THREADS + t;
         if (pixel >= pixels || mismatched(plan)) continue;
         const int at = pixel % plan.model_plane, width = plan.grid[1].to;
-        float x = resampled(plan, pixel / plan.model_plane, at / width, at % width);
+        const int plane = pixel / plan.model_plane;
+        float x = order.laid ? laid(plan, plane, at) : resampled(plan, plane, at / width, at % width);
         if (plan.averaged) {
             const float sum = order.group_begins ? x : plan.group_sum[pixel] + x;
             plan.group_sum[pixel] = sum;

@@ -302,6 +302,12 @@ pub enum DatasetError {
         /// Its frames before preprocessing was warm.
         warmup: usize,
     },
+    /// No atlas can be made of the data.
+    #[error("there is no atlas: {cause}")]
+    Atlas {
+        /// Why, and what to do.
+        cause: String,
+    },
     /// More than one thing is wrong.
     #[error("{} things are wrong with the data:{}", .0.len(), listed(.0))]
     Several(Vec<DatasetError>),

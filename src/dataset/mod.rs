@@ -15,6 +15,7 @@ pub mod trials;
 
 mod arrays;
 mod assemble;
+mod atlas;
 mod cache;
 mod checks;
 mod consistency;
@@ -51,6 +52,7 @@ use self::trials::Dataset;
 use crate::frame::Shape;
 use crate::model::parameters::Parameters;
 
+pub use self::atlas::with_atlas;
 pub use self::error::{DatasetError, LabelFault};
 pub use self::inspect::{ColumnFacts, TrialFacts, inspect};
 pub use self::mc2p::Mc2pOptions;
@@ -65,6 +67,8 @@ pub struct LoadOptions {
     pub input: Option<Shape>,
     /// Preprocessing; overrides that of the description. Without either, [`training_parameters`].
     pub parameters: Option<Parameters>,
+    /// Single parameters in place of those of the description or the defaults, `key=value`; not beside `parameters`.
+    pub set: Vec<String>,
     /// Only these animals; empty = all.
     pub animals: Vec<String>,
     /// Without these animals.
@@ -84,6 +88,7 @@ impl Default for LoadOptions {
         Self {
             input: None,
             parameters: None,
+            set: Vec::new(),
             animals: Vec::new(),
             leave_out: Vec::new(),
             cache: None,

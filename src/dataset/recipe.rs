@@ -8,6 +8,7 @@ use super::warning::DataWarning;
 use super::{LoadOptions, checks};
 use crate::frame::Shape;
 use crate::model::parameters::{Parameters, Registration};
+use crate::preprocess::BuildError;
 use crate::preprocess::Squeeze;
 
 /// Default side of a model frame, px.
@@ -50,7 +51,12 @@ pub(super) fn settle(
     let channels = shapes.iter().map(|shape| shape.channels).min().unwrap_or(1);
     let side_px = shapes.iter().map(|shape| shape.height.min(shape.width)).min().unwrap_or(SIDE_PX);
     let given = options.parameters.clone().or_else(|| spec.parameters.clone());
-    let parameters = (!ready).then(|| given.unwrap_or_else(|| training_parameters(channels, side_px)));
+    let mut parameters = (!ready).then(|| given.unwrap_or_else(|| training_parameters(channels, side_px)));
+    if let (Some(parameters), None) = (&mut parameters, &options.parameters) {
+        for assignment in &options.set {
+            parameters.set(assignment).map_err(BuildError::from)?;
+        }
+    }
     let read = parameters.as_ref().map_or(1, |p| p.channels.len());
     let side = if ready && side_px % SIDE_PX != 0 { side_px } else { side_px.min(SIDE_PX) };
     let input = options.input.unwrap_or(Shape::new(read, side, side));

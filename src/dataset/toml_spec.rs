@@ -91,7 +91,7 @@ impl DataSpec {
             return Err(reader.value("trial", "absent", "at least one [[trial]]"));
         }
         if let Some(parameters) = &written.preprocess {
-            parameters.check().map_err(|e| reader.value(&format!("preprocess.{}", e.key), e.value, e.bound))?;
+            parameters.check().map_err(|e| reader.value(&format!("preprocess.{}", e.key), e.value, &e.bound))?;
         }
         let trials = written.trials.into_iter().enumerate().map(|(at, trial)| reader.trial(at, trial));
         let mut trials = trials.collect::<Result<Vec<_>, _>>()?;

@@ -173,6 +173,21 @@ pub struct Representation {
     pub label: Vec<Option<u8>>,
 }
 
+impl Representation {
+    /// Values `[samples, dimensions]`, row by row, with the animal, trial and action of each sample.
+    pub fn of(data: &Dataset, samples: &[Sample], values: Vec<f32>) -> Self {
+        let columns = values.len() / samples.len().max(1);
+        Self {
+            animals: data.animals.clone(),
+            labels: data.labels.clone(),
+            values: Array2::from_shape_vec((samples.len(), columns), values).unwrap_or_default(),
+            animal: samples.iter().map(|m| data.trials[m.trial].animal).collect(),
+            trial: samples.iter().map(|m| m.trial).collect(),
+            label: samples.iter().map(|m| data.trials[m.trial].label[m.frame]).collect(),
+        }
+    }
+}
+
 impl Dataset {
     /// Every sample that has behaviour and whose window of `window` frames, `look_ahead` of them after the current one, lies in
     /// one trial and is usable throughout.

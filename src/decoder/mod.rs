@@ -10,6 +10,7 @@ mod network;
 mod open;
 
 use crate::encode::{EncodeError, EncodeInfo};
+use crate::frame::placement::Placement;
 use crate::frame::{
     AnimalState, Decode, Frame, FrameInfo, Geometry, ModelTag, PixelMemory, Quality, Request, Restart, Shown,
     StageTimes, Tensor,
@@ -259,6 +260,11 @@ impl Decoder {
     pub fn is_of_another_animal(&self, info: &FrameInfo) -> bool {
         self.geometry().is_some_and(|known| known != info.geometry())
             && takes(&self.model.manifest.preprocess, info.shape).is_ok()
+    }
+
+    /// How the animal lies on the model's atlas, once that is found; `None` for a model without an atlas.
+    pub fn placement(&self) -> Option<Placement> {
+        self.preprocess.placement()
     }
 
     /// The registration template in use, if there is one.

@@ -1,4 +1,4 @@
-//! Down-sampled frames: the input of the method `linear`, and of the domain gap in pixels.
+//! Down-sampled frames: the input of the linear rivals, and of the domain gap in pixels.
 //!
 //! Why it exists: the simplest decoder belongs in the table, and 128×128 pixels are too many for it. What it must never do:
 //! sample single pixels instead of taking means; noise would pass for a difference.
@@ -9,6 +9,10 @@ use crate::frame::Shape;
 pub const LINEAR_SIDE: usize = 8;
 /// Number of time bins of a window for `linear`.
 pub const LINEAR_BINS: usize = 4;
+/// Side of the down-sampled frames of `lda`.
+pub const LDA_SIDE: usize = 16;
+/// Frames of the time bins of `lda`, newest first, of a window of as many frames as they sum to: what happened just now tells more.
+pub const LDA_BINS: [usize; 6] = [2, 2, 4, 5, 8, 11];
 
 /// Area mean of each channel of `frame` (C×H×W) on a grid of `side`×`side`; pixels across an edge count by their share. Sides
 /// of the frame that are shorter than `side` stay as they are. Returns C × min(H, side) × min(W, side) values.
@@ -62,6 +66,38 @@ pub fn features_of_small(window: &[&[f32]], bins: usize) -> Vec<f32> {
     features
 }
 
+/// Frames of the bins of a window of `frames` frames, newest first: [`LDA_BINS`] in proportion. A window of few frames has fewer
+/// bins.
+pub fn recent_bins(frames: usize) -> Vec<usize> {
+    let whole: usize = LDA_BINS.iter().sum();
+    let (mut bins, mut sum, mut used) = (Vec::new(), 0, 0);
+    for bin in LDA_BINS {
+        sum += bin;
+        let end = (2 * sum * frames + whole) / (2 * whole);
+        if end > used {
+            bins.push(end - used);
+            used = end;
+        }
+    }
+    bins
+}
+
+/// As [`features_of_small`], with bins of the given numbers of frames, newest first, which sum to at most the window.
+///
+/// # Panics
+/// When the window has fewer frames than the bins, or a bin has none.
+pub fn features_of_bins(window: &[&[f32]], bins: &[usize]) -> Vec<f32> {
+    let mut features = Vec::with_capacity(bins.len() * window[0].len());
+    let mut end = window.len();
+    for &bin in bins {
+        let frames = &window[end - bin..end];
+        end -= bin;
+        let mean = |pixel: usize| frames.iter().map(|frame| f64::from(frame[pixel])).sum::<f64>() / bin as f64;
+        features.extend((0..window[0].len()).map(|pixel| mean(pixel) as f32));
+    }
+    features
+}
+
 /// For each cell of an axis the pixels that it covers, and their shares.
 struct Weights {
     of_cell: Vec<Vec<(usize, f64)>>,
@@ -102,6 +138,19 @@ mod tests {
         assert_eq!(small, [1.0, 5.0]);
         let mean: f32 = downsample(&[1.0; 35], Shape::new(1, 5, 7), 3).iter().sum::<f32>() / 9.0;
         assert!((mean - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn bins_that_grow_with_age_cover_the_window_once() {
+        assert_eq!(recent_bins(32), LDA_BINS);
+        assert_eq!(recent_bins(64), LDA_BINS.map(|bin| 2 * bin));
+        for frames in 1..70 {
+            assert_eq!(recent_bins(frames).iter().sum::<usize>(), frames);
+        }
+        assert_eq!(recent_bins(3), [1, 1, 1]);
+        let frames: Vec<[f32; 1]> = (0..6).map(|t| [t as f32]).collect();
+        let window: Vec<&[f32]> = frames.iter().map(|f| f.as_slice()).collect();
+        assert_eq!(features_of_bins(&window, &[1, 2, 3]), [5.0, 3.5, 1.0]);
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub struct AnimalState {
     /// Contrast of the picture in each of them, counts.
     #[prost(double, repeated, tag = "14")]
     pub light_contrasts: Vec<f64>,
+    /// How it lies on the atlas of the model, where there is one.
+    #[prost(message, optional, tag = "15")]
+    pub placement: Option<PlacementState>,
 }
 
 /// The registration template and its place.
@@ -99,6 +102,29 @@ pub struct TemplateState {
     /// Mean distance of the peaks from it.
     #[prost(float, tag = "8")]
     pub peak_distance: f32,
+}
+
+/// How the animal lies on the atlas, as the search found it: in pictures of 32 × 32 px, about their middle.
+#[derive(Clone, PartialEq, Message)]
+pub struct PlacementState {
+    /// Turn, rad; + turns right towards down.
+    #[prost(double, tag = "1")]
+    pub turn_rad: f64,
+    /// Shift down, picture px.
+    #[prost(double, tag = "2")]
+    pub shift_y_px: f64,
+    /// Shift to the right, picture px.
+    #[prost(double, tag = "3")]
+    pub shift_x_px: f64,
+    /// Logarithm of the magnification along y.
+    #[prost(double, tag = "4")]
+    pub log_scale_y: f64,
+    /// The same along x.
+    #[prost(double, tag = "5")]
+    pub log_scale_x: f64,
+    /// Correlation with the atlas.
+    #[prost(float, tag = "6")]
+    pub likeness: f32,
 }
 
 /// F₀ of every pixel of the model's frame.
@@ -226,6 +252,13 @@ impl AnimalState {
                 }
             }
             list("template.peak", &[template.peak_level, template.peak_distance], 2)?;
+        }
+        if let Some(PlacementState { turn_rad, shift_y_px, shift_x_px, log_scale_y, log_scale_x, likeness }) =
+            self.placement
+        {
+            let five = [turn_rad, shift_y_px, shift_x_px, log_scale_y, log_scale_x];
+            list("placement", &five, five.len())?;
+            list("placement.likeness", &[likeness], 1)?;
         }
         let counted = self.statistics.as_ref().map_or(0, |s| s.counted.max(s.frames));
         let frames = self.baseline.as_ref().map_or(0, |b| b.frames).max(counted);
@@ -416,6 +449,7 @@ mod tests {
             }),
             light_levels: vec![7.0],
             light_contrasts: vec![2.0],
+            placement: Some(PlacementState { turn_rad: 0.1, likeness: 0.8, ..PlacementState::default() }),
             ..AnimalState::default()
         };
         state.of_frames(Shape::new(1, 2, 3), PixelType::I16)
@@ -451,6 +485,8 @@ mod tests {
         refused(|s| s.template.as_mut().unwrap().pixels[1] = f32::INFINITY, "`template.pixels` is inf");
         refused(|s| s.template.as_mut().unwrap().origin_y_px = f32::NAN, "`template` is displaced by NaN px");
         refused(|s| s.statistics.as_mut().unwrap().counted = u64::MAX, "`frames` is 18446744073709551615");
+        refused(|s| s.placement.as_mut().unwrap().log_scale_x = f64::NAN, "`placement` is NaN");
+        refused(|s| s.placement.as_mut().unwrap().likeness = f32::INFINITY, "`placement.likeness` is inf");
         refused(|s| s.light_contrasts.clear(), "`light_contrasts` is a list of 0; must be a list of 1");
         refused(|s| s.baseline = None, "`baseline` is not there; must be there");
         refused(|s| s.baseline.as_mut().unwrap().ring.clear(), "`baseline.ring` is a list of 0; must be a list of 8");

@@ -5,6 +5,8 @@
 
 use super::{Distrust, Mismatch, Name, Relearn, Restart, Sentence};
 
+use super::placement::Placement;
+
 /// Why a message or frame was rejected. Each has a counter of its own in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
@@ -367,6 +369,20 @@ pub enum Event {
         what: Relearn,
         /// The first frame of it.
         frame: u64,
+    },
+    /// The animal was laid on the model's atlas.
+    Placement {
+        /// The frame after which it lies there.
+        frame: u64,
+        /// How it lies.
+        placement: Placement,
+    },
+    /// The same, but the animal does not look like the atlas: its decodes deserve no trust.
+    PlacementPoor {
+        /// The frame after which it lies there.
+        frame: u64,
+        /// How it lies, as far as that can be said.
+        placement: Placement,
     },
     /// The measured shift is at the search bound (reported when it begins).
     ShiftAtBound {

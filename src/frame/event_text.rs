@@ -33,12 +33,8 @@ impl std::fmt::Display for Event {
             Self::NonFiniteEmbedding { frame } => {
                 write!(f, "the encoder returned NaN or infinity for frame {frame}, which has no decode")
             }
-            Self::Drift { frame, novelty_mean, limit } => write!(
-                f,
-                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}: this animal or rig differs from those in training; check the image, then run `haltere calibrate`"
-            ),
-            Self::DriftBack { frame, novelty_mean } => {
-                write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
+            Self::Drift { .. } | Self::DriftBack { .. } | Self::Placement { .. } | Self::PlacementPoor { .. } => {
+                self.fmt_likeness(f)
             }
             Self::ShiftAtBound { frame } => {
                 write!(
@@ -224,6 +220,27 @@ impl Event {
             Self::AnimalSaved { animal } => write!(f, "saved what was learnt of {animal}"),
             Self::AnimalNotSaved { animal: Some(animal), why } => write!(f, "{animal} was not saved: {why}"),
             Self::AnimalNotSaved { animal: None, why } => write!(f, "the animal was not saved: {why}"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of an event about how much the animal is like those of training.
+    fn fmt_likeness(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Drift { frame, novelty_mean, limit } => write!(
+                f,
+                "drift at frame {frame}: mean novelty {novelty_mean:.2} is above the model's limit of {limit:.2}: this animal or rig differs from those in training; check the image, then run `haltere calibrate`"
+            ),
+            Self::DriftBack { frame, novelty_mean } => {
+                write!(f, "drift ended at frame {frame}: mean novelty {novelty_mean:.2}")
+            }
+            Self::Placement { frame, placement } => {
+                write!(f, "the animal is laid on the model's atlas after frame {frame}: {placement}")
+            }
+            Self::PlacementPoor { frame, placement } => write!(
+                f,
+                "this animal does not fit the model's atlas (frame {frame}): {placement}; its decodes deserve little trust: check field of view, focus and the channel of registration, then `haltere control reset`"
+            ),
             _ => Ok(()),
         }
     }

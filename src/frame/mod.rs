@@ -7,6 +7,7 @@
 pub mod animal;
 pub mod event;
 mod event_text;
+pub mod placement;
 pub mod slot;
 
 mod distrust;

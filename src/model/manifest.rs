@@ -194,7 +194,7 @@ impl Manifest {
         self.check_shapes(&check)?;
         self.check_labels(&check)?;
         self.check_measured(&check)?;
-        self.preprocess.check().map_err(|e| check.error(&format!("preprocess.{}", e.key), e.value, e.bound))?;
+        self.preprocess.check().map_err(|e| check.error(&format!("preprocess.{}", e.key), e.value, &e.bound))?;
         let (reads, takes) = (self.preprocess.channels.len(), self.input.channels);
         let bound = format!("as many channels as input.channels, which is {takes}");
         check.that(reads == takes, "preprocess.channels", &self.preprocess.channels, &bound)

@@ -11,9 +11,11 @@ pub mod names;
 pub mod onnx;
 pub mod parameters;
 
+mod atlas;
 mod check;
 mod error;
 mod manifest;
+mod step;
 mod trained;
 
 #[cfg(test)]

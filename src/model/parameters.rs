@@ -6,7 +6,13 @@
 //! Every struct has a `Default` that is the documented default, denies unknown keys, and is checked by
 //! [`Parameters::check`], whose messages name key, value and bound.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+
+pub use super::atlas::{Atlas, MeanPicture, PICTURE_PX};
+use super::step;
+use crate::sys::assign::assign;
 
 /// Everything between the frame and the tensor, in the order of execution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,23 +24,26 @@ pub struct Parameters {
     pub convert: Convert,
     /// Which frames are not believed: nothing is learnt from them, and they are not shown to the model.
     pub trust: Trust,
-    /// Bidirectional line-phase correction; absent = off.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Bidirectional line-phase correction; absent or `"off"` = off.
+    #[serde(with = "step")]
     pub line_phase: Option<LinePhase>,
-    /// Rigid registration; absent = off.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Rigid registration; absent = its defaults, `"off"` = off.
+    #[serde(with = "step")]
     pub registration: Option<Registration>,
+    /// The atlas on which every animal is laid, in the same warp that undoes the shift; absent or `"off"` = animals stay as they lie.
+    #[serde(with = "step")]
+    pub atlas: Option<Atlas>,
     /// Consecutive frames averaged (after registration) into one model frame; 1 = none. The model's frame rate counts averaged
     /// frames. A lost frame stretches its group; one that would span twice as many frame numbers is begun anew.
     pub average_frames: usize,
     /// A longer time between two frames of the stream, in frame periods, is a pause: no window spans it. The network's window then
     /// begins anew, and training leaves the windows across it out.
     pub pause_periods: f64,
-    /// F₀ and ΔF/F; absent = the resampled brightness itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// F₀ and ΔF/F; absent = their defaults, `"off"` = the resampled brightness itself.
+    #[serde(with = "step")]
     pub baseline: Option<Baseline>,
-    /// Normalisation with running statistics; absent = none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Normalisation with running statistics; absent = its defaults, `"off"` = none.
+    #[serde(with = "step")]
     pub normalise: Option<Normalise>,
 }
 
@@ -46,6 +55,7 @@ impl Default for Parameters {
             trust: Trust::default(),
             line_phase: None,
             registration: Some(Registration::default()),
+            atlas: None,
             average_frames: 1,
             pause_periods: 10.0,
             baseline: Some(Baseline::default()),
@@ -149,8 +159,8 @@ pub struct Registration {
     pub refresh: f32,
     /// Correlation peaks below this are rejected: the last accepted shift is used, and the frame is marked as degraded.
     pub peak_min: f32,
-    /// Piecewise-rigid refinement; absent = off.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Piecewise-rigid refinement; absent or `"off"` = off.
+    #[serde(with = "step")]
     pub piecewise: Option<Piecewise>,
 }
 
@@ -280,14 +290,14 @@ pub enum Scope {
 
 /// A parameter outside its range.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("preprocess.{key} = {value}: {bound}")]
+#[error("preprocess.{key}{}{value}: {bound}", if key.is_empty() { "" } else { " = " })]
 pub struct ParameterError {
-    /// Dotted key below `[preprocess]`.
+    /// Dotted key below `[preprocess]`; empty where `value` is a whole assignment.
     pub key: &'static str,
     /// What was written.
     pub value: String,
     /// What is allowed, and why if that is not plain.
-    pub bound: &'static str,
+    pub bound: Cow<'static, str>,
 }
 
 impl Parameters {
@@ -308,13 +318,23 @@ impl Parameters {
         self
     }
 
+    /// Sets one value by its dotted key below `[preprocess]`, as in `baseline.time_constant_s=60` or `baseline=off`.
+    ///
+    /// # Errors
+    /// [`ParameterError`] for a key that is not there, a value of another kind, or one outside its range.
+    pub fn set(&mut self, assignment: &str) -> Result<(), ParameterError> {
+        let wrong = |bound: String| ParameterError { key: "", value: assignment.into(), bound: bound.into() };
+        assign(self, assignment).map_err(wrong)?;
+        self.check()
+    }
+
     /// Checks every value against its bound.
     ///
     /// # Errors
     /// The first parameter outside its range, by key, value and bound.
     pub fn check(&self) -> Result<(), ParameterError> {
         let checks = [self.check_input(), self.check_trust(), self.check_line_phase(), self.check_registration()];
-        checks.into_iter().chain([self.check_baseline(), self.check_normalise()]).collect()
+        checks.into_iter().chain([self.check_atlas(), self.check_baseline(), self.check_normalise()]).collect()
     }
 
     fn check_input(&self) -> Result<(), ParameterError> {
@@ -372,6 +392,32 @@ impl Parameters {
         within((1..=16).contains(&reach), "registration.piecewise.reach_px", &reach, "1 to 16 px")
     }
 
+    fn check_atlas(&self) -> Result<(), ParameterError> {
+        let Some(p) = &self.atlas else { return Ok(()) };
+        let on = self.registration.as_ref();
+        within(
+            on.is_some(),
+            "registration",
+            &"off",
+            "on where there is an atlas: a placement is measured on the template",
+        )?;
+        let rigid = on.is_none_or(|r| r.piecewise.is_none());
+        within(rigid, "registration.piecewise", &"on", "off where there is an atlas: it is laid by one affine map")?;
+        let likeness = p.likeness_min;
+        within((-1.0..=1.0).contains(&likeness), "atlas.likeness_min", &likeness, "−1 to 1")?;
+        let floor = p.floor_share;
+        within(floor > 0.0 && floor <= 0.5, "atlas.floor_share", &floor, "above 0, to 0.5")?;
+        within((0.0..=4.0).contains(&p.smooth_px), "atlas.smooth_px", &p.smooth_px, "0 to 4 px")?;
+        within(p.rim_px <= 12, "atlas.rim_px", &p.rim_px, "0 to 12 px")?;
+        within((0.0..=1.0).contains(&p.prior), "atlas.prior", &p.prior, "0 to 1")?;
+        for (key, width) in
+            [("atlas.turn_rad", p.turn_rad), ("atlas.shift_px", p.shift_px), ("atlas.log_scale", p.log_scale)]
+        {
+            within((1e-3..=100.0).contains(&width), key, &width, "0.001 to 100")?;
+        }
+        within(p.picture.is_sound(), "atlas.picture", &"not shown", "32 lines of 32 different numbers, −99 to 99")
+    }
+
     fn check_baseline(&self) -> Result<(), ParameterError> {
         let Some(p) = &self.baseline else { return Ok(()) };
         let (frames, time) = (p.average_frames, p.time_constant_s);
@@ -416,5 +462,5 @@ fn within(
     value: &dyn std::fmt::Debug,
     bound: &'static str,
 ) -> Result<(), ParameterError> {
-    if good { Ok(()) } else { Err(ParameterError { key, value: format!("{value:?}"), bound }) }
+    if good { Ok(()) } else { Err(ParameterError { key, value: format!("{value:?}"), bound: bound.into() }) }
 }

@@ -204,3 +204,50 @@ fn a_model_without_training_or_without_labels_decodes_no_action() {
     manifest.labels.clear();
     assert!(!manifest.decodes_actions());
 }
+
+/// Everything off; what a model of ready-made ΔF/F was trained on.
+fn nothing_done() -> Parameters {
+    Parameters { line_phase: None, registration: None, baseline: None, normalise: None, ..Parameters::default() }
+}
+
+#[test]
+fn a_step_that_is_off_stays_off_when_the_manifest_is_read_again() {
+    let folder = written(|m| m.preprocess = nothing_done());
+    let path = folder.path().join("m.toml");
+    let read = Model::load(&path).unwrap().manifest;
+    assert_eq!(read.preprocess, nothing_done());
+    read.save(&path).unwrap();
+    assert_eq!(Manifest::read(&path).unwrap(), read);
+    let text = std::fs::read_to_string(&path).unwrap();
+    for step in ["line_phase", "registration", "baseline", "normalise"] {
+        assert!(text.contains(&format!("{step} = \"off\"")), "{step} in\n{text}");
+    }
+}
+
+#[test]
+fn a_step_that_a_manifest_does_not_name_has_its_defaults() {
+    let parameters: Parameters = toml::from_str("registration.reach_px = 5\nbaseline = \"off\"").unwrap();
+    assert_eq!(parameters.registration.map(|r| (r.reach_px, r.template_frames)), Some((5, 100)));
+    assert_eq!((parameters.baseline, parameters.line_phase), (None, None));
+    assert_eq!(parameters.normalise, Parameters::default().normalise);
+    assert_eq!(toml::from_str::<Parameters>("").unwrap(), Parameters::default());
+    let wrong = |text: &str| toml::from_str::<Parameters>(text).unwrap_err().to_string();
+    assert!(wrong("baseline = \"of\"").contains("a table with the step's parameters, or \"off\""));
+    assert!(wrong("baseline = false").contains("\"off\""));
+    assert!(wrong("baseline.floor = 1").contains("unknown field `floor`"));
+}
+
+#[test]
+fn a_step_is_switched_by_its_key() {
+    let mut parameters = Parameters::default();
+    parameters.set("baseline=off").unwrap();
+    parameters.set("line_phase.frames=12").unwrap();
+    parameters.set("registration.channel=1").unwrap();
+    assert_eq!(parameters.baseline, None);
+    assert_eq!(parameters.line_phase.as_ref().map(|p| (p.frames, p.reach_px)), Some((12, 8)));
+    assert_eq!(parameters.registration.as_ref().map(|r| r.channel), Some(1));
+    let error = |text: &str| Parameters::default().set(text).unwrap_err().to_string();
+    assert!(error("base=off").contains("no key `base`; the keys are: "), "{}", error("base=off"));
+    assert!(error("line_phase.frame=3").contains("unknown field `frame`"), "{}", error("line_phase.frame=3"));
+    assert!(error("average_frames=65").contains("1 to 64 frames"));
+}

@@ -3,7 +3,8 @@
 //! Why it exists: each step knows its own arithmetic; this module defines their order, what is learnt when, and which frames are
 //! accepted. What it must never do: choose parameters, or change any state for a frame that it rejects.
 //!
-//! **Warm-up.** Until the line phase is known and the first template is ready, frames are neither corrected nor registered.
+//! **Warm-up.** Until the line phase is known, the first template is ready and, with an atlas, the animal's placement is found, frames
+//! are not all corrected, registered and laid on the atlas.
 //! They still become tensors (marked `warming_up`), but what F₀ and the statistics learn from them is discarded at the first
 //! registered frame. While a template is being *renewed*, the old one stays in use and nothing is discarded.
 //!
@@ -14,11 +15,13 @@
 //! a picture; they are no warm-up. If they do not match it, the next frame is the first of an animal of which nothing is known.
 
 use super::accept::{check_frame, takes};
+use super::affine::AffineResampler;
 use super::average::Average;
 use super::baseline::Baseline;
 use super::convert::{convert, planes};
 use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::Normalise;
+use super::placement::Placer;
 use super::rate::{Began, RateMeter};
 use super::resample::{FieldResampler, Resampler};
 use super::simd::Simd;
@@ -27,6 +30,7 @@ use super::trial::Trial;
 use super::trust::{PeakWatch, Trust};
 use super::{Prepared, Preprocess, PreprocessError, Request, TakeUpError, Template, memory};
 use crate::cuda::Fault;
+use crate::frame::placement::Placement;
 use crate::frame::{
     AnimalState, Distrust, Frame, FrameInfo, Geometry, Mismatch, Observation, PixelType, Relearn, Shape, TakenUp,
     Tensor,
@@ -169,6 +173,11 @@ impl Preprocess for CpuPreprocess {
             .map(|animal| Geometry { shape: animal.shape, pixel_type: animal.pixel_type })
     }
 
+    fn placement(&self) -> Option<Placement> {
+        let believed = self.animal.as_ref().filter(|animal| animal.trial.is_none() && !animal.spent);
+        believed?.placing.as_ref()?.placer.found()
+    }
+
     fn device(&self) -> &str {
         &self.device
     }
@@ -194,6 +203,27 @@ struct Plane {
     light: Vec<f32>,
 }
 
+/// The search for the placement, and the resampling that follows from it.
+struct Placing {
+    placer: Placer,
+    resampler: AffineResampler,
+}
+
+impl Placing {
+    /// Goes on looking for the placement; frames after the one that finds it are laid.
+    fn step(&mut self, template: &[f32]) {
+        if self.placer.step(template) {
+            self.lay();
+        }
+    }
+
+    fn lay(&mut self) {
+        if let Some(affine) = self.placer.affine() {
+            self.resampler.lay(&affine);
+        }
+    }
+}
+
 /// Memory and everything learnt of one animal.
 struct Animal {
     simd: Simd,
@@ -213,12 +243,14 @@ struct Animal {
     tracker: Option<Tracker>,
     resampler: Resampler,
     field_resampler: Option<FieldResampler>,
+    /// With an atlas.
+    placing: Option<Placing>,
     average: Average,
     baseline: Option<Baseline>,
     normalise: Option<Normalise>,
     /// The model's frame, all channels.
     image: Vec<f32>,
-    /// Line phase and template have been ready once: what is learnt now is kept.
+    /// Line phase, template and placement have been ready once: what is learnt now is kept.
     settled: bool,
     /// A state was taken up, and its first frames are compared with it.
     trial: Option<Trial>,
@@ -250,6 +282,10 @@ impl Animal {
             tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
             resampler: Resampler::new(simd, from, to),
             field_resampler: is_piecewise.then(|| FieldResampler::new(from, to)),
+            placing: parameters.atlas.as_ref().map(|p| Placing {
+                placer: Placer::new(p, height, width),
+                resampler: AffineResampler::new(simd, from, to),
+            }),
             average: Average::new(simd, parameters.average_frames, input.pixels()),
             baseline: baseline.map(|p| Baseline::new(p, simd, frame_rate_hz, input.pixels())),
             normalise: normalise.map(|p| Normalise::new(p, simd, frame_rate_hz, input.channels, input.plane())),
@@ -264,8 +300,10 @@ impl Animal {
         if !self.is_steady() || !self.settled || self.warms_up() || self.trial.is_some() || self.spent {
             return None;
         }
+        let (line_phase, tracker) = (self.line_phase.as_ref(), self.tracker.as_ref());
+        let placer = self.placing.as_ref().map(|placing| &placing.placer);
         let frames = (self.shape, self.pixel_type);
-        let state = memory::keep(frames, self.line_phase.as_ref(), self.tracker.as_ref(), &self.peaks, &self.trust)?;
+        let state = memory::keep(frames, line_phase, tracker, placer, &self.peaks, &self.trust)?;
         let baseline = self.baseline.as_ref().map(Baseline::keep);
         Some(AnimalState { baseline, statistics: self.normalise.as_ref().map(Normalise::keep), ..state })
     }
@@ -273,7 +311,11 @@ impl Animal {
     /// Goes on from a state that fits.
     fn take_up(&mut self, state: &AnimalState) {
         let (line_phase, tracker) = (self.line_phase.as_mut(), self.tracker.as_mut());
-        memory::Host { line_phase, tracker, peaks: &mut self.peaks }.take_up(state);
+        let placer = self.placing.as_mut().map(|placing| &mut placing.placer);
+        memory::Host { line_phase, tracker, placer, peaks: &mut self.peaks }.take_up(state);
+        if let Some(placing) = &mut self.placing {
+            placing.lay();
+        }
         if let (Some(baseline), Some(saved)) = (&mut self.baseline, &state.baseline) {
             baseline.take_up(saved);
         }
@@ -313,6 +355,9 @@ impl Animal {
         }
         self.tell_rate(&mut observation);
         self.resample();
+        if straight {
+            self.place();
+        }
         let full = self.average.add(frame.info.ordinal(), &mut self.image);
         if full {
             self.relate();
@@ -351,15 +396,17 @@ impl Animal {
         if observation.warming_up {
             let needed = [self.baseline.as_ref().map(Baseline::needed), self.normalise.as_ref().map(Normalise::needed)];
             let (line_phase, tracker) = (self.line_phase.as_ref(), self.tracker.as_ref());
+            let placer = self.placing.as_ref().map(|placing| &placing.placer);
             observation.warmup_left =
-                memory::warmup_left(line_phase, tracker, self.settled, needed, self.average.group());
+                memory::warmup_left(line_phase, tracker, placer, self.settled, needed, self.average.group());
         }
     }
 
-    /// Line phase and template are ready.
+    /// Line phase and template are ready, and the placement is found.
     fn is_steady(&self) -> bool {
         let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
-        straight && self.tracker.as_ref().is_none_or(Tracker::is_ready)
+        let placed = self.placing.as_ref().is_none_or(|p| p.placer.found().is_some());
+        straight && placed && self.tracker.as_ref().is_none_or(Tracker::is_ready)
     }
 
     /// F₀ or statistics have not seen enough frames.
@@ -382,6 +429,9 @@ impl Animal {
                 }
                 if let Some(tracker) = &mut self.tracker {
                     tracker.forget();
+                }
+                if let Some(placing) = &mut self.placing {
+                    placing.placer.forget();
                 }
                 self.forget_light();
             }
@@ -454,6 +504,15 @@ impl Animal {
         true
     }
 
+    /// Goes on looking for the placement, from the first template on. It does not change with a renewed template, whose displacement
+    /// from the first is undone with the shift.
+    fn place(&mut self) {
+        let template = self.tracker.as_ref().and_then(Tracker::template);
+        if let (Some(placing), Some((template, _))) = (&mut self.placing, template) {
+            placing.step(template);
+        }
+    }
+
     fn resample(&mut self) {
         let images = self.image.chunks_exact_mut(self.model_plane).zip(&self.planes);
         let field = self.tracker.as_ref().and_then(Tracker::field);
@@ -462,7 +521,13 @@ impl Animal {
             images.for_each(|(image, plane)| resampler.resample(&plane.light, image));
             return;
         }
-        self.resampler.aim(self.tracker.as_ref().map_or([0.0; 2], Tracker::shift_px));
+        let shift_px = self.tracker.as_ref().map_or([0.0; 2], Tracker::shift_px);
+        if let Some(placing) = self.placing.as_mut().filter(|p| p.placer.found().is_some()) {
+            placing.resampler.aim(shift_px);
+            images.for_each(|(image, plane)| placing.resampler.resample(&plane.light, image));
+            return;
+        }
+        self.resampler.aim(shift_px);
         images.for_each(|(image, plane)| self.resampler.resample(&plane.light, image));
     }
 

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::average::Group;
 use super::line_phase::LinePhaseEstimator;
+use super::placement::{Placer, lies_within};
 use super::tracker::Tracker;
 use super::trust::{PeakWatch, Trust};
 use crate::frame::animal::StateError;
@@ -46,6 +47,7 @@ pub(super) fn fingerprint(parameters: &Parameters, input: Shape, frame_rate_hz: 
 pub(super) struct Host<'a> {
     pub line_phase: Option<&'a mut LinePhaseEstimator>,
     pub tracker: Option<&'a mut Tracker>,
+    pub placer: Option<&'a mut Placer>,
     pub peaks: &'a mut PeakWatch,
 }
 
@@ -59,6 +61,9 @@ impl Host<'_> {
             tracker.take_up(template);
             self.peaks.take_up(template);
         }
+        if let (Some(placer), Some(placement)) = (self.placer, &state.placement) {
+            placer.take_up(placement);
+        }
     }
 }
 
@@ -67,6 +72,7 @@ pub(super) fn keep(
     (shape, pixel_type): (Shape, PixelType),
     line_phase: Option<&LinePhaseEstimator>,
     tracker: Option<&Tracker>,
+    placer: Option<&Placer>,
     peaks: &PeakWatch,
     trust: &Trust,
 ) -> Option<AnimalState> {
@@ -82,6 +88,7 @@ pub(super) fn keep(
     let state = AnimalState {
         line_phase_px: line_phase.and_then(LinePhaseEstimator::offset_px),
         template,
+        placement: placer.and_then(Placer::keep),
         light_levels: light.iter().map(|[level, _]| *level).collect(),
         light_contrasts: light.iter().map(|[_, contrast]| *contrast).collect(),
         ..AnimalState::default()
@@ -117,6 +124,12 @@ pub(super) fn check(
     if state.line_phase_px.is_some() != parameters.line_phase.is_some() {
         return Err(missing("line_phase_px", if state.line_phase_px.is_some() { "there" } else { "not there" }).into());
     }
+    if state.placement.is_some() != parameters.atlas.is_some() {
+        return Err(missing("placement", if state.placement.is_some() { "there" } else { "not there" }).into());
+    }
+    if state.placement.as_ref().is_some_and(|placement| !lies_within(placement)) {
+        return Err(missing("placement", "further away than any that is searched").into());
+    }
     let pixel_type = state.pixel_type().ok_or_else(|| missing("pixel_type", "unknown"))?;
     Ok((state.shape(), pixel_type))
 }
@@ -128,16 +141,19 @@ pub(super) struct Needed {
     pub whole: u64,
 }
 
-/// Frames of the stream that will still be warm-up: those of line phase and template, then those of F₀ and statistics, which begin
-/// with the first registered frame (`settled`: it has been). `group`: frames averaged into one, and how many of the next are there.
+/// Frames of the stream that will still be warm-up: those of line phase, template and placement, then those of F₀ and statistics, which
+/// begin with the first registered frame (`settled`: it has been). `group`: frames averaged into one, and how many of the next are there.
 pub(super) fn warmup_left(
     line_phase: Option<&LinePhaseEstimator>,
     tracker: Option<&Tracker>,
+    placer: Option<&Placer>,
     settled: bool,
     needed: [Option<Needed>; 2],
     group: &Group,
 ) -> u32 {
-    let before = line_phase.map_or(0, LinePhaseEstimator::frames_left) + tracker.map_or(0, Tracker::frames_left);
+    let before = line_phase.map_or(0, LinePhaseEstimator::frames_left)
+        + tracker.map_or(0, Tracker::frames_left)
+        + placer.map_or(0, Placer::frames_left);
     let learning = needed.into_iter().flatten().map(|n| if settled { n.left } else { n.whole }).max().unwrap_or(0);
     let begun = if settled { group.frames() } else { 0 };
     // The last of them is no warm-up any more.

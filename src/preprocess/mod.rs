@@ -6,6 +6,7 @@
 //! or use a future frame.
 
 mod accept;
+mod affine;
 pub mod average;
 pub mod baseline;
 pub mod convert;
@@ -17,6 +18,7 @@ pub mod line_phase;
 mod memory;
 pub mod normalise;
 pub mod piecewise;
+pub mod placement;
 pub mod rate;
 pub mod registration;
 pub mod resample;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use crate::config::Device;
 use crate::cuda::{Fault, Machine};
 use crate::frame::event::{Reason, Refusal};
+use crate::frame::placement::Placement;
 use crate::frame::{AnimalState, Frame, Geometry, Observation, PixelMemory, SIDE_PX_MAX, Sentence, Shape, Tensor};
 use crate::model::parameters::{Estimator, ParameterError, Parameters};
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -181,6 +184,11 @@ pub trait Preprocess: Send {
         let _ = state;
         self.request(Request::Reset);
         Ok(())
+    }
+
+    /// How the animal lies relative to the model's atlas; `None` until that is found and believed, and without an atlas.
+    fn placement(&self) -> Option<Placement> {
+        None
     }
 
     /// The name of the device in use, for people.

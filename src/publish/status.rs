@@ -104,6 +104,7 @@ impl Reporter {
             novelty_mean: compute.novelty_mean.get(),
             focus: compute.focus.get(),
             warmup_frames_left: Some(compute.warmup_frames_left.load(Relaxed)).filter(|left| *left > 0),
+            placement: compute.placement.get(),
         }
     }
 }
@@ -155,6 +156,7 @@ fn resident_bytes(status: &File) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::frame::event::Reason;
+    use crate::frame::placement::Placement;
 
     #[test]
     fn resident_memory_is_read_again_every_time() {
@@ -193,8 +195,20 @@ mod tests {
         assert_eq!((&first["uptime_s"], &first["warnings"][0]), (&2.5.into(), &"realtime: denied".into()));
         assert_eq!((&first["labels"][0], &first["deadline_ms"]), (&"rest".into(), &250.into()));
         assert!(first.get("frame_rate_hz").is_none() && first.get("novelty_mean").is_none());
+        assert!(first.get("placement").is_none());
         stats.compute.novelty_mean.set(Some(0.25));
         assert_eq!(json(&reporter)["novelty_mean"], 0.25);
+        let scale = [1.0, 1.25];
+        let placement = Placement { turn_deg: 4.5, shift_px: [-2.0, 0.5], scale, likeness: 0.75, fits: true };
+        stats.compute.placement.set(Some(placement));
+        let shown = &json(&reporter)["placement"];
+        assert_eq!((&shown["turn_deg"], &shown["shift_px"][0]), (&4.5.into(), &(-2.0).into()));
+        assert_eq!(
+            (&shown["scale"][1], &shown["likeness"], &shown["fits"]),
+            (&1.25.into(), &0.75.into(), &true.into())
+        );
+        stats.compute.placement.set(None);
+        assert!(json(&reporter).get("placement").is_none());
         assert_eq!(first["queue_depth"], serde_json::json!({ "frames": 0, "decodes": 0 }));
         stats.intake.accepted.store(9, Relaxed);
         stats.compute.preprocessed.store(4, Relaxed);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
+    AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -13,6 +13,7 @@ use crossbeam::utils::CachePadded;
 
 use super::sockets::Connections;
 use crate::frame::event::Reason;
+use crate::frame::placement::Placement;
 use crate::frame::{Distrust, FIRST_GENERATION};
 
 /// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory, but for `trial_ended`.
@@ -121,6 +122,8 @@ pub struct Compute {
     pub generation: AtomicU64,
     /// Generation of the newest model whose trial has ended, in whichever way; 0 before the first.
     pub trial_ended: AtomicU64,
+    /// How the animal lies on the model's atlas.
+    pub placement: PlacementGauge,
     /// Time in the lane, ns.
     pub queue: Histogram,
     /// Time in preprocessing, ns.
@@ -181,6 +184,34 @@ impl Gauge {
     /// What was set last.
     pub fn get(&self) -> Option<f32> {
         Some(f32::from_bits(self.0.load(Relaxed))).filter(|value| !value.is_nan())
+    }
+}
+
+/// A placement that one thread sets and others read. It changes once an animal, so a reader that meets the change may see numbers of
+/// both.
+#[derive(Debug, Default)]
+pub struct PlacementGauge {
+    /// Turn, shift, scale.
+    five: [Gauge; 5],
+    likeness: Gauge,
+    fits: AtomicBool,
+}
+
+impl PlacementGauge {
+    /// Sets it; `None` = not known.
+    pub fn set(&self, placement: Option<Placement>) {
+        let numbers = placement.map(|p| [p.turn_deg, p.shift_px[0], p.shift_px[1], p.scale[0], p.scale[1]]);
+        self.five.iter().enumerate().for_each(|(at, gauge)| gauge.set(numbers.map(|numbers| numbers[at])));
+        self.likeness.set(placement.map(|p| p.likeness));
+        self.fits.store(placement.is_some_and(|p| p.fits), Relaxed);
+    }
+
+    /// What was set last.
+    pub fn get(&self) -> Option<Placement> {
+        let [turn_deg, dy, dx, y, x] = self.five.each_ref().map(Gauge::get);
+        let (shift_px, scale) = ([dy?, dx?], [y?, x?]);
+        let fits = self.fits.load(Relaxed);
+        Some(Placement { turn_deg: turn_deg?, shift_px, scale, likeness: self.likeness.get()?, fits })
     }
 }
 

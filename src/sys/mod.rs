@@ -1,7 +1,9 @@
 //! Small tools without a domain: clock and counters, files written whole, random numbers, a little linear algebra, signals,
 //! progress, exit codes.
 
+pub mod assign;
 pub mod calendar;
+pub mod cholesky;
 pub mod clock;
 pub mod counters;
 pub mod csv;

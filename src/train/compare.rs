@@ -22,12 +22,12 @@ use super::augment::Augmentations;
 use super::behaviour::Behaviour;
 use super::export::accept::samples_of;
 use super::fit::{Checkpoints, Ended, Fit, FitError, Progress};
-use super::represent::{of_samples, represent};
+use super::represent::represent;
 use super::settings::{Method, TrainSettings};
 use crate::dataset::trials::{Dataset, Representation};
 use crate::evaluate::domain_gap::{DomainGap, GapOptions, domain_gap};
-use crate::evaluate::pixels;
 use crate::evaluate::questions::{EvaluateError, Evaluation, Options, Question, evaluate_question};
+use crate::evaluate::rivals::Rival;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::files::{Bound, read_text_bounded};
 
@@ -36,6 +36,9 @@ const RESULT: Bound = Bound::new("an outcome", 1 << 30);
 
 /// What an ablation leaves out besides the augmentations.
 const ALIGNMENT: &str = "alignment between animals";
+/// How representations are scored, counted up with every change: results that were scored otherwise are not mixed in. 2: penalties
+/// are chosen inside training.
+const SCORING: u32 = 2;
 
 /// One row of the comparison: a method, perhaps without one of its augmentations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,6 +92,9 @@ pub struct Outcome {
     pub seed: u64,
     /// The settings it was trained with.
     pub settings: TrainSettings,
+    /// How it was scored.
+    #[serde(default)]
+    pub scoring: u32,
     /// Names of the actions.
     pub labels: Vec<String>,
     /// The scores.
@@ -159,8 +165,8 @@ impl Job<'_> {
     pub fn finished(&self, folder: &Path) -> Option<Outcome> {
         let text = read_text_bounded(&folder.join(self.file()), RESULT).ok()?;
         let outcome: Outcome = serde_json::from_str(&text).ok()?;
-        let same = outcome.settings == self.settings && outcome.data_sha256 == self.all.sha256;
-        same.then_some(outcome)
+        let data = outcome.scoring == SCORING && outcome.data_sha256 == self.all.sha256;
+        (data && outcome.settings == self.settings).then_some(outcome)
     }
 
     /// Trains, scores, and writes the result. An interrupted training continues from its checkpoint.
@@ -177,14 +183,20 @@ impl Job<'_> {
     ) -> Result<Outcome, CompareError> {
         let began = Instant::now();
         let checkpoints = folder.join("checkpoints").join(self.file());
-        let representation = match self.contender.method {
-            Method::Linear => self.linear(),
-            _ => self.trained(&checkpoints, device, stop, report)?,
+        let rival = self.contender.method.rival();
+        let representation = match rival {
+            Some(rival) => {
+                let (samples, _) = samples_of(self.all, &self.settings);
+                let window = self.settings.network.window_frames;
+                rival.represent(self.all, &samples, window, self.settings.look_ahead_frames)
+            }
+            None => self.trained(&checkpoints, device, stop, report)?,
         };
+        let options = Options { readout: rival.map_or(options.readout, Rival::readout), ..options.clone() };
         let training_s = began.elapsed().as_secs_f64();
         let mut evaluation = Evaluation::default();
         for &question in self.questions() {
-            let one = evaluate_question(&representation, question, &self.unseen, options)?;
+            let one = evaluate_question(&representation, question, &self.unseen, &options)?;
             evaluation.scores.extend(one.scores);
             evaluation.warnings.extend(one.warnings);
         }
@@ -195,6 +207,7 @@ impl Job<'_> {
             data_sha256: self.all.sha256.clone(),
             seed: self.settings.seed,
             settings: self.settings.clone(),
+            scoring: SCORING,
             labels: self.all.labels.clone(),
             evaluation,
             domain_gap: gap,
@@ -217,24 +230,6 @@ impl Job<'_> {
             (_, true) => &[Question::SingleAnimal, Question::AcrossAnimal, Question::Identity],
             (_, false) => &Question::ALL,
         }
-    }
-
-    /// No network: each frame is down-sampled once, and windows of frames are the features.
-    fn linear(&self) -> Representation {
-        let (samples, _) = samples_of(self.all, &self.settings);
-        let window = self.settings.network.window_frames;
-        let mut values = Vec::new();
-        for of_trial in samples.chunk_by(|a, b| a.trial == b.trial) {
-            let frames = &self.all.trials[of_trial[0].trial].frames;
-            let small = |frame| pixels::downsample(frames.frame(frame), self.all.input, pixels::LINEAR_SIDE);
-            let small: Vec<Vec<f32>> = (0..frames.len()).map(small).collect();
-            for sample in of_trial {
-                let newest = sample.frame + self.settings.look_ahead_frames;
-                let window: Vec<&[f32]> = small[newest + 1 - window..=newest].iter().map(Vec::as_slice).collect();
-                values.extend(pixels::features_of_small(&window, pixels::LINEAR_BINS));
-            }
-        }
-        of_samples(self.all, &samples, values)
     }
 
     fn trained(

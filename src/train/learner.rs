@@ -119,7 +119,7 @@ impl Learner {
         let windows = gather_windows(features, batch, settings.network.window_frames);
         let embedding = self.embed_windows(windows);
         match settings.method {
-            Method::Linear => Loss::plain(embedding.sum() * 0.0),
+            Method::Linear | Method::Lda | Method::LdaAtlas => Loss::plain(embedding.sum() * 0.0),
             Method::Supervised => Loss::plain(self.supervised(embedding, batch)),
             Method::Regression | Method::RegressionRecurrent => Loss::plain(self.regression(embedding, batch)),
             _ => self.contrast(embedding, batch, settings, alignment),

@@ -26,7 +26,7 @@ pub fn represent(
     device: &Device,
 ) -> Representation {
     let walk = Walk { learner, spec, look_ahead_frames, data, device };
-    of_samples(data, samples, walk.over(samples, |windows| learner.embed_windows(windows)))
+    Representation::of(data, samples, walk.over(samples, |windows| learner.embed_windows(windows)))
 }
 
 /// The same before normalisation to length 1, `[samples, dimensions]`.
@@ -69,19 +69,6 @@ impl Walk<'_> {
             }
         }
         values
-    }
-}
-
-/// Values `[samples, dimensions]` with the animal, trial and action of each sample.
-pub fn of_samples(data: &Dataset, samples: &[Sample], values: Vec<f32>) -> Representation {
-    let columns = values.len() / samples.len().max(1);
-    Representation {
-        animals: data.animals.clone(),
-        labels: data.labels.clone(),
-        values: Array2::from_shape_vec((samples.len(), columns), values).unwrap_or_default(),
-        animal: samples.iter().map(|m| data.trials[m.trial].animal).collect(),
-        trial: samples.iter().map(|m| m.trial).collect(),
-        label: samples.iter().map(|m| data.trials[m.trial].label[m.frame]).collect(),
     }
 }
 

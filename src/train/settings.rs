@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::augment::Augmentations;
 use super::bounds::within;
 use super::spec::{NetworkSpec, SpecError};
+use crate::evaluate::rivals::Rival;
 use crate::frame::Shape;
+use crate::sys::assign::assign;
 
 pub use super::bounds::SettingError;
 
@@ -18,6 +20,10 @@ pub use super::bounds::SettingError;
 pub enum Method {
     /// Logistic regression on down-sampled frames; no network.
     Linear,
+    /// Shrinkage discriminant on down-sampled frames, finer in space and in the newest frames; no network.
+    Lda,
+    /// The same, with every animal laid on the atlas of the training animals.
+    LdaAtlas,
     /// The same encoder, trained on the labels.
     Supervised,
     /// Neural window → pose; the representation is the embedding before the last layer.
@@ -38,8 +44,10 @@ pub enum Method {
 
 impl Method {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Linear,
+        Self::Lda,
+        Self::LdaAtlas,
         Self::Supervised,
         Self::Regression,
         Self::RegressionRecurrent,
@@ -54,6 +62,8 @@ impl Method {
     pub fn name(self) -> &'static str {
         match self {
             Self::Linear => "linear",
+            Self::Lda => "lda",
+            Self::LdaAtlas => "lda-atlas",
             Self::Supervised => "supervised",
             Self::Regression => "regression",
             Self::RegressionRecurrent => "regression-recurrent",
@@ -68,7 +78,14 @@ impl Method {
     /// One sentence for a report.
     pub fn in_words(self) -> &'static str {
         match self {
-            Self::Linear => "logistic regression on down-sampled frames of the window",
+            Self::Linear => {
+                "logistic regression on 8×8 pixels in four time bins, its penalty chosen on training animals left out"
+            }
+            Self::Lda => {
+                "linear discriminant with equal priors on 16×16 pixels in six time bins, its shrinkage chosen on training \
+                 animals left out"
+            }
+            Self::LdaAtlas => "the same, with every animal laid on an atlas of the training animals, without labels",
             Self::Supervised => "the encoder and a linear layer, trained on the labels (class-balanced cross-entropy)",
             Self::Regression => "the encoder and a linear layer, trained to predict the pose",
             Self::RegressionRecurrent => "the frame network and a gated recurrent unit, trained to predict the pose",
@@ -89,6 +106,15 @@ impl Method {
         matches!(self, Self::Simclr | Self::SimclrGrl | Self::SimclrMmd | Self::SimclrCoral | Self::Haltere)
     }
 
+    /// The read-out of pixels that it is; `None` for a network.
+    pub fn rival(self) -> Option<Rival> {
+        match self {
+            Self::Linear => Some(Rival::Linear),
+            Self::Lda | Self::LdaAtlas => Some(Rival::Discriminant),
+            _ => None,
+        }
+    }
+
     /// Does it learn from labels?
     pub fn needs_labels(self) -> bool {
         self == Self::Supervised
@@ -96,7 +122,7 @@ impl Method {
 
     /// Can the daemon run its model?
     pub fn exports(self) -> bool {
-        !matches!(self, Self::Linear | Self::RegressionRecurrent)
+        self.rival().is_none() && self != Self::RegressionRecurrent
     }
 }
 
@@ -314,26 +340,11 @@ impl TrainSettings {
     /// # Errors
     /// [`SettingError`] for a key that is not there or a value of another kind.
     pub fn set(&mut self, assignment: &str) -> Result<(), SettingError> {
-        let wrong = |bound: String| SettingError { key: assignment.into(), value: String::new(), bound };
-        let (key, value) = assignment.split_once('=').ok_or_else(|| wrong("write KEY=VALUE".into()))?;
-        let mut whole = toml::Table::try_from(&*self).map_err(|e| wrong(e.to_string()))?;
-        let document = format!("value = {value}");
-        let parsed: toml::Table = document
-            .parse()
-            .or_else(|_| format!("value = {value:?}").parse())
-            .map_err(|e: toml::de::Error| wrong(e.message().into()))?;
-        let mut place = &mut whole;
-        let mut parts = key.trim().split('.').peekable();
-        while let Some(part) = parts.next() {
-            let known = place.keys().cloned().collect::<Vec<_>>().join(", ");
-            let entry = place.get_mut(part).ok_or_else(|| wrong(format!("no key `{part}`; the keys are: {known}")))?;
-            if parts.peek().is_none() {
-                *entry = parsed["value"].clone();
-                break;
-            }
-            place = entry.as_table_mut().ok_or_else(|| wrong(format!("`{part}` is a value and has no keys")))?;
-        }
-        *self = whole.try_into().map_err(|e: toml::de::Error| wrong(e.message().into()))?;
+        assign(self, assignment).map_err(|bound| SettingError {
+            key: assignment.into(),
+            value: String::new(),
+            bound,
+        })?;
         self.check()
     }
 }

@@ -7,6 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::decode::{CLOCK, ModelHeader};
 use crate::frame::event::{Event, Reason};
+use crate::frame::placement::Placement;
 use crate::frame::{Distrust, Name, Quality};
 
 /// `heartbeat/<source>`: sent while decodes can be relied on; its absence means that they cannot.
@@ -93,6 +94,8 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::FramesDistrusted { .. } => "frames_distrusted",
         Event::FramesTrusted { .. } => "frames_trusted",
         Event::Relearning { .. } => "relearning",
+        Event::Placement { .. } => "placement",
+        Event::PlacementPoor { .. } => "placement_poor",
         Event::ShiftAtBound { .. } => "shift_at_bound",
         Event::WarmingUp { .. } => "warming_up",
         Event::AnimalKnown { .. } => "animal_known",
@@ -150,14 +153,8 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("needed_hz", needed_hz)
         }
         Event::FrameRateBack { measured_hz } => map.serialize_entry("measured_hz", measured_hz),
-        Event::Drift { frame, novelty_mean, limit } => {
-            map.serialize_entry("frame", frame)?;
-            map.serialize_entry("novelty_mean", novelty_mean)?;
-            map.serialize_entry("limit", limit)
-        }
-        Event::DriftBack { frame, novelty_mean } => {
-            map.serialize_entry("frame", frame)?;
-            map.serialize_entry("novelty_mean", novelty_mean)
+        Event::Drift { .. } | Event::DriftBack { .. } | Event::Placement { .. } | Event::PlacementPoor { .. } => {
+            serialize_likeness(event, map)
         }
         Event::NonFinitePixels { frame, pixels } => {
             map.serialize_entry("frame", frame)?;
@@ -178,6 +175,29 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         Event::Fault { stage } => map.serialize_entry("stage", stage),
         Event::Mark { number } => map.serialize_entry("number", number),
         Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::Shutdown => Ok(()),
+    }
+}
+
+/// How much the animal is like those of training.
+fn serialize_likeness<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    match event {
+        Event::Drift { frame, novelty_mean, limit } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("novelty_mean", novelty_mean)?;
+            map.serialize_entry("limit", limit)
+        }
+        Event::DriftBack { frame, novelty_mean } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("novelty_mean", novelty_mean)
+        }
+        Event::Placement { frame, placement } | Event::PlacementPoor { frame, placement } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("turn_deg", &placement.turn_deg)?;
+            map.serialize_entry("shift_px", &placement.shift_px)?;
+            map.serialize_entry("scale", &placement.scale)?;
+            map.serialize_entry("likeness", &placement.likeness)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -465,4 +485,7 @@ pub struct StatusHeader<'a> {
     /// While it warms up: frames left until a decode is `ok`, if all of them are believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_frames_left: Option<u64>,
+    /// How the animal lies on the model's atlas; left out until that is known, and for a model without an atlas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
 }

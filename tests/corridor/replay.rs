@@ -18,6 +18,7 @@ use haltere::corridor;
 use haltere::corridor::{Corridor, Handles};
 use haltere::decoder;
 use haltere::frame::event::Event;
+use haltere::frame::placement::Placement;
 use haltere::frame::{Decode, Frame, Quality};
 use haltere::model::Manifest;
 use haltere::preprocess::Request;
@@ -119,6 +120,47 @@ fn a_reset_begins_anew_as_if_nothing_had_been_before() {
     assert!(kept.events.contains(&Event::Request { what: "reset" }));
     assert!(kept.bits()[70..] == fresh[..]);
     assert!(kept.bits()[..60] != fresh[..]);
+}
+
+fn placements(kept: &Kept) -> Vec<(u64, Placement)> {
+    let placed = |event: &Event| match event {
+        Event::Placement { frame, placement } => Some((*frame, *placement)),
+        Event::PlacementPoor { frame, placement } => Some((*frame, *placement)),
+        _ => None,
+    };
+    kept.events.iter().filter_map(placed).collect()
+}
+
+#[test]
+fn an_animal_is_laid_on_the_atlas_by_its_frames_alone_and_it_is_reported_once() {
+    let small = Small::on_an_atlas(0.3);
+    let first = run(&small, support::recording(FRAMES), 4, Wait::Park);
+    let placed = placements(&first);
+    assert_eq!(placed.len(), 1, "{:?}", first.events);
+    let (frame, placement) = placed[0];
+    assert!(placement.fits && placement.likeness > 0.6, "{placement:?}");
+    assert!(first.events.contains(&Event::Placement { frame, placement }));
+    // Warm-up lasts until then, and a few frames for F₀ and the statistics.
+    let warm = first.decodes.iter().find(|decode| decode.quality == Quality::Warmup && decode.frame.number == frame);
+    assert!(warm.is_some(), "frame {frame} is still warm-up");
+    let ready = first.decodes.iter().find(|decode| decode.quality != Quality::Warmup).unwrap();
+    assert!(ready.frame.number > frame && ready.frame.number < frame + 20, "{}", ready.frame.number);
+    for (source, depth_frames) in [(support::recording(FRAMES), 1), (jittering(FRAMES), 2)] {
+        let again = run(&small, source, depth_frames, Wait::Yield);
+        assert_eq!(placements(&again), placed);
+        assert!(again.bits() == first.bits());
+    }
+    let as_it_lies = run(&Small::new(), support::recording(FRAMES), 4, Wait::Park).bits();
+    assert!(as_it_lies[FRAMES as usize - 1] != first.bits()[FRAMES as usize - 1], "the placement is undone");
+}
+
+#[test]
+fn an_animal_that_does_not_look_like_the_atlas_is_reported() {
+    let kept = run(&Small::on_an_atlas(1.0), support::recording(40), 4, Wait::Park);
+    let [(frame, placement)] = placements(&kept)[..] else { panic!("{:?}", kept.events) };
+    assert!(!placement.fits && kept.events.contains(&Event::PlacementPoor { frame, placement }));
+    let said = Event::PlacementPoor { frame, placement }.to_string();
+    assert!(said.contains("does not fit the model's atlas") && said.contains("check field of view"), "{said}");
 }
 
 #[test]

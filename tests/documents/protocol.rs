@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use haltere::config::{Publish, WhenDistrusted};
 use haltere::frame::event::{Event, Reason, RecordFault, SkipCause, StaleReason, TrialFault};
+use haltere::frame::placement::Placement;
 use haltere::frame::{
     Clock, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, Mismatch, ModelTag, Name, Observation,
     Picture, Preview, Quality, Relearn, Restart, Sentence, Shape, Shown, StageTimes, Stamp,
@@ -35,6 +36,8 @@ const DOCUMENT: &str = include_str!("../../clients/PROTOCOL.md");
 const STAGES: [&str; 3] = ["ingest", "compute", "publish"];
 const STAGES_TIMED: [&str; 4] = ["queue", "preprocess", "encode", "total"];
 const DEADLINE_MS: u64 = 1_000;
+const PLACEMENT: Placement =
+    Placement { turn_deg: 4.0, shift_px: [1.0, -2.0], scale: [1.0, 1.1], likeness: 0.9, fits: true };
 
 /// One value of every variant of an enum; a variant that is not listed is a compile error.
 macro_rules! every {
@@ -75,6 +78,8 @@ fn every_event() -> Vec<Event> {
         Event::FramesDistrusted { .. } => Event::FramesDistrusted { reason: Distrust::Flash, frame },
         Event::FramesTrusted { .. } => Event::FramesTrusted { reason: Distrust::Flash, frame, count },
         Event::Relearning { .. } => Event::Relearning { what: Relearn::Light, frame },
+        Event::Placement { .. } => Event::Placement { frame, placement: PLACEMENT },
+        Event::PlacementPoor { .. } => Event::PlacementPoor { frame, placement: PLACEMENT },
         Event::ShiftAtBound { .. } => Event::ShiftAtBound { frame },
         Event::WarmingUp { .. } => Event::WarmingUp { frame, frames_left: 120, seconds_left: 4.0 },
         Event::AnimalKnown { .. } => Event::AnimalKnown { animal, frame, peak: 0.9, saved_peak: 0.95 },
@@ -383,6 +388,7 @@ fn while_decoding() -> Vec<Message> {
     daemon.stats.compute.novelty_mean.set(Some(0.5));
     daemon.stats.compute.focus.set(Some(1.0));
     daemon.stats.compute.warmup_frames_left.store(120, Relaxed);
+    daemon.stats.compute.placement.set(Some(PLACEMENT));
     daemon.stats.record.recording.store(1, Relaxed);
     daemon.sink.publish(&decode(1, Quality::Ok)).unwrap();
     let restarts = every! { Restart: Restart::Pause => Restart::Pause, Restart::NewSeries => Restart::NewSeries };

@@ -12,6 +12,7 @@ mod kernels;
 mod limits;
 mod nwb_export;
 mod nwb_source;
+mod placement;
 mod preprocess;
 mod recordings;
 mod recordings_by_vendor;

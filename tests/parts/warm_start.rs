@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
 
-use crate::support::conformance::{Case, Look, Step, everything, registration};
+use crate::support::conformance::{Case, Look, Step, atlas, everything, registration};
 use crate::support::emulator::{Emulator, Order};
 use crate::support::oracle::{Outcome, apply, conforms_to, on, on_cpu, run};
 
@@ -68,6 +68,7 @@ fn parameters() -> Vec<(&'static str, Parameters)> {
         ("statistics of a channel", Parameters { normalise: Some(channel), ..everything() }),
         ("averaged over two", Parameters { average_frames: 2, ..everything() }),
         ("a template that is refreshed", Parameters { registration: Some(refreshed), ..everything() }),
+        ("laid on an atlas", Parameters { atlas: Some(atlas()), ..everything() }),
         ("light only", Parameters { baseline: None, normalise: None, line_phase: None, ..everything() }),
     ]
 }
@@ -97,6 +98,9 @@ fn what_was_kept_goes_on_where_it_was_and_without_a_warm_up() {
         // A refreshed template has a new spectrum at once, and not at its next turn.
         assert!(apart < if name.contains("refreshed") { 0.5 } else { 1e-3 }, "{name}: {apart}");
         assert!(fresh.keep().unwrap().is_some());
+        // To the bit: the placement itself is kept, and not sought again.
+        assert_eq!(fresh.keep().unwrap().unwrap().placement, state.placement);
+        assert_eq!(fresh.placement().is_some(), parameters.atlas.is_some(), "{name}");
     }
 }
 

@@ -4,7 +4,8 @@
 
 use haltere::frame::{Frame, PixelType, Shape};
 use haltere::model::parameters::{
-    Baseline, Convert, Estimator, LinePhase, Normalise, Parameters, Registration, Scope, Trust,
+    Atlas, Baseline, Convert, Estimator, LinePhase, MeanPicture, Normalise, PICTURE_PX, Parameters, Registration,
+    Scope, Trust,
 };
 use haltere::preprocess::Request;
 
@@ -171,6 +172,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(two_channels());
     all.extend(requests());
     all.extend(estimators());
+    all.extend(laid_on_an_atlas());
     all.extend(long_runs());
     all.extend(not_tissue());
     all
@@ -316,6 +318,23 @@ fn estimators() -> Vec<Case> {
     ]
 }
 
+/// An atlas that looks somewhat like the scene in a frame of 40 × 44 px.
+pub fn atlas() -> Atlas {
+    let light = |i: usize| scene(0, (i / PICTURE_PX) as f32 * 1.3 + 2.0, (i % PICTURE_PX) as f32 * 1.3 - 1.0).ln();
+    let values: Vec<f32> = (0..PICTURE_PX * PICTURE_PX).map(light).collect();
+    Atlas { picture: MeanPicture::rounded(&values), ..Atlas::default() }
+}
+
+fn laid_on_an_atlas() -> Vec<Case> {
+    let one = Parameters { atlas: Some(atlas()), ..everything() };
+    let two = Parameters { channels: vec![0, 1], ..one.clone() };
+    vec![
+        case("laid on an atlas", one.clone(), (10, 11), frames(Look::new(40, 44), 50)),
+        case("laid on an atlas, many pixels to one", one.clone(), (8, 12), frames(Look::new(96, 100), 40)),
+        case("laid on an atlas, enlarged", two, (48, 45), frames(Look { channels: 2, ..Look::new(40, 44) }, 40)),
+    ]
+}
+
 fn long_runs() -> Vec<Case> {
     let small = Look { photons: Some(2.0), ..Look::new(16, 18) };
     let unregistered = Parameters { registration: None, line_phase: None, ..everything() };
@@ -330,6 +349,8 @@ fn long_runs() -> Vec<Case> {
 #[derive(Clone, Copy)]
 enum Light {
     Dark,
+    /// Darkness with the faint lines of a detector: a picture, for want of anything better.
+    Faint,
     Flash,
     Bands,
     Full,
@@ -356,6 +377,7 @@ fn disturb(frame: &mut Frame, light: Light) {
     let before: Vec<u16> = bytemuck::cast_slice(frame.bytes()).to_vec();
     let counts = before.iter().enumerate().map(|(at, &count)| match light {
         Light::Dark => at as u16 % 3,
+        Light::Faint => (3.0 + 1.5 * ((at / width) as f32 * 0.2).sin()).round() as u16,
         Light::Flash => count + 150,
         Light::Bands if (height / 4..height / 2).contains(&(at / width)) => count + 400,
         Light::Full => u16::MAX,
@@ -378,10 +400,13 @@ fn not_tissue() -> Vec<Case> {
     let bounded = Parameters { baseline: Some(quantile), normalise: Some(fading), ..everything() };
     let falling = Baseline { average_frames: 3, fall_per_s: 0.05, ..Baseline::default() };
     let short = Normalise { warmup_frames: 5, memory_s: 1.0, influence_sd: 2.0, ..Normalise::default() };
+    let placed = Parameters { atlas: Some(atlas()), ..trusting() };
     let robust = Parameters { baseline: Some(falling), normalise: Some(short), ..everything() };
     vec![
         disturbed("darkness between", trusting(), at(Light::Dark, 50, 60)),
         disturbed("darkness from the beginning", trusting(), at(Light::Dark, 0, 30)),
+        disturbed("darkness that was learnt, and laid on an atlas", placed.clone(), at(Light::Faint, 0, 30)),
+        disturbed("a flash while the placement is sought", placed, at(Light::Flash, 10, 12)),
         disturbed("a flash of every tenth frame", trusting(), |n| (n > 40 && n % 10 == 0).then_some(Light::Flash)),
         disturbed("lit lines", per_channel, at(Light::Bands, 50, 53)),
         disturbed("one saturated frame", averaged, at(Light::Full, 60, 61)),

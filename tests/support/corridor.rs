@@ -17,8 +17,9 @@ use haltere::decoder::Decoder;
 use haltere::frame::event::Event;
 use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, Geometry, Marks, PixelType, Shape};
 use haltere::model::head::NoveltyReference;
-use haltere::model::parameters::{Baseline, Normalise, Parameters, Registration};
+use haltere::model::parameters::{Atlas, Baseline, Normalise, Parameters, Registration};
 use haltere::model::{Drift, Kind, Model, Provenance};
+use haltere::preprocess::placement::{View, make_atlas};
 use haltere::preprocess::{Chosen, Prepared, Preprocess, PreprocessError, Request};
 use haltere::publish::{Sink, SinkError};
 use haltere::source::{Next, Source, SourceError};
@@ -51,18 +52,43 @@ impl Small {
     /// It has labels, says that it is trained, and finds every embedding as strange as can be; drift is told after about 28
     /// decodes of quality `ok`.
     pub fn strange() -> Self {
+        Self::with(&["rest", "walk"], true, &Self::finds_everything_strange())
+    }
+
+    /// As [`Small::strange`], and it lays every animal on an atlas: all that the CPU can do on the frame path.
+    pub fn strange_on_an_atlas() -> Self {
+        Self::built(&["rest", "walk"], true, &Self::finds_everything_strange(), Some(Self::atlas(0.3)))
+    }
+
+    fn finds_everything_strange() -> FittedHead {
         let mut prototypes = ndarray::Array2::zeros((2, 128));
         (prototypes[[0, 0]], prototypes[[1, 1]]) = (1.0, -1.0);
         let reference = NoveltyReference { prototypes, thresholds: vec![0.0; 10] };
-        let learnt = FittedHead {
+        FittedHead {
             novelty: Some(FittedNovelty { reference, measured_on: "nobody".into() }),
             drift: Some(Drift { time_constant_s: 1.0, limit: 0.8 }),
             ..FittedHead::default()
-        };
-        Self::with(&["rest", "walk"], true, &learnt)
+        }
+    }
+
+    /// As [`Small::new`], but it lays every animal on an atlas made of the movie of all tests, and asks for a likeness of at least
+    /// `likeness_min`.
+    pub fn on_an_atlas(likeness_min: f32) -> Self {
+        Self::built(&[], false, &FittedHead::default(), Some(Self::atlas(likeness_min)))
+    }
+
+    fn atlas(likeness_min: f32) -> Atlas {
+        let mean: Vec<f32> =
+            (0..SIDE * SIDE).map(|px| movie().iter().map(|frame| f32::from(frame[px])).sum::<f32>() / 60.0).collect();
+        let view = View::of(&Atlas::default(), "the movie", &mean, SIDE, SIDE).unwrap();
+        Atlas { likeness_min, ..make_atlas(&Atlas::default(), &[view]).unwrap() }
     }
 
     pub fn with(labels: &[&str], trained: bool, learnt: &FittedHead) -> Self {
+        Self::built(labels, trained, learnt, None)
+    }
+
+    fn built(labels: &[&str], trained: bool, learnt: &FittedHead, atlas: Option<Atlas>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut spec = NetworkSpec::for_input(Shape::new(1, SIDE, SIDE));
         spec.window_frames = 4;
@@ -81,6 +107,7 @@ impl Small {
                     reach_px: 8,
                     ..Registration::default()
                 }),
+                atlas,
                 baseline: Some(Baseline { average_frames: 3, ..Baseline::default() }),
                 normalise: Some(Normalise { warmup_frames: 4, ..Normalise::default() }),
                 ..Parameters::default()

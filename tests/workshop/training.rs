@@ -1,7 +1,7 @@
 //! Training as a user does it: simulate, train, eval, embed, and a live loop, all through the binary.
 //!
 //! Method: three simulated flies of 32×32 px, sixty steps on two of them, the third judges. The run is made once and every
-//! test looks at another part of what it left. What is decoded is compared with the network of the checkpoint, computed by
+//! test looks at another part of what it left. Animals are laid on an atlas. What is decoded is compared with the network of the checkpoint, computed by
 //! burn from the recordings as training read them.
 #![cfg(feature = "train")]
 #![allow(clippy::unwrap_used)]
@@ -62,7 +62,7 @@ static TRAINED: LazyLock<Trained> = LazyLock::new(|| {
     let simulate = "simulate flies --animals 3 --trials 2 --seconds 60 --seed 3 --format both --set optics.side_px=32";
     run(&folder, &words(simulate)).code(0);
     // `simclr`, because animals differ in their raw behaviour: there is something to be learnt within so few steps.
-    let train = "train --mc2p flies --name tiny --method simclr --hold-out fly_03 --steps 60 --set batch.segments=6 --set \
+    let train = "train --mc2p flies --name tiny --atlas --method simclr --hold-out fly_03 --steps 60 --set batch.segments=6 --set \
                  network.widths=[8,12] --set temperature=0.5 --set optimiser.learning_rate=0.005";
     let said = run(&folder, &words(train)).code(0);
     Trained { folder, said }
@@ -148,6 +148,8 @@ fn the_model_is_accepted_by_the_daemons_encoder_and_says_what_was_measured() {
     assert_eq!(manifest.input_origin, InputOrigin::Live);
     assert!(manifest.provenance.trained && model.decodes_actions());
     assert_eq!(manifest.labels, dataset(&TRAINED, &["fly_03"]).labels);
+    let atlas = manifest.preprocess.atlas.as_ref().unwrap();
+    assert!((0.3..=0.9).contains(&atlas.likeness_min), "{}", atlas.likeness_min);
     let calibration = manifest.calibration.as_ref().unwrap();
     assert!(calibration.moments > 500 && calibration.measured_on.contains("fly_03"), "{calibration:?}");
     let novelty = manifest.novelty.as_ref().unwrap();
@@ -258,6 +260,8 @@ fn a_live_loop_decodes_what_embed_writes_to_the_last_bit_with_the_same_action_co
         }
     }
     assert!(actions > 500, "{actions}");
+    let placed = listener.heard.iter().filter(|m| m.kind == "event" && m.header["event"] == "placement").count();
+    assert_eq!(placed, 1, "the unseen fly was laid on the atlas");
     // The other reader of the same socket, for scripts.
     json.until_it_says("\"fail\"");
     json.signal(rustix::process::Signal::INT);
@@ -282,11 +286,12 @@ fn as_written(value: Option<&Value>) -> String {
 
 #[test]
 fn eval_prints_the_table_and_writes_it() {
-    let line = "eval models/tiny.toml --mc2p flies --unseen fly_03 --out evaluation";
+    let line = "eval models/tiny.toml --mc2p flies --unseen fly_03 --rivals linear --out evaluation";
     let said = TRAINED.run(&words(line));
     for setting in ["single-animal", "across-animal", "identity", "unseen"] {
         assert!(said.out.contains(setting), "no {setting} in\n{}", said.out);
     }
+    assert!(said.out.lines().any(|row| row.starts_with("linear  ")), "no rival in\n{}", said.out);
     for name in ["evaluation.json", "table.txt", "table.md", "table.csv", "report.json", "report.html"] {
         assert!(TRAINED.path("evaluation").join(name).metadata().unwrap().len() > 0, "{name}");
     }

@@ -181,6 +181,13 @@ fn print_trained(m: &Manifest, out: &mut impl Write) -> std::io::Result<()> {
     if m.input_origin == InputOrigin::ReadyMade {
         writeln!(out, "origin      precomputed ΔF/F: the daemon cannot compute this input")?;
     }
+    if let Some(a) = &m.preprocess.atlas {
+        writeln!(
+            out,
+            "atlas       animals are laid on it without labels; a likeness under {} is reported",
+            a.likeness_min
+        )?;
+    }
     if let Some(c) = &m.calibration {
         let Calibration { temperature, measured_on, moments, ece_before, ece_after } = c;
         writeln!(

@@ -71,6 +71,8 @@ struct Population {
     name: String,
     seed: u64,
     all: Dataset,
+    /// `all` on the atlas of `seen`, for the method that reads it.
+    laid: Option<Dataset>,
     seen: Dataset,
     unseen: Vec<usize>,
 }
@@ -115,13 +117,32 @@ fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
             let unseen: Vec<usize> = (0..args.unseen).map(|n| (first + n) % animals.len()).collect();
             let rest: Vec<String> =
                 (0..animals.len()).filter(|a| !unseen.contains(a)).map(|a| animals[a].clone()).collect();
-            let all = loader.load(&animals, window, true)?;
-            let seen = loader.load(&rest, window, false)?;
+            let fitted = loader.fitted_to(&rest)?;
+            let all = fitted.load(&animals, window, true)?;
+            let seen = fitted.load(&rest, window, false)?;
             show::same_labels(&all, &seen)?;
-            populations.push(Population { name: name.clone(), seed, all, seen, unseen });
+            let laid = laid(args, &loader, &rest)?.map(|on_atlas| on_atlas.load(&animals, window, false));
+            let laid = laid.transpose()?;
+            populations.push(Population { name: name.clone(), seed, all, laid, seen, unseen });
         }
     }
     Ok(populations)
+}
+
+/// The loader for the method that reads frames on an atlas of the animals `rest`. Where there can be none, that is an error if the
+/// method was named, and a warning if it is one of all.
+fn laid<'a>(args: &CompareArgs, loader: &Loader<'a>, rest: &[String]) -> anyhow::Result<Option<Loader<'a>>> {
+    if !args.methods.is_empty() && !args.methods.contains(&Method::LdaAtlas) {
+        return Ok(None);
+    }
+    match loader.on_atlas_of(rest) {
+        Ok(loader) => Ok(Some(loader)),
+        Err(error) if args.methods.is_empty() => {
+            tracing::warn!("{} is left out: {error}", Method::LdaAtlas.name());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn jobs<'a>(
@@ -135,11 +156,15 @@ fn jobs<'a>(
     for of_rows in [plain, ablation] {
         for population in populations {
             for contender in &of_rows {
+                let on_atlas = contender.method == Method::LdaAtlas;
+                let Some(all) = (if on_atlas { population.laid.as_ref() } else { Some(&population.all) }) else {
+                    continue;
+                };
                 jobs.push_back(Job {
                     contender: (*contender).clone(),
                     settings: contender.settings(settings(contender.method, population.seed, &args.learn)?),
                     population: population.name.clone(),
-                    all: &population.all,
+                    all,
                     training: &population.seen,
                     unseen: population.unseen.clone(),
                 });

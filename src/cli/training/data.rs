@@ -39,6 +39,14 @@ pub struct DataArgs {
     /// Use precomputed ΔF/F even where raw channels exist. No daemon can compute it live, so `run` refuses the model.
     #[arg(long)]
     pub ready_made: bool,
+    /// Set one parameter of the preprocessing, as it will stand in the model's manifest; repeatable. Examples:
+    /// --preprocess baseline=off, --preprocess registration.reach_px=8
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub preprocess: Vec<String>,
+    /// Lay every animal on one atlas, made of the registration templates of the training animals. The model's manifest keeps
+    /// it, and the daemon lays the next animal on it, without labels.
+    #[arg(long)]
+    pub atlas: bool,
     /// Leave out the frames that rest.npy marks.
     #[arg(long)]
     pub mask_rest: bool,
@@ -48,6 +56,7 @@ pub struct DataArgs {
 }
 
 /// A data set that can be loaded, whole or in part.
+#[derive(Clone)]
 pub(super) struct Loader<'a> {
     spec: DataSpec,
     args: &'a DataArgs,
@@ -86,17 +95,40 @@ impl<'a> Loader<'a> {
         self.spec.animals().into_iter().filter(chosen).collect()
     }
 
-    /// Loads some animals, with the labels of `like` if there is one.
-    pub(super) fn load(&self, only: &[String], window_frames: usize, whole: bool) -> anyhow::Result<Dataset> {
-        let options = LoadOptions {
+    /// The same with everything that is learnt of `animals` before training: the atlas, if one was asked for.
+    pub(super) fn fitted_to(&self, animals: &[String]) -> anyhow::Result<Self> {
+        if self.args.atlas { self.on_atlas_of(animals) } else { Ok(self.clone()) }
+    }
+
+    /// The same with every animal laid on the atlas of `animals`.
+    pub(super) fn on_atlas_of(&self, animals: &[String]) -> anyhow::Result<Self> {
+        let options = LoadOptions { accept_missing_classes: true, ..self.options(animals) };
+        let parameters = dataset::with_atlas(&self.spec, &options)?;
+        Ok(Self { parameters: Some(parameters), ..self.clone() })
+    }
+
+    /// Refuses what a finished model decides.
+    pub(super) fn refuse_preprocessing(args: &DataArgs) -> anyhow::Result<()> {
+        let named = if args.atlas { Some("--atlas") } else { (!args.preprocess.is_empty()).then_some("--preprocess") };
+        named.map_or(Ok(()), |name| {
+            Err(usage(format!("{name}: the model's manifest decides the preprocessing; leave it out")))
+        })
+    }
+
+    fn options(&self, only: &[String]) -> LoadOptions {
+        LoadOptions {
             input: self.input,
             parameters: self.parameters.clone(),
+            set: self.args.preprocess.clone(),
             animals: only.to_vec(),
             cache: self.args.cache.clone(),
-            accept_missing_classes: !whole,
-            window_frames,
             ..LoadOptions::default()
-        };
+        }
+    }
+
+    /// Loads some animals.
+    pub(super) fn load(&self, only: &[String], window_frames: usize, whole: bool) -> anyhow::Result<Dataset> {
+        let options = LoadOptions { accept_missing_classes: !whole, window_frames, ..self.options(only) };
         let bar = progress_bar(None, self.shown, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
         bar.set_prefix("preprocess");
         let tell = |progress: dataset::Progress<'_>| {

@@ -14,6 +14,7 @@ use super::{prepare_folder, show, usage};
 use crate::cli::progress::Progress;
 use crate::dataset::trials::{Dataset, Representation};
 use crate::decoder::Decoder;
+use crate::evaluate::rivals::Rival;
 use crate::evaluate::table::to_csv;
 use crate::evaluate::{Evaluation, Options, Question, Run, Summary, Table, evaluate, summarise};
 use crate::frame::{Request, Tensor};
@@ -24,7 +25,7 @@ use crate::report::html;
 use crate::report::pca::EmbeddingView;
 use crate::report::provenance::Provenance;
 use crate::sys::progress::progress_bar;
-use crate::train::represent::of_samples;
+use crate::train::settings::Method;
 
 /// `haltere eval`.
 #[derive(Debug, Args)]
@@ -44,6 +45,9 @@ pub struct EvalArgs {
     /// Animals that the encoder was not trained on.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub unseen: Vec<String>,
+    /// Rivals without a network to score on the same frames: linear, lda.
+    #[arg(long, value_enum, value_name = "METHOD,…", value_delimiter = ',')]
+    pub rivals: Vec<Method>,
     /// Seed for the random splits of the probes.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -63,6 +67,7 @@ const POINTS_MAX: usize = 3000;
 /// # Errors
 /// What was wrong with the model, the data or the files.
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let rivals = rivals(args)?;
     let model = Model::load(&args.model)?;
     let manifest = &model.manifest;
     let data = load(args, manifest)?;
@@ -74,17 +79,24 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let options = Options { seed: args.seed, ..Options::default() };
     let evaluation = evaluate(&representation, &unseen, &options)?;
     evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let table = show::table(&manifest.name, args.seed, &evaluation);
-    let Some(folder) = &args.out else { return Ok(writeln!(out, "{table}")?) };
-    let runs = [Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
+    let mut runs = vec![Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
+    for (method, rival) in rivals {
+        let samples = data.samples(manifest.window_frames, manifest.look_ahead_frames);
+        let pixels = rival.represent(&data, &samples, manifest.window_frames, manifest.look_ahead_frames);
+        let options = Options { readout: rival.readout(), ..options.clone() };
+        let scores = evaluate(&pixels, &unseen, &options)?.scores;
+        runs.push(Run { method: method.name().to_owned(), seed: args.seed, scores });
+    }
     let summaries = summarise(&runs);
+    let table = show::tables(&summaries, Table::to_text);
+    let Some(folder) = &args.out else { return Ok(writeln!(out, "{table}")?) };
     let report = report(args, manifest, &data, &evaluation, &summaries);
     let report = ReportData { embedding: Some(EmbeddingView::of(&show::plain(&representation), POINTS_MAX)), ..report };
     let text = serde_json::to_string_pretty(&evaluation)?;
     let csv = to_csv(&summaries);
     let files = [
         ("evaluation.json", text),
-        ("table.txt", show::tables(&summaries, Table::to_text)),
+        ("table.txt", table.clone()),
         ("table.md", show::tables(&summaries, Table::to_markdown)),
         ("table.csv", csv),
         ("report.json", report.to_json()?),
@@ -93,8 +105,25 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     write_all(folder, &files, &table, out)
 }
 
+/// The rivals that were asked for.
+fn rivals(args: &EvalArgs) -> anyhow::Result<Vec<(Method, Rival)>> {
+    let rival = |&method: &Method| {
+        let name = method.name();
+        let none =
+            || usage(format!("--rivals {name}: this method trains a network; `haltere compare` compares with it"));
+        if method == Method::LdaAtlas {
+            return Err(usage(format!(
+                "--rivals {name}: write lda; it reads the frames as the model does, on its atlas if it has one"
+            )));
+        }
+        method.rival().map(|rival| (method, rival)).ok_or_else(none)
+    };
+    args.rivals.iter().map(rival).collect()
+}
+
 /// The recordings, preprocessed as the model wants them.
 fn load(args: &EvalArgs, manifest: &Manifest) -> anyhow::Result<Dataset> {
+    Loader::refuse_preprocessing(&args.data)?;
     let mut loader = Loader::one(&args.data, args.progress)?;
     loader.parameters = Some(manifest.preprocess.clone());
     loader.input = Some(manifest.input);
@@ -188,5 +217,5 @@ fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Rep
         }
     }
     bar.finish_and_clear();
-    Ok(of_samples(data, &samples, values))
+    Ok(Representation::of(data, &samples, values))
 }

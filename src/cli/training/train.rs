@@ -162,6 +162,7 @@ fn split(
         return Err(usage(format!("--hold-out leaves no animal to train on; the animals are {}", all.join(", "))));
     }
     let window = settings.network.window_frames;
+    let loader = loader.fitted_to(&rest)?;
     let training = loader.load(&rest, window, true)?;
     if held.is_empty() {
         return Ok((training, None));

@@ -133,6 +133,11 @@ fn write_status(page: &mut Page, status: &Value) {
         (&status["frame_rate_hz"], "frame_rate_hz", "Frame rate according to the microscope's time stamps."),
         (&status["novelty_mean"], "novelty_mean", "Running mean of the novelty; 0.5 is expected."),
         (&status["focus"], "focus", "Correlation peak as a share of that at the start."),
+        (
+            &status["placement"]["likeness"],
+            "placement_likeness",
+            "Likeness of the animal to the model's atlas; 1 is a copy.",
+        ),
         (&status["memory_bytes"], "memory_bytes", "Resident memory of the daemon."),
         (&status["uptime_s"], "uptime_seconds", "Time since the daemon started."),
         (&status["queue_depth"]["frames"], "waiting_frames", "Frames waiting to be decoded."),

@@ -15,9 +15,9 @@ pub(crate) enum Level {
 /// How serious the event of this header is.
 pub(super) fn level_of(event: &Value) -> Level {
     match event["event"].as_str().unwrap_or_default() {
-        "fault" | "stale" | "drift" | "shutdown" => Level::Bad,
+        "fault" | "stale" | "drift" | "placement_poor" | "shutdown" => Level::Bad,
         "ready" | "series_began" | "series_ended" | "request" | "recovered" | "frame_rate_back" | "drift_back"
-        | "frames_trusted" | "focus_back" => Level::Info,
+        | "frames_trusted" | "focus_back" | "placement" => Level::Info,
         _ => Level::Warn,
     }
 }

@@ -239,6 +239,7 @@ fn log(event: &Event) {
         | Event::Recovered { .. }
         | Event::FrameRateBack { .. }
         | Event::DriftBack { .. }
+        | Event::Placement { .. }
         | Event::OutletBack { .. }
         | Event::FileBack { .. }
         | Event::Swapped { .. }

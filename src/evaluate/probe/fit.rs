@@ -197,7 +197,7 @@ fn class_weights(labels: &[usize], classes: usize, sample_weights: Option<&[f64]
     sums.iter().map(weight).collect()
 }
 
-fn checked(
+pub(in crate::evaluate) fn checked(
     values: ArrayView2<f32>,
     labels: &[usize],
     classes: usize,

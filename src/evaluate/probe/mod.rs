@@ -16,6 +16,7 @@ use crate::sys::statistics::largest;
 
 use super::lbfgs::Outcome;
 use crate::sys::exit::{ExitCode, HasExitCode};
+pub(super) use fit::checked;
 use fit::{Parameters, Problem};
 
 /// Logit of a class that no training row has: far below any other, and finite, so that files and networks can carry it.
@@ -117,6 +118,11 @@ pub enum ProbeError {
         /// The value.
         value: f32,
     },
+    /// Values without any variation within classes.
+    #[error(
+        "no value varies within a class: there is no discriminant; leave out constant features, or give more samples"
+    )]
+    Still,
     /// An option out of bounds.
     #[error("{name} is {value}; it must be finite and above 0")]
     Option {

@@ -12,12 +12,13 @@ mod split;
 
 use std::fmt;
 
-use ndarray::Axis;
+use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::Confusion;
-use super::probe::{Probe, ProbeError, ProbeOptions};
+use super::probe::{ProbeError, ProbeOptions};
+use super::readout::{Readout, Rows, Strengths};
 use crate::dataset::trials::Representation;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use split::{Samples, Split};
@@ -65,7 +66,11 @@ impl fmt::Display for Question {
 /// How questions are answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Every probe.
+    /// The kind of linear read-out.
+    pub readout: Readout,
+    /// Strengths of its penalty, of which each read-out chooses one inside its training rows, by animals or trials left out.
+    pub strengths: Strengths,
+    /// Every probe; its `c` is not used.
     pub probe: ProbeOptions,
     /// Shares of the labelled bouts that a probe may learn from.
     pub label_shares: Vec<f64>,
@@ -86,6 +91,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            readout: Readout::default(),
+            strengths: Strengths::default(),
             probe: ProbeOptions { rows_max: 10_000, ..ProbeOptions::default() },
             label_shares: vec![0.5, 1.0],
             stride: 1,
@@ -243,6 +250,18 @@ pub fn evaluate_question(
     Ok(Evaluation { scores, warnings })
 }
 
+/// One read-out to be fitted.
+struct Fit<'a> {
+    /// Training rows, as indices into [`Samples`].
+    train: &'a [usize],
+    /// Their classes.
+    targets: &'a [usize],
+    /// Of the penalty.
+    strength: f64,
+    /// With more rows than this, a choice of them.
+    rows_max: usize,
+}
+
 /// Everything that fitting and testing one split needs.
 struct Bench<'a> {
     representation: &'a Representation,
@@ -253,15 +272,24 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn scores(&self, splits: &[Split]) -> Result<Vec<Score>, EvaluateError> {
-        let chance = self.chance(splits)?;
-        let mut scores = Vec::new();
+        let (mut of_shares, mut strengths) = (Vec::new(), vec![1.0; splits.len()]);
         for &share in &self.options.label_shares {
             let tested = in_parallel(splits, |number, split| {
                 let train = labels::share_of_bouts(self.samples, &split.train, share, self.seed(number, 0));
                 let targets: Vec<usize> = train.iter().map(|&row| self.samples.target[row]).collect();
-                self.test(split, &train, &targets, &split.test_targets(self.samples), usize::MAX)
+                let strength = self.choose(split, &train, &targets)?;
+                let truth = split.test_targets(self.samples);
+                let fit = Fit { train: &train, targets: &targets, strength, rows_max: usize::MAX };
+                Ok((self.test(split, &fit, &truth)?, strength))
             })?;
-            for (animal, confusion) in self.pooled(splits, &tested) {
+            let (confusions, chosen): (Vec<Confusion>, Vec<f64>) = tested.into_iter().unzip();
+            strengths = chosen;
+            of_shares.push((share, self.pooled(splits, &confusions)));
+        }
+        let chance = self.chance(splits, &strengths)?;
+        let mut scores = Vec::new();
+        for (share, pooled) in of_shares {
+            for (animal, confusion) in pooled {
                 let chance = chance.iter().find(|(of, _)| *of == animal).map(|(_, shares)| *shares);
                 scores.push(self.score(share, animal, confusion, chance));
             }
@@ -269,8 +297,8 @@ impl Bench<'_> {
         Ok(scores)
     }
 
-    /// Mean scores over permutations, per tested animal.
-    fn chance(&self, splits: &[Split]) -> Result<Vec<(Option<usize>, Shares)>, EvaluateError> {
+    /// Mean scores over permutations, per tested animal, with the strengths that the true labels asked for.
+    fn chance(&self, splits: &[Split], strengths: &[f64]) -> Result<Vec<(Option<usize>, Shares)>, EvaluateError> {
         let count = self.options.permutations;
         if count == 0 {
             return Ok(Vec::new());
@@ -279,11 +307,12 @@ impl Bench<'_> {
         for run in 0..count {
             let tested = in_parallel(splits, |number, split| {
                 let seed = self.seed(number, 1 + run as u64);
-                let (train, test) = match self.question {
+                let (targets, truth) = match self.question {
                     Question::Identity => labels::names_permuted(self.samples, split, seed),
                     _ => (labels::rotated(self.samples, &split.train, seed), split.test_targets(self.samples)),
                 };
-                self.test(split, &split.train, &train, &test, self.options.chance_rows_max)
+                let (strength, rows_max) = (strengths[number], self.options.chance_rows_max);
+                self.test(split, &Fit { train: &split.train, targets: &targets, strength, rows_max }, &truth)
             })?;
             runs.push(self.pooled(splits, &tested));
         }
@@ -298,28 +327,48 @@ impl Bench<'_> {
         Ok(runs[0].iter().enumerate().map(|(at, (animal, _))| (*animal, shares(at))).collect())
     }
 
-    /// Fits a probe to the rows `train` with `targets` and counts its predictions on the split's test rows.
-    fn test(
-        &self,
-        split: &Split,
-        train: &[usize],
-        targets: &[usize],
-        truth: &[usize],
-        rows_max: usize,
-    ) -> Result<Confusion, EvaluateError> {
-        let rows = |chosen: &[usize]| {
-            let rows: Vec<usize> = chosen.iter().map(|&at| self.samples.row[at]).collect();
-            self.representation.values.select(Axis(0), &rows)
+    /// The strength that decodes animals (of a question within animals: trials) left out of `train` best.
+    fn choose(&self, split: &Split, train: &[usize], targets: &[usize]) -> Result<f64, EvaluateError> {
+        let group: Vec<usize> = match self.question {
+            Question::AcrossAnimal | Question::Unseen => train.iter().map(|&at| self.samples.animal[at]).collect(),
+            Question::SingleAnimal => train.iter().map(|&at| self.samples.trial[at]).collect(),
+            Question::Identity => self.samples.trial_of_animal(train),
         };
-        let options = ProbeOptions {
+        let Options { readout, strengths, .. } = self.options;
+        let values = self.values(train);
+        let rows = Rows { values: values.view(), labels: targets, classes: self.classes() };
+        readout
+            .choose(rows, &group, strengths.of(*readout), &self.probe_options(usize::MAX))
+            .map_err(|cause| self.failed(split, cause))
+    }
+
+    /// Fits a read-out and counts its predictions on the split's test rows.
+    fn test(&self, split: &Split, fit: &Fit<'_>, truth: &[usize]) -> Result<Confusion, EvaluateError> {
+        let values = self.values(fit.train);
+        let rows = Rows { values: values.view(), labels: fit.targets, classes: self.classes() };
+        let probe = self
+            .options
+            .readout
+            .fit(rows, fit.strength, &self.probe_options(fit.rows_max))
+            .map_err(|cause| self.failed(split, cause))?;
+        Ok(Confusion::of(truth, &probe.predict(self.values(&split.test).view()), self.classes()))
+    }
+
+    fn values(&self, chosen: &[usize]) -> Array2<f32> {
+        let rows: Vec<usize> = chosen.iter().map(|&at| self.samples.row[at]).collect();
+        self.representation.values.select(Axis(0), &rows)
+    }
+
+    fn probe_options(&self, rows_max: usize) -> ProbeOptions {
+        ProbeOptions {
             rows_max: self.options.probe.rows_max.min(rows_max),
             seed: self.options.probe.seed ^ self.options.seed,
             ..self.options.probe.clone()
-        };
-        let probe = Probe::fit(rows(train).view(), targets, self.classes(), None, &options).map_err(|cause| {
-            EvaluateError::Probe { question: self.question, animal: self.name(split.animal), cause }
-        })?;
-        Ok(Confusion::of(truth, &probe.predict(rows(&split.test).view()), self.classes()))
+        }
+    }
+
+    fn failed(&self, split: &Split, cause: ProbeError) -> EvaluateError {
+        EvaluateError::Probe { question: self.question, animal: self.name(split.animal), cause }
     }
 
     /// Confusions of the splits that test the same animal, added; animals ascending.
@@ -385,11 +434,11 @@ impl Bench<'_> {
     }
 }
 
-/// One confusion per split, in their order, whatever the threads do.
-fn in_parallel(
+/// One result per split, in their order, whatever the threads do.
+fn in_parallel<T: Send>(
     splits: &[Split],
-    test: impl Fn(usize, &Split) -> Result<Confusion, EvaluateError> + Sync,
-) -> Result<Vec<Confusion>, EvaluateError> {
+    test: impl Fn(usize, &Split) -> Result<T, EvaluateError> + Sync,
+) -> Result<Vec<T>, EvaluateError> {
     splits.par_iter().enumerate().map(|(number, split)| test(number, split)).collect()
 }
 

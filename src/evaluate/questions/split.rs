@@ -75,6 +75,20 @@ impl Samples {
         samples
     }
 
+    /// For each of these samples the rank of its trial among those of its animal.
+    pub fn trial_of_animal(&self, of: &[usize]) -> Vec<usize> {
+        let mut trials: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for &at in of {
+            let own = trials.entry(self.animal[at]).or_default();
+            // The samples of a trial follow each other.
+            if own.last() != Some(&self.trial[at]) && !own.contains(&self.trial[at]) {
+                own.push(self.trial[at]);
+            }
+        }
+        let rank = |at: usize| trials[&self.animal[at]].iter().position(|trial| *trial == self.trial[at]);
+        of.iter().map(|&at| rank(at).unwrap_or(0)).collect()
+    }
+
     /// Each animal by itself: its trials left out in turn, or its one trial cut in two.
     pub fn within(&self, animals: &[usize], options: &Options, warnings: &mut Vec<String>) -> Vec<Split> {
         let mut splits = Vec::new();

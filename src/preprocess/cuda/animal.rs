@@ -61,7 +61,8 @@ impl CudaPreprocess {
         self.prepare(info)?;
         let (Some(animal), Some(stage)) = (&mut self.animal, &self.stage) else { return Ok(()) };
         let (line_phase, tracker) = (animal.line_phase.as_mut(), animal.tracker.as_mut());
-        memory::Host { line_phase, tracker, peaks: &mut animal.peaks }.take_up(state);
+        let placer = animal.placer.as_mut();
+        memory::Host { line_phase, tracker, placer, peaks: &mut animal.peaks }.take_up(state);
         let upload = |to: u64, bytes: &[u8]| if bytes.is_empty() { Ok(()) } else { self.machine.upload(to, bytes) };
         if let (Some(pace), Some(saved)) = (&mut animal.pace, &state.baseline) {
             pace.take_up(saved.frames);
@@ -86,8 +87,9 @@ impl CudaPreprocess {
             return Ok(None);
         }
         let frames = (stage.shape, stage.pixel_type);
-        let host =
-            memory::keep(frames, animal.line_phase.as_ref(), animal.tracker.as_ref(), &animal.peaks, &animal.trust);
+        let (line_phase, tracker, placer) =
+            (animal.line_phase.as_ref(), animal.tracker.as_ref(), animal.placer.as_ref());
+        let host = memory::keep(frames, line_phase, tracker, placer, &animal.peaks, &animal.trust);
         let Some(host) = host else { return Ok(None) };
         let baseline = animal.pace.as_ref().map(|pace| self.keep_baseline(stage, pace)).transpose()?.flatten();
         let statistics =

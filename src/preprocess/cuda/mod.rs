@@ -11,20 +11,23 @@
 
 mod animal;
 mod plan;
+mod ready;
 mod stage;
 
-use std::fmt;
 use std::sync::Arc;
 
 use self::plan::{Order, Outcome};
+use self::ready::Ready;
 use self::stage::{Stage, Terms};
 use super::accept::check_frame;
+use super::affine::Laying;
 use super::average::Group;
 use super::baseline::{Pace, Step};
 use super::convert::{convert, planes};
 use super::cpu::{peak_share_min, tell_shift};
 use super::line_phase::{LinePhaseEstimator, correct};
 use super::normalise::{Census, Entry};
+use super::placement::Placer;
 use super::rate::{Began, RateMeter};
 use super::registration::Shift;
 use super::simd::Simd;
@@ -33,9 +36,10 @@ use super::trial::Trial;
 use super::trust::{PeakWatch, Trust};
 use super::{Prepared, Preprocess, PreprocessError, Request, TakeUpError, Template, memory};
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Pulse};
+use crate::frame::placement::Placement;
 use crate::frame::{
-    AnimalState, DeviceTensor, Distrust, Frame, FrameInfo, Geometry, Mismatch, Observation, PixelMemory, Relearn,
-    Shape, TakenUp, Tensor,
+    AnimalState, Distrust, Frame, FrameInfo, Geometry, Mismatch, Observation, PixelMemory, Relearn, Shape, TakenUp,
+    Tensor,
 };
 use crate::model::parameters::Parameters;
 
@@ -69,6 +73,9 @@ struct Animal {
     rate: RateMeter,
     line_phase: Option<LinePhaseEstimator>,
     tracker: Option<Tracker>,
+    placer: Option<Placer>,
+    /// The device knows the placement.
+    laid: bool,
     group: Group,
     pace: Option<Pace>,
     census: Option<Census>,
@@ -84,38 +91,6 @@ struct Animal {
     trial: Option<Trial>,
     /// They did not match: everything is forgotten before the next frame.
     spent: bool,
-}
-
-/// The tensor of the last full group.
-struct Ready {
-    machine: Arc<dyn Machine>,
-    address: u64,
-    values: usize,
-    finite: bool,
-}
-
-impl fmt::Debug for Ready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} values on {}", self.values, self.machine.name())
-    }
-}
-
-impl DeviceTensor for Ready {
-    fn address(&self) -> u64 {
-        self.address
-    }
-
-    fn len(&self) -> usize {
-        self.values
-    }
-
-    fn is_finite(&self) -> bool {
-        self.finite
-    }
-
-    fn copy_to(&self, into: &mut [f32]) -> Result<(), String> {
-        self.machine.download(self.address, bytemuck::cast_slice_mut(into)).map_err(|fault| fault.to_string())
-    }
 }
 
 impl CudaPreprocess {
@@ -277,6 +252,11 @@ impl Preprocess for CudaPreprocess {
         Some(Geometry { shape: stage.shape, pixel_type: stage.pixel_type })
     }
 
+    fn placement(&self) -> Option<Placement> {
+        let believed = self.animal.as_ref().filter(|animal| animal.trial.is_none() && !animal.spent);
+        believed?.placer.as_ref()?.found()
+    }
+
     fn device(&self) -> &str {
         &self.device
     }
@@ -287,7 +267,7 @@ impl Preprocess for CudaPreprocess {
 struct State {
     /// The line phase is known.
     straight: bool,
-    /// There is a template as well.
+    /// There are a template and a placement as well.
     steady: bool,
     /// This frame is measured against the template.
     registers: bool,
@@ -305,6 +285,8 @@ impl Animal {
             rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64, parameters.pause_periods),
             line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
             tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
+            placer: parameters.atlas.as_ref().map(|p| Placer::new(p, height, width)),
+            laid: false,
             group: Group::new(parameters.average_frames),
             pace: parameters.baseline.as_ref().map(|p| Pace::new(p, frame_rate_hz)),
             census: parameters.normalise.as_ref().map(|p| Census::new(p, frame_rate_hz)),
@@ -338,7 +320,9 @@ impl Animal {
         if observation.warming_up {
             let needed = [self.pace.as_ref().map(Pace::needed), self.census.as_ref().map(Census::needed)];
             let (line_phase, tracker) = (self.line_phase.as_ref(), self.tracker.as_ref());
-            observation.warmup_left = memory::warmup_left(line_phase, tracker, self.settled, needed, &self.group);
+            let placer = self.placer.as_ref();
+            observation.warmup_left =
+                memory::warmup_left(line_phase, tracker, placer, self.settled, needed, &self.group);
         }
     }
 
@@ -355,13 +339,15 @@ impl Animal {
             self.forget_light();
         }
         self.hand_over_template(stage.reference.as_ref())?;
+        self.hand_over_placement(stage)?;
         Ok(State { straight, steady, registers: straight && has_template })
     }
 
-    /// Is the line phase known, and is there a template as well?
+    /// Is the line phase known, and are there a template and a placement as well?
     fn is_steady(&self) -> (bool, bool) {
         let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
-        (straight, straight && self.tracker.as_ref().is_none_or(Tracker::is_ready))
+        let placed = self.placer.as_ref().is_none_or(|p| p.found().is_some());
+        (straight, straight && placed && self.tracker.as_ref().is_none_or(Tracker::is_ready))
     }
 
     /// F₀ or statistics have not seen enough frames.
@@ -420,6 +406,10 @@ impl Animal {
                 if let Some(tracker) = &mut self.tracker {
                     tracker.forget();
                 }
+                if let Some(placer) = &mut self.placer {
+                    placer.forget();
+                }
+                self.laid = false;
                 self.forget_light();
             }
         }
@@ -448,6 +438,18 @@ impl Animal {
         Ok(())
     }
 
+    /// A placement that was found goes to the device once.
+    fn hand_over_placement(&mut self, stage: &Stage) -> Result<(), Fault> {
+        let affine = self.placer.as_ref().and_then(Placer::affine).filter(|_| !self.laid);
+        let (Some(affine), Some(to)) = (affine, &stage.laying) else { return Ok(()) };
+        let (Shape { height, width, .. }, input) = (stage.shape, stage.input);
+        let mut laying = Laying::new((height, width), (input.height, input.width));
+        laying.lay(&affine);
+        to.fill(&laying.table)?;
+        self.laid = true;
+        Ok(())
+    }
+
     fn order(&mut self, ordinal: u64, sequence: u64, state: State) -> Order {
         let place = self.group.take(ordinal);
         let mut order = Order {
@@ -461,6 +463,7 @@ impl Animal {
             group_begins: i32::from(place.begins),
             group_full: i32::from(place.full),
             lowest: self.peaks.lowest(),
+            laid: i32::from(self.laid),
             ..Order::default()
         };
         if let Some(tracker) = &self.tracker {
@@ -530,11 +533,20 @@ impl Animal {
         if let Some(relearn) = self.learn_on_host(frame, parameters, state, tracked) {
             observation.relearn = Some(relearn);
         }
+        self.place(state);
         self.trust.learn();
         observation.warming_up = !state.steady || self.warms_up();
         self.try_out(observation, parameters);
         self.count_down(observation);
         true
+    }
+
+    /// Goes on looking for the placement, from the first template on.
+    fn place(&mut self, state: State) {
+        let template = self.tracker.as_ref().filter(|_| state.straight).and_then(Tracker::template);
+        if let (Some(placer), Some((template, _))) = (&mut self.placer, template) {
+            placer.step(template);
+        }
     }
 
     /// Line phase and template are learnt on the host, from the guide channel.

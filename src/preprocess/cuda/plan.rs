@@ -73,6 +73,8 @@ pub(super) struct Order {
     pub baseline_begins: i32,
     pub learns: i32,
     pub lowest: f32,
+    pub laid: i32,
+    pub pad: i32,
 }
 
 /// What came of one frame.
@@ -116,6 +118,7 @@ pub(super) struct Plan {
     pub mean: u64,
     pub m2: u64,
     pub tensor: u64,
+    pub laying: u64,
     pub leak: f64,
     pub fall: f64,
     pub least_distance: f64,
@@ -146,7 +149,9 @@ pub(super) struct Plan {
     pub baseline: i32,
     pub statistics: i32,
     pub wide: i32,
-    pub pad: i32,
+    pub samples: i32,
+    pub bins: [i32; 2],
+    pub binned: [i32; 2],
 }
 
 /// `baseline` of a [`Plan`].
@@ -193,6 +198,9 @@ impl Plan {
             let (samples, kept) = (self.axis[0].samples as usize, self.axis[1].kept as usize);
             // The guide once more, spectra and folded written and read (the latter by three steps of the climb), the reference.
             bytes += plane * FLOAT + 2 * samples * kept * COMPLEX + 6 * 4 * (self.rows as usize) * kept * FLOAT;
+        }
+        if self.laying != 0 {
+            bytes += 2 * self.model_plane as usize * FLOAT;
         }
         if self.baseline == RUNNING_MINIMUM {
             bytes += (averaged + 1) * pixels * FLOAT + 2 * pixels * DOUBLE;

@@ -9,6 +9,7 @@ use super::plan::{Axis, Grid, Order, Outcome, PER_CHANNEL, PER_PIXEL, Plan, RUNN
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Program};
 use crate::frame::{PixelType, Shape};
 use crate::model::parameters::{Estimator, Parameters, Scope};
+use crate::preprocess::affine::Laying;
 use crate::preprocess::baseline::{LEAST_DISTANCE, bound};
 use crate::preprocess::convert::planes;
 use crate::preprocess::correlation::BLANK;
@@ -18,6 +19,8 @@ use crate::preprocess::{resample, spectrum};
 /// Memory and programs for frames of one geometry.
 pub(super) struct Stage {
     pub shape: Shape,
+    /// The model's frame.
+    pub input: Shape,
     pub pixel_type: PixelType,
     /// Written by the host before, read by the device during a run.
     pub order: HostMemory,
@@ -25,6 +28,8 @@ pub(super) struct Stage {
     pub outcome: HostMemory,
     pub raw: u64,
     pub reference: Option<DeviceMemory>,
+    /// Where the samples of an animal that is laid on the atlas lie; filled once its placement is found.
+    pub laying: Option<DeviceMemory>,
     pub tensor: DeviceMemory,
     /// Where F₀ and the statistics lie.
     pub learnt: Learnt,
@@ -104,6 +109,7 @@ impl Stage {
             Some(registrar) => Some(lay_out_registration(&mut plan, &mut taker, terms, registrar)?),
             None => None,
         };
+        let laying = lay_out_atlas(&mut plan, machine, terms, shape)?;
         let argument = bytemuck::bytes_of(&plan);
         let correlation = plan.correlation();
         let rehearsal = (!correlation.is_empty()).then(|| machine.program(&correlation, argument)).transpose()?;
@@ -114,7 +120,23 @@ impl Stage {
         let (raw, _memory) = (plan.raw, taker.taken);
         let Plan { f0, ring, deviation, mean, m2, .. } = plan;
         let learnt = Learnt { f0, ring, deviation, mean, m2 };
-        Ok(Self { shape, pixel_type, order, outcome, raw, reference, tensor, learnt, frame, work, rehearsal, _memory })
+        let input = terms.input;
+        Ok(Self {
+            shape,
+            input,
+            pixel_type,
+            order,
+            outcome,
+            raw,
+            reference,
+            laying,
+            tensor,
+            learnt,
+            frame,
+            work,
+            rehearsal,
+            _memory,
+        })
     }
 }
 
@@ -186,6 +208,24 @@ fn lay_out_model(plan: &mut Plan, taker: &mut Taker<'_>, terms: &Terms<'_>, shap
         (plan.mean, plan.m2) = (taker.room::<f64>(groups)?, taker.room::<f64>(groups)?);
     }
     Ok(())
+}
+
+/// Returns the memory of the samples' places; `None` without an atlas.
+fn lay_out_atlas(
+    plan: &mut Plan,
+    machine: &Arc<dyn Machine>,
+    terms: &Terms<'_>,
+    shape: Shape,
+) -> Result<Option<DeviceMemory>, Fault> {
+    if terms.parameters.atlas.is_none() {
+        return Ok(None);
+    }
+    let laying = Laying::new((shape.height, shape.width), (terms.input.height, terms.input.width));
+    let memory = DeviceMemory::new(machine, laying.table.len() * size_of::<f32>())?;
+    plan.laying = memory.address();
+    plan.samples = laying.samples() as i32;
+    (plan.bins, plan.binned) = (laying.bins.map(|px| px as i32), laying.binned.map(|px| px as i32));
+    Ok(Some(memory))
 }
 
 /// Returns the memory of the template's spectrum, which is filled whenever there is a new one.

@@ -17,6 +17,7 @@ use crate::evaluate::calibration;
 use crate::evaluate::calibration::CalibrationError;
 use crate::evaluate::novelty::{NoveltyError, fit_novelty};
 use crate::evaluate::probe::{Probe, ProbeError, ProbeOptions};
+use crate::evaluate::readout::{Readout, Rows, Strengths};
 use crate::model::head::{AlignmentReference, Classifier};
 use crate::model::{Calibration, Drift, InputOrigin, Model, Parity};
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -130,7 +131,7 @@ pub fn fit_head(
         (Some(others), Some(data)) => (format!("held-out {}", data.animals.join(", ")), others),
         _ => ("training animals, each by a probe of the others".to_owned(), &own),
     };
-    let probe = labelled(&own).map(|(values, classes)| fit(&values, &classes, own.labels.len())).transpose()?;
+    let probe = fit(&own, |_| true)?;
     let (logits, truth) = match (&others, &probe) {
         (Some(others), Some(probe)) => of_held_out(others, probe),
         (None, Some(_)) => of_left_out(&own)?,
@@ -162,8 +163,19 @@ pub fn fit_head(
     Ok(Head { probe, calibration, measured_on, measured_samples: truth.len(), fitted })
 }
 
-fn fit(values: &Array2<f32>, classes: &[usize], count: usize) -> Result<Probe, ProbeError> {
-    Probe::fit(values.view(), classes, count, None, &ProbeOptions::default())
+/// A probe of the labelled samples of the animals to `keep`, its penalty chosen on animals left out (of one animal: on trials);
+/// `None` without any.
+fn fit(own: &Representation, keep: impl Fn(usize) -> bool) -> Result<Option<Probe>, ProbeError> {
+    let rows: Vec<usize> = (0..own.label.len()).filter(|&r| keep(own.animal[r]) && own.label[r].is_some()).collect();
+    let labels: Vec<usize> = rows.iter().filter_map(|&row| own.label[row]).map(usize::from).collect();
+    let Some(&first) = rows.first() else { return Ok(None) };
+    let alone = rows.iter().all(|&row| own.animal[row] == own.animal[first]);
+    let group: Vec<usize> = rows.iter().map(|&row| if alone { own.trial[row] } else { own.animal[row] }).collect();
+    let values = own.values.select(Axis(0), &rows);
+    let rows = Rows { values: values.view(), labels: &labels, classes: own.labels.len() };
+    let (readout, options) = (Readout::Logistic, ProbeOptions::default());
+    let strength = readout.choose(rows, &group, Strengths::default().of(readout), &options)?;
+    readout.fit(rows, strength, &options).map(Some)
 }
 
 /// The labelled rows and their classes; `None` without any.
@@ -185,20 +197,13 @@ fn of_left_out(own: &Representation) -> Result<(Array2<f32>, Vec<usize>), Accept
     let mut logits = Array2::zeros((0, own.labels.len()));
     let mut truth = Vec::new();
     for animal in 0..own.animals.len() {
-        let part = |keep: &dyn Fn(usize) -> bool| {
-            let rows: Vec<usize> =
-                (0..own.label.len()).filter(|&r| keep(own.animal[r]) && own.label[r].is_some()).collect();
-            let classes: Vec<usize> = rows.iter().filter_map(|&r| own.label[r]).map(usize::from).collect();
-            (own.values.select(Axis(0), &rows), classes)
-        };
-        let ((training, classes), (values, tested)) = (part(&|a| a != animal), part(&|a| a == animal));
-        if classes.is_empty() || tested.is_empty() {
-            continue;
-        }
-        let probe = fit(&training, &classes, own.labels.len())?;
+        let rows: Vec<usize> =
+            (0..own.label.len()).filter(|&r| own.animal[r] == animal && own.label[r].is_some()).collect();
+        let Some(probe) = fit(own, |a| a != animal)?.filter(|_| !rows.is_empty()) else { continue };
+        let values = own.values.select(Axis(0), &rows);
         let found = probe.predict_logits(values.view());
         logits.append(Axis(0), found.view()).unwrap_or_default();
-        truth.extend(tested);
+        truth.extend(rows.iter().filter_map(|&row| own.label[row]).map(usize::from));
     }
     Ok((logits, truth))
 }
