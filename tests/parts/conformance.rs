@@ -14,7 +14,7 @@ use conformance::{Look, Step, cases, everything};
 use emulator::{Emulator, Order};
 use haltere::config::Device;
 use haltere::cuda::Machine;
-use haltere::frame::{Distrust, Observation};
+use haltere::frame::{Distrust, Observation, Relearn};
 use haltere::preprocess::{BuildError, Chosen, Request, build, build_on};
 use oracle::{RATE_HZ, apply, conforms, on, on_cpu, run};
 
@@ -41,6 +41,8 @@ fn the_cases_hold_what_their_names_say() {
     let (doubted, believed): (Vec<&Observation>, Vec<&Observation>) = registered.partition(|o| o.shift_doubtful);
     assert!(doubted.len() > believed.len() && !believed.is_empty(), "{} and {}", doubted.len(), believed.len());
     assert!(any("uint16", |o| o.line_phase_px.abs() > 1.0));
+    let dark = "darkness that was learnt, and laid on an atlas";
+    assert!(any(dark, |o| o.relearn == Some(Relearn::Everything)));
     assert!(cases().iter().all(|case| case.steps.len() > 4));
     for (name, reason, frames) in [
         ("darkness between", Distrust::Dark, 10),

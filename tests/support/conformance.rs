@@ -349,7 +349,7 @@ fn long_runs() -> Vec<Case> {
 #[derive(Clone, Copy)]
 enum Light {
     Dark,
-    /// Darkness with the faint lines of a detector: a picture, for want of anything better.
+    /// Darkness with the faint lines of a detector, less than its noise: a picture, for want of anything better.
     Faint,
     Flash,
     Bands,
@@ -374,10 +374,11 @@ fn disturbed(name: &str, parameters: Parameters, lit: impl Fn(u64) -> Option<Lig
 
 fn disturb(frame: &mut Frame, light: Light) {
     let (height, width) = (frame.info.shape.height, frame.info.shape.width);
+    let mut random = Random(frame.info.number);
     let before: Vec<u16> = bytemuck::cast_slice(frame.bytes()).to_vec();
     let counts = before.iter().enumerate().map(|(at, &count)| match light {
         Light::Dark => at as u16 % 3,
-        Light::Faint => (3.0 + 1.5 * ((at / width) as f32 * 0.2).sin()).round() as u16,
+        Light::Faint => (2.0 + 0.8 * ((at / width) as f32 * 0.2).sin() + 16.0 * random.uniform()) as u16,
         Light::Flash => count + 150,
         Light::Bands if (height / 4..height / 2).contains(&(at / width)) => count + 400,
         Light::Full => u16::MAX,
