@@ -36,12 +36,10 @@ impl std::fmt::Display for Event {
             Self::Drift { .. } | Self::DriftBack { .. } | Self::Placement { .. } | Self::PlacementPoor { .. } => {
                 self.fmt_likeness(f)
             }
-            Self::ShiftAtBound { frame } => {
-                write!(
-                    f,
-                    "the shift of frame {frame} is at the search bound (`registration.reach_px`): the true shift may be larger"
-                )
-            }
+            Self::ShiftAtBound { frame } => write!(
+                f,
+                "the shift of frame {frame} is at the search bound (`registration.reach_px`): the true shift may be larger"
+            ),
             Self::FramesDistrusted { .. }
             | Self::FramesTrusted { .. }
             | Self::Relearning { .. }
