@@ -67,7 +67,7 @@ pub enum Command {
     /// Run the daemon: receive frames over ZeroMQ, publish decodes.
     Run(run::RunArgs),
     /// Send a recording over ZeroMQ as a microscope would, with faults on request.
-    Play(play::PlayArgs),
+    Play(Box<play::PlayArgs>),
     /// Show the decodes of a running daemon.
     Watch(watch::WatchArgs),
     /// Serve a web page that shows a running daemon, and its metrics for a metrics server.
