@@ -343,7 +343,8 @@ mod tests {
         let (release, held) = crossbeam::channel::bounded::<()>(0);
         let load = move |_: &Path| held.recv().map_or(Err(SwapError::UnderWay), |()| Ok(json!({ "ok": true })));
         let mut control = Control::bind(&Door::default(), &endpoint, Arc::new(load)).unwrap();
-        let (handles, mut animals) = (Handles::default(), Animals::new(&config::Animal::default()));
+        let animal = crate::config::Config::default().animal;
+        let (handles, mut animals) = (Handles::default(), Animals::new(&animal));
         let first = std::thread::spawn({
             let endpoint = endpoint.clone();
             move || ask(&endpoint, "model slow.toml", 60_000).unwrap()
