@@ -4,7 +4,8 @@
 Simulated flies go through `haltere embed` (the daemon's own corridor) with the shipped model, once as they are and once for each
 disturbance. For each row: how many decodes were `ok` while it lasted, how many actions were those of the undisturbed run from two seconds
 after its end, how far the embeddings then were (1 - cosine, mean; in brackets as a share of the mean distance between two
-undisturbed decodes), and whether the log told it. Recordings given with --recording (raw uint16, TYPE:SHAPE as `--raw` takes it) are
+undisturbed decodes), how many decodes are bit for bit those of a run in which these frames never came, and whether the log told it. Two
+undisturbed runs of which one begins two seconds later show what that many frames change by themselves. Recordings given with --recording (raw uint16, TYPE:SHAPE as `--raw` takes it) are
 disturbed alike, with an untrained model: their actions mean nothing and are left out. A run that starts in the dark is compared with
 one that starts when the light comes, because the template is that of other frames than in a run from the first frame on.
 
@@ -90,11 +91,18 @@ def table(haltere, model, frames, rate, actions, folder, only=None):
     doubted = len(re.findall("frames are not believed", log))
     ok = np.array([q == "ok" for q in quality])
     print(f"{ok.sum()} of {len(ok)} decodes are `ok`, the first is frame {ok.argmax()}; disturbances told: {doubted}\n")
-    print("| disturbance | frames | `ok` while it lasts | same action from 2 s after | embeddings off | told as |")
-    print("|---|---|---|---|---|---|")
+    print("| disturbance | frames | `ok` while it lasts | same action from 2 s after | embeddings off | as if they had not come | told as |")
+    print("|---|---|---|---|---|---|---|")
     chance = np.random.default_rng(0).permutation(np.flatnonzero(ok))
     spread = distance(embedding[np.flatnonzero(ok)], embedding[chance]).mean()
     begins = max(int(ok.argmax()) + int(2 * rate), len(frames) // 2)
+    later = 2 * int(round(rate))
+    _, a, e, _ = embed(haltere, model, frames[later:], rate, folder, "later")
+    after = np.flatnonzero(ok & (np.arange(len(ok)) >= begins + 2 * later))
+    same = np.mean([a[i - later] == action[i] for i in after])
+    off = distance(e[after - later], embedding[after]).mean()
+    equal = f"{100 * same:.1f} % of {len(after)}" if actions else "–"
+    print(f"| none, begun 2 s later | {later} | – | {equal} | {off:.4f} ({100 * off / spread:.1f} %) | – | – |", flush=True)
     for name, lit, make in disturbances(rate, begins):
         if only and only not in name:
             continue
@@ -111,10 +119,15 @@ def table(haltere, model, frames, rate, actions, folder, only=None):
         after = after[[whole[0][i] == "ok" and q[i] == "ok" for i in after]]
         same = np.mean([a[i] == whole[1][i] for i in after]) if len(after) else float("nan")
         off = distance(e[after], whole[2][after]).mean() if len(after) else float("nan")
+        bare = "–"
+        if "start" not in name:
+            without = embed(haltere, model, np.delete(frames, lit, 0), rate, folder, "without")[2]
+            bits = [np.array_equal(e[i], without[i - sum(frame < i for frame in lit)]) for i in after]
+            bare = f"{100 * np.mean(bits):.1f} %"
         reasons = re.findall(r"frames are not believed from frame \d+ on \((\w+)\)", log)
         told = ", ".join(f"{reasons.count(r)} × {r}" for r in dict.fromkeys(reasons)) or "nothing"
         equal = f"{100 * same:.1f} % of {len(after)}" if actions else "–"
-        print(f"| {name} | {len(lit)} | {during} | {equal} | {off:.4f} ({100 * off / spread:.1f} %) | {told} |", flush=True)
+        print(f"| {name} | {len(lit)} | {during} | {equal} | {off:.4f} ({100 * off / spread:.1f} %) | {bare} | {told} |", flush=True)
     print()
 
 
