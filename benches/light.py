@@ -87,7 +87,7 @@ def distance(a, b):
 
 def table(haltere, model, frames, rate, actions, folder, only=None):
     quality, action, embedding, log = embed(haltere, model, frames, rate, folder, "alone")
-    doubted = len(re.findall("frames are not believed", log))
+    doubted = len(re.findall("frames are not trusted", log))
     ok = np.array([q == "ok" for q in quality])
     print(f"{ok.sum()} of {len(ok)} decodes are `ok`, the first is frame {ok.argmax()}; disturbances told: {doubted}\n")
     print("| disturbance | frames | `ok` while it lasts | same action from 2 s after | embeddings off | told as |")
@@ -111,7 +111,7 @@ def table(haltere, model, frames, rate, actions, folder, only=None):
         after = after[[whole[0][i] == "ok" and q[i] == "ok" for i in after]]
         same = np.mean([a[i] == whole[1][i] for i in after]) if len(after) else float("nan")
         off = distance(e[after], whole[2][after]).mean() if len(after) else float("nan")
-        reasons = re.findall(r"frames are not believed from frame \d+ on \((\w+)\)", log)
+        reasons = re.findall(r"frames are not trusted from frame \d+ on \((\w+)\)", log)
         told = ", ".join(f"{reasons.count(r)} × {r}" for r in dict.fromkeys(reasons)) or "nothing"
         equal = f"{100 * same:.1f} % of {len(after)}" if actions else "–"
         print(f"| {name} | {len(lit)} | {during} | {equal} | {off:.4f} ({100 * off / spread:.1f} %) | {told} |", flush=True)

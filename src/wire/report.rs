@@ -129,7 +129,9 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("count", count)
         }
-        Event::FocusDrift { .. }
+        Event::Drift { .. }
+        | Event::DriftBack { .. }
+        | Event::FocusDrift { .. }
         | Event::FocusBack { .. }
         | Event::FramesDistrusted { .. }
         | Event::FramesTrusted { .. }
@@ -150,15 +152,6 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
             map.serialize_entry("needed_hz", needed_hz)
         }
         Event::FrameRateBack { measured_hz } => map.serialize_entry("measured_hz", measured_hz),
-        Event::Drift { frame, novelty_mean, limit } => {
-            map.serialize_entry("frame", frame)?;
-            map.serialize_entry("novelty_mean", novelty_mean)?;
-            map.serialize_entry("limit", limit)
-        }
-        Event::DriftBack { frame, novelty_mean } => {
-            map.serialize_entry("frame", frame)?;
-            map.serialize_entry("novelty_mean", novelty_mean)
-        }
         Event::NonFinitePixels { frame, pixels } => {
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("pixels", pixels)
@@ -225,6 +218,15 @@ fn serialize_cause<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M:
 /// Of an event about frames that are not tissue.
 fn serialize_trust<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
     match event {
+        Event::Drift { frame, novelty_mean, limit } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("novelty_mean", novelty_mean)?;
+            map.serialize_entry("limit", limit)
+        }
+        Event::DriftBack { frame, novelty_mean } => {
+            map.serialize_entry("frame", frame)?;
+            map.serialize_entry("novelty_mean", novelty_mean)
+        }
         Event::FocusDrift { frame, shift_peak, start } => {
             map.serialize_entry("frame", frame)?;
             map.serialize_entry("shift_peak", shift_peak)?;
