@@ -14,6 +14,7 @@ use haltere::encode::Encoder;
 use haltere::frame::{Shape, Tensor};
 use haltere::model::parameters::Parameters;
 use haltere::model::{Kind, Model, Provenance};
+use haltere::sys::denormals::flush_to_zero;
 use haltere::train::export::{Details, seeded_frames, write};
 use haltere::train::{Network, NetworkSpec};
 
@@ -34,6 +35,27 @@ fn step(criterion: &mut Criterion, name: &str, model: &Model) {
     });
 }
 
+/// Frames of denormal numbers, as a blank stream or tiny weights lead to them: as the compute thread runs them, and without
+/// [`flush_to_zero`].
+fn denormal(criterion: &mut Criterion, name: &str, model: &Model) {
+    let mut encoder = Encoder::open(model, None, 1).unwrap();
+    let mut embedding = encoder.new_embedding();
+    let frames = seeded_frames(model.manifest.input, 8, 1);
+    let frames: Vec<f32> = frames.iter().map(|value| f32::from_bits(value.to_bits() & 0x807f_ffff)).collect();
+    let frames: Vec<&[f32]> = frames.chunks_exact(model.manifest.input.pixels()).collect();
+    for (how, flush) in [("denormal", true), ("denormal-not-flushed", false)] {
+        let before = flush_to_zero(flush);
+        let mut next = 0;
+        criterion.bench_function(&format!("{name}/{how}"), |bencher| {
+            bencher.iter(|| {
+                next = (next + 1) % frames.len();
+                encoder.encode(&Tensor::Host(frames[next]), black_box(&mut embedding)).unwrap();
+            });
+        });
+        flush_to_zero(before);
+    }
+}
+
 fn own(criterion: &mut Criterion, kind: Kind, side: usize) {
     let folder = tempfile::tempdir().unwrap();
     let spec = NetworkSpec::for_input(Shape::new(1, side, side));
@@ -48,7 +70,11 @@ fn own(criterion: &mut Criterion, kind: Kind, side: usize) {
     };
     let model = Model::load(&write(&network, &spec, &details, folder.path()).unwrap()).unwrap();
     let form = if kind == Kind::Streaming { "streaming" } else { "windowed" };
-    step(criterion, &format!("encode/{form}/{side}px/{:.0}mflop", spec.mflop_per_frame()), &model);
+    let name = format!("encode/{form}/{side}px/{:.0}mflop", spec.mflop_per_frame());
+    step(criterion, &name, &model);
+    if (kind, side) == (Kind::Streaming, 128) {
+        denormal(criterion, &name, &model);
+    }
 }
 
 fn peers(criterion: &mut Criterion) {

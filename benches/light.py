@@ -88,7 +88,7 @@ def distance(a, b):
 
 def table(haltere, model, frames, rate, actions, folder, only=None):
     quality, action, embedding, log = embed(haltere, model, frames, rate, folder, "alone")
-    doubted = len(re.findall("frames are not believed", log))
+    doubted = len(re.findall("frames are not trusted", log))
     ok = np.array([q == "ok" for q in quality])
     print(f"{ok.sum()} of {len(ok)} decodes are `ok`, the first is frame {ok.argmax()}; disturbances told: {doubted}\n")
     print("| disturbance | frames | `ok` while it lasts | same action from 2 s after | embeddings off | as if they had not come | told as |")
@@ -124,7 +124,7 @@ def table(haltere, model, frames, rate, actions, folder, only=None):
             without = embed(haltere, model, np.delete(frames, lit, 0), rate, folder, "without")[2]
             bits = [np.array_equal(e[i], without[i - sum(frame < i for frame in lit)]) for i in after]
             bare = f"{100 * np.mean(bits):.1f} %"
-        reasons = re.findall(r"frames are not believed from frame \d+ on \((\w+)\)", log)
+        reasons = re.findall(r"frames are not trusted from frame \d+ on \((\w+)\)", log)
         told = ", ".join(f"{reasons.count(r)} × {r}" for r in dict.fromkeys(reasons)) or "nothing"
         equal = f"{100 * same:.1f} % of {len(after)}" if actions else "–"
         print(f"| {name} | {len(lit)} | {during} | {equal} | {off:.4f} ({100 * off / spread:.1f} %) | {bare} | {told} |", flush=True)

@@ -9,10 +9,14 @@ import time
 import numpy as np
 import zmq
 import zmq.auth
+import zmq.auth.thread
 
 
 def send_frame(socket, frame, number, source):
-    """pyzmq's documented send_array recipe, with haltere's optional keys: JSON header, then the raw pixels."""
+    """pyzmq's documented send_array recipe, with haltere's optional keys: JSON header, then the raw pixels.
+
+    Add `"stimulus": True` if light went in during this frame, or `"valid": False` if it is worthless: the daemon then does not learn from it.
+    """
     header = {
         "dtype": str(frame.dtype), "shape": frame.shape,          # the only two required keys
         "frame": number, "source": source,
@@ -40,8 +44,9 @@ def main():
     parser.add_argument("--hz", type=float, default=30.0)
     parser.add_argument("--frames", type=int, help="stop after this many frames (default: never)")
     parser.add_argument("--source", default="rig1", help="name of the rig: A-Z a-z 0-9 _ . -")
-    parser.add_argument("--curve", metavar="FILE", help="with --connect: connect with this secret key (NAME.key_secret) and encrypt")
-    parser.add_argument("--server", metavar="FILE", help="the daemon's public key (its NAME.key), with --curve")
+    parser.add_argument("--curve", metavar="FILE", help="encrypt, with this secret key (NAME.key_secret)")
+    parser.add_argument("--server", metavar="FILE", help="with --curve and --connect: the daemon's public key (its NAME.key)")
+    parser.add_argument("--clients", metavar="FOLDER", help="with --curve, without --connect: public keys of the daemons that may connect")
     options = parser.parse_args()
 
     frames = list(np.load(options.movie) if options.movie else synthetic())
@@ -49,7 +54,12 @@ def main():
     socket.setsockopt(zmq.SNDHWM, 16)
     if options.curve:
         socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate(options.curve)
-        socket.curve_serverkey, _ = zmq.auth.load_certificate(options.server)
+        if options.connect:
+            socket.curve_serverkey, _ = zmq.auth.load_certificate(options.server)
+        else:
+            socket.curve_server, authenticator = True, zmq.auth.thread.ThreadAuthenticator(zmq.Context.instance())
+            authenticator.start()
+            authenticator.configure_curve(domain="*", location=options.clients)
     (socket.connect if options.connect else socket.bind)(options.endpoint)
     start, number = time.monotonic(), 0
     while options.frames is None or number < options.frames:
@@ -57,6 +67,8 @@ def main():
         send_frame(socket, frames[number % len(frames)], number, options.source)
         number += 1
     socket.close()
+    if options.curve and not options.connect:
+        authenticator.stop()
     zmq.Context.instance().term()       # waits until the last frames are sent; a program that simply exits may lose them
 
 

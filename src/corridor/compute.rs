@@ -37,7 +37,7 @@ pub(super) fn compute(
     shared: &Shared<'_>,
 ) -> Result<(), Failure> {
     shared.settle("compute", shared.settings.realtime.compute_core);
-    flush_to_zero();
+    flush_to_zero(true);
     let mut aside = Aside::new(shared);
     let (mut arrivals, mut since, mut series) = (ArrivalPredictor::default(), Requests::default(), Series::default());
     let mut to_recorder = ToRecorder::new(shared.handles.recorder.as_deref());

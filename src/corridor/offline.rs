@@ -149,7 +149,7 @@ fn expect_warm(handles: &Handles, manifest: &Manifest) -> anyhow::Result<()> {
     }
     let frames = handles.stats.compute.preprocessed.load(Relaxed);
     let what = format!(
-        "the recording ends within the warm-up: none of its {frames} frames has a decode that may be believed{}. Template and \
+        "the recording ends within the warm-up: none of its {frames} frames has a decode that can be trusted{}. Template and \
          statistics must be learnt and a window of {} frames filled first; give a longer recording, or shorten \
          `registration.template_frames` and `normalise.warmup_frames` in the manifest",
         doubts(handles),

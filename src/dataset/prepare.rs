@@ -20,6 +20,7 @@ use crate::config::Device;
 use crate::frame::{Frame, Observation, Shape, Tensor};
 use crate::model::parameters::Parameters;
 use crate::preprocess;
+use crate::sys::denormals::flushed;
 
 /// Minimum standard deviation that ready-made ΔF/F is divided by.
 const SD_FLOOR: f64 = 1e-6;
@@ -73,7 +74,7 @@ pub(super) fn prepare(
             let movie = Movie { path, frames: *frames, height: *height, width: *width, data_at: *data_at };
             movie.standardise(recipe.input, &mut writer, tick)?
         }
-        (Some(parameters), _) => preprocessed(trial, parameters, recipe, frames, &mut writer, tick)?,
+        (Some(parameters), _) => flushed(|| preprocessed(trial, parameters, recipe, frames, &mut writer, tick))?,
         (None, _) => return Err(broken(trial, 0, "raw frames need preprocessing parameters")),
     };
     Ok(Prepared { store: writer.finish(&notes)?, notes, key })

@@ -139,12 +139,7 @@ impl Sheet {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        file
-    }
+    use crate::dataset::tests::csv as file;
 
     #[test]
     fn semicolons_tabs_and_decimal_commas_are_read_as_they_are_meant() {

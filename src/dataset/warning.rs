@@ -75,7 +75,7 @@ pub enum DataWarning {
     },
     /// Two-photon frames that preprocessing does not believe, as it would not live.
     #[error(
-        "trial {trial}: {count} of {of} two-photon frames are not believed (dark, flashed, saturated, banded, marked or unlike the          template) and are left out; the thresholds are in [preprocess.trust]"
+        "trial {trial}: {count} of {of} two-photon frames are not trusted (dark, flashed, saturated, banded, marked or unlike the          template) and are left out; the thresholds are in [preprocess.trust]"
     )]
     Distrusted {
         /// Which trial.

@@ -41,11 +41,13 @@ pub enum Reason {
     Jumped,
     /// A frame of another source than the one being decoded.
     OtherSource,
+    /// A frame of a series that was left, whose sender goes on.
+    OtherSeries,
 }
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Parts,
         Self::HeaderSize,
         Self::HeaderSyntax,
@@ -61,6 +63,7 @@ impl Reason {
         Self::Backwards,
         Self::Jumped,
         Self::OtherSource,
+        Self::OtherSeries,
     ];
 
     /// The key under `rejected` in the status.
@@ -81,6 +84,7 @@ impl Reason {
             Self::Backwards => "backwards",
             Self::Jumped => "jumped",
             Self::OtherSource => "other_source",
+            Self::OtherSeries => "other_series",
         }
     }
 }

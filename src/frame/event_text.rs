@@ -18,15 +18,13 @@ impl std::fmt::Display for Event {
             | Self::FileUnreachable { .. }
             | Self::FileBack { .. }
             | Self::EndMissing { .. } => self.fmt_intake(f),
-            Self::Skipped { .. } | Self::CaughtUp { .. } | Self::WindowRestarted { .. } | Self::Stale { .. } => {
-                self.fmt_time(f)
-            }
+            Self::Skipped { .. }
+            | Self::CaughtUp { .. }
+            | Self::WindowRestarted { .. }
+            | Self::Stale { .. }
+            | Self::FrameRateOff { .. }
+            | Self::FrameRateBack { .. } => self.fmt_time(f),
             Self::Ready { frame } => write!(f, "warm-up over: decodes are valid from frame {frame}"),
-            Self::FrameRateOff { measured_hz, needed_hz } => write!(
-                f,
-                "frame rate is {measured_hz:.2} Hz, the model needs {needed_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model trained at this rate"
-            ),
-            Self::FrameRateBack { measured_hz } => write!(f, "frame rate is right again: {measured_hz:.2} Hz"),
             Self::NonFinitePixels { frame, pixels } => {
                 write!(f, "frame {frame} contains {pixels} NaN or infinite pixels")
             }
@@ -36,11 +34,8 @@ impl std::fmt::Display for Event {
             Self::Drift { .. } | Self::DriftBack { .. } | Self::Placement { .. } | Self::PlacementPoor { .. } => {
                 self.fmt_likeness(f)
             }
-            Self::ShiftAtBound { frame } => write!(
-                f,
-                "the shift of frame {frame} is at the search bound (`registration.reach_px`): the true shift may be larger"
-            ),
-            Self::FramesDistrusted { .. }
+            Self::ShiftAtBound { .. }
+            | Self::FramesDistrusted { .. }
             | Self::FramesTrusted { .. }
             | Self::Relearning { .. }
             | Self::FocusDrift { .. }
@@ -75,12 +70,12 @@ impl Event {
                 write!(f, "message rejected ({}, {count} so far): {message}", reason.name())
             }
             Self::KeyIgnored { message, .. } => {
-                write!(f, "left out of the header, the frame is taken without it: {message}")
+                write!(f, "header key ignored, the frame is decoded without it: {message}")
             }
             Self::AspectRatio { frame_px: [height, width], input_px: [rows, columns], ratio } => write!(
                 f,
-                "frames of {height}×{width} px are squeezed into the model's input of {rows}×{columns} px: one direction is \
-                 reduced {ratio:.2} times as much as the other; right only if the model was trained on frames of this shape"
+                "frames of {height}×{width} px are squeezed into the model's input of {rows}×{columns} px: one axis \
+                 shrinks {ratio:.2} times as much as the other; correct only if the model was trained on frames of this shape"
             ),
             Self::Gap { frame, missing } => write!(f, "{missing} frame(s) missing before frame {frame}"),
             Self::SeriesBegan { frame } => write!(f, "series began with frame {frame}"),
@@ -90,7 +85,7 @@ impl Event {
             }
             Self::FileUnreachable { cause } => write!(
                 f,
-                "the followed file cannot be read ({cause}): trying again for `source.follow_retry_s`; check the network share"
+                "the followed file cannot be read ({cause}): retrying for `source.follow_retry_s`; check the network share"
             ),
             Self::FileBack { after_ms } => write!(f, "the followed file can be read again after {after_ms} ms"),
             Self::EndMissing { silent_s } => write!(
@@ -110,33 +105,37 @@ impl Event {
             }
             Self::Skipped { frame, count, cause: SkipCause::Burst } => write!(
                 f,
-                "{count} frame(s) skipped before frame {frame}: they arrived in a burst, of which no more could be held or decoded in \
-                 time; a deeper lane (`lane.depth_frames`) holds longer bursts"
+                "{count} frame(s) skipped before frame {frame}: the burst was too long to be held or decoded in time; a deeper lane (`lane.depth_frames`) holds longer bursts"
             ),
             Self::CaughtUp { frame, count } => write!(
                 f,
-                "caught up with a burst at frame {frame}: {count} frame(s) so far were decoded without being published, because newer \
-                 ones had arrived"
+                "caught up with a burst at frame {frame}: {count} frame(s) so far were decoded but not published, because newer ones \
+                 had arrived"
             ),
             Self::WindowRestarted { frame, reason } => {
                 let why = match reason {
                     Restart::Pause => "the stream paused",
                     Restart::NewSeries => "a new series began",
                 };
-                write!(f, "{why}: the window begins anew with frame {frame}, and decodes are warm-up until it is full")
+                write!(f, "{why}: the window starts over at frame {frame}, and decodes are warm-up until it is full")
             }
             Self::Stale { age_ms, reason } => {
                 match reason {
                     StaleReason::NoFrame => write!(f, "no frame for {age_ms} ms")?,
-                    StaleReason::Late => write!(f, "a frame was decoded only when it was {age_ms} ms old")?,
+                    StaleReason::Late => write!(f, "a frame was {age_ms} ms old by the time it was decoded")?,
                     StaleReason::Aged => write!(
                         f,
-                        "a frame was already too old when it arrived ({age_ms} ms with its decoding): frames wait on the way here; \
-                         if its time stamp is of another machine's clock, the sender must not call that clock `monotonic`"
+                        "a frame was already too old when it arrived ({age_ms} ms including decoding): frames queue up on their way \
+                         here; if the time stamps come from another machine's clock, the sender must not call it `monotonic`"
                     )?,
                 }
                 write!(f, ": published the neutral action and stopped the heartbeat")
             }
+            Self::FrameRateOff { measured_hz, needed_hz } => write!(
+                f,
+                "frame rate is {measured_hz:.2} Hz, the model needs {needed_hz:.2} Hz: decodes are degraded; average frames (`preprocess.average_frames`) or use a model trained at this rate"
+            ),
+            Self::FrameRateBack { measured_hz } => write!(f, "frame rate is right again: {measured_hz:.2} Hz"),
             _ => Ok(()),
         }
     }
@@ -161,33 +160,37 @@ impl Event {
     /// The text of an event about frames that are not tissue.
     fn fmt_trust(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::ShiftAtBound { frame } => write!(
+                f,
+                "the shift of frame {frame} is at the search bound (`registration.reach_px`): the true shift may be larger"
+            ),
             Self::FramesDistrusted { reason, frame } => write!(
                 f,
-                "frames are not believed from frame {frame} on ({}): nothing is learnt from them, and their decodes are degraded",
+                "frames are not trusted from frame {frame} on ({}): nothing learns from them, and their decodes are degraded",
                 reason.name()
             ),
             Self::FocusDrift { frame, shift_peak, start } => write!(
                 f,
-                "the picture matches its template less than at the start: peak {shift_peak:.2} at frame {frame}, {start:.2} then; check the focus, then `haltere control template reset`"
+                "the picture matches its template less well than at the start: peak {shift_peak:.2} at frame {frame}, {start:.2} then; check the focus, then `haltere control template reset`"
             ),
             Self::FocusBack { frame, shift_peak } => {
                 write!(f, "the picture matches its template again: peak {shift_peak:.2} at frame {frame}")
             }
             Self::FramesTrusted { reason, frame, count } => {
-                write!(f, "frames are believed again from frame {frame} on; {count} were not ({})", reason.name())
+                write!(f, "frames are trusted again from frame {frame} on; {count} were not ({})", reason.name())
             }
             Self::Relearning { what, frame } => match what {
                 Relearn::Light => write!(
                     f,
-                    "the light has stayed at another level: F₀ and statistics are learnt again from frame {frame} on"
+                    "the light has stayed at another level: F₀ and statistics are learnt from scratch from frame {frame} on"
                 ),
                 Relearn::Everything => write!(
                     f,
-                    "what was learnt before frame {frame} was darkness: template, F₀ and statistics are learnt again"
+                    "everything learnt before frame {frame} was darkness: template, F₀ and statistics are learnt from scratch"
                 ),
                 Relearn::Template => write!(
                     f,
-                    "the registration template built at frame {frame} shows no tissue, or its frames do not agree: the next frames make another"
+                    "the registration template built at frame {frame} shows no tissue, or its frames disagree: the next frames make another one"
                 ),
             },
             _ => Ok(()),
@@ -198,18 +201,18 @@ impl Event {
     fn fmt_animal(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::WarmingUp { frames_left, seconds_left, .. } => {
-                write!(f, "warming up: decodes begin in about {seconds_left:.0} s ({frames_left} frames)")
+                write!(f, "warming up: decodes can be trusted in about {seconds_left:.0} s ({frames_left} frames)")
             }
             Self::AnimalKnown { animal, peak, saved_peak, .. } => write!(
                 f,
-                "the tissue is that of {animal} (correlation peak {peak:.2}, {saved_peak:.2} when it was saved): no warm-up but one window"
+                "this is {animal} (correlation peak {peak:.2}, {saved_peak:.2} when saved): only one window of warm-up"
             ),
             Self::AnimalMismatch { animal, frame, mismatch } => {
                 let numbers =
                     mismatch.numbers().map(|[found, expected]| format!(": {found:.2}, expected {expected:.2}"));
                 write!(
                     f,
-                    "the saved state of {animal} does not fit frame {frame} ({}{}): everything is learnt anew and will replace it; if \
+                    "the saved state of {animal} does not fit frame {frame} ({}{}): everything is learnt from scratch and will replace it; if \
                      this is another animal, name it: `haltere control animal NAME`",
                     mismatch.name(),
                     numbers.unwrap_or_default()
@@ -252,11 +255,9 @@ impl Event {
                 f,
                 "the recorder is behind: frame {frame} is decoded but not recorded ({count} so far); use a faster disk or raise `record.queue_frames`"
             ),
-            Self::RecordFailed { reason } => write!(
-                f,
-                "the recording has ended by itself, decoding continues: {}, then `record start`",
-                reason.sentence()
-            ),
+            Self::RecordFailed { reason } => {
+                write!(f, "the recording stopped, decoding continues: {}, then `record start`", reason.sentence())
+            }
             _ => Ok(()),
         }
     }

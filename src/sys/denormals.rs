@@ -3,9 +3,10 @@
 //! Why it exists: a processor computes with denormal numbers in microcode, many times slower. A blank stream or tiny weights lead to
 //! them, and a frame must not take longer for it. What it must never do: change a result that is not denormal.
 
-/// Makes every denormal operand and result of this thread zero; without effect on processors where that cannot be chosen.
+/// Makes every denormal operand and result of this thread zero, or lets them be; returns what was so before. Without effect on
+/// processors where that cannot be chosen.
 #[allow(unsafe_code)]
-pub fn flush_to_zero() {
+pub fn flush_to_zero(flush: bool) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         /// Flush results to zero (bit 15), take operands for zero (bit 6).
@@ -15,8 +16,10 @@ pub fn flush_to_zero() {
         // on this stack. Rust's floating-point code must see rounding and masks as they were, and these bits are none of them.
         unsafe {
             std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut control, options(nostack));
-            control |= FLUSH;
+            let before = control & FLUSH == FLUSH;
+            control = if flush { control | FLUSH } else { control & !FLUSH };
             std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const control, options(nostack, readonly));
+            before
         }
     }
     #[cfg(target_arch = "aarch64")]
@@ -27,9 +30,25 @@ pub fn flush_to_zero() {
         // SAFETY: every aarch64 processor has the register; only the bit for denormal numbers changes.
         unsafe {
             std::arch::asm!("mrs {}, fpcr", out(reg) control, options(nomem, nostack));
-            std::arch::asm!("msr fpcr, {}", in(reg) control | FLUSH, options(nomem, nostack));
+            let changed = if flush { control | FLUSH } else { control & !FLUSH };
+            std::arch::asm!("msr fpcr, {}", in(reg) changed, options(nomem, nostack));
         }
+        control & FLUSH == FLUSH
     }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _ = flush;
+        false
+    }
+}
+
+/// Does work on this thread in which denormal numbers are zero, as they are on the compute thread: for everything outside it that must
+/// compute the same bits.
+pub fn flushed<T>(work: impl FnOnce() -> T) -> T {
+    let before = flush_to_zero(true);
+    let done = work();
+    flush_to_zero(before);
+    done
 }
 
 #[cfg(test)]
@@ -37,17 +56,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_denormal_result_becomes_zero_on_this_thread_only() {
+    fn a_denormal_result_becomes_zero_where_it_is_asked_for_and_nowhere_else() {
         let half = |value: f32| std::hint::black_box(value) * std::hint::black_box(0.5);
-        let flushed = std::thread::spawn(move || {
-            flush_to_zero();
-            (half(f32::MIN_POSITIVE), half(3.0))
+        let on = std::thread::spawn(move || {
+            flush_to_zero(false);
+            let flushed = flushed(|| (half(f32::MIN_POSITIVE), half(3.0)));
+            (flushed, half(f32::MIN_POSITIVE), flush_to_zero(true), flush_to_zero(true))
         });
-        let (denormal, ordinary) = flushed.join().unwrap();
+        let ((denormal, ordinary), after, was, is) = on.join().unwrap();
         assert_eq!(ordinary, 1.5);
+        assert!(after > 0.0, "as before");
         if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-            assert_eq!(denormal, 0.0);
+            assert_eq!((denormal, was, is), (0.0, false, true));
         }
-        assert!(half(f32::MIN_POSITIVE) > 0.0, "other threads compute as before");
     }
 }

@@ -7,17 +7,15 @@
 
 use crate::support::corridor as support;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use haltere::config::{self, Compression, Overload, Wait};
+use haltere::config::{Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles, Settings};
 use haltere::frame::event::Event;
-use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::mcap::McapSource;
-use support::{GIVE_UP_S, Keeper, Kept, Scripted, Small, Step, gated};
+use support::{GIVE_UP_S, Keeper, Kept, Recording, Scripted, Small, Step, gated};
 
 /// Frames one at a time before the burst, of which the first are warm-up.
 const BEFORE: u64 = 40;
@@ -93,25 +91,9 @@ fn a_replay_decodes_what_was_caught_up_with_and_publishes_what_was_published() {
     let small = Small::new();
     let folder = tempfile::tempdir().unwrap();
     let mut handles = Handles::default();
-    let record = config::Record {
-        folder: Some(folder.path().into()),
-        at_start: true,
-        frames: true,
-        queue_frames: 128,
-        compression: Compression::None,
-    };
-    let bytes = 2 * support::SIDE * support::SIDE;
-    let facts = BTreeMap::from([("frame_bytes_max".to_owned(), bytes.to_string())]);
-    let about = About { rig: "rig1".into(), facts, attachments: Vec::new() };
-    let decode = small.decoder().new_decode();
-    let buffers = Buffers { frame_bytes_max: bytes, decode: &decode };
-    let (recorder, mut worker) = Recorder::new(&record, buffers, about, handles.stats.clone(), handles.events.clone());
-    let session = worker.start().unwrap();
-    handles.recorder = Some(recorder.clone());
-    let writer = std::thread::spawn(|| worker.run());
+    let recording = Recording::begin(&small, folder.path(), &mut handles);
     let live = live(&small, 4, 30, &handles);
-    recorder.end();
-    writer.join().unwrap();
+    let session = recording.end();
 
     let again = Keeper::default();
     let source = Box::new(McapSource::open(&session, None).unwrap());

@@ -1,4 +1,5 @@
-//! Drift through the daemon's own corridor: told once, at the same frame at every pace, and forgotten with the animal.
+//! Drift through the daemon's own corridor, of the embeddings and of the focus: told once, at the same frame at every pace, and forgotten
+//! with the animal.
 //!
 //! Method: a model that finds every embedding as strange as can be (all thresholds are 0). The arithmetic of the mean itself is
 //! tested beside it; here is what the corridor does with it.
@@ -14,9 +15,11 @@ use std::time::{Duration, Instant};
 use haltere::config::{Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles};
-use haltere::frame::Quality;
 use haltere::frame::event::Event;
+use haltere::frame::{Frame, Quality};
+use haltere::model::Manifest;
 use haltere::preprocess::Request;
+use haltere::source::{Next, Source, SourceError};
 use support::{GIVE_UP_S, Keeper, Kept, Scripted, Small, Step};
 
 fn run(small: &Small, frames: u64, depth_frames: usize, wait: Wait) -> (Kept, Handles) {
@@ -85,4 +88,59 @@ fn a_new_animal_is_judged_anew() {
         .collect();
     assert!(matches!(told[..], [first, second] if first < 100 && second >= 128), "{told:?}");
     assert_eq!(drifts(&kept).len(), 2, "forgetting is no recovery");
+}
+
+/// A microscope whose picture fades into noise, as tissue does that leaves the focus: from `from` on, over `over` frames, and back at `back`.
+struct Fading {
+    inner: Box<dyn Source>,
+    from: u64,
+    over: u64,
+    back: u64,
+}
+
+impl Source for Fading {
+    fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
+        let next = self.inner.next(into)?;
+        if next == Next::Frame {
+            let number = into.info.number;
+            let faded = (number.saturating_sub(self.from) as f64 / self.over as f64).min(1.0);
+            let kept = if number < self.back { 1.0 - 0.9 * faded } else { 1.0 };
+            let counts: &mut [u16] = bytemuck::cast_slice_mut(into.bytes_mut());
+            let mean = counts.iter().map(|&count| f64::from(count)).sum::<f64>() / counts.len() as f64;
+            for (at, count) in counts.iter_mut().enumerate() {
+                let mut noise = (at as u64 ^ (number << 20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                noise = (noise ^ (noise >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                *count = (mean + kept * (f64::from(*count) - mean) + (noise >> 56) as f64) as u16;
+            }
+        }
+        Ok(next)
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        self.inner.frame_bytes_max()
+    }
+}
+
+#[test]
+fn a_picture_that_leaves_the_focus_is_told_after_a_minute_and_when_it_is_back_and_changes_nothing() {
+    let small = Small::new();
+    // So that a minute is 180 frames.
+    let mut manifest = Manifest::read(&small.manifest).unwrap();
+    manifest.frame_rate_hz = 3.0;
+    manifest.save(&small.manifest).unwrap();
+    let (keeper, handles) = (Keeper::default(), Handles::default());
+    let source = Box::new(Fading { inner: support::recording(460), from: 80, over: 60, back: 380 });
+    let corridor = support::corridor(small.decoder(), source, vec![Box::new(keeper.clone())], &handles);
+    corridor::run(corridor, || {}).unwrap();
+    let kept = Arc::into_inner(keeper.0).unwrap().into_inner().unwrap();
+    let of_focus = |event: &&Event| matches!(event, Event::FocusDrift { .. } | Event::FocusBack { .. });
+    let told: Vec<Event> = kept.events.iter().filter(of_focus).copied().collect();
+    let [Event::FocusDrift { frame, shift_peak, start }, Event::FocusBack { frame: back, .. }] = told[..] else {
+        panic!("{told:?}")
+    };
+    assert!((80 + 180..380).contains(&frame) && shift_peak < 0.8 * start, "{told:?}");
+    assert!((380..460).contains(&back), "{told:?}");
+    let sinking = kept.decodes.iter().filter(|decode| decode.frame.number < 380);
+    assert!(sinking.into_iter().all(|decode| decode.observation.distrust.is_none()), "no frame is doubted for it");
+    assert!(handles.stats.compute.focus.get().unwrap() > 0.9);
 }

@@ -19,9 +19,9 @@ use haltere::corridor::{Corridor, Handles};
 use haltere::decoder;
 use haltere::frame::event::Event;
 use haltere::frame::placement::Placement;
-use haltere::frame::{Decode, Frame, Quality};
+use haltere::frame::{Decode, Frame, Geometry, Quality};
 use haltere::model::Manifest;
-use haltere::preprocess::Request;
+use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
 use haltere::source::{Next, Source};
 use support::{GIVE_UP_S, HALTERE, Keeper, Kept, Process, RAW, Scripted, Small, Step};
 
@@ -255,4 +255,43 @@ fn what_the_daemon_publishes_live_is_what_embed_writes_bit_for_bit() {
         assert_eq!(*number, index as u64);
         assert!(values == rows[index], "frame {number}");
     }
+}
+
+/// Can this processor take denormal numbers for zero?
+const FLUSHES: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
+/// Halves the smallest ordinary number on the thread that preprocesses.
+struct Halving {
+    inner: Box<dyn Preprocess>,
+    least: f32,
+}
+
+impl Preprocess for Halving {
+    fn request(&mut self, request: Request) {
+        self.inner.request(request);
+    }
+
+    fn apply(&mut self, frame: &Frame) -> Result<Prepared<'_>, PreprocessError> {
+        let denormal = std::hint::black_box(self.least) * 0.5;
+        assert!(denormal == 0.0 || !FLUSHES, "{denormal:e} is many times slower to compute with");
+        self.inner.apply(frame)
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        self.inner.geometry()
+    }
+
+    fn device(&self) -> &str {
+        self.inner.device()
+    }
+}
+
+#[test]
+fn denormal_numbers_are_zero_on_the_compute_thread() {
+    let small = Small::new();
+    let corridor = support::corridor(small.decoder(), support::recording(3), Vec::new(), &Handles::default());
+    let decoder = corridor.decoder.with_preprocessing(|inner| Box::new(Halving { inner, least: f32::MIN_POSITIVE }));
+    // Whatever ONNX Runtime has set on this thread is inherited by those that it starts.
+    haltere::sys::denormals::flush_to_zero(false);
+    corridor::run(Corridor { decoder, ..corridor }, || {}).unwrap();
 }

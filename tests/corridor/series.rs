@@ -8,22 +8,19 @@
 
 use crate::support::corridor as support;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use haltere::config::Compression;
-use haltere::config::{self, NewSeries, Overload, Wait};
+use haltere::config::{NewSeries, Overload, Wait};
 use haltere::corridor;
 use haltere::corridor::{Corridor, Handles};
 use haltere::frame::event::Event;
 use haltere::frame::{Quality, Restart};
-use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::Source;
 use haltere::source::mcap::McapSource;
-use support::{GIVE_UP_S, Keeper, Kept, Scripted, Small, Step};
+use support::{GIVE_UP_S, Keeper, Kept, Recording, Scripted, Small, Step};
 
 /// The last frame of the first series.
 const LAST: u64 = 30;
@@ -76,29 +73,12 @@ fn corridor(small: &Small, new_series: NewSeries, overload: Overload, handles: &
 /// Runs the two series live, recorded into `folder`.
 fn live(small: &Small, new_series: NewSeries, folder: &Path) -> (Kept, PathBuf) {
     let mut handles = Handles::default();
-    let record = config::Record {
-        folder: Some(folder.into()),
-        at_start: true,
-        frames: true,
-        queue_frames: 128,
-        compression: Compression::None,
-    };
-    let bytes = 2 * support::SIDE * support::SIDE;
-    let facts = BTreeMap::from([("frame_bytes_max".to_owned(), bytes.to_string())]);
-    let about = About { rig: "rig1".into(), facts, attachments: Vec::new() };
-    let decode = small.decoder().new_decode();
-    let buffers = Buffers { frame_bytes_max: bytes, decode: &decode };
-    let (recorder, mut worker) = Recorder::new(&record, buffers, about, handles.stats.clone(), handles.events.clone());
-    let session = worker.start().unwrap();
-    handles.recorder = Some(recorder.clone());
-    let writer = std::thread::spawn(|| worker.run());
+    let recording = Recording::begin(small, folder, &mut handles);
     let (corridor, keeper) = corridor(small, new_series, Overload::SkipToLatest, &handles);
     let (corridor, was_taken, open) = support::gated(corridor);
     let source = Box::new(source(was_taken, open));
     corridor::run(Corridor { source, ..corridor }, || {}).unwrap();
-    recorder.end();
-    writer.join().unwrap();
-    (kept(keeper), session)
+    (kept(keeper), recording.end())
 }
 
 fn kept(keeper: Keeper) -> Kept {

@@ -7,7 +7,7 @@
 use crate::support::process as support;
 
 use serde_json::{Value, json};
-use support::{LOSSLESS, Microscope, Rig, model};
+use support::{LOSSLESS, Microscope, Process, Rig, haltere, model};
 
 use crate::support::scene::cells;
 
@@ -57,13 +57,13 @@ fn a_flash_a_shutter_and_marked_frames_are_told_and_never_ok() {
         (story(90), story(100), story(101)),
         (degraded("flash"), degraded("marked_invalid"), degraded("stimulus"))
     );
-    assert_eq!(of(90).embedding, of(89).embedding, "the last believed decode is held");
+    assert_eq!(of(90).embedding, of(89).embedding, "the last trusted decode is held");
     // One of eight frames of the window is missing, and in the end none.
     assert_eq!((story(91), story(99).0.as_str()), (degraded("missing_frames"), "ok"));
     for frame in 110..320 {
         assert_eq!(story(frame), degraded("dark"), "frame {frame}");
     }
-    // 150 periods after the last believed frame are 5 s.
+    // 150 periods after the last trusted frame are 5 s.
     assert_eq!((of(200).embedding == of(109).embedding, of(200).header.get("action")), (true, None));
     let late = of(300);
     assert_eq!(late.header["action"], "neutral", "{}", late.header);
@@ -81,5 +81,35 @@ fn a_flash_a_shutter_and_marked_frames_are_told_and_never_ok() {
         [1, 1, 1, 210, 0]
     );
     rig.control(&["shutdown"]).code(0);
-    daemon.finish().code(0).says(&["frames are not believed from frame 90 on (flash)"]);
+    daemon.finish().code(0).says(&["frames are not trusted from frame 90 on (flash)"]);
+}
+
+#[test]
+fn the_neutral_action_comes_at_once_where_that_is_asked_for_and_the_session_replays_bit_for_bit() {
+    let rig = Rig::new(model("light", &[0], 0));
+    let folder = rig.path("sessions");
+    let more = ["publish.when_distrusted=neutral", "source.frame_max_mib=1", "record.queue_frames=256"];
+    let more: Vec<&str> = more.iter().flat_map(|set| ["--set", set]).collect();
+    let daemon = rig.daemon(&[&LOSSLESS[..], &["--record", folder.to_str().unwrap()], &more].concat());
+    let mut listener = rig.listen();
+    let scope = Microscope::new(&rig.frames);
+    for frame in 0..80 {
+        let (lit, marks) = match frame {
+            60 => (1500, json!({})),
+            70 => (0, json!({ "stimulus": true })),
+            _ => (0, json!({})),
+        };
+        scope.send(&[SIDE, SIDE], &header(frame, &marks), |at| tissue(frame, at) as u16 + lit);
+    }
+    listener.until("the last decode", |m| m.kind == "decode" && m.header["frame"] == 79);
+    let decodes = listener.decodes();
+    decodes[60].assert_neutral("degraded", "flash");
+    decodes[70].assert_neutral("degraded", "stimulus");
+    assert_eq!((decodes[59].quality(), decodes[79].quality()), ("ok", "ok"));
+    rig.control(&["shutdown"]).code(0);
+    daemon.finish().code(0);
+    let session = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let diff = Process::start("diff", haltere(["diff", "--json"]).arg(&session)).finish().code(0);
+    let same: Value = serde_json::from_str(&diff.out).unwrap();
+    assert_eq!((&same["identical"], &same["quality_differs"]), (&80.into(), &0.into()), "{same}");
 }

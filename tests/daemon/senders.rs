@@ -195,6 +195,31 @@ fn a_second_source_is_refused_told_and_counted_until_the_first_is_silent() {
 }
 
 #[test]
+fn two_senders_of_one_source_share_no_window_and_the_one_that_came_first_is_told_to_wait() {
+    let rig = Rig::new(small());
+    let daemon = rig.daemon(&LOSSLESS);
+    let mut listener = rig.listen();
+    let scope = Microscope::new(&rig.frames);
+    for n in 0..60 {
+        send(&scope, &[64, 64], n, &json!({ "frame": n, "series": "left" }));
+        send(&scope, &[64, 64], n, &json!({ "frame": 500 + n, "series": "right" }));
+    }
+    let refusal = listener.until("the refusal", |m| m.is_event("rejected"));
+    assert_eq!(refusal.header["reason"], "other_series");
+    let sentence = refusal.header["message"].as_str().unwrap();
+    assert!(
+        ["`series` is left", "right has begun", "two senders"].iter().all(|word| sentence.contains(word)),
+        "{sentence}"
+    );
+    let status = status_when(&rig, "all of them", |s| s["received"] == 120 && s["published"] == 61);
+    assert_eq!(status["rejected"], json!({ "other_series": 59 }));
+    listener.until("the last", |m| m.kind == "decode" && m.header["frame"] == 559);
+    let trusted: Vec<Message> = listener.decodes().into_iter().filter(|d| d.quality() == "ok").cloned().collect();
+    assert!(!trusted.is_empty() && trusted.iter().all(|decode| decode.header["series"] == "right"));
+    daemon.kill();
+}
+
+#[test]
 fn the_first_refusal_of_a_kind_is_told_with_its_sentence_and_a_daemon_that_refuses_all_does_not_look_healthy() {
     let rig = Rig::new(small());
     let mut daemon = rig.daemon(&LOSSLESS);
@@ -313,6 +338,14 @@ fn a_recording_of_which_no_frame_is_taken_or_none_leaves_the_warm_up_fails_with_
     assert!(!out.exists());
     embed(&small()).code(6).says(&["ends within the warm-up", "normalise.warmup_frames"]);
     assert!(!out.exists());
+    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fly.toml");
+    let calibrated = folder.path().join("calibrated");
+    let calibrate = |more: &[&str]| {
+        run(&[&["calibrate", text(&trained), "--out", text(&calibrated), text(&movie)][..], more].concat())
+    };
+    calibrate(&[]).code(6).says(&["no frame of the recording was decoded", "channel"]);
+    calibrate(&["--channel-file", text(&fly("tdTom.tif"))]).code(6).says(&["10 frames", "record longer"]);
+    assert!(!calibrated.with_extension("toml").exists());
 }
 
 #[test]

@@ -289,8 +289,9 @@ fn failing(of: &Path, name: &str, nodes: &str, change: impl Fn(&mut Manifest)) -
     }))
 }
 
-/// Frames 0 to 40 of the first model, then one that fails, from 80 on a good one; gives its frames and what it answered.
-fn good_after_failed(first: &Path, bad: &Path, good: &Path, reason: &str) -> (Decodes, Value) {
+/// Frames 0 to 40 of the first model, then one that fails, from 80 on a good one, which is compared with the one that runs: it takes over
+/// after one window.
+fn good_after_failed(first: &Path, bad: &Path, good: &Path, reason: &str) {
     let mut fed = Fed::new(first);
     fed.feed(0..40);
     assert_eq!(fed.swap(bad)["generation"], 2);
@@ -303,7 +304,11 @@ fn good_after_failed(first: &Path, bad: &Path, good: &Path, reason: &str) -> (De
     let swapped = fed.event("swapped");
     assert_eq!(swapped.number("generation"), 3);
     assert!(!fed.listener.heard.iter().any(|m| m.is_event("fault")));
-    (fed.end(), taken)
+    assert_eq!(taken["takes_over_after"], "one window");
+    let (found, expected) = (fed.end(), alone(first, 0..180));
+    // A window of 8 frames, seen in the shadow from frame 80 on.
+    assert_same(&found, 0..88, 1, &expected);
+    assert_same(&found, 88..180, 3, &expected);
 }
 
 #[test]
@@ -311,12 +316,7 @@ fn a_good_model_goes_in_after_one_that_failed_in_the_shadow() {
     let first = model("steady", &[0], 0);
     let Some(bad) = failing(&first, "dark", FAILS_IN_LIGHT, |_| {}) else { return };
     let good = sibling(&first, "good", |_| {});
-    let (found, taken) = good_after_failed(&first, &bad, &good, "encoder");
-    assert_eq!(taken["takes_over_after"], "one window");
-    let expected = alone(&first, 0..180);
-    // A window of 8 frames, seen in the shadow from frame 80 on.
-    assert_same(&found, 0..88, 1, &expected);
-    assert_same(&found, 88..180, 3, &expected);
+    good_after_failed(&first, &bad, &good, "encoder");
 }
 
 #[test]
@@ -324,12 +324,8 @@ fn after_a_failure_with_another_preprocessing_a_good_model_is_compared_with_the_
     let first = model("before", &[0], 0);
     let Some(bad) = failing(&first, "dim", FAILS_IN_LIGHT, other_preprocessing) else { return };
     let good = sibling(&first, "after", |_| {});
-    let (found, taken) = good_after_failed(&first, &bad, &good, "encoder");
-    // The one that failed is forgotten: the good one is compared with the one that runs.
-    assert_eq!(taken["takes_over_after"], "one window");
-    let expected = alone(&first, 0..180);
-    assert_same(&found, 0..88, 1, &expected);
-    assert_same(&found, 88..180, 3, &expected);
+    // The one that failed is forgotten with its preprocessing.
+    good_after_failed(&first, &bad, &good, "encoder");
 }
 
 #[test]
@@ -339,11 +335,7 @@ fn a_model_that_returns_nan_is_given_up_and_a_good_one_goes_in_after_it() {
     let same = |_: &mut Manifest| {};
     for (name, change) in [("nan", &same as &dyn Fn(&mut Manifest)), ("nan_other", &other_preprocessing)] {
         let Some(bad) = failing(&first, name, NAN_IN_LIGHT, change) else { return };
-        let (found, taken) = good_after_failed(&first, &bad, &good, "non_finite");
-        assert_eq!(taken["takes_over_after"], "one window");
-        let expected = alone(&first, 0..180);
-        assert_same(&found, 0..88, 1, &expected);
-        assert_same(&found, 88..180, 3, &expected);
+        good_after_failed(&first, &bad, &good, "non_finite");
     }
 }
 

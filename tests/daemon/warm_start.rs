@@ -97,13 +97,14 @@ fn an_animal_saved_at_shutdown_is_ok_one_window_after_its_first_frame_of_the_nex
     let named = ["--set", "animal.name=fly3"];
     let (first, done) = trial(&rig, FRAMES, &named, &[]);
     assert_eq!(first_ready(&first), cold);
-    let done = done.says(&["fly3 has no saved state in", "saved what was learnt of fly3", "decodes begin in about"]);
+    let done =
+        done.says(&["fly3 has no saved state in", "saved what was learnt of fly3", "decodes can be trusted in about"]);
     assert!(!done.err.contains("animal_not"), "{}", done.err);
     assert!(rig.path("animals/fly3.animal").is_file());
 
     let sessions = rig.path("sessions");
     let (second, done) = trial(&rig, FRAMES, &[&named[..], &["--record", text(&sessions)]].concat(), &[]);
-    done.says(&["fly3: taking up what was learnt of it before", "the tissue is that of fly3"]);
+    done.says(&["fly3: restoring what was learnt of it before", "this is fly3"]);
     assert_eq!(first_ready(&second), WINDOW - 1);
     let known = event(&second, "animal_known").expect("it is known");
     assert_eq!((&known["animal"], &known["frame"]), (&"fly3".into(), &7.into()));

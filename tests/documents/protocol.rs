@@ -24,6 +24,7 @@ use haltere::session::Topic;
 use haltere::session::messages::write_decode;
 use haltere::sys::clock::now_ns;
 use haltere::sys::counters::Stats;
+use haltere::sys::sockets::Door;
 use haltere::wire::control::COMMANDS;
 use haltere::wire::decode::Kind;
 use haltere::wire::frame_header;
@@ -201,6 +202,7 @@ fn every_reason_for_rejection_is_documented() {
         Reason::Name => Reason::Name, Reason::Field => Reason::Field, Reason::TooLarge => Reason::TooLarge,
         Reason::Channel => Reason::Channel, Reason::Geometry => Reason::Geometry, Reason::Repeated => Reason::Repeated,
         Reason::Backwards => Reason::Backwards, Reason::Jumped => Reason::Jumped, Reason::OtherSource => Reason::OtherSource,
+        Reason::OtherSeries => Reason::OtherSeries,
     };
     let names: Words = reasons.iter().map(|reason| reason.name().to_owned()).collect();
     assert_eq!(documented("Reasons for rejection"), names);
@@ -317,7 +319,8 @@ impl Daemon {
         };
         let rig = "rig1".parse().unwrap();
         let warnings = vec!["no priority".into()];
-        let sink = ZmqSink::bind_in(&context, &config, rig, tag, Arc::clone(&stats), warnings).unwrap();
+        let door = Door::new(None, stats.connections.clone());
+        let sink = ZmqSink::bind_at(&context, &door, &config, rig, tag, Arc::clone(&stats), warnings).unwrap();
         let socket = context.socket(zmq::SUB).unwrap();
         socket.set_subscribe(b"").unwrap();
         socket.connect(&config.endpoint).unwrap();
@@ -548,6 +551,19 @@ fn values(heading: &str, key: &str) -> Words {
     let rows = table(heading);
     let row = rows.iter().find(|row| words(&row[0]).iter().any(|word| word == key)).unwrap();
     words(&row[2]).into_iter().collect()
+}
+
+#[test]
+fn the_deadline_that_documents_name_is_the_default() {
+    let default = haltere::config::Config::default().publish.deadline.as_millis();
+    let bonsai = include_str!("../../clients/bonsai/README.md");
+    for (document, words) in [
+        (include_str!("../../README.md"), format!("(`publish.deadline_ms`, {default} ms)")),
+        (bonsai, format!("Timeout({default} ms)")),
+        (bonsai, format!("`publish.deadline_ms` of the daemon (default {default})")),
+    ] {
+        assert!(document.contains(&words), "{words:?}");
+    }
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn with_keys_every_program_of_haltere_gets_in_by_name_and_wrong_keys_are_refused
     let done = Process::start("control", command.arg(format!("control.endpoint={}", rig.control))).finish();
     done.code(1).says(&["no answer", "--curve"]);
     keys.control(&rig, "mallory", &["shutdown"]).code(1).says(&["no answer", "curve.clients"]);
-    let stranger = rig.watch(&["--seconds", "2", "--json"]).finish().code(0);
+    let stranger = rig.watch(&["--seconds", "1", "--json"]).finish().code(0);
     assert!(!stranger.out.contains("\"topic\":\"decode") && !stranger.out.contains("heartbeat"), "{}", stranger.out);
     let _mallory = play("mallory");
     daemon.until_it_says("frames: refused a connection from 127.0.0.1: no file in ");
@@ -233,7 +233,7 @@ fn a_daemon_that_connects_gets_frames_from_a_sender_with_keys_and_from_nobody_wh
     let sender = format!("curve.sender={}", keys.path("scope.key"));
     let daemon = rig.daemon(&[&texts(&keys.of_daemon())[..], &["--set", &sender]].concat());
     let pretender = play("mallory");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(std::time::Duration::from_secs(1));
     assert_eq!(keys.status(&rig)["received"], 0);
     pretender.kill();
     let _scope = play("scope");
@@ -251,7 +251,7 @@ fn sockets_of_this_machine_may_stay_open_where_only_others_need_keys() {
         rig.daemon(&[&texts(&keys.of_daemon())[..], &["--set", "curve.local=false", "--set", &decodes]].concat());
     assert!(!daemon.err().contains("without keys"), "{}", daemon.err());
     rig.control(&["status"]).code(0);
-    let stranger = rig.watch(&["--seconds", "2", "--json"]).finish().code(0);
+    let stranger = rig.watch(&["--seconds", "1", "--json"]).finish().code(0);
     assert!(!stranger.out.contains("heartbeat"), "{}", stranger.out);
     let anna = rig.watch(&[&texts(&keys.of("anna"))[..], &["--seconds", "2", "--json"]].concat()).finish().code(0);
     assert!(anna.out.contains("heartbeat"), "{}", anna.out);
@@ -328,6 +328,16 @@ fn the_python_clients_use_keys_of_haltere_and_of_pyzmq() {
     daemon.until_it_says("frames: let in `scope`");
     subscriber.until_it_says("frame ");
     daemon.kill();
+
+    // A publisher that binds lets in the daemon, whose key it has.
+    let rig = Rig::over_tcp(small());
+    let clients = keys.path("of-scope");
+    std::fs::create_dir(&clients).unwrap();
+    std::fs::copy(keys.path("rig.key"), format!("{clients}/rig.key")).unwrap();
+    let sender = format!("curve.sender={}", keys.path("scope.key"));
+    let _daemon = rig.daemon(&[&texts(&keys.of_daemon())[..], &["--set", &sender]].concat());
+    let _publisher = client("publisher.py", "scope", &["--endpoint", &rig.frames, "--clients", &clients]);
+    wait_for("frames", || (keys.status(&rig)["received"].as_u64() > Some(10)).then_some(()));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use small::{RAW, Small, write_raw};
-use support::{Process, Rig, haltere, skip, wait_for};
+use support::{LOSSLESS, Microscope, Process, Rig, haltere, skip, wait_for};
 use web::{Browser, Message, WebSocket, chromium, get, request};
 
 /// A rig with its model; both folders live as long.
@@ -50,7 +50,7 @@ impl Lab {
 }
 
 fn until_ready(address: &str) {
-    wait_for("decodes that may be believed", || (get(address, "/readyz").code == 200).then_some(()));
+    wait_for("decodes that may be trusted", || (get(address, "/readyz").code == 200).then_some(()));
 }
 
 fn until_not_ready(address: &str, why: &str) {
@@ -271,7 +271,7 @@ fn pictures_come_to_whom_asks_for_them_and_only_as_often_as_configured() {
     });
     let hear = |socket: &zmq::Socket| socket.recv_multipart(0).ok();
     wait_for("a template", || hear(&pictures).filter(|parts| parts[1].windows(8).any(|w| w == b"template")));
-    let (mut frames, until) = (0, Instant::now() + Duration::from_secs(3));
+    let (mut frames, until) = (0, Instant::now() + Duration::from_millis(1500));
     while Instant::now() < until {
         let Some(parts) = hear(&pictures) else { continue };
         let header: Value = serde_json::from_slice(&parts[1]).unwrap();
@@ -282,13 +282,13 @@ fn pictures_come_to_whom_asks_for_them_and_only_as_often_as_configured() {
         );
         frames += usize::from(header["what"] == "frame");
     }
-    assert!((3..=33).contains(&frames), "{frames} pictures in 3 s at 10 per second");
+    assert!((2..=17).contains(&frames), "{frames} pictures in 1.5 s at 10 per second");
     let mut heard = 0;
     while let Some(parts) = hear(&decodes) {
         assert!(parts[0].starts_with(b"decode/"));
         heard += 1;
     }
-    assert!(heard > 30, "{heard} decodes");
+    assert!(heard > 15, "{heard} decodes");
 }
 
 #[test]
@@ -318,6 +318,34 @@ fn an_address_for_others_a_taken_port_and_a_wrong_model_are_refused_with_what_to
     start(&["--bind", &address]).code(7).says(&[&address, "Choose another --bind"]);
     start(&["--model", "nowhere.toml", "--bind", "127.0.0.1:0"]).code(4).says(&["nowhere.toml"]);
     start(&["--allow-control", "--set", "control.endpoint=off"]).code(1).says(&["`control.endpoint` is off"]);
+}
+
+#[test]
+fn a_page_says_why_frames_are_refused_how_many_are_not_believed_and_how_well_the_picture_matches() {
+    let Some(chromium) = chromium() else {
+        return skip("no chromium: apt-get install chromium, or set HALTERE_CHROMIUM").unwrap_or_default();
+    };
+    let lab = Lab::new();
+    let _daemon = lab.rig.daemon(&LOSSLESS);
+    let (_monitor, address) = lab.monitor(&[]);
+    let mut browser = Browser::open(&chromium, &format!("http://{address}/"));
+    browser.until("a daemon without frames", "document.getElementById('action').textContent === 'ready'");
+    let scope = Microscope::new(&lab.rig.frames);
+    scope.send(&[64, 64], &json!({ "frame": -1 }), |_| 7);
+    browser.until("the reason", "document.getElementById('sure').textContent.includes('\"frame\" is -1')");
+    assert_eq!(browser.text("action"), "REFUSED");
+    // A little more than twenty seconds by the frames' own times.
+    for frame in 0..640 {
+        let time = json!({ "frame": frame, "timestamp_ns": frame as u64 * 33_333_333, "clock": "device" });
+        let counts = &small::movie()[frame % small::movie().len()];
+        scope.send(&[64, 64], &time, |at| if frame == 630 { u16::MAX } else { counts[at] });
+    }
+    browser.until("the frame's age", "document.getElementById('late-note').textContent.includes('frame age')");
+    let shown = |words: &str| format!("document.getElementById('counts').textContent.includes('{words}')");
+    browser.until("the frame that is not trusted", &shown("not trusted 1 (saturated 1)"));
+    browser.until("the refusal", &shown("rejected 1 (field 1)"));
+    browser.until("the focus", "/focus \\d+ % of the start/.test(document.getElementById('counts').textContent)");
+    browser.close();
 }
 
 #[test]

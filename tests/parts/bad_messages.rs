@@ -114,8 +114,11 @@ fn every_bad_message_is_refused_under_its_own_reason_and_the_stream_goes_on() {
 #[test]
 fn every_reason_a_header_can_have_is_in_the_corpus() {
     let covered: Vec<String> = corpus().into_iter().filter_map(|c| c.reason).collect();
-    let by_the_stream = [Reason::Geometry, Reason::Repeated, Reason::Backwards, Reason::Jumped, Reason::OtherSource];
-    for reason in Reason::ALL.iter().filter(|r| !by_the_stream.contains(r)) {
+    let by_itself = |reason: &Reason| {
+        use Reason::{Backwards, Geometry, Jumped, OtherSeries, OtherSource, Repeated};
+        !matches!(reason, Geometry | Repeated | Backwards | Jumped | OtherSource | OtherSeries)
+    };
+    for reason in Reason::ALL.iter().filter(|reason| by_itself(reason)) {
         assert!(covered.iter().any(|c| c == reason.name()), "no bad message for {}", reason.name());
     }
 }

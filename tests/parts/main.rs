@@ -9,6 +9,7 @@ mod conformance;
 mod demo;
 mod info;
 mod kernels;
+mod light_on_recordings;
 mod limits;
 mod nwb_export;
 mod nwb_source;

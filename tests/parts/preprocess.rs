@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use haltere::config::Device;
-use haltere::frame::{Frame, Observation, PixelType, Shape, Tensor};
+use haltere::frame::{Frame, Observation, PixelType, Relearn, Shape, Tensor};
 use haltere::model::parameters::{Convert, LinePhase, Parameters, Piecewise, Registration, Trust};
 use haltere::preprocess::{BuildError, Preprocess, PreprocessError, Request, build};
 
@@ -285,6 +285,28 @@ fn a_renewed_template_takes_over_without_a_step_and_keeps_the_coordinates() {
         }
         assert!(shift.is_some_and(|s| s.iter().all(|px| px.abs() < 0.1)), "{shift:?} is not of the new template");
     }
+}
+
+#[test]
+fn a_template_whose_frames_show_different_pictures_is_not_used_and_the_next_frames_make_another() {
+    let registration = Some(Registration { template_frames: 8, ..registration() });
+    let mut preprocess = make(&Parameters { registration, ..light_only() });
+    let here = plane([0.0; 2], 0.0, 1.0);
+    // The same light elsewhere: further away than is searched, and each time in another place.
+    let turned = |row: &[u16], by: usize| [&row[by..], &row[..by]].concat();
+    let elsewhere = |by: usize| -> Vec<u16> { here.chunks_exact(SIDE).flat_map(|row| turned(row, by)).collect() };
+    let (mut told, mut registered) = (Vec::new(), Vec::new());
+    for number in 0..60 {
+        let stray = [1, 4, 6].iter().position(|stray| *stray == number);
+        let shown = stray.map_or(here.clone(), |place| elsewhere((place + 1) * SIDE / 4));
+        let (seen, _) = apply(&mut *preprocess, &frame(number, &[&shown]));
+        assert_eq!(seen.distrust, None, "frame {number}");
+        told.extend(seen.relearn.map(|what| (number, what)));
+        registered.extend(seen.shift_px.map(|_| (number, seen.shift_peak)));
+    }
+    let [(at, Relearn::Template)] = told[..] else { panic!("{told:?}") };
+    let (first, peak) = registered[0];
+    assert!((at + 9..at + 20).contains(&first) && peak > 0.9, "told at {at}, registered from {first} on, peak {peak}");
 }
 
 #[test]

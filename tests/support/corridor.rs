@@ -2,6 +2,7 @@
 //! does what the test says, and a sink that keeps what it is given.
 #![allow(dead_code, reason = "each test uses its part")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use burn::tensor::Device;
 use haltere::cli::bench::movie::Movie;
-use haltere::config::{self, Config, NewSeries, Overload, Wait};
+use haltere::config::{self, Compression, Config, NewSeries, Overload, Wait};
 use haltere::corridor::{Corridor, Handles, Settings, no_realtime};
 use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
@@ -22,6 +23,7 @@ use haltere::model::{Drift, Kind, Model, Provenance};
 use haltere::preprocess::placement::{View, make_atlas};
 use haltere::preprocess::{Chosen, Prepared, Preprocess, PreprocessError, Request};
 use haltere::publish::{Sink, SinkError};
+use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::{Next, Source, SourceError};
 use haltere::train::export::head::{FittedHead, FittedNovelty};
 use haltere::train::export::{Details, write_with_head};
@@ -287,6 +289,38 @@ pub fn settings(decoder: &Decoder, overload: Overload, depth_frames: usize, wait
 pub fn corridor(decoder: Decoder, source: Box<dyn Source>, sinks: Vec<Box<dyn Sink>>, handles: &Handles) -> Corridor {
     let settings = settings(&decoder, Overload::Wait, 4, Wait::Park);
     Corridor { source, decoder, sinks, settings, handles: handles.clone() }
+}
+
+/// A session that is being recorded from a corridor of this file.
+pub struct Recording {
+    pub session: PathBuf,
+    recorder: Arc<Recorder>,
+    writer: std::thread::JoinHandle<()>,
+}
+
+impl Recording {
+    /// Begins; whatever runs with `handles` is recorded.
+    pub fn begin(small: &Small, folder: &Path, handles: &mut Handles) -> Self {
+        let (folder, compression) = (Some(folder.into()), Compression::None);
+        let record = config::Record { folder, at_start: true, frames: true, queue_frames: 128, compression };
+        let bytes = 2 * SIDE * SIDE;
+        let facts = BTreeMap::from([("frame_bytes_max".to_owned(), bytes.to_string())]);
+        let about = About { rig: "rig1".into(), facts, attachments: Vec::new() };
+        let decode = small.decoder().new_decode();
+        let buffers = Buffers { frame_bytes_max: bytes, decode: &decode };
+        let events = handles.events.clone();
+        let (recorder, mut worker) = Recorder::new(&record, buffers, about, handles.stats.clone(), events);
+        let session = worker.start().unwrap();
+        handles.recorder = Some(recorder.clone());
+        Self { session, recorder, writer: std::thread::spawn(|| worker.run()) }
+    }
+
+    /// Ends; the session's file.
+    pub fn end(self) -> PathBuf {
+        self.recorder.end();
+        self.writer.join().unwrap();
+        self.session
+    }
 }
 
 /// A child process that does not outlive its test.

@@ -106,6 +106,13 @@ fn behaviour_that_is_no_number_names_trial_file_and_count() {
 }
 
 #[test]
+fn trials_that_end_within_the_warm_up_are_refused_with_their_numbers() {
+    start(&FOLDER, "simulate short --animals 2 --trials 1 --seconds 6 --seed 7 --set optics.side_px=32").code(0);
+    train("--mc2p short --name short").code(6).says(&["not one window", "of them warm-up", "record longer trials"]);
+    assert!(!FOLDER.join("models/short.toml").exists());
+}
+
+#[test]
 fn a_run_and_a_model_that_are_there_are_not_overwritten_unless_told() {
     train("--mc2p flies --name twice").code(0);
     let bytes = |name: &str| std::fs::read(FOLDER.join("models").join(name)).unwrap();

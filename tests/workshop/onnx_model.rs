@@ -10,6 +10,7 @@ use crate::support::fly;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use burn::module::{Param, RunningState};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -20,9 +21,10 @@ use haltere::model::head::{Head, raw_only, set_classifier, shift_raw};
 use haltere::model::onnx::{Graph, OnnxFile, OnnxReadError};
 use haltere::model::parameters::Parameters;
 use haltere::model::{Calibration, InputOrigin, Kind, Manifest, Model, ModelError, Provenance};
+use haltere::sys::denormals::flushed;
 use haltere::sys::files::sha256_of;
 use haltere::train::export::head::{FittedHead, FittedNovelty};
-use haltere::train::export::{Details, ExportError, measure_parity, to_onnx, write, write_with_head};
+use haltere::train::export::{Details, ExportError, measure_parity, seeded_frames, to_onnx, write, write_with_head};
 use haltere::train::{Network, NetworkSpec};
 
 /// Streaming against windowed, and either against burn: different orders of the same f32 sums.
@@ -260,6 +262,29 @@ fn a_frame_that_is_not_a_number_has_no_embedding_and_leaves_no_trace() {
         assert!(embedding.values.iter().all(|&v| v == 0.0), "nothing was handed over");
         assert!(run(&mut encoder, &frames[8 * 1024..], 32 * 32) == undisturbed[8..], "{kind:?}");
     }
+}
+
+#[test]
+fn frames_of_denormal_numbers_take_no_longer_than_others() {
+    let spec = spec(128);
+    let folder = tempfile::tempdir().unwrap();
+    // Without biases the numbers stay as small as they come in.
+    let network = Network::new(&spec, 3, &Device::flex()).unwrap();
+    let mut encoder = open(&exported(&network, &spec, Kind::Streaming, folder.path()));
+    let mut embedding = encoder.new_embedding();
+    let ordinary = seeded_frames(spec.input, 4, 1);
+    let denormal: Vec<f32> = ordinary.iter().map(|value| f32::from_bits(value.to_bits() & 0x807f_ffff)).collect();
+    // The fastest of some runs: other programs only make them slower.
+    let mut fastest = |frames: &[f32]| {
+        let one = |frame: &[f32]| {
+            let began = Instant::now();
+            encoder.encode(&Input::Host(frame), &mut embedding).unwrap();
+            began.elapsed()
+        };
+        frames.chunks_exact(spec.input.pixels()).cycle().take(40).map(one).min().unwrap()
+    };
+    let (usual, tiny) = flushed(|| (fastest(&ordinary), fastest(&denormal)));
+    assert!(tiny < 2 * usual, "{tiny:?}, and {usual:?} for ordinary frames");
 }
 
 #[test]

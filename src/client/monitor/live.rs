@@ -62,6 +62,7 @@ fn update(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) ->
         "silence_ms": state.silence_ns(now_ns).map(|ns| ns / 1_000_000),
         "heartbeat_deadline_ms": state.deadline_ms(),
         "not_ready": state.ready(now_ns).err(),
+        "refuses": state.refuses(),
         "rate_hz": state.rate_hz(now_ns),
         "tally": state.tally,
         "status_age_ms": state.status.as_ref().map(|(seen_ns, _)| age_ms(*seen_ns)),

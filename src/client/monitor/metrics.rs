@@ -121,7 +121,7 @@ fn write_status(page: &mut Page, status: &Value) {
     }
     for (key, label, help) in [
         ("rejected", "reason", "Messages rejected, by reason."),
-        ("distrusted", "reason", "Frames that are not believed, by reason."),
+        ("distrusted", "reason", "Frames that are not trusted, by reason."),
         ("dropped", "policy", "Frames and decodes lost to overload."),
     ] {
         let counts = status[key].as_object().into_iter().flatten();

@@ -17,7 +17,8 @@ pub(super) fn level_of(event: &Value) -> Level {
     match event["event"].as_str().unwrap_or_default() {
         "fault" | "stale" | "drift" | "placement_poor" | "shutdown" => Level::Bad,
         "ready" | "series_began" | "series_ended" | "request" | "recovered" | "frame_rate_back" | "drift_back"
-        | "frames_trusted" | "focus_back" | "placement" => Level::Info,
+        | "frames_trusted" | "focus_back" | "placement" | "warming_up" | "animal_known" | "animal_saved"
+        | "file_back" | "outlet_back" | "swapped" | "record_began" | "record_ended" | "mark" => Level::Info,
         _ => Level::Warn,
     }
 }

@@ -297,6 +297,11 @@ impl State {
         self.deadline_ns / 1_000_000
     }
 
+    /// Does the daemon live, and refuse every frame?
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses
+    }
+
     /// What cannot wait for the next update.
     pub(crate) fn urgent(&self, now_ns: u64) -> Urgent {
         let decode = self.last.as_ref().map(|last| &last.decode);

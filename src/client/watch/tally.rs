@@ -177,7 +177,7 @@ impl WatchReport {
     }
 }
 
-/// Dropped frames, rejected messages and frames that are not believed since the daemon started, by reason; zeros are left out.
+/// Dropped frames, rejected messages and frames that are not trusted since the daemon started, by reason; zeros are left out.
 fn write_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
     let number = |key: &str| status[key].as_u64().unwrap_or_default();
     writeln!(

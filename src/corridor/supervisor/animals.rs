@@ -26,7 +26,7 @@ pub enum AnimalError {
     #[error("{0}")]
     File(#[from] FileError),
     /// Its file is no state.
-    #[error("{}: {cause}; remove the file to learn the animal anew", path.display())]
+    #[error("{}: {cause}; remove the file to learn the animal from scratch", path.display())]
     State {
         /// Which file.
         path: PathBuf,
@@ -78,19 +78,19 @@ impl Animals {
     /// The same at the start of a run, or when the sender names it: a state that cannot be read is a warning.
     pub fn begin_anyway(&mut self, name: Name, handles: &Handles) {
         let saved = self.read(name).unwrap_or_else(|cause| {
-            warn!("the saved state of {name} is not taken up: {cause}");
+            warn!("the saved state of {name} is not restored: {cause}");
             None
         });
         if let Err(cause) = self.ask(name, saved, handles) {
-            warn!("{name} is not taken up: {cause}");
+            warn!("{name} is not restored: {cause}");
         }
     }
 
     fn ask(&mut self, name: Name, saved: Option<SavedAnimal>, handles: &Handles) -> Result<bool, AnimalError> {
         let saved = saved.map(Arc::new);
         match &saved {
-            Some(_) => info!("{name}: taking up what was learnt of it before, if the first frames match"),
-            None => info!("{name} has no saved state in {}: it is learnt anew", self.folder.display()),
+            Some(_) => info!("{name}: restoring what was learnt of it before, if the first frames match"),
+            None => info!("{name} has no saved state in {}: it is learnt from scratch", self.folder.display()),
         }
         let request = saved.as_ref().map_or(Request::NewAnimal(name), |saved| Request::TakeUp(saved.clone()));
         handles.requests.push(request).map_err(|_| AnimalError::Waiting)?;

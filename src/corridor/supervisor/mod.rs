@@ -70,8 +70,8 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let (source, frames_at) = realtime::with_priority(priority, || source(config, once.is_some(), &doors))?;
     let writer = recorder(config, &decoder, &mut handles)?;
     let (tag, stats) = (decoder.tag().clone(), handles.stats.clone());
-    let door = doors.at(&config.publish.endpoint);
-    let bind = || ZmqSink::bind_behind(door, &config.publish, config.rig, tag.clone(), stats, warnings);
+    let (context, door, publish) = (zmq::Context::new(), doors.at(&config.publish.endpoint), &config.publish);
+    let bind = || ZmqSink::bind_at(&context, door, publish, config.rig, tag.clone(), stats, warnings);
     let sink = realtime::with_priority(priority, bind)?;
     let sink = match &handles.recorder {
         Some(recorder) => sink.witnessed_by(Box::new(recorder.clone())),

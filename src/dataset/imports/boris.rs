@@ -138,12 +138,7 @@ fn seconds(path: &Path, line: usize, text: &str) -> Result<Option<f64>, DatasetE
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        file
-    }
+    use crate::dataset::tests::csv as file;
 
     fn bouts(path: &Path) -> Result<Option<Vec<Bout>>, DatasetError> {
         super::bouts(path, &Who::default()).map(Result::ok)

@@ -98,12 +98,7 @@ fn one_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        file
-    }
+    use crate::dataset::tests::csv as file;
 
     #[test]
     fn three_and_four_header_rows_of_deep_lab_cut_name_the_columns_and_likelihood_is_left_out() {

@@ -87,6 +87,39 @@ fn damaged_frames_are_left_out_and_counted() {
 }
 
 #[test]
+fn frames_that_are_not_believed_are_no_samples_and_change_none_and_are_counted() {
+    let lab = Lab::new();
+    let (clean, _) = lab.load(&options()).unwrap();
+    let spoil = |frames: std::ops::Range<usize>, light: f32| {
+        for (channel, file) in ["green", "red"].iter().enumerate() {
+            let mut counts = movie(1, channel);
+            let noise = |at: usize| light + (at.wrapping_mul(2_654_435_761) >> 9) as f32 % 8.0;
+            let lit = frames.start * SIDE * SIDE..frames.end * SIDE * SIDE;
+            lit.for_each(|at| counts[at] = noise(at));
+            lab.write(&format!("fly_01/001/{file}.mm"), f32s(&counts));
+        }
+    };
+    // A shutter for two frames, then a flash of one.
+    for (frames, light) in [(40..42, 5.0), (45..46, 4000.0)] {
+        let count = frames.len();
+        spoil(frames.clone(), light);
+        let (data, warnings) = lab.load(&options()).unwrap();
+        says(&warnings[0].to_string(), &["fly_01/001", &format!("{count} of 60")]);
+        let (found, whole) = (&data.trials[0], &clean.trials[0]);
+        assert_eq!(found.frames.len(), FRAMES - count, "they are no model frames");
+        for at in 0..frames.start {
+            assert_eq!(found.frames.frame(at), whole.frames.frame(at), "frame {at}");
+        }
+        // The frame after them is what it would be had they been lost.
+        let (a, b) = (found.frames.frame(frames.start), whole.frames.frame(frames.end));
+        let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 0.5, "{apart}");
+        let missing = count as f64 > crate::frame::MISSING_SHARE_MAX * 8.0;
+        assert_eq!(found.usable[frames.start], !missing, "of a window of 8");
+    }
+}
+
+#[test]
 fn ready_dff_may_be_padded_with_nan_but_not_half_of_it_damaged() {
     let lab = Lab { folder: tempfile::tempdir().unwrap() };
     let mut dff = movie(1, 0);

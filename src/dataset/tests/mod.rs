@@ -69,6 +69,13 @@ impl Lab {
     }
 }
 
+/// A CSV file with this text.
+pub(super) fn csv(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
 /// Warm after few frames, so that the movies may be short.
 fn parameters() -> Parameters {
     Parameters {

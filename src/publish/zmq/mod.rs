@@ -74,41 +74,16 @@ impl ZmqSink {
         stats: Arc<Stats>,
         warnings: Vec<String>,
     ) -> Result<Self, SinkError> {
-        Self::bind_in(&Context::new(), config, rig, model, stats, warnings)
-    }
-
-    /// As [`ZmqSink::bind`], in a context of the caller's, so that `inproc://` endpoints can be reached.
-    ///
-    /// # Errors
-    /// As [`ZmqSink::bind`].
-    pub fn bind_in(
-        context: &Context,
-        config: &config::Publish,
-        rig: Name,
-        model: ModelTag,
-        stats: Arc<Stats>,
-        warnings: Vec<String>,
-    ) -> Result<Self, SinkError> {
         let door = Door::new(None, stats.connections.clone());
-        Self::bind_at(context, &door, config, rig, model, stats, warnings)
+        Self::bind_at(&Context::new(), &door, config, rig, model, stats, warnings)
     }
 
-    /// As [`ZmqSink::bind`], behind a door of the caller's, which may ask for keys.
+    /// As [`ZmqSink::bind`], behind a door that may ask for keys, and in a context of the caller's, so that `inproc://` endpoints can be
+    /// reached.
     ///
     /// # Errors
     /// As [`ZmqSink::bind`].
-    pub fn bind_behind(
-        door: &Door,
-        config: &config::Publish,
-        rig: Name,
-        model: ModelTag,
-        stats: Arc<Stats>,
-        warnings: Vec<String>,
-    ) -> Result<Self, SinkError> {
-        Self::bind_at(&Context::new(), door, config, rig, model, stats, warnings)
-    }
-
-    fn bind_at(
+    pub fn bind_at(
         context: &Context,
         door: &Door,
         config: &config::Publish,

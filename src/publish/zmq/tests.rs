@@ -40,8 +40,8 @@ struct Rig {
 fn rig(config: &config::Publish, trained: bool) -> Rig {
     let (context, stats) = (Context::new(), Arc::new(Stats::default()));
     let warnings = vec!["a warning".into()];
-    let sink =
-        ZmqSink::bind_in(&context, config, "rig1".parse().unwrap(), model(trained), stats.clone(), warnings).unwrap();
+    let (door, name) = (Door::new(None, stats.connections.clone()), "rig1".parse().unwrap());
+    let sink = ZmqSink::bind_at(&context, &door, config, name, model(trained), stats.clone(), warnings).unwrap();
     Rig { context, sink, stats }
 }
 

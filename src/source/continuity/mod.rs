@@ -15,6 +15,9 @@
 //! a series too, unless the sender names its series and its numbers go on: then a changed geometry is a contradiction and
 //! stays refused.
 //!
+//! A series that was left a moment ago does not simply come back: two senders that share a socket and a source would begin a series
+//! with every frame. Its frames are refused until the present one is silent, or until [`RESTART_FRAMES`] of them came in a row.
+//!
 //! **Sources.** The stream belongs to one source at a time. Frames of another are refused until the first has ended its
 //! acquisition or been silent for longer than the deadline; then the other takes over as a new series.
 
@@ -34,6 +37,8 @@ pub const RESTART_FRAMES: u32 = 3;
 pub const GAP_FRAMES_MAX: u64 = 1_000_000;
 /// Highest number that a sender begins with: one that falls back to it has restarted.
 const FIRST_NUMBER_MAX: u64 = 1;
+/// Series left last that are remembered.
+const LEFT_MAX: usize = 4;
 
 /// A frame's position in the stream, as given by the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +127,23 @@ pub enum Discontinuity {
         /// The silence that is waited for.
         deadline_ms: u64,
     },
+    /// A series that was left while its sender goes on.
+    #[error(
+        "`series` is {}, but {} has begun since, and both are being sent: are there two senders on this socket? Give each a \
+         `source` of its own; {RESTART_FRAMES} frames in a row are taken as a new series",
+        shown(found),
+        shown(kept)
+    )]
+    OtherSeries {
+        /// Of the frame.
+        found: Option<Name>,
+        /// The one being decoded.
+        kept: Option<Name>,
+    },
+}
+
+fn shown(series: &Option<Name>) -> &str {
+    series.as_ref().map_or("not given", Name::as_str)
 }
 
 impl Discontinuity {
@@ -133,6 +155,7 @@ impl Discontinuity {
             Self::Jumped { .. } => Reason::Jumped,
             Self::Geometry { .. } => Reason::Geometry,
             Self::OtherSource { .. } => Reason::OtherSource,
+            Self::OtherSeries { .. } => Reason::OtherSeries,
         }
     }
 }
@@ -161,11 +184,21 @@ struct Candidate {
     in_a_row: u32,
 }
 
+/// A series that was left.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    series: Option<Name>,
+    /// Receipt of its last frame, be it accepted or refused.
+    heard_ns: u64,
+}
+
 /// The state of one stream.
 #[derive(Clone, Debug)]
 pub struct Continuity {
     deadline: Duration,
     last: Option<Last>,
+    /// The series before the present one, of the same source.
+    left: [Option<Left>; LEFT_MAX],
     /// The next frame begins a series in any case.
     announced: bool,
     candidate: Option<Candidate>,
@@ -174,7 +207,7 @@ pub struct Continuity {
 impl Continuity {
     /// A sender is gone once none of its frames has been accepted for longer than `deadline`.
     pub fn new(deadline: Duration) -> Self {
-        Self { deadline, last: None, announced: false, candidate: None }
+        Self { deadline, last: None, left: [None; LEFT_MAX], announced: false, candidate: None }
     }
 
     /// The sender announced the beginning or the end of an acquisition. `source` and `drained_ns` as in [`Continuity::judge`];
@@ -200,10 +233,11 @@ impl Continuity {
         if !self.announced {
             self.owns(&last, place.source, drained_ns)?;
         }
-        if self.announced || last.place.source != place.source || last.place.series != place.series {
+        if self.announced || last.place.source != place.source {
             return Ok(self.begin(place, Step::default()));
         }
-        match last.follow(&place) {
+        let follows = if last.place.series == place.series { last.follow(&place) } else { self.change_series(&place) };
+        match follows {
             Ok(Some(gap)) => {
                 let ordinal = last.ordinal.saturating_add(1).saturating_add(gap);
                 let number = place.number.unwrap_or(last.number.saturating_add(1));
@@ -231,7 +265,35 @@ impl Continuity {
         u128::from(drained_ns.saturating_sub(last.place.t_received_ns)) > self.deadline.as_nanos()
     }
 
+    /// Another series begins with a frame, unless it was left a moment ago: then its sender is another one.
+    fn change_series(&mut self, place: &Place) -> Result<Option<u64>, Discontinuity> {
+        let (deadline, now_ns) = (self.deadline.as_nanos(), place.t_received_ns);
+        let left = self.left.iter_mut().flatten().find(|left| left.series == place.series);
+        let Some(left) = left else { return Ok(None) };
+        let since_ns = now_ns.saturating_sub(std::mem::replace(&mut left.heard_ns, now_ns));
+        let kept = self.last.and_then(|last| last.place.series);
+        let is_gone = u128::from(since_ns) > deadline;
+        if is_gone { Ok(None) } else { Err(Discontinuity::OtherSeries { found: place.series, kept }) }
+    }
+
+    /// The series before this frame's is remembered; that of the frame is left no more.
+    fn leave(&mut self, place: &Place) {
+        let Some(last) = self.last.map(|last| last.place).filter(|last| !self.announced && last.source == place.source)
+        else {
+            self.left = [None; LEFT_MAX];
+            return;
+        };
+        if last.series == place.series {
+            return;
+        }
+        let again = self.left.iter().position(|left| left.is_some_and(|left| left.series == place.series));
+        // The oldest is forgotten.
+        self.left[..=again.unwrap_or(LEFT_MAX - 1)].rotate_right(1);
+        self.left[0] = Some(Left { series: last.series, heard_ns: last.t_received_ns });
+    }
+
     fn begin(&mut self, place: Place, step: Step) -> Standing {
+        self.leave(&place);
         let number = place.number.unwrap_or(0);
         self.last = Some(Last { place, number, ordinal: number, step });
         (self.announced, self.candidate) = (false, None);
@@ -273,7 +335,7 @@ impl Last {
     /// Can a frame that was refused because of `why` be the first of another series?
     fn may_restart(&self, place: &Place, why: Discontinuity) -> bool {
         match why {
-            Discontinuity::Backwards { .. } | Discontinuity::Jumped { .. } => true,
+            Discontinuity::Backwards { .. } | Discontinuity::Jumped { .. } | Discontinuity::OtherSeries { .. } => true,
             Discontinuity::Geometry { .. } => {
                 place.series.is_none() || place.number.is_some_and(|number| number < self.number)
             }
@@ -285,7 +347,7 @@ impl Last {
 impl Candidate {
     /// With one more frame, if that continues the ones before it by one step.
     fn continued(self, place: Place) -> Option<Self> {
-        if self.place.geometry != place.geometry {
+        if (self.place.geometry, self.place.series) != (place.geometry, place.series) {
             return None;
         }
         let step = match (self.place.number, place.number) {

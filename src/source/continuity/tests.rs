@@ -134,6 +134,41 @@ fn a_new_series_or_an_announcement_begins_anew_at_any_number() {
 }
 
 #[test]
+fn two_senders_of_one_source_do_not_begin_a_series_with_every_frame() {
+    let of = |number, series: &str| Place { series: series.parse().ok(), ..place(number) };
+    for names in [["a", "b", "a"], ["a", "", "a"]] {
+        let mut stream = Stream::new();
+        let frames = (0..20).map(|n| of(n / 2 + 100 * (n % 2), names[(n % 2) as usize]));
+        let told: Vec<String> = frames.map(|place| stream.tell(place)).collect();
+        assert_eq!(told[..6], ["0*", "100*", "other_series", "101", "other_series", "102"], "{names:?}");
+        assert_eq!(told.iter().filter(|told| *told == "other_series").count(), 9);
+        // The second one stops: three frames in a row, or one after a silence.
+        let mut other = Stream { continuity: stream.continuity.clone(), ..stream };
+        assert_eq!([10, 11, 12, 13].map(|n| stream.tell(of(n, "a"))), ["other_series", "other_series", "12*", "13"]);
+        other.wait(2 * DEADLINE);
+        assert_eq!(other.tell(of(10, "a")), "10*");
+    }
+    // Three of them.
+    let mut stream = Stream::new();
+    let told: Vec<String> = (0..30).map(|n| stream.tell(of(n, ["a", "b", "c"][(n % 3) as usize]))).collect();
+    assert_eq!(told.iter().filter(|told| told.ends_with('*')).count(), 3, "{told:?}");
+}
+
+#[test]
+fn a_series_may_come_again_after_a_while_or_after_an_end() {
+    let of = |number, series: &str| Place { series: series.parse().ok(), ..place(number) };
+    let mut stream = Stream::new();
+    let blocks = ["left", "right", "left", "right"].map(|series| {
+        let told: Vec<String> = (0..10).map(|n| stream.tell(of(n, series))).collect();
+        told.join(" ")
+    });
+    assert_eq!(blocks, ["0* 1 2 3 4 5 6 7 8 9"; 4], "each block lasts longer than the deadline");
+    assert_eq!(stream.tell(of(0, "left")), "0*");
+    stream.continuity.announce(None, stream.now_ns).unwrap();
+    assert_eq!(stream.tell(of(0, "right")), "0*");
+}
+
+#[test]
 fn frames_without_numbers_are_counted_from_zero() {
     let mut stream = Stream::new();
     let bare = Place { number: None, ..place(0) };
@@ -223,6 +258,7 @@ fn every_sentence_names_key_value_and_bound_and_fits() {
             Discontinuity::OtherSource { found: name("b"), kept: name("a"), deadline_ms: 250 },
             ["`source` is b", "250 ms"],
         ),
+        (Discontinuity::OtherSeries { found: Some(name("a")), kept: None }, ["`series` is a", "two senders"]),
     ] {
         let Refusal { reason, message } = why.into();
         assert!(reason == why.reason() && words.iter().all(|word| message.as_str().contains(word)), "{message}");
