@@ -64,7 +64,7 @@ pub(super) fn read(
     let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session };
     let of_session = session.map(|session| session.warnings()).unwrap_or_default().iter();
     warnings.extend(of_session.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
-    let of_recording = probe.warnings.iter();
+    let of_recording = probe.about.warnings.iter();
     warnings.extend(of_recording.map(|what| DataWarning::Recording { trial: trial.name.clone(), what: what.clone() }));
     let Synchronised { frame_of, times_s } = synchronise(trial, axis, warnings)?;
     let damaged = checks::behaviour(trial, &values, warnings)?;
@@ -206,6 +206,7 @@ pub(super) fn assemble(
         origin: origin(trials, recipe),
         sha256: hex(&hash.finalize()),
         trials: made,
+        facts: Vec::new(),
     };
     Assembled { data, warmup }
 }

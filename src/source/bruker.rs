@@ -95,6 +95,9 @@ pub(super) fn open(
     source: Name,
 ) -> Result<Box<dyn Source>, SourceError> {
     let fail = |cause: String| file_error(xml, cause);
+    if asked.roi.is_some() {
+        return Err(fail("a recording of PrairieView has no regions: leave out --roi".to_owned()));
+    }
     let text = read_bounded(xml, XML).map_err(|error| fail(error.cause.to_string()))?;
     let scan = parse(&String::from_utf8_lossy(&text)).map_err(fail)?;
     let volumes = scan.cycles.len() > 1 && scan.cycles.iter().all(|cycle| cycle.is_volume);
@@ -144,8 +147,8 @@ pub(super) fn open(
         rate_hz.or(own),
         if rate_hz.is_some() { "the given rate" } else { "the times in PrairieView's XML" },
     );
-    let opened =
-        TiffSource::open_places(files.paths, channels.len(), places, times_ns, (rate_hz.or(own), about), source)?;
+    let (rate, asked) = ((rate_hz.or(own), about), (asked, source));
+    let opened = TiffSource::open_places(files.paths, channels.len(), places, times_ns, rate, asked)?;
     Ok(Box::new(opened))
 }
 
