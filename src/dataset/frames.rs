@@ -15,6 +15,9 @@ use crate::source::{About, Next, SessionIndex, Source, SourceError, files_of, op
 /// Name of the rig in frames used for training.
 pub(super) const RIG: Name = Name::literal("train");
 
+/// Frames of a recording whose every time stamp is read.
+const TIMES_MAX: u64 = 2_000_000;
+
 /// What is known about the frames before they are read.
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
@@ -25,6 +28,8 @@ pub(super) struct Probe {
     pub session: Option<Arc<SessionIndex>>,
     /// What the reader of other recordings tells.
     pub about: About,
+    /// The own time of every frame of another recording, where it has them.
+    pub times_ns: Vec<i64>,
 }
 
 /// The session file of a trial's frames, if there is one.
@@ -44,6 +49,7 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
             rate_hz: None,
             session: None,
             about: About::default(),
+            times_ns: Vec::new(),
         });
     }
     let mut source = open(trial, None)?;
@@ -60,7 +66,8 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     while total.is_none() && pull(trial, source.as_mut(), &mut frame, frames)? {
         frames += 1;
     }
-    Ok(Probe { frames: frames as usize, shape, rate_hz, session: None, about })
+    let times_ns = if frames <= TIMES_MAX { source.times_ns().map_err(|e| broken(trial, 0, e))? } else { Vec::new() };
+    Ok(Probe { frames: frames as usize, shape, rate_hz, session: None, about, times_ns })
 }
 
 /// The index of a truncated session may lack its last chunks, so its frames are counted.
@@ -75,7 +82,7 @@ fn probe_session(trial: &TrialSpec, path: &Path) -> Result<Probe, DatasetError> 
     let mut about = About::default();
     about.fact("frames", frames, "the frames that are in the session");
     about.maybe("rate_hz", rate_hz, if stated.is_some() { "the given rate" } else { "the session" });
-    Ok(Probe { frames, shape, rate_hz, session: Some(Arc::new(session)), about })
+    Ok(Probe { frames, shape, rate_hz, session: Some(Arc::new(session)), about, times_ns: Vec::new() })
 }
 
 /// Opens the frames of a trial. `rate_hz` is used where the recording does not state its own.

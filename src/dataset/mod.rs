@@ -25,6 +25,7 @@ mod inspect;
 mod labels;
 mod mc2p;
 mod npy;
+mod own_times;
 mod prepare;
 mod recipe;
 mod row_clock;

@@ -257,7 +257,7 @@ impl Reader<'_> {
                     .axes
                     .map(|text| text.parse().map_err(|e: String| self.value(&key("frames.axes"), &text, &e)));
                 let axes = axes.transpose()?;
-                Ok(Neural::Recording(RecordingSpec {
+                Ok(Neural::Recording(Box::new(RecordingSpec {
                     channels,
                     raw,
                     rate_hz,
@@ -268,7 +268,7 @@ impl Reader<'_> {
                     roi,
                     strict,
                     source: RIG,
-                }))
+                })))
             }
         }
     }

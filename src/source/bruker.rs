@@ -95,9 +95,6 @@ pub(super) fn open(
     source: Name,
 ) -> Result<Box<dyn Source>, SourceError> {
     let fail = |cause: String| file_error(xml, cause);
-    if asked.roi.is_some() {
-        return Err(fail("a recording of PrairieView has no regions: leave out --roi".to_owned()));
-    }
     let text = read_bounded(xml, XML).map_err(|error| fail(error.cause.to_string()))?;
     let scan = parse(&String::from_utf8_lossy(&text)).map_err(fail)?;
     let volumes = scan.cycles.len() > 1 && scan.cycles.iter().all(|cycle| cycle.is_volume);

@@ -92,26 +92,9 @@ fn open_whole(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
         Some(path) => bruker::xml_of(path)?,
         None => None,
     };
+    options_fit(spec, is_tiff, prairie.is_some(), nwb.is_some())?;
     if let Some(xml) = prairie {
         return bruker::open(&xml, spec.rate_hz, &spec.asked(), spec.source);
-    }
-    if spec.axes.is_some() && !is_tiff {
-        return Err(file_error(
-            first_path(spec),
-            "--axes states the order of TIFF pages, but this is another format; leave it out",
-        ));
-    }
-    if spec.roi.is_some() && !is_tiff {
-        return Err(file_error(
-            first_path(spec),
-            "--roi is for ScanImage's TIFF files, but this is another format; leave it out",
-        ));
-    }
-    if spec.orientation.is_some() && nwb.is_none() {
-        return Err(file_error(
-            first_path(spec),
-            "--orientation is for NWB files, but this is another format; leave it out",
-        ));
     }
     match (path, spec.raw) {
         (Some(path), Some(layout)) => return open_raw(path, layout, spec),
@@ -140,6 +123,18 @@ fn open_whole(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
         channels => channels.to_vec(),
     };
     Ok(Box::new(TiffSource::open(channels, spec.rate_hz, &spec.asked(), spec.source)?))
+}
+
+/// Options that mean nothing for a format are refused: the user means something by them.
+fn options_fit(spec: &RecordingSpec, is_tiff: bool, is_prairie: bool, is_nwb: bool) -> Result<(), SourceError> {
+    let of_scanimage = is_tiff && !is_prairie;
+    let cause = match () {
+        () if spec.axes.is_some() && !is_tiff => "--axes states the order of TIFF pages",
+        () if spec.roi.is_some() && !of_scanimage => "--roi is for ScanImage's TIFF files",
+        () if spec.orientation.is_some() && !is_nwb => "--orientation is for NWB files",
+        () => return Ok(()),
+    };
+    Err(file_error(first_path(spec), format!("{cause}, but this is another format; leave it out")))
 }
 
 /// The file, if the recording is a session.

@@ -68,7 +68,7 @@ fn sizes(json: &str) -> Vec<Option<[usize; 2]>> {
     let rois = &json["RoiGroups"]["imagingRoiGroup"]["rois"];
     let is_scanned =
         |roi: &&Value| !matches!(&roi["enable"], Value::Bool(false)) && roi["enable"].as_f64() != Some(0.0);
-    list(rois).iter().filter(is_scanned).map(|roi| size(roi)).collect()
+    list(rois).iter().filter(is_scanned).map(size).collect()
 }
 
 fn size(roi: &Value) -> Option<[usize; 2]> {

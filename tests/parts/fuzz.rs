@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::path::Path;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use clap::Parser;
 use haltere::cli::{Cli, dispatch};
@@ -91,31 +91,40 @@ fn read_all(path: &Path) {
     }
 }
 
-/// Changes `file` again and again and calls `all` after each; the changed file is kept where one fails.
-fn fuzz(name: &'static str, file: &Path, all: impl Fn() + Send + Sync + 'static) {
+/// Something that is done with a changed file.
+type Step = Box<dyn Fn() + Send + Sync>;
+
+/// A command line as a step.
+fn line(words: &[&str]) -> Step {
+    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    Box::new(move || command(&words.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+/// Changes `file` again and again and takes all steps after each change; the changed file is kept where one fails.
+fn fuzz(name: &'static str, file: &Path, steps: Vec<Step>) {
     let whole = std::fs::read(file).unwrap();
     let mut random = Random(7 + name.len() as u64);
     let before = memory_kb();
-    let all = std::sync::Arc::new(all);
+    let steps = Arc::new(steps);
     for mutation in 0..mutations() {
         let bytes = random.changed(&whole);
         std::fs::write(file, &bytes).unwrap();
-        let (done, ended) = mpsc::channel();
-        let work = all.clone();
-        let began = Instant::now();
-        let thread = std::thread::spawn(move || {
-            work();
-            let _ = done.send(());
-        });
-        let what = ended.recv_timeout(LONGEST);
-        let memory = memory_kb() - before;
-        if what.is_err() || memory > MEMORY_KB {
-            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}-{mutation}"));
-            std::fs::write(&kept, &bytes).unwrap();
-            let kept = kept.display();
-            panic!("{name}, change {mutation} ({kept}): {what:?} after {:?}, {memory} kB more", began.elapsed());
+        for step in 0..steps.len() {
+            let (done, ended) = mpsc::channel();
+            let work = steps.clone();
+            let thread = std::thread::spawn(move || {
+                work[step]();
+                let _ = done.send(());
+            });
+            let what = ended.recv_timeout(LONGEST);
+            let memory = memory_kb() - before;
+            if what.is_err() || memory > MEMORY_KB {
+                let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}-{mutation}"));
+                std::fs::write(&kept, &bytes).unwrap();
+                panic!("{name}, change {mutation}, step {step} ({}): {what:?}, {memory} kB more", kept.display());
+            }
+            thread.join().unwrap();
         }
-        thread.join().unwrap();
     }
     std::fs::write(file, whole).unwrap();
 }
@@ -123,10 +132,8 @@ fn fuzz(name: &'static str, file: &Path, all: impl Fn() + Send + Sync + 'static)
 /// `info` and every frame of a recording, one of whose files is changed.
 fn recording(name: &'static str, file: &Path, recording: &Path) {
     let path = recording.to_path_buf();
-    fuzz(name, file, move || {
-        command(&["info", path.to_str().unwrap(), "--json"]);
-        read_all(&path);
-    });
+    let read = Box::new(move || read_all(&path));
+    fuzz(name, file, vec![line(&["info", recording.to_str().unwrap(), "--json"]), read]);
 }
 
 #[test]
@@ -192,18 +199,18 @@ fn changed_sessions_are_read_reported_exported_and_embedded_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.mcap");
     nwb_export::made(&path);
-    let (session, out) = (path.clone(), folder.path().to_path_buf());
-    fuzz("mcap", &path, move || {
-        let name = session.to_str().unwrap();
-        let to = |file: &str| out.join(file).display().to_string();
-        command(&["info", name, "--json"]);
-        command(&["report", name, "--out", &to("r.html")]);
-        command(&["export", name, "--to", "csv", "--out", &to("c.csv")]);
-        command(&["export", name, "--to", "npy", "--out", &to("n.npy")]);
-        command(&["export", name, "--to", "nwb", "--out", &to("n.nwb")]);
-        command(&["embed", name, "--out", &to("e.npy"), "--progress", "never"]);
-        command(&["diff", name]);
-    });
+    let name = path.to_str().unwrap();
+    let to = |file: &str| folder.path().join(file).display().to_string();
+    let steps = vec![
+        line(&["info", name, "--json"]),
+        line(&["report", name, "--out", &to("r.html")]),
+        line(&["export", name, "--to", "csv", "--out", &to("c.csv")]),
+        line(&["export", name, "--to", "npy", "--out", &to("n.npy")]),
+        line(&["export", name, "--to", "nwb", "--out", &to("n.nwb")]),
+        line(&["embed", name, "--out", &to("e.npy"), "--progress", "never"]),
+        line(&["diff", name]),
+    ];
+    fuzz("mcap", &path, steps);
 }
 
 #[test]
@@ -254,8 +261,7 @@ fn changed_behaviour_and_label_files_are_read_or_refused() {
         let described = folder.join("dataset.toml");
         std::fs::write(&described, toml).unwrap();
         for changed in [folder.join(name), described.clone()] {
-            let described = described.clone();
-            fuzz("behaviour", &changed, move || command(&["info", described.to_str().unwrap(), "--json"]));
+            fuzz("behaviour", &changed, vec![line(&["info", described.to_str().unwrap(), "--json"])]);
         }
     }
 }
@@ -270,7 +276,6 @@ fn changed_models_are_inspected_or_refused() {
         std::fs::copy(own.with_file_name(name), folder.path().join(name)).unwrap();
     }
     for file in ["fuzzed.toml", "fuzzed.onnx"] {
-        let manifest = manifest.clone();
-        fuzz("model", &folder.path().join(file), move || command(&["model", "inspect", manifest.to_str().unwrap()]));
+        fuzz("model", &folder.path().join(file), vec![line(&["model", "inspect", manifest.to_str().unwrap()])]);
     }
 }

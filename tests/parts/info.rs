@@ -152,11 +152,9 @@ fn a_picture_shows_every_channel_and_plane_and_what_saturates() {
 fn what_the_user_says_in_a_dataset_toml_is_what_the_options_say() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
-    Tiff {
-        height: 16,
-        ..Tiff::scanimage(640, &["hChannels.channelSave = [1;2;3;4]", "hRoiManager.scanFrameRate = 16"])
-    }
-    .write(&folder.join("four.tif"));
+    let of_four = |page: usize| format!("frameTimestamps_sec = {:.6}\n", (page / 4) as f64 / 16.0);
+    let four = ["hChannels.channelSave = [1;2;3;4]", "hRoiManager.scanFrameRate = 16"];
+    Tiff { of_page: Some(of_four), ..Tiff::scanimage(640, &four) }.write(&folder.join("four.tif"));
     Tiff { bits: 8, ..Tiff::pages(320) }.write(&folder.join("plain.tif"));
     Tiff::described(480, "ImageJ=1.53\nimages=480\nslices=3\nframes=160\n").write(&folder.join("volume.tif"));
     let rows: String = (0..1000).map(|row| format!("{:.3}\n", (f64::from(row) / 9.0).sin())).collect();
@@ -186,6 +184,48 @@ fn what_the_user_says_in_a_dataset_toml_is_what_the_options_say() {
     assert_eq!(facts("path = \"volume.tif\", plane = 2").unwrap().1, 160);
     assert!(facts("path = \"plain.tif\", roi = 1").unwrap_err().contains("--roi"));
     assert!(facts("path = \"plain.tif\", orientation = \"rows-first\"").unwrap_err().contains("NWB"));
+}
+
+/// A microscope that paused for a second after frame 80, at 16 Hz.
+fn paused(page: usize) -> String {
+    format!(
+        "frameNumbers = {}\nframeTimestamps_sec = {:.6}\n",
+        page + 1,
+        page as f64 / 16.0 + f64::from(u8::from(page >= 80))
+    )
+}
+
+fn backwards(page: usize) -> String {
+    format!("frameTimestamps_sec = {:.6}\n", (page % 80) as f64 / 16.0)
+}
+
+#[test]
+fn behaviour_is_laid_beside_the_time_stamps_of_frames_that_are_not_regular() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let rows: String = (0..1100).map(|row| format!("{:.3}\n", (f64::from(row) / 9.0).sin())).collect();
+    std::fs::write(folder.join("b.csv"), format!("speed\n{rows}")).unwrap();
+    std::fs::write(folder.join("l.csv"), "start_s,stop_s,label\n0,5,rest\n6,11,walk\n").unwrap();
+    let facts = |of_page: fn(usize) -> String, rate: &str| {
+        let header = ["hChannels.channelSave = 1", "hRoiManager.scanFrameRate = 16"];
+        Tiff { of_page: Some(of_page), ..Tiff::scanimage(160, &header) }.write(&folder.join("a.tif"));
+        let toml = format!(
+            "frame_rate_hz = {rate}\nbehaviour_rate_hz = 100.0\n[[trial]]\nanimal = \"a\"\nframes = {{ path = \"a.tif\" }}\nbehaviour = \"b.csv\"\nlabels = \"l.csv\"\n"
+        );
+        std::fs::write(folder.join("dataset.toml"), toml).unwrap();
+        info(&folder.join("dataset.toml"), &["--json"]).map(|text| serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let found = facts(paused, "16.0").unwrap();
+    assert_eq!(
+        found["trials"][0]["labels"].to_string(),
+        r#"[["rest",79],["walk",80]]"#,
+        "the last before the pause ends in it: {found:#}"
+    );
+    assert!(found["warnings"].to_string().contains("aligned by the time stamps"), "{found:#}");
+    let regular = facts(|page| format!("frameTimestamps_sec = {:.6}\n", page as f64 / 16.0), "16.0").unwrap();
+    assert!(!regular["warnings"].to_string().contains("time stamps"), "{regular:#}");
+    assert_eq!(regular["trials"][0]["labels"].to_string(), r#"[["rest",80],["walk",64]]"#);
+    assert!(facts(backwards, "16.0").unwrap_err().contains("several runs"));
 }
 
 /// 20 GB of pages whose pixels were never written: the file takes no room.

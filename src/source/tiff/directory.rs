@@ -58,6 +58,8 @@ struct Entry {
     count: u64,
     /// Where its value lies.
     at: u64,
+    /// The value itself, where it is short enough to stand in the directory: most are, and each would be a read of the file.
+    inline: Option<[u8; 8]>,
 }
 
 /// One directory.
@@ -155,13 +157,22 @@ impl Directories {
             (number(&bytes[..2]) as u16, number(&bytes[2..4]) as u16, number(&bytes[4..4 + offset_bytes]));
         let inline = item_bytes(kind).saturating_mul(count) <= offset_bytes as u64;
         let value_at = 4 + offset_bytes;
-        let at = if inline { at + value_at as u64 } else { number(&bytes[value_at..value_at + offset_bytes]) };
-        Entry { tag, kind, count, at }
+        let value = &bytes[value_at..value_at + offset_bytes];
+        let at = if inline { at + value_at as u64 } else { number(value) };
+        let inline = inline.then(|| {
+            let mut own = [0; 8];
+            own[..offset_bytes].copy_from_slice(value);
+            own
+        });
+        Entry { tag, kind, count, at, inline }
     }
 
     /// Up to `most` bytes of a tag's value.
     fn bytes(&self, entry: Entry, most: u64) -> Option<Vec<u8>> {
         let bytes = item_bytes(entry.kind).checked_mul(entry.count)?.min(most);
+        if let Some(value) = entry.inline {
+            return Some(value.get(..bytes as usize)?.to_vec());
+        }
         if entry.at.checked_add(bytes)? > self.length {
             return None;
         }
