@@ -18,7 +18,7 @@ use crate::source::{Orientation, RecordingSpec, Source, SourceError, open_record
 /// Which recording, and how to read it. Shared by `info`, `play`, `embed` and `calibrate`.
 #[derive(Clone, Debug, Args)]
 pub struct RecordingArgs {
-    /// The recording: TIFF files in order, a ThorImage folder, a recorded session (.mcap), an NWB file (FILE.nwb#NAME
+    /// The recording: TIFF files in order, a ThorImage or PrairieView folder, a Scanbox file (.sbx), a recorded session (.mcap), an NWB file (FILE.nwb#NAME
     /// picks one of several series), a raw file (with --raw), or a simulated fly: sim:seed=7,animal=9,trial=1 (also
     /// seconds=, recipe=FILE, and any key of a recipe).
     #[arg(required = true, value_name = "RECORDING")]
@@ -36,6 +36,12 @@ pub struct RecordingArgs {
     /// Order of a frame's axes in an NWB file [default: the file's, else columns-first, which is NWB's].
     #[arg(long, value_name = "rows-first|columns-first")]
     pub orientation: Option<Orientation>,
+    /// Use only these channels, counted from 0, in this order: 0 or 0,2 (for microscopes that save more than a model reads).
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub channels: Vec<usize>,
+    /// Use only this region of a frame that holds several (ScanImage's mROI), counted from 0.
+    #[arg(long, value_name = "N")]
+    pub roi: Option<usize>,
     /// Refuse a recording that was cut off or lacks pages, instead of reading what is whole.
     #[arg(long)]
     pub strict: bool,
@@ -61,6 +67,8 @@ impl RecordingArgs {
             plane: self.plane,
             axes: self.axes,
             orientation: self.orientation,
+            use_channels: self.channels.clone(),
+            roi: self.roi,
             strict: self.strict,
             source,
         }
@@ -103,8 +111,10 @@ pub(super) fn open(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError>
     if spec.channels.len() > 1 || spec.channels[0].len() > 1 {
         return failed("a simulated recording cannot be combined with others; it has both channels");
     }
-    if spec.raw.is_some() || spec.plane.is_some() {
-        return failed("a simulated recording has neither a raw layout nor planes; omit --raw and --plane");
+    if spec.raw.is_some() || spec.plane.is_some() || spec.roi.is_some() || !spec.use_channels.is_empty() {
+        return failed(
+            "a simulated recording has no raw layout, planes or regions and both channels; omit --raw, --plane, --roi and --channels",
+        );
     }
     Ok(Box::new(SimulatedSource::open(word, spec.source)?))
 }

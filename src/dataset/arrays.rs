@@ -51,7 +51,11 @@ pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, Datas
         _ => (0..width).map(|i| i.to_string()).collect(),
     };
     let values = Array2::from_shape_vec((rows, width), values).map_err(|e| DatasetError::file(path, e))?;
-    Ok(Table::new(values, names))
+    let table = Table::new(values, names);
+    if matches!(columns, Columns::Own | Columns::Count(_)) {
+        refuse_counters(path, &table)?;
+    }
+    Ok(table)
 }
 
 /// All columns of a table with named columns, or the requested ones.
@@ -212,9 +216,9 @@ fn pose_table(path: &Path, pose: &Pose, columns: &Columns) -> Result<Table, Data
     Ok(Table { clock: pose.clock.clone(), ..Table::new(values, names) })
 }
 
-/// A field of a CSV; an empty field, `NA` and `nan` are NaN.
+/// A field of a CSV; an empty field, `NA`, `-` and `nan` are NaN.
 fn number(path: &Path, line: usize, field: &str) -> Result<f64, DatasetError> {
-    if field.is_empty() || field.eq_ignore_ascii_case("na") {
+    if matches!(field, "" | "-") || field.eq_ignore_ascii_case("na") {
         return Ok(f64::NAN);
     }
     field.parse().map_err(|_| DatasetError::file(path, format!("line {line}: {field:?} is not a number")))

@@ -12,6 +12,7 @@ use super::error::DatasetError;
 use super::frames::{Probe, file_name};
 use super::labels;
 use super::missing_frames::MissingFrames;
+use super::own_times;
 use super::prepare::{Prepared, Recipe};
 use super::row_clock;
 use super::spec::{DataSpec, Neural, Per, Synchrony, TrialSpec};
@@ -61,10 +62,14 @@ pub(super) fn read(
     }
     let Table { mut values, names: columns, .. } = table;
     let (frames, session) = (probe.frames, probe.session.as_deref());
-    let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session };
+    // What the user gives of all frames, and ThorSync, needs no times of the recording.
+    let by_own = matches!(trial.synchrony, Synchrony::Offset { .. } | Synchrony::Times { frames: None, .. });
+    let begins_s = if by_own { own_times::irregular(trial, probe, frame_rate_hz, warnings)? } else { None };
+    let begins_s = begins_s.as_deref();
+    let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session, begins_s };
     let of_session = session.map(|session| session.warnings()).unwrap_or_default().iter();
     warnings.extend(of_session.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
-    let of_recording = probe.warnings.iter();
+    let of_recording = probe.about.warnings.iter();
     warnings.extend(of_recording.map(|what| DataWarning::Recording { trial: trial.name.clone(), what: what.clone() }));
     let Synchronised { frame_of, times_s } = synchronise(trial, axis, warnings)?;
     let damaged = checks::behaviour(trial, &values, warnings)?;
@@ -206,6 +211,7 @@ pub(super) fn assemble(
         origin: origin(trials, recipe),
         sha256: hex(&hash.finalize()),
         trials: made,
+        facts: Vec::new(),
     };
     Assembled { data, warmup }
 }

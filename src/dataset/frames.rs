@@ -10,10 +10,13 @@ use super::error::DatasetError;
 use super::spec::{Neural, TrialSpec};
 use crate::frame::{Frame, Name, Shape};
 use crate::source::raw::{RawLayout, RawSource};
-use crate::source::{Next, SessionIndex, Source, SourceError, files_of, open_recording, series_of, session_of};
+use crate::source::{About, Next, SessionIndex, Source, SourceError, files_of, open_recording, series_of, session_of};
 
 /// Name of the rig in frames used for training.
 pub(super) const RIG: Name = Name::literal("train");
+
+/// Frames of a recording whose every time stamp is read.
+const TIMES_MAX: u64 = 2_000_000;
 
 /// What is known about the frames before they are read.
 #[derive(Clone, Debug)]
@@ -24,7 +27,9 @@ pub(super) struct Probe {
     /// Number and times of each frame, for frames of a session.
     pub session: Option<Arc<SessionIndex>>,
     /// What the reader of other recordings tells.
-    pub warnings: Vec<String>,
+    pub about: About,
+    /// The own time of every frame of another recording, where it has them.
+    pub times_ns: Vec<i64>,
 }
 
 /// The session file of a trial's frames, if there is one.
@@ -43,7 +48,8 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
             shape: Shape::new(1, height, width),
             rate_hz: None,
             session: None,
-            warnings: Vec::new(),
+            about: About::default(),
+            times_ns: Vec::new(),
         });
     }
     let mut source = open(trial, None)?;
@@ -51,7 +57,7 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
         return probe_session(trial, path);
     }
     let mut frame = Frame::with_capacity(source.frame_bytes_max());
-    let (total, rate_hz, warnings) = (source.frames_total(), source.frame_rate_hz(), source.about().warnings);
+    let (total, rate_hz, about) = (source.frames_total(), source.frame_rate_hz(), source.about());
     if !pull(trial, source.as_mut(), &mut frame, 0)? {
         return Err(broken(trial, 0, "the recording contains no frame"));
     }
@@ -60,7 +66,8 @@ pub(super) fn probe(trial: &TrialSpec) -> Result<Probe, DatasetError> {
     while total.is_none() && pull(trial, source.as_mut(), &mut frame, frames)? {
         frames += 1;
     }
-    Ok(Probe { frames: frames as usize, shape, rate_hz, session: None, warnings })
+    let times_ns = if frames <= TIMES_MAX { source.times_ns().map_err(|e| broken(trial, 0, e))? } else { Vec::new() };
+    Ok(Probe { frames: frames as usize, shape, rate_hz, session: None, about, times_ns })
 }
 
 /// The index of a truncated session may lack its last chunks, so its frames are counted.
@@ -72,7 +79,10 @@ fn probe_session(trial: &TrialSpec, path: &Path) -> Result<Probe, DatasetError> 
     };
     let rate_hz = stated.or_else(|| session.frame_rate_hz());
     let (frames, shape) = (session.frames(), session.shape());
-    Ok(Probe { frames, shape, rate_hz, session: Some(Arc::new(session)), warnings: Vec::new() })
+    let mut about = About::default();
+    about.fact("frames", frames, "the frames that are in the session");
+    about.maybe("rate_hz", rate_hz, if stated.is_some() { "the given rate" } else { "the session" });
+    Ok(Probe { frames, shape, rate_hz, session: Some(Arc::new(session)), about, times_ns: Vec::new() })
 }
 
 /// Opens the frames of a trial. `rate_hz` is used where the recording does not state its own.
@@ -141,7 +151,12 @@ pub(super) fn files(trial: &TrialSpec) -> Result<(Vec<PathBuf>, String), Dataset
             let chosen = if series.is_empty() { String::new() } else { format!(", series {series:?}") };
             let axes = spec.axes.map(|axes| format!(", axes {axes}")).unwrap_or_default();
             let orientation = spec.orientation.map(|order| format!(", {}", order.name())).unwrap_or_default();
-            let chosen = format!("{axes}{orientation}{chosen}");
+            let roi = spec.roi.map(|roi| format!(", roi {roi}")).unwrap_or_default();
+            let of_channels = match spec.use_channels.as_slice() {
+                [] => String::new(),
+                channels => format!(", channels {channels:?}"),
+            };
+            let chosen = format!("{axes}{orientation}{roi}{of_channels}{chosen}");
             Ok((files, format!("{} channel(s), {:?}, plane {:?}{chosen}", spec.channels.len(), spec.raw, spec.plane)))
         }
         Neural::Planar { channels, layout } => Ok((channels.clone(), format!("planar {layout:?}"))),

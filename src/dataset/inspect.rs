@@ -5,11 +5,15 @@
 
 use serde::Serialize;
 
+use super::assemble::Read;
 use super::error::DatasetError;
-use super::spec::DataSpec;
+use super::frames::Probe;
+use super::prepare::Recipe;
+use super::spec::{DataSpec, TrialSpec};
 use super::warning::DataWarning;
 use super::{LoadOptions, checks, read_all, recipe};
 use crate::dataset::trials::NO_BEHAVIOUR;
+use crate::source::Fact;
 
 /// One column of behaviour.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,6 +33,8 @@ pub struct TrialFacts {
     pub name: String,
     /// Its animal.
     pub animal: String,
+    /// What its recording says of itself, and by which text.
+    pub recording: Vec<Fact>,
     /// Two-photon frames.
     pub frames: usize,
     /// Channels × height × width of a frame.
@@ -66,30 +72,46 @@ pub fn inspect(spec: &DataSpec) -> Result<(Vec<TrialFacts>, Vec<DataWarning>), D
     let labels = checks::label_names(spec)?;
     let (recipe, probes) = recipe::settle(spec, &trials, &options)?;
     let read = read_all(spec, &trials, &probes, &recipe, &labels, &mut warnings)?;
-    let facts = trials.iter().zip(&probes).zip(&read).map(|((trial, probe), read)| {
+    Ok((facts(spec, (&trials, &probes), &recipe, &labels, &read), warnings))
+}
+
+/// The facts of trials that were read.
+pub(super) fn facts(
+    spec: &DataSpec,
+    (trials, probes): (&[&TrialSpec], &[Probe]),
+    recipe: &Recipe,
+    labels: &[String],
+    read: &[Read],
+) -> Vec<TrialFacts> {
+    let one = |((trial, probe), read): ((&&TrialSpec, &Probe), &Read)| {
         let with: Vec<usize> = (0..read.frames).filter(|frame| read.newest[*frame] != NO_BEHAVIOUR).collect();
         let of = |label: usize| read.label.iter().filter(|own| **own == Some(label as u8)).count();
-        let columns = read.columns.iter().enumerate().map(|(at, name)| {
-            let finite = || read.behaviour.column(at).into_iter().copied().filter(|value| value.is_finite());
-            let (least, most) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
-            ColumnFacts { name: name.clone(), least, most }
-        });
         TrialFacts {
             name: trial.name.clone(),
             animal: trial.animal.clone(),
+            recording: probe.about.facts.clone(),
             frames: read.frames,
             shape: probe.shape.to_string(),
             frame_rate_hz: recipe.frame_rate_hz,
             imaging_s: read.frames as f64 / recipe.frame_rate_hz,
             rows: read.behaviour.nrows(),
             behaviour_s: read.behaviour.nrows() as f64 / spec.behaviour_rate_hz,
-            columns: columns.collect(),
+            columns: columns(read),
             with_behaviour: with.len(),
             first_with_behaviour: with.first().copied(),
             last_with_behaviour: with.last().copied(),
             labels: labels.iter().enumerate().map(|(at, name)| (name.clone(), of(at))).collect(),
             unlabelled: read.label.iter().filter(|label| label.is_none()).count(),
         }
-    });
-    Ok((facts.collect(), warnings))
+    };
+    trials.iter().zip(probes).zip(read).map(one).collect()
+}
+
+fn columns(read: &Read) -> Vec<ColumnFacts> {
+    let column = |(at, name): (usize, &String)| {
+        let finite = || read.behaviour.column(at).into_iter().copied().filter(|value| value.is_finite());
+        let (least, most) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
+        ColumnFacts { name: name.clone(), least, most }
+    };
+    read.columns.iter().enumerate().map(column).collect()
 }

@@ -88,59 +88,110 @@ pub(super) fn read(
 fn entries(file: &LabelFile, list: Option<&[String]>) -> Result<Entries, DatasetError> {
     let path = &file.path;
     if is_csv(path) || path.extension().is_none_or(|e| e != "npy") && sheet::is_text(path)? {
-        return sheet_entries(path, &file.who);
+        return sheet_entries(path, &file.who, list);
     }
     if file.who != Who::default() {
-        return Err(DatasetError::file(
-            path,
-            "is not an export of BORIS: leave `label_subject` and `label_observation` out",
-        ));
+        return Err(not_boris(path));
     }
     array_entries(path, list)
 }
 
-fn sheet_entries(path: &Path, who: &Who) -> Result<Entries, DatasetError> {
+/// Names of the column of labels: tables of hand, keypoint-moseq's `syllable`, B-SOiD's `B-SOiD labels`.
+const LABEL: [&str; 9] =
+    ["label", "labels", "action", "behaviour", "behavior", "syllable", "syllables", "b-soid labels", "b-soid label"];
+
+fn sheet_entries(path: &Path, who: &Who, list: Option<&[String]>) -> Result<Entries, DatasetError> {
     let sheet = match imports::bouts(path, who)? {
         Ok(bouts) => return Ok(Entries::Intervals(bouts)),
         Err(lines) => Sheet::of(path, lines)?,
     };
+    if *who != Who::default() {
+        return Err(not_boris(path));
+    }
     let column = |names: &[&str]| sheet.column(names);
-    let label = column(&["label", "action", "behaviour", "behavior"]);
-    let (frame, start) = (column(&["frame"]), column(&["start_s", "start"]));
-    let stop = column(&["stop_s", "stop", "end_s", "end"]);
+    let (label, frame) = (column(&LABEL), column(&["frame", "frame_idx", "frame_number"]));
+    let (start, stop) = (column(&["start_s", "start"]), column(&["stop_s", "stop", "end_s", "end"]));
+    let of_runs = column(&["start time (frames)"]).zip(column(&["run lengths"]));
     let value = |line: usize, text: &str| {
         let fault = || DatasetError::file(path, format!("line {line}: {text:?} is not a number"));
         text.parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(fault)
     };
     let rows = || sheet.rows.iter().enumerate().map(|(row, fields)| (row + 2, fields));
-    match (label, frame, start.zip(stop)) {
-        (Some(label), Some(frame), _) => {
+    match (label, frame, start.zip(stop), of_runs) {
+        (Some(label), Some(frame), ..) => {
             { rows().map(|(line, f)| Ok((line, value(line, &f[frame])?, f[label].clone()))).collect::<Result<_, _>>() }
                 .map(Entries::Frames)
         }
-        (Some(label), None, Some((from, to))) => {
+        (Some(label), None, Some((from, to)), _) => {
             let one = |(line, f): (usize, &Vec<String>)| {
                 let (start_s, stop_s) = (value(line, &f[from])?, value(line, &f[to])?);
                 Ok(Bout { line, start_s, stop_s, label: f[label].clone() })
             };
             rows().map(one).collect::<Result<_, _>>().map(Entries::Intervals)
         }
-        _ => {
-            let cause = format!(
-                "its columns are {}; a label file has `frame,label` or `start_s,stop_s,label`, or is a BORIS export",
-                sheet.header.join(", ")
-            );
-            Err(DatasetError::file(path, cause))
+        (Some(label), None, None, Some((from, length))) => {
+            let mut all = Vec::new();
+            for (line, f) in rows() {
+                let (from, length) = (value(line, &f[from])?, value(line, &f[length])?);
+                if !(0.0..=RUN_MAX).contains(&length) {
+                    return Err(DatasetError::file(path, format!("line {line}: a run of {length} frames")));
+                }
+                all.extend((0..length as usize).map(|n| (line, from + n as f64, f[label].clone())));
+            }
+            Ok(Entries::Frames(all))
         }
+        (Some(label), None, None, None) => every_row(path, &sheet, label, list),
+        _ => Err(no_labels(path, &sheet)),
     }
 }
 
+/// Longest run of one label, frames.
+const RUN_MAX: f64 = 1e7;
+
+/// A label in every row, without a column that numbers or times them.
+fn every_row(path: &Path, sheet: &Sheet, label: usize, list: Option<&[String]>) -> Result<Entries, DatasetError> {
+    // B-SOiD puts its labels beside DeepLabCut's table, whose further header rows have none.
+    let is_header = |fields: &&Vec<String>| {
+        fields[label].is_empty()
+            && fields.iter().any(|field| ["bodyparts", "coords", "individuals"].contains(&field.as_str()))
+    };
+    let heads = sheet.rows.iter().take_while(is_header).count();
+    let texts: Vec<String> = sheet.rows[heads..].iter().map(|fields| fields[label].clone()).collect();
+    let whole =
+        |text: &String| text.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 1e9).map(|n| n as i64);
+    match texts.iter().map(whole).collect::<Option<Vec<i64>>>() {
+        Some(numbers) => numbered(path, numbers, list),
+        None => Ok(Entries::Every(texts)),
+    }
+}
+
+fn no_labels(path: &Path, sheet: &Sheet) -> DatasetError {
+    let cause = format!(
+        "its columns are {}; a label file has `frame,label` or `start_s,stop_s,label`, a column `label` or `syllable` with a row for every \
+         frame, or is an export of BORIS or B-SOiD. Columns of 0 and 1 for each action (BORIS's binary table, DeepEthogram) are not read: \
+         write the name of the action into a column `label`",
+        sheet.header.join(", ")
+    );
+    DatasetError::file(path, cause)
+}
+
+fn not_boris(path: &Path) -> DatasetError {
+    DatasetError::file(path, "is not an export of BORIS: leave `label_subject` and `label_observation` out")
+}
+
 fn array_entries(path: &Path, list: Option<&[String]>) -> Result<Entries, DatasetError> {
-    let array = Array::read(path)?.ok_or_else(|| DatasetError::file(path, "is neither .npy nor .csv"))?;
+    let other =
+        "is neither .npy nor .csv; of keypoint-moseq's results.h5 write a CSV for each recording (save_results_as_csv)";
+    let array = Array::read(path)?.ok_or_else(|| DatasetError::file(path, other))?;
     if let Some(texts) = array.texts() {
         return Ok(Entries::Every(texts.iter().map(|text| text.trim().to_owned()).collect()));
     }
     let numbers = array.integers().ok_or_else(|| DatasetError::file(path, "labels are whole numbers or text"))?;
+    numbered(path, numbers, list)
+}
+
+/// A number for every frame: an index into the list, or a name by itself. Negative: unlabelled.
+fn numbered(path: &Path, numbers: Vec<i64>, list: Option<&[String]>) -> Result<Entries, DatasetError> {
     if let Some(list) = list {
         from_zero(path, &numbers, list)?;
     }

@@ -25,6 +25,7 @@ mod inspect;
 mod labels;
 mod mc2p;
 mod npy;
+mod own_times;
 mod prepare;
 mod recipe;
 mod row_clock;
@@ -127,6 +128,7 @@ pub fn load(
     let (recipe, probes) = recipe::settle(spec, &trials, options)?;
     warnings.extend(recipe::squeezed(&trials, &probes, &recipe));
     let read = read_all(spec, &trials, &probes, &recipe, &labels, &mut warnings)?;
+    let facts = inspect::facts(spec, (&trials, &probes), &recipe, &labels, &read);
     let (cache, elsewhere) = Cache::open(&spec.home, options.cache.as_deref())?;
     warnings.extend(elsewhere);
     let prepared = prepare_all(&trials, &recipe, &read, &cache, options.threads, progress);
@@ -134,7 +136,8 @@ pub fn load(
     cache.remember();
     let prepared = prepared?;
     consistency::finite_frames(&trials, &prepared)?;
-    let dataset = assemble(spec, &trials, &recipe, labels, read, prepared, &mut warnings);
+    let mut dataset = assemble(spec, &trials, &recipe, labels, read, prepared, &mut warnings);
+    dataset.data.facts = facts;
     consistency::after(&dataset, options, &mut warnings)?;
     Ok((dataset.data, warnings))
 }

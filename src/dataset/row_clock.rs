@@ -16,8 +16,10 @@ const FILLED_PER_ROW_MAX: usize = 1;
 /// Names of columns that number the rows, and of those that time them, without case, spaces and signs.
 const NUMBERS: [&str; 9] =
     ["frame", "frameno", "framenumber", "frameidx", "frameindex", "frameid", "framecount", "fnum", "framenum"];
-const TIMES: [&str; 18] = [
+const TIMES: [&str; 20] = [
     "time",
+    "recordingtime",
+    "trialtime",
     "times",
     "timestamp",
     "timestamps",

@@ -21,18 +21,21 @@ pub(super) fn is_text(path: &Path) -> Result<bool, DatasetError> {
     let mut sample = Vec::new();
     let file = open_regular(path).map_err(|e| DatasetError::file(path, e))?;
     file.take(SAMPLE_BYTES as u64).read_to_end(&mut sample).map_err(|e| DatasetError::file(path, e))?;
+    if sample.starts_with(b"\xff\xfe") || sample.starts_with(b"\xfe\xff") {
+        sample = utf8(sample);
+        sample.truncate(SAMPLE_BYTES);
+    }
     let printable = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
     let has_line = sample.iter().any(|byte| matches!(byte, b'\n' | b','));
-    Ok(has_line
-        && sample.len() > 8
-        && sample.iter().all(printable)
-        && std::str::from_utf8(&sample[..sample.len() - 4]).is_ok())
+    // The sample may end within a letter.
+    let is_utf8 = std::str::from_utf8(&sample).map_or_else(|e| e.valid_up_to() + 4 > sample.len(), |_| true);
+    Ok(has_line && sample.len() > 8 && sample.iter().all(printable) && is_utf8)
 }
 
 /// Every line of a CSV, however many fields it has; decimal commas become points.
 pub(super) fn lines(path: &Path) -> Result<Vec<Line>, DatasetError> {
     let failed = |e: csv::Error| DatasetError::file(path, e);
-    let bytes = bytes_of(path)?;
+    let bytes = utf8(bytes_of(path)?);
     let separator = separator(&bytes);
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -56,7 +59,34 @@ pub(super) fn lines(path: &Path) -> Result<Vec<Line>, DatasetError> {
             lines.push((line, fields));
         }
     }
-    Ok(lines)
+    Ok(without_preamble(lines))
+}
+
+/// EthoVision and other programs of Windows write UTF-16, with a mark of its order.
+fn utf8(bytes: Vec<u8>) -> Vec<u8> {
+    let unit: fn([u8; 2]) -> u16 = match bytes.as_slice() {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return bytes,
+    };
+    let units: Vec<u16> = bytes[2..].as_chunks::<2>().0.iter().map(|pair| unit(*pair)).collect();
+    String::from_utf16_lossy(&units).into_bytes()
+}
+
+/// EthoVision says in its first line how many lines its head has; the last two of them are names and units.
+fn without_preamble(mut lines: Vec<Line>) -> Vec<Line> {
+    let Some((_, first)) = lines.first() else { return lines };
+    let says = |field: &String| field.to_lowercase().starts_with("number of header lines");
+    let Some(head) = first.iter().position(says).and_then(|at| first.get(at + 1)?.parse::<usize>().ok()) else {
+        return lines;
+    };
+    lines.retain(|(line, _)| line + 1 >= head && *line != head);
+    // Its lines end with a separator.
+    let width = lines.iter().map(|(_, fields)| fields.len()).max().unwrap_or(0);
+    if lines.iter().all(|(_, fields)| fields.len() == width && fields.last().is_some_and(String::is_empty)) {
+        lines.iter_mut().for_each(|(_, fields)| fields.truncate(width - 1));
+    }
+    lines
 }
 
 /// The separator that the first line with one has most of; a comma when none.

@@ -50,7 +50,7 @@ pub(super) struct TrialSpec {
 #[derive(Clone, Debug)]
 pub(super) enum Neural {
     /// Anything the corridor reads.
-    Recording(RecordingSpec),
+    Recording(Box<RecordingSpec>),
     /// One headerless file per channel.
     Planar { channels: Vec<PathBuf>, layout: RawLayout },
     /// ΔF/F made elsewhere: (frames, height, width) of little-endian float32 after `data_at` bytes.

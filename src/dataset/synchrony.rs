@@ -44,6 +44,8 @@ pub(super) struct Axis<'a> {
     pub behaviour_rate_hz: f64,
     /// Numbers and times of the two-photon frames, for frames of a session.
     pub session: Option<&'a SessionIndex>,
+    /// When each two-photon frame of another recording began, s from the first, where they are not regular.
+    pub begins_s: Option<&'a [f64]>,
 }
 
 /// Synchronises a trial.
@@ -59,6 +61,10 @@ pub(super) fn synchronise(
             let starts = of_session(trial, axis, FrameClock::Start)?;
             let times: Vec<f64> = regular().iter().map(|time| time + offset_s).collect();
             (among(&starts, &times, axis), regular())
+        }
+        Synchrony::Offset { seconds: offset_s, .. } if axis.begins_s.is_some() => {
+            let times: Vec<f64> = regular().iter().map(|time| time + offset_s).collect();
+            (among(axis.begins_s.unwrap_or_default(), &times, axis), regular())
         }
         Synchrony::Offset { seconds: offset_s, stated } => {
             last_equally(trial, axis, *stated, warnings)?;
@@ -245,6 +251,9 @@ fn by_times(
     }
     if axis.session.is_some() {
         return Ok(among(&of_session(trial, axis, clock)?, times, axis));
+    }
+    if let Some(begins) = axis.begins_s {
+        return Ok(among(begins, times, axis));
     }
     let frame = |&time: &f64| within((time * axis.frame_rate_hz + 1e-9).floor(), axis.frames);
     Ok(times.iter().map(frame).collect())

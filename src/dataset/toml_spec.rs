@@ -71,6 +71,9 @@ struct WrittenFrames {
     axes: Option<String>,
     orientation: Option<Orientation>,
     #[serde(default)]
+    use_channels: Vec<usize>,
+    roi: Option<usize>,
+    #[serde(default)]
     strict: bool,
 }
 
@@ -248,21 +251,24 @@ impl Reader<'_> {
             raw => {
                 let channels = paths.into_iter().map(|path| vec![path]).collect();
                 let (rate_hz, plane) = (written.rate_hz, written.plane);
-                let (orientation, strict) = (written.orientation, written.strict);
+                let (orientation, strict, roi) = (written.orientation, written.strict, written.roi);
+                let use_channels = written.use_channels;
                 let axes = written
                     .axes
                     .map(|text| text.parse().map_err(|e: String| self.value(&key("frames.axes"), &text, &e)));
                 let axes = axes.transpose()?;
-                Ok(Neural::Recording(RecordingSpec {
+                Ok(Neural::Recording(Box::new(RecordingSpec {
                     channels,
                     raw,
                     rate_hz,
                     plane,
                     axes,
                     orientation,
+                    use_channels,
+                    roi,
                     strict,
                     source: RIG,
-                }))
+                })))
             }
         }
     }

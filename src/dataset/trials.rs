@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
+use super::TrialFacts;
 use crate::frame::Shape;
 use crate::model::parameters::Parameters;
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -35,6 +36,8 @@ pub struct Dataset {
     pub sha256: String,
     /// The trials, grouped by animal.
     pub trials: Vec<Trial>,
+    /// What was read of each of them, for reports.
+    pub facts: Vec<TrialFacts>,
 }
 
 /// Where model frames come from, which decides whether a live daemon can produce them.

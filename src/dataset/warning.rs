@@ -63,6 +63,17 @@ pub enum DataWarning {
         /// What.
         what: String,
     },
+    /// Two-photon frames that do not come at a regular rate.
+    #[error(
+        "trial {trial}: its frames do not come at a regular rate (by their time stamps up to {off_s:.3} s from it: frames were dropped, or it \
+         paused): behaviour is aligned by the time stamps"
+    )]
+    OwnTimes {
+        /// Which trial.
+        trial: String,
+        /// Largest distance from the regular time, s.
+        off_s: f64,
+    },
     /// Two-photon frames with NaN.
     #[error("trial {trial}: {count} of {of} two-photon frames have NaN or infinite pixels and are left out")]
     NonFiniteFrames {

@@ -109,6 +109,7 @@ pub struct Method {
 
 /// What it was trained on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DataSummary {
     /// Where it comes from, in words.
     pub name: String,
@@ -130,6 +131,40 @@ pub struct DataSummary {
     pub licence: String,
     /// SHA-256 over everything read.
     pub sha256: String,
+    /// Each trial as it was read, as `haltere info` shows it.
+    pub trials: Vec<TrialSummary>,
+    /// Columns of behaviour with their range over all trials.
+    pub columns: Vec<ColumnSummary>,
+}
+
+/// One trial as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrialSummary {
+    /// Its name.
+    pub name: String,
+    /// Frames, shape and rate, in words.
+    pub imaging: String,
+    /// By which texts its recording was read, in words.
+    pub decided: String,
+    /// Rows and length, in words.
+    pub behaviour: String,
+    /// Which frames have behaviour, in words.
+    pub aligned: String,
+    /// Frames of each label, in words.
+    pub labels: String,
+}
+
+/// A column of behaviour.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ColumnSummary {
+    /// Its name.
+    pub name: String,
+    /// Smallest finite value.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub least: f64,
+    /// Largest finite value.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub most: f64,
 }
 
 /// One animal's share of the data.

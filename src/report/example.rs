@@ -125,6 +125,15 @@ fn data() -> DataSummary {
         split: "one animal held out in turn".into(),
         licence: "CC0 (made by this program)".into(),
         sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+        trials: vec![TrialSummary {
+            name: "fly_01/001".into(),
+            imaging: "3200 frames of 2×128×128 at 16.1 Hz, 198.76 s".into(),
+            decided: "channels 2 by the ScanImage header".into(),
+            behaviour: "19876 rows, 198.76 s".into(),
+            aligned: "3200 of 3200 frames have behaviour, from 0.00 s to 198.76 s".into(),
+            labels: "resting 1600, walking 1500, unlabelled 100".into(),
+        }],
+        columns: vec![ColumnSummary { name: "nose_x".into(), least: -1.5, most: 2.25 }],
     }
 }
 

@@ -7,7 +7,9 @@ use std::fmt::{Display, Write};
 
 use quick_xml::escape::escape;
 
-use super::data::{Calibration, Confusion, DataSummary, LookAhead, Method, ReportData, Reproduce, ScoreRow, Spread};
+use super::data::{
+    Calibration, Confusion, DataSummary, LookAhead, Method, ReportData, Reproduce, ScoreRow, Spread, TrialSummary,
+};
 use super::plot;
 
 const STYLE: &str = include_str!("report.css");
@@ -169,6 +171,33 @@ impl Page {
             "data",
             "Data",
             &(table(&["", ""], 2, facts) + "<div class=\"wide\">" + &animals + "</div>" + &paragraph(note)),
+        );
+        self.trials(data);
+    }
+
+    /// What was read of every trial: a wrong column or alignment is seen here.
+    fn trials(&mut self, data: &DataSummary) {
+        if data.trials.is_empty() {
+            return;
+        }
+        let head = ["trial", "imaging", "decided by", "behaviour", "aligned", "labels"];
+        let rows = data.trials.iter().map(|trial| {
+            let TrialSummary { name, imaging, decided, behaviour, aligned, labels } = trial.clone();
+            vec![name, imaging, decided, behaviour, aligned, labels]
+        });
+        let columns = data
+            .columns
+            .iter()
+            .map(|column| vec![column.name.clone(), format!("{:.4}", column.least), format!("{:.4}", column.most)]);
+        let note = "Columns of behaviour, with their range over all trials. Frame numbers or time stamps among them would be no behaviour.";
+        self.section(
+            "trials",
+            "Trials as they were read",
+            &("<div class=\"wide\">".to_owned()
+                + &table(&head, head.len(), rows)
+                + "</div>"
+                + &paragraph(note)
+                + &table(&["column", "least", "largest"], 1, columns)),
         );
     }
 
@@ -334,7 +363,7 @@ mod tests {
     #[test]
     fn every_section_is_there_and_every_entry_of_the_contents_leads_to_one() {
         let html = render(&example::report());
-        assert_eq!(html.matches("<section id=").count(), 14);
+        assert_eq!(html.matches("<section id=").count(), 15);
         for link in html.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
             assert!(html.contains(&format!("<section id=\"{link}\">")), "{link}");
         }

@@ -9,8 +9,10 @@ pub mod session;
 pub mod tensorboard;
 
 pub mod data;
+mod glyphs;
 pub mod html;
 pub mod model_card;
 pub mod pca;
+pub mod picture;
 pub mod plot;
 pub mod provenance;

@@ -100,8 +100,19 @@ impl fmt::Display for AskedAxes {
 pub(super) struct Asked {
     pub axes: Option<AskedAxes>,
     pub plane: Option<u64>,
+    /// Which of several regions in a frame (ScanImage's mROI), counted from 0.
+    pub roi: Option<usize>,
+    /// Channels are chosen among those of the recording, so that it may have more than a model can read.
+    pub chooses_channels: bool,
     /// Refuse whatever is incomplete.
     pub strict: bool,
+}
+
+impl Asked {
+    /// Most channels that a recording may have.
+    pub fn channels_max(&self) -> usize {
+        if self.chooses_channels { super::chosen::HELD_MAX } else { crate::frame::CHANNELS_MAX }
+    }
 }
 
 /// What one text says about the order of pages.

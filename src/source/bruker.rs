@@ -144,8 +144,8 @@ pub(super) fn open(
         rate_hz.or(own),
         if rate_hz.is_some() { "the given rate" } else { "the times in PrairieView's XML" },
     );
-    let opened =
-        TiffSource::open_places(files.paths, channels.len(), places, times_ns, (rate_hz.or(own), about), source)?;
+    let (rate, asked) = ((rate_hz.or(own), about), (asked, source));
+    let opened = TiffSource::open_places(files.paths, channels.len(), places, times_ns, rate, asked)?;
     Ok(Box::new(opened))
 }
 

@@ -10,6 +10,8 @@ pub mod arrival;
 pub mod axes;
 mod axes_decision;
 mod bruker;
+mod chosen;
+mod file_names;
 pub mod session_index;
 
 pub mod continuity;
@@ -21,6 +23,8 @@ pub mod open;
 mod page_list;
 pub mod raw;
 mod recording;
+mod regions;
+mod scanbox;
 mod scanimage;
 pub mod thorimage;
 pub mod tiff;

@@ -8,13 +8,15 @@ use crate::frame::Name;
 use crate::session::is_session;
 
 use super::axes::{Asked, AskedAxes};
+use super::chosen::Chosen;
+use super::file_names::{by_channel, count_one_thing};
 use super::mcap::McapSource;
 use super::nwb::{self, NwbSource, Orientation};
 use super::raw::{RawLayout, RawSource};
 use super::recording::{extension, file_error};
 use super::tiff::{TiffSource, lists_files};
-use super::tiff_files::{by_channel, is_tiff, listed, tiff_files};
-use super::{Source, SourceError, bruker, thorimage};
+use super::tiff_files::{is_tiff, listed, tiff_files};
+use super::{Source, SourceError, bruker, scanbox, thorimage};
 
 /// Which recording, and what the user knows about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,10 @@ pub struct RecordingSpec {
     pub axes: Option<AskedAxes>,
     /// Order of rows and columns in an NWB file; overrides what the file says.
     pub orientation: Option<Orientation>,
+    /// Only these of its channels, counted from 0; empty: all.
+    pub use_channels: Vec<usize>,
+    /// Which of several regions in a frame (ScanImage's mROI), counted from 0.
+    pub roi: Option<usize>,
     /// Refuse a recording of which something is missing, instead of reading what is whole.
     pub strict: bool,
     /// Name of the rig in the frames.
@@ -43,11 +49,13 @@ impl RecordingSpec {
     pub fn new(path: impl Into<PathBuf>, source: Name) -> Self {
         let channels = vec![vec![path.into()]];
         let (raw, rate_hz, plane, axes, orientation) = (None, None, None, None, None);
-        Self { channels, raw, rate_hz, plane, axes, orientation, strict: false, source }
+        let (use_channels, roi) = (Vec::new(), None);
+        Self { channels, raw, rate_hz, plane, axes, orientation, use_channels, roi, strict: false, source }
     }
 
     fn asked(&self) -> Asked {
-        Asked { axes: self.axes, plane: self.plane, strict: self.strict }
+        let chooses_channels = !self.use_channels.is_empty();
+        Asked { axes: self.axes, plane: self.plane, roi: self.roi, chooses_channels, strict: self.strict }
     }
 }
 
@@ -56,6 +64,20 @@ impl RecordingSpec {
 /// # Errors
 /// What is wrong with the path or the file, and which formats are readable.
 pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
+    let whole = open_whole(spec)?;
+    if spec.use_channels.is_empty() {
+        return Ok(whole);
+    }
+    if single_path(spec).is_some_and(is_session) {
+        let cause =
+            "a session contains the channels that were decoded, and its replay reads them all; leave out the channels";
+        return Err(file_error(first_path(spec), cause));
+    }
+    Ok(Box::new(Chosen::open(whole, &spec.use_channels, first_path(spec))?))
+}
+
+/// With all its channels.
+fn open_whole(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
     if let Some(rate) = spec.rate_hz.filter(|r| !(r.is_finite() && *r > 0.0)) {
         return Err(file_error(first_path(spec), format!("the given frame rate is {rate} Hz; it must be positive")));
     }
@@ -64,33 +86,24 @@ pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceErr
         return Err(file_error(first_path(spec), "a raw layout describes a single file; give one file"));
     }
     let nwb = nwb_channels(spec)?;
-    let is_tiff =
-        spec.raw.is_none() && nwb.is_none() && !path.is_some_and(|path| is_session(path) || is_thorimage(path));
+    let is_tiff = spec.raw.is_none() && nwb.is_none() && !path.is_some_and(is_other);
     // Who states the axes has read the XML.
     let prairie = match path.filter(|_| is_tiff && spec.axes.is_none()) {
         Some(path) => bruker::xml_of(path)?,
         None => None,
     };
+    options_fit(spec, is_tiff, prairie.is_some(), nwb.is_some())?;
     if let Some(xml) = prairie {
         return bruker::open(&xml, spec.rate_hz, &spec.asked(), spec.source);
-    }
-    if spec.axes.is_some() && !is_tiff {
-        return Err(file_error(
-            first_path(spec),
-            "--axes states the order of TIFF pages, but this is another format; leave it out",
-        ));
-    }
-    if spec.orientation.is_some() && nwb.is_none() {
-        return Err(file_error(
-            first_path(spec),
-            "--orientation is for NWB files, but this is another format; leave it out",
-        ));
     }
     match (path, spec.raw) {
         (Some(path), Some(layout)) => return open_raw(path, layout, spec),
         (Some(path), None) if is_session(path) => return open_session(path, spec),
         (Some(path), None) if is_thorimage(path) => {
             return thorimage::open(path, spec.rate_hz, &spec.asked(), spec.source);
+        }
+        (Some(path), None) if scanbox::is_scanbox(path) => {
+            return scanbox::open(path, spec.rate_hz, &spec.asked(), spec.source);
         }
         _ => {}
     }
@@ -99,10 +112,29 @@ pub fn open_recording(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceErr
     }
     let channels: Result<Vec<_>, _> = spec.channels.iter().map(|paths| tiff_files(paths)).collect();
     let channels = match channels?.as_slice() {
-        [one] if spec.axes.is_none() && one.len() > 1 && !lists_files(&one[0]) => by_channel(one)?,
+        [one] if spec.axes.is_none() && one.len() > 1 && !lists_files(&one[0]) => {
+            let channels = by_channel(one)?;
+            // The order of files that the user lists is the user's.
+            if path.is_some() {
+                channels.iter().try_for_each(|files| count_one_thing(files))?;
+            }
+            channels
+        }
         channels => channels.to_vec(),
     };
     Ok(Box::new(TiffSource::open(channels, spec.rate_hz, &spec.asked(), spec.source)?))
+}
+
+/// Options that mean nothing for a format are refused: the user means something by them.
+fn options_fit(spec: &RecordingSpec, is_tiff: bool, is_prairie: bool, is_nwb: bool) -> Result<(), SourceError> {
+    let of_scanimage = is_tiff && !is_prairie;
+    let cause = match () {
+        () if spec.axes.is_some() && !is_tiff => "--axes states the order of TIFF pages",
+        () if spec.roi.is_some() && !of_scanimage => "--roi is for ScanImage's TIFF files",
+        () if spec.orientation.is_some() && !is_nwb => "--orientation is for NWB files",
+        () => return Ok(()),
+    };
+    Err(file_error(first_path(spec), format!("{cause}, but this is another format; leave it out")))
 }
 
 /// The file, if the recording is a session.
@@ -125,6 +157,9 @@ pub fn files_of(spec: &RecordingSpec) -> Result<Vec<PathBuf>, SourceError> {
         if is_thorimage(path) {
             let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
             return listed(folder, |p| is_tiff(p) || matches!(extension(p).as_str(), "xml" | "raw"));
+        }
+        if scanbox::is_scanbox(path) {
+            return Ok(scanbox::files(path).into());
         }
         if let Some(xml) = bruker::xml_of(path)? {
             let folder = xml.parent().unwrap_or(Path::new("."));
@@ -186,6 +221,11 @@ fn single_path(spec: &RecordingSpec) -> Option<&Path> {
 
 fn first_path(spec: &RecordingSpec) -> &Path {
     spec.channels.iter().flatten().next().map_or(Path::new("recording"), PathBuf::as_path)
+}
+
+/// Neither TIFF nor NWB nor a raw file.
+fn is_other(path: &Path) -> bool {
+    is_session(path) || is_thorimage(path) || scanbox::is_scanbox(path)
 }
 
 fn is_thorimage(path: &Path) -> bool {

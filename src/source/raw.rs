@@ -112,9 +112,14 @@ impl Source for RawSource {
             return Ok(Next::End);
         }
         let at = self.layout.header_bytes + self.next * self.payload.len() as u64;
-        self.file.read_exact_at(&mut self.payload, at).map_err(|e| unreadable(&self.path, self.next, &e))?;
         self.stamper.stamp(self.next, &self.path, into)?;
-        pixels::copy(&self.layout.frame, &self.payload, into.bytes_mut());
+        let in_place = self.layout.frame.order == Order::C;
+        let bytes = if in_place { into.bytes_mut() } else { &mut self.payload[..] };
+        self.file.read_exact_at(bytes, at).map_err(|e| unreadable(&self.path, self.next, &e))?;
+        match in_place {
+            true => pixels::in_place(&self.layout.frame, bytes),
+            false => pixels::copy(&self.layout.frame, &self.payload, into.bytes_mut()),
+        }
         self.next += 1;
         Ok(Next::Frame)
     }

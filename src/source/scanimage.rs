@@ -48,7 +48,7 @@ impl<'a> ScanImage<'a> {
         self.number(keys).filter(|n| (0.0..1e6).contains(n)).map(|n| n as usize)
     }
 
-    fn is_on(&self, keys: &[&str]) -> bool {
+    pub(super) fn is_on(&self, keys: &[&str]) -> bool {
         matches!(self.value(keys), Some("1" | "true"))
     }
 
@@ -81,6 +81,7 @@ impl<'a> ScanImage<'a> {
         let slices = self.count(&[
             "hStackManager.actualNumSlices",
             "hStackManager.numSlices",
+            "hStackManager.slicesPerAcq",
             "stackNumSlices",
             "acq.numberOfZSlices",
         ]);
@@ -134,24 +135,6 @@ impl<'a> ScanImage<'a> {
             ));
         }
         Ok(flyback / averaged)
-    }
-
-    /// Does a frame hold several regions (mROI), stacked with the lines between them? `regions`: ScanImage's JSON in the `Artist` tag.
-    pub(super) fn regions(&self, regions: &str) -> Option<String> {
-        if !self.is_on(&["hRoiManager.mroiEnable"]) {
-            return None;
-        }
-        let json: serde_json::Value = serde_json::from_str(regions.trim_end_matches('\0')).unwrap_or_default();
-        let rois = &json["RoiGroups"]["imagingRoiGroup"]["rois"];
-        let count = rois.as_array().map_or(usize::from(rois.is_object()), Vec::len);
-        (count != 1).then(|| {
-            let number = if count == 0 { "several".to_owned() } else { count.to_string() };
-            format!(
-                "{BY} says that a frame holds {number} regions (mroiEnable), one above the other with lines of fly-to between them: that is \
-                 not one image. Save one region as a file of its own; or, to use the stacked image as it is, say --axes T (T,C2 for two \
-                 channels; `axes` in a dataset.toml)"
-            )
-        })
     }
 }
 
@@ -254,18 +237,6 @@ mod tests {
         lines.push("hStackManager.numFramesPerVolumeWithFlyback = 13");
         let error = ScanImage::of(&text(&lines)).unwrap().told().unwrap_err();
         assert!(error.contains("13 frames") && error.contains("12 frames") && error.contains("--axes"), "{error}");
-    }
-
-    #[test]
-    fn one_region_is_an_image_and_two_are_not() {
-        let header = "SI.hRoiManager.mroiEnable = true\n";
-        let regions = |rois: &str| {
-            let json = format!(r#"{{"RoiGroups":{{"imagingRoiGroup":{{"rois":{rois}}}}}}}"#);
-            ScanImage::of(header).unwrap().regions(&json)
-        };
-        assert_eq!(regions("{\"zs\":0}"), None);
-        assert!(regions("[{},{}]").unwrap().contains("2 regions"));
-        assert!(ScanImage::of(header).unwrap().regions("").unwrap().contains("several regions"));
     }
 
     #[test]

@@ -24,10 +24,10 @@ use super::age::{Ages, Arrived};
 use super::continuity::{Continuity, Place};
 use super::{IDLE_MS_MAX, Next, Source, SourceError};
 
-/// How often a silent peer is pinged, ms.
-const HEARTBEAT_MS: i32 = 1000;
-/// Silence after which a peer is disconnected, ms.
-const HEARTBEAT_TIMEOUT_MS: i32 = 5000;
+/// A TCP peer that has been silent for so long is probed, s; so often, s; and is disconnected after so many probes without an answer. By the
+/// kernel, because libzmq's own heartbeats end the process (an assertion in `out_event`) if one is due on a connection that was lost while
+/// its frames still waited to be read: a sender that leaves while the daemon is stopped for a moment is enough.
+const KEEPALIVE: [i32; 3] = [2, 1, 3];
 /// Longest wait between attempts to reconnect, ms.
 const RECONNECT_MS_MAX: i32 = 1000;
 /// Silence after which a sender is gone, unless [`ZmqSource::silent_after`] says otherwise.
@@ -304,8 +304,11 @@ fn make_socket(context: &zmq::Context, settings: &Settings) -> Result<zmq::Socke
     let socket = context.socket(kind)?;
     socket.set_linger(0)?;
     socket.set_rcvhwm(settings.hwm)?;
-    socket.set_heartbeat_ivl(HEARTBEAT_MS)?;
-    socket.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
+    let [idle_s, interval_s, probes] = KEEPALIVE;
+    socket.set_tcp_keepalive(1)?;
+    socket.set_tcp_keepalive_idle(idle_s)?;
+    socket.set_tcp_keepalive_intvl(interval_s)?;
+    socket.set_tcp_keepalive_cnt(probes)?;
     socket.set_reconnect_ivl_max(RECONNECT_MS_MAX)?;
     if settings.pattern == Pattern::Sub {
         socket.set_subscribe(settings.topic.as_bytes())?;

@@ -40,6 +40,21 @@ pub fn copy(layout: &Layout, payload: &[u8], slot: &mut [u8]) {
     }
 }
 
+/// Undoes the byte order of a frame in C order that lies in its slot already.
+///
+/// # Panics
+/// If the slot is not exactly [`Layout::bytes`] long, or the frame is in another order; callers have checked both.
+pub fn in_place(layout: &Layout, slot: &mut [u8]) {
+    assert_eq!((slot.len(), layout.order), (layout.bytes(), Order::C), "slot of a checked frame in C order");
+    if layout.big_endian != cfg!(target_endian = "big") {
+        match layout.pixel_type.bytes() {
+            1 => {}
+            2 => swap::<2>(slot),
+            _ => swap::<4>(slot),
+        }
+    }
+}
+
 fn copy_items<const N: usize>(layout: &Layout, payload: &[u8], slot: &mut [u8]) {
     match layout.order {
         Order::C => slot.copy_from_slice(payload),

@@ -86,6 +86,34 @@ fn fictrac() -> String {
     })
 }
 
+fn ethovision() -> String {
+    let mut text = "\"Number of header lines:\";\"5\";\n\"Experiment\";\"fly\";\n\"Arena\";\"1\";\n".to_owned();
+    text += "\"Recording time\";\"X center\";\"Velocity\";\n\"s\";\"cm\";\"cm/s\";\n";
+    let row = |row: usize| format!("{:.2};{:.3};1,5;", row as f64 * 0.01, (row as f64).sin()).replace('.', ",");
+    text + &csv("", row)
+}
+
+/// As `BOUTS` says it.
+fn of_row(row: usize) -> i32 {
+    match row {
+        ..1000 => 0,
+        1000..2500 => 1,
+        _ => -1,
+    }
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+fn npy_f4(row: impl Fn(usize) -> [f32; 2]) -> Vec<u8> {
+    let mut bytes = b"\x93NUMPY\x01\0\x76\0".to_vec();
+    let head = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({ROWS}, 2), }}");
+    bytes.extend(format!("{head:<117}\n").bytes());
+    bytes.extend((0..ROWS).flat_map(row).flat_map(f32::to_le_bytes));
+    bytes
+}
+
 fn behaviour() -> Vec<Case> {
     let sleap_header = "track,frame_idx,instance.score,head.x,head.y,head.score,tail.x,tail.y,tail.score";
     let sleap = |track: &str, row: usize| {
@@ -168,6 +196,24 @@ fn behaviour() -> Vec<Case> {
             csv("time;x;y", |row| format!("{:.2};{:.3};1,5", row as f64 * 0.01, (row as f64).sin()).replace('.', ",")),
             Read(ROWS, &["x", "y"]),
         ),
+        Case {
+            behaviour: ("b.txt", utf16(&ethovision())),
+            ..case(
+                "EthoVision's text: UTF-16, a head, units, and - for what is missing",
+                "",
+                String::new(),
+                Read(ROWS, &["x center", "velocity"]),
+            )
+        },
+        Case {
+            behaviour: ("b.npy", npy_f4(|row| [row as f32, (row as f32 / 9.0).sin()])),
+            ..case(
+                "an array whose first column counts the frames",
+                "",
+                String::new(),
+                Refused(&["\"0\" goes up by the same step"]),
+            )
+        },
         case("tabs", "b.csv", csv("x\ty", |row| wave(row).replace(',', "\t")), Read(ROWS, &["x", "y"])),
         case("Excel's BOM", "b.csv", format!("\u{feff}{}", csv("x,y", wave)), Read(ROWS, &["x", "y"])),
         case(
@@ -309,6 +355,41 @@ fn labels() -> Vec<Case> {
                 Refused(&["\"Walk\" and \"walk\"", "case, spaces"]),
             )
         },
+        labelled(
+            "keypoint-moseq: a syllable for every behaviour frame, whose names the list gives",
+            &csv("syllable,centroid x,heading", |row| format!("{},0.5,0.1", of_row(row))),
+            Read(ROWS, &["x", "y"]),
+        ),
+        labelled(
+            "keypoint-moseq: more syllables than names",
+            &csv("syllable,heading", |row| format!("{},0.1", row % 3)),
+            Refused(&["label 2", "counted from 0 to 1"]),
+        ),
+        labelled(
+            "keypoint-moseq: another number of frames",
+            "syllable\n0\n1\n",
+            Refused(&["2", "5625 (behaviour) or 900 (two-photon)"]),
+        ),
+        labelled(
+            "B-SOiD: its labels beside the table of DeepLabCut",
+            &csv(",B-SOiD labels,scorer,net\n0,,bodyparts,nose\n1,,coords,x", |row| {
+                format!("{},{},{row},0.5", row + 2, of_row(row))
+            }),
+            Read(ROWS, &["x", "y"]),
+        ),
+        Case {
+            list: "",
+            ..labelled(
+                "B-SOiD: runs",
+                ",B-SOiD labels,Start time (frames),Run lengths\n0,rest,0,1000\n1,walk,1000,1500\n",
+                Read(ROWS, &["x", "y"]),
+            )
+        },
+        labelled(
+            "columns of 0 and 1 (BORIS's binary table, DeepEthogram)",
+            "time,rest,walk\n0,1,0\n0.1,0,1\n",
+            Refused(&["time, rest, walk", "Columns of 0 and 1"]),
+        ),
         labelled(
             "another spelling than the list",
             "start_s,stop_s,label\n0,10,rest\n10,25,Walk\n",

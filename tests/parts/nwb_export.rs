@@ -169,7 +169,7 @@ fn received(at: u64) -> u64 {
 }
 
 /// Two channels of int16, then one of uint8 in another series; a gap, a neutral decode, a model exchanged for one of another size.
-fn made(path: &Path) {
+pub fn made(path: &Path) {
     let about = [
         ("rig", "rig1"),
         ("began_unix_ns", "1764000000123456789"),

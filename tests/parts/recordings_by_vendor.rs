@@ -88,9 +88,26 @@ fn what_other_programs_write_is_named_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();
     for (name, word) in [
         ("a.sbx", "Scanbox"),
-        ("a.isxd", "Inscopix"),
+        ("a.isxd", "Inscopix Data Processing"),
         ("a.czi", "ZEN"),
+        ("a.lsm", "ZEN"),
         ("a.nd2", "NIS-Elements"),
+        ("a.lif", "LAS X"),
+        ("a.oir", "FluoView"),
+        ("a.oif", "FluoView"),
+        ("a.oib", "FluoView"),
+        ("a.mesc", "Femtonics"),
+        ("a.ims", "Imaris"),
+        ("a.sld", "SlideBook"),
+        ("a.dcimg", "HCImage"),
+        ("a.h5", "pynwb"),
+        ("a.npy", "tifffile.imwrite"),
+        ("a.bin", "int16"),
+        ("a.mmap", "order_F"),
+        ("a.mat", "Scanbox"),
+        ("a.xml", "PVScan"),
+        ("a.raw", "--raw"),
+        ("a.avi", "never compressed"),
         ("a.xyz", "readable formats"),
     ] {
         let path = folder.path().join(name);

@@ -16,6 +16,7 @@ pub mod nwb_session;
 pub mod old_peers;
 pub mod oracle;
 pub mod process;
+pub mod scanbox;
 pub mod scene;
 pub mod tiffs;
 pub mod web;

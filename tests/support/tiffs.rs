@@ -18,6 +18,9 @@ pub struct Tiff {
     pub of_page: Option<fn(usize) -> String>,
     pub software: String,
     pub artist: String,
+    /// What ImageJ kept of a file's former texts (tag 50839).
+    pub kept: String,
+    pub samples: u16,
     pub big: bool,
     /// Directories behind the pixels of all pages, as tifffile writes them, instead of before each page.
     pub directories_last: bool,
@@ -41,6 +44,8 @@ impl Default for Tiff {
             of_page: None,
             software: String::new(),
             artist: String::new(),
+            kept: String::new(),
+            samples: 1,
             big: false,
             directories_last: false,
             one_directory: false,
@@ -78,13 +83,23 @@ impl Tiff {
     }
 
     /// Tags of text of a page.
-    fn texts(&self, page: usize) -> [(u16, Vec<u8>); 3] {
+    fn texts(&self, page: usize) -> [(u16, Vec<u8>); 4] {
         let description = match self.of_page {
             Some(text) => text(page + self.first).into_bytes(),
             None if page == 0 => self.description.clone(),
             None => Vec::new(),
         };
-        [(270, description), (305, self.software.clone().into_bytes()), (315, self.artist.clone().into_bytes())]
+        let mut kept = Vec::new();
+        if page == 0 && !self.kept.is_empty() {
+            kept.extend(b"IJIJinfo\0\0\0\x01");
+            kept.extend(self.kept.encode_utf16().flat_map(u16::to_le_bytes));
+        }
+        [
+            (270, description),
+            (305, self.software.clone().into_bytes()),
+            (315, self.artist.clone().into_bytes()),
+            (50839, kept),
+        ]
     }
 
     /// Tags with one number; the place of the pixels is filled in later.
@@ -96,7 +111,7 @@ impl Tiff {
             (259, u64::from(self.compression)),
             (262, u64::from(self.photometric)),
             (273, 0),
-            (277, 1),
+            (277, u64::from(self.samples)),
             (278, self.height as u64),
             (279, pixel_bytes),
             (339, u64::from(self.format)),

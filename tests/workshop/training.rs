@@ -180,6 +180,10 @@ fn the_folder_of_the_run_holds_all_of_it() {
         assert!(size > 0, "{name} is empty");
     }
     assert!(std::fs::read_dir(TRAINED.path("runs/tiny/tensorboard")).unwrap().count() > 0);
+    let page = std::fs::read_to_string(TRAINED.path("runs/tiny/report.html")).unwrap();
+    for fact in ["Trials as they were read", "fly_01", "have behaviour", "channels 2 by"] {
+        assert!(page.contains(fact), "no {fact:?} in the report");
+    }
     let card = std::fs::read_to_string(TRAINED.path("runs/tiny/MODEL_CARD.md")).unwrap();
     assert!(card.contains("fly_03"), "{card}");
     let provenance = std::fs::read_to_string(TRAINED.path("runs/tiny/provenance.json")).unwrap();
@@ -295,6 +299,8 @@ fn eval_prints_the_table_and_writes_it() {
     for name in ["evaluation.json", "table.txt", "table.md", "table.csv", "report.json", "report.html"] {
         assert!(TRAINED.path("evaluation").join(name).metadata().unwrap().len() > 0, "{name}");
     }
+    let page = std::fs::read_to_string(TRAINED.path("evaluation/report.html")).unwrap();
+    assert!(page.contains("Trials as they were read"), "the facts that `info` shows");
     let text = std::fs::read_to_string(TRAINED.path("evaluation/evaluation.json")).unwrap();
     let evaluation: Value = serde_json::from_str(&text).unwrap();
     let scores = evaluation["scores"].as_array().unwrap();

@@ -8,6 +8,7 @@ pub mod client;
 pub mod corridor;
 pub mod device;
 pub mod movie;
+pub mod reading;
 pub mod registration;
 
 use std::io::Write;
@@ -45,6 +46,7 @@ const SEED: u64 = 0;
 Examples:
   haltere bench                      closed loop over sockets, at 30 Hz and as fast as possible
   haltere bench --quick --json
+  haltere bench reading              how fast recordings are read, against a plain copy
   haltere bench registration movie.tif --template template.tif --out shifts.csv")]
 pub struct BenchArgs {
     /// Run one part only.
@@ -77,6 +79,8 @@ pub enum BenchPart {
         #[arg(long, value_name = "N", default_value_t = 6000)]
         paced_frames: usize,
     },
+    /// Time the readers of recordings against a plain copy of the same bytes.
+    Reading,
     /// Measure the shift of every frame of a movie against a template.
     Registration {
         /// Movie, TIFF.
@@ -103,6 +107,14 @@ pub fn run(args: &BenchArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     }
     let frames = if args.quick { (args.frames / 10).max(10) } else { args.frames } as usize;
     let folder = temporary_folder("bench")?;
+    if matches!(args.part, Some(BenchPart::Reading)) {
+        let mut stderr = std::io::stderr();
+        let rows = reading::measure(folder.path(), SIDE_PX, if args.json { &mut stderr } else { &mut *out })?;
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+        }
+        return Ok(ExitCode::Ok);
+    }
     let config = if args.config.model.is_some() { config } else { with_untrained_model(config, folder.path())? };
     let mut stderr = std::io::stderr();
     let table: &mut dyn Write = if args.json { &mut stderr } else { &mut *out };

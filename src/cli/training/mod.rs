@@ -11,6 +11,7 @@ mod init;
 mod learn;
 mod show;
 mod train;
+mod trials;
 
 use std::error::Error;
 use std::io::Write;

@@ -210,6 +210,8 @@ pub fn data_summary(data: &Dataset, split: String) -> shown::DataSummary {
         split,
         licence: String::new(),
         sha256: data.sha256.clone(),
+        trials: super::trials::summaries(&data.facts),
+        columns: super::trials::columns(&data.facts),
     }
 }
 

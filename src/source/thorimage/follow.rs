@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::config::{Overload, Source as Settings, Wait};
-use crate::frame::{Frame, FrameInfo, Name, PixelType, Shape};
+use crate::frame::{CHANNELS_MAX, Frame, FrameInfo, Name, PixelType, Shape};
 use crate::source::age::{Ages, Arrived};
 use crate::source::recording::{Stamper, file_error};
 use crate::source::{IDLE_MS_MAX, Next, Source, SourceError};
@@ -210,7 +210,7 @@ impl Follower {
 
     /// The geometry, and the position of the first frame.
     fn geometry(&self, experiment: &Experiment) -> Result<(Stack, u64), String> {
-        let (stack, planes) = (Stack::new(experiment)?, experiment.planes as u64);
+        let (stack, planes) = (Stack::new(experiment, CHANNELS_MAX)?, experiment.planes as u64);
         let first = match self.settings.plane {
             Some(plane) if plane < planes => plane,
             None if planes == 1 => 0,

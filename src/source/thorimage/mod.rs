@@ -25,6 +25,8 @@ use raw::ThorRaw;
 
 /// Detectors of a ThorImage microscope; without `onlyEnabledChannels` the raw file holds them all.
 const DETECTORS: usize = 4;
+/// Most planes, and flyback frames, of a volume.
+const COUNT_MAX: f64 = 1e6;
 /// Most bytes of an Experiment.xml; real ones have some tens of kB.
 const XML: Bound = Bound::new("an Experiment.xml", 16 << 20);
 
@@ -69,7 +71,11 @@ impl Experiment {
         let streaming = optional(xml, "Streaming", "enable")?.unwrap_or(0.0) > 0.0;
         let fast_z = streaming && optional(xml, "Streaming", "zFastEnable")?.unwrap_or(0.0) > 0.0;
         let steps = z_steps(xml)?;
-        let flyback = optional(xml, "Streaming", "flybackFrames")?.unwrap_or(0.0).max(0.0) as usize;
+        let flyback = optional(xml, "Streaming", "flybackFrames")?.unwrap_or(0.0).max(0.0);
+        if flyback > COUNT_MAX {
+            return Err(format!("Streaming@flybackFrames is {flyback}; at most {COUNT_MAX} are supported"));
+        }
+        let flyback = flyback as usize;
         let planes = if fast_z || !streaming { steps } else { 1 };
         let requested = if streaming {
             optional(xml, "Streaming", "frames")?
@@ -218,7 +224,7 @@ fn z_steps(xml: &str) -> Result<usize, String> {
         if element.local_name().as_ref() == "ZStage" {
             let text = value_of(element, "steps")?.unwrap_or_else(|| "1".to_owned());
             let steps = text.trim().parse::<f64>().map_err(|_| format!("ZStage@steps is {text:?}, not a number"))?;
-            let steps = steps.clamp(1.0, 1e6) as usize;
+            let steps = steps.clamp(1.0, COUNT_MAX) as usize;
             if value_of(element, "name")?.is_some_and(|name| !name.trim().is_empty()) {
                 named.insert(steps);
             }
@@ -296,5 +302,7 @@ mod tests {
             assert!(error.contains(word), "{error}");
         }
         assert!(Experiment::parse(&XML.replace("\"128\"", "\"many\"")).unwrap_err().contains("\"many\""));
+        let hostile = XML.replace("flybackFrames=\"3\"", "flybackFrames=\"1e308\"");
+        assert!(Experiment::parse(&hostile).unwrap_err().contains("flybackFrames"));
     }
 }

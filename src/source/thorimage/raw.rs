@@ -33,10 +33,13 @@ pub(super) struct Stack {
 impl Stack {
     /// # Errors
     /// More channels than are supported.
-    pub(super) fn new(experiment: &Experiment) -> Result<Self, String> {
+    pub(super) fn new(experiment: &Experiment, channels_max: usize) -> Result<Self, String> {
         let enabled: Vec<usize> = experiment.enabled().collect();
-        if enabled.len() > CHANNELS_MAX {
-            return Err(format!("{} channels are enabled; at most {CHANNELS_MAX} are supported", enabled.len()));
+        if enabled.len() > channels_max {
+            return Err(format!(
+                "{} channels are enabled; at most {CHANNELS_MAX} are read: choose them with --channels, e.g. --channels 0,1",
+                enabled.len()
+            ));
         }
         let (held, used) =
             if experiment.only_enabled { (enabled.len(), (0..enabled.len()).collect()) } else { (DETECTORS, enabled) };
@@ -62,12 +65,12 @@ impl Stack {
     /// A file that ends before the plane, or cannot be read.
     pub(super) fn read(&mut self, file: &File, position: u64, into: &mut [u8]) -> io::Result<()> {
         for index in 0..self.used.len() {
-            self.read_channel(file, position, index)?;
             let bytes = self.layout.bytes();
             let Some(slot) = into.get_mut(index * bytes..(index + 1) * bytes) else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            pixels::copy(&self.layout, &self.payload, slot);
+            file.read_exact_at(slot, self.place(position, index))?;
+            pixels::in_place(&self.layout, slot);
         }
         Ok(())
     }
@@ -78,7 +81,8 @@ impl Stack {
     /// As [`Stack::read`].
     pub(super) fn is_blank(&mut self, file: &File, position: u64) -> io::Result<bool> {
         for index in 0..self.used.len() {
-            self.read_channel(file, position, index)?;
+            let at = self.place(position, index);
+            file.read_exact_at(&mut self.payload, at)?;
             if self.payload.iter().any(|byte| *byte != 0) {
                 return Ok(false);
             }
@@ -86,10 +90,9 @@ impl Stack {
         Ok(true)
     }
 
-    /// Reads channel `index` of those used into the payload.
-    fn read_channel(&mut self, file: &File, position: u64, index: usize) -> io::Result<()> {
-        let at = position * self.plane_bytes() + (self.used[index] * self.layout.bytes()) as u64;
-        file.read_exact_at(&mut self.payload, at)
+    /// Where channel `index` of those used begins.
+    fn place(&self, position: u64, index: usize) -> u64 {
+        position * self.plane_bytes() + (self.used[index] * self.layout.bytes()) as u64
     }
 }
 
@@ -115,7 +118,7 @@ impl ThorRaw {
         let fail = |cause: String| file_error(path, cause);
         let file = File::open(path).map_err(|e| fail(e.to_string()))?;
         let length = file.metadata().map_err(|e| fail(e.to_string()))?.len();
-        let mut stack = Stack::new(&experiment).map_err(fail)?;
+        let mut stack = Stack::new(&experiment, asked.channels_max()).map_err(fail)?;
         held_agrees(&stack, &experiment, length).map_err(fail)?;
         let mut about = About::default();
         let times = times(&file, &mut stack, &experiment, length, &mut about).map_err(fail)?;

@@ -36,6 +36,7 @@ pub(super) mod tag {
     pub const TILE_OFFSETS: u16 = 324;
     pub const TILE_BYTES: u16 = 325;
     pub const FORMAT: u16 = 339;
+    pub const IMAGEJ: u16 = 50839;
 }
 
 /// A file of directories.
@@ -57,6 +58,8 @@ struct Entry {
     count: u64,
     /// Where its value lies.
     at: u64,
+    /// The value itself, where it is short enough to stand in the directory: most are, and each would be a read of the file.
+    inline: Option<[u8; 8]>,
 }
 
 /// One directory.
@@ -104,6 +107,10 @@ impl Directories {
         let big_endian = match &head[..2] {
             b"II" => false,
             b"MM" => true,
+            _ if head.starts_with(b"version https://") => {
+                let cause = "is a pointer of Git LFS in place of the file: fetch the file itself (git lfs pull)";
+                return Err(cause.to_owned());
+            }
             _ => return Err("is not a TIFF file (its first bytes are neither II nor MM)".to_string()),
         };
         let number = |bytes: &[u8]| number(bytes, big_endian);
@@ -150,13 +157,22 @@ impl Directories {
             (number(&bytes[..2]) as u16, number(&bytes[2..4]) as u16, number(&bytes[4..4 + offset_bytes]));
         let inline = item_bytes(kind).saturating_mul(count) <= offset_bytes as u64;
         let value_at = 4 + offset_bytes;
-        let at = if inline { at + value_at as u64 } else { number(&bytes[value_at..value_at + offset_bytes]) };
-        Entry { tag, kind, count, at }
+        let value = &bytes[value_at..value_at + offset_bytes];
+        let at = if inline { at + value_at as u64 } else { number(value) };
+        let inline = inline.then(|| {
+            let mut own = [0; 8];
+            own[..offset_bytes].copy_from_slice(value);
+            own
+        });
+        Entry { tag, kind, count, at, inline }
     }
 
     /// Up to `most` bytes of a tag's value.
     fn bytes(&self, entry: Entry, most: u64) -> Option<Vec<u8>> {
         let bytes = item_bytes(entry.kind).checked_mul(entry.count)?.min(most);
+        if let Some(value) = entry.inline {
+            return Some(value.get(..bytes as usize)?.to_vec());
+        }
         if entry.at.checked_add(bytes)? > self.length {
             return None;
         }
@@ -187,6 +203,14 @@ impl Directories {
         };
         bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
         String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().map(|byte| char::from(*byte)).collect())
+    }
+
+    /// What ImageJ kept of the file's former texts, in UTF-16 of the file's own order, with a head of numbers.
+    pub fn imagej_info(&self, directory: &Directory) -> Option<String> {
+        let bytes = self.bytes(directory.entry(tag::IMAGEJ)?, TEXT_BYTES_MAX)?;
+        let unit = |pair: &[u8; 2]| if self.big_endian { u16::from_be_bytes(*pair) } else { u16::from_le_bytes(*pair) };
+        let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(unit).collect();
+        Some(String::from_utf16_lossy(&units))
     }
 
     /// How the page of a directory is stored.

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use crate::source::SourceError;
 use crate::source::about::file_name;
 use crate::source::axes::{Asked, Seen};
 use crate::source::recording::file_error;
+use crate::source::regions;
 use crate::source::scanimage::{ScanImage, page_number, page_time_s};
 use crate::wire::frame_header::Order;
 use crate::wire::pixels::{self, Layout};
@@ -32,7 +34,9 @@ pub(super) struct TiffFile {
     block: Option<u64>,
     /// Pages hold times of their own (ScanImage).
     timed: bool,
-    payload: Vec<u8>,
+    /// Rows of the chosen region, and a whole page.
+    rows: Option<Range<usize>>,
+    page: Vec<u8>,
     /// For pages that are compressed, and the page where it is.
     decoder: Option<(Decoder<BufReader<File>>, usize)>,
 }
@@ -58,20 +62,30 @@ impl TiffFile {
         let first = directories.at(pages[0]).ok_or("page 0 cannot be read")?;
         let [description, software, artist] =
             [tag::DESCRIPTION, tag::SOFTWARE, tag::ARTIST].map(|tag| directories.text(&first, tag));
-        let timed = ScanImage::of(&software).or_else(|| ScanImage::of(&description)).is_some();
-        let mut opened =
-            Self { directories, pages, form, pixel_type, block: None, timed, payload: Vec::new(), decoder: None };
+        let header = ScanImage::of(&software).or_else(|| ScanImage::of(&description));
+        let timed = header.is_some();
+        let rows = match &header {
+            Some(header) if asked.roi.is_some() || described && asked.axes.is_none() => {
+                regions::rows(header, &artist, [form.height, form.width], asked.roi)?
+            }
+            None if asked.roi.is_some() => {
+                return Err("is not of ScanImage, and only that has regions: leave out --roi".to_owned());
+            }
+            _ => None,
+        };
+        let page = Vec::new();
+        let mut opened = Self { directories, pages, form, pixel_type, block: None, timed, rows, page, decoder: None };
         let mut seen =
             Seen { path: path.into(), pages: opened.pages.len(), cut, told: Vec::new(), numbers: None, paired: None };
         if opened.pages.len() == 1 && !timed {
             opened.find_block(&description, &mut seen)?;
         }
         if described && asked.axes.is_none() {
-            if let Some(header) = ScanImage::of(&software).or_else(|| ScanImage::of(&description)) {
-                header.regions(&artist).map_or(Ok(()), Err)?;
+            if let Some(header) = &header {
                 seen.told.push(header.told()?);
             }
             seen.told.extend(texts::told(&description, seen.pages)?);
+            seen.told.extend(opened.directories.imagej_info(&first).and_then(|info| texts::kept_by_imagej(&info)));
         }
         if timed {
             let last = opened.pages.len() - 1;
@@ -110,7 +124,7 @@ impl TiffFile {
 
     /// Height and width, px.
     pub fn side(&self) -> [usize; 2] {
-        [self.form.height, self.form.width]
+        [self.rows.as_ref().map_or(self.form.height, ExactSizeIterator::len), self.form.width]
     }
 
     /// How a pixel is stored.
@@ -123,6 +137,17 @@ impl TiffFile {
     /// # Errors
     /// A page that cannot be read; the message names it.
     pub fn read(&mut self, page: usize, slot: &mut [u8]) -> Result<(), String> {
+        let Some(rows) = self.rows.clone() else { return self.read_whole(page, slot) };
+        let row_bytes = self.form.width * self.pixel_type.bytes();
+        let mut whole = std::mem::take(&mut self.page);
+        whole.resize(self.form.height * row_bytes, 0);
+        let read = self.read_whole(page, &mut whole);
+        slot.copy_from_slice(&whole[rows.start * row_bytes..rows.end * row_bytes]);
+        self.page = whole;
+        read
+    }
+
+    fn read_whole(&mut self, page: usize, slot: &mut [u8]) -> Result<(), String> {
         let read = match self.form.plain_bytes() {
             Some(_) => self.read_plain(page, slot),
             None => self.decode(page, slot),
@@ -141,25 +166,15 @@ impl TiffFile {
                 self.directories.strips(&directory, &self.form, page_bytes).ok_or("its pixels are not where it says")?
             }
         };
-        let swapped = self.directories.big_endian != cfg!(target_endian = "big") && self.pixel_type.bytes() > 1;
-        let into = if swapped {
-            self.payload.resize(slot.len(), 0);
-            &mut self.payload[..]
-        } else {
-            &mut *slot
-        };
         let mut done = 0;
         for (at, bytes) in strips {
-            let part = into.get_mut(done..done + bytes as usize).ok_or("its strips are longer than it")?;
+            let part = slot.get_mut(done..done + bytes as usize).ok_or("its strips are longer than it")?;
             self.directories.file().read_exact_at(part, at).map_err(|e| e.to_string())?;
             done += bytes as usize;
         }
-        if swapped {
-            let shape = Shape::new(1, self.form.height, self.form.width);
-            let layout =
-                Layout { shape, pixel_type: self.pixel_type, big_endian: self.directories.big_endian, order: Order::C };
-            pixels::copy(&layout, &self.payload, slot);
-        }
+        let shape = Shape::new(1, self.form.height, self.form.width);
+        let big_endian = self.directories.big_endian;
+        pixels::in_place(&Layout { shape, pixel_type: self.pixel_type, big_endian, order: Order::C }, slot);
         Ok(())
     }
 
@@ -211,13 +226,15 @@ const OPEN_MAX: usize = 8;
 /// The files of a recording, of which a few are open.
 pub(super) struct Files {
     paths: Vec<PathBuf>,
+    asked: Asked,
     /// The one used last is the first.
     open: Vec<(usize, TiffFile)>,
 }
 
 impl Files {
-    pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, open: Vec::with_capacity(OPEN_MAX) }
+    pub fn new(paths: Vec<PathBuf>, asked: &Asked) -> Self {
+        let asked = Asked { roi: asked.roi, ..Asked::default() };
+        Self { paths, asked, open: Vec::with_capacity(OPEN_MAX) }
     }
 
     /// Keeps a file that is open already, as long as few are.
@@ -233,7 +250,7 @@ impl Files {
             Some(place) => self.open[..=place].rotate_right(1),
             None => {
                 let path = &self.paths[index];
-                let opened = TiffFile::open(path, &Asked::default(), false).map_err(|cause| file_error(path, cause))?;
+                let opened = TiffFile::open(path, &self.asked, false).map_err(|cause| file_error(path, cause))?;
                 self.open.truncate(OPEN_MAX - 1);
                 self.open.insert(0, (index, opened.file));
             }

@@ -67,19 +67,22 @@ impl TiffSource {
         places: Vec<(usize, usize)>,
         times_ns: Option<Vec<i64>>,
         (rate_hz, about): (Option<f64>, About),
-        source: Name,
+        (asked, source): (&Asked, Name),
     ) -> Result<Self, SourceError> {
         let Some(first) = paths.first() else { return Err(file_error(Path::new("recording"), "no file was given")) };
         let file = TiffFile::open(first, &Asked::default(), false).map_err(|cause| file_error(first, cause))?.file;
         let (side, pixel_type) = (file.side(), file.pixel_type());
-        if channels > CHANNELS_MAX {
-            return Err(file_error(first, format!("has {channels} channels; at most {CHANNELS_MAX} are supported")));
+        if channels > asked.channels_max() {
+            let cause = format!(
+                "has {channels} channels; at most {CHANNELS_MAX} are read: choose them with --channels, e.g. --channels 0,1"
+            );
+            return Err(file_error(first, cause));
         }
         let places = places.iter().map(|(file, page)| Place { file: *file as u32, page: *page as u32 }).collect();
         let plan = Plan { channels, places, rate_hz, about: about.clone() };
         let total = plan.frames();
         let stamper = Stamper { source, rate_hz, shape: Shape::new(channels, side[0], side[1]), pixel_type };
-        let stack = Stack { files: Files::new(paths), plan, side, pixel_type, times_ns };
+        let stack = Stack { files: Files::new(paths, &Asked::default()), plan, side, pixel_type, times_ns };
         Ok(Self { stacks: vec![stack], stamper, about, next: 0, total })
     }
 
@@ -125,10 +128,16 @@ impl TiffSource {
             about.warn(format!("{} {text}", file_name(longer.path())));
         }
         let channels = stacks.iter().map(|stack| stack.plan.channels).sum();
-        if channels > CHANNELS_MAX {
+        if channels > asked.channels_max() {
             let by = about.get("channels").map_or("", |fact| fact.by.as_str());
-            let cause = format!("has {channels} channels ({by}); at most {CHANNELS_MAX} are supported; {SAY_AXES}");
+            let cause = format!(
+                "has {channels} channels ({by}); at most {CHANNELS_MAX} are read: choose them with --channels, e.g. --channels 0 or --channels 0,1 \
+                 (`use_channels` in a dataset.toml); {SAY_AXES}"
+            );
             return Err(file_error(first.path(), cause));
+        }
+        if let Some(roi) = asked.roi {
+            about.fact("roi", roi, "--roi, cut from the page by ScanImage's list of regions");
         }
         if stacks.len() > 1 {
             about.facts.retain(|fact| fact.name != "channels");
@@ -210,7 +219,7 @@ impl Stack {
     fn open(paths: Vec<PathBuf>, asked: &Asked, described: bool) -> Result<Self, SourceError> {
         let mut form: Option<([usize; 2], PixelType)> = None;
         let mut seen = Vec::with_capacity(paths.len());
-        let mut files = Files::new(paths.clone());
+        let mut files = Files::new(paths.clone(), asked);
         for (index, path) in paths.iter().enumerate() {
             let opened = TiffFile::open(path, asked, described).map_err(|cause| file_error(path, cause))?;
             let own = (opened.file.side(), opened.file.pixel_type());

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use crate::source::axes::{Letter, Told};
+use crate::source::scanimage::ScanImage;
 
 /// All that the description of a file with `pages` pages says, apart from ScanImage's header.
 ///
@@ -28,6 +29,13 @@ pub(super) fn images_in_one_block(description: &str) -> Option<usize> {
     let shape = Shaped::of(description)?;
     let pages = shape.shape.len().checked_sub(2).map(|pages| &shape.shape[..pages])?;
     pages.iter().try_fold(1_usize, |product, n| product.checked_mul(*n))
+}
+
+/// ScanImage's header among the texts that ImageJ keeps when it saves a stack again.
+pub(super) fn kept_by_imagej(info: &str) -> Option<Told> {
+    let told = ScanImage::of(info)?.told().ok()?;
+    let saved = told.size(Letter::C) > 1;
+    saved.then_some(Told { by: "the ScanImage header that ImageJ kept", ..told })
 }
 
 fn imagej_value<T: std::str::FromStr>(description: &str, key: &str) -> Option<T> {

@@ -1,0 +1,125 @@
+//! How fast recordings are read from the page cache, beside a plain copy of the same bytes.
+//!
+//! What it must never do: time a reader that gave other pixels than were written.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::frame::{Frame, Name};
+use crate::source::{Next, RecordingSpec, open_recording};
+
+/// Frames of a recording, and how often it is read: the fastest counts, because the others were disturbed.
+const FRAMES: usize = 100;
+const REPEATS: usize = 7;
+
+/// One format.
+#[derive(Debug, serde::Serialize)]
+pub struct Row {
+    /// Its name.
+    pub format: &'static str,
+    /// Frames per second, 512×512 u16.
+    pub frames_per_s: f64,
+    /// Share of the speed of a plain copy.
+    pub of_copy: f64,
+}
+
+/// Writes a recording of `side`² u16 in each format into `folder`, reads it and prints a row.
+///
+/// # Errors
+/// A folder that cannot be written, or a reader that refuses or changes what was written.
+pub fn measure(folder: &Path, side: usize, out: &mut dyn Write) -> anyhow::Result<Vec<Row>> {
+    let pixels: Vec<u8> = (0..side * side).flat_map(|i| ((i * 7919 % 4001) as u16).to_le_bytes()).collect();
+    let raw = folder.join("Image_0001_0001.raw");
+    std::fs::write(&raw, pixels.repeat(FRAMES))?;
+    let copied = copy(&raw, pixels.len())?;
+    writeln!(out, "reading {side}×{side} u16 from the page cache, {FRAMES} frames, the fastest of {REPEATS}\n")?;
+    writeln!(out, "| format | frames/s | share of a copy |\n|---|---|---|\n| plain copy | {:.0} | |", 1.0 / copied)?;
+    let rig = Name::literal("bench");
+    let layout = format!("uint16:{side}x{side}").parse().map_err(anyhow::Error::msg)?;
+    let specs = [
+        ("raw file", RecordingSpec { raw: Some(layout), ..RecordingSpec::new(&raw, rig) }),
+        ("TIFF", RecordingSpec::new(tiff(folder, &pixels, side)?, rig)),
+        ("ThorImage", RecordingSpec::new(thorimage(folder, side)?, rig)),
+    ];
+    let mut rows = Vec::new();
+    for (format, spec) in specs {
+        let seconds = read(&spec, &pixels)?;
+        let row = Row { format, frames_per_s: 1.0 / seconds, of_copy: copied / seconds };
+        writeln!(out, "| {format} | {:.0} | {:.0} % |", row.frames_per_s, 100.0 * row.of_copy)?;
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// Seconds per frame.
+fn copy(path: &Path, frame_bytes: usize) -> anyhow::Result<f64> {
+    let (file, mut slot, mut best) = (File::open(path)?, vec![0; frame_bytes], f64::INFINITY);
+    for _ in 0..REPEATS {
+        let began = Instant::now();
+        for frame in 0..FRAMES {
+            file.read_exact_at(&mut slot, (frame * frame_bytes) as u64)?;
+        }
+        best = best.min(began.elapsed().as_secs_f64() / FRAMES as f64);
+    }
+    Ok(best)
+}
+
+fn read(spec: &RecordingSpec, pixels: &[u8]) -> anyhow::Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..REPEATS {
+        let mut source = open_recording(spec)?;
+        let mut slot = Frame::with_capacity(source.frame_bytes_max());
+        let began = Instant::now();
+        let mut frames = 0;
+        while source.next(&mut slot)? == Next::Frame {
+            frames += 1;
+        }
+        best = best.min(began.elapsed().as_secs_f64() / FRAMES as f64);
+        anyhow::ensure!(frames == FRAMES && slot.bytes() == pixels, "{frames} frames were read, or other pixels");
+    }
+    Ok(best)
+}
+
+fn thorimage(folder: &Path, side: usize) -> anyhow::Result<PathBuf> {
+    let xml = format!(
+        r#"<ThorImageExperiment><Wavelengths><ChannelEnable Set="1"/></Wavelengths><LSM pixelX="{side}" pixelY="{side}" frameRate="30"/>
+        <Streaming enable="1" frames="{FRAMES}"/></ThorImageExperiment>"#
+    );
+    std::fs::write(folder.join("Experiment.xml"), xml)?;
+    Ok(folder.join("Image_0001_0001.raw"))
+}
+
+/// A classic TIFF with a directory before the pixels of each page, as microscopes write it.
+fn tiff(folder: &Path, pixels: &[u8], side: usize) -> anyhow::Result<PathBuf> {
+    let path = folder.join("bench.tif");
+    let mut bytes = b"II\x2a\0\x08\0\0\0".to_vec();
+    for page in 0..FRAMES {
+        let entries = [
+            (256, side),
+            (257, side),
+            (258, 16),
+            (259, 1),
+            (262, 1),
+            (273, bytes.len() + 2 + 10 * 12 + 4),
+            (277, 1),
+            (278, side),
+            (279, pixels.len()),
+            (339, 1),
+        ];
+        bytes.extend((entries.len() as u16).to_le_bytes());
+        for (tag, value) in entries {
+            bytes.extend((tag as u16).to_le_bytes());
+            bytes.extend(4_u16.to_le_bytes());
+            bytes.extend(1_u32.to_le_bytes());
+            bytes.extend((value as u32).to_le_bytes());
+        }
+        let next = if page + 1 < FRAMES { bytes.len() + 4 + pixels.len() } else { 0 };
+        bytes.extend((next as u32).to_le_bytes());
+        bytes.extend(pixels);
+    }
+    std::fs::write(&path, bytes)?;
+    Ok(path)
+}
