@@ -96,6 +96,7 @@ mod tests {
         ("TooShort", "a FitError holds it"),
         ("Warning", "logged only"),
         ("DataWarning", "told, and nothing ends"),
+        ("AnimalError", "answered to whoever named the animal, and logged"),
     ];
 
     fn sources(folder: &Path) -> Vec<PathBuf> {

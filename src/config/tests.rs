@@ -16,6 +16,8 @@ fn load_with(content: &str, environment: &[(&str, &str)], sets: &[&str]) -> Resu
     let (mut config, warnings) = Config::load(Some(&path), environment, &sets).map_err(shorten)?;
     let relative = config.model.strip_prefix(folder.path()).map(Path::to_path_buf);
     config.model = relative.unwrap_or(config.model);
+    let relative = config.animal.folder.strip_prefix(folder.path()).map(Path::to_path_buf);
+    config.animal.folder = relative.unwrap_or(config.animal.folder);
     Ok((config, warnings))
 }
 

@@ -190,7 +190,7 @@ mod tests {
         let first = json(&reporter);
         assert_eq!(first["htype"], "status-1.0");
         assert_eq!((&first["received"], &first["rejected"]["shape"]), (&10.into(), &3.into()));
-        assert_eq!(first["rejected"].as_object().unwrap().len(), 15);
+        assert_eq!(first["rejected"].as_object().unwrap().len(), Reason::ALL.len());
         assert_eq!(first["latency_us"]["encode"]["max"], 2000.0);
         assert_eq!((&first["uptime_s"], &first["warnings"][0]), (&2.5.into(), &"realtime: denied".into()));
         assert_eq!((&first["labels"][0], &first["deadline_ms"]), (&"rest".into(), &250.into()));

@@ -461,6 +461,7 @@ mod tests {
 
     /// What opens a file for writing or renames one, by file; everything else goes through [`write_whole`] or [`put_in_place`].
     const WRITERS: &[(&str, &str, &str)] = &[
+        ("cli/bench/reading.rs", "fs::write(", "in a temporary folder"),
         ("cli/check/ports.rs", "File::create_new(", "a probe, removed at once"),
         ("dataset/cache.rs", "File::create(", "frames that `put_in_place` gives their name"),
         ("report/tensorboard.rs", "OpenOptions::new(", "a log, record by record; each start writes a new file"),

@@ -354,7 +354,7 @@ const PARAMETERS: [(&str, f32, f32, Tune); 33] = [
     ("baseline.floor_counts", 65535.0, 65536.0, |p, v| baseline(p).floor_counts = v),
     ("normalise.warmup_frames", 2.0, 1.0, |p, v| normalise(p).warmup_frames = v as usize),
     ("normalise.warmup_frames", 100_000.0, 100_001.0, |p, v| normalise(p).warmup_frames = v as usize),
-    ("normalise.freeze_after_frames", 100.0, 99.0, |p, v| normalise(p).freeze_after_frames = v as usize),
+    ("normalise.freeze_after_frames", 32.0, 31.0, |p, v| normalise(p).freeze_after_frames = v as usize),
     ("normalise.sd_floor", 1e6, 2e6, |p, v| normalise(p).sd_floor = v),
     ("normalise.sd_floor", 1e-6, 0.0, |p, v| normalise(p).sd_floor = v),
 ];

@@ -461,6 +461,24 @@ fn a_column_major_big_endian_frame_arrives_in_its_own_order() {
 }
 
 #[test]
+fn a_sender_that_leaves_while_its_frames_wait_to_be_read_ends_nothing() {
+    // The receiving side has stopped reading the connection when it is lost. Were libzmq's heartbeats on, the next one would
+    // end the process.
+    let (mut source, socket) = push_to(|s| s.hwm = 4, Wait::Park);
+    socket.set_linger(0).unwrap();
+    for frame in 0..500 {
+        let header = format!(r#"{{"dtype":"u1","shape":[64,64],"frame":{frame}}}"#);
+        socket.send_multipart([header.as_bytes(), &[7; 64 * 64]], 0).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    drop(socket);
+    std::thread::sleep(Duration::from_millis(2500));
+    let mut slot = Frame::with_capacity(64 * 64);
+    assert_eq!(next(&mut source, &mut slot), Next::Frame);
+    while source.next(&mut slot).unwrap() != Next::Idle {}
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let (source, _socket) = push_to(|_| {}, Wait::Park);
     let settings = settings(source.endpoint(), Pattern::Pull, Attach::Bind);

@@ -181,7 +181,7 @@ fn the_folder_of_the_run_holds_all_of_it() {
     }
     assert!(std::fs::read_dir(TRAINED.path("runs/tiny/tensorboard")).unwrap().count() > 0);
     let page = std::fs::read_to_string(TRAINED.path("runs/tiny/report.html")).unwrap();
-    for fact in ["Trials as they were read", "fly_01", "have behaviour", "channels 2 by"] {
+    for fact in ["Trials as they were read", "fly_01", "have behaviour", "decided by"] {
         assert!(page.contains(fact), "no {fact:?} in the report");
     }
     let card = std::fs::read_to_string(TRAINED.path("runs/tiny/MODEL_CARD.md")).unwrap();
