@@ -46,7 +46,7 @@ def contrast(frames):
     return float(frames.mean() - np.percentile(frames, 2))
 
 
-def disturbances(rate, begins):
+def disturbances(rate, begins, count):
     """Name, the frames it lasts, and what it makes of them."""
     second = int(round(rate))
     span = lambda count: list(range(begins, begins + count))
@@ -57,7 +57,7 @@ def disturbances(rate, begins):
         ("three dark frames", span(3), dark),
         ("sixteen dark frames", span(16), dark),
         ("shutter for 2 s", span(2 * second), dark),
-        ("flash of every tenth frame, 10 s", list(range(begins, begins + 10 * second, 10)), flash),
+        ("flash of every tenth frame, 10 s", list(range(begins, min(begins + 10 * second, count - 3 * second), 10)), flash),
         ("lit lines for 1 s", span(second), bands),
         ("+300 counts for 2 s", span(2 * second), brighter(300)),
         ("150 dark frames at the start", list(range(150)), dark),
@@ -103,7 +103,7 @@ def table(haltere, model, frames, rate, actions, folder, only=None):
     off = distance(e[after - later], embedding[after]).mean()
     equal = f"{100 * same:.1f} % of {len(after)}" if actions else "–"
     print(f"| none, begun 2 s later | {later} | – | {equal} | {off:.4f} ({100 * off / spread:.1f} %) | – | – |", flush=True)
-    for name, lit, make in disturbances(rate, begins):
+    for name, lit, make in disturbances(rate, begins, len(frames)):
         if only and only not in name:
             continue
         disturbed = frames.copy()
