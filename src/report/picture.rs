@@ -5,7 +5,7 @@
 
 use super::glyphs;
 
-/// Side of an image in the picture, px: larger ones are reduced by whole factors.
+/// Side of an image in the picture, px: larger ones are reduced, smaller ones enlarged by whole factors.
 const SIDE_MAX: usize = 384;
 /// Height of a curve, and gaps, px.
 const CURVE: usize = 120;
@@ -53,8 +53,14 @@ fn factor(tile: &Tile) -> usize {
     tile.size[0].max(tile.size[1]).div_ceil(SIDE_MAX).max(1)
 }
 
-fn reduced(tile: &Tile) -> [usize; 2] {
-    tile.size.map(|side| (side / factor(tile)).max(1))
+/// How many times its size a small image is drawn.
+fn zoom(tile: &Tile) -> usize {
+    (SIDE_MAX / tile.size[0].max(tile.size[1]).max(1)).max(1)
+}
+
+/// Rows and columns of an image in the picture.
+fn drawn(tile: &Tile) -> [usize; 2] {
+    tile.size.map(|side| (side / factor(tile)).max(1) * zoom(tile))
 }
 
 struct Canvas {
@@ -65,10 +71,10 @@ struct Canvas {
 
 impl Canvas {
     fn new(tiles: &[Tile]) -> Self {
-        let of_images = tiles.iter().map(|tile| 2 * reduced(tile)[1] + 3 * GAP).max().unwrap_or(1);
+        let of_images = tiles.iter().map(|tile| 2 * drawn(tile)[1] + 3 * GAP).max().unwrap_or(1);
         let width = of_images.max(480);
         let height =
-            tiles.iter().map(|tile| reduced(tile)[0] + CURVE + 2 * glyphs::HEIGHT + 5 * GAP).sum::<usize>() + GAP;
+            tiles.iter().map(|tile| drawn(tile)[0] + CURVE + 2 * glyphs::HEIGHT + 5 * GAP).sum::<usize>() + GAP;
         Self { width, height, pixels: vec![PAPER; width * height] }
     }
 
@@ -86,7 +92,7 @@ impl Canvas {
 
     /// Draws a tile and returns where the next one begins.
     fn tile(&mut self, tile: &Tile, top: usize) -> usize {
-        let [rows, columns] = reduced(tile);
+        let [rows, columns] = drawn(tile);
         let right = columns + 2 * GAP;
         self.text(top, GAP, &format!("{}: MEAN", tile.title));
         self.text(top, right, "FIRST FRAME");
@@ -111,9 +117,10 @@ impl Canvas {
 
     fn image(&mut self, tile: &Tile, values: &[f64], [black, white]: [f64; 2], [top, left]: [usize; 2], marks: bool) {
         let (step, width) = (factor(tile), tile.size[1]);
-        let [rows, columns] = reduced(tile);
+        let ([rows, columns], zoom) = (drawn(tile), zoom(tile));
         for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-            let block = || (0..step).flat_map(|r| (0..step).map(move |c| (row * step + r) * width + column * step + c));
+            let (from, left_of) = (row / zoom * step, column / zoom * step);
+            let block = || (0..step).flat_map(|r| (0..step).map(move |c| (from + r) * width + left_of + c));
             let (sum, count) = block()
                 .filter_map(|at| values.get(at).filter(|value| value.is_finite()))
                 .fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
@@ -210,9 +217,10 @@ mod tests {
             let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
             let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
             let info = reader.next_frame(&mut pixels).unwrap();
-            assert_eq!(info.width, 480);
+            assert_eq!(info.width as usize, 2 * SIDE_MAX + 3 * GAP, "enlarged");
             let all = pixels.as_chunks::<3>().0;
-            assert_eq!(all.iter().filter(|pixel| **pixel == RED).count(), 2, "one pixel of each mean image");
+            let one_pixel = (SIDE_MAX / 8) * (SIDE_MAX / 8);
+            assert_eq!(all.iter().filter(|pixel| **pixel == RED).count(), 2 * one_pixel, "one of each mean image");
             assert!(all.iter().filter(|pixel| **pixel == INK).count() > 300, "letters and an axis");
             assert!(all.contains(&[255; 3]) && all.contains(&[0; 3]));
         }
@@ -223,7 +231,7 @@ mod tests {
     fn a_large_image_is_reduced_and_one_of_a_single_value_is_drawn() {
         let side = 2 * SIDE_MAX + 10;
         let flat = Tile { size: [side, 4], mean: vec![7.0; side * 4], ..Tile::default() };
-        assert_eq!(reduced(&flat), [side / 3, 1]);
+        assert_eq!(drawn(&flat), [side / 3, 1]);
         assert!(png(&[flat]).is_ok());
     }
 }

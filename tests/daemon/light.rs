@@ -9,7 +9,7 @@ use crate::support::process as support;
 use serde_json::{Value, json};
 use support::{LOSSLESS, Microscope, Process, Rig, haltere, model};
 
-use crate::support::scene::cells;
+use crate::support::tissue::cells;
 
 const SIDE: usize = 64;
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{Finished, LOSSLESS, Listener, Message, Microscope, Process, Rig, fly, haltere, model, wait_for};
 
-use crate::support::scene::still_cells;
+use crate::support::tissue::still_cells;
 
 /// Of the model and of what is sent to it.
 const RATE_HZ: f64 = 30.0;

@@ -19,7 +19,7 @@ use haltere::session::{CONFIG_TOML, MODEL_ONNX, MODEL_TOML, SessionWriter};
 use haltere::sys::files::sha256_of;
 use support::{Finished, Process, haltere, model, skip};
 
-use crate::support::scene::still_cells;
+use crate::support::tissue::still_cells;
 
 fn small() -> Model {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();

@@ -19,4 +19,5 @@ pub mod process;
 pub mod scanbox;
 pub mod scene;
 pub mod tiffs;
+pub mod tissue;
 pub mod web;
