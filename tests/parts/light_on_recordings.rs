@@ -65,7 +65,7 @@ fn recordings() -> Vec<(&'static str, Recording, usize)> {
     let fly = |file: &str| here.join("tests/data/fly_vnc_2p").join(file);
     let (green, red) = (fly("GC6s.tif"), fly("tdTom.tif"));
     let mut all = vec![
-        ("fly, green", Recording::read(&[green.clone()]), 60),
+        ("fly, green", Recording::read(std::slice::from_ref(&green)), 60),
         ("fly, red and green", Recording::read(&[red, green]), 60),
     ];
     let data = std::env::var_os("HALTERE_SHARED").map_or_else(|| here.join("../shared"), PathBuf::from).join("data");
