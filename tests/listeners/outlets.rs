@@ -7,6 +7,7 @@
 use crate::support::process as support;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -72,19 +73,22 @@ fn every_outlet_says_of_each_frame_what_its_decode_says_and_ends_neutral() {
     let ear = UdpSocket::bind("127.0.0.1:0").unwrap();
     ear.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let (line, device) = TTYPort::pair().unwrap();
+    let serial = device.name().unwrap();
     let sets = [
         format!("plain.endpoint={plain_at}"),
         "plain.template={action} {confidence} {frame}".to_owned(),
         format!("binary.endpoint={binary_at}"),
         format!("osc.receiver={}", ear.local_addr().unwrap()),
         "osc.embedding=true".to_owned(),
-        format!("serial.device={}", device.name().unwrap()),
+        format!("serial.device={serial}"),
         "publish.deadline_ms=3000".to_owned(),
         "source.pattern=pull".to_owned(),
         "lane.overload=wait".to_owned(),
     ];
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
     drop(device);
+    // Held open until the last byte was read: `serialport` reads nothing more of a line that was hung up.
+    let held = File::options().read(true).write(true).open(serial).unwrap();
     let daemon = rig.daemon(&sets);
     let line = std::thread::spawn(move || bytes_of(line));
     let (plain, binary) = (subscriber(&plain_at), subscriber(&binary_at));
@@ -96,6 +100,7 @@ fn every_outlet_says_of_each_frame_what_its_decode_says_and_ends_neutral() {
     daemon.signal(Signal::INT);
     daemon.finish().code(0);
     listener.during(Duration::from_millis(300));
+    drop(held);
 
     let labels = labels();
     let decodes = listener.decodes();
