@@ -97,6 +97,9 @@ mod tests {
         ("Warning", "logged only"),
         ("DataWarning", "told, and nothing ends"),
         ("AnimalError", "answered to whoever named the animal, and logged"),
+        ("AtlasError", "a DatasetError holds it"),
+        ("StateError", "an AnimalError holds it"),
+        ("TakeUpError", "told as a mismatch of the animal"),
     ];
 
     fn sources(folder: &Path) -> Vec<PathBuf> {
