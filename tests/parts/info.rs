@@ -139,7 +139,8 @@ fn a_picture_shows_every_channel_and_plane_and_what_saturates() {
     bytes[last..last + 30].fill(255);
     std::fs::write(&path, bytes).unwrap();
     let found = draw(&[]);
-    assert_eq!(png(&picture).1, 30);
+    // Images of 24 px are enlarged sixteen times.
+    assert_eq!(png(&picture).1, 30 * 16 * 16);
     let share = fact(&found, "saturated_share").0[0].as_f64().unwrap();
     assert!((share - 30.0 / (3.0 * 384.0)).abs() < 1e-9, "{share}");
     // Of a whole recording, or its first frames.
