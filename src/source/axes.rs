@@ -1,6 +1,6 @@
 //! What texts and the user say about the axes of a recording, and what was decided: plain values.
 //!
-//! Why it exists: every format's text becomes the same [`Told`], so that `axes_decision` can compare them. What it must never do: decide.
+//! Why it exists: every format's text becomes the same `Told`, so that `axes_decision` can compare them. What it must never do: decide.
 
 use std::fmt;
 use std::path::PathBuf;

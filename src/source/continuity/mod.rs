@@ -6,7 +6,7 @@
 //! stream that has evidently restarted.
 //!
 //! **Steps.** A sender may number planes of a volume one after the other, or every second frame: any constant step is learnt
-//! from the numbers themselves (see [`step`](self::step)), and only what departs from it is a gap.
+//! from the numbers themselves (see `step.rs`), and only what departs from it is a gap.
 //!
 //! **Series.** A series begins with the first frame; after a `header` or `end` message; when the `series` name changes; when the
 //! number returns to 0 or 1; when [`RESTART_FRAMES`] frames in a row continue each other by one step from a number that went
