@@ -124,8 +124,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Frames that are not believed, by reason, without the reasons that did not occur.
-pub(super) fn distrusted(stats: &Stats) -> Vec<(&'static str, u64)> {
+/// Frames that are not trusted, by reason, without the reasons that did not occur.
+pub fn distrusted(stats: &Stats) -> Vec<(&'static str, u64)> {
     let all = Distrust::ALL.iter().map(|reason| reason.name()).zip(stats.distrusted());
     all.filter(|(_, count)| *count > 0).collect()
 }

@@ -12,6 +12,7 @@ use anyhow::Context;
 
 use crate::config::{Attach, Config, Overload, Pattern};
 use crate::corridor;
+use crate::corridor::summary::distrusted;
 use crate::corridor::{Corridor, Handles};
 use crate::decoder::Decoder;
 use crate::publish::zmq::ZmqSink;
@@ -48,7 +49,7 @@ pub struct Row {
 /// baseline.
 ///
 /// # Errors
-/// When the daemon cannot be opened or a socket fails.
+/// When the daemon cannot be opened, a socket fails, or a frame was not decoded.
 pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, count: usize) -> anyhow::Result<Row> {
     let config = on_free_ports(config)?;
     let decoder = Decoder::open(&config)?;
@@ -64,6 +65,8 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
         sinks: vec![Box::new(sink)],
         handles: handles.clone(),
     };
+    // The first frames may show too little of a picture; those that are timed must be decoded.
+    let mut before = handles.stats.distrusted();
     std::thread::scope(|threads| {
         let daemon = threads.spawn(|| corridor::run(corridor, || {}));
         let measured = (|| {
@@ -71,11 +74,14 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
             client.meet()?;
             client.measure(Mode::Closed, 0, warm)?;
             clear(&handles);
+            before = handles.stats.distrusted();
             client.measure(mode, 0, count)
         })();
         handles.stop.store(true, Relaxed);
         let ended = daemon.join().map_err(|_| anyhow::anyhow!("the daemon thread panicked"))?;
         ended.context("the corridor under test failed")?;
+        let doubts = distrusted(&handles.stats);
+        anyhow::ensure!(handles.stats.distrusted() == before, "frames were not trusted and so not encoded: {doubts:?}");
         Ok(row(mode, &measured.context("client of the bench")?, &handles))
     })
 }

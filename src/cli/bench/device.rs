@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::corridor::Settings;
 use crate::cuda::{DeviceMemory, Fault, Machine, floor};
 use crate::decoder::{Decoder, IdleWork, Step};
-use crate::frame::{Decode, Frame, PixelType, Shape};
+use crate::frame::{Decode, Distrust, Frame, PixelType, Shape};
 use crate::preprocess::choose;
 
 use super::client::quantile;
@@ -90,6 +90,8 @@ struct Bench<'a> {
     movie: &'a [Vec<u16>],
     frame: Frame,
     pulse: Option<Duration>,
+    /// Why the last frame that was not trusted was not.
+    distrusted: Option<Distrust>,
     next: u64,
 }
 
@@ -101,7 +103,7 @@ impl<'a> Bench<'a> {
         let mut frame = memory.map_or_else(|| Frame::with_capacity(bytes), Frame::in_memory);
         (frame.info.shape, frame.info.pixel_type) = (Shape::new(1, side, side), PixelType::U16);
         let pulse = Settings::of(&decoder, config).pulse;
-        Ok(Self { decoder, movie, frame, pulse, next: 0 })
+        Ok(Self { decoder, movie, frame, pulse, next: 0, distrusted: None })
     }
 
     fn warm_up(&mut self) -> anyhow::Result<()> {
@@ -120,7 +122,8 @@ impl<'a> Bench<'a> {
         self.next += 1;
         let began = Instant::now();
         match self.decoder.step(&self.frame, decode)? {
-            Step::Decoded(_) | Step::Averaged | Step::Distrusted => {}
+            Step::Decoded(_) | Step::Averaged => {}
+            Step::Distrusted => self.distrusted = decode.observation.distrust,
             Step::Refused(refusal) => return Err(refusal.into()),
             Step::NonFinite(_) => anyhow::bail!("frame {} has no finite decode", self.frame.info.number),
         }
@@ -131,6 +134,7 @@ impl<'a> Bench<'a> {
         let mut decode = self.decoder.new_decode();
         let (mut whole, mut parts) =
             (Vec::with_capacity(count), [Vec::with_capacity(count), Vec::with_capacity(count)]);
+        self.distrusted = None;
         let began = Instant::now();
         for n in 0..count {
             if let Some(hz) = hz {
@@ -140,6 +144,9 @@ impl<'a> Bench<'a> {
             whole.push(done.as_nanos() as u64);
             parts[0].push(preprocessed.as_nanos() as u64);
             parts[1].push((done - preprocessed).as_nanos() as u64);
+        }
+        if let Some(reason) = self.distrusted {
+            anyhow::bail!("frames were not trusted ({}) and so not encoded", reason.name());
         }
         let mean_s = whole.iter().sum::<u64>() as f64 / 1e9 / count.max(1) as f64;
         whole.sort_unstable();

@@ -6,7 +6,7 @@
 //! construction, or take more than some microseconds.
 //!
 //! **The first frames.** Before there is anything to compare with, a frame must show a picture: what the upper and the lower lines
-//! of its blocks have in common. So darkness at the start is not learnt, and the first light is not taken for a flash.
+//! of its blocks have in common, or what the frames so far repeat. So darkness at the start is not learnt, and the first light is not taken for a flash.
 //!
 //! **Light that stays.** Where the frames go on at another level and agree among themselves, that level is learnt aside; after
 //! `relearn_after_s` it takes over, and F₀ and the statistics begin anew. If the new picture is far stronger, what was learnt
@@ -191,8 +191,9 @@ impl Trust {
     fn other_level_takes_over(&mut self) -> bool {
         let (settings, guide) = (&self.settings, self.guide);
         let agrees = |(index, plane): (usize, &mut Plane)| {
-            let shows = index != guide || !plane.sketch.tells_structure() || {
-                plane.sketch.likeness >= f64::from(settings.structure_min)
+            // The first of them is asked for a picture by its judgement.
+            let shows = index != guide || !plane.sketch.tells_structure() || !plane.other.knows() || {
+                plane.other.likeness_of(&plane.sketch) >= f64::from(settings.structure_min)
             };
             shows && plane.other.judge(&plane.sketch, settings, index == guide).is_none()
         };

@@ -99,11 +99,6 @@ impl Sketch {
         self.blocks.len() >= BLOCKS_TELLING
     }
 
-    /// The light of the two halves of each block.
-    pub fn halves(&self) -> &[Vec<f64>; 2] {
-        &self.halves
-    }
-
     /// Reads one plane of a frame: pixels from `offset` on.
     pub fn read(&mut self, pixels: Pixels<'_>, offset: usize, convert: &Convert) {
         self.cells.fill(Cell::default());
