@@ -14,20 +14,18 @@
 //! **A saved state that is taken up** stands where all this was learnt when it was saved, and is on trial for the first frames that show
 //! a picture; they are no warm-up. If they do not match it, the next frame is the first of an animal of which nothing is known.
 
-use super::accept::{check_frame, takes};
+use super::accept::check_frame;
 use super::affine::AffineResampler;
 use super::average::Average;
 use super::baseline::Baseline;
 use super::convert::{convert, planes};
-use super::line_phase::{LinePhaseEstimator, correct};
+use super::host::{Host, Progress};
+use super::line_phase::correct;
 use super::normalise::Normalise;
 use super::placement::Placer;
-use super::rate::{Began, RateMeter};
 use super::resample::{FieldResampler, Resampler};
 use super::simd::Simd;
-use super::tracker::{Tracked, Tracker};
-use super::trial::Trial;
-use super::trust::{PeakWatch, Trust};
+use super::tracker::Tracker;
 use super::{Prepared, Preprocess, PreprocessError, Request, TakeUpError, Template, memory};
 use crate::cuda::Fault;
 use crate::frame::placement::Placement;
@@ -73,11 +71,11 @@ impl CpuPreprocess {
     /// Forgets an animal whose saved state its frames did not match, or of which frames of another geometry come.
     fn forget_mismatch(&mut self, info: &FrameInfo) {
         let Some(animal) = &self.animal else { return };
-        let other = animal.trial.is_some() && (animal.shape, animal.pixel_type) != (info.shape, info.pixel_type);
+        let other = animal.host.trial.is_some() && (animal.shape, animal.pixel_type) != (info.shape, info.pixel_type);
         if other {
             self.refused = Some(Mismatch::Geometry);
         }
-        if other || animal.spent {
+        if other || animal.host.spent {
             self.animal = None;
         }
     }
@@ -98,14 +96,9 @@ impl Preprocess for CpuPreprocess {
                     normalise.freeze(frozen);
                 }
             }
-            (Request::RenewTemplate, Some(animal)) => {
-                if let Some(tracker) = &mut animal.tracker {
-                    tracker.renew();
-                    animal.trust.begin_template();
-                }
-            }
+            (Request::RenewTemplate, Some(animal)) => animal.host.renew_template(),
             (Request::ResetBaseline, Some(animal)) => {
-                animal.trust.forget();
+                animal.host.trust.forget();
                 animal.forget_light();
             }
             // Before the first frame there is nothing to forget.
@@ -137,13 +130,10 @@ impl Preprocess for CpuPreprocess {
 
     fn take_up(&mut self, state: &AnimalState) -> Result<(), TakeUpError> {
         self.request(Request::Reset);
-        let checked = memory::check(state, &self.parameters, self.input, &self.fingerprint);
-        let (shape, pixel_type) = checked.inspect_err(|_| self.refused = Some(Mismatch::Preprocessing))?;
-        let info = FrameInfo { shape, pixel_type, ..Frame::with_capacity(0).info };
-        if takes(&self.parameters, shape).is_err() {
-            self.refused = Some(Mismatch::Geometry);
+        let (parameters, refused) = (&self.parameters, &mut self.refused);
+        let Some(info) = memory::frames_of(state, parameters, self.input, &self.fingerprint, refused)? else {
             return Ok(());
-        }
+        };
         let mut animal = Animal::new(&self.parameters, self.input, self.frame_rate_hz, self.simd, &info);
         animal.take_up(state);
         self.animal = Some(animal);
@@ -152,7 +142,7 @@ impl Preprocess for CpuPreprocess {
 
     fn keep_warm(&mut self) {
         if let Some(animal) = &mut self.animal
-            && let Some(tracker) = &mut animal.tracker
+            && let Some(tracker) = &mut animal.host.tracker
         {
             tracker.rehearse(&animal.planes[animal.guide].light);
         }
@@ -160,7 +150,7 @@ impl Preprocess for CpuPreprocess {
 
     fn template(&self) -> Option<Template<'_>> {
         let animal = self.animal.as_ref()?;
-        let (pixels, generation) = animal.tracker.as_ref()?.template()?;
+        let (pixels, generation) = animal.host.tracker.as_ref()?.template()?;
         let Shape { height, width, .. } = animal.shape;
         Some(Template { pixels, height, width, generation })
     }
@@ -169,13 +159,12 @@ impl Preprocess for CpuPreprocess {
         // What is on trial has not shown that it is the same animal.
         self.animal
             .as_ref()
-            .filter(|animal| animal.trial.is_none())
+            .filter(|animal| animal.host.trial.is_none())
             .map(|animal| Geometry { shape: animal.shape, pixel_type: animal.pixel_type })
     }
 
     fn placement(&self) -> Option<Placement> {
-        let believed = self.animal.as_ref().filter(|animal| animal.trial.is_none() && !animal.spent);
-        believed?.placing.as_ref()?.placer.found()
+        self.animal.as_ref()?.host.believed_placement()
     }
 
     fn device(&self) -> &str {
@@ -183,45 +172,10 @@ impl Preprocess for CpuPreprocess {
     }
 }
 
-/// Share of its running level that a correlation peak must reach.
-pub(super) fn peak_share_min(parameters: &Parameters) -> f32 {
-    if parameters.trust.enabled { parameters.trust.peak_share_min } else { 0.0 }
-}
-
-/// The shift of one frame, as observed.
-pub(super) fn tell_shift(tracked: &Tracked, observation: &mut Observation) {
-    let Tracked { shift, rejected, .. } = tracked;
-    observation.shift_doubtful = *rejected;
-    observation.shift_px = Some([shift.dy, shift.dx]);
-    observation.shift_peak = shift.peak;
-    observation.shift_at_bound = shift.at_bound;
-}
-
 /// One channel of the frame as light.
 struct Plane {
     channel: usize,
     light: Vec<f32>,
-}
-
-/// The search for the placement, and the resampling that follows from it.
-struct Placing {
-    placer: Placer,
-    resampler: AffineResampler,
-}
-
-impl Placing {
-    /// Goes on looking for the placement; frames after the one that finds it are laid.
-    fn step(&mut self, template: &[f32]) {
-        if self.placer.step(template) {
-            self.lay();
-        }
-    }
-
-    fn lay(&mut self) {
-        if let Some(affine) = self.placer.affine() {
-            self.resampler.lay(&affine);
-        }
-    }
 }
 
 /// Memory and everything learnt of one animal.
@@ -235,27 +189,16 @@ struct Animal {
     planes: Vec<Plane>,
     /// Plane on which line phase and shift are measured.
     guide: usize,
-    trust: Trust,
-    peaks: PeakWatch,
-    began: Began,
-    rate: RateMeter,
-    line_phase: Option<LinePhaseEstimator>,
-    tracker: Option<Tracker>,
+    host: Host,
     resampler: Resampler,
     field_resampler: Option<FieldResampler>,
     /// With an atlas.
-    placing: Option<Placing>,
+    affine_resampler: Option<AffineResampler>,
     average: Average,
     baseline: Option<Baseline>,
     normalise: Option<Normalise>,
     /// The model's frame, all channels.
     image: Vec<f32>,
-    /// Line phase, template and placement have been ready once: what is learnt now is kept.
-    settled: bool,
-    /// A state was taken up, and its first frames are compared with it.
-    trial: Option<Trial>,
-    /// They did not match: everything is forgotten before the next frame.
-    spent: bool,
 }
 
 impl Animal {
@@ -274,144 +217,83 @@ impl Animal {
             model_plane: input.plane(),
             planes: channels.into_iter().map(plane).collect(),
             guide,
-            trust: Trust::new(parameters, simd, frame_rate_hz, info.shape),
-            peaks: PeakWatch::new(peak_share_min(parameters)),
-            began: Began::default(),
-            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64, parameters.pause_periods),
-            line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
-            tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
+            host: Host::new(parameters, simd, frame_rate_hz, info.shape),
             resampler: Resampler::new(simd, from, to),
             field_resampler: is_piecewise.then(|| FieldResampler::new(from, to)),
-            placing: parameters.atlas.as_ref().map(|p| Placing {
-                placer: Placer::new(p, height, width),
-                resampler: AffineResampler::new(simd, from, to),
-            }),
+            affine_resampler: parameters.atlas.as_ref().map(|_| AffineResampler::new(simd, from, to)),
             average: Average::new(simd, parameters.average_frames, input.pixels()),
             baseline: baseline.map(|p| Baseline::new(p, simd, frame_rate_hz, input.pixels())),
             normalise: normalise.map(|p| Normalise::new(p, simd, frame_rate_hz, input.channels, input.plane())),
             image: vec![0.0; input.pixels()],
-            settled: false,
-            trial: None,
-            spent: false,
         }
     }
 
     fn keep(&self) -> Option<AnimalState> {
-        if !self.is_steady() || !self.settled || self.warms_up() || self.trial.is_some() || self.spent {
-            return None;
-        }
-        let (line_phase, tracker) = (self.line_phase.as_ref(), self.tracker.as_ref());
-        let placer = self.placing.as_ref().map(|placing| &placing.placer);
-        let frames = (self.shape, self.pixel_type);
-        let state = memory::keep(frames, line_phase, tracker, placer, &self.peaks, &self.trust)?;
+        let state = self.host.keep(self.shape, self.pixel_type, self.progress())?;
         let baseline = self.baseline.as_ref().map(Baseline::keep);
         Some(AnimalState { baseline, statistics: self.normalise.as_ref().map(Normalise::keep), ..state })
     }
 
     /// Goes on from a state that fits.
     fn take_up(&mut self, state: &AnimalState) {
-        let (line_phase, tracker) = (self.line_phase.as_mut(), self.tracker.as_mut());
-        let placer = self.placing.as_mut().map(|placing| &mut placing.placer);
-        memory::Host { line_phase, tracker, placer, peaks: &mut self.peaks }.take_up(state);
-        if let Some(placing) = &mut self.placing {
-            placing.lay();
-        }
+        self.host.take_up(state);
+        self.lay();
         if let (Some(baseline), Some(saved)) = (&mut self.baseline, &state.baseline) {
             baseline.take_up(saved);
         }
         if let (Some(normalise), Some(saved)) = (&mut self.normalise, &state.statistics) {
             normalise.take_up(saved);
         }
-        self.settled = true;
-        self.trial = Some(Trial::of(state));
     }
 
     fn take(&mut self, frame: &Frame, parameters: &Parameters) -> Prepared<'_> {
         let mut observation = Observation::default();
-        let distrust = self.trust.judge(frame);
-        self.began.note(&frame.info);
+        let distrust = self.host.trust.judge(frame);
+        self.host.began.note(&frame.info);
         self.convert(frame, parameters, &mut observation);
-        self.tell_rate(&mut observation);
+        self.host.tell_rate(&mut observation);
         if let Some(distrust) = distrust {
             return self.disbelieve(distrust, observation);
         }
-        observation.relearn = self.trust.relearn();
+        observation.relearn = self.host.trust.relearn();
         self.relearn(observation.relearn);
         // As it was before this frame: the frame that completes the template is itself not registered.
-        let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
-        let steady = self.is_steady();
-        if steady && !self.settled {
+        let (straight, steady) = (self.host.is_straight(), self.host.is_steady());
+        if steady && !self.host.settled {
             self.settle();
         }
         self.straighten(&mut observation);
         if straight && !self.track(&mut observation) {
-            self.try_out(&mut observation, parameters);
+            self.host.try_out(&mut observation, parameters);
             return self.disbelieve(Distrust::TemplateMismatch, observation);
         }
-        self.trust.learn();
-        observation.restart = self.rate.add(&self.began.with(&frame.info));
+        self.host.trust.learn();
+        self.host.measure_rate(&frame.info, &mut observation);
         if observation.restart.is_some() {
             self.average.forget();
         }
-        self.tell_rate(&mut observation);
         self.resample();
-        if straight {
-            self.place();
+        if straight && self.host.place() {
+            self.lay();
         }
         let full = self.average.add(frame.info.ordinal(), &mut self.image);
         if full {
             self.relate();
         }
-        observation.warming_up = !steady || self.warms_up();
-        self.try_out(&mut observation, parameters);
-        self.count_down(&mut observation);
+        observation.warming_up = !steady || self.progress().warms_up();
+        self.host.try_out(&mut observation, parameters);
+        self.host.count_down(&mut observation, self.progress());
         Prepared { observation, tensor: full.then_some(Tensor::Host(&self.image)) }
     }
 
     /// A frame that is not believed: nothing is learnt from it.
-    fn disbelieve(&mut self, distrust: Distrust, observation: Observation) -> Prepared<'_> {
-        let warming_up = !self.is_steady() || self.warms_up() || self.spent;
-        let taken_up = observation.taken_up.or(self.trial.as_ref().map(Trial::standing));
-        let mut observation = Observation { distrust: Some(distrust), warming_up, taken_up, ..observation };
-        self.count_down(&mut observation);
-        Prepared { observation, tensor: None }
+    fn disbelieve(&self, distrust: Distrust, observation: Observation) -> Prepared<'_> {
+        Prepared { observation: self.host.disbelieve(distrust, observation, self.progress()), tensor: None }
     }
 
-    /// While a state that was taken up is on trial: this frame shows a picture, does it match?
-    fn try_out(&mut self, observation: &mut Observation, parameters: &Parameters) {
-        let Some(trial) = &mut self.trial else { return };
-        let standing = trial.add(observation.shift_peak, &self.trust, &parameters.trust);
-        observation.taken_up = Some(standing);
-        if !matches!(standing, TakenUp::OnTrial(_)) {
-            self.trial = None;
-        }
-        if matches!(standing, TakenUp::Mismatch(_)) {
-            self.spent = true;
-            observation.warming_up = true;
-        }
-    }
-
-    /// How long the warm-up will take.
-    fn count_down(&self, observation: &mut Observation) {
-        if observation.warming_up {
-            let needed = [self.baseline.as_ref().map(Baseline::needed), self.normalise.as_ref().map(Normalise::needed)];
-            let (line_phase, tracker) = (self.line_phase.as_ref(), self.tracker.as_ref());
-            let placer = self.placing.as_ref().map(|placing| &placing.placer);
-            observation.warmup_left =
-                memory::warmup_left(line_phase, tracker, placer, self.settled, needed, self.average.group());
-        }
-    }
-
-    /// Line phase and template are ready, and the placement is found.
-    fn is_steady(&self) -> bool {
-        let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
-        let placed = self.placing.as_ref().is_none_or(|p| p.placer.found().is_some());
-        straight && placed && self.tracker.as_ref().is_none_or(Tracker::is_ready)
-    }
-
-    /// F₀ or statistics have not seen enough frames.
-    fn warms_up(&self) -> bool {
-        self.baseline.as_ref().is_some_and(|b| !b.is_warm()) || self.normalise.as_ref().is_some_and(|n| !n.is_warm())
+    fn progress(&self) -> Progress<'_> {
+        let needed = [self.baseline.as_ref().map(Baseline::needed), self.normalise.as_ref().map(Normalise::needed)];
+        Progress { needed, group: self.average.group() }
     }
 
     /// Forgets what came of another light.
@@ -420,19 +302,7 @@ impl Animal {
             None | Some(Relearn::Template) => {}
             Some(Relearn::Light) => self.forget_light(),
             Some(Relearn::Everything) => {
-                (self.settled, self.trial) = (false, None);
-                self.rate.forget();
-                self.peaks.forget();
-                self.trust.begin_template();
-                if let Some(line_phase) = &mut self.line_phase {
-                    line_phase.forget();
-                }
-                if let Some(tracker) = &mut self.tracker {
-                    tracker.forget();
-                }
-                if let Some(placing) = &mut self.placing {
-                    placing.placer.forget();
-                }
+                self.host.forget();
                 self.forget_light();
             }
         }
@@ -458,21 +328,14 @@ impl Animal {
         }
     }
 
-    fn tell_rate(&self, observation: &mut Observation) {
-        if let Some(hz) = self.rate.hz() {
-            observation.frame_rate_hz = hz as f32;
-            observation.frame_rate_off = self.rate.is_off(hz);
-        }
-    }
-
     /// At the first corrected and registered frame: discards what was learnt from the frames before it.
     fn settle(&mut self) {
-        self.settled = true;
+        self.host.settled = true;
         self.forget_light();
     }
 
     fn straighten(&mut self, observation: &mut Observation) {
-        let Some(estimator) = &mut self.line_phase else { return };
+        let Some(estimator) = &mut self.host.line_phase else { return };
         let Some(offset_px) = estimator.offset_px() else {
             estimator.add(&self.planes[self.guide].light);
             return;
@@ -483,48 +346,36 @@ impl Animal {
 
     /// Measures the shift and learns the template; false when the frame does not match it.
     fn track(&mut self, observation: &mut Observation) -> bool {
-        let Some(tracker) = &mut self.tracker else { return true };
+        let Some(tracker) = &mut self.host.tracker else { return true };
         let light = &self.planes[self.guide].light;
-        let tracked = tracker.follow(light, self.peaks.lowest());
-        if let Some(tracked) = &tracked {
-            tell_shift(tracked, observation);
-            if tracked.mismatch {
-                return false;
-            }
-            self.peaks.learn(tracked.shift.peak);
+        let tracked = tracker.follow(light, self.host.peaks.lowest());
+        if tracked.is_some_and(|tracked| !self.host.matches(&tracked, observation)) {
+            return false;
         }
-        let templates = tracker.template_count();
-        if !tracker.learn(light, tracked, || self.trust.template_shows_tissue()) {
-            self.trust.begin_template();
-            observation.relearn = Some(Relearn::Template);
-        }
-        if tracker.template_count() != templates {
-            self.peaks.forget();
-        }
+        observation.relearn = self.host.learn_template(light, tracked).or(observation.relearn);
         true
     }
 
-    /// Goes on looking for the placement, from the first template on. It does not change with a renewed template, whose displacement
-    /// from the first is undone with the shift.
-    fn place(&mut self) {
-        let template = self.tracker.as_ref().and_then(Tracker::template);
-        if let (Some(placing), Some((template, _))) = (&mut self.placing, template) {
-            placing.step(template);
+    /// Frames after the one that finds the placement are laid on the atlas.
+    fn lay(&mut self) {
+        let affine = self.host.placer.as_ref().and_then(Placer::affine);
+        if let (Some(resampler), Some(affine)) = (&mut self.affine_resampler, affine) {
+            resampler.lay(&affine);
         }
     }
 
     fn resample(&mut self) {
         let images = self.image.chunks_exact_mut(self.model_plane).zip(&self.planes);
-        let field = self.tracker.as_ref().and_then(Tracker::field);
+        let field = self.host.tracker.as_ref().and_then(Tracker::field);
         if let (Some(field), Some(resampler)) = (field, &mut self.field_resampler) {
             resampler.aim(field);
             images.for_each(|(image, plane)| resampler.resample(&plane.light, image));
             return;
         }
-        let shift_px = self.tracker.as_ref().map_or([0.0; 2], Tracker::shift_px);
-        if let Some(placing) = self.placing.as_mut().filter(|p| p.placer.found().is_some()) {
-            placing.resampler.aim(shift_px);
-            images.for_each(|(image, plane)| placing.resampler.resample(&plane.light, image));
+        let shift_px = self.host.tracker.as_ref().map_or([0.0; 2], Tracker::shift_px);
+        if let Some(resampler) = self.affine_resampler.as_mut().filter(|_| self.host.placement().is_some()) {
+            resampler.aim(shift_px);
+            images.for_each(|(image, plane)| resampler.resample(&plane.light, image));
             return;
         }
         self.resampler.aim(shift_px);

@@ -1,17 +1,14 @@
-//! What is saved of an animal, and what a saved state must fit: the parts that the CPU and a device share.
+//! What a saved state of an animal must fit, on the CPU and on a device.
 //!
-//! Why it exists: F₀ and statistics lie where they are computed, everything else lies on the host for both. What it must never do:
-//! take up a state that came of other parameters or has lists of other lengths.
+//! Why it exists: a state of other parameters would make every decode wrong. What it must never do: let one through whose lists are not as
+//! long as the model's.
 
 use sha2::{Digest, Sha256};
 
-use super::average::Group;
-use super::line_phase::LinePhaseEstimator;
-use super::placement::{Placer, lies_within};
-use super::tracker::Tracker;
-use super::trust::{PeakWatch, Trust};
+use super::accept::takes;
+use super::placement::lies_within;
 use crate::frame::animal::StateError;
-use crate::frame::{AnimalState, PixelType, Shape};
+use crate::frame::{AnimalState, Frame, FrameInfo, Mismatch, PixelType, Shape};
 use crate::model::parameters::{Estimator, Parameters, Scope};
 
 /// Why a state is not taken up.
@@ -43,61 +40,25 @@ pub(super) fn fingerprint(parameters: &Parameters, input: Shape, frame_rate_hz: 
     crate::sys::files::hex(&Sha256::digest(text))
 }
 
-/// What is learnt on the host.
-pub(super) struct Host<'a> {
-    pub line_phase: Option<&'a mut LinePhaseEstimator>,
-    pub tracker: Option<&'a mut Tracker>,
-    pub placer: Option<&'a mut Placer>,
-    pub peaks: &'a mut PeakWatch,
-}
-
-impl Host<'_> {
-    /// Takes up the host's part of a state that fits.
-    pub fn take_up(self, state: &AnimalState) {
-        if let (Some(line_phase), Some(offset_px)) = (self.line_phase, state.line_phase_px) {
-            line_phase.take_up(offset_px);
-        }
-        if let (Some(tracker), Some(template)) = (self.tracker, &state.template) {
-            tracker.take_up(template);
-            self.peaks.take_up(template);
-        }
-        if let (Some(placer), Some(placement)) = (self.placer, &state.placement) {
-            placer.take_up(placement);
-        }
+/// Header of frames like those of a state; `None` where the model cannot take such frames. What does not fit is noted in `refused`.
+pub(super) fn frames_of(
+    state: &AnimalState,
+    parameters: &Parameters,
+    input: Shape,
+    fingerprint: &str,
+    refused: &mut Option<Mismatch>,
+) -> Result<Option<FrameInfo>, TakeUpError> {
+    let checked = check(state, parameters, input, fingerprint);
+    let (shape, pixel_type) = checked.inspect_err(|_| *refused = Some(Mismatch::Preprocessing))?;
+    if takes(parameters, shape).is_err() {
+        *refused = Some(Mismatch::Geometry);
+        return Ok(None);
     }
-}
-
-/// The state of frames like these, without F₀ and statistics; `None` while a template is being built.
-pub(super) fn keep(
-    (shape, pixel_type): (Shape, PixelType),
-    line_phase: Option<&LinePhaseEstimator>,
-    tracker: Option<&Tracker>,
-    placer: Option<&Placer>,
-    peaks: &PeakWatch,
-    trust: &Trust,
-) -> Option<AnimalState> {
-    let template = match tracker {
-        Some(tracker) => {
-            let mut template = tracker.keep()?;
-            peaks.keep(&mut template);
-            Some(template)
-        }
-        None => None,
-    };
-    let light: Vec<[f64; 2]> = trust.light().collect();
-    let state = AnimalState {
-        line_phase_px: line_phase.and_then(LinePhaseEstimator::offset_px),
-        template,
-        placement: placer.and_then(Placer::keep),
-        light_levels: light.iter().map(|[level, _]| *level).collect(),
-        light_contrasts: light.iter().map(|[_, contrast]| *contrast).collect(),
-        ..AnimalState::default()
-    };
-    Some(state.of_frames(shape, pixel_type))
+    Ok(Some(FrameInfo { shape, pixel_type, ..Frame::with_capacity(0).info }))
 }
 
 /// Refuses a state that does not fit.
-pub(super) fn check(
+fn check(
     state: &AnimalState,
     parameters: &Parameters,
     input: Shape,
@@ -139,24 +100,4 @@ pub(super) fn check(
 pub(super) struct Needed {
     pub left: u64,
     pub whole: u64,
-}
-
-/// Frames of the stream that will still be warm-up: those of line phase, template and placement, then those of F₀ and statistics, which
-/// begin with the first registered frame (`settled`: it has been). `group`: frames averaged into one, and how many of the next are there.
-pub(super) fn warmup_left(
-    line_phase: Option<&LinePhaseEstimator>,
-    tracker: Option<&Tracker>,
-    placer: Option<&Placer>,
-    settled: bool,
-    needed: [Option<Needed>; 2],
-    group: &Group,
-) -> u32 {
-    let before = line_phase.map_or(0, LinePhaseEstimator::frames_left)
-        + tracker.map_or(0, Tracker::frames_left)
-        + placer.map_or(0, Placer::frames_left);
-    let learning = needed.into_iter().flatten().map(|n| if settled { n.left } else { n.whole }).max().unwrap_or(0);
-    let begun = if settled { group.frames() } else { 0 };
-    // The last of them is no warm-up any more.
-    let learning = (learning * group.wanted() as u64).saturating_sub(begun as u64 + 1);
-    u32::try_from(before as u64 + learning).unwrap_or(u32::MAX)
 }

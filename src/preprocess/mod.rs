@@ -13,6 +13,7 @@ pub mod convert;
 mod correlation;
 mod cpu;
 mod cuda;
+mod host;
 mod kernels;
 pub mod line_phase;
 mod memory;

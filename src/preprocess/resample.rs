@@ -261,15 +261,12 @@ mod tests {
     }
 
     fn rigid(image: &[f32], from: (usize, usize), to: (usize, usize), shift: [f32; 2]) -> Vec<f32> {
-        let run = |simd| {
+        Simd::same_bits(|simd| {
             let (mut resampler, mut out) = (Resampler::new(simd, from, to), vec![f32::NAN; to.0 * to.1]);
             resampler.aim(shift);
             resampler.resample(image, &mut out);
             out
-        };
-        let out = run(Simd::detect());
-        assert_eq!(out, run(Simd::baseline()), "the vector unit changed a result");
-        out
+        })
     }
 
     fn pixel(image: &[f32], (height, width): (usize, usize), y: i64, x: i64) -> f64 {

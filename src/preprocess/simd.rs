@@ -55,6 +55,17 @@ impl Simd {
     }
 }
 
+#[cfg(test)]
+impl Simd {
+    /// What `run` makes, which no vector unit changes by a bit.
+    pub fn same_bits(run: impl Fn(Self) -> Vec<f32>) -> Vec<f32> {
+        let out = run(Self::detect());
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&out), bits(&run(Self::baseline())), "the vector unit changed a result");
+        out
+    }
+}
+
 /// A closure would not surely be inlined into the function that carries the vector unit; this is.
 #[cfg(target_arch = "x86_64")]
 struct Call<F, A> {

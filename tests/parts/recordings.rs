@@ -86,7 +86,7 @@ const FAST: [&str; 5] = [
     "hRoiManager.scanFrameRate = 30",
 ];
 
-fn fast(pages: usize, more: &[&str]) -> Tiff {
+pub fn fast(pages: usize, more: &[&str]) -> Tiff {
     Tiff::scanimage(pages, &[&FAST, more].concat())
 }
 

@@ -7,7 +7,7 @@
 use haltere::source::{RecordingSpec, open_recording};
 
 use crate::recordings::Right::{Pages, Refused, Told};
-use crate::recordings::{Case, case, check, cut, frames, ome, one, pairs, read};
+use crate::recordings::{Case, case, check, cut, fast, frames, ome, one, pairs, read};
 use crate::support::scanbox::Scanbox;
 use crate::support::tiffs::Tiff;
 
@@ -302,32 +302,14 @@ fn described() -> Vec<Case> {
         ),
         one(
             "ScanImage: a volume that was aborted in its third",
-            Tiff::scanimage(
-                8,
-                &[
-                    "hChannels.channelSave = 1",
-                    "hFastZ.enable = true",
-                    "hStackManager.enable = true",
-                    "hStackManager.numSlices = 3",
-                    RATE,
-                ],
-            ),
+            fast(8, &[]),
             Refused(&["3 planes × 2 times", "plane 0 to 2"]),
         ),
         Case {
             plane: Some(0),
             ..one(
                 "the same, one plane",
-                Tiff::scanimage(
-                    8,
-                    &[
-                        "hChannels.channelSave = 1",
-                        "hFastZ.enable = true",
-                        "hStackManager.enable = true",
-                        "hStackManager.numSlices = 3",
-                        RATE,
-                    ],
-                ),
+                fast(8, &[]),
                 Told(frames(&[0, 3]), &["2 page(s) at the end make no whole volume"]),
             )
         },

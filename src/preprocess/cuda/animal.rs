@@ -3,27 +3,25 @@
 //! Why it exists: F₀ and statistics lie on the device, everything else on the host. What it must never do: run while a frame is
 //! computed; every copy waits for what was asked of the device before.
 
-use super::super::accept::takes;
 use super::super::baseline::Pace;
 use super::super::normalise::Census;
-use super::super::trial::Trial;
 use super::super::{TakeUpError, memory};
 use super::CudaPreprocess;
 use super::stage::Stage;
 use crate::cuda::Fault;
 use crate::frame::animal::{BaselineState, StatisticsState};
-use crate::frame::{AnimalState, Frame, FrameInfo, Mismatch};
+use crate::frame::{AnimalState, FrameInfo, Mismatch};
 use crate::model::parameters::{Estimator, Scope};
 
 impl CudaPreprocess {
     /// Forgets an animal whose saved state its frames did not match, or of which frames of another geometry come.
     pub(super) fn forget_mismatch(&mut self, info: &FrameInfo) {
         let (Some(animal), Some(stage)) = (&self.animal, &self.stage) else { return };
-        let other = animal.trial.is_some() && (stage.shape, stage.pixel_type) != (info.shape, info.pixel_type);
+        let other = animal.host.trial.is_some() && (stage.shape, stage.pixel_type) != (info.shape, info.pixel_type);
         if other {
             self.refused = Some(Mismatch::Geometry);
         }
-        if other || animal.spent {
+        if other || animal.host.spent {
             self.animal = None;
         }
     }
@@ -60,9 +58,7 @@ impl CudaPreprocess {
     fn go_on_from(&mut self, state: &AnimalState, info: &FrameInfo) -> Result<(), Fault> {
         self.prepare(info)?;
         let (Some(animal), Some(stage)) = (&mut self.animal, &self.stage) else { return Ok(()) };
-        let (line_phase, tracker) = (animal.line_phase.as_mut(), animal.tracker.as_mut());
-        let placer = animal.placer.as_mut();
-        memory::Host { line_phase, tracker, placer, peaks: &mut animal.peaks }.take_up(state);
+        animal.host.take_up(state);
         let upload = |to: u64, bytes: &[u8]| if bytes.is_empty() { Ok(()) } else { self.machine.upload(to, bytes) };
         if let (Some(pace), Some(saved)) = (&mut animal.pace, &state.baseline) {
             pace.take_up(saved.frames);
@@ -75,21 +71,13 @@ impl CudaPreprocess {
             upload(stage.learnt.mean, bytemuck::cast_slice(&saved.mean))?;
             upload(stage.learnt.m2, bytemuck::cast_slice(&saved.m2))?;
         }
-        (animal.settled, animal.trial) = (true, Some(Trial::of(state)));
         Ok(())
     }
 
     /// See [`Preprocess::keep`].
     pub(super) fn keep_animal(&self) -> Result<Option<AnimalState>, Fault> {
         let (Some(animal), Some(stage)) = (&self.animal, &self.stage) else { return Ok(None) };
-        let unsure = animal.warms_up() || animal.trial.is_some() || animal.spent;
-        if !animal.is_steady().1 || !animal.settled || unsure {
-            return Ok(None);
-        }
-        let frames = (stage.shape, stage.pixel_type);
-        let (line_phase, tracker, placer) =
-            (animal.line_phase.as_ref(), animal.tracker.as_ref(), animal.placer.as_ref());
-        let host = memory::keep(frames, line_phase, tracker, placer, &animal.peaks, &animal.trust);
+        let host = animal.host.keep(stage.shape, stage.pixel_type, animal.progress());
         let Some(host) = host else { return Ok(None) };
         let baseline = animal.pace.as_ref().map(|pace| self.keep_baseline(stage, pace)).transpose()?.flatten();
         let statistics =
@@ -99,14 +87,11 @@ impl CudaPreprocess {
 
     /// See [`Preprocess::take_up`]; the animal before is forgotten already.
     pub(super) fn take_up_animal(&mut self, state: &AnimalState) -> Result<(), TakeUpError> {
-        let checked = memory::check(state, &self.parameters, self.input, &self.fingerprint);
-        let (shape, pixel_type) = checked.inspect_err(|_| self.refused = Some(Mismatch::Preprocessing))?;
-        let info = FrameInfo { shape, pixel_type, ..Frame::with_capacity(0).info };
-        if takes(&self.parameters, shape).is_err() {
-            self.refused = Some(Mismatch::Geometry);
-            return Ok(());
+        let (parameters, refused) = (&self.parameters, &mut self.refused);
+        let info = memory::frames_of(state, parameters, self.input, &self.fingerprint, refused)?;
+        if let Some(info) = info {
+            self.go_on_from(state, &info).inspect_err(|_| self.animal = None)?;
         }
-        self.go_on_from(state, &info).inspect_err(|_| self.animal = None)?;
         Ok(())
     }
 }

@@ -24,16 +24,13 @@ use super::affine::Laying;
 use super::average::Group;
 use super::baseline::{Pace, Step};
 use super::convert::{convert, planes};
-use super::cpu::{peak_share_min, tell_shift};
-use super::line_phase::{LinePhaseEstimator, correct};
+use super::host::{Host, Progress};
+use super::line_phase::correct;
 use super::normalise::{Census, Entry};
 use super::placement::Placer;
-use super::rate::{Began, RateMeter};
 use super::registration::Shift;
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
-use super::trial::Trial;
-use super::trust::{PeakWatch, Trust};
 use super::{Prepared, Preprocess, PreprocessError, Request, TakeUpError, Template, memory};
 use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Pulse};
 use crate::frame::placement::Placement;
@@ -67,13 +64,7 @@ pub struct CudaPreprocess {
 /// Everything learnt of one animal that does not lie on the device.
 struct Animal {
     simd: Simd,
-    trust: Trust,
-    peaks: PeakWatch,
-    began: Began,
-    rate: RateMeter,
-    line_phase: Option<LinePhaseEstimator>,
-    tracker: Option<Tracker>,
-    placer: Option<Placer>,
+    host: Host,
     /// The device knows the placement.
     laid: bool,
     group: Group,
@@ -86,11 +77,6 @@ struct Animal {
     width: usize,
     /// Templates of which the device knows.
     templates: u64,
-    settled: bool,
-    /// A state was taken up, and its first frames are compared with it.
-    trial: Option<Trial>,
-    /// They did not match: everything is forgotten before the next frame.
-    spent: bool,
 }
 
 impl CudaPreprocess {
@@ -134,7 +120,7 @@ impl CudaPreprocess {
             // The old memory first: there may not be room for both.
             self.stage = None;
             let (parameters, input, frame_rate_hz) = (&self.parameters, self.input, self.frame_rate_hz);
-            let registrar = self.animal.as_ref().and_then(|a| a.tracker.as_ref()).map(Tracker::registrar);
+            let registrar = self.animal.as_ref().and_then(|a| a.host.tracker.as_ref()).map(Tracker::registrar);
             let terms = Terms { parameters, input, frame_rate_hz };
             self.stage = Some(Stage::new(&self.machine, &terms, geometry, registrar)?);
         }
@@ -157,14 +143,9 @@ impl Preprocess for CudaPreprocess {
                     census.freeze(frozen);
                 }
             }
-            (Request::RenewTemplate, Some(animal)) => {
-                if let Some(tracker) = &mut animal.tracker {
-                    tracker.renew();
-                    animal.trust.begin_template();
-                }
-            }
+            (Request::RenewTemplate, Some(animal)) => animal.host.renew_template(),
             (Request::ResetBaseline, Some(animal)) => {
-                animal.trust.forget();
+                animal.host.trust.forget();
                 animal.forget_light();
             }
             (Request::RenewTemplate | Request::ResetBaseline, None) => {}
@@ -180,14 +161,14 @@ impl Preprocess for CudaPreprocess {
         };
         let taken_up = self.refused.take().map(TakenUp::Mismatch);
         let mut observation = Observation { taken_up, ..Observation::default() };
-        animal.began.note(&frame.info);
-        if let Some(distrust) = animal.trust.judge(frame) {
+        animal.host.began.note(&frame.info);
+        if let Some(distrust) = animal.host.trust.judge(frame) {
             animal.count_flaws(frame, &self.parameters, &mut observation);
             return Ok(animal.disbelieve(distrust, observation));
         }
         self.sequence += 1;
         let state = animal.begin(stage, &mut observation)?;
-        let before = (animal.group, animal.pace, animal.census, animal.rate, animal.began);
+        let before = (animal.group, animal.pace, animal.census, animal.host.rate, animal.host.began);
         animal.measure_rate(&frame.info, &mut observation);
         let order = animal.order(frame.info.ordinal(), self.sequence, state);
         stage.order.put(0, order);
@@ -198,9 +179,9 @@ impl Preprocess for CudaPreprocess {
             return Err(Fault { device: self.machine.name().to_owned(), doing: "running the kernels", cause }.into());
         }
         if !animal.end(frame, &self.parameters, state, &outcome, &mut observation) {
-            (animal.group, animal.pace, animal.census, animal.rate, animal.began) = before;
+            (animal.group, animal.pace, animal.census, animal.host.rate, animal.host.began) = before;
             let mut observation = Observation { restart: None, ..observation };
-            animal.try_out(&mut observation, &self.parameters);
+            animal.host.try_out(&mut observation, &self.parameters);
             return Ok(animal.disbelieve(Distrust::TemplateMismatch, observation));
         }
         self.ready.address = stage.tensor.address();
@@ -241,20 +222,19 @@ impl Preprocess for CudaPreprocess {
 
     fn template(&self) -> Option<Template<'_>> {
         let (animal, stage) = (self.animal.as_ref()?, self.stage.as_ref()?);
-        let (pixels, generation) = animal.tracker.as_ref()?.template()?;
+        let (pixels, generation) = animal.host.tracker.as_ref()?.template()?;
         let Shape { height, width, .. } = stage.shape;
         Some(Template { pixels, height, width, generation })
     }
 
     fn geometry(&self) -> Option<Geometry> {
         // What is on trial has not shown that it is the same animal.
-        let stage = self.animal.as_ref().filter(|animal| animal.trial.is_none()).and(self.stage.as_ref())?;
+        let stage = self.animal.as_ref().filter(|animal| animal.host.trial.is_none()).and(self.stage.as_ref())?;
         Some(Geometry { shape: stage.shape, pixel_type: stage.pixel_type })
     }
 
     fn placement(&self) -> Option<Placement> {
-        let believed = self.animal.as_ref().filter(|animal| animal.trial.is_none() && !animal.spent);
-        believed?.placer.as_ref()?.found()
+        self.animal.as_ref()?.host.believed_placement()
     }
 
     fn device(&self) -> &str {
@@ -279,13 +259,7 @@ impl Animal {
         let (channels, guide) = planes(parameters);
         Self {
             simd,
-            trust: Trust::new(parameters, simd, frame_rate_hz, info.shape),
-            peaks: PeakWatch::new(peak_share_min(parameters)),
-            began: Began::default(),
-            rate: RateMeter::new(frame_rate_hz * parameters.average_frames as f64, parameters.pause_periods),
-            line_phase: parameters.line_phase.as_ref().map(|p| LinePhaseEstimator::new(p, simd, height, width)),
-            tracker: parameters.registration.as_ref().map(|p| Tracker::new(p, height, width)),
-            placer: parameters.atlas.as_ref().map(|p| Placer::new(p, height, width)),
+            host: Host::new(parameters, simd, frame_rate_hz, info.shape),
             laid: false,
             group: Group::new(parameters.average_frames),
             pace: parameters.baseline.as_ref().map(|p| Pace::new(p, frame_rate_hz)),
@@ -295,47 +269,24 @@ impl Animal {
             light: vec![0.0; height * width],
             width,
             templates: 0,
-            settled: false,
-            trial: None,
-            spent: false,
         }
     }
 
-    /// While a state that was taken up is on trial: this frame shows a picture, does it match?
-    fn try_out(&mut self, observation: &mut Observation, parameters: &Parameters) {
-        let Some(trial) = &mut self.trial else { return };
-        let standing = trial.add(observation.shift_peak, &self.trust, &parameters.trust);
-        observation.taken_up = Some(standing);
-        if !matches!(standing, TakenUp::OnTrial(_)) {
-            self.trial = None;
-        }
-        if matches!(standing, TakenUp::Mismatch(_)) {
-            self.spent = true;
-            observation.warming_up = true;
-        }
-    }
-
-    /// How long the warm-up will take.
-    fn count_down(&self, observation: &mut Observation) {
-        if observation.warming_up {
-            let needed = [self.pace.as_ref().map(Pace::needed), self.census.as_ref().map(Census::needed)];
-            let (line_phase, tracker) = (self.line_phase.as_ref(), self.tracker.as_ref());
-            let placer = self.placer.as_ref();
-            observation.warmup_left =
-                memory::warmup_left(line_phase, tracker, placer, self.settled, needed, &self.group);
-        }
+    fn progress(&self) -> Progress<'_> {
+        let needed = [self.pace.as_ref().map(Pace::needed), self.census.as_ref().map(Census::needed)];
+        Progress { needed, group: &self.group }
     }
 
     /// What happens before the frame is given to the device.
     fn begin(&mut self, stage: &Stage, observation: &mut Observation) -> Result<State, Fault> {
-        observation.relearn = self.trust.relearn();
+        observation.relearn = self.host.trust.relearn();
         self.relearn(observation.relearn);
-        self.tell_rate(observation);
-        observation.line_phase_px = self.line_phase.as_ref().and_then(LinePhaseEstimator::offset_px).unwrap_or(0.0);
-        let (straight, steady) = self.is_steady();
-        let has_template = self.tracker.as_ref().is_some_and(Tracker::is_ready);
-        if steady && !self.settled {
-            self.settled = true;
+        self.host.tell_rate(observation);
+        observation.line_phase_px = self.host.line_phase_px().unwrap_or(0.0);
+        let (straight, steady) = (self.host.is_straight(), self.host.is_steady());
+        let has_template = self.host.tracker.as_ref().is_some_and(Tracker::is_ready);
+        if steady && !self.host.settled {
+            self.host.settled = true;
             self.forget_light();
         }
         self.hand_over_template(stage.reference.as_ref())?;
@@ -343,42 +294,17 @@ impl Animal {
         Ok(State { straight, steady, registers: straight && has_template })
     }
 
-    /// Is the line phase known, and are there a template and a placement as well?
-    fn is_steady(&self) -> (bool, bool) {
-        let straight = self.line_phase.as_ref().is_none_or(|p| p.offset_px().is_some());
-        let placed = self.placer.as_ref().is_none_or(|p| p.found().is_some());
-        (straight, straight && placed && self.tracker.as_ref().is_none_or(Tracker::is_ready))
-    }
-
-    /// F₀ or statistics have not seen enough frames.
-    fn warms_up(&self) -> bool {
-        self.pace.as_ref().is_some_and(|pace| !pace.is_warm())
-            || self.census.as_ref().is_some_and(|census| !census.is_warm())
-    }
-
     fn measure_rate(&mut self, info: &FrameInfo, observation: &mut Observation) {
-        observation.restart = self.rate.add(&self.began.with(info));
+        self.host.measure_rate(info, observation);
         if observation.restart.is_some() {
             self.group.forget();
-        }
-        self.tell_rate(observation);
-    }
-
-    fn tell_rate(&self, observation: &mut Observation) {
-        if let Some(hz) = self.rate.hz() {
-            observation.frame_rate_hz = hz as f32;
-            observation.frame_rate_off = self.rate.is_off(hz);
         }
     }
 
     /// A frame that is not believed: nothing is learnt from it.
     fn disbelieve(&self, distrust: Distrust, mut observation: Observation) -> Prepared<'static> {
-        self.tell_rate(&mut observation);
-        let warming_up = !self.is_steady().1 || self.warms_up() || self.spent;
-        let taken_up = observation.taken_up.or(self.trial.as_ref().map(Trial::standing));
-        let mut observation = Observation { distrust: Some(distrust), warming_up, taken_up, ..observation };
-        self.count_down(&mut observation);
-        Prepared { observation, tensor: None }
+        self.host.tell_rate(&mut observation);
+        Prepared { observation: self.host.disbelieve(distrust, observation, self.progress()), tensor: None }
     }
 
     /// What is wrong with the pixels of a frame that the device is not given.
@@ -396,19 +322,7 @@ impl Animal {
             None | Some(Relearn::Template) => {}
             Some(Relearn::Light) => self.forget_light(),
             Some(Relearn::Everything) => {
-                (self.settled, self.trial) = (false, None);
-                self.rate.forget();
-                self.peaks.forget();
-                self.trust.begin_template();
-                if let Some(line_phase) = &mut self.line_phase {
-                    line_phase.forget();
-                }
-                if let Some(tracker) = &mut self.tracker {
-                    tracker.forget();
-                }
-                if let Some(placer) = &mut self.placer {
-                    placer.forget();
-                }
+                self.host.forget();
                 self.laid = false;
                 self.forget_light();
             }
@@ -429,7 +343,7 @@ impl Animal {
 
     /// A template that was made since the last frame goes to the device.
     fn hand_over_template(&mut self, to: Option<&DeviceMemory>) -> Result<(), Fault> {
-        let standard = self.tracker.as_ref().and_then(|tracker| tracker.registrar().standard());
+        let standard = self.host.tracker.as_ref().and_then(|tracker| tracker.registrar().standard());
         let (Some((standard, templates)), Some(to)) = (standard, to) else { return Ok(()) };
         if templates != self.templates {
             to.fill(&standard.reference.values)?;
@@ -440,7 +354,7 @@ impl Animal {
 
     /// A placement that was found goes to the device once.
     fn hand_over_placement(&mut self, stage: &Stage) -> Result<(), Fault> {
-        let affine = self.placer.as_ref().and_then(Placer::affine).filter(|_| !self.laid);
+        let affine = self.host.placer.as_ref().and_then(Placer::affine).filter(|_| !self.laid);
         let (Some(affine), Some(to)) = (affine, &stage.laying) else { return Ok(()) };
         let (Shape { height, width, .. }, input) = (stage.shape, stage.input);
         let mut laying = Laying::new((height, width), (input.height, input.width));
@@ -455,18 +369,14 @@ impl Animal {
         let mut order = Order {
             sequence,
             registers: i32::from(state.registers),
-            line_shift: self
-                .line_phase
-                .as_ref()
-                .and_then(LinePhaseEstimator::offset_px)
-                .map_or(0, |px| px.round() as i32),
+            line_shift: self.host.line_phase_px().map_or(0, |px| px.round() as i32),
             group_begins: i32::from(place.begins),
             group_full: i32::from(place.full),
-            lowest: self.peaks.lowest(),
+            lowest: self.host.peaks.lowest(),
             laid: i32::from(self.laid),
             ..Order::default()
         };
-        if let Some(tracker) = &self.tracker {
+        if let Some(tracker) = &self.host.tracker {
             (order.origin, order.believed) = tracker.place_px();
             if let Some((standard, _)) = tracker.registrar().standard() {
                 let [[a, b], [c, d]] = standard.correction;
@@ -518,35 +428,25 @@ impl Animal {
         observation.saturated_pixels = outcome.saturated;
         let mut tracked = None;
         if state.registers
-            && let Some(tracker) = &mut self.tracker
+            && let Some(tracker) = &mut self.host.tracker
         {
             let [dy, dx] = outcome.shift;
             let measured = Shift { dy, dx, peak: outcome.peak, at_bound: outcome.at_bound != 0 };
-            let found = tracker.accept(measured, self.peaks.lowest());
-            tell_shift(&found, observation);
-            if found.mismatch {
+            let found = tracker.accept(measured, self.host.peaks.lowest());
+            if !self.host.matches(&found, observation) {
                 return false;
             }
-            self.peaks.learn(found.shift.peak);
             tracked = Some(found);
         }
-        if let Some(relearn) = self.learn_on_host(frame, parameters, state, tracked) {
-            observation.relearn = Some(relearn);
+        observation.relearn = self.learn_on_host(frame, parameters, state, tracked).or(observation.relearn);
+        if state.straight {
+            self.host.place();
         }
-        self.place(state);
-        self.trust.learn();
-        observation.warming_up = !state.steady || self.warms_up();
-        self.try_out(observation, parameters);
-        self.count_down(observation);
+        self.host.trust.learn();
+        observation.warming_up = !state.steady || self.progress().warms_up();
+        self.host.try_out(observation, parameters);
+        self.host.count_down(observation, self.progress());
         true
-    }
-
-    /// Goes on looking for the placement, from the first template on.
-    fn place(&mut self, state: State) {
-        let template = self.tracker.as_ref().filter(|_| state.straight).and_then(Tracker::template);
-        if let (Some(placer), Some((template, _))) = (&mut self.placer, template) {
-            placer.step(template);
-        }
     }
 
     /// Line phase and template are learnt on the host, from the guide channel.
@@ -557,29 +457,21 @@ impl Animal {
         state: State,
         tracked: Option<Tracked>,
     ) -> Option<Relearn> {
-        let learns_template = state.straight && self.tracker.as_ref().is_some_and(|t| t.learns(tracked));
+        let learns_template = state.straight && self.host.tracker.as_ref().is_some_and(|t| t.learns(tracked));
         if state.straight && !learns_template {
             return None;
         }
         convert(self.simd, frame.pixels(), self.guide_channel, &parameters.convert, &mut self.light);
-        match (&mut self.line_phase, &mut self.tracker) {
-            (Some(line_phase), _) if !state.straight => line_phase.add(&self.light),
-            (line_phase, Some(tracker)) => {
-                if let Some(offset_px) = line_phase.as_ref().and_then(LinePhaseEstimator::offset_px) {
-                    correct(&mut self.light, self.width, offset_px);
-                }
-                let templates = tracker.template_count();
-                let used = tracker.learn(&self.light, tracked, || self.trust.template_shows_tissue());
-                if tracker.template_count() != templates {
-                    self.peaks.forget();
-                }
-                if !used {
-                    self.trust.begin_template();
-                    return Some(Relearn::Template);
-                }
+        match &mut self.host.line_phase {
+            Some(line_phase) if !state.straight => {
+                line_phase.add(&self.light);
+                return None;
             }
             _ => {}
         }
-        None
+        if let Some(offset_px) = self.host.line_phase_px() {
+            correct(&mut self.light, self.width, offset_px);
+        }
+        self.host.learn_template(&self.light, tracked)
     }
 }
