@@ -6,7 +6,7 @@
 //! construction, or take more than some microseconds.
 //!
 //! **The first frames.** Before there is anything to compare with, a frame must show a picture: what the upper and the lower lines
-//! of its blocks have in common, or what the frames so far repeat. So darkness at the start is not learnt, and the first light is not taken for a flash.
+//! of its blocks have in common, or neighbouring lines. So darkness at the start is not learnt, and the first light is not taken for a flash.
 //!
 //! **Light that stays.** Where the frames go on at another level and agree among themselves, that level is learnt aside; after
 //! `relearn_after_s` it takes over, and F₀ and the statistics begin anew. If the new picture is far stronger, what was learnt
@@ -15,6 +15,7 @@
 mod peak;
 mod reference;
 mod sketch;
+mod texture;
 
 use std::mem::swap;
 
@@ -108,16 +109,18 @@ impl Trust {
         }
         self.read = true;
         let (settings, guide) = (&self.settings, self.guide);
+        let tissue = &mut self.planes[guide];
+        if !tissue.reference.knows() {
+            tissue.sketch.read_texture(pixels, tissue.channel * plane_px);
+        }
         let judged =
             |(index, plane): (usize, &mut Plane)| plane.reference.judge(&plane.sketch, settings, index == guide);
         let verdict = self.planes.iter_mut().enumerate().filter_map(judged).next();
         match verdict {
             Some(distrust) if self.planes[guide].reference.knows() => {
-                if self.other_level_takes_over() {
-                    None
-                } else {
-                    Some(distrust)
-                }
+                let tissue = &mut self.planes[guide];
+                tissue.sketch.read_texture(pixels, tissue.channel * plane_px);
+                if self.other_level_takes_over() { None } else { Some(distrust) }
             }
             verdict => {
                 self.forget_other_level();
@@ -193,7 +196,7 @@ impl Trust {
         let agrees = |(index, plane): (usize, &mut Plane)| {
             // The first of them is asked for a picture by its judgement.
             let shows = index != guide || !plane.sketch.tells_structure() || !plane.other.knows() || {
-                plane.other.likeness_of(&plane.sketch) >= f64::from(settings.structure_min)
+                plane.other.shows_a_picture(&plane.sketch, f64::from(settings.structure_min))
             };
             shows && plane.other.judge(&plane.sketch, settings, index == guide).is_none()
         };

@@ -6,6 +6,7 @@
 //! steps that are usual. What it must never do: learn from a frame that is not believed.
 
 use super::sketch::{Sketch, common};
+use super::texture::Texture;
 use crate::frame::Distrust;
 use crate::model::parameters::Trust as Parameters;
 
@@ -26,6 +27,8 @@ const NOISE_STRIP: f64 = 0.2;
 const BACKGROUND: usize = 20;
 /// With the middle strip nearer to its usual light than this share of the bound, the light is not on all of the picture.
 const UNTOUCHED: f64 = 0.4;
+/// Frames over which a picture is gathered from noise before there is anything to compare with.
+const GATHERED: f64 = 8.0;
 
 /// The last believed frames of one plane.
 pub(super) struct Reference {
@@ -42,8 +45,9 @@ pub(super) struct Reference {
     /// From the background to the mean, or the picture's own variation: what a step is compared with.
     contrast: f64,
     scratch: Vec<f64>,
-    /// Before the first believed frame: light of the blocks, summed over every second frame each.
+    /// Before the first believed frame: the halves of the blocks, averaged over some frames.
     gathered: [Vec<f64>; 2],
+    texture: Texture,
     gathered_frames: u64,
 }
 
@@ -62,6 +66,7 @@ impl Reference {
             contrast: 0.0,
             scratch: blocks.clone(),
             gathered: [blocks.clone(), blocks.clone()],
+            texture: Texture::default(),
             gathered_frames: 0,
             blocks,
         }
@@ -69,8 +74,7 @@ impl Reference {
 
     /// The next frame is compared with nothing.
     pub fn forget(&mut self) {
-        (self.frames, self.gathered_frames) = (0, 0);
-        self.gathered.iter_mut().for_each(|sum| sum.fill(0.0));
+        (self.frames, self.gathered_frames, self.texture) = (0, 0, Texture::default());
     }
 
     /// Is there anything to compare with?
@@ -81,11 +85,6 @@ impl Reference {
     /// Mean light and contrast of the last believed frames, counts; `None` before the first.
     pub fn light(&self) -> Option<[f64; 2]> {
         self.knows().then_some([self.level, self.contrast])
-    }
-
-    /// Does this frame show a picture: of its own, or that of the frames before?
-    pub fn likeness_of(&self, seen: &Sketch) -> f64 {
-        seen.likeness.max(common(&seen.blocks, &self.blocks).1)
     }
 
     /// Could this frame be one of the animal's? `tissue`: the first frame must show a picture.
@@ -154,19 +153,21 @@ impl Reference {
         self.spread < share * other.spread
     }
 
-    /// Before there is anything to compare with: the two halves of this frame's lines are alike, or the frames so far show the same
-    /// picture in turn, which noise does not. The first finds a picture in one frame, the second one that is too dim for that, or whose
-    /// cells are smaller than half a block.
-    fn shows_a_picture(&mut self, seen: &Sketch, likeness_min: f64) -> bool {
+    /// Of frames in a row until there is something to compare with: the two halves of the blocks of this frame, or of it and those
+    /// before, are alike, or neighbouring lines are.
+    pub fn shows_a_picture(&mut self, seen: &Sketch, likeness_min: f64) -> bool {
         if !seen.tells_structure() {
             return seen.noise > 0.0;
         }
-        let sum = &mut self.gathered[(self.gathered_frames % 2) as usize];
-        sum.iter_mut().zip(&seen.blocks).for_each(|(sum, light)| *sum += light);
         self.gathered_frames += 1;
-        let [even, odd] = &self.gathered;
-        let repeated = if self.gathered_frames > 1 { common(even, odd).1 } else { 0.0 };
-        seen.likeness.max(repeated) >= likeness_min
+        let gain = 1.0 / (self.gathered_frames as f64).min(GATHERED);
+        for (gathered, half) in self.gathered.iter_mut().zip(seen.halves()) {
+            gathered.iter_mut().zip(half).for_each(|(gathered, light)| *gathered += gain * (light - *gathered));
+        }
+        let [upper, lower] = &self.gathered;
+        self.texture.gather(&seen.texture, 1.0 / GATHERED);
+        let textured = seen.texture.is_a_picture() || self.texture.is_a_picture();
+        textured || seen.likeness.max(common(upper, lower).1) >= likeness_min
     }
 
     /// How much of the usual picture is in this frame: its slope on it.

@@ -7,6 +7,7 @@
 //! Structure is what both halves of the blocks have in common: noise is not. Their covariance is the variance of the picture without
 //! its noise, however dim it is.
 
+use super::texture::Texture;
 use crate::frame::Pixels;
 use crate::model::parameters::Convert;
 use crate::preprocess::simd::Simd;
@@ -30,9 +31,9 @@ const BLOCKS_TELLING: usize = 64;
 
 /// Pixels read in one go.
 #[derive(Clone, Copy, Debug)]
-struct Run {
-    at: usize,
-    length: usize,
+pub(super) struct Run {
+    pub at: usize,
+    pub length: usize,
     /// Half of a block: 2 · block + half.
     cell: usize,
 }
@@ -49,6 +50,9 @@ pub(super) struct Sketch {
     simd: Simd,
     rows: usize,
     columns: usize,
+    /// Pixels of a line and of the plane.
+    width: usize,
+    plane_px: usize,
     runs: Vec<Run>,
     cells: Vec<Cell>,
     /// Light of the two halves of each block.
@@ -69,6 +73,8 @@ pub(super) struct Sketch {
     pub saturated: f64,
     /// Share of the pixels that are NaN or infinite.
     pub non_finite: f64,
+    /// What lines have in common; of the frame for which it was last asked.
+    pub texture: Texture,
 }
 
 impl Sketch {
@@ -80,6 +86,8 @@ impl Sketch {
             simd,
             rows,
             columns,
+            width,
+            plane_px: height * width,
             runs: runs([height, width], [rows, columns]),
             cells: vec![Cell::default(); 2 * blocks],
             halves: [vec![0.0; blocks], vec![0.0; blocks]],
@@ -91,12 +99,18 @@ impl Sketch {
             noise: 0.0,
             saturated: 0.0,
             non_finite: 0.0,
+            texture: Texture::default(),
         }
     }
 
     /// Do its blocks suffice to tell a picture from noise?
     pub fn tells_structure(&self) -> bool {
         self.blocks.len() >= BLOCKS_TELLING
+    }
+
+    /// The light of the two halves of each block.
+    pub fn halves(&self) -> &[Vec<f64>; 2] {
+        &self.halves
     }
 
     /// Reads one plane of a frame: pixels from `offset` on.
@@ -113,6 +127,19 @@ impl Sketch {
         let share = |count: u32| f64::from(count) / f64::from(pixels.max(1));
         (self.saturated, self.non_finite) = (share(saturated), share(non_finite));
         self.reckon(f64::from(convert.dark_level));
+    }
+
+    /// Reads what the lines of the same plane have in common.
+    pub fn read_texture(&mut self, pixels: Pixels<'_>, offset: usize) {
+        self.texture = Texture::default();
+        let (texture, runs, width, plane) =
+            (&mut self.texture, &self.runs[..], self.width, offset..offset + self.plane_px);
+        match pixels {
+            Pixels::U8(all) => texture.read(&all[plane], runs, width),
+            Pixels::U16(all) => texture.read(&all[plane], runs, width),
+            Pixels::I16(all) => texture.read(&all[plane], runs, width),
+            Pixels::F32(all) => texture.read(&all[plane], runs, width),
+        }
     }
 
     /// From the sums to what they mean.
