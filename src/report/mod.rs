@@ -9,7 +9,6 @@ pub mod session;
 pub mod tensorboard;
 
 pub mod data;
-mod glyphs;
 pub mod html;
 pub mod model_card;
 pub mod pca;

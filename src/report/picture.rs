@@ -3,13 +3,17 @@
 //! Why it exists: swapped channels, a plane that rotates, a black end or a saturated detector are seen in a second. What it must never do:
 //! stretch what saturates to look like tissue: saturated pixels are red.
 
-use super::glyphs;
+use font8x8::{BASIC_FONTS, UnicodeFonts};
 
 /// Side of an image in the picture, px: larger ones are reduced, smaller ones enlarged by whole factors.
 const SIDE_MAX: usize = 384;
 /// Height of a curve, and gaps, px.
 const CURVE: usize = 120;
 const GAP: usize = 12;
+/// Side of a letter, and height of a line, px: its dots are doubled.
+const LETTER: usize = 16;
+/// Room for a line of text, px.
+const WIDTH_MIN: usize = 40 * LETTER;
 /// Shares of the pixels below black and below white.
 const BLACK_AND_WHITE: [f64; 2] = [0.01, 0.995];
 
@@ -20,7 +24,7 @@ const RED: [u8; 3] = [220, 30, 30];
 /// One channel of one plane.
 #[derive(Clone, Debug, Default)]
 pub struct Tile {
-    /// `PLANE 0 CHANNEL 1`.
+    /// `plane 0 channel 1`.
     pub title: String,
     /// Rows and columns.
     pub size: [usize; 2],
@@ -72,9 +76,9 @@ struct Canvas {
 impl Canvas {
     fn new(tiles: &[Tile]) -> Self {
         let of_images = tiles.iter().map(|tile| 2 * drawn(tile)[1] + 3 * GAP).max().unwrap_or(1);
-        let width = of_images.max(480);
+        let width = of_images.max(WIDTH_MIN);
         let height =
-            tiles.iter().map(|tile| drawn(tile)[0] + CURVE + 2 * glyphs::HEIGHT + 5 * GAP).sum::<usize>() + GAP;
+            tiles.iter().map(|tile| drawn(tile)[0] + CURVE + 3 * LETTER + 5 * GAP + GAP / 2).sum::<usize>() + GAP;
         Self { width, height, pixels: vec![PAPER; width * height] }
     }
 
@@ -86,7 +90,10 @@ impl Canvas {
 
     fn text(&mut self, row: usize, column: usize, text: &str) {
         for (n, letter) in text.chars().enumerate() {
-            glyphs::dots(letter).for_each(|[r, c]| self.put(row + r, column + n * glyphs::WIDTH + c, INK));
+            let rows = BASIC_FONTS.get(letter).unwrap_or_default();
+            let dots = (0..LETTER).flat_map(|r| (0..LETTER).map(move |c| [r, c]));
+            let inked = dots.filter(|[r, c]| rows[r / 2] >> (c / 2) & 1 == 1);
+            inked.for_each(|[r, c]| self.put(row + r, column + n * LETTER + c, INK));
         }
     }
 
@@ -94,23 +101,18 @@ impl Canvas {
     fn tile(&mut self, tile: &Tile, top: usize) -> usize {
         let [rows, columns] = drawn(tile);
         let right = columns + 2 * GAP;
-        self.text(top, GAP, &format!("{}: MEAN", tile.title));
-        self.text(top, right, "FIRST FRAME");
-        let top = top + glyphs::HEIGHT + GAP / 2;
+        self.text(top, GAP, &format!("{}: mean, first frame", tile.title));
+        let top = top + LETTER + GAP / 2;
         let ends = ends(&tile.mean);
         self.image(tile, &tile.mean, ends, [top, GAP], true);
         self.image(tile, &tile.first, ends, [top, right], false);
         let top = top + rows + GAP;
         let (least, most) = range(&tile.light);
-        let caption = format!(
-            "LIGHT OVER {} FRAMES: {} TO {}; SATURATED {} %",
-            tile.light.len(),
-            short(least),
-            short(most),
-            short(100.0 * tile.saturated_share)
-        );
+        let caption = format!("light over {} frames: {} to {}", tile.light.len(), short(least), short(most));
         self.text(top, GAP, &caption);
-        let top = top + glyphs::HEIGHT + GAP / 2;
+        let top = top + LETTER + GAP / 2;
+        self.text(top, GAP, &format!("saturated: {} %", short(100.0 * tile.saturated_share)));
+        let top = top + LETTER + GAP / 2;
         self.curve(&tile.light, top);
         top + CURVE + 2 * GAP
     }
@@ -187,7 +189,7 @@ fn short(value: f64) -> String {
         0.0 => "0".to_owned(),
         large if large >= 100.0 => format!("{value:.0}"),
         middle if middle >= 0.01 => format!("{value:.2}"),
-        _ => "BELOW 0.01".to_owned(),
+        _ => "below 0.01".to_owned(),
     }
 }
 
@@ -200,7 +202,7 @@ mod tests {
         let mut saturated = vec![false; 48];
         saturated[9] = true;
         Tile {
-            title: "PLANE 0".into(),
+            title: "plane 0".into(),
             size: [6, 8],
             first: mean.clone(),
             mean,

@@ -64,8 +64,8 @@ struct Growing {
 impl Growing {
     fn begin(frame: &Frame, plane: Option<u64>, channel: usize) -> Self {
         let shape = frame.info.shape;
-        let of_plane = plane.map(|plane| format!("PLANE {plane} ")).unwrap_or_default();
-        let title = format!("{of_plane}CHANNEL {channel}");
+        let of_plane = plane.map(|plane| format!("plane {plane} ")).unwrap_or_default();
+        let title = format!("{of_plane}channel {channel}");
         let (mean, saturated) = (vec![0.0; shape.plane()], vec![false; shape.plane()]);
         let tile = Tile { title, size: [shape.height, shape.width], mean, saturated, ..Tile::default() };
         Self { tile, top: f64::NEG_INFINITY, at_top: 0, sum: 0.0 }
