@@ -248,9 +248,10 @@ impl Animal {
 
     fn take(&mut self, frame: &Frame, parameters: &Parameters) -> Prepared<'_> {
         let mut observation = Observation::default();
+        // First what reads every pixel in its order: it fetches them from the memory of the core that received them.
+        self.convert(frame, parameters, &mut observation);
         let distrust = self.host.trust.judge(frame);
         self.host.began.note(&frame.info);
-        self.convert(frame, parameters, &mut observation);
         self.host.tell_rate(&mut observation);
         if let Some(distrust) = distrust {
             return self.disbelieve(distrust, observation);
