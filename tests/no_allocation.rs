@@ -181,11 +181,7 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
             recorder.end();
             writer.join().unwrap();
         }
-        assert_eq!(
-            (few, many),
-            (0, 0),
-            "calls of the allocator during 10 and during {many_frames} frames, {overload:?}"
-        );
+        assert_eq!((few, many), (0, 0), "calls of the allocator in 10 and in {many_frames} frames, {overload:?}");
     });
     look_back(&handles, overload, record);
 }

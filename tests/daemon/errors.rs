@@ -10,20 +10,9 @@ use crate::support::process as support;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use serde_json::{Value, json};
-use support::{Finished, LOSSLESS, Microscope, Process, Rig, fly, haltere, model, wait_for};
-
-fn small() -> PathBuf {
-    static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| model("small", &[0], 0)).clone()
-}
-
-fn two_channels() -> PathBuf {
-    static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| model("two", &[0, 1], 0)).clone()
-}
+use support::{Finished, LOSSLESS, Microscope, Process, Rig, fly, haltere, small, two_channels, wait_for};
 
 fn finish(command: &mut Command) -> Finished {
     Process::start("haltere", command).finish()

@@ -7,23 +7,16 @@
 
 use crate::support::process as support;
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
-use support::{LOSSLESS, Listener, Message, Microscope, Process, Rig, fly, model, wait_for};
+use support::{LOSSLESS, Listener, Message, Microscope, Process, Rig, fly, small, wait_for};
 
 /// Long enough that a busy machine does not miss it by itself; the heartbeat comes every 100 ms.
 const DEADLINE: [&str; 4] = ["--set", "publish.deadline_ms=1500", "--set", "publish.heartbeat_ms=100"];
 /// Heartbeats that would have come meanwhile: ten.
 const SILENCE: Duration = Duration::from_millis(1000);
-
-fn small() -> PathBuf {
-    static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| model("small", &[0], 0)).clone()
-}
 
 /// A microscope that goes on until it is killed, and the first decode of it that may be believed.
 fn play_until_trusted(rig: &Rig, listener: &mut Listener) -> Process {

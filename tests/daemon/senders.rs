@@ -8,12 +8,13 @@
 
 use crate::support::process as support;
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Finished, LOSSLESS, Listener, Message, Microscope, Process, Rig, fly, haltere, model, wait_for};
+use support::{
+    Finished, LOSSLESS, Listener, Message, Microscope, Process, Rig, fly, haltere, small, two_channels, wait_for,
+};
 
 use crate::support::tissue::still_cells;
 
@@ -23,16 +24,6 @@ const RATE_HZ: f64 = 30.0;
 const DEADLINE: [&str; 4] = ["--set", "publish.deadline_ms=600", "--set", "publish.heartbeat_ms=100"];
 /// A silence beyond that deadline.
 const SILENCE: Duration = Duration::from_millis(1500);
-
-fn small() -> PathBuf {
-    static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| model("small", &[0], 0)).clone()
-}
-
-fn two_channels() -> PathBuf {
-    static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| model("two", &[0, 1], 0)).clone()
-}
 
 /// Sends one frame of the `n`-th period with more keys in its header.
 fn send(scope: &Microscope, shape: &[usize], n: u64, more: &Value) {

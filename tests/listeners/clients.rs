@@ -16,12 +16,7 @@ use std::time::Duration;
 
 use ndarray::Array3;
 use rustix::process::Signal;
-use support::{LOSSLESS, Process, Rig, cheap_model, model, skip};
-
-fn small() -> PathBuf {
-    static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| model("small", &[0], 0)).clone()
-}
+use support::{LOSSLESS, Process, Rig, cheap_model, skip, small};
 
 fn cheap() -> PathBuf {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();

@@ -14,15 +14,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
-use support::{Process, Rig, fly, haltere, model, skip, wait_for};
+use support::{Process, Rig, fly, haltere, skip, small, wait_for};
 use web::{Browser, chromium, get, request};
-
-fn small() -> PathBuf {
-    static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| model("small", &[0], 0)).clone()
-}
 
 /// A frame's header in one part: no frame, but counted as received.
 const HEADER: &[u8] = br#"{"dtype":"uint8","shape":[64,64]}"#;

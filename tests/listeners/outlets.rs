@@ -123,8 +123,11 @@ fn every_outlet_says_of_each_frame_what_its_decode_says_and_ends_neutral() {
         assert_eq!(*embedding, decode.embedding, "frame {frame}");
     }
 
-    // The line says changes, and the same byte once more every second.
-    let mut bytes = line.join().unwrap();
+    assert_bytes(line.join().unwrap(), &ids);
+}
+
+/// The line says changes, and the same byte once more every second.
+fn assert_bytes(mut bytes: Vec<u8>, ids: &[i32]) {
     bytes.dedup();
     let mut changes = vec![0];
     changes.extend(ids.iter().map(|&id| (id + 1) as u8));

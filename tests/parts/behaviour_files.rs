@@ -2,7 +2,6 @@
 //! read compared with what is right, by the facts that `haltere info` prints, or the words of the refusal. Rows of behaviour hold their
 //! own number, so that a row that moved is seen.
 
-#![expect(clippy::too_many_lines, reason = "a table is read row by row")]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::fmt::Write as _;
@@ -115,18 +114,10 @@ fn npy_f4(row: impl Fn(usize) -> [f32; 2]) -> Vec<u8> {
 }
 
 fn behaviour() -> Vec<Case> {
-    let sleap_header = "track,frame_idx,instance.score,head.x,head.y,head.score,tail.x,tail.y,tail.score";
-    let sleap = |track: &str, row: usize| {
-        format!(
-            "{track},{row},0.9,{:.2},{:.2},0.9,{:.2},{:.2},0.8",
-            row as f64 % 97.0,
-            row as f64 % 13.0,
-            row as f64 % 89.0,
-            row as f64 % 11.0
-        )
-    };
-    let dlc = "scorer,n,n,n,n,n,n,n\nindividuals,f1,f1,f1,f2,f2,f2,single\nbodyparts,h,h,h,h,h,h,food\ncoords,x,y,likelihood,x,y,likelihood,x";
-    let dlc_row = |row: usize| format!("{row},{},0.9,,,,7", wave(row));
+    [tables(), counters(), times(), rates_and_time_files(), deeplabcut(), sleap()].into_iter().flatten().collect()
+}
+
+fn tables() -> Vec<Case> {
     vec![
         case("a plain table", "b.csv", csv("x,y", wave), Read(ROWS, &["x", "y"])),
         case("FicTrac's .dat is text", "b.dat", fictrac(), Read(ROWS, &["delta_rotation_cam_x", "speed"])),
@@ -137,6 +128,11 @@ fn behaviour() -> Vec<Case> {
             csv("", wave),
             Refused(&["first line", "holds numbers", "header"]),
         ),
+    ]
+}
+
+fn counters() -> Vec<Case> {
+    vec![
         case(
             "a frame column that jumps (sleap#2795, BORIS#544)",
             "b.csv",
@@ -166,6 +162,11 @@ fn behaviour() -> Vec<Case> {
             keys: "column_names = [\"x\", \"y\"]",
             ..case("the same, chosen by name", "b.csv", csv("n,x,y", numbered), Read(ROWS, &["x", "y"]))
         },
+    ]
+}
+
+fn times() -> Vec<Case> {
+    vec![
         case(
             "time stamps among the columns",
             "b.csv",
@@ -216,6 +217,11 @@ fn behaviour() -> Vec<Case> {
         },
         case("tabs", "b.csv", csv("x\ty", |row| wave(row).replace(',', "\t")), Read(ROWS, &["x", "y"])),
         case("Excel's BOM", "b.csv", format!("\u{feff}{}", csv("x,y", wave)), Read(ROWS, &["x", "y"])),
+    ]
+}
+
+fn rates_and_time_files() -> Vec<Case> {
+    vec![
         case(
             "a rate that gives half the length",
             "b.csv",
@@ -256,6 +262,13 @@ fn behaviour() -> Vec<Case> {
                 Refused(&["is text", "int64"]),
             )
         },
+    ]
+}
+
+fn deeplabcut() -> Vec<Case> {
+    let dlc = "scorer,n,n,n,n,n,n,n\nindividuals,f1,f1,f1,f2,f2,f2,single\nbodyparts,h,h,h,h,h,h,food\ncoords,x,y,likelihood,x,y,likelihood,x";
+    let dlc_row = |row: usize| format!("{row},{},0.9,,,,7", wave(row));
+    vec![
         case(
             "DeepLabCut with two animals (#952)",
             "b.csv",
@@ -275,6 +288,21 @@ fn behaviour() -> Vec<Case> {
                 Refused(&["no individual \"f3\"", "\"f1\", \"f2\""]),
             )
         },
+    ]
+}
+
+fn sleap() -> Vec<Case> {
+    let sleap_header = "track,frame_idx,instance.score,head.x,head.y,head.score,tail.x,tail.y,tail.score";
+    let sleap = |track: &str, row: usize| {
+        format!(
+            "{track},{row},0.9,{:.2},{:.2},0.9,{:.2},{:.2},0.8",
+            row as f64 % 97.0,
+            row as f64 % 13.0,
+            row as f64 % 89.0,
+            row as f64 % 11.0
+        )
+    };
+    vec![
         case(
             "SLEAP's CSV (#2173)",
             "b.csv",
@@ -310,16 +338,12 @@ fn behaviour() -> Vec<Case> {
 }
 
 fn labels() -> Vec<Case> {
+    [annotators(), syllables(), numbered_labels()].into_iter().flatten().collect()
+}
+
+fn annotators() -> Vec<Case> {
     let boris = "Observation id,Subject,Behavior,Behavior type,Start (s),Stop (s)\n";
     let two = format!("{boris}o,male,walk,STATE,10,25\no,female,rest,STATE,0,10\no,male,rest,STATE,0,10\n");
-    let npy = |numbers: &dyn Fn(usize) -> i64| {
-        let head = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({ROWS},), }}");
-        let head = format!("{head:<117}\n");
-        let mut bytes = b"\x93NUMPY\x01\0\x76\0".to_vec();
-        bytes.extend(head.as_bytes());
-        (0..ROWS).for_each(|row| bytes.extend(numbers(row).to_le_bytes()));
-        bytes
-    };
     let by_row = |first: usize| {
         let mut text = "frame,label\n".to_owned();
         (first..first + ROWS)
@@ -355,6 +379,12 @@ fn labels() -> Vec<Case> {
                 Refused(&["\"Walk\" and \"walk\"", "case, spaces"]),
             )
         },
+    ]
+}
+
+fn syllables() -> Vec<Case> {
+    let boris = "Observation id,Subject,Behavior,Behavior type,Start (s),Stop (s)\n";
+    vec![
         labelled(
             "keypoint-moseq: a syllable for every behaviour frame, whose names the list gives",
             &csv("syllable,centroid x,heading", |row| format!("{},0.5,0.1", of_row(row))),
@@ -385,6 +415,19 @@ fn labels() -> Vec<Case> {
                 Read(ROWS, &["x", "y"]),
             )
         },
+    ]
+}
+
+fn numbered_labels() -> Vec<Case> {
+    let npy = |numbers: &dyn Fn(usize) -> i64| {
+        let head = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({ROWS},), }}");
+        let head = format!("{head:<117}\n");
+        let mut bytes = b"\x93NUMPY\x01\0\x76\0".to_vec();
+        bytes.extend(head.as_bytes());
+        (0..ROWS).for_each(|row| bytes.extend(numbers(row).to_le_bytes()));
+        bytes
+    };
+    vec![
         labelled(
             "columns of 0 and 1 (BORIS's binary table, DeepEthogram)",
             "time,rest,walk\n0,1,0\n0.1,0,1\n",

@@ -1,7 +1,6 @@
 //! Method: small files as public bug reports of the field describe them (each row names its report), written tag by tag, and what is
 //! read compared with the pages that are right: the number of the page in every channel of every frame, or the words of the refusal.
 
-#![expect(clippy::too_many_lines, reason = "a table is read row by row")]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use haltere::frame::{Frame, Pixels};
@@ -91,12 +90,13 @@ pub fn fast(pages: usize, more: &[&str]) -> Tiff {
 }
 
 pub fn texts() -> Vec<Case> {
+    [of_imagej(), of_tifffile(), of_ome(), of_pixels()].into_iter().flatten().collect()
+}
+
+fn of_imagej() -> Vec<Case> {
     let imagej = "ImageJ=1.53t\nimages=10\nchannels=2\nframes=5\nhyperstack=true\nunit=";
     let mut latin1 = imagej.as_bytes().to_vec();
     latin1.extend(b"\xb5m\nfinterval=0.05\n");
-    let reversed: String =
-        (0..5).map(|t| format!(r#"<TiffData FirstT="{t}" IFD="{}" PlaneCount="1"/>"#, 4 - t)).collect();
-    let ordered: String = (0..5).map(|t| format!(r#"<TiffData FirstT="{t}" IFD="{t}" PlaneCount="1"/>"#)).collect();
     vec![
         one(
             "ImageJ writes unit=µm as Latin-1",
@@ -141,6 +141,11 @@ pub fn texts() -> Vec<Case> {
             Tiff::described(4, &ome([4_294_967_296, 4_294_967_296, 1], "")),
             Refused(&["more than can be counted"]),
         ),
+    ]
+}
+
+fn of_tifffile() -> Vec<Case> {
+    vec![
         one(
             "cgohlke/tifffile#50, #71, #322: tifffile.imwrite of (T, 2, Y, X)",
             Tiff::described(10, r#"{"shape": [5, 2, 16, 24], "axes": "TCYX"}"#),
@@ -184,6 +189,14 @@ pub fn texts() -> Vec<Case> {
             },
             Pages(pairs(3)),
         ),
+    ]
+}
+
+fn of_ome() -> Vec<Case> {
+    let reversed: String =
+        (0..5).map(|t| format!(r#"<TiffData FirstT="{t}" IFD="{}" PlaneCount="1"/>"#, 4 - t)).collect();
+    let ordered: String = (0..5).map(|t| format!(r#"<TiffData FirstT="{t}" IFD="{t}" PlaneCount="1"/>"#)).collect();
+    vec![
         one(
             "tlnagy/OMETIFF.jl#1, micro-manager#910: TiffData in any order",
             Tiff::described(5, &ome([1, 1, 5], &reversed)),
@@ -204,6 +217,11 @@ pub fn texts() -> Vec<Case> {
             Tiff::described(4, r#"<OME><BinaryOnly MetadataFile="run.companion.ome" UUID="u"/></OME>"#),
             Refused(&["run.companion.ome"]),
         ),
+    ]
+}
+
+fn of_pixels() -> Vec<Case> {
+    vec![
         one(
             "image-rs/image-tiff#129, #297: WhiteIsZero keeps its stored values",
             Tiff { photometric: 0, ..Tiff::pages(3) },
@@ -229,10 +247,11 @@ pub fn texts() -> Vec<Case> {
 }
 
 fn several_files() -> Vec<Case> {
+    [sets_of_files(), channels_in_files(), stacks_and_pages()].into_iter().flatten().collect()
+}
+
+fn sets_of_files() -> Vec<Case> {
     let movie = |first| Tiff { first, ..Tiff::pages(3) };
-    let stack = |first| Tiff { first, ..Tiff::described(3, "ImageJ=1.53\nimages=3\nslices=3\n") };
-    let two = |first| Tiff { first, ..Tiff::described(4, "ImageJ=1.53\nimages=4\nchannels=2\nframes=2\n") };
-    let page = |first| Tiff { first, ..Tiff::described(1, "ImageJ=1.53\nimages=4\nchannels=2\nframes=2\n") };
     let bruker_pages = (0..6).map(|t| vec![t, t + 10]).collect();
     vec![
         case(
@@ -266,6 +285,12 @@ fn several_files() -> Vec<Case> {
                 Refused(&["2 files", "Ch2", "folder"]),
             )
         },
+    ]
+}
+
+fn channels_in_files() -> Vec<Case> {
+    let movie = |first| Tiff { first, ..Tiff::pages(3) };
+    vec![
         case(
             "channels by name without any text",
             vec![("a_Ch1_001.tif", movie(0)), ("a_Ch2_001.tif", movie(5))],
@@ -281,6 +306,15 @@ fn several_files() -> Vec<Case> {
             vec![("a_Ch1_001.tif", Tiff::pages(9)), ("a_Ch2_001.tif", movie(5))],
             Refused(&["3 frames", "9 frames"]),
         ),
+    ]
+}
+
+fn stacks_and_pages() -> Vec<Case> {
+    let movie = |first| Tiff { first, ..Tiff::pages(3) };
+    let stack = |first| Tiff { first, ..Tiff::described(3, "ImageJ=1.53\nimages=3\nslices=3\n") };
+    let two = |first| Tiff { first, ..Tiff::described(4, "ImageJ=1.53\nimages=4\nchannels=2\nframes=2\n") };
+    let page = |first| Tiff { first, ..Tiff::described(1, "ImageJ=1.53\nimages=4\nchannels=2\nframes=2\n") };
+    vec![
         case(
             "stacks of equal size: movies, or volumes?",
             vec![("a_1.tif", stack(0)), ("a_2.tif", stack(3))],
@@ -311,8 +345,10 @@ fn several_files() -> Vec<Case> {
 }
 
 pub fn scanimage() -> Vec<Case> {
-    let both = "hChannels.channelSave = [1;2]";
-    let rate = "hRoiManager.scanFrameRate = 30";
+    [volumes(), regions_and_stacks(), frame_numbers(), older_and_saved_again()].into_iter().flatten().collect()
+}
+
+fn volumes() -> Vec<Case> {
     let flyback = [
         "hFastZ.discardFlybackFrames = true",
         "hFastZ.numDiscardFlybackFrames = 1",
@@ -325,13 +361,6 @@ pub fn scanimage() -> Vec<Case> {
             page as f64 / 60.0
         )
     };
-    let paired =
-        |page: usize| format!("frameNumbers = {}\nframeTimestamps_sec = {:.6}\n", page / 2 + 1, page as f64 / 60.0);
-    let jumping = |page: usize| format!("frameNumbers = {}\n", page + 1 + 5 * usize::from(page > 2));
-    let restarted = Tiff::scanimage(3, &["hChannels.channelSave = 1", rate]);
-    let mroi =
-        Tiff { height: 88, ..Tiff::scanimage(5, &["hChannels.channelSave = 1", "hRoiManager.mroiEnable = true"]) };
-    let odd = Tiff::scanimage(11, &[both, rate]);
     let split = |first| Tiff { first, ..fast(10, &flyback) };
     vec![
         one(
@@ -371,6 +400,13 @@ pub fn scanimage() -> Vec<Case> {
                 Pages(frames(&[0, 4, 8, 12, 16])),
             )
         },
+    ]
+}
+
+fn regions_and_stacks() -> Vec<Case> {
+    let mroi =
+        Tiff { height: 88, ..Tiff::scanimage(5, &["hChannels.channelSave = 1", "hRoiManager.mroiEnable = true"]) };
+    vec![
         one(
             "MouseLand/suite2p#830, #1034: several regions one above the other",
             mroi.clone(),
@@ -395,6 +431,18 @@ pub fn scanimage() -> Vec<Case> {
             ),
             Pages(frames(&[0, 1, 2])),
         ),
+    ]
+}
+
+fn frame_numbers() -> Vec<Case> {
+    let both = "hChannels.channelSave = [1;2]";
+    let rate = "hRoiManager.scanFrameRate = 30";
+    let paired =
+        |page: usize| format!("frameNumbers = {}\nframeTimestamps_sec = {:.6}\n", page / 2 + 1, page as f64 / 60.0);
+    let jumping = |page: usize| format!("frameNumbers = {}\n", page + 1 + 5 * usize::from(page > 2));
+    let restarted = Tiff::scanimage(3, &["hChannels.channelSave = 1", rate]);
+    let odd = Tiff::scanimage(11, &[both, rate]);
+    vec![
         one(
             "ome/bioformats#217, ibllib#891: channel 2 of the last frame is missing",
             odd,
@@ -415,6 +463,13 @@ pub fn scanimage() -> Vec<Case> {
             vec![("x_00001.tif", restarted.clone()), ("x_00002.tif", restarted)],
             Refused(&["frame 1", "frame 3", "different acquisitions"]),
         ),
+    ]
+}
+
+fn older_and_saved_again() -> Vec<Case> {
+    let both = "hChannels.channelSave = [1;2]";
+    let rate = "hRoiManager.scanFrameRate = 30";
+    vec![
         one(
             "a re-save that says other channels than the header",
             Tiff {

@@ -1,7 +1,6 @@
 //! Method: as in `recordings`, a second table of kinds of files that public reports of the field describe (each row names its report in words):
 //! what the names of files count, channels and regions that are chosen, re-saves, strangers; and recordings of Scanbox, written here.
 
-#![expect(clippy::too_many_lines, reason = "a table is read row by row")]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use haltere::source::{RecordingSpec, open_recording};
@@ -74,6 +73,10 @@ fn chosen() -> Vec<Case> {
 }
 
 fn names() -> Vec<Case> {
+    [of_micro_manager(), of_runs(), among_strangers()].into_iter().flatten().collect()
+}
+
+fn of_micro_manager() -> Vec<Case> {
     let grid = || {
         vec![
             ("img_channel000_position000_time000000000_z000.tif", page(0)),
@@ -117,6 +120,11 @@ fn names() -> Vec<Case> {
             ],
             Refused(&["numbered twice"]),
         ),
+    ]
+}
+
+fn of_runs() -> Vec<Case> {
+    vec![
         case(
             "two acquisitions with two files each, no header (re-saved)",
             vec![
@@ -154,6 +162,11 @@ fn names() -> Vec<Case> {
             vec![("a_1.TIF", page(0)), ("a_2.TIF", page(1))],
             Pages(frames(&[0, 1])),
         ),
+    ]
+}
+
+fn among_strangers() -> Vec<Case> {
+    vec![
         case(
             "a max projection among the planes of a run",
             vec![("MAX_a_1.tif", page(0)), ("a_1.tif", page(1)), ("a_2.tif", page(2))],
@@ -174,6 +187,10 @@ fn names() -> Vec<Case> {
 }
 
 fn described() -> Vec<Case> {
+    [by_imagej(), by_ome(), by_tifffile(), by_scanimage()].into_iter().flatten().collect()
+}
+
+fn by_imagej() -> Vec<Case> {
     let stack = |text: &str| Tiff::described(12, text);
     let kept = |channels: &str| Tiff {
         kept: format!(" \nSI.hChannels.channelSave = {channels}\nSI.hRoiManager.scanFrameRate = 30\n"),
@@ -220,6 +237,11 @@ fn described() -> Vec<Case> {
             stack("fly 7, left antennal lobe, 920 nm\n"),
             Pages(frames(&(0..12).collect::<Vec<_>>())),
         ),
+    ]
+}
+
+fn by_ome() -> Vec<Case> {
+    vec![
         one(
             "OME in another order: all times of a channel first",
             Tiff::described(6, &ome([2, 1, 3], "").replace("XYCZT", "XYTZC")),
@@ -252,6 +274,11 @@ fn described() -> Vec<Case> {
             Tiff::described(3, &ome([3, 1, 3], r#"<Channel SamplesPerPixel="3"/>"#)),
             Refused(&["3 samples per pixel"]),
         ),
+    ]
+}
+
+fn by_tifffile() -> Vec<Case> {
+    vec![
         Case {
             plane: Some(2),
             ..one(
@@ -275,6 +302,11 @@ fn described() -> Vec<Case> {
             Tiff::described(2, r#"{"shape": [4294967296, 4294967296, 2, 16, 24], "axes": "TZCYX"}"#),
             Refused(&["2 pages"]),
         ),
+    ]
+}
+
+fn by_scanimage() -> Vec<Case> {
+    vec![
         Case {
             plane: Some(1),
             ..one(

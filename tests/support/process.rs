@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -198,6 +198,18 @@ fn collect(pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<
         }
     });
     (text, reader)
+}
+
+/// An untrained model of one channel.
+pub fn small() -> PathBuf {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| model("small", &[0], 0)).clone()
+}
+
+/// An untrained model of two channels.
+pub fn two_channels() -> PathBuf {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| model("two", &[0, 1], 0)).clone()
 }
 
 /// An untrained model of 64×64 px at 30 Hz with a short warm-up that reads `channels` and registers on `registered`.
