@@ -42,11 +42,14 @@ demo: .runtime/libonnxruntime.so
 	  cargo build --release --locked --config profile.release.package.rust-hdf5.opt-level=0 \
 	    --config profile.release.debug=false --bin haltere --no-default-features && \
 	  mkdir -p target/demo && rm -f target/demo/haltere && mv target/release/haltere target/demo/haltere; fi
-	scripts/demo.sh
+	@if [ -e target/release/haltere ]; then target/release/haltere demo; else target/demo/haltere demo; fi
 
 # Its model comes from `model init`, which is part of training.
 demo-recording: build
-	scripts/demo.sh --recording
+	@mkdir -p target/demo
+	target/release/haltere model init --force --name recording --out target/demo --input 1x128x128 --channels 1 --seed 1
+	target/release/haltere demo --model target/demo/recording.toml --rate 30 tests/data/fly_vnc_2p/tdTom.tif \
+	  --channel-file tests/data/fly_vnc_2p/GC6s.tif
 
 # One profile for everything and (see `build`) one set of features, so that nothing is compiled twice. Training on CUDA is checked
 # with the rest and not linked: DOCS_RS tells burn's CUDA backend to do without its LLVM, as it does where its documentation is made.

@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod control;
 mod curve;
+mod demo;
 mod diff;
 mod embed;
 #[macro_use]
@@ -43,7 +44,7 @@ use crate::sys::signals;
 /// Live two-photon frames in, action embeddings out.
 #[derive(Debug, Parser)]
 #[command(name = "haltere", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Start with `haltere check`: it tests your setup and says what to fix.")]
+#[command(after_help = "Start with `haltere demo`; then `haltere check` tests your setup and says what to fix.")]
 #[command(after_long_help = "\
 A closed loop on one machine, in three terminals:
   haltere play recording.tif --rate 30      in place of the microscope
@@ -62,6 +63,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See it decode, without any equipment: a simulated fly, its true actions beside the decoded ones.
+    Demo(demo::DemoArgs),
     /// Say what a recording holds, and by which of its texts: shape, channels, planes, rate, times; of a data set also behaviour and labels.
     Info(info::InfoArgs),
     /// Run the daemon: receive frames over ZeroMQ, publish decodes.
@@ -106,6 +109,7 @@ pub enum Command {
 /// Whatever the subcommand could not do; [`exit::exit_code`] says with which number to leave.
 pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Demo(args) => demo::run(&args, out),
         Command::Info(args) => info::run(&args, out),
         Command::Run(args) => run::run(&args),
         Command::Play(args) => play::run(&args),
