@@ -1,5 +1,5 @@
 # `make demo` shows it, `make test` proves it; both fetch and build what they need.
-.PHONY: help setup chromium gpu build demo demo-recording test bench bench-gpu clean
+.PHONY: help setup chromium gpu build demo demo-recording test bench bench-gpu wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -7,6 +7,7 @@ help:
 	@echo "make demo-recording   the same with a recorded fly and an untrained model (two channels, real motion, no actions)"
 	@echo "make test    formatting, lints, all tests, short benchmarks, documentation; a selection again without training"
 	@echo "make build   target/release/haltere"
+	@echo "make wheel   dist/haltere-*.whl: the program, its model and the Python package, for any machine with pip"
 	@echo "make bench   latency and rate on this machine"
 	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/, a browser for a test (the other targets run it as needed)"
 	@echo "make gpu     ONNX Runtime with CUDA and its libraries into .runtime-gpu/ (about 2 GB), for a rig with an NVIDIA GPU"
@@ -69,6 +70,9 @@ test: setup
 # session from the microscope to its report.
 WITHOUT_TRAINING = bad_messages:: demo:: limits:: nwb_export:: outlets:: rig_without_training::
 
+wheel: build .venv/ready
+	scripts/make-wheel.sh
+
 bench: build
 	target/release/haltere bench
 
@@ -77,4 +81,4 @@ bench-gpu:
 
 clean:
 	cargo clean
-	rm -rf .runtime .runtime-gpu .venv
+	rm -rf .runtime .runtime-gpu .venv dist
