@@ -12,6 +12,7 @@ mod error;
 mod keys;
 mod kind;
 mod raw;
+mod schema;
 pub mod template;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::frame::Name;
 pub use checks::Warning;
 pub use error::{ConfigError, Place, Problem};
 pub use raw::RawConfig;
+pub use schema::schema;
 
 /// The variable that names the configuration file when `--config` does not.
 pub const FILE_VARIABLE: &str = "HALTERE_CONFIG";

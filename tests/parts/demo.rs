@@ -11,7 +11,7 @@ use std::path::Path;
 use haltere::client::demo::FLY;
 use haltere::simulate::{Spec, truth};
 
-use crate::support::process::{Process, haltere};
+use crate::support::process::{Process, fly, haltere, wait_for};
 
 /// A seed that no model is trained on.
 const SEED: u64 = 9001;
@@ -35,12 +35,18 @@ fn the_fly_of_the_demo_is_the_first_that_does_several_things_while_it_is_watched
     assert_eq!(FLY.parse::<Spec>().unwrap(), first);
 }
 
+/// Folders of a demo that are still there; ONNX Runtime leaves a file of its own.
+fn left_in(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("haltere")).collect()
+}
+
 /// A model that is warm after a second, and the recorded fly. The user's own configuration names a port that is taken and a broken
 /// outlet: a demo has nothing to do with either.
 #[cfg(feature = "train")]
 #[test]
 fn a_recording_is_decoded_and_the_users_own_configuration_is_left_alone() {
-    use crate::support::process::{fly, model};
+    use crate::support::process::model;
 
     let folder = tempfile::tempdir().unwrap();
     let rig = folder.path().join("rig.toml");
@@ -52,10 +58,38 @@ fn a_recording_is_decoded_and_the_users_own_configuration_is_left_alone() {
     for words in ["a recording, over and over", "names no actions", "seconds left:", "closed loop", "haltere check"] {
         assert!(shown.contains(words), "{words:?} is not in\n{shown}");
     }
-    let names =
-        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let left: Vec<String> = names.filter(|name| name.starts_with("haltere")).collect();
+    let left = left_in(folder.path());
     assert!(left.is_empty(), "logs and sockets are left behind: {left:?}");
+}
+
+/// The shipped model registers on a second channel, which this recording lacks.
+#[test]
+fn frames_that_the_model_cannot_take_are_told_at_once() {
+    let mut command = haltere(["demo", "--rate", "30"]);
+    Process::start("demo", command.arg(fly("tdTom.tif"))).finish().code(10).says(&["rejects the frames, channel:"]);
+}
+
+#[test]
+fn interrupted_in_the_warm_up_it_ends_its_processes_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Process::start("demo", haltere(["demo"]).env("TMPDIR", folder.path()));
+    wait_for("the warm-up", || {
+        let begun = std::fs::read_dir(folder.path()).unwrap().find_map(|entry| {
+            let log = std::fs::read_to_string(entry.unwrap().path().join("daemon.log")).ok()?;
+            log.contains("warming up").then_some(())
+        });
+        assert!(demo.is_running());
+        begun
+    });
+    demo.signal(rustix::process::Signal::INT);
+    demo.finish().code(130).says(&["interrupted before the first decode"]);
+    let place = folder.path().display().to_string();
+    let running = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " ")).filter(|line| line.contains(&place))
+    });
+    assert_eq!(running.collect::<Vec<_>>(), Vec::<String>::new());
+    assert_eq!(left_in(folder.path()), Vec::<String>::new());
 }
 
 #[test]

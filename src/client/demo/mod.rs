@@ -117,6 +117,14 @@ pub enum DemoError {
         /// The daemon's last lines.
         log: String,
     },
+    /// The daemon takes no frame of this recording.
+    #[error("the daemon rejects the frames, {reason}: {message}")]
+    Rejected {
+        /// The reason, as in the status.
+        reason: String,
+        /// The daemon's sentence: what is wrong, and what to do.
+        message: String,
+    },
     /// Nothing was decoded while it was shown.
     #[error("no decode could be trusted in the {seconds} s that were shown; the end of the daemon's log:\n{log}")]
     Nothing {
@@ -126,7 +134,7 @@ pub enum DemoError {
         log: String,
     },
     /// Ctrl-C before there was anything to see.
-    #[error("interrupted during the warm-up")]
+    #[error("interrupted before the first decode that can be trusted")]
     Interrupted,
 }
 
@@ -141,7 +149,7 @@ impl HasExitCode for DemoError {
             Self::Start { .. } => ExitCode::Other,
             Self::Ended { code, .. } => *code,
             Self::Hangs { .. } => ExitCode::Stage,
-            Self::NotReady { .. } | Self::Nothing { .. } => ExitCode::Unmet,
+            Self::NotReady { .. } | Self::Rejected { .. } | Self::Nothing { .. } => ExitCode::Unmet,
             Self::Interrupted => ExitCode::Interrupted,
         }
     }
@@ -159,6 +167,7 @@ pub fn demo(options: &DemoOptions, stop: &AtomicBool, out: &mut dyn Write) -> Re
     let folder = temporary_folder("demo")?;
     let mut cast = Cast::start(options, folder.path())?;
     if let Err(error) = cast.warm_up(&manifest, stop, out) {
+        writeln!(out)?;
         if stop.load(Relaxed) {
             cast.end_with_us();
         }
@@ -183,7 +192,7 @@ pub fn demo(options: &DemoOptions, stop: &AtomicBool, out: &mut dyn Write) -> Re
     let judged = cast.judge(&report, options.seconds);
     if stop.load(Relaxed) {
         cast.end_with_us();
-        return judged;
+        return judged.map_err(|_| DemoError::Interrupted);
     }
     cast.end()?;
     judged?;
@@ -250,7 +259,12 @@ impl Cast {
                 Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => continue,
                 Err(cause) => return Err(WatchError::Socket { endpoint: self.decodes.clone(), cause }.into()),
             };
-            let Ok(Content::Decode(decode, _)) = parse(&parts).map(|message| message.content) else { continue };
+            let Ok(message) = parse(&parts) else { continue };
+            if message.header["event"] == "rejected" {
+                let said = |key: &str| message.header[key].as_str().unwrap_or_default().to_owned();
+                return Err(DemoError::Rejected { reason: said("reason"), message: said("message") });
+            }
+            let Content::Decode(decode, _) = message.content else { continue };
             if matches!(decode.quality, Quality::Ok | Quality::Degraded) {
                 writeln!(out, " 0")?;
                 return Ok(());
