@@ -1,5 +1,5 @@
 # `make demo` shows it, `make test` proves it; both fetch and build what they need.
-.PHONY: help setup chromium gpu build demo demo-recording test bench bench-gpu wheel clean
+.PHONY: help setup chromium gpu build demo demo-recording test bench bench-gpu wheel deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -8,6 +8,7 @@ help:
 	@echo "make test    formatting, lints, all tests, short benchmarks, documentation; a selection again without training"
 	@echo "make build   target/release/haltere"
 	@echo "make wheel   dist/haltere-*.whl: the program, its model and the Python package, for any machine with pip"
+	@echo "make deb     dist/haltere_*.deb: the program, its model and ONNX Runtime, for this release of Debian or Ubuntu and newer ones"
 	@echo "make bench   latency and rate on this machine"
 	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/, a browser for a test (the other targets run it as needed)"
 	@echo "make gpu     ONNX Runtime with CUDA and its libraries into .runtime-gpu/ (about 2 GB), for a rig with an NVIDIA GPU"
@@ -72,6 +73,9 @@ WITHOUT_TRAINING = bad_messages:: demo:: limits:: nwb_export:: outlets:: rig_wit
 
 wheel: build .venv/ready
 	scripts/make-wheel.sh
+
+deb: build
+	scripts/make-deb.sh
 
 bench: build
 	target/release/haltere bench

@@ -1,29 +1,25 @@
-"""Adds the program, its model and its configuration to the wheel, if HALTERE_PROGRAM names the program.
+"""Adds the program and its files to the wheel, if HALTERE_PREFIX names a folder that scripts/stage.sh has laid out.
 
-Without it the wheel is pure Python. HALTERE_PLATFORM is the platform in the wheel's name. pip puts what is in `shared_data` below the prefix of an environment, where the program looks for it
-(`PREFIX/share/haltere` for `PREFIX/bin/haltere`).
+Without it the wheel is pure Python. HALTERE_PLATFORM is the platform in the wheel's name. pip puts `bin` and `share` below the prefix of an
+environment, where the program looks for its own files.
 """
 import os
 import sysconfig
-from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHARED = ["models/fly.toml", "models/fly.onnx", "config", "LICENSE-APACHE", "LICENSE-MIT"]
 # The oldest that the program runs with, see src/encode/runtime.rs.
 ONNX_RUNTIME = "onnxruntime>=1.24"
 
 
 class Program(BuildHookInterface):
     def initialize(self, version, build_data):
-        program = os.environ.get("HALTERE_PROGRAM")
-        if not program:
+        prefix = os.environ.get("HALTERE_PREFIX")
+        if not prefix:
             return
-        top = Path(self.root).parents[1]
-        build_data["pure_python"] = False
         platform = os.environ.get("HALTERE_PLATFORM") or sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"
         build_data["dependencies"].append(ONNX_RUNTIME)
-        build_data["shared_scripts"][str(Path(program).resolve())] = "haltere"
-        for name in SHARED:
-            build_data["shared_data"][str(top / name)] = f"share/haltere/{name}"
+        build_data["shared_scripts"][f"{prefix}/bin/haltere"] = "haltere"
+        build_data["shared_data"][f"{prefix}/share"] = "share"

@@ -18,6 +18,7 @@ mod export;
 mod info;
 mod keys;
 pub mod log;
+mod man;
 pub mod model;
 mod monitor;
 pub mod output;
@@ -101,6 +102,8 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// Print completions for your shell.
     Completions(completions::CompletionsArgs),
+    /// Write manual pages.
+    Man(man::ManArgs),
 }
 
 /// Does what was asked; results go to `out`.
@@ -127,6 +130,7 @@ pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCod
         Command::Simulate(args) => simulate::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
+        Command::Man(args) => man::run(&args),
     }
 }
 

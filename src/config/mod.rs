@@ -182,7 +182,7 @@ pub struct Compute {
     /// Threads of ONNX Runtime; 1 gives the steadiest latency.
     pub threads: usize,
     /// ONNX Runtime's shared library; `None` = `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` for a CUDA
-    /// device, then the Python package `onnxruntime` beside this program, then `.runtime/`.
+    /// device, then what was installed with this program, then `.runtime/`.
     pub onnxruntime: Option<PathBuf>,
     /// Launch the model as one CUDA graph on a device.
     pub encoder_graph: bool,

@@ -73,8 +73,8 @@ fn existing(path: &Path, origin: &str) -> Result<PathBuf, EncodeError> {
     }
 }
 
-/// `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` if CUDA is wanted, then the package `onnxruntime` of the Python
-/// environment that this program is installed in, then `.runtime/`. A variable that names a missing file is an error, not a hint.
+/// `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` if CUDA is wanted, then `lib/haltere` of the prefix that this program
+/// is installed under, then the package `onnxruntime` of the Python environment there, then `.runtime/`. A variable that names a missing file is an error, not a hint.
 fn search(cuda: bool) -> Result<PathBuf, EncodeError> {
     if let Some(named) = std::env::var_os("ORT_DYLIB_PATH").filter(|v| !v.is_empty()) {
         return existing(Path::new(&named), ", which ORT_DYLIB_PATH names");
@@ -87,6 +87,7 @@ fn search(cuda: bool) -> Result<PathBuf, EncodeError> {
     let places: Vec<PathBuf> = beside
         .into_iter()
         .chain(of_gpu)
+        .chain(prefix.iter().map(|prefix| prefix.join("lib/haltere").join(&file)))
         .chain(prefix.iter().flat_map(|prefix| of_python(prefix)))
         .chain([Path::new(".runtime").join(&file)])
         .collect();

@@ -2,7 +2,7 @@
 //!
 //! Method: one script (`tests/support/use_package.py`) plays microscope, stimulus controller and reader of the session; all that the package
 //! says is held against what was sent, and its embeddings against `haltere embed`, bit for bit. The package is used from the checkout, as
-//! somebody who copied it would; `wheel.rs` uses it installed.
+//! somebody who copied it would; `packages.rs` uses it installed.
 #![cfg(feature = "train")]
 #![allow(clippy::unwrap_used)]
 

@@ -1,6 +1,6 @@
 //! `haltere demo`: what it shows, what it says when something is missing, and its fly, which must show more than rest.
 //!
-//! Method: the program is run as a user runs it; the whole demo with the shipped model is run from the wheel (`listeners/wheel.rs`). The
+//! Method: the program is run as a user runs it; the whole demo with the shipped model is run from the wheel (`listeners/packages.rs`). The
 //! fly was chosen by its truth alone: the search is repeated here, and the fly of the program must be the first it finds.
 #![allow(clippy::unwrap_used)]
 
@@ -113,7 +113,8 @@ fn without_onnx_runtime_every_place_is_named_and_what_to_do() {
     command.current_dir(empty.path()).env_remove("ORT_DYLIB_PATH");
     let prefix = Path::new(env!("CARGO_BIN_EXE_haltere")).ancestors().nth(2).unwrap().display().to_string();
     let in_python = format!("{prefix}/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so");
-    let places = ["release/libonnxruntime.so", ".runtime/libonnxruntime.so", &in_python];
+    let installed = format!("{prefix}/lib/haltere/libonnxruntime.so");
+    let places = ["release/libonnxruntime.so", ".runtime/libonnxruntime.so", &in_python, &installed];
     let finished = Process::start("demo", &mut command).finish().code(5).says(&places);
     finished.says(&["pip install onnxruntime", "make setup", "ORT_DYLIB_PATH"]);
 }

@@ -1,8 +1,8 @@
-//! The wheel as a user gets it: installed into an environment that knows nothing of this checkout, it decodes within a minute.
+//! Wheel and Debian package as a user gets them: installed where nothing is known of this checkout, they find what they need.
 //!
 //! Method: `scripts/make-wheel.sh` packs the program under test (nothing is compiled again); pip installs it, with what it depends on from
 //! `.venv/wheels`, where `make setup` put it, so that the test needs no network. `haltere demo` then runs with an empty environment in an
-//! empty folder.
+//! empty folder. The Debian package is unpacked instead of installed, which needs no rights: the program looks for its files by its own place.
 #![cfg(feature = "train")]
 #![allow(clippy::unwrap_used)]
 
@@ -61,7 +61,7 @@ fn in_a_fresh_environment_the_wheels_demo_decodes_within_a_minute_of_pip_install
     Process::start("pip", install.arg(&wheels).arg(&wheel)).finish().code(0);
 
     let mut demo = isolated(&environment.join("bin/haltere"), &empty);
-    let mut demo = Process::start("demo", demo.args(["demo", "--seconds", "5"]));
+    let mut demo = Process::start("demo", demo.args(["demo", "--seconds", "2"]));
     demo.until_it_says(" ok ");
     let first = began.elapsed();
     eprintln!("{name}: {bytes} bytes, {:.1} s from pip install to the first decode", first.as_secs_f64());
@@ -76,6 +76,38 @@ fn in_a_fresh_environment_the_wheels_demo_decodes_within_a_minute_of_pip_install
     let use_it = "import haltere\nfor name in ('models/fly.toml', 'models/fly.onnx', 'config/default.toml'): print(haltere.share(name))";
     let said = Process::start("python", package.args(["-c", use_it])).finish().code(0).out;
     assert!(said.lines().all(|path| Path::new(path).is_file()) && said.lines().count() == 3, "{said}");
+    let share = environment.join("share");
+    for file in
+        ["man/man1/haltere.1", "man/man1/haltere-demo.1", "bash-completion/completions/haltere", "haltere/LICENSE-MIT"]
+    {
+        assert!(share.join(file).metadata().is_ok_and(|file| file.len() > 500), "{file}");
+    }
     let left = std::fs::read_dir(&empty).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     assert!(left.iter().all(|name| name.to_string_lossy().starts_with('.')), "nothing but caches of pip: {left:?}");
+}
+
+#[test]
+fn the_debian_package_holds_what_the_program_needs() {
+    if !Command::new("dpkg-shlibdeps").arg("--version").output().is_ok_and(|found| found.status.success()) {
+        return skip("no dpkg-shlibdeps: apt install dpkg-dev").unwrap_or_default();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut make = Command::new(root().join("scripts/make-deb.sh"));
+    Process::start("make-deb.sh", make.arg(env!("CARGO_BIN_EXE_haltere")).arg(folder.path())).finish().code(0);
+    let version = env!("CARGO_PKG_VERSION");
+    let package = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).next().unwrap();
+    assert!(package.file_name().unwrap().to_str().unwrap().starts_with(&format!("haltere_{version}_")), "{package:?}");
+    let mut fields = Command::new("dpkg-deb");
+    let needed = Process::start("dpkg-deb", fields.arg("--field").arg(&package).arg("Depends")).finish().code(0).out;
+    assert!(needed.contains("libc6 (>= ") && needed.contains("libstdc++6"), "{needed}");
+
+    let installed = folder.path().join("root");
+    Process::start("dpkg-deb", Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&installed))
+        .finish()
+        .code(0);
+    let model = installed.join("usr/share/haltere/models/fly.toml");
+    let mut check = isolated(&installed.join("usr/bin/haltere"), folder.path());
+    let checked = Process::start("check", check.args(["check", "--json", "--model"]).arg(model)).finish();
+    let library = installed.join("usr/lib/haltere/libonnxruntime.so").display().to_string();
+    assert!(checked.out.contains(&library), "ONNX Runtime is not that of the package: {}", checked.out);
 }
