@@ -54,7 +54,7 @@ A closed loop on one machine, in three terminals:
 
 Exit codes: 0 success, 1 other error, 2 command line, 3 configuration, 4 model, 5 ONNX Runtime or device, 6 \
 source of frames, 7 an output cannot be written or its port is in use, 8 a stage failed during a run, 9 `check` \
-found problems, 10 a comparison differs or a session missed its deadline, 130 interrupted.")]
+found problems, 10 a comparison differs, a session missed its deadline or the demo saw no decode, 130 interrupted.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -74,7 +74,8 @@ fn existing(path: &Path, origin: &str) -> Result<PathBuf, EncodeError> {
 }
 
 /// `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` if CUDA is wanted, then `lib/haltere` of the prefix that this program
-/// is installed under, then the package `onnxruntime` of the Python environment there, then `.runtime/`. A variable that names a missing file is an error, not a hint.
+/// is installed under, then the package `onnxruntime` of the Python environment there, then `.runtime/`. A variable that names a missing
+/// file is an error, not a hint.
 fn search(cuda: bool) -> Result<PathBuf, EncodeError> {
     if let Some(named) = std::env::var_os("ORT_DYLIB_PATH").filter(|v| !v.is_empty()) {
         return existing(Path::new(&named), ", which ORT_DYLIB_PATH names");
