@@ -1,5 +1,5 @@
 # `make demo` shows it, `make test` proves it; both fetch and build what they need.
-.PHONY: help setup chromium gpu build demo demo-recording test bench bench-gpu clean
+.PHONY: help setup chromium gpu build demo demo-recording test bench bench-gpu wheel deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -7,6 +7,8 @@ help:
 	@echo "make demo-recording   the same with a recorded fly and an untrained model (two channels, real motion, no actions)"
 	@echo "make test    formatting, lints, all tests, short benchmarks, documentation; a selection again without training"
 	@echo "make build   target/release/haltere"
+	@echo "make wheel   dist/haltere-*.whl: the program, its model and the Python package, for any machine with pip"
+	@echo "make deb     dist/haltere_*.deb: the program, its model and ONNX Runtime, for this release of Debian or Ubuntu and newer ones"
 	@echo "make bench   latency and rate on this machine"
 	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/, a browser for a test (the other targets run it as needed)"
 	@echo "make gpu     ONNX Runtime with CUDA and its libraries into .runtime-gpu/ (about 2 GB), for a rig with an NVIDIA GPU"
@@ -42,11 +44,14 @@ demo: .runtime/libonnxruntime.so
 	  cargo build --release --locked --config profile.release.package.rust-hdf5.opt-level=0 \
 	    --config profile.release.debug=false --bin haltere --no-default-features && \
 	  mkdir -p target/demo && rm -f target/demo/haltere && mv target/release/haltere target/demo/haltere; fi
-	scripts/demo.sh
+	@if [ -e target/release/haltere ]; then target/release/haltere demo; else target/demo/haltere demo; fi
 
 # Its model comes from `model init`, which is part of training.
 demo-recording: build
-	scripts/demo.sh --recording
+	@mkdir -p target/demo
+	target/release/haltere model init --force --name recording --out target/demo --input 1x128x128 --channels 1 --seed 1
+	target/release/haltere demo --model target/demo/recording.toml --rate 30 tests/data/fly_vnc_2p/tdTom.tif \
+	  --channel-file tests/data/fly_vnc_2p/GC6s.tif
 
 # One profile for everything and (see `build`) one set of features, so that nothing is compiled twice. Training on CUDA is checked
 # with the rest and not linked: DOCS_RS tells burn's CUDA backend to do without its LLVM, as it does where its documentation is made.
@@ -66,6 +71,12 @@ test: setup
 # session from the microscope to its report.
 WITHOUT_TRAINING = bad_messages:: demo:: limits:: nwb_export:: outlets:: rig_without_training::
 
+wheel: build .venv/ready
+	scripts/make-wheel.sh
+
+deb: build
+	scripts/make-deb.sh
+
 bench: build
 	target/release/haltere bench
 
@@ -74,4 +85,4 @@ bench-gpu:
 
 clean:
 	cargo clean
-	rm -rf .runtime .runtime-gpu .venv
+	rm -rf .runtime .runtime-gpu .venv dist

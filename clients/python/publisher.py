@@ -1,4 +1,4 @@
-"""A microscope in pyzmq: publishes frames in haltere's format. Copy what you need; it only uses pyzmq and numpy.
+"""A microscope in Python: publishes frames in haltere's format, with the package `haltere` beside this script.
 
     python publisher.py                       # drifting synthetic spots, 30 frames/s, until Ctrl-C
     python publisher.py --movie frames.npy    # (time, height, width) or (time, channel, height, width)
@@ -7,23 +7,8 @@ import argparse
 import time
 
 import numpy as np
-import zmq
-import zmq.auth
-import zmq.auth.thread
 
-
-def send_frame(socket, frame, number, source):
-    """pyzmq's documented send_array recipe, with haltere's optional keys: JSON header, then the raw pixels.
-
-    Add `"stimulus": True` if light went in during this frame, or `"valid": False` if it is worthless: the daemon then does not learn from it.
-    """
-    header = {
-        "dtype": str(frame.dtype), "shape": frame.shape,          # the only two required keys
-        "frame": number, "source": source,
-        "timestamp_ns": time.monotonic_ns(), "clock": "monotonic", "stamp": "end",
-    }
-    socket.send_json(header, zmq.SNDMORE)
-    socket.send(np.ascontiguousarray(frame), copy=True)
+from haltere import ClientKeys, Publisher, ServerKeys
 
 
 def synthetic(n=300, side=512):
@@ -49,27 +34,16 @@ def main():
     parser.add_argument("--clients", metavar="FOLDER", help="with --curve, without --connect: public keys of the daemons that may connect")
     options = parser.parse_args()
 
-    frames = list(np.load(options.movie) if options.movie else synthetic())
-    socket = zmq.Context.instance().socket(zmq.PUSH if options.push else zmq.PUB)
-    socket.setsockopt(zmq.SNDHWM, 16)
+    keys = None
     if options.curve:
-        socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate(options.curve)
-        if options.connect:
-            socket.curve_serverkey, _ = zmq.auth.load_certificate(options.server)
-        else:
-            socket.curve_server, authenticator = True, zmq.auth.thread.ThreadAuthenticator(zmq.Context.instance())
-            authenticator.start()
-            authenticator.configure_curve(domain="*", location=options.clients)
-    (socket.connect if options.connect else socket.bind)(options.endpoint)
-    start, number = time.monotonic(), 0
-    while options.frames is None or number < options.frames:
-        time.sleep(max(0.0, start + number / options.hz - time.monotonic()))
-        send_frame(socket, frames[number % len(frames)], number, options.source)
-        number += 1
-    socket.close()
-    if options.curve and not options.connect:
-        authenticator.stop()
-    zmq.Context.instance().term()       # waits until the last frames are sent; a program that simply exits may lose them
+        keys = ClientKeys(options.curve, options.server) if options.connect else ServerKeys(options.curve, options.clients)
+    frames = list(np.load(options.movie) if options.movie else synthetic())
+    with Publisher(options.endpoint, source=options.source, connect=options.connect, push=options.push, keys=keys) as microscope:
+        start, number = time.monotonic(), 0
+        while options.frames is None or number < options.frames:
+            time.sleep(max(0.0, start + number / options.hz - time.monotonic()))
+            microscope.send(frames[number % len(frames)], number)
+            number += 1
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
             Failure,
             model::CommandError,
             crate::client::ask::AskError,
+            crate::client::demo::DemoError,
             crate::client::monitor::MonitorError,
             crate::client::play::PlayError,
             crate::client::watch::WatchError,

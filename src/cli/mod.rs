@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod control;
 mod curve;
+mod demo;
 mod diff;
 mod embed;
 #[macro_use]
@@ -17,6 +18,7 @@ mod export;
 mod info;
 mod keys;
 pub mod log;
+mod man;
 pub mod model;
 mod monitor;
 pub mod output;
@@ -43,7 +45,7 @@ use crate::sys::signals;
 /// Live two-photon frames in, action embeddings out.
 #[derive(Debug, Parser)]
 #[command(name = "haltere", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Start with `haltere check`: it tests your setup and says what to fix.")]
+#[command(after_help = "Start with `haltere demo`; then `haltere check` tests your setup and says what to fix.")]
 #[command(after_long_help = "\
 A closed loop on one machine, in three terminals:
   haltere play recording.tif --rate 30      in place of the microscope
@@ -52,7 +54,7 @@ A closed loop on one machine, in three terminals:
 
 Exit codes: 0 success, 1 other error, 2 command line, 3 configuration, 4 model, 5 ONNX Runtime or device, 6 \
 source of frames, 7 an output cannot be written or its port is in use, 8 a stage failed during a run, 9 `check` \
-found problems, 10 a comparison differs or a session missed its deadline, 130 interrupted.")]
+found problems, 10 a comparison differs, a session missed its deadline or the demo saw no decode, 130 interrupted.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -62,6 +64,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See it decode, without any equipment: a simulated fly, its true actions beside the decoded ones.
+    Demo(demo::DemoArgs),
     /// Say what a recording holds, and by which of its texts: shape, channels, planes, rate, times; of a data set also behaviour and labels.
     Info(info::InfoArgs),
     /// Run the daemon: receive frames over ZeroMQ, publish decodes.
@@ -98,6 +102,8 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// Print completions for your shell.
     Completions(completions::CompletionsArgs),
+    /// Write manual pages.
+    Man(man::ManArgs),
 }
 
 /// Does what was asked; results go to `out`.
@@ -106,6 +112,7 @@ pub enum Command {
 /// Whatever the subcommand could not do; [`exit::exit_code`] says with which number to leave.
 pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Demo(args) => demo::run(&args, out),
         Command::Info(args) => info::run(&args, out),
         Command::Run(args) => run::run(&args),
         Command::Play(args) => play::run(&args),
@@ -123,6 +130,7 @@ pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCod
         Command::Simulate(args) => simulate::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
+        Command::Man(args) => man::run(&args),
     }
 }
 

@@ -9,7 +9,7 @@ use super::template::Template;
 use crate::frame::Name;
 
 /// Longest text of a key that takes text, bytes.
-const TEXT_BYTES_MAX: usize = 256;
+pub(super) const TEXT_BYTES_MAX: usize = 256;
 
 /// The type of a key's value. `word` stands for "none" or "any", where that is allowed.
 #[derive(Debug)]

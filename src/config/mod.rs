@@ -12,6 +12,7 @@ mod error;
 mod keys;
 mod kind;
 mod raw;
+mod schema;
 pub mod template;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::frame::Name;
 pub use checks::Warning;
 pub use error::{ConfigError, Place, Problem};
 pub use raw::RawConfig;
+pub use schema::schema;
 
 /// The variable that names the configuration file when `--config` does not.
 pub const FILE_VARIABLE: &str = "HALTERE_CONFIG";
@@ -180,7 +182,7 @@ pub struct Compute {
     /// Threads of ONNX Runtime; 1 gives the steadiest latency.
     pub threads: usize,
     /// ONNX Runtime's shared library; `None` = `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` for a CUDA
-    /// device, then `.runtime/`.
+    /// device, then what was installed with this program, then `.runtime/`.
     pub onnxruntime: Option<PathBuf>,
     /// Launch the model as one CUDA graph on a device.
     pub encoder_graph: bool,

@@ -176,7 +176,8 @@ impl EncodeError {
 impl Encoder {
     /// Opens, checks, binds and warms a model; the first real frame runs as fast as any later one.
     ///
-    /// `runtime` is ONNX Runtime's shared library; `None` searches `ORT_DYLIB_PATH`, beside the executable, `.runtime/`.
+    /// `runtime` is ONNX Runtime's shared library; `None` searches `ORT_DYLIB_PATH`, beside the executable, what was installed
+    /// with it, `.runtime/`.
     /// `threads` is at least 1.
     ///
     /// # Errors

@@ -10,12 +10,18 @@ use std::sync::{Mutex, PoisonError};
 use ort::environment::Environment;
 
 use super::EncodeError;
+use crate::sys::installed;
 
 /// Oldest ONNX Runtime this program runs with: 1.this.
 const MINOR_MIN: u32 = 24;
 /// What to do about a missing library.
-const REMEDY: &str = "fetch it with `make setup` (scripts/fetch-onnxruntime.sh), or name a library of version 1.24 or newer in \
-                      `compute.onnxruntime` or ORT_DYLIB_PATH";
+const REMEDY: &str = "install it into the Python environment of this program (`pip install onnxruntime`), in a checkout fetch it with \
+                      `make setup` (scripts/fetch-onnxruntime.sh), or name a library of version 1.24 or newer in `compute.onnxruntime` \
+                      or ORT_DYLIB_PATH";
+/// Where Python keeps packages, below the folder of a version (`PREFIX/lib/python3.13`); Debian's own are in the second.
+const PACKAGES: [&str; 2] = ["site-packages", "dist-packages"];
+/// Where the package `onnxruntime` has its library.
+const IN_PACKAGE: &str = "onnxruntime/capi";
 
 /// The library in use.
 #[derive(Clone)]
@@ -67,8 +73,9 @@ fn existing(path: &Path, origin: &str) -> Result<PathBuf, EncodeError> {
     }
 }
 
-/// `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` if CUDA is wanted, then `.runtime/`. A variable that names
-/// a missing file is an error, not a hint.
+/// `ORT_DYLIB_PATH`, then beside the executable, then `.runtime-gpu/` if CUDA is wanted, then `lib/haltere` of the prefix that this program
+/// is installed under, then the package `onnxruntime` of the Python environment there, then `.runtime/`. A variable that names a missing
+/// file is an error, not a hint.
 fn search(cuda: bool) -> Result<PathBuf, EncodeError> {
     if let Some(named) = std::env::var_os("ORT_DYLIB_PATH").filter(|v| !v.is_empty()) {
         return existing(Path::new(&named), ", which ORT_DYLIB_PATH names");
@@ -76,15 +83,41 @@ fn search(cuda: bool) -> Result<PathBuf, EncodeError> {
     let file = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let executable = std::env::current_exe().ok();
     let beside = executable.as_deref().and_then(Path::parent).map(|folder| folder.join(&file));
-    let folders = [".runtime-gpu", ".runtime"].into_iter().skip(usize::from(!cuda));
-    let places: Vec<PathBuf> = beside.into_iter().chain(folders.map(|folder| Path::new(folder).join(&file))).collect();
-    match places.iter().find(|place| place.is_file()) {
-        Some(place) => existing(place, ""),
-        None => {
-            let searched: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
-            Err(failed(format!("ORT_DYLIB_PATH is not set, and there is no {}: {REMEDY}", searched.join(" and no "))))
-        }
+    let prefix = installed::prefix();
+    let of_gpu = cuda.then(|| Path::new(".runtime-gpu").join(&file));
+    let places: Vec<PathBuf> = beside
+        .into_iter()
+        .chain(of_gpu)
+        .chain(prefix.iter().map(|prefix| prefix.join("lib/haltere").join(&file)))
+        .chain(prefix.iter().flat_map(|prefix| of_python(prefix)))
+        .chain([Path::new(".runtime").join(&file)])
+        .collect();
+    if let Some(place) = places.iter().find(|place| place.is_file()) {
+        return existing(place, "");
     }
+    let pattern = prefix.map(|prefix| prefix.join("lib/python3*").join(PACKAGES[0]).join(IN_PACKAGE).join(&file));
+    let searched: Vec<String> = places.iter().chain(&pattern).map(|p| p.display().to_string()).collect();
+    Err(failed(format!("ORT_DYLIB_PATH is not set, and there is no {}: {REMEDY}", searched.join(" and no "))))
+}
+
+/// ONNX Runtime's libraries in the Python packages below `prefix`, those of the newest Python first.
+fn of_python(prefix: &Path) -> Vec<PathBuf> {
+    let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let name_of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let version = |path: &Path| {
+        name_of(path).strip_prefix("python3").map(|rest| rest.trim_start_matches('.').parse().unwrap_or(0u32))
+    };
+    let mut pythons: Vec<(u32, PathBuf)> = ["lib", "lib64"]
+        .into_iter()
+        .flat_map(|lib| entries(prefix.join(lib)))
+        .filter_map(|path| Some((version(&path)?, path)))
+        .collect();
+    pythons.sort_by(|(a, _), (b, _)| b.cmp(a));
+    // `libonnxruntime.so.1.31.1`; `libonnxruntime_providers_shared.so` lies beside it.
+    let stem = format!("{}onnxruntime.", std::env::consts::DLL_PREFIX);
+    let folders =
+        pythons.iter().flat_map(|(_, python)| PACKAGES.map(|packages| python.join(packages).join(IN_PACKAGE)));
+    folders.flat_map(entries).filter(|path| name_of(path).starts_with(&stem)).collect()
 }
 
 fn load(path: PathBuf) -> Result<Runtime, EncodeError> {
@@ -178,6 +211,23 @@ mod tests {
     fn a_missing_library_names_its_path_and_the_command_that_fetches_it() {
         let message = existing(Path::new("nowhere/libonnxruntime.so"), "").unwrap_err().to_string();
         assert!(message.contains("nowhere/libonnxruntime.so") && message.contains("make setup"), "{message}");
+    }
+
+    #[test]
+    fn the_library_of_the_newest_python_beside_the_program_is_found_and_nothing_else_of_it() {
+        let prefix = tempfile::tempdir().unwrap();
+        assert!(of_python(prefix.path()).is_empty());
+        let put = |python: &str, file: &str| {
+            let folder = prefix.path().join("lib").join(python).join("site-packages/onnxruntime/capi");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(file), b"").unwrap();
+            folder.join(file)
+        };
+        let library = format!("{}onnxruntime.so.1.31.1", std::env::consts::DLL_PREFIX);
+        let [older, newer] = ["python3.9", "python3.13"].map(|python| put(python, &library));
+        put("python3.13", "libonnxruntime_providers_shared.so");
+        put("pypy3.10", &library);
+        assert_eq!(of_python(prefix.path()), [newer, older]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub enum ExitCode {
     Stage = 8,
     /// `check` found faults.
     Faults = 9,
-    /// What was asked about is not so: `diff` found a difference, `report` a missed deadline.
+    /// What was asked about is not so: `diff` found a difference, `report` a missed deadline, `demo` saw no decode.
     Unmet = 10,
     /// Interrupted before its end: a training or a comparison that goes on later, or anything that was interrupted
     /// twice.
@@ -35,6 +35,27 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
+    /// Every one, by number.
+    pub const ALL: [Self; 12] = [
+        Self::Ok,
+        Self::Other,
+        Self::Usage,
+        Self::Config,
+        Self::Model,
+        Self::OnnxRuntime,
+        Self::Source,
+        Self::Sink,
+        Self::Stage,
+        Self::Faults,
+        Self::Unmet,
+        Self::Interrupted,
+    ];
+
+    /// What a process of this program said when it left; `None` for a number that it never says.
+    pub fn of(number: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| i32::from(*code as u8) == number)
+    }
+
     /// Ends the process at once: no other thread is waited for, and nothing that runs at an ordinary end runs.
     pub fn leave(self) -> ! {
         signal_hook::low_level::exit(i32::from(self as u8))
@@ -69,9 +90,8 @@ mod tests {
 
     #[test]
     fn the_readme_lists_every_exit_code() {
-        use ExitCode::*;
         let readme = include_str!("../../README.md");
-        for code in [Ok, Other, Usage, Config, Model, OnnxRuntime, Source, Sink, Stage, Faults, Unmet, Interrupted] {
+        for code in ExitCode::ALL {
             assert!(
                 readme.contains(&format!("| {} |", code as u8)),
                 "README.md does not list exit code {}",

@@ -463,6 +463,7 @@ mod tests {
     const WRITERS: &[(&str, &str, &str)] = &[
         ("cli/bench/reading.rs", "fs::write(", "in a temporary folder"),
         ("cli/check/ports.rs", "File::create_new(", "a probe, removed at once"),
+        ("client/demo/processes.rs", "File::create(", "logs in a temporary folder"),
         ("dataset/cache.rs", "File::create(", "frames that `put_in_place` gives their name"),
         ("report/tensorboard.rs", "OpenOptions::new(", "a log, record by record; each start writes a new file"),
         ("session/export/nwb/mod.rs", "File::create(", "under an unfinished name, then `put_in_place`"),

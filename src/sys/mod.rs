@@ -10,6 +10,7 @@ pub mod csv;
 pub mod denormals;
 pub mod exit;
 pub mod files;
+pub mod installed;
 pub mod linalg;
 pub mod log_lines;
 pub mod npy;

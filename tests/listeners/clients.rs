@@ -1,6 +1,6 @@
-//! The programs that users copy, and the recipes of others, against the real daemon.
+//! The example clients, and the recipes of others, against the real daemon.
 //!
-//! Method: `clients/python` is run as it stands in the repository; beside it stand two senders that know nothing of haltere:
+//! Method: the scripts in `clients/python` are run as they stand in the repository; beside it stand two senders that know nothing of haltere:
 //! pyzmq's documented `send_array`/`recv_array` and the header of areaDetector's ZeroMQ plug-in. Python is
 //! `$HALTERE_PYTHON`, else `.venv/bin/python` (`make setup` makes it).
 #![cfg(feature = "train")]
@@ -24,7 +24,7 @@ fn cheap() -> PathBuf {
 }
 
 /// Python with pyzmq and numpy, or `None` and a loud line.
-fn python() -> Option<PathBuf> {
+pub(super) fn python() -> Option<PathBuf> {
     let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
     let python = std::env::var_os("HALTERE_PYTHON").map_or_else(installed, PathBuf::from);
     let found = Command::new(&python).args(["-c", "import zmq, numpy"]).status().is_ok_and(|status| status.success());
@@ -42,7 +42,7 @@ fn inline(python: &Path, script: &str, rig: &Rig, more: &[&str]) -> Process {
 }
 
 /// The fly recording as numpy would have saved it: (time, height, width), uint16.
-fn movie(rig: &Rig, frames: usize) -> String {
+pub(super) fn movie(rig: &Rig, frames: usize) -> String {
     movie_of(rig, frames, 64)
 }
 

@@ -116,13 +116,13 @@ fn a_page_of_another_origin_in_a_real_browser_commands_nothing_and_sends_no_fram
 }
 
 /// Keys of a rig, made by the program itself.
-struct Keys {
+pub(super) struct Keys {
     folder: tempfile::TempDir,
 }
 
 impl Keys {
     /// `rig`, `scope`, `anna` and `mallory`; the second and third are clients of the first.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = haltere(["keys", "rig", "scope", "anna", "mallory", "--folder"]);
         let made = Process::start("keys", command.arg(folder.path())).finish().code(0);
@@ -135,12 +135,12 @@ impl Keys {
         keys
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// The daemon's settings.
-    fn of_daemon(&self) -> Vec<String> {
+    pub(super) fn of_daemon(&self) -> Vec<String> {
         let sets =
             [format!("curve.key={}", self.path("rig.key_secret")), format!("curve.clients={}", self.path("clients"))];
         sets.into_iter().flat_map(|set| ["--set".to_owned(), set]).collect()

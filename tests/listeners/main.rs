@@ -9,4 +9,6 @@ mod foreign_session;
 mod lsl;
 mod monitor;
 mod outlets;
+mod packages;
+mod python_package;
 mod rig_without_training;

@@ -15,7 +15,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::config::ConfigArgs;
-use crate::config::{Config, ConfigError, Warning};
+use crate::config::{Config, ConfigError, Warning, schema};
 use crate::encode::{EncodeError, EncodeInfo};
 use crate::model::{InputOrigin, Kind, Manifest, Model, ModelError};
 use crate::publish::outlet::liblsl;
@@ -27,6 +27,7 @@ use crate::sys::exit::ExitCode;
 Examples:
   haltere check --config rig.toml
   haltere check --config rig.toml --show > effective.toml
+  haltere check --schema > rig.schema.json           then, in the first line of rig.toml: #:schema ./rig.schema.json
   haltere check --json | jq '.lines[] | select(.level != \"good\")'
 
 ✓ works, ! works but may not be what you want, ✗ will not work (exit code 9). Each problem comes with a \
@@ -38,6 +39,9 @@ pub struct CheckArgs {
     /// Print only the effective configuration, as TOML.
     #[arg(long, conflicts_with = "json")]
     pub show: bool,
+    /// Print only the JSON Schema of configuration files, by which editors check and explain them.
+    #[arg(long, conflicts_with_all = ["json", "show", "config", "model", "set"])]
+    pub schema: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -140,6 +144,10 @@ fn counted(count: usize, what: &str) -> String {
 /// # Errors
 /// With `--show`, a configuration that cannot be used; otherwise only what prevents printing.
 pub fn run(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    if args.schema {
+        write!(out, "{}", schema())?;
+        return Ok(ExitCode::Ok);
+    }
     let loaded = args.config.load();
     if args.show {
         write!(out, "{}", loaded?.0.to_toml())?;
