@@ -383,7 +383,6 @@ fn annotators() -> Vec<Case> {
 }
 
 fn syllables() -> Vec<Case> {
-    let boris = "Observation id,Subject,Behavior,Behavior type,Start (s),Stop (s)\n";
     vec![
         labelled(
             "keypoint-moseq: a syllable for every behaviour frame, whose names the list gives",
