@@ -14,6 +14,7 @@
 
 mod peak;
 mod reference;
+mod runs;
 mod sketch;
 mod texture;
 

@@ -7,34 +7,18 @@
 //! Structure is what both halves of the blocks have in common: noise is not. Their covariance is the variance of the picture without
 //! its noise, however dim it is.
 
+use super::runs::{Run, grid, runs};
 use super::texture::Texture;
 use crate::frame::Pixels;
 use crate::model::parameters::Convert;
 use crate::preprocess::simd::Simd;
 
-/// Most blocks along an axis.
-const BLOCKS_MAX: usize = 16;
-/// Smallest side of a block, px.
-const BLOCK_PX_MIN: usize = 4;
-/// Pixels read of a frame that has more of them.
-const SAMPLES: usize = 1 << 15;
-/// Pixels read in one go of a frame of which not all are read: a cache line of 16-bit pixels.
-const RUN_PX: usize = 32;
 /// Floating-point pixels beyond this are no counts of any detector.
 const COUNTS_MAX: f32 = 1e9;
 /// Lanes of the sums over floating-point pixels: fixed, so that the order of summation does not depend on the vector unit.
 const LANES: usize = 8;
 /// Fewer blocks say nothing about structure.
 const BLOCKS_TELLING: usize = 64;
-
-/// Pixels read in one go.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub at: usize,
-    pub length: usize,
-    /// Half of a block: 2 · block + half.
-    cell: usize,
-}
 
 /// What was read of half a block.
 #[derive(Clone, Copy, Default)]
@@ -78,7 +62,7 @@ pub(super) struct Sketch {
 impl Sketch {
     /// For planes of `height` × `width` px.
     pub fn new(simd: Simd, height: usize, width: usize) -> Self {
-        let [rows, columns] = [height, width].map(|side| (side / BLOCK_PX_MIN).clamp(1, BLOCKS_MAX));
+        let [rows, columns] = grid([height, width]);
         let blocks = rows * columns;
         Self {
             simd,
@@ -175,35 +159,6 @@ pub(super) fn common(a: &[f64], b: &[f64]) -> (f64, f64) {
     (product / count, if scale > 0.0 { product / scale } else { 0.0 })
 }
 
-/// Which pixels are read: all of a small plane, of a large one some runs on every line.
-fn runs([height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<Run> {
-    let edge = |index: usize, count: usize, side: usize| index * side / count;
-    let all = height * width <= SAMPLES;
-    let (length, every) = if all { (width.div_ceil(columns), 1) } else { thinned(height, width, columns) };
-    let mut runs = Vec::new();
-    for row in 0..rows {
-        let (top, bottom) = (edge(row, rows, height), edge(row + 1, rows, height));
-        for y in top..bottom {
-            let half = usize::from(y - top >= (bottom - top) / 2);
-            for column in (0..columns).filter(|column| (column + y) % every == 0) {
-                let (left, right) = (edge(column, columns, width), edge(column + 1, columns, width));
-                let length = length.min(right - left);
-                // Takes turns within the block as well.
-                let x = left + y * length % (right - left - length + 1);
-                runs.push(Run { at: y * width + x, length, cell: 2 * (row * columns + column) + half });
-            }
-        }
-    }
-    runs
-}
-
-/// How long a run is, and of how many columns one is read on a line: no line is left out, and the whole takes about as long.
-fn thinned(height: usize, width: usize, columns: usize) -> (usize, usize) {
-    let length = RUN_PX.min(width / columns);
-    let every = (height * columns * length).div_ceil(SAMPLES).clamp(1, columns);
-    (length.min((SAMPLES * every / (height * columns)).max(BLOCK_PX_MIN)), every)
-}
-
 type Integers<'a, T> = (&'a [T], &'a [Run], i32, bool, &'a mut [Cell]);
 
 /// Sums of integer pixels, exact; how many are saturated. Inverted ones are `top` minus their value, after the sum.
@@ -257,24 +212,6 @@ fn floats((plane, runs, cells): (&[f32], &[Run], &mut [Cell])) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_line_and_every_block_is_read_and_no_pixel_lies_outside() {
-        for (height, width) in [(8, 8), (33, 47), (64, 64), (512, 512), (128, 4096), (4096, 1024), (16, 3000)] {
-            let sketch = Sketch::new(Simd::detect(), height, width);
-            let pixels: usize = sketch.runs.iter().map(|run| run.length).sum();
-            assert!(pixels <= 2 * SAMPLES, "{height}×{width}: {pixels}");
-            let mut lines = vec![false; height];
-            let mut cells = vec![0; sketch.cells.len()];
-            for run in &sketch.runs {
-                assert!(run.at % width + run.length <= width, "{run:?}");
-                lines[run.at / width] = true;
-                cells[run.cell] += run.length;
-            }
-            assert!(lines.iter().all(|line| *line), "{height}×{width}: a line is left out");
-            assert!(cells.iter().all(|pixels| *pixels >= 4), "{height}×{width}: {cells:?}");
-        }
-    }
 
     #[test]
     fn light_saturation_and_inversion_are_those_of_the_conversion() {

@@ -6,7 +6,7 @@
 //! Two lines are compared within a run of some pixels, whose mean is taken off: a detector whose lines differ shows nothing by that. The
 //! second line further on was scanned in the same direction.
 
-use super::sketch::Run;
+use super::runs::Run;
 
 /// So many times its standard error under noise makes a correlation real.
 const ERRORS: f64 = 8.0;
