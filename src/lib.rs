@@ -16,6 +16,8 @@ pub mod frame;
 
 pub mod sys;
 
+pub mod decide;
+
 pub mod config;
 
 pub mod wire;

@@ -27,6 +27,7 @@ use haltere::corridor;
 use haltere::corridor::{Corridor, Handles, PreviewSettings, Settings};
 use haltere::cuda::Machine;
 use haltere::decoder::Decoder;
+use haltere::publish::decisions::RuleTable;
 use haltere::publish::zmq::ZmqSink;
 use haltere::session::recorder::{About, Buffers, Recorder};
 use haltere::source::ZmqSource;
@@ -149,15 +150,16 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
     let many_frames = if device.is_some() { 1_000 } else { 10_000 };
     let decoder = device.map_or_else(|| small.decoder(), |machine| small.decoder_on(&machine));
     let (tag, warnings) = (decoder.tag().clone(), vec!["a warning".into()]);
+    let (decision, table) = (support::rules(), RuleTable::new(&support::rules(), &tag));
     let sink = ZmqSink::bind(&publish, settings.rig, tag, handles.stats.clone(), warnings);
-    let sink = sink.unwrap();
+    let sink = sink.unwrap().deciding(table);
     let (sink, writer) = match record {
         Some(keeps_up) => recorded(&small, &decoder, sink, &mut handles, keeps_up),
         None => (sink, None),
     };
     let source = ZmqSource::open(&source, settings.rig, Wait::Park).unwrap();
     let settings = support::settings(&decoder, overload, 4, Wait::Park);
-    let settings = often_pictured(settings);
+    let settings = Settings { decision, ..often_pictured(settings) };
     let sinks = vec![Box::new(sink) as _];
     let corridor = Corridor { settings, ..support::corridor(decoder, Box::new(source), sinks, &handles) };
     let listener = Process::start(&["watch", "--json", "--endpoint", &decodes_at]);
@@ -188,6 +190,8 @@ fn measure(overload: Overload, record: Option<bool>, device: Option<Arc<dyn Mach
 
 /// Was it what the test says it was?
 fn look_back(handles: &Handles, overload: Overload, record: Option<bool>) {
+    let rules = &handles.stats.decisions.rules;
+    assert!(rules[..2].iter().all(|rule| rule.outputs.load(Relaxed) > 3), "{rules:?}");
     assert!(CALLS.load(Relaxed) > 100, "the counter counts");
     let stats = &handles.stats.record;
     let (kept, lost) = (stats.frames.load(Relaxed), stats.frames_lost_queue.load(Relaxed));

@@ -14,6 +14,7 @@ use super::config::ConfigArgs;
 use super::log;
 use crate::corridor::offline::decoded_again;
 use crate::frame::Quality;
+use crate::session::messages::DecisionRecord;
 use crate::session::rows::{Recorded, Row};
 use crate::session::unpacked::{Unpacked, must_be_by_one_model, warn_of};
 use crate::sys::exit::{ExitCode, Failure};
@@ -73,6 +74,12 @@ pub struct Difference {
     pub first_action: Option<u64>,
     /// Frames whose quality differs.
     pub quality_differs: u64,
+    /// Decisions of each.
+    pub decisions: [u64; 2],
+    /// Decisions that only one of them made, or that differ in anything but what became of them when they were published.
+    pub decisions_differ: u64,
+    /// The frame of the first of them.
+    pub first_decision: Option<u64>,
 }
 
 /// The first difference.
@@ -107,6 +114,9 @@ impl Difference {
             actions_differ: 0,
             first_action: None,
             quality_differs: 0,
+            decisions: [0; 2],
+            decisions_differ: 0,
+            first_decision: None,
         };
         let (mut a, mut b) = (a_rows.iter().peekable(), b_rows.iter().peekable());
         loop {
@@ -126,6 +136,31 @@ impl Difference {
                 }
             }
         }
+    }
+
+    /// Compares the decisions of the two, in the order in which they were made. Where an output ended is no decision.
+    #[must_use]
+    pub fn with_decisions(mut self, a: &[DecisionRecord], b: &[DecisionRecord]) -> Self {
+        let made = |all: &[DecisionRecord]| all.iter().filter(|one| one.decided.is_some()).cloned().collect::<Vec<_>>();
+        let (a, b) = (made(a), made(b));
+        self.decisions = [a.len() as u64, b.len() as u64];
+        let (mut i, mut j) = (0, 0);
+        while i < a.len() || j < b.len() {
+            let same = matches!((a.get(i), b.get(j)), (Some(x), Some(y)) if x.repeats(y));
+            let key = |one: Option<&DecisionRecord>| one.map(|one| one.frame);
+            let (x, y) = (key(a.get(i)), key(b.get(j)));
+            if !same {
+                self.decisions_differ += 1;
+                self.first_decision = self.first_decision.or(x.into_iter().chain(y).min());
+            }
+            // Of two that differ the earlier one stands alone; numbers that went back begin a new series in both.
+            let (step_a, step_b) = match (x, y) {
+                (Some(x), Some(y)) => (x <= y, y <= x),
+                (x, y) => (x.is_some(), y.is_some()),
+            };
+            (i, j) = (i + usize::from(step_a), j + usize::from(step_b));
+        }
+        self
     }
 
     fn pair(&mut self, a: &Row, b: &Row) {
@@ -157,7 +192,11 @@ impl Difference {
 
     /// Is every frame in both, with the same bits and the same action?
     pub fn is_none(&self) -> bool {
-        self.frames > 0 && self.only_a + self.only_b == 0 && self.identical == self.frames && self.actions_differ == 0
+        self.frames > 0
+            && self.only_a + self.only_b == 0
+            && self.identical == self.frames
+            && self.actions_differ == 0
+            && self.decisions_differ == 0
     }
 }
 
@@ -179,7 +218,13 @@ impl fmt::Display for Difference {
         }
         let first = self.first_action.map(|frame| format!(", first at frame {frame}")).unwrap_or_default();
         writeln!(f, "actions          {} of {} differ{first}", self.actions_differ, self.actions)?;
-        writeln!(f, "quality          {} of {} differ", self.quality_differs, self.frames)
+        writeln!(f, "quality          {} of {} differ", self.quality_differs, self.frames)?;
+        let [a, b] = self.decisions;
+        if a + b == 0 {
+            return Ok(());
+        }
+        let first = self.first_decision.map(|frame| format!(", first at frame {frame}")).unwrap_or_default();
+        writeln!(f, "decisions        {a} and {b}, {} differ{first}", self.decisions_differ)
     }
 }
 
@@ -198,9 +243,9 @@ pub fn run(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         }
         None => again(&args.a, args)?,
     };
-    expect_warm(&args.a.display().to_string(), &a)?;
-    expect_warm(&name, &b)?;
-    let difference = Difference::of((&args.a.display().to_string(), &a), (&name, &b));
+    expect_warm(&args.a.display().to_string(), &a.0)?;
+    expect_warm(&name, &b.0)?;
+    let difference = Difference::of((&args.a.display().to_string(), &a.0), (&name, &b.0)).with_decisions(&a.1, &b.1);
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&difference)?)?;
     } else {
@@ -221,15 +266,18 @@ fn expect_warm(name: &str, rows: &[Row]) -> anyhow::Result<()> {
     Err(Failure { code: ExitCode::Source, what: format!("{name}: {decodes}, so there is nothing to compare") }.into())
 }
 
+/// The decodes of a run, and its decisions.
+type Run = (Vec<Row>, Vec<DecisionRecord>);
+
 /// The decodes of a session; tells of what is missing in it.
-fn rows_of(session: &Path) -> anyhow::Result<Vec<Row>> {
+fn rows_of(session: &Path) -> anyhow::Result<Run> {
     let recorded = Recorded::read(session)?;
     let damage = recorded.damage.warnings(&recorded.outline);
     damage.iter().for_each(|line| tracing::warn!("{}: {line}", session.display()));
-    Ok(recorded.rows())
+    Ok((recorded.rows(), recorded.decisions))
 }
 
-fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Vec<Row>)> {
+fn again(session: &Path, args: &DiffArgs) -> anyhow::Result<(String, Run)> {
     if args.config.model.is_none() {
         must_be_by_one_model(session)?;
     }

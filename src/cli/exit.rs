@@ -40,6 +40,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
             crate::corridor::supervisor::control::ControlError,
             crate::cuda::Fault,
             crate::dataset::DatasetError,
+            crate::decide::RuleError,
             crate::decoder::DecodeError,
             crate::dataset::trials::StoreError,
             crate::encode::EncodeError,

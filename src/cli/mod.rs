@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod control;
 mod curve;
+mod decide;
 mod demo;
 mod diff;
 mod embed;
@@ -80,6 +81,8 @@ pub enum Command {
     Embed(embed::EmbedArgs),
     /// Compare a recorded session frame by frame with its replay, another model or another session.
     Diff(diff::DiffArgs),
+    /// Say what rules would have decided on a recorded session: hits, misses, false alarms and latency.
+    Decide(decide::DecideArgs),
     /// Convert a recorded session to NWB, or its decodes to CSV, Parquet or npy.
     Export(export::ExportArgs),
     /// Check configuration, model, ports, ONNX Runtime, device and real-time permissions without running.
@@ -120,6 +123,7 @@ pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCod
         Command::Monitor(args) => monitor::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Diff(args) => diff::run(&args, out),
+        Command::Decide(args) => decide::run(&args, out),
         Command::Export(args) => export::run(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Control(args) => control::run(&args, out),

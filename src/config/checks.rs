@@ -147,7 +147,7 @@ pub(super) fn contradictions(config: &Config, raw: &RawConfig) -> Result<(), Con
                            `curve.clients` (`haltere keys` makes keys), or bind to tcp://127.0.0.1:port or ipc:///path, or, on a \
                            network of the rig's own, accept that with `insecure` = true";
             let value = format!("\"{endpoint}\"");
-            let problem = Problem::Range { key, value, allowed: allowed.to_owned() };
+            let problem = Problem::Range { key: (*key).to_owned(), value, allowed: allowed.to_owned() };
             return Err(ConfigError::new(raw.place_of(key), problem));
         }
     }

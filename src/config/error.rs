@@ -112,7 +112,7 @@ pub enum Problem {
     #[error("`{key}` is {found}; it must be {expected}")]
     Type {
         /// Dotted key.
-        key: &'static str,
+        key: String,
         /// What was written.
         found: String,
         /// What is allowed.
@@ -122,11 +122,19 @@ pub enum Problem {
     #[error("`{key}` = {value}: {allowed}")]
     Range {
         /// Dotted key.
-        key: &'static str,
+        key: String,
         /// What was written.
         value: String,
         /// What is allowed.
         allowed: String,
+    },
+    /// A value without which the others mean nothing.
+    #[error("`{key}` is missing: {help}")]
+    Missing {
+        /// Dotted key.
+        key: String,
+        /// What to write.
+        help: &'static str,
     },
     /// Two values that cannot both hold.
     #[error("`{key}` = {value} and `{other}` = {other_value} contradict each other: {why}")]

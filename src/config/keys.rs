@@ -10,6 +10,7 @@ use super::{
     Attach, Compression, Config, LslMarkers, NewSeries, OnDeviceFault, Overload, Pattern, SerialWrite, Wait,
     WhenDistrusted,
 };
+use crate::decide::Condition;
 
 /// Bytes of one mebibyte.
 pub(super) const MIB: usize = 1024 * 1024;
@@ -34,25 +35,25 @@ impl std::fmt::Debug for Key {
 impl Key {
     /// What stands in `[…]`; empty for a key at the top of the file.
     pub fn section(&self) -> &'static str {
-        self.name.split_once('.').map_or("", |(section, _)| section)
+        self.name.rsplit_once('.').map_or("", |(section, _)| section)
     }
 
     /// The name within its section.
     pub fn leaf(&self) -> &'static str {
-        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
+        self.name.rsplit_once('.').map_or(self.name, |(_, leaf)| leaf)
     }
 }
 
 // The setters below get values that have passed `Kind::check`, so only one case of each conversion can occur; a test of the whole
 // table rules out the other.
 
-fn put_number<T: TryFrom<i64>>(into: &mut T, value: &Value) {
+pub(super) fn put_number<T: TryFrom<i64>>(into: &mut T, value: &Value) {
     if let Some(number) = value.number().and_then(|n| T::try_from(n).ok()) {
         *into = number;
     }
 }
 
-fn put_maybe<T: TryFrom<i64>>(into: &mut Option<T>, value: &Value) {
+pub(super) fn put_maybe<T: TryFrom<i64>>(into: &mut Option<T>, value: &Value) {
     *into = value.number().and_then(|n| T::try_from(n).ok());
 }
 
@@ -62,15 +63,21 @@ fn put_ms(into: &mut Duration, value: &Value) {
     }
 }
 
+pub(super) fn put_parsed<T: std::str::FromStr>(into: &mut T, value: &Value) {
+    if let Some(parsed) = value.text().and_then(|text| text.parse().ok()) {
+        *into = parsed;
+    }
+}
+
 fn put_text(into: &mut String, value: &Value) {
     value.text().unwrap_or_default().clone_into(into);
 }
 
-fn put_switch(into: &mut bool, value: &Value) {
+pub(super) fn put_switch(into: &mut bool, value: &Value) {
     *into = matches!(value, Value::Switch(true));
 }
 
-fn put_choice<T: Copy>(into: &mut T, value: &Value, variants: &[T]) {
+pub(super) fn put_choice<T: Copy>(into: &mut T, value: &Value, variants: &[T]) {
     if let Value::Choice(at, _) = value
         && let Some(variant) = variants.get(*at)
     {
@@ -78,11 +85,11 @@ fn put_choice<T: Copy>(into: &mut T, value: &Value, variants: &[T]) {
     }
 }
 
-fn number<T: TryInto<i64>>(n: T) -> Value {
+pub(super) fn number<T: TryInto<i64>>(n: T) -> Value {
     Value::Integer(n.try_into().unwrap_or(i64::MAX))
 }
 
-fn number_or<T: TryInto<i64>>(n: Option<T>, word: &'static str) -> Value {
+pub(super) fn number_or<T: TryInto<i64>>(n: Option<T>, word: &'static str) -> Value {
     n.map_or(Value::Word(word), number)
 }
 
@@ -98,7 +105,7 @@ fn path_or(written: Option<&std::path::Path>, word: &'static str) -> Value {
     written.map_or(Value::Word(word), path)
 }
 
-fn choice(words: &'static [&'static str], at: usize) -> Value {
+pub(super) fn choice(words: &'static [&'static str], at: usize) -> Value {
     Value::Choice(at, words[at])
 }
 
@@ -117,7 +124,7 @@ const CORE: Kind = Kind::Integer { min: 0, max: 1023, unit: "", word: Some("any"
 /// Queue lengths; 0 would mean "without bound" to ZeroMQ, which nothing here is.
 const HWM: Kind = Kind::Integer { min: 1, max: 10_000, unit: " messages", word: None };
 
-const fn period(min: i64, max: i64) -> Kind {
+pub(super) const fn period(min: i64, max: i64) -> Kind {
     Kind::Integer { min, max, unit: " ms", word: None }
 }
 
@@ -464,6 +471,33 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Switch,
         set: |c, v| put_switch(&mut c.animal.save, v),
         get: |c| Value::Switch(c.animal.save),
+    },
+    Key {
+        name: "decision.action.on",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.decision.action.on, v),
+        get: |c| Value::Switch(c.decision.action.on),
+    },
+    Key {
+        name: "decision.action.when",
+        kind: Kind::Condition { of_action: true },
+        set: |c, v| {
+            let read = v.text().and_then(|text| Condition::read(text, true).ok());
+            c.decision.action.when = read.unwrap_or_else(|| c.decision.action.when.clone());
+        },
+        get: |c| Value::Text(c.decision.action.when.text().to_owned()),
+    },
+    Key {
+        name: "decision.action.enter_frames",
+        kind: Kind::Frames,
+        set: |c, v| put_parsed(&mut c.decision.action.enter.frames, v),
+        get: |c| Value::Text(c.decision.action.enter.frames.to_string()),
+    },
+    Key {
+        name: "decision.action.enter_ms",
+        kind: period(0, 60_000),
+        set: |c, v| put_number(&mut c.decision.action.enter.ms, v),
+        get: |c| number(c.decision.action.enter.ms),
     },
     Key {
         name: "record.folder",

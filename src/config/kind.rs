@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use super::Device;
 use super::endpoint::Endpoint;
 use super::template::Template;
+use crate::decide::{AtMost, Condition, FrameShare};
 use crate::frame::Name;
 
 /// Longest text of a key that takes text, bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 256;
+/// Most numbers of a list.
+pub(super) const NUMBERS_MAX: usize = 1 << 16;
 
 /// The type of a key's value. `word` stands for "none" or "any", where that is allowed.
 #[derive(Debug)]
@@ -34,6 +37,14 @@ pub(super) enum Kind {
     Device,
     /// `true` or `false`.
     Switch,
+    /// A condition over decodes; `of_action`: that of `[decision.action]`.
+    Condition { of_action: bool },
+    /// A [`FrameShare`].
+    Frames,
+    /// An [`AtMost`].
+    AtMost,
+    /// A list of numbers.
+    Numbers,
     /// One of these words, in the order of the enum's variants.
     Choice(&'static [&'static str]),
 }
@@ -44,6 +55,7 @@ pub(super) enum Input {
     Integer(i64),
     Text(String),
     Switch(bool),
+    Numbers(Vec<f64>),
     /// A value of a type that no key accepts, described.
     Other(String),
 }
@@ -54,6 +66,7 @@ pub(super) enum Value {
     Integer(i64),
     Text(String),
     Switch(bool),
+    Numbers(Vec<f32>),
     /// The kind's word for "none".
     Word(&'static str),
     /// A word of a choice and its place in the list.
@@ -81,6 +94,11 @@ impl Kind {
             Self::Address { word } => format!("an address and a port, such as \"127.0.0.1:9000\"{}", or(word)),
             Self::Filter => "a log level (\"error\", \"warn\", \"info\", \"debug\", \"trace\") or a filter".to_owned(),
             Self::Device => "\"cpu\", \"cuda\", \"cuda:1\" (a number, 0 to 63) or \"auto\"".to_owned(),
+            Self::Condition { of_action: false } => "a condition in quotes, such as \"p(grooming) > 0.8\"".to_owned(),
+            Self::Condition { of_action: true } => "a condition in quotes, such as \"p > 0.5\"".to_owned(),
+            Self::Frames => "text in quotes, such as \"3 of 4\"".to_owned(),
+            Self::AtMost => "text in quotes, such as \"10 in 60 s\", or \"off\"".to_owned(),
+            Self::Numbers => format!("a list of 1 to {NUMBERS_MAX} numbers, such as [0.12, -0.3]"),
             Self::Switch => "true or false".to_owned(),
             Self::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
         }
@@ -97,6 +115,17 @@ impl Kind {
                 }
             }
             (Self::Switch, Input::Switch(value)) => Ok(Value::Switch(value)),
+            (Self::Numbers, Input::Numbers(numbers)) => {
+                let fits = |number: &&f64| !(**number as f32).is_finite();
+                match numbers.iter().find(fits) {
+                    None if (1..=NUMBERS_MAX).contains(&numbers.len()) => {
+                        Ok(Value::Numbers(numbers.into_iter().map(|number| number as f32).collect()))
+                    }
+                    None => Err(self.refuse(format!("a list of {}", numbers.len()))),
+                    Some(number) => Err(self.refuse(format!("a list with {number}"))),
+                }
+            }
+            (_, Input::Numbers(_)) => Err(Fault::Type { found: "a TOML array".to_owned() }),
             (_, Input::Text(text)) => self.check_text(text),
             (_, Input::Integer(n)) => Err(Fault::Type { found: format!("the number {n}") }),
             (_, Input::Switch(value)) => Err(Fault::Type { found: value.to_string() }),
@@ -111,6 +140,7 @@ impl Kind {
             | Self::Path { word }
             | Self::Endpoint { word }
             | Self::Address { word } => *word,
+            Self::AtMost => Some("off"),
             _ => None,
         };
         if let Some(word) = word.filter(|&w| w == text) {
@@ -118,7 +148,9 @@ impl Kind {
         }
         let because = |allowed: String| Fault::Range { value: format!("\"{text}\""), allowed };
         match self {
-            Self::Integer { .. } | Self::Switch => return Err(Fault::Type { found: format!("the text \"{text}\"") }),
+            Self::Integer { .. } | Self::Switch | Self::Numbers => {
+                return Err(Fault::Type { found: format!("the text \"{text}\"") });
+            }
             Self::Choice(words) => {
                 let at = words.iter().position(|&w| w == text).ok_or_else(|| self.refuse(format!("\"{text}\"")))?;
                 return Ok(Value::Choice(at, words[at]));
@@ -131,6 +163,9 @@ impl Kind {
             Self::Template => check_plain(&text, false)
                 .and_then(|()| text.parse::<Template>().map(drop).map_err(|e| e.to_string()))
                 .map_err(because)?,
+            Self::Condition { of_action } => drop(Condition::read(&text, *of_action).map_err(because)?),
+            Self::Frames => drop(text.parse::<FrameShare>().map_err(because)?),
+            Self::AtMost => drop(text.parse::<AtMost>().map_err(because)?),
             Self::Text { empty } => check_plain(&text, *empty).map_err(because)?,
             Self::Path { .. } => check_plain(&text, false).map_err(because)?,
         }
@@ -163,6 +198,10 @@ impl Value {
             Self::Integer(n) => n.to_string(),
             Self::Switch(value) => value.to_string(),
             Self::Text(text) => toml::Value::String(text.clone()).to_string(),
+            // As many digits as give the same float32 again.
+            Self::Numbers(numbers) => {
+                format!("[{}]", numbers.iter().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", "))
+            }
             Self::Word(word) | Self::Choice(_, word) => format!("\"{word}\""),
         }
     }
@@ -173,6 +212,10 @@ impl Value {
 
     pub fn text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    pub fn numbers(&self) -> Option<&[f32]> {
+        if let Self::Numbers(numbers) = self { Some(numbers) } else { None }
     }
 
     pub fn path(&self) -> Option<PathBuf> {

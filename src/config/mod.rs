@@ -12,6 +12,8 @@ mod error;
 mod keys;
 mod kind;
 mod raw;
+mod rule_list;
+mod rules;
 mod schema;
 pub mod template;
 
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::decide::Rules;
 use crate::frame::Name;
 
 pub use checks::Warning;
@@ -39,8 +42,14 @@ const DEFAULT_RIG: Name = Name::literal("rig1");
 
 /// The keys that a replay takes from the configuration in a session: words and small numbers that a decode may depend on. A path, an
 /// address or the name of a library in it is of another machine, and perhaps of somebody else's choice.
-const REPLAYED: &[&str] =
-    &["rig", "accept_ready_made_input", "compute.device", "compute.threads", "compute.encoder_graph"];
+const REPLAYED: &[&str] = &[
+    "rig",
+    "accept_ready_made_input",
+    "compute.device",
+    "compute.threads",
+    "compute.encoder_graph",
+    "decision.action",
+];
 /// Of the others, those that name code; ignoring them is told.
 const LIBRARIES: &[&str] = &["compute.onnxruntime", "lsl.library"];
 
@@ -81,6 +90,8 @@ pub struct Config {
     pub control: Control,
     /// What was learnt of animals, on disk.
     pub animal: Animal,
+    /// What is decided with the decodes.
+    pub decision: Rules,
     /// Sessions on disk.
     pub record: Record,
     /// Log lines.
@@ -499,6 +510,7 @@ impl Default for Config {
             lsl: Lsl { name: None, library: None, markers: LslMarkers::Change },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
             animal: Animal { name: None, folder: PathBuf::from("animals"), save: true },
+            decision: Rules::default(),
             record: Record::off(),
             log: Log { filter: "info".to_owned(), json: false },
         }
@@ -554,7 +566,8 @@ impl Config {
     ) -> Result<(Self, Vec<Warning>), ConfigError> {
         raw.read_environment(environment)?;
         raw.read_sets(sets)?;
-        let config = raw.decide();
+        let mut config = raw.decide();
+        (config.decision.rules, config.decision.points) = rule_list::decide(&raw)?;
         checks::contradictions(&config, &raw)?;
         let warnings = checks::warnings(&config);
         Ok((config, warnings))
@@ -571,6 +584,7 @@ impl Config {
             }
             text.push_str(&format!("{} = {}\n", key.leaf(), (key.get)(self).to_toml()));
         }
+        text.push_str(&rules::to_toml(&self.decision));
         text
     }
 }

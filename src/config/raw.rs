@@ -11,7 +11,9 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Place, Problem};
 use super::keys::{KEYS, Key};
 use super::kind::{Fault, Input, Kind, Value};
+use super::rules::{DECISION, POINT, POINT_KEYS, PointKey, RULE_KEYS, RuleKey, is_action};
 use super::{Config, FILE_BYTES_MAX, VARIABLE_PREFIX};
+use crate::frame::Name;
 use crate::sys::files::{Bound, read_text_or_pipe};
 
 /// Smallest similarity (Jaro-Winkler, 0 to 1) for a suggestion.
@@ -21,6 +23,33 @@ const NEAR: f64 = 0.8;
 #[derive(Debug, Default)]
 pub struct RawConfig {
     written: Vec<(&'static Key, Value, Place)>,
+    rules: Vec<(Name, &'static RuleKey, Value, Place)>,
+    points: Vec<(Name, &'static PointKey, Value, Place)>,
+}
+
+/// What a dotted name means.
+enum Target {
+    Key(&'static Key),
+    Rule(Name, &'static RuleKey),
+    Point(Name, &'static PointKey),
+}
+
+impl Target {
+    fn kind(&self) -> &'static Kind {
+        match self {
+            Self::Key(key) => &key.kind,
+            Self::Rule(_, key) => &key.kind,
+            Self::Point(_, key) => &key.kind,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Key(key) => key.name.to_owned(),
+            Self::Rule(rule, key) => format!("{DECISION}.{rule}.{}", key.leaf),
+            Self::Point(point, key) => format!("{POINT}.{point}.{}", key.leaf),
+        }
+    }
 }
 
 impl RawConfig {
@@ -36,16 +65,18 @@ impl RawConfig {
         let mut entries: Vec<_> = table.get_ref().iter().flat_map(|(name, value)| flatten(name, value)).collect();
         entries.sort_by_key(|entry| entry.key_span.start);
         for entry in entries {
-            let key = find(&entry.name).map_err(|problem| ConfigError::new(at(entry.key_span.clone()), problem))?;
-            self.write(key, input_of(entry.value), at(entry.value_span), Some(folder))?;
+            let target = find(&entry.name).map_err(|problem| ConfigError::new(at(entry.key_span.clone()), problem))?;
+            self.write(&target, input_of(entry.value), at(entry.value_span), Some(folder))?;
         }
         Ok(())
     }
 
-    /// Forgets every key that is not in `names`. Gives those forgotten whose value is not the default.
+    /// Forgets every key that is not in `names`, by itself or by its section, and points that are files; the rules stay. Gives those forgotten whose value is not the default.
     pub(super) fn keep_only(&mut self, names: &[&str]) -> Vec<&'static str> {
         let default = Config::default();
-        let (kept, forgotten) = self.written.drain(..).partition(|(key, ..)| names.contains(&key.name));
+        self.points.retain(|(.., value, _)| value.numbers().is_some());
+        let (kept, forgotten) =
+            self.written.drain(..).partition(|(key, ..)| names.contains(&key.name) || names.contains(&key.section()));
         let forgotten: Vec<(&'static Key, Value, Place)> = forgotten;
         self.written = kept;
         forgotten
@@ -62,7 +93,7 @@ impl RawConfig {
             let place = Place::Variable(variable.clone());
             let name = rest.to_lowercase().replace("__", ".");
             match find(&name) {
-                Ok(key) => self.write(key, input_of_text(&key.kind, text), place, None)?,
+                Ok(target) => self.write(&target, input_of_text(target.kind(), text), place, None)?,
                 Err(problem) => return Err(ConfigError::new(place, problem)),
             }
         }
@@ -77,7 +108,7 @@ impl RawConfig {
                 return Err(ConfigError::new(place, Problem::NoEquals));
             };
             match find(name.trim()) {
-                Ok(key) => self.write(key, input_of_text(&key.kind, text.trim()), place, None)?,
+                Ok(target) => self.write(&target, input_of_text(target.kind(), text.trim()), place, None)?,
                 Err(problem) => return Err(ConfigError::new(place, problem)),
             }
         }
@@ -99,24 +130,40 @@ impl RawConfig {
         last.map_or(Place::Default, |(_, _, place)| place.clone())
     }
 
-    fn write(
-        &mut self,
-        key: &'static Key,
-        input: Input,
-        place: Place,
-        folder: Option<&Path>,
-    ) -> Result<(), ConfigError> {
-        let value = match key.kind.check(input) {
+    /// Where a key of a rule was written; with an empty `leaf`, where the first of its keys was.
+    pub(super) fn place_of_rule(&self, rule: Name, leaf: &str) -> Place {
+        let mut written =
+            self.rules.iter().filter(|(name, key, ..)| *name == rule && (leaf.is_empty() || key.leaf == leaf));
+        let entry = if leaf.is_empty() { written.next() } else { written.next_back() };
+        entry.map_or(Place::Default, |(.., place)| place.clone())
+    }
+
+    /// Keys of rules, in the order in which they were written.
+    pub(super) fn rules(&self) -> &[(Name, &'static RuleKey, Value, Place)] {
+        &self.rules
+    }
+
+    /// Keys of points, in the order in which they were written.
+    pub(super) fn points(&self) -> &[(Name, &'static PointKey, Value, Place)] {
+        &self.points
+    }
+
+    fn write(&mut self, target: &Target, input: Input, place: Place, folder: Option<&Path>) -> Result<(), ConfigError> {
+        let value = match target.kind().check(input) {
             Ok(value) => value,
-            Err(fault) => return Err(ConfigError::new(place, problem_of(key, fault))),
+            Err(fault) => return Err(ConfigError::new(place, problem_of(target, fault))),
         };
-        let value = match (&key.kind, value, folder) {
+        let value = match (target.kind(), value, folder) {
             (Kind::Path { .. }, Value::Text(text), Some(folder)) => {
                 Value::Text(folder.join(text).to_string_lossy().into_owned())
             }
             (_, value, _) => value,
         };
-        self.written.push((key, value, place));
+        match target {
+            Target::Key(key) => self.written.push((key, value, place)),
+            Target::Rule(rule, key) => self.rules.push((*rule, key, value, place)),
+            Target::Point(point, key) => self.points.push((*point, key, value, place)),
+        }
         Ok(())
     }
 }
@@ -131,6 +178,11 @@ struct Entry<'a> {
 
 /// The keys of a section, or the one key at the top.
 fn flatten<'a>(name: &'a Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<DeValue<'a>>) -> Vec<Entry<'a>> {
+    if [DECISION, POINT].contains(&name.get_ref().as_ref())
+        && let DeValue::Table(named) = value.get_ref()
+    {
+        return named.iter().flat_map(|(inner, value)| flatten_named(name.get_ref(), inner, value)).collect();
+    }
     let is_section = KEYS.iter().any(|key| !key.section().is_empty() && key.section() == name.get_ref().as_ref());
     match value.get_ref() {
         DeValue::Table(table) if is_section => table
@@ -152,6 +204,28 @@ fn flatten<'a>(name: &'a Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<
     }
 }
 
+/// The keys of one `[decision.NAME]` or `[point.NAME]`.
+fn flatten_named<'a>(
+    section: &str,
+    name: &'a Spanned<std::borrow::Cow<'a, str>>,
+    value: &'a Spanned<DeValue<'a>>,
+) -> Vec<Entry<'a>> {
+    let entry = |name: String, key_span, value: &'a Spanned<DeValue<'a>>| Entry {
+        name,
+        key_span,
+        value_span: value.span(),
+        value: value.get_ref(),
+    };
+    match value.get_ref() {
+        DeValue::Table(table) => table
+            .iter()
+            .map(|(leaf, value)| entry(format!("{section}.{}.{}", name.get_ref(), leaf.get_ref()), leaf.span(), value))
+            .collect(),
+        // A key right below [decision] belongs to no rule.
+        _ => vec![entry(format!("{section}.{}", name.get_ref()), name.span(), value)],
+    }
+}
+
 fn read_text(path: &Path) -> Result<String, std::io::Error> {
     read_text_or_pipe(path, Bound::new("a configuration", FILE_BYTES_MAX)).map_err(|error| error.cause)
 }
@@ -163,6 +237,15 @@ fn input_of(value: &DeValue<'_>) -> Input {
         DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
             .map_or_else(|_| Input::Other(format!("the number {}", digits.as_str())), Input::Integer),
         DeValue::Float(digits) => Input::Other(format!("the number {}", digits.as_str())),
+        DeValue::Array(items) => {
+            let number = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+                DeValue::Float(digits) => digits.as_str().replace('_', "").parse().ok(),
+                DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix()).ok().map(|n| n as f64),
+                _ => None,
+            };
+            let numbers: Option<Vec<f64>> = items.iter().map(number).collect();
+            numbers.map_or_else(|| Input::Other("a TOML array".to_owned()), Input::Numbers)
+        }
         other => Input::Other(format!("a TOML {}", other.type_str())),
     }
 }
@@ -177,20 +260,53 @@ fn input_of_text(kind: &Kind, text: &str) -> Input {
     }
 }
 
-fn problem_of(key: &'static Key, fault: Fault) -> Problem {
+fn problem_of(target: &Target, fault: Fault) -> Problem {
     match fault {
-        Fault::Type { found } => Problem::Type { key: key.name, found, expected: key.kind.describe() },
-        Fault::Range { value, allowed } => Problem::Range { key: key.name, value, allowed },
+        Fault::Type { found } => Problem::Type { key: target.name(), found, expected: target.kind().describe() },
+        Fault::Range { value, allowed } => Problem::Range { key: target.name(), value, allowed },
     }
 }
 
-fn find(name: &str) -> Result<&'static Key, Problem> {
-    KEYS.iter().find(|key| key.name == name).ok_or_else(|| unknown(name))
+fn find(name: &str) -> Result<Target, Problem> {
+    let after = |section: &str| name.strip_prefix(section)?.strip_prefix('.');
+    if let Some(rest) = after(DECISION).filter(|rest| !is_action(rest)) {
+        let (rule, leaf) = named(DECISION, rest)?;
+        let key = RULE_KEYS.iter().find(|key| key.leaf == leaf);
+        let leaves: Vec<_> = RULE_KEYS.iter().map(|key| key.leaf).collect();
+        return key.map(|key| Target::Rule(rule, key)).ok_or_else(|| unknown_leaf(name, leaf, &leaves));
+    }
+    if let Some(rest) = after(POINT) {
+        let (point, leaf) = named(POINT, rest)?;
+        let key = POINT_KEYS.iter().find(|key| key.leaf == leaf);
+        let leaves: Vec<_> = POINT_KEYS.iter().map(|key| key.leaf).collect();
+        return key.map(|key| Target::Point(point, key)).ok_or_else(|| unknown_leaf(name, leaf, &leaves));
+    }
+    KEYS.iter().find(|key| key.name == name).map(Target::Key).ok_or_else(|| unknown(name))
+}
+
+/// The name and the key of a section of which there may be several.
+fn named<'a>(section: &str, rest: &'a str) -> Result<(Name, &'a str), Problem> {
+    let Some((name, leaf)) = rest.rsplit_once('.') else {
+        let help = format!("write [{section}.NAME], with a name of your choice, and its keys below it");
+        return Err(Problem::Unknown { what: "key", key: format!("{section}.{rest}"), help });
+    };
+    let bad = |cause| Problem::Unknown {
+        what: "section",
+        key: format!("{section}.{name}"),
+        help: format!("the name {cause}"),
+    };
+    Ok((name.parse().map_err(bad)?, leaf))
+}
+
+fn unknown_leaf(name: &str, leaf: &str, leaves: &[&'static str]) -> Problem {
+    let section = name.strip_suffix(leaf).unwrap_or(name).trim_end_matches('.');
+    let help = suggestion(leaf, leaves, &format!("[{section}] takes: {}", leaves.join(", ")));
+    Problem::Unknown { what: "key", key: name.to_owned(), help }
 }
 
 /// Suggests what an unknown name may have meant.
 fn unknown(name: &str) -> Problem {
-    let (section, leaf) = name.split_once('.').unwrap_or(("", name));
+    let (section, leaf) = name.rsplit_once('.').unwrap_or(("", name));
     let sections = sections();
     if section.is_empty() && sections.contains(&leaf) {
         let help = format!("`{leaf}` is a section: write [{leaf}] and its keys below it");

@@ -9,7 +9,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Config;
 use super::keys::{KEYS, Key};
-use super::kind::{Kind, TEXT_BYTES_MAX, Value};
+use super::kind::{Kind, NUMBERS_MAX, TEXT_BYTES_MAX, Value};
+use super::rules::{DECISION, POINT, POINT_KEYS, RULE_KEYS};
 
 /// The manual of every key: a comment stands above each, and keys of one line each may share one.
 const MANUAL: &str = include_str!("../../config/default.toml");
@@ -29,6 +30,8 @@ pub fn schema() -> String {
         }
         place(&mut properties, key).insert(key.leaf().into(), described.into());
     }
+    named(&mut properties, DECISION, RULE_KEYS.iter().map(|key| (key.leaf, &key.kind)));
+    named(&mut properties, POINT, POINT_KEYS.iter().map(|key| (key.leaf, &key.kind)));
     let whole = json!({
         "$schema": DRAFT,
         "title": "haltere's configuration",
@@ -41,15 +44,25 @@ pub fn schema() -> String {
 
 /// The properties among which a key stands: those of the file, or of its section.
 fn place<'a>(top: &'a mut Map<String, Json>, key: &Key) -> &'a mut Map<String, Json> {
-    if key.section().is_empty() {
-        return top;
-    }
-    let empty = || json!({ "type": "object", "additionalProperties": false, "properties": {} });
-    let section = top.entry(key.section()).or_insert_with(empty);
-    match section.get_mut("properties") {
-        Some(Json::Object(properties)) => properties,
-        // Made above.
-        _ => unreachable!("a section has properties"),
+    key.section().split('.').filter(|section| !section.is_empty()).fold(top, |table, section| {
+        match table.entry(section).or_insert_with(object).get_mut("properties") {
+            Some(Json::Object(properties)) => properties,
+            // Made above.
+            _ => unreachable!("a section has properties"),
+        }
+    })
+}
+
+fn object() -> Json {
+    json!({ "type": "object", "additionalProperties": false, "properties": {} })
+}
+
+/// A section of which there may be several, by names of the user's choice.
+fn named<'a>(top: &mut Map<String, Json>, section: &str, keys: impl Iterator<Item = (&'a str, &'a Kind)>) {
+    let keys: Map<String, Json> = keys.map(|(leaf, kind)| (leaf.to_owned(), of_kind(kind).into())).collect();
+    let one = json!({ "type": "object", "additionalProperties": false, "properties": keys });
+    if let Json::Object(section) = top.entry(section).or_insert_with(object) {
+        section.insert("additionalProperties".into(), one);
     }
 }
 
@@ -69,6 +82,13 @@ fn of_kind(kind: &Kind) -> Map<String, Json> {
         Kind::Device => (text("^(cpu|auto|cuda(:[0-9]{1,2})?)$"), &None),
         Kind::Switch => (json!({ "type": "boolean" }), &None),
         Kind::Choice(words) => (json!({ "enum": words }), &None),
+        Kind::Condition { .. } => (text("."), &None),
+        Kind::Frames => (text(" of "), &None),
+        Kind::AtMost => (text(" in "), &Some("off")),
+        Kind::Numbers => {
+            let item = json!({ "type": "number" });
+            (json!({ "type": "array", "items": item, "minItems": 1, "maxItems": NUMBERS_MAX }), &None)
+        }
     };
     let schema = match word {
         Some(word) => json!({ "anyOf": [schema, { "const": word }] }),
@@ -82,6 +102,7 @@ fn of_value(value: &Value) -> Json {
         Value::Integer(number) => (*number).into(),
         Value::Text(text) => text.as_str().into(),
         Value::Switch(on) => (*on).into(),
+        Value::Numbers(numbers) => json!(numbers),
         Value::Word(word) | Value::Choice(_, word) => (*word).into(),
     }
 }
@@ -116,8 +137,9 @@ mod tests {
     fn every_key_is_described_bounded_and_has_its_default() {
         let schema: Json = serde_json::from_str(&schema()).unwrap();
         for key in KEYS {
-            let of_section = &schema["properties"][key.section()]["properties"];
-            let found = if key.section().is_empty() { &schema["properties"] } else { of_section }[key.leaf()].clone();
+            let sections = key.section().split('.').filter(|section| !section.is_empty());
+            let table = sections.fold(&schema["properties"], |table, section| &table[section]["properties"]);
+            let found = table[key.leaf()].clone();
             assert!(found["description"].as_str().is_some_and(|text| text.len() > 20), "{}: {found}", key.name);
             assert!(found.get("default").is_some(), "{}", key.name);
         }

@@ -31,7 +31,8 @@ fn the_manual_lists_every_key_and_parses_to_the_defaults() {
     assert_eq!((config, warnings), (Config::default(), vec![]));
     let written: toml::Table = MANUAL.parse().unwrap();
     for key in keys::KEYS {
-        let table = if key.section().is_empty() { &written } else { written[key.section()].as_table().unwrap() };
+        let sections = key.section().split('.').filter(|section| !section.is_empty());
+        let table = sections.fold(&written, |table, section| table[section].as_table().unwrap());
         assert!(table.contains_key(key.leaf()), "config/default.toml does not list {}", key.name);
     }
 }
@@ -43,6 +44,96 @@ fn every_key_of_the_manual_is_explained_above_it() {
         let grouped = pair[0].contains("_core = ");
         assert!(pair[0].starts_with('#') || grouped, "no comment above `{}`", pair[1]);
     }
+}
+
+/// The rule in the manual's comments.
+fn rule_of_the_manual() -> String {
+    let lines = MANUAL.lines().filter_map(|line| line.strip_prefix("#     "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_rule_of_the_manual_lists_every_key_with_its_default() {
+    let text = rule_of_the_manual();
+    let (config, warnings) = load_with(&text, &[], &[]).unwrap();
+    let [rule] = &config.decision.rules[..] else { panic!("one rule") };
+    let default = crate::decide::Rule::named("groom".parse().unwrap());
+    assert_eq!((&default.when, &default.leave, warnings), (&None, &None, vec![]));
+    assert_eq!(*rule, crate::decide::Rule { when: rule.when.clone(), leave: rule.leave.clone(), ..default });
+    let written: toml::Table = text.parse().unwrap();
+    let table = written["decision"]["groom"].as_table().unwrap();
+    assert_eq!(table.len(), rules::RULE_KEYS.len());
+    rules::RULE_KEYS.iter().for_each(|key| assert!(table.contains_key(key.leaf), "{}", key.leaf));
+}
+
+#[test]
+fn rules_and_points_are_printed_as_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers: Vec<u8> = [0.1f64, -2.5].iter().flat_map(|number| number.to_le_bytes()).collect();
+    let file = [&crate::sys::npy::header("<f8", &[2])[..], &numbers].concat();
+    std::fs::write(folder.path().join("away.npy"), file).unwrap();
+    let content = format!(
+        r#"
+        [decision.walk]
+        when = "action == 'front walking' or distance(home) < 0.25 and quality != degraded"
+        enter_frames = "3 of 4"
+        at_most = "10 in 60 s"
+        dose_minute_ms = 500
+        sham_percent = 20
+        [decision.action]
+        on = true
+        when = "p > 0.6 and novelty < 0.99"
+        [point.home]
+        values = [0.1, -0.25, 3]
+        [point.away]
+        file = "{}/away.npy"
+        [decision."a.b"]
+        when = "shift > 2"
+        "#,
+        folder.path().display()
+    );
+    let (config, _) = load_with(&content, &[("HALTERE__DECISION__WALK__ARMED", "true")], &[]).unwrap();
+    let names: Vec<&str> = config.decision.rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["walk", "a.b"]);
+    assert!(config.decision.rules[0].armed && config.decision.action.on);
+    assert_eq!(config.decision.points[1].values, [0.1, -2.5]);
+    let (again, _) = load_with(&config.to_toml(), &[], &[]).unwrap();
+    assert_eq!(again, config);
+}
+
+#[test]
+fn what_is_wrong_with_a_rule_is_shown_in_its_line() {
+    let said = refused("[decision.groom]\nwhen = \"p(grooming) > 80\"\n");
+    assert!(
+        said.starts_with(
+            "rig.toml:2:8: `decision.groom.when` = \"p(grooming) > 80\": `p(grooming)` lies between 0 and 1"
+        ),
+        "{said}"
+    );
+    let said = refused("[decision.groom]\narmed = true\n");
+    assert!(said.contains("rig.toml:2:9: `decision.groom.when` is missing: a rule needs a condition"), "{said}");
+    let said = refused("[decision.groom]\nwehn = \"novelty > 0.5\"\n");
+    assert!(said.contains("unknown key `decision.groom.wehn`") && said.contains("did you mean `when`?"), "{said}");
+    let rule = |more: &str| refused(&format!("[decision.groom]\nwhen = \"novelty > 0.5\"\n{more}\n"));
+    assert!(rule("enter_frames = \"5 of 4\"").contains("must be written \"3 of 4\""));
+    assert!(rule("at_most = \"10 a minute\"").contains("must be written \"10 in 60 s\""));
+    let said = rule("count = 5\nwidth_ms = 20\ndose_minute_ms = 60");
+    assert!(
+        said.contains("`decision.groom.dose_minute_ms` = 60: one output alone is `count` × `width_ms` = 100 ms"),
+        "{said}"
+    );
+    assert!(rule("count = 2\nwidth_ms = 20\nperiod_ms = 20").contains("must be longer than `width_ms` = 20"));
+    let many = format!("leave = \"{}\"", ["novelty > 0"; 8].join(" or "));
+    assert!(rule(&many).contains("9 comparisons"), "{}", rule(&many));
+    let all: String = (0..17).map(|n| format!("[decision.r{n}]\nwhen = \"novelty > 0.5\"\n")).collect();
+    assert!(refused(&all).contains("there are at most 16 rules"), "{}", refused(&all));
+    assert!(refused("[decision]\nwhen = \"novelty > 0.5\"\n").contains("write [decision.NAME]"));
+    assert!(refused("[decision.\"gr oom\"]\nwhen = \"novelty > 0.5\"\n").contains("the name holds the byte 0x20"));
+    assert!(
+        refused("[point.home]\nvalues = [1, \"x\"]\n")
+            .contains("`point.home.values` is a TOML array; it must be a list of 1 to")
+    );
+    assert!(refused("[point.home]\nfile = \"none.npy\"\n").contains("`point.home.file`"));
 }
 
 #[test]

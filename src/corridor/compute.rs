@@ -19,6 +19,7 @@ use crate::sys::denormals::flush_to_zero;
 use super::animal::Animal;
 use super::catch_up::CatchUp;
 use super::countdown::Countdown;
+use super::deciding::Deciding;
 use super::judge::Judge;
 use super::lane::{Consumer, Producer, Received};
 use super::preview::Photographer;
@@ -38,7 +39,7 @@ pub(super) fn compute(
 ) -> Result<(), Failure> {
     shared.settle("compute", shared.settings.realtime.compute_core);
     flush_to_zero(true);
-    let mut aside = Aside::new(shared);
+    let mut aside = Aside::new(decoder, shared)?;
     let (mut arrivals, mut since, mut series) = (ArrivalPredictor::default(), Requests::default(), Series::default());
     let mut to_recorder = ToRecorder::new(shared.handles.recorder.as_deref());
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
@@ -95,6 +96,7 @@ struct Aside<'a> {
     judge: Judge,
     animal: Animal,
     countdown: Countdown,
+    deciding: Deciding,
     photographer: Photographer<'a>,
     catch_up: CatchUp,
     /// Backlogs caught up with.
@@ -102,16 +104,17 @@ struct Aside<'a> {
 }
 
 impl<'a> Aside<'a> {
-    fn new(shared: &'a Shared<'_>) -> Self {
+    fn new(decoder: &Decoder, shared: &'a Shared<'_>) -> Result<Self, Failure> {
         let settings = shared.settings;
-        Self {
+        Ok(Self {
             judge: Judge::new(settings.window_frames, settings.drift),
             animal: Animal::new(),
             countdown: Countdown::default(),
+            deciding: Deciding::new(decoder, shared)?,
             photographer: Photographer::new(settings.preview, &shared.previews),
             catch_up: CatchUp::new(settings.deadline, settings.average_frames),
             backlogs: 0,
-        }
+        })
     }
 
     /// Sends a decode that is complete, unless a newer frame's is to be published in its place.
@@ -122,6 +125,7 @@ impl<'a> Aside<'a> {
             self.judge.pass_over();
             return count(&stats.caught_up, 1);
         }
+        self.deciding.decide(decode, shared);
         let frame = decode.frame.number;
         if self.judge.complete(decode) > 0 {
             self.backlogs += 1;
@@ -229,11 +233,14 @@ fn carry_out(
     aside: &mut Aside<'_>,
     shared: &Shared<'_>,
 ) {
-    let Aside { judge, animal, .. } = aside;
+    let Aside { judge, animal, deciding, .. } = aside;
     if animal.contradicts(&request) {
         return;
     }
     since.add(request.clone());
+    if let Request::Decision(rule, switch) = request {
+        return deciding.switch(rule, switch, shared);
+    }
     animal.before(&request, running.decoder, shared);
     if request.begins_animal() {
         judge.forget_drift(shared);

@@ -15,6 +15,7 @@ mod animal;
 mod catch_up;
 mod compute;
 mod countdown;
+mod deciding;
 mod drift;
 mod focus;
 mod ingest;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 
 use crate::config::{self, Config, Overload, Wait};
+use crate::decide::{RuleError, Rules};
 use crate::decoder::{DecodeError, Decoder};
 use crate::frame::event::{Event, Reason, Refusal};
 use crate::frame::{Frame, FrameSlot, ModelTag, Request};
@@ -111,6 +113,8 @@ pub struct Settings {
     pub pulse: Option<Duration>,
     /// Keep what was learnt of an animal at the end of a series and of the run.
     pub keeps_animals: bool,
+    /// What is decided with the decodes.
+    pub decision: Rules,
 }
 
 impl Settings {
@@ -130,6 +134,7 @@ impl Settings {
             preview: config.publish.preview_every.map(|every| PreviewSettings { every, input: manifest.input }),
             pulse: config.compute.pulse.filter(|_| decoder.on_device()),
             keeps_animals: config.animal.save,
+            decision: config.decision.clone(),
         }
     }
 }
@@ -185,6 +190,9 @@ pub enum Failure {
     /// A frame could not be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// A rule does not fit the model.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     /// A sink is gone for good.
     #[error("a sink failed: {0}")]
     Sink(#[from] SinkError),
@@ -204,6 +212,7 @@ impl HasExitCode for Failure {
             Self::Source(error) => error.exit_code(),
             Self::Decode(error) => error.exit_code(),
             Self::Sink(error) => error.exit_code(),
+            Self::Rule(error) => error.exit_code(),
             Self::Defect { .. } => ExitCode::Other,
         }
     }

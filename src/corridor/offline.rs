@@ -13,12 +13,15 @@ use std::time::Instant;
 use super::summary::{Summary, distrusted};
 use super::{Corridor, Handles, Settings, no_realtime};
 use crate::config::{Config, Lane, Overload, Wait};
+use crate::decide::Rules;
 use crate::decoder::{Decoder, Embeddings};
 use crate::frame::event::Event;
 use crate::frame::{Decode, Frame, Requests, Sentence};
 use crate::model::Manifest;
+use crate::publish::decisions::RuleTable;
 use crate::publish::npy::NpySink;
 use crate::publish::{Sink, SinkError};
+use crate::session::messages::DecisionRecord;
 use crate::session::rows::{Row, Rows};
 use crate::source::mcap::McapSource;
 use crate::source::{Next, Source, SourceError};
@@ -53,20 +56,24 @@ pub fn embed(
     Ok(summary)
 }
 
-/// Decodes the frames of a session again, with this configuration's model.
+/// Decodes the frames of a session again, with this configuration's model, and decides again with its rules.
 ///
 /// # Errors
 /// The model, or the stage that failed.
-pub fn decoded_again(session: &Path, config: &Config, progress: bool) -> anyhow::Result<Vec<Row>> {
+pub fn decoded_again(
+    session: &Path,
+    config: &Config,
+    progress: bool,
+) -> anyhow::Result<(Vec<Row>, Vec<DecisionRecord>)> {
     let decoder = Decoder::open(config)?;
     let source = McapSource::open(session, None)?;
     let handles = Handles::default();
     signals::stop_on_signals(&handles.stop)?;
-    let keeper = Keeper::new(Rows::default());
+    let keeper = Keeper::new(Rows::deciding(RuleTable::new(&config.decision, decoder.tag())));
     let (kept, manifest) = (keeper.kept.clone(), decoder.model().manifest.clone());
     through(config, decoder, Box::new(source), Box::new(keeper), &handles, progress)?;
     expect_warm(&handles, &manifest)?;
-    Ok(taken(&kept).into_rows())
+    Ok(taken(&kept).into_all())
 }
 
 /// Every embedding of a recording, with its frame's number and its quality.
@@ -84,6 +91,8 @@ pub fn embeddings(
     let keeper = Keeper::new(Embeddings { frame_rate_hz: recording.frame_rate_hz(), ..Embeddings::default() });
     let kept = keeper.kept.clone();
     let source = Box::new(Spanned { source: recording, into: kept.clone() });
+    // Nothing is decided with them, and a model that is yet to be made may lack the actions that rules name.
+    let config = &Config { decision: Rules::default(), ..config.clone() };
     through(config, decoder, source, Box::new(keeper), &handles, progress)?;
     if handles.stop.load(Relaxed) {
         let what = "interrupted: nothing was written".to_owned();

@@ -4,8 +4,7 @@ use super::believed::Believed;
 use super::{Decoder, Network};
 use crate::config::{Compute, Config, Device};
 use crate::encode::{EncodeError, Encoder, Place};
-use crate::frame::{FIRST_GENERATION, ModelTag};
-use crate::model::{Manifest, Model};
+use crate::model::Model;
 use crate::preprocess::{self, Chosen};
 
 impl Decoder {
@@ -35,20 +34,9 @@ impl Decoder {
         let manifest = &model.manifest;
         let encoder = Encoder::open_on(model, compute.onnxruntime.as_deref(), &place(compute, chosen))?;
         let preprocess = preprocess::build_on(&manifest.preprocess, manifest.input, manifest.frame_rate_hz, chosen)?;
-        let network = Network::new(encoder, tag(manifest), manifest.preprocess.average_frames);
+        let network = Network::new(encoder, manifest.tag(), manifest.preprocess.average_frames);
         let believed = Believed::new(network.new_embedding());
         Ok(Self { model: model.clone(), preprocess, network, believed, on_device: chosen.machine.is_some() })
-    }
-}
-
-fn tag(manifest: &Manifest) -> ModelTag {
-    ModelTag {
-        name: manifest.name.clone(),
-        sha256: manifest.sha256.clone(),
-        generation: FIRST_GENERATION,
-        labels: manifest.labels.clone(),
-        embedding: manifest.embedding,
-        trained: manifest.provenance.trained,
     }
 }
 

@@ -478,6 +478,13 @@ pub enum Event {
         /// Its name.
         what: &'static str,
     },
+    /// A switch of a rule was thrown.
+    DecisionSwitched {
+        /// The rule.
+        rule: Name,
+        /// `on`, `off`, `arm` or `disarm`.
+        what: &'static str,
+    },
     /// A recording started.
     RecordBegan,
     /// A recording was finished properly.

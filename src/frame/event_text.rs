@@ -52,6 +52,7 @@ impl std::fmt::Display for Event {
             }
             Self::OutletBack { outlet } => write!(f, "the {outlet} outlet accepts decodes again"),
             Self::Request { what } => write!(f, "request carried out: {what}"),
+            Self::DecisionSwitched { rule, what } => write!(f, "decision {rule}: {what}"),
             Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed { .. } => {
                 self.fmt_recording(f)
             }

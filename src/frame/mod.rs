@@ -10,6 +10,7 @@ mod event_text;
 pub mod placement;
 pub mod slot;
 
+mod decision;
 mod distrust;
 mod geometry;
 mod model_tag;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use animal::{AnimalState, Mismatch, SavedAnimal, TakenUp};
+pub use decision::{Decision, RULES_MAX, Switch, Switches, TERMS_MAX, Withheld};
 pub use distrust::{Distrust, FrameTime, Marks, Relearn, Shown};
 pub use geometry::Geometry;
 pub use model_tag::ModelTag;
@@ -550,6 +552,10 @@ pub struct Decode {
     pub shown: Shown,
     /// While it warms up: frames of the stream left until a decode is `ok`, this one's not counted.
     pub warmup_left: u32,
+    /// What the rules decided with it; there is room for one decision of each.
+    pub decisions: Vec<Decision>,
+    /// The action by `[decision.action]`; `None` = that of the decode itself.
+    pub smoothed: Option<usize>,
 }
 
 impl Decode {
@@ -568,7 +574,15 @@ impl Decode {
             times: StageTimes::default(),
             shown: Shown::Own,
             warmup_left: 0,
+            decisions: Vec::with_capacity(RULES_MAX),
+            smoothed: None,
         }
+    }
+
+    /// The action to be published, if any is.
+    pub fn published_action(&self) -> Option<usize> {
+        // Where the decode has none, neither has the rule.
+        self.action.map(|action| self.smoothed.unwrap_or(action))
     }
 }
 

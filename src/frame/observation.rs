@@ -23,6 +23,8 @@ pub struct Observation {
     pub non_finite_pixels: u32,
     /// Pixels at the top of the range of their type.
     pub saturated_pixels: u32,
+    /// Mean light of the channel that is registered, counts above the dark level; `None` where frames are not judged.
+    pub light: Option<f32>,
     /// Still filling the template, the baseline or the statistics.
     pub warming_up: bool,
     /// No window may span this frame and the one before it; training leaves such windows out.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Frame, Name, SavedAnimal};
+use super::{Frame, Name, SavedAnimal, Switch, Switches};
 
 /// Name of [`Request::TakeUp`] in recordings.
 pub const TAKE_UP: &str = "animal";
@@ -26,7 +26,12 @@ pub enum Request {
     ResetBaseline,
     /// Stop or resume the update of the normalisation statistics.
     FreezeNormalisation(bool),
+    /// Throw a switch of the rule of this name. Changes no decode.
+    Decision(Name, Switch),
 }
+
+/// First word of a switch of a rule in recordings, and of the command.
+const DECISION: &str = "decision";
 
 impl Request {
     /// The request's name on the control socket and in recordings.
@@ -39,6 +44,15 @@ impl Request {
             Self::ResetBaseline => "baseline reset",
             Self::FreezeNormalisation(true) => "normalisation freeze",
             Self::FreezeNormalisation(false) => "normalisation resume",
+            Self::Decision(..) => DECISION,
+        }
+    }
+
+    /// All its words, as they are recorded.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Decision(rule, switch) => format!("{DECISION} {rule} {}", switch.name()),
+            other => other.name().to_owned(),
         }
     }
 
@@ -47,8 +61,12 @@ impl Request {
         matches!(self, Self::Reset | Self::NewAnimal(_) | Self::TakeUp(_))
     }
 
-    /// The request with this name; none of those that carry a state, which are recorded with it.
+    /// The request with these words; none of those that carry a state, which are recorded with it.
     pub fn of_name(name: &str) -> Option<Self> {
+        if let Some(rest) = name.strip_prefix(DECISION) {
+            let (rule, switch) = rest.trim().split_once(' ')?;
+            return Some(Self::Decision(rule.parse().ok()?, Switch::of_name(switch)?));
+        }
         let all = [
             Self::Reset,
             Self::RenewTemplate,
@@ -68,19 +86,21 @@ pub struct Requests {
     renew_template: bool,
     reset_baseline: bool,
     freeze: Option<bool>,
+    switches: Switches,
 }
 
 impl Requests {
     /// Adds a request after those before it.
     pub fn add(&mut self, request: Request) {
         match request {
-            // A new animal discards the requests before it.
+            // A new animal discards the requests before it, but for the rules: they are not the animal's.
             Request::Reset | Request::NewAnimal(_) | Request::TakeUp(_) => {
-                *self = Self { animal: Some(request), ..Self::default() };
+                *self = Self { animal: Some(request), switches: self.switches, ..Self::default() };
             }
             Request::RenewTemplate => self.renew_template = true,
             Request::ResetBaseline => self.reset_baseline = true,
             Request::FreezeNormalisation(frozen) => self.freeze = Some(frozen),
+            Request::Decision(rule, switch) => self.switches.add(rule, switch),
         }
     }
 
@@ -99,6 +119,7 @@ impl Requests {
         ]
         .into_iter()
         .flatten()
+        .chain(self.switches.iter().map(|(rule, switch)| Request::Decision(rule, switch)))
     }
 }
 
@@ -155,6 +176,10 @@ mod tests {
         for request in after(&[Request::Reset, Request::RenewTemplate, Request::ResetBaseline]) {
             assert_eq!(Request::of_name(request.name()), Some(request));
         }
+        let arm = Request::Decision("groom".parse().unwrap(), Switch::Arm);
+        assert_eq!(Request::of_name(&arm.words()), Some(arm.clone()));
+        assert_eq!(after(&[arm.clone(), Request::Reset]), [Request::Reset, arm]);
+        assert_eq!(Request::of_name("decision groom explode"), None);
         assert_eq!(Request::of_name("shutdown"), None);
     }
 }

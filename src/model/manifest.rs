@@ -9,7 +9,7 @@ use super::error::{ModelError, describe};
 use super::external::stays_inside;
 use super::parameters::Parameters;
 use super::trained::{Adapted, Calibration, Drift, InputOrigin, Novelty};
-use crate::frame::{CHANNELS_MAX, Name, SIDE_PX_MAX, Shape};
+use crate::frame::{CHANNELS_MAX, FIRST_GENERATION, ModelTag, Name, SIDE_PX_MAX, Shape};
 use crate::sys::files::{Bound, read_text_bounded, write_whole};
 
 /// Version of the manifest's layout that this program writes and reads.
@@ -182,6 +182,18 @@ impl Manifest {
     /// See [`decodes_actions`](crate::model::Model::decodes_actions).
     pub fn decodes_actions(&self) -> bool {
         self.provenance.trained && !self.labels.is_empty()
+    }
+
+    /// How the model is named in decodes, as the first one of a run.
+    pub fn tag(&self) -> ModelTag {
+        ModelTag {
+            name: self.name.clone(),
+            sha256: self.sha256.clone(),
+            generation: FIRST_GENERATION,
+            labels: self.labels.clone(),
+            embedding: self.embedding,
+            trained: self.provenance.trained,
+        }
     }
 
     /// Checks every value against its bound; `path` is named in the message.

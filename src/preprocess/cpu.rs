@@ -102,7 +102,7 @@ impl Preprocess for CpuPreprocess {
                 animal.forget_light();
             }
             // Before the first frame there is nothing to forget.
-            (Request::RenewTemplate | Request::ResetBaseline, None) => {}
+            (Request::RenewTemplate | Request::ResetBaseline, None) | (Request::Decision(..), _) => {}
         }
     }
 
@@ -251,6 +251,7 @@ impl Animal {
         // First what reads every pixel in its order: it fetches them from the memory of the core that received them.
         self.convert(frame, parameters, &mut observation);
         let distrust = self.host.trust.judge(frame);
+        observation.light = self.host.trust.level();
         self.host.began.note(&frame.info);
         self.host.tell_rate(&mut observation);
         if let Some(distrust) = distrust {

@@ -3,6 +3,7 @@
 //! Why it exists: a stimulus controller, a recorder and a file look the same to the corridor. Sinks run on the publish thread.
 //! What it must never do: wait for a reader. A slow or dead subscriber loses its own messages and affects nobody else.
 
+pub mod decisions;
 pub mod failsafe;
 pub mod npy;
 pub mod outlet;
@@ -125,6 +126,8 @@ pub(crate) mod testing {
             times: StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 },
             shown: Shown::Own,
             warmup_left: 0,
+            decisions: Vec::new(),
+            smoothed: None,
         }
     }
 }

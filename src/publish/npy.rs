@@ -15,7 +15,7 @@ use crate::sys::csv::csv_field;
 use crate::sys::files::FileError;
 use crate::sys::npy::header;
 use crate::sys::partial_file::PartialFile;
-use crate::wire::decode::largest;
+use crate::wire::decode::confidence;
 
 /// Rows between two updates of the header.
 pub const ROWS_PER_PATCH: u64 = 256;
@@ -130,8 +130,8 @@ impl NpySink {
                 Some([dy, dx]) => write!(file, "{dy},{dx},{},", seen.shift_peak)?,
                 None => write!(file, ",,,")?,
             }
-            let label = decode.action.and_then(|id| labels.get(id));
-            let confidence = label.and_then(|_| largest(&decode.embedding.probabilities));
+            let label = decode.published_action().and_then(|id| labels.get(id));
+            let confidence = label.and_then(|_| confidence(&decode.embedding.probabilities, decode.published_action()));
             match (label, confidence) {
                 (Some(label), Some(confidence)) => write!(file, "{label},{confidence},")?,
                 (label, _) => write!(file, "{},,", label.map_or("", |l| l))?,

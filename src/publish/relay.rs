@@ -16,7 +16,7 @@ use crate::frame::event::Event;
 use crate::frame::{Decode, ModelTag, Quality};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::{Stats, count};
-use crate::wire::decode::largest;
+use crate::wire::decode::confidence;
 
 /// Id of a neutral action that is none of the model's labels.
 pub const NEUTRAL_ID: i32 = -1;
@@ -114,8 +114,8 @@ impl Relay {
         let young = decode.is_none_or(|decode| decode.shown.is_young(self.hold_ns));
         let trusted = matches!(quality, Quality::Ok | Quality::Degraded) && young;
         let action = decode.filter(|_| trusted && self.model.trained).and_then(|decode| {
-            let id = decode.action?;
-            let confidence = largest(&decode.embedding.probabilities)?;
+            let id = decode.published_action()?;
+            let confidence = confidence(&decode.embedding.probabilities, Some(id))?;
             Some((self.model.labels.get(id)?.as_str(), i32::try_from(id).ok()?, confidence))
         });
         let (action, action_id, confidence) = action.unwrap_or((&self.neutral.label, self.neutral.code(), 0.0));

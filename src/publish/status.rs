@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::frame::{Name, Quality};
-use crate::sys::counters::{Histogram, Record, Stats};
+use crate::sys::counters::{Decisions, Gauge, Histogram, Record, Stats};
+use crate::wire::decision::{RuleStanding, RuleStandings};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
 use crate::wire::report::{
     DistrustedFrames, Dropped, LatencySummary, PeerCounts, Queues, Recording, RecordingLost, Rejected, StageLatencies,
@@ -51,13 +52,17 @@ impl Reporter {
         self.deadline.as_millis() as u64
     }
 
+    pub(super) fn shared_stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
     }
 
     /// The status of this moment.
     pub(super) fn status<'a>(&'a self, subject: Subject<'a>, now_ns: u64) -> StatusHeader<'a> {
-        let Stats { intake, compute, publish, record, connections } = &*self.stats;
+        let Stats { intake, compute, publish, record, connections, decisions } = &*self.stats;
         let latency_us = StageLatencies {
             queue: summary(&compute.queue),
             preprocess: summary(&compute.preprocess),
@@ -105,8 +110,32 @@ impl Reporter {
             focus: compute.focus.get(),
             warmup_frames_left: Some(compute.warmup_frames_left.load(Relaxed)).filter(|left| *left > 0),
             placement: compute.placement.get(),
+            decisions: (!decisions.names().is_empty()).then(|| standings(decisions)),
         }
     }
+}
+
+/// How the rules stand, at this moment.
+pub fn standings(decisions: &Decisions) -> RuleStandings {
+    let read = |counter: &AtomicU64| counter.load(Relaxed);
+    let standing = |rule: usize| {
+        let name = *decisions.names().get(rule)?;
+        let (counters, published) = (&decisions.rules[rule], &decisions.published[rule]);
+        let ms = |gauge: &Gauge| gauge.get().map(|ms| ms as u64);
+        Some(RuleStanding {
+            name,
+            on: counters.on.load(Relaxed),
+            armed: counters.armed.load(Relaxed),
+            decisions: read(&counters.decisions),
+            outputs: read(&counters.outputs),
+            shams: read(&counters.shams),
+            overruled: read(&published.overruled),
+            ended: read(&published.ended),
+            minute_left_ms: ms(&counters.minute_left_ms),
+            session_left_ms: ms(&counters.session_left_ms),
+        })
+    };
+    RuleStandings(std::array::from_fn(standing))
 }
 
 /// Frames and decodes in flight. The counters are read one after the other, so a frame in transit may be missed.

@@ -9,6 +9,7 @@ pub mod session;
 pub mod tensorboard;
 
 pub mod data;
+pub mod decisions;
 pub mod html;
 pub mod model_card;
 pub mod pca;

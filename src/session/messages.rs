@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::animal::ANIMAL_EXTENSION;
 use crate::frame::{Clock, Decode, Distrust, Name, Quality};
+use crate::wire::decision::What;
 
 /// One message of the topic `decodes`: those fields of the published header that are needed later, and the full result.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -64,6 +65,9 @@ pub struct DecodeRecord {
     /// As published.
     #[serde(default)]
     pub action: Option<String>,
+    /// Its index among the model's labels; with `[decision.action]` not always that of the most probable one.
+    #[serde(default)]
+    pub action_id: Option<usize>,
     /// Of the action as published.
     #[serde(default)]
     pub confidence: Option<f32>,
@@ -120,6 +124,9 @@ pub struct Decoded {
     /// Why its frame is not believed.
     #[serde(default)]
     pub distrust: Option<Distrust>,
+    /// Mean light of the registered channel, counts above the dark level.
+    #[serde(default)]
+    pub light: Option<f32>,
     /// Measured; 0 until it is known.
     pub frame_rate_hz: f32,
     /// First frame of a series.
@@ -142,6 +149,7 @@ impl From<&Decode> for Decoded {
             non_finite_pixels: seen.non_finite_pixels,
             saturated_pixels: seen.saturated_pixels,
             distrust: seen.distrust,
+            light: seen.light,
             frame_rate_hz: seen.frame_rate_hz,
             series_began: decode.frame.series_began,
             embedding: decode.embedding.values.clone(),
@@ -174,6 +182,50 @@ impl AnimalRecord {
     /// Name of the attachment that holds the state.
     pub fn attachment(&self) -> String {
         format!("{}.{ANIMAL_EXTENSION}", self.name)
+    }
+}
+
+/// One message of the topic `decisions`: what a replay must repeat of a published header, and when it was published.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct DecisionRecord {
+    /// The rule.
+    pub name: String,
+    /// Its decisions so far.
+    pub number: u64,
+    /// As published.
+    pub what: What,
+    /// Why there is no output, or why it ends.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What the rule decided, before the age of the decode was judged; `None` where an output ends.
+    #[serde(default)]
+    pub decided: Option<String>,
+    /// The frame.
+    pub frame: u64,
+    /// Was the rule armed?
+    #[serde(default)]
+    pub armed: Option<bool>,
+    /// Was it a sham trial?
+    #[serde(default)]
+    pub sham: Option<bool>,
+    /// The values that made it.
+    #[serde(default)]
+    pub cause: serde_json::Map<String, serde_json::Value>,
+    /// The pulses.
+    #[serde(default)]
+    pub train: Option<serde_json::Value>,
+    /// What is left of the doses, ms.
+    #[serde(default)]
+    pub dose_left_ms: Option<serde_json::Value>,
+    /// Publishing, `CLOCK_MONOTONIC`, ns.
+    pub t_pub_ns: u64,
+}
+
+impl DecisionRecord {
+    /// Is it the same decision, whatever became of it when it was published?
+    pub fn repeats(&self, other: &Self) -> bool {
+        let made = |record: &Self| Self { what: What::Output, reason: None, t_pub_ns: 0, ..record.clone() };
+        made(self) == made(other)
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `decodes` | JSON | the published header, and under `decoded` the full result: embedding, probabilities, observation |
 //! | `events`, `status` | JSON | as published |
 //! | `marks` | JSON | the experimenter's notes |
+//! | `decisions` | JSON | as published |
 //!
 //! `log_time` is UTC, ns since 1970, from one offset measured when the recording started; the time stamps inside are the
 //! machine's own (`CLOCK_MONOTONIC`). Attachments: `model.onnx`, `model.toml`, `config.toml`. Metadata `haltere.session` comes
@@ -75,11 +76,14 @@ pub enum Topic {
     Status,
     /// Marks.
     Marks,
+    /// Decisions.
+    Decisions,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Frames, Self::Requests, Self::Decodes, Self::Events, Self::Status, Self::Marks];
+    pub const ALL: [Self; 7] =
+        [Self::Frames, Self::Requests, Self::Decodes, Self::Events, Self::Status, Self::Marks, Self::Decisions];
 
     /// The topic's name in the file.
     pub const fn name(self) -> &'static str {
@@ -90,6 +94,7 @@ impl Topic {
             Self::Events => "events",
             Self::Status => "status",
             Self::Marks => "marks",
+            Self::Decisions => "decisions",
         }
     }
 }

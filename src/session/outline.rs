@@ -159,7 +159,12 @@ impl Outline {
                     "is a session of format {other}; this haltere reads format {FORM}: use the version that wrote it, or a newer one"
                 ),
             )),
-            None if self.channels.len() == Topic::ALL.len() => Ok(()),
+            // Sessions of earlier versions have no decisions.
+            None if self.channels.values().filter(|topic| **topic != Topic::Decisions).count()
+                == Topic::ALL.len() - 1 =>
+            {
+                Ok(())
+            }
             None => Err(SessionError::form(
                 &path,
                 "is an MCAP file but not a haltere session (it has no `haltere.session`)",

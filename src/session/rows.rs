@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::frame::{Decode, Quality};
-use crate::session::messages::{DecodeRecord, Decoded, EventRecord, MarkRecord};
+use crate::publish::decisions::{RuleTable, Stamps};
+use crate::session::messages::{DecisionRecord, DecodeRecord, Decoded, EventRecord, MarkRecord};
 use crate::session::{Damage, Item, Outline, Reader, Topic};
 use crate::sys::exit::{ExitCode, Failure};
 
@@ -23,6 +24,8 @@ pub struct Recorded {
     pub events: Vec<EventRecord>,
     /// Marks.
     pub marks: Vec<MarkRecord>,
+    /// Decisions, and ends of outputs, as published.
+    pub decisions: Vec<DecisionRecord>,
     /// The last status.
     pub status: Option<serde_json::Value>,
     /// Number of frames whose pixels are in the file.
@@ -69,6 +72,7 @@ impl Recorded {
             Topic::Decodes => push(&mut self.decodes, data),
             Topic::Events => push(&mut self.events, data),
             Topic::Marks => push(&mut self.marks, data),
+            Topic::Decisions => push(&mut self.decisions, data),
             Topic::Status => {
                 self.status = serde_json::from_slice(data).ok();
                 self.status.is_some()
@@ -121,17 +125,35 @@ impl Row {
 pub struct Rows {
     part: u32,
     rows: Vec<Row>,
+    decisions: Vec<DecisionRecord>,
+    /// Gives decisions their names; without it they are left out.
+    rules: Option<RuleTable>,
 }
 
 impl Rows {
+    /// With the decisions of these rules.
+    pub fn deciding(rules: RuleTable) -> Self {
+        Self { rules: Some(rules), ..Self::default() }
+    }
+
     /// A decode as it came down the corridor.
     pub fn push(&mut self, decode: &Decode) {
         self.add(decode.frame.number, Decoded::from(decode));
+        let Some(rules) = &self.rules else { return };
+        let headers = decode.decisions.iter().filter_map(|made| rules.header(made, &decode.frame, Stamps::default()));
+        // Through the same words as live: what is equal there is equal here.
+        let records = headers.filter_map(|header| serde_json::from_slice(&serde_json::to_vec(&header).ok()?).ok());
+        self.decisions.extend(records);
     }
 
     /// All of them.
     pub fn into_rows(self) -> Vec<Row> {
         self.rows
+    }
+
+    /// All of them, and the decisions.
+    pub fn into_all(self) -> (Vec<Row>, Vec<DecisionRecord>) {
+        (self.rows, self.decisions)
     }
 
     fn add(&mut self, frame: u64, decoded: Decoded) {

@@ -12,6 +12,7 @@ pub(super) fn schema(topic: Topic) -> (&'static str, &'static str, &'static str)
         Topic::Events => ("haltere.Event", "jsonschema", EVENT),
         Topic::Status => ("haltere.Status", "jsonschema", STATUS),
         Topic::Marks => ("haltere.Mark", "jsonschema", MARK),
+        Topic::Decisions => ("haltere.Decision", "jsonschema", DECISION),
     }
 }
 
@@ -30,7 +31,7 @@ const FRAME: &str = "256 bytes of head, little-endian, then the pixels, C order,
 
 const REQUESTS: &str = r#"{"type":"object","title":"Carried out after the frame before and before this one","properties":{
 "frame":{"type":"integer","description":"number of the frame before which they were carried out"},
-"requests":{"type":"array","items":{"type":"string"},"description":"reset or animal, template reset, baseline reset, normalisation freeze or resume; in this order"},
+"requests":{"type":"array","items":{"type":"string"},"description":"reset or animal, template reset, baseline reset, normalisation freeze or resume, decision NAME on, off, arm or disarm; in this order"},
 "animal":{"type":"object","description":"with animal: the saved state that was taken up, the last attachment NAME.animal before this message","properties":{"name":{"type":"string"},"sha256":{"type":"string"}}}}}"#;
 
 const DECODE: &str = r#"{"type":"object","title":"A decode as published, and what was decoded","properties":{
@@ -55,6 +56,11 @@ const STATUS: &str = r#"{"type":"object","title":"A status as published: status-
 
 const MARK: &str = r#"{"type":"object","title":"Words of the experimenter","properties":{
 "text":{"type":"string"},"t_ns":{"type":"integer","description":"CLOCK_MONOTONIC"},"unix_ns":{"type":"integer"}}}"#;
+
+const DECISION: &str = r#"{"type":"object","title":"What a rule decided, as published: decision-1.0 in PROTOCOL.md","properties":{
+"name":{"type":"string"},"number":{"type":"integer"},"what":{"type":"string"},"reason":{"type":"string"},"frame":{"type":"integer"},
+"decided":{"type":"string","description":"before the age of the decode was judged; not there where an output ends"},
+"cause":{"type":"object"},"train":{"type":"object"},"t_pub_ns":{"type":"integer","description":"CLOCK_MONOTONIC"}}}"#;
 
 #[cfg(test)]
 mod tests {

@@ -190,7 +190,7 @@ impl SessionWriter {
     fn write_requests(&mut self, requests: &Requests, frame: u64, t_ns: u64) -> Result<(), SessionError> {
         let mut record = RequestRecord { frame, requests: Vec::new(), animal: None };
         for request in requests.iter() {
-            record.requests.push(request.name().to_owned());
+            record.requests.push(request.words());
             if let Request::TakeUp(saved) = request {
                 let animal = AnimalRecord { name: saved.name, sha256: saved.sha256.clone() };
                 self.attach(&animal.attachment(), "application/protobuf", &saved.bytes)?;

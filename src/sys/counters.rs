@@ -3,18 +3,18 @@
 //! Why it exists: an instrument says what it did with every frame it was given. What it must never do: lock, allocate
 //! after it is made, or make a stage wait.
 
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+use std::sync::{Arc, OnceLock};
 
 use crossbeam::utils::CachePadded;
 
 use super::sockets::Connections;
 use crate::frame::event::Reason;
 use crate::frame::placement::Placement;
-use crate::frame::{Distrust, FIRST_GENERATION};
+use crate::frame::{Distrust, FIRST_GENERATION, Name, RULES_MAX};
 
 /// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory, but for `trial_ended`.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub struct Stats {
     pub publish: CachePadded<Publish>,
     /// Written by the recorder, and by whoever finds it behind.
     pub record: CachePadded<Record>,
+    /// Rules: written by the compute thread and the publish thread, each its own part.
+    pub decisions: Decisions,
     /// Written by the guards of the bound sockets.
     pub connections: Arc<Connections>,
 }
@@ -145,6 +147,58 @@ pub struct Publish {
     pub total: Histogram,
     /// Age of the frame when its decode was published, where it was known at receipt, ns.
     pub age: Histogram,
+}
+
+/// How the rules stand, and what came of their decisions.
+#[derive(Debug, Default)]
+pub struct Decisions {
+    /// In the order of the configuration; set once, before frames flow.
+    names: OnceLock<Vec<Name>>,
+    /// Written by the compute thread.
+    pub rules: CachePadded<[RuleCounters; RULES_MAX]>,
+    /// Written by the publish thread.
+    pub published: CachePadded<[OutputCounters; RULES_MAX]>,
+}
+
+impl Decisions {
+    /// Names the rules, once.
+    pub fn name(&self, names: impl Iterator<Item = Name>) {
+        // A second run with the same counters has the same rules.
+        let _ = self.names.set(names.collect());
+    }
+
+    /// Their names.
+    pub fn names(&self) -> &[Name] {
+        self.names.get().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A rule as the compute thread sees it.
+#[derive(Debug, Default)]
+pub struct RuleCounters {
+    /// Does it look at decodes?
+    pub on: AtomicBool,
+    /// Does it give outputs?
+    pub armed: AtomicBool,
+    /// Decisions.
+    pub decisions: AtomicU64,
+    /// Of these, with an output.
+    pub outputs: AtomicU64,
+    /// Of these, withheld by lot.
+    pub shams: AtomicU64,
+    /// What is left of the dose of a minute, ms; without a limit not known.
+    pub minute_left_ms: Gauge,
+    /// What is left of the dose of the session, ms.
+    pub session_left_ms: Gauge,
+}
+
+/// What the publisher did against a decision.
+#[derive(Debug, Default)]
+pub struct OutputCounters {
+    /// Outputs that were decided and not published as such: the decode was stale, or the rule had been switched.
+    pub overruled: AtomicU64,
+    /// Outputs that were ended before their time.
+    pub ended: AtomicU64,
 }
 
 /// Counters of the recorder. Each has one writer: the thread that its text names.

@@ -14,6 +14,7 @@ pub mod installed;
 pub mod linalg;
 pub mod log_lines;
 pub mod npy;
+pub mod npy_read;
 pub mod partial_file;
 pub mod progress;
 pub mod random;

@@ -4,7 +4,7 @@
 pub const REQUEST_BYTES_MAX: usize = 4096;
 
 /// The commands, each with what it does.
-pub const COMMANDS: [(&str, &str); 14] = [
+pub const COMMANDS: [(&str, &str); 15] = [
     ("status", "counters, latencies, model and quality, as published under status/<source>"),
     ("reset", "a new animal: forget template, baseline, statistics and window"),
     ("template reset", "build a new registration template from the next frames"),
@@ -17,6 +17,7 @@ pub const COMMANDS: [(&str, &str); 14] = [
         "animal NAME: this animal comes now; what was learnt of it before is taken up, if the first frames match it",
     ),
     ("animal save", "animal save [NAME]: save what was learnt of the present animal"),
+    ("decision", "decision NAME on|off|arm|disarm: throw a switch of this rule; `arm` lets it give outputs"),
     ("record start", "start a session file in `record.folder`"),
     ("record stop", "finish the session file"),
     ("mark", "mark TEXT: add a time-stamped note to the recording"),

@@ -24,13 +24,16 @@ pub enum Kind {
     Heartbeat,
     /// A picture for people: topic, header, pixels.
     Preview,
+    /// What a rule decided with a decode: topic, header.
+    Decision,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Decode, Self::Status, Self::Event, Self::Heartbeat, Self::Preview];
+    pub const ALL: [Self; 6] =
+        [Self::Decode, Self::Status, Self::Event, Self::Heartbeat, Self::Preview, Self::Decision];
     /// All but the pictures.
-    pub const FACTS: [Self; 4] = [Self::Decode, Self::Status, Self::Event, Self::Heartbeat];
+    pub const FACTS: [Self; 5] = [Self::Decode, Self::Status, Self::Event, Self::Heartbeat, Self::Decision];
 
     /// The word before the slash.
     pub const fn name(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Kind {
             Self::Event => "event",
             Self::Heartbeat => "heartbeat",
             Self::Preview => "preview",
+            Self::Decision => "decision",
         }
     }
 }
@@ -265,7 +269,7 @@ impl<'a> DecodeHeader<'a> {
             action: action.label,
             action_id: action.id,
             probs: action.probabilities,
-            confidence: largest(action.probabilities),
+            confidence: confidence(action.probabilities, action.id),
             novelty,
             warmup_frames_left: None,
         }
@@ -294,7 +298,13 @@ pub fn tenths_us(ns: u64) -> f64 {
     (ns as f64 / 100.0).round() / 10.0
 }
 
+/// The probability of the published action; of an action without a place among the labels, the largest.
+pub fn confidence(probabilities: &[f32], action: Option<usize>) -> Option<f32> {
+    let own = action.and_then(|action| probabilities.get(action)).copied();
+    own.filter(|p| p.is_finite()).or_else(|| largest(probabilities))
+}
+
 /// The largest finite value.
-pub fn largest(values: &[f32]) -> Option<f32> {
+fn largest(values: &[f32]) -> Option<f32> {
     values.iter().copied().filter(|v| v.is_finite()).reduce(f32::max)
 }

@@ -3,6 +3,7 @@
 pub mod subscriber;
 
 pub mod control;
+pub mod decision;
 pub mod decode;
 pub mod frame_header;
 pub mod pixels;

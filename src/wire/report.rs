@@ -5,6 +5,7 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::decision::RuleStandings;
 use super::decode::{CLOCK, ModelHeader};
 use crate::frame::event::{Event, Reason};
 use crate::frame::placement::Placement;
@@ -110,6 +111,7 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::OutletLost { .. } => "outlet_lost",
         Event::OutletBack { .. } => "outlet_back",
         Event::Request { .. } => "request",
+        Event::DecisionSwitched { .. } => "decision_switched",
         Event::RecordBegan => "record_began",
         Event::RecordEnded => "record_ended",
         Event::RecordLost { .. } => "record_lost",
@@ -118,6 +120,11 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::Fault { .. } => "fault",
         Event::Shutdown => "shutdown",
     }
+}
+
+fn serialize_switch<M: SerializeMap>(rule: &Name, what: &str, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("name", rule)?;
+    map.serialize_entry("what", what)
 }
 
 fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
@@ -172,6 +179,7 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         Event::OutletLost { outlet } | Event::OutletBack { outlet } => map.serialize_entry("outlet", outlet),
         Event::FileLost { how } => map.serialize_entry("how", how),
         Event::Request { what } => map.serialize_entry("what", what),
+        Event::DecisionSwitched { rule, what } => serialize_switch(rule, what, map),
         Event::Fault { stage } => map.serialize_entry("stage", stage),
         Event::Mark { number } => map.serialize_entry("number", number),
         Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::Shutdown => Ok(()),
@@ -488,4 +496,7 @@ pub struct StatusHeader<'a> {
     /// How the animal lies on the model's atlas; left out until that is known, and for a model without an atlas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
+    /// How the rules stand; left out where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decisions: Option<RuleStandings>,
 }

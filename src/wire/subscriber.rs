@@ -6,6 +6,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::decision::What;
 use super::decode::Kind;
 use crate::frame::{Clock, Picture, Quality};
 
@@ -19,7 +20,7 @@ pub const EMBEDDING_MAX: usize = 1 << 20;
 pub enum MessageError {
     /// Not `<kind>/<source>`.
     #[error(
-        "the topic {0:?} is not one of decode/, status/, event/, heartbeat/, preview/: is another program publishing there?"
+        "the topic {0:?} is not one of decode/, decision/, status/, event/, heartbeat/, preview/: is another program publishing there?"
     )]
     Topic(String),
     /// Two parts, or three for a decode and a preview.
@@ -116,6 +117,25 @@ pub struct MessageLatency {
     pub total: f64,
 }
 
+/// A decision for a person or a controller; unknown fields are ignored.
+#[derive(Clone, Debug, Deserialize)]
+pub struct DecisionMessage {
+    /// Gapless since the daemon started.
+    pub seq: u64,
+    /// The rule.
+    pub name: String,
+    /// Its decisions so far.
+    pub number: u64,
+    /// Whether an output begins.
+    pub what: What,
+    /// Why not, or why it ends.
+    pub reason: Option<String>,
+    /// The frame.
+    pub frame: u64,
+    /// Time of publishing, ns.
+    pub t_pub_ns: u64,
+}
+
 /// A heartbeat.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct HeartbeatMessage {
@@ -145,6 +165,8 @@ pub enum Content {
     Status,
     /// An event.
     Event,
+    /// What a rule decided.
+    Decision(Box<DecisionMessage>),
     /// The daemon is alive.
     Heartbeat(HeartbeatMessage),
     /// A picture and its values.
@@ -196,6 +218,7 @@ pub fn parse(parts: &[Vec<u8>]) -> Result<Message, MessageError> {
         }
         Kind::Status => Content::Status,
         Kind::Event => Content::Event,
+        Kind::Decision => Content::Decision(Box::new(DecisionMessage::deserialize(&header).map_err(fault)?)),
     };
     Ok(Message { source, header, content })
 }

@@ -19,7 +19,7 @@ use haltere::corridor::{Corridor, Handles};
 use haltere::decoder;
 use haltere::frame::event::Event;
 use haltere::frame::placement::Placement;
-use haltere::frame::{Decode, Frame, Geometry, Quality};
+use haltere::frame::{Decision, Decode, Frame, Geometry, Quality};
 use haltere::model::Manifest;
 use haltere::preprocess::{Prepared, Preprocess, PreprocessError, Request};
 use haltere::source::{Next, Source};
@@ -67,6 +67,33 @@ fn pace_lane_depth_and_wait_policy_change_no_bit() {
         }
         let uneven = run(&small, jittering(FRAMES), 2, wait).bits();
         assert!(uneven == reference, "with jitter, {wait:?}");
+    }
+}
+
+/// What the rules decided with each frame, without the stamps.
+fn decided(kept: &Kept) -> Vec<(u64, String)> {
+    let stampless = |decision: &Decision| format!("{:?}", Decision { t_decided_ns: 0, ..*decision });
+    let of_frame =
+        |decode: &Decode| decode.decisions.iter().map(stampless).map(|made| (decode.frame.number, made)).collect();
+    kept.decodes.iter().flat_map(|decode| -> Vec<_> { of_frame(decode) }).collect()
+}
+
+#[test]
+fn the_rules_decide_the_same_at_every_pace() {
+    let small = Small::new();
+    let deciding = |source: Box<dyn Source>, depth_frames: usize| {
+        let (keeper, handles) = (Keeper::default(), Handles::default());
+        let decoder = small.decoder();
+        let settings = support::settings(&decoder, Overload::Wait, depth_frames, Wait::Park);
+        let settings = corridor::Settings { decision: support::rules(), ..settings };
+        let sinks: Vec<Box<dyn haltere::publish::Sink>> = vec![Box::new(keeper.clone())];
+        corridor::run(Corridor { settings, ..support::corridor(decoder, source, sinks, &handles) }, || {}).unwrap();
+        decided(&Arc::into_inner(keeper.0).unwrap().into_inner().unwrap())
+    };
+    let reference = deciding(support::recording(FRAMES), 4);
+    assert!(reference.len() > 50 && reference.iter().any(|(_, made)| made.contains("rule: 1")), "{reference:?}");
+    for (source, depth_frames) in [(support::recording(FRAMES), 1), (jittering(FRAMES), 2), (jittering(FRAMES), 8)] {
+        assert_eq!(deciding(source, depth_frames), reference);
     }
 }
 

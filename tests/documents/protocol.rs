@@ -12,13 +12,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use haltere::config::{Publish, WhenDistrusted};
+use haltere::decide::{Rule, Rules, Train};
 use haltere::frame::event::{Event, Reason, RecordFault, SkipCause, StaleReason, TrialFault};
 use haltere::frame::placement::Placement;
 use haltere::frame::{
-    Clock, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, Mismatch, ModelTag, Name, Observation,
-    Picture, Preview, Quality, Relearn, Restart, Sentence, Shape, Shown, StageTimes, Stamp,
+    Clock, Decision, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, Mismatch, ModelTag, Name,
+    Observation, Picture, Preview, Quality, Relearn, Restart, Sentence, Shape, Shown, StageTimes, Stamp, Withheld,
 };
 use haltere::publish::Sink;
+use haltere::publish::decisions::RuleTable;
 use haltere::publish::zmq::ZmqSink;
 use haltere::session::Topic;
 use haltere::session::messages::write_decode;
@@ -97,6 +99,7 @@ fn every_event() -> Vec<Event> {
         Event::OutletLost { .. } => Event::OutletLost { outlet: "serial" },
         Event::OutletBack { .. } => Event::OutletBack { outlet: "serial" },
         Event::Request { .. } => Event::Request { what: "reset" },
+        Event::DecisionSwitched { .. } => Event::DecisionSwitched { rule: animal, what: "arm" },
         Event::RecordBegan => Event::RecordBegan,
         Event::RecordEnded => Event::RecordEnded,
         Event::RecordLost { .. } => Event::RecordLost { frame, count },
@@ -111,7 +114,7 @@ fn every_event() -> Vec<Event> {
 fn every_topic_is_documented_and_published() {
     let kinds = every! { Kind:
         Kind::Decode => Kind::Decode, Kind::Status => Kind::Status, Kind::Event => Kind::Event,
-        Kind::Heartbeat => Kind::Heartbeat, Kind::Preview => Kind::Preview,
+        Kind::Heartbeat => Kind::Heartbeat, Kind::Preview => Kind::Preview, Kind::Decision => Kind::Decision,
     };
     let names: Words = kinds.iter().map(|kind| kind.name().to_owned()).collect();
     assert_eq!(documented("Out: topics"), names);
@@ -133,6 +136,7 @@ fn the_keys_of_every_published_header_are_documented_with_when_they_are_there() 
         ("heartbeat", "Keys of a heartbeat header"),
         ("status", "Keys of a status header"),
         ("preview", "Keys of a preview header"),
+        ("decision", "Keys of a decision header"),
     ] {
         let headers: Vec<Words> = messages.iter().filter(|m| m.topic == topic).map(|m| keys_of(&m.header)).collect();
         assert_eq!(documented(heading), union(&headers), "{heading}: documented, published");
@@ -190,6 +194,27 @@ fn every_quality_and_its_reasons_are_documented() {
         words(&row[0])
             .into_iter()
             .flat_map(|reason| words(&row[1]).into_iter().map(move |quality| (reason.clone(), quality)))
+    });
+    assert_eq!(documented.collect::<BTreeSet<_>>(), published);
+}
+
+#[test]
+fn every_reason_of_a_decision_is_documented() {
+    let withheld = every! { Withheld:
+        Withheld::Disarmed => Withheld::Disarmed, Withheld::Sham => Withheld::Sham, Withheld::Refractory => Withheld::Refractory,
+        Withheld::Rate => Withheld::Rate, Withheld::DoseMinute => Withheld::DoseMinute,
+        Withheld::DoseSession => Withheld::DoseSession,
+    };
+    assert_eq!(withheld, Withheld::ALL);
+    let text = |header: &Value, key: &str| header[key].as_str().unwrap_or_default().to_owned();
+    let published: BTreeSet<(String, String)> = everything_published()
+        .iter()
+        .filter(|message| message.topic == "decision" && message.header["what"] != "output")
+        .map(|message| (text(&message.header, "reason"), text(&message.header, "what")))
+        .collect();
+    let rows = table("Reasons of a decision");
+    let documented = rows.iter().flat_map(|row| {
+        words(&row[0]).into_iter().flat_map(|reason| words(&row[1]).into_iter().map(move |what| (reason.clone(), what)))
     });
     assert_eq!(documented.collect::<BTreeSet<_>>(), published);
 }
@@ -268,6 +293,7 @@ fn every_topic_of_a_session_and_every_key_of_a_recorded_decode_is_documented() {
     let topics = every! { Topic:
         Topic::Frames => Topic::Frames, Topic::Requests => Topic::Requests, Topic::Decodes => Topic::Decodes,
         Topic::Events => Topic::Events, Topic::Status => Topic::Status, Topic::Marks => Topic::Marks,
+        Topic::Decisions => Topic::Decisions,
     };
     assert_eq!(documented("Topics of a session"), topics.iter().map(|topic| topic.name().to_owned()).collect());
     let mut message = Vec::new();
@@ -309,6 +335,7 @@ impl Daemon {
             when_distrusted: WhenDistrusted::Hold,
         };
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+        let labels_known = !labels.is_empty();
         let tag = ModelTag {
             name: "fly".into(),
             sha256: "ab".into(),
@@ -320,7 +347,11 @@ impl Daemon {
         let rig = "rig1".parse().unwrap();
         let warnings = vec!["no priority".into()];
         let door = Door::new(None, stats.connections.clone());
+        let rules = rules(labels_known);
+        let table = RuleTable::new(&rules, &tag);
+        stats.decisions.name(rules.rules.iter().map(|rule| rule.name));
         let sink = ZmqSink::bind_at(&context, &door, &config, rig, tag, Arc::clone(&stats), warnings).unwrap();
+        let sink = sink.deciding(table);
         let socket = context.socket(zmq::SUB).unwrap();
         socket.set_subscribe(b"").unwrap();
         socket.connect(&config.endpoint).unwrap();
@@ -363,6 +394,7 @@ fn everything_published() -> Vec<Message> {
     let mut messages = before_any_frame();
     messages.extend(while_decoding());
     messages.extend(STAGES.into_iter().map(Some).chain([None]).flat_map(ending));
+    messages.extend(STAGES.into_iter().map(Some).chain([None]).flat_map(ending_an_output));
     messages
 }
 
@@ -424,13 +456,17 @@ fn while_decoding() -> Vec<Message> {
     for event in every_event() {
         daemon.sink.event(&event).unwrap();
     }
+    decisions(&mut daemon);
     daemon.sink.preview(&preview(Picture::Template, true)).unwrap();
     daemon.sink.tick(now_ns()).unwrap();
+    output_begins(&mut daemon, 20);
     daemon.sink.tick(now_ns() + 2 * DEADLINE_MS * 1_000_000).unwrap();
-    let mut late = decode(7, Quality::Ok);
+    let mut late = deciding(7, None);
     late.frame.t_received_ns -= 2 * DEADLINE_MS * 1_000_000;
+    output_begins(&mut daemon, 21);
     daemon.sink.publish(&late).unwrap();
-    let mut aged = decode(8, Quality::Ok);
+    output_begins(&mut daemon, 22);
+    let mut aged = deciding(8, None);
     aged.frame.age_ns = Some(2 * DEADLINE_MS * 1_000_000);
     daemon.sink.publish(&aged).unwrap();
     daemon.received()
@@ -441,6 +477,77 @@ fn ending(fault: Option<&'static str>) -> Vec<Message> {
     let mut daemon = Daemon::start(&[], "neutral");
     daemon.sink.finish(fault).unwrap();
     daemon.received()
+}
+
+/// The same while an output goes on.
+fn ending_an_output(fault: Option<&'static str>) -> Vec<Message> {
+    let mut daemon = Daemon::start(&["resting", "walking"], "neutral");
+    output_begins(&mut daemon, 1);
+    daemon.sink.finish(fault).unwrap();
+    daemon.received()
+}
+
+/// One rule with a long output, of a model with actions.
+fn rules(with_actions: bool) -> Rules {
+    if !with_actions {
+        return Rules::default();
+    }
+    let when = "p(walking) > 0.5 and novelty < 0.9 and quality == ok and action == walking";
+    let train = Train { delay_ms: 1, jitter_ms: 0, width_ms: 60_000, period_ms: 60_001, count: 2 };
+    let rule = Rule { when: when.parse().ok(), train, ..Rule::named(Name::literal("walk")) };
+    Rules { rules: vec![rule], ..Rules::default() }
+}
+
+/// A decode with a decision.
+fn deciding(number: u64, withheld: Option<Withheld>) -> Decode {
+    let mut decode = decode(number, Quality::Ok);
+    let limited = withheld.is_some();
+    decode.decisions.push(Decision {
+        rule: 0,
+        number,
+        withheld,
+        armed: true,
+        sham: false,
+        delay_us: 1_250,
+        minute_left_ms: limited.then_some(40),
+        session_left_ms: limited.then_some(400),
+        values: [0.9, 0.25, 0.0, 1.0, f32::NAN, f32::NAN, f32::NAN, f32::NAN],
+        t_decided_ns: now_ns(),
+    });
+    decode
+}
+
+/// The rule as the compute thread would have left it.
+fn switch(daemon: &Daemon, on: bool, armed: bool) {
+    let rule = &daemon.stats.decisions.rules[0];
+    (rule.on.store(on, Relaxed), rule.armed.store(armed, Relaxed));
+}
+
+fn output_begins(daemon: &mut Daemon, number: u64) {
+    switch(daemon, true, true);
+    daemon.sink.publish(&deciding(number, None)).unwrap();
+}
+
+/// Decisions with and without output, with few and with many keys, and switches while an output goes on and just before one would begin.
+fn decisions(daemon: &mut Daemon) {
+    let counters = &daemon.stats.decisions.rules[0];
+    (counters.minute_left_ms.set(Some(40.0)), counters.session_left_ms.set(Some(400.0)));
+    let mut bare = deciding(1, None);
+    (bare.frame.series, bare.frame.t_device) = (None, None);
+    switch(daemon, true, true);
+    daemon.sink.publish(&bare).unwrap();
+    let mut known = deciding(1, None);
+    known.frame.age_ns = Some(1_000);
+    daemon.sink.publish(&known).unwrap();
+    for withheld in Withheld::ALL {
+        daemon.sink.publish(&deciding(2, Some(withheld))).unwrap();
+    }
+    for (on, armed) in [(false, true), (true, false)] {
+        output_begins(daemon, 3);
+        switch(daemon, on, armed);
+        daemon.sink.tick(now_ns()).unwrap();
+        daemon.sink.publish(&deciding(4, None)).unwrap();
+    }
 }
 
 /// A decode of a frame received just now, with everything that can be known of it.
@@ -494,6 +601,8 @@ fn keys_of(header: &Value) -> Words {
     let short = |key: String| match key.split('.').collect::<Vec<_>>()[..] {
         ["rejected", _] => "rejected.<reason>".to_owned(),
         ["distrusted", _] => "distrusted.<reason>".to_owned(),
+        ["decisions", _, key] => format!("decisions.<name>.{key}"),
+        ["cause", _, ..] => "cause.<value>".to_owned(),
         ["latency_us", stage, quantile] if STAGES_TIMED.contains(&stage) => format!("latency_us.<stage>.{quantile}"),
         _ => key,
     };

@@ -54,6 +54,28 @@ fn movie_of(rig: &Rig, frames: usize, side: usize) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// A rule whose output lasts as long as it may: its controller must end it with the frames.
+#[test]
+fn the_example_controller_gives_the_output_of_a_decision_and_ends_it_when_frames_stop() {
+    let Some(python) = python() else { return };
+    let rig = Rig::over_tcp(small());
+    let rule = ["when=light > 0.001", "armed=true", "quality=degraded", "width_ms=60000", "repeat=true"];
+    let rule = rule.map(|set| format!("decision.light.{set}"));
+    let sets: Vec<&str> =
+        rule.iter().flat_map(|set| ["--set", set]).chain(["--set", "publish.deadline_ms=1500"]).collect();
+    let mut controller = client(&python, "controller.py", &["--endpoint", &rig.decodes, "--source", "play"]);
+    let daemon = rig.daemon(&sets);
+    let play = rig.play(&[&support::fly("GC6s.tif")], &["--rate", "30", "--loop", "0"]);
+    // If it was not connected yet, the next output begins a minute later.
+    controller.until_it_says("light on");
+    let ended = std::time::Instant::now();
+    play.kill();
+    controller.until_it_says("light off");
+    assert!(ended.elapsed() < Duration::from_secs(30), "the pulse lasts a minute");
+    controller.kill();
+    daemon.kill();
+}
+
 #[test]
 fn the_example_publisher_and_subscriber_drive_the_daemon() {
     let Some(python) = python() else { return };

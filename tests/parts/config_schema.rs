@@ -20,7 +20,7 @@ for path in sys.argv[2:]:
 ";
 
 /// Each wrong in one key.
-const WRONG: [&str; 12] = [
+const WRONG: [&str; 15] = [
     "rigg = \"a\"",
     "rig = \"a b\"",
     "insecure = 1",
@@ -33,12 +33,16 @@ const WRONG: [&str; 12] = [
     "[compute]\ndevice = \"gpu\"",
     "[osc]\nreceiver = \"localhost\"",
     "[publish]\nneutral_action = \"\"",
+    "[decision.groom]\nwhen = 3",
+    "[decision.groom]\nwhen = \"light > 1\"\narmd = true",
+    "[point.home]\nvalues = []",
 ];
-const RIGHT: [&str; 5] = [
+const RIGHT: [&str; 6] = [
     "",
     "rig = \"a.b-C_9\"\n[source]\nplane = 3\nfollow = \"/data/run 1\"",
     "[compute]\ndevice = \"cuda:12\"\nthreads = 64",
     "[publish]\nendpoint = \"ipc:///run/haltere/decodes\"\n[control]\nendpoint = \"off\"",
+    "[decision.groom]\nwhen = \"p('a b') > 0.5\"\nat_most = \"10 in 60 s\"\n[decision.action]\non = true\n[point.home]\nvalues = [0.5, 1]",
     "[osc]\nreceiver = \"[::1]:9000\"\n[log]\nfilter = \"haltere=debug,info\"",
 ];
 

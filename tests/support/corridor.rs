@@ -14,6 +14,7 @@ use haltere::cli::bench::movie::Movie;
 use haltere::config::{self, Compression, Config, NewSeries, Overload, Wait};
 use haltere::corridor::{Corridor, Handles, Settings, no_realtime};
 use haltere::cuda::Machine;
+use haltere::decide::{Point, Rule, Rules, Train, Trusted};
 use haltere::decoder::Decoder;
 use haltere::frame::event::Event;
 use haltere::frame::{Clock, Decode, DeviceTime, Frame, FrameInfo, Geometry, Marks, PixelType, Shape};
@@ -283,6 +284,29 @@ pub fn settings(decoder: &Decoder, overload: Overload, depth_frames: usize, wait
         new_series: NewSeries::Keep,
         ..Settings::of(decoder, &Config::default())
     }
+}
+
+/// Rules that decide often: one with an output on nearly every frame, one with every limit.
+pub fn rules() -> Rules {
+    let named = |name: &str, when: &str| Rule {
+        when: Some(when.parse().unwrap()),
+        armed: true,
+        repeat: true,
+        quality: Trusted::Degraded,
+        train: Train { delay_ms: 0, jitter_ms: 3, width_ms: 1, period_ms: 2, count: 1 },
+        ..Rule::named(name.parse().unwrap())
+    };
+    let often = named("often", "shift_peak > 0.001 or light > 0.001");
+    let limited = Rule {
+        leave: Some("shift < 0.5".parse().unwrap()),
+        refractory_ms: 100,
+        at_most: "5 in 1 s".parse().ok(),
+        dose_minute_ms: Some(20),
+        sham_percent: 30,
+        ..named("limited", "shift > 0.6 and distance(home) < 100")
+    };
+    let home = Point { name: "home".parse().unwrap(), values: vec![0.0; 128] };
+    Rules { rules: vec![often, limited], points: vec![home], ..Rules::default() }
 }
 
 /// A corridor from `source` to `sinks`, every frame decoded, parked while idle.

@@ -81,7 +81,7 @@ impl Session {
                 Topic::Decodes => session.decodes.push(json()),
                 Topic::Events => session.events.push(json()),
                 Topic::Marks => session.marks.push(json()),
-                Topic::Requests | Topic::Status => {}
+                Topic::Requests | Topic::Status | Topic::Decisions => {}
             }
         }
         session

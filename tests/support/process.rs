@@ -386,7 +386,7 @@ impl Listener {
         let socket = zmq::Context::new().socket(zmq::SUB).unwrap();
         socket.set_rcvhwm(0).unwrap();
         socket.set_linger(0).unwrap();
-        for kind in ["decode/", "status/", "event/", "heartbeat/"] {
+        for kind in ["decode/", "decision/", "status/", "event/", "heartbeat/"] {
             socket.set_subscribe(kind.as_bytes()).unwrap();
         }
         socket.connect(endpoint).unwrap();

@@ -16,6 +16,7 @@ use clap::Args;
 
 use super::config::ConfigArgs;
 use crate::config::{Config, ConfigError, Warning, schema};
+use crate::decide::Decider;
 use crate::encode::{EncodeError, EncodeInfo};
 use crate::model::{InputOrigin, Kind, Manifest, Model, ModelError};
 use crate::publish::outlet::liblsl;
@@ -201,12 +202,28 @@ fn model(config: &Config) -> Vec<Line> {
     let mut lines = manifest_lines(&config.model, &loaded);
     match &loaded {
         Ok(model) => {
+            lines.extend(rules(config, &model.manifest));
             lines.extend(ports::squeeze(config, model.manifest.input));
             lines.extend(device::lines(config, model));
         }
         Err(_) => lines.push(device::without_model(config.compute.device)),
     }
     lines
+}
+
+/// Do the rules fit the model? Nothing without rules.
+fn rules(config: &Config, manifest: &Manifest) -> Option<Line> {
+    let rules = &config.decision;
+    if rules.is_empty() && rules.points.is_empty() {
+        return None;
+    }
+    let armed = rules.rules.iter().filter(|rule| rule.on && rule.armed).count();
+    Some(match Decider::new(rules, &manifest.tag(), manifest.stream_rate_hz()) {
+        Ok(_) => {
+            Line::good("decisions", format!("{}, {armed} armed from the start", counted(rules.rules.len(), "rule")))
+        }
+        Err(error) => Line::fault("decisions", error.to_string(), "change the rule, or choose another model"),
+    })
 }
 
 fn manifest_lines(path: &Path, loaded: &Result<Model, ModelError>) -> Vec<Line> {

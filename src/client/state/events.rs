@@ -18,7 +18,9 @@ pub(super) fn level_of(event: &Value) -> Level {
         "fault" | "stale" | "drift" | "placement_poor" | "shutdown" => Level::Bad,
         "ready" | "series_began" | "series_ended" | "request" | "recovered" | "frame_rate_back" | "drift_back"
         | "frames_trusted" | "focus_back" | "placement" | "warming_up" | "animal_known" | "animal_saved"
-        | "file_back" | "outlet_back" | "swapped" | "record_began" | "record_ended" | "mark" => Level::Info,
+        | "file_back" | "outlet_back" | "swapped" | "record_began" | "record_ended" | "mark" | "decision_switched" => {
+            Level::Info
+        }
         _ => Level::Warn,
     }
 }

@@ -258,6 +258,7 @@ impl State {
                 self.sign_of_life(now_ns);
             }
             Content::Status => self.take_status(header, now_ns),
+            Content::Decision(_) => {}
             Content::Event => {
                 if header["event"] == "rejected" {
                     self.refusal = header["message"].as_str().map(str::to_owned);

@@ -21,7 +21,8 @@ use crate::frame::Quality;
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::sockets::ClientKeys;
-use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, parse};
+use crate::wire::decision::What;
+use crate::wire::subscriber::{Content, DecisionMessage, DecodeMessage, HeartbeatMessage, Message, parse};
 use plane::Plane;
 pub use screen::screen;
 pub use tally::{StageReport, WatchReport};
@@ -218,6 +219,7 @@ impl<'a> Watcher<'a> {
                 Ok(())
             }
             Content::Preview(..) => Ok(()),
+            Content::Decision(decision) => self.notify(&decision_line(decision), out),
             Content::Event => self.notify(&event_line(&message.header), out),
         }
     }
@@ -321,6 +323,18 @@ fn latency_text(decode: &DecodeMessage, now_ns: u64) -> String {
         (None, None, Some(latency)) => format!("daemon {:7.2} ms", latency.total / 1e3),
         (None, None, None) => String::new(),
     }
+}
+
+/// A decision for people.
+fn decision_line(decision: &DecisionMessage) -> String {
+    let DecisionMessage { name, number, what, frame, reason, .. } = decision;
+    let reason = reason.as_deref().map_or(String::new(), |reason| format!(" ({reason})"));
+    let what = match what {
+        What::Output => "output",
+        What::Withheld => "no output",
+        What::Ended => "output ended",
+    };
+    format!("decision {name} {number} at frame {frame}: {what}{reason}")
 }
 
 fn write_json(

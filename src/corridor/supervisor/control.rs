@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::corridor::Handles;
 use crate::corridor::supervisor::animals::Animals;
 use crate::corridor::supervisor::load_model::SwapError;
-use crate::frame::Name;
+use crate::frame::{Name, Switch};
 use crate::preprocess::Request;
 use crate::session::recorder::Recorder;
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -205,6 +205,9 @@ fn carry_out(command: &str, handles: &Handles) -> Value {
     if let Some(text) = command.strip_prefix("mark").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
         return recorded(handles, |recorder| recorder.mark(text.trim()).map(|()| None));
     }
+    if let Some(words) = command.strip_prefix("decision").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+        return switched(words.trim(), handles);
+    }
     let request = match command {
         "reset" => Request::Reset,
         "template reset" => Request::RenewTemplate,
@@ -232,9 +235,30 @@ fn carry_out(command: &str, handles: &Handles) -> Value {
             ));
         }
     };
+    pushed(request, handles)
+}
+
+fn pushed(request: Request, handles: &Handles) -> Value {
     match handles.requests.push(request) {
         Ok(()) => json!({ "ok": true }),
         Err(_) => refusal("too many requests are waiting for the next frame; is the microscope sending?"),
+    }
+}
+
+/// `decision NAME on|off|arm|disarm`.
+fn switched(words: &str, handles: &Handles) -> Value {
+    let rules = handles.stats.decisions.names();
+    if rules.is_empty() {
+        return refusal("there are no rules: write a section [decision.NAME] into the configuration and start again");
+    }
+    let known = || rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (name, word) = words.split_once(' ').unwrap_or((words, ""));
+    let Some(rule) = rules.iter().find(|rule| rule.as_str() == name) else {
+        return refusal(&format!("there is no rule {name:?}; rules are {}", known()));
+    };
+    match Switch::of_name(word.trim()) {
+        Some(switch) => pushed(Request::Decision(*rule, switch), handles),
+        None => refusal(&format!("`decision {name} {}`: write on, off, arm or disarm", word.trim())),
     }
 }
 

@@ -31,10 +31,13 @@ use crate::corridor::supervisor::control::{Control, LoadModel};
 use crate::corridor::supervisor::doors::Doors;
 use crate::corridor::supervisor::load_model::Swapper;
 use crate::corridor::{Corridor, Handles};
+use crate::decide::Decider;
 use crate::decoder::Decoder;
 use crate::frame::event::Event;
 use crate::preprocess::Chosen;
 use crate::publish::Sink;
+use crate::publish::decisions::RuleTable;
+use crate::publish::status::standings;
 use crate::publish::zmq::ZmqSink;
 use crate::session::recorder::{About, Buffers, Recorder};
 use crate::source::thorimage::{FollowSettings, Follower};
@@ -57,6 +60,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let mut handles = Handles::default();
     signals::stop_on_signals(&handles.stop)?;
     let decoder = Decoder::open(config)?;
+    fit(config, &decoder)?;
     if let Some(standby) = standby(config, &decoder)? {
         let _ = handles.standby.push(standby);
     }
@@ -73,10 +77,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let (context, door, publish) = (zmq::Context::new(), doors.at(&config.publish.endpoint), &config.publish);
     let bind = || ZmqSink::bind_at(&context, door, publish, config.rig, tag.clone(), stats, warnings);
     let sink = realtime::with_priority(priority, bind)?;
-    let sink = match &handles.recorder {
-        Some(recorder) => sink.witnessed_by(Box::new(recorder.clone())),
-        None => sink,
-    };
+    let sink = witnessed(sink, &handles).deciding(RuleTable::new(&config.decision, &tag));
     let decodes_at = sink.endpoint();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
     sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles, &doors))?);
@@ -113,6 +114,22 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
 }
 
+/// The publisher, with the recorder as its witness, where there is one.
+fn witnessed(sink: ZmqSink, handles: &Handles) -> ZmqSink {
+    match &handles.recorder {
+        Some(recorder) => sink.witnessed_by(Box::new(recorder.clone())),
+        None => sink,
+    }
+}
+
+/// The rules must fit the model; that is better known before any socket is opened.
+fn fit(config: &Config, decoder: &Decoder) -> anyhow::Result<()> {
+    let rate_hz = decoder.model().manifest.stream_rate_hz();
+    Decider::new(&config.decision, decoder.tag(), rate_hz)
+        .map(drop)
+        .context(Failure { code: ExitCode::Config, what: "the rules do not fit the model".to_owned() })
+}
+
 /// The summary as a file (`--report`).
 fn write_report(path: &Path, summary: &Summary) -> anyhow::Result<()> {
     let written = write_whole(path, format!("{:#}\n", summary.to_json()).as_bytes());
@@ -122,6 +139,12 @@ fn write_report(path: &Path, summary: &Summary) -> anyhow::Result<()> {
 /// How the run stands, for the control socket.
 fn status(handles: &Handles, swapper: &Swapper, began: Instant) -> Value {
     let mut status = Summary::of(&handles.stats, &swapper.running(), began.elapsed()).to_json();
+    let decisions = &handles.stats.decisions;
+    if !decisions.names().is_empty()
+        && let Some(object) = status.as_object_mut()
+    {
+        object.insert("decisions".to_owned(), json!(standings(decisions)));
+    }
     if let (Some((model, generation)), Some(object)) = (swapper.on_trial(), status.as_object_mut()) {
         object.insert("on_trial".to_owned(), json!({ "model": model, "generation": generation }));
     }
@@ -244,6 +267,7 @@ fn log(event: &Event) {
         | Event::FileBack { .. }
         | Event::Swapped { .. }
         | Event::Request { .. }
+        | Event::DecisionSwitched { .. }
         | Event::RecordBegan
         | Event::RecordEnded
         | Event::Mark { .. }

@@ -148,7 +148,7 @@ impl Preprocess for CudaPreprocess {
                 animal.host.trust.forget();
                 animal.forget_light();
             }
-            (Request::RenewTemplate | Request::ResetBaseline, None) => {}
+            (Request::RenewTemplate | Request::ResetBaseline, None) | (Request::Decision(..), _) => {}
         }
     }
 
@@ -162,7 +162,9 @@ impl Preprocess for CudaPreprocess {
         let taken_up = self.refused.take().map(TakenUp::Mismatch);
         let mut observation = Observation { taken_up, ..Observation::default() };
         animal.host.began.note(&frame.info);
-        if let Some(distrust) = animal.host.trust.judge(frame) {
+        let distrust = animal.host.trust.judge(frame);
+        observation.light = animal.host.trust.level();
+        if let Some(distrust) = distrust {
             animal.count_flaws(frame, &self.parameters, &mut observation);
             return Ok(animal.disbelieve(distrust, observation));
         }

@@ -54,6 +54,8 @@ pub(super) struct Trust {
     template_frames: u64,
     /// The frame judged last was read: it may be learnt.
     read: bool,
+    /// Mean light of the guide in it.
+    level: Option<f32>,
 }
 
 /// One channel of the frame.
@@ -88,12 +90,13 @@ impl Trust {
             template: [blocks.clone(), blocks],
             template_frames: 0,
             read: false,
+            level: None,
         }
     }
 
     /// Why this frame is not believed, if it is not.
     pub fn judge(&mut self, frame: &Frame) -> Option<Distrust> {
-        self.read = false;
+        (self.read, self.level) = (false, None);
         if let Some(marked) = self.marked(&frame.info) {
             return Some(marked);
         }
@@ -104,6 +107,7 @@ impl Trust {
         for plane in &mut self.planes {
             plane.sketch.read(pixels, plane.channel * plane_px, &self.convert);
         }
+        self.level = Some(self.planes[self.guide].sketch.level as f32);
         let flawed = self.planes.iter().find_map(|plane| flaw(&plane.sketch, &self.settings));
         if flawed.is_some() {
             return flawed;
@@ -146,6 +150,11 @@ impl Trust {
     /// What begins anew with the frame judged last.
     pub fn relearn(&mut self) -> Option<Relearn> {
         self.relearn.take()
+    }
+
+    /// Mean light of the guide in the frame judged last, counts above the dark level; `None` where it was not looked at.
+    pub fn level(&self) -> Option<f32> {
+        self.level
     }
 
     /// Level and contrast of each plane in the last believed frames, counts; none where frames are not judged.

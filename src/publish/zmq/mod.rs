@@ -19,6 +19,7 @@ use std::sync::Arc;
 use zmq::{Context, DONTWAIT, SNDMORE};
 
 use super::NeutralAction;
+use super::decisions::{Outputs, RuleTable};
 use super::failsafe::{FailSafe, Verdict};
 use super::status::{Reporter, Subject};
 use super::{Sink, SinkError, Witness};
@@ -28,6 +29,7 @@ use crate::frame::{Decode, ModelTag, Name, Preview, Quality};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::{Stats, count};
 use crate::sys::sockets::{Door, GuardedSocket};
+use crate::wire::decision::DecisionHeader;
 use crate::wire::decode::{Action, DecodeHeader, Kind, LastFrame, ModelHeader, Stamped};
 use crate::wire::decode::{reason_of, write_embedding, write_json, write_topic};
 use crate::wire::preview::PreviewHeader;
@@ -60,6 +62,8 @@ pub struct ZmqSink {
     heartbeat: Period,
     status: Period,
     witness: Option<Box<dyn Witness>>,
+    /// Decisions, where there are rules.
+    outputs: Option<Outputs>,
 }
 
 impl ZmqSink {
@@ -112,6 +116,7 @@ impl ZmqSink {
             heartbeat: Period::starting(heartbeat.as_nanos() as u64, now_ns),
             status: Period::starting(config.status.as_nanos() as u64, now_ns),
             witness: None,
+            outputs: None,
         })
     }
 
@@ -119,6 +124,30 @@ impl ZmqSink {
     #[must_use]
     pub fn witnessed_by(self, witness: Box<dyn Witness>) -> Self {
         Self { witness: Some(witness), ..self }
+    }
+
+    /// The same, which publishes the decisions of these rules.
+    #[must_use]
+    pub fn deciding(self, table: RuleTable) -> Self {
+        let outputs = Outputs::new(table, self.reporter.shared_stats());
+        Self { outputs: Some(outputs), ..self }
+    }
+
+    /// Publishes the decisions that were made with a decode, before the decode: what acts on them should not wait for it.
+    fn publish_decisions(&mut self, decode: &Decode, stale: Option<StaleReason>, now_ns: u64) -> Result<(), SinkError> {
+        let Self { outputs: Some(outputs), out, witness, source, seq, .. } = self else { return Ok(()) };
+        let mut send = |header: &DecisionHeader<'_>| out.send_to(witness, source, header, now_ns);
+        let stale = stale.map(StaleReason::name);
+        if stale.is_some() {
+            outputs.end(stale, *source, now_ns, &mut send)?;
+        }
+        outputs.issue(decode, (*seq, stale), now_ns, send)
+    }
+
+    /// Ends outputs that go on: all of them for `reason`, or without one those of rules that were switched off or disarmed.
+    fn end_outputs(&mut self, reason: Option<&'static str>, now_ns: u64) -> Result<(), SinkError> {
+        let Self { outputs: Some(outputs), out, witness, source, .. } = self else { return Ok(()) };
+        outputs.end(reason, *source, now_ns, |header| out.send_to(witness, source, header, now_ns))
     }
 
     /// Shows a message that has been sent to the witness.
@@ -200,6 +229,7 @@ impl Sink for ZmqSink {
             self.publish_event(&event, now_ns)?;
             self.heartbeat.due_ns = now_ns;
         }
+        self.publish_decisions(decode, stale, now_ns)?;
         let quality = if stale.is_none() { decode.quality } else { Quality::Stale };
         let held_too_long = !decode.shown.is_young(self.hold_ns);
         let (action, values) = match quality {
@@ -244,7 +274,9 @@ impl Sink for ZmqSink {
     }
 
     fn tick(&mut self, now_ns: u64) -> Result<(), SinkError> {
+        self.end_outputs(None, now_ns)?;
         if let Some(event) = self.failsafe.tick(now_ns) {
+            self.end_outputs(Some(StaleReason::NoFrame.name()), now_ns)?;
             self.publish_neutral(Quality::Stale, StaleReason::NoFrame.name(), now_ns)?;
             self.publish_event(&event, now_ns)?;
         }
@@ -262,6 +294,7 @@ impl Sink for ZmqSink {
             return Ok(());
         }
         let now_ns = now_ns();
+        self.end_outputs(Some(fault.unwrap_or("shutdown")), now_ns)?;
         self.publish_neutral(Quality::Fail, fault.unwrap_or("shutdown"), now_ns)?;
         let event = fault.map_or(Event::Shutdown, |stage| Event::Fault { stage });
         self.publish_event(&event, now_ns)?;
@@ -271,7 +304,7 @@ impl Sink for ZmqSink {
 
 /// The action that the model decoded; nothing when it decodes none.
 fn decoded_action<'a>(model: &'a ModelTag, decode: &'a Decode) -> Action<'a> {
-    let known = decode.action.filter(|_| model.trained).and_then(|id| Some((id, model.labels.get(id)?)));
+    let known = decode.published_action().filter(|_| model.trained).and_then(|id| Some((id, model.labels.get(id)?)));
     known.map_or(Action::default(), |(id, label)| Action {
         label: Some(label),
         id: Some(id),
@@ -344,6 +377,21 @@ impl Outbox {
         }
         write_embedding(values, &mut self.body);
         self.part(&self.body, 0)
+    }
+
+    /// Sends a decision and shows it to the witness.
+    fn send_to(
+        &mut self,
+        witness: &mut Option<Box<dyn Witness>>,
+        source: &Name,
+        header: &DecisionHeader<'_>,
+        t_pub_ns: u64,
+    ) -> Result<(), SinkError> {
+        self.send(Kind::Decision, source, header, None)?;
+        if let Some(witness) = witness {
+            witness.published(Kind::Decision, &self.header, t_pub_ns, None);
+        }
+        Ok(())
     }
 
     /// Sends one part. PUB takes it at once or drops it; only a signal can interrupt.

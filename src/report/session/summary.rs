@@ -234,7 +234,7 @@ pub(super) mod tests {
         damaged.decodes.drain(40..60);
         damaged.damage.holes.push(crate::session::Hole {
             chunk: 2,
-            messages: Some([20, 0, 20, 0, 0, 0]),
+            messages: Some([20, 0, 20, 0, 0, 0, 0]),
             ..Default::default()
         });
         let summary = Summary::of(&damaged).unwrap();

@@ -256,7 +256,7 @@ fn copy(decode: &Decode, into: &mut Decode) {
     embedding.novelty = decode.embedding.novelty;
     (into.frame, into.observation, into.quality) = (decode.frame, decode.observation, decode.quality);
     (into.skipped, into.action, into.times) = (decode.skipped, decode.action, decode.times);
-    into.generation = decode.generation;
+    (into.generation, into.smoothed) = (decode.generation, decode.smoothed);
 }
 
 #[cfg(test)]

@@ -232,6 +232,7 @@ impl Worker {
             Kind::Decode => Topic::Decodes,
             Kind::Event => Topic::Events,
             Kind::Status => Topic::Status,
+            Kind::Decision => Topic::Decisions,
             Kind::Heartbeat | Kind::Preview => return Ok(()),
         };
         write_decode(&message.header, message.decoded.then_some(&message.decode), &mut self.buffer);

@@ -168,7 +168,7 @@ fn labels(recorded: &Recorded, rows: &[Row]) -> Vec<String> {
     }
     let mut labels = vec!["(never published)".to_owned(); count];
     for row in rows.iter().filter(|row| row.decode.quality == Quality::Ok) {
-        if let (Some(id), Some(action)) = (row.decoded.action_id, &row.decode.action)
+        if let (Some(id), Some(action)) = (row.decode.action_id.or(row.decoded.action_id), &row.decode.action)
             && let Some(label) = labels.get_mut(id)
         {
             label.clone_from(action);
