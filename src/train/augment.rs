@@ -62,7 +62,7 @@ pub struct Augmentations {
     /// Probability: share of the windows. Magnitude: weight of this second contrast.
     pub neural_swap: Strength,
     /// A neural window is mixed with that of the other animal whose behaviour is most similar in the batch. Magnitude: largest
-    /// share of the other window, 0 to 1.
+    /// share of the other window, 0 to 1. Without a contrast: with any of another animal, and so are their labels.
     pub neural_mix: Strength,
     /// The decaying fluorescence of another frame is added. Magnitude: largest share of it.
     pub calcium: Strength,
@@ -78,6 +78,12 @@ pub struct Augmentations {
     pub contrast: Strength,
     /// Brightness. Magnitude: the offset is drawn from ± it.
     pub brightness: Strength,
+    /// A smooth field of factors over the picture, as expression differs between animals. Magnitude: standard deviation.
+    #[serde(default = "off")]
+    pub gain_field: Strength,
+    /// A square of the picture is blanked. Magnitude: largest share of the picture.
+    #[serde(default = "off")]
+    pub cut_out: Strength,
     /// Scale of the behaviour. Magnitude: the factor is drawn from 1 ± it.
     pub behaviour_scale: Strength,
     /// Shear between neighbouring columns. Magnitude: the factor is drawn from ± it.
@@ -86,6 +92,10 @@ pub struct Augmentations {
     pub behaviour_drop_time: Strength,
     /// Behaviour columns blanked for the whole window. Magnitude: share of them.
     pub behaviour_drop_columns: Strength,
+}
+
+const fn off() -> Strength {
+    Strength { probability: 0.0, magnitude: 0.0 }
 }
 
 /// One switch: its name, and what turns it off.
@@ -117,10 +127,28 @@ impl Augmentations {
             blur: strength(0.5, 1.0),
             contrast: strength(0.5, 0.3),
             brightness: strength(0.5, 0.3),
+            gain_field: off(),
+            cut_out: off(),
             behaviour_scale: strength(0.5, 0.2),
             behaviour_shear: strength(0.5, 0.2),
             behaviour_drop_time: strength(0.5, 0.2),
             behaviour_drop_columns: strength(0.5, 0.2),
+        }
+    }
+
+    /// The augmentations where labels are all that is learnt from, for animals that lie on one atlas: what is left of their placement, and
+    /// what differs in their light.
+    pub fn with_labels() -> Self {
+        let strength = |probability, magnitude| Strength { probability, magnitude };
+        let mut own = Self::all();
+        Self::switches().into_iter().for_each(|(_, off)| off(&mut own));
+        Self {
+            placement: Placement { probability: 1.0, rotation_deg: 1.1, shift: 0.0125, scale: 0.015 },
+            noise: strength(1.0, 0.5),
+            gain_field: strength(1.0, 0.3),
+            cut_out: strength(0.5, 0.1),
+            neural_mix: strength(0.5, 0.5),
+            ..own
         }
     }
 
@@ -134,9 +162,8 @@ impl Augmentations {
             ("calcium", |a| a.calcium.probability = 0.0),
             ("placement", |a| a.placement.probability = 0.0),
             ("standard neural", |a| {
-                for strength in [&mut a.noise, &mut a.blur, &mut a.contrast, &mut a.brightness] {
-                    strength.probability = 0.0;
-                }
+                let light = [&mut a.noise, &mut a.blur, &mut a.contrast, &mut a.brightness];
+                light.into_iter().chain([&mut a.gain_field, &mut a.cut_out]).for_each(|s| s.probability = 0.0);
             }),
             ("standard behavioural", |a| {
                 let all = [&mut a.behaviour_scale, &mut a.behaviour_shear];
@@ -159,6 +186,8 @@ impl Augmentations {
             ("blur", self.blur, 10.0),
             ("contrast", self.contrast, 0.99),
             ("brightness", self.brightness, 10.0),
+            ("gain_field", self.gain_field, 1.0),
+            ("cut_out", self.cut_out, 0.9),
             ("behaviour_scale", self.behaviour_scale, 0.99),
             ("behaviour_shear", self.behaviour_shear, 10.0),
             ("behaviour_drop_time", self.behaviour_drop_time, 0.99),
@@ -258,6 +287,50 @@ pub fn augment_frames(
     if happens(augment.noise.probability, random) {
         frames.chunks_exact_mut(pixels).for_each(|frame| table.add(frame, sd, random));
     }
+    if happens(augment.gain_field.probability, random) {
+        let field = gain_field(shape, augment.gain_field.magnitude, random);
+        let planes = frames.chunks_exact_mut(shape.plane());
+        planes.for_each(|plane| plane.iter_mut().zip(&field).for_each(|(v, gain)| *v *= gain));
+    }
+    if happens(augment.cut_out.probability, random) {
+        let square = square(shape, augment.cut_out.magnitude * random.random::<f32>(), random);
+        frames.chunks_exact_mut(shape.plane()).for_each(|plane| blank(plane, shape.width, &square));
+    }
+}
+
+/// Factors around 1 that change smoothly over a plane: normal numbers on a coarse grid, bilinear between them.
+fn gain_field(shape: Shape, sd: f32, random: &mut Pcg64) -> Vec<f32> {
+    const KNOTS: usize = 5;
+    let knots: Vec<f32> = (0..KNOTS * KNOTS).map(|_| 1.0 + sd * normal(random)).collect();
+    let place = |at: usize, side: usize| {
+        let place = at as f32 / (side - 1).max(1) as f32 * (KNOTS - 1) as f32;
+        let knot = (place as usize).min(KNOTS - 2);
+        (knot, place - knot as f32)
+    };
+    let one = |index: usize| {
+        let (row, down) = place(index / shape.width, shape.height);
+        let (column, along) = place(index % shape.width, shape.width);
+        let line = |row: usize| {
+            let [left, right] = [0, 1].map(|next| knots[row * KNOTS + column + next]);
+            left + along * (right - left)
+        };
+        line(row) + down * (line(row + 1) - line(row))
+    };
+    (0..shape.plane()).map(one).collect()
+}
+
+/// Rows and columns of a square of this share of a plane, at any place within it.
+fn square(shape: Shape, share: f32, random: &mut Pcg64) -> [std::ops::Range<usize>; 2] {
+    let side = (share * shape.plane() as f32).sqrt() as usize;
+    [shape.height, shape.width].map(|whole| {
+        let first = random.random_range(0..=whole - side.min(whole));
+        first..(first + side).min(whole)
+    })
+}
+
+/// 0 is the mean of a normalised frame.
+fn blank(plane: &mut [f32], width: usize, [rows, columns]: &[std::ops::Range<usize>; 2]) {
+    rows.clone().for_each(|row| plane[row * width + columns.start..row * width + columns.end].fill(0.0));
 }
 
 /// ñ_t = n_t + share·γᵗ·n_q.
@@ -434,6 +507,46 @@ mod tests {
         Affine::new(SHAPE, [30.0, 0.0, 0.0, 0.0]).apply(&mut turned);
         assert!((turned[8 * 20 + 10] - 1.0).abs() < 1e-5);
         assert_eq!(turned[0], 0.0);
+    }
+
+    #[test]
+    fn a_gain_field_is_smooth_around_one_and_the_same_for_every_frame() {
+        let only = |magnitude| Augmentations {
+            gain_field: Strength { probability: 1.0, magnitude },
+            placement: Placement { probability: 0.0, ..Augmentations::with_labels().placement },
+            noise: off(),
+            cut_out: off(),
+            ..Augmentations::with_labels()
+        };
+        assert_eq!(augmented(&only(0.0), 1), frames(3));
+        let (plain, gained) = (frames(3), augmented(&only(0.3), 1));
+        let gain: Vec<f32> = gained.iter().zip(&plain).map(|(g, p)| g / p).collect();
+        let (first, second) = (&gain[..320], &gain[320..640]);
+        assert!(
+            first.iter().zip(second).filter(|(a, b)| a.is_finite() && b.is_finite()).all(|(a, b)| (a - b).abs() < 1e-4)
+        );
+        let field = gain_field(SHAPE, 0.3, &mut Pcg64::seed_from_u64(2));
+        let mean = field.iter().sum::<f32>() / field.len() as f32;
+        let step = field.windows(2).enumerate().filter(|(i, _)| i % 20 != 19).map(|(_, w)| (w[0] - w[1]).abs());
+        assert!((mean - 1.0).abs() < 0.2 && step.fold(0.0, f32::max) < 0.35, "{mean}");
+    }
+
+    #[test]
+    fn a_cut_out_blanks_one_square_of_at_most_its_share() {
+        let own =
+            Augmentations { cut_out: Strength { probability: 1.0, magnitude: 0.2 }, ..Augmentations::with_labels() };
+        let own = Augmentations { noise: off(), gain_field: off(), ..own };
+        let own = Augmentations { placement: Placement { probability: 0.0, ..own.placement }, ..own };
+        let mut blanked = 0;
+        for seed in 0..20 {
+            let (cut, plain) = (augmented(&own, seed), frames(3));
+            let changed: Vec<usize> = (0..320).filter(|&i| cut[i] != plain[i]).collect();
+            assert!(
+                changed.len() as f32 <= 0.2 * 320.0 && changed.iter().all(|&i| cut[i] == 0.0 && cut[i + 320] == 0.0)
+            );
+            blanked += usize::from(!changed.is_empty());
+        }
+        assert!(blanked > 10, "{blanked}");
     }
 
     #[test]

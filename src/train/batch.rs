@@ -42,6 +42,8 @@ pub struct Batch {
     pub partners: Option<Vec<Partner>>,
     /// For each window, the one it is mixed with.
     pub mix: Option<Vec<Mix>>,
+    /// Seed of what a step leaves out at random; `None` in a validation.
+    pub dropout: Option<u64>,
 }
 
 /// What one window is mixed with.
@@ -62,12 +64,21 @@ pub struct Sampler<'a> {
     stand_ins: Option<StandInIndex>,
     noise: NoiseTable,
     label_weights: Vec<f32>,
-    training: Vec<Kinds>,
-    held_out: Vec<Kinds>,
+    training: Vec<Ends>,
+    held_out: Vec<Ends>,
 }
 
-/// The samples of an animal at which a segment may end, by kind of behaviour.
+/// The samples at which a segment may end, by what it is drawn by.
 type Kinds = Vec<Vec<Sample>>;
+
+/// The samples of an animal at which a segment may end.
+#[derive(Debug)]
+struct Ends {
+    /// All of them, by kind of behaviour.
+    kinds: Kinds,
+    /// Those with a label in the middle of the segment, by action; empty when nothing is drawn by it.
+    actions: Kinds,
+}
 
 /// The data hold no segment long enough.
 #[derive(Debug, thiserror::Error)]
@@ -102,12 +113,14 @@ impl<'a> Sampler<'a> {
         let stand_ins = replaces_poses
             .then(|| StandInIndex::new(data, behaviour, &early, &settings.augment.behavioural_swap, &mut random));
         let basis = behaviour::principal_components(data, behaviour, &early, &mut random);
-        let mut by_kind = |samples: &[Sample]| -> Vec<Kinds> {
-            let ends = piece_ends(data, samples, settings);
-            let kinds = settings.batch.kinds;
-            ends.iter().map(|own| kinds::sorted(data, behaviour, &basis, own, kinds, &mut random)).collect()
+        let mut sorted = |samples: &[Sample]| -> Vec<Ends> {
+            let one = |own: &Vec<Sample>| Ends {
+                kinds: kinds::sorted(data, behaviour, &basis, own, settings.batch.kinds, &mut random),
+                actions: by_action(data, own, settings),
+            };
+            piece_ends(data, samples, settings).iter().map(one).collect()
         };
-        let (training, held_out) = (by_kind(&early), by_kind(&late));
+        let (training, held_out) = (sorted(&early), sorted(&late));
         let noise = NoiseTable::new(&mut random);
         let sampler = Self {
             data,
@@ -115,11 +128,11 @@ impl<'a> Sampler<'a> {
             settings,
             stand_ins,
             noise,
-            label_weights: label_weights(data, &early),
+            label_weights: label_weights(data, &early, settings.batch.by_action),
             training,
             held_out,
         };
-        match sampler.training.iter().position(Vec::is_empty) {
+        match sampler.training.iter().position(|ends| ends.kinds.is_empty()) {
             Some(animal) => Err(sampler.too_short(animal)),
             None => Ok(sampler),
         }
@@ -139,13 +152,13 @@ impl<'a> Sampler<'a> {
 
     /// Is there a held-out part long enough for a segment?
     pub fn has_held_out(&self) -> bool {
-        self.held_out.iter().any(|ends| !ends.is_empty())
+        self.held_out.iter().any(|ends| !ends.kinds.is_empty())
     }
 
     /// The batch of a step.
     pub fn training_batch(&self, step: usize) -> Batch {
         let seed = self.settings.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (step as u64 + 1);
-        self.batch(&self.training, &mut Pcg64::seed_from_u64(seed))
+        Batch { dropout: Some(seed), ..self.batch(&self.training, &mut Pcg64::seed_from_u64(seed)) }
     }
 
     /// One of the batches of every validation, augmented as in training, so that what is measured is what is minimised.
@@ -154,12 +167,13 @@ impl<'a> Sampler<'a> {
         self.batch(&self.held_out, &mut Pcg64::seed_from_u64(seed))
     }
 
-    fn batch(&self, ends: &[Kinds], random: &mut Pcg64) -> Batch {
+    fn batch(&self, ends: &[Ends], random: &mut Pcg64) -> Batch {
         let batch = &self.settings.batch;
-        let peopled: Vec<usize> = (0..ends.len()).filter(|&animal| !ends[animal].is_empty()).collect();
+        let peopled: Vec<usize> = (0..ends.len()).filter(|&animal| !ends[animal].kinds.is_empty()).collect();
         let first = random.random_range(0..peopled.len());
-        let pieces: Vec<Sample> =
-            (0..batch.segments).map(|piece| drawn(&ends[peopled[(first + piece) % peopled.len()]], random)).collect();
+        let pieces: Vec<Sample> = (0..batch.segments)
+            .map(|piece| self.end(&ends[peopled[(first + piece) % peopled.len()]], random))
+            .collect();
         let (window, length) = {
             let window = self.settings.network.window_frames;
             (window, batch.segment_frames(window))
@@ -196,7 +210,13 @@ impl<'a> Sampler<'a> {
         let needed = augment.neural_mix.probability > 0.0 || augment.neural_swap.probability > 0.0;
         let nearest = (settings.method.contrasts() && needed).then(|| self.nearest(&samples, &animals));
         let partners = nearest.as_ref().map(|nearest| draw_partners(nearest, augment, random));
-        let mix = nearest.as_ref().map(|nearest| draw_mix(nearest, augment, random));
+        let mix = match &nearest {
+            Some(nearest) => Some(draw_mix(nearest, augment, random)),
+            None if settings.method.needs_labels() && augment.neural_mix.probability > 0.0 => {
+                Some(mix_segments(&animals, settings.batch.windows, augment, random))
+            }
+            None => None,
+        };
         Batch {
             frames,
             frame_count,
@@ -210,7 +230,15 @@ impl<'a> Sampler<'a> {
             behaviour_columns: self.behaviour.columns,
             partners,
             mix,
+            dropout: None,
         }
+    }
+
+    /// Where a segment of an animal ends.
+    fn end(&self, ends: &Ends, random: &mut Pcg64) -> Sample {
+        let share = self.settings.batch.by_action;
+        let by_action = share > 0.0 && random.random::<f64>() < share && !ends.actions.is_empty();
+        drawn(if by_action { &ends.actions } else { &ends.kinds }, random)
     }
 
     /// The frames of the segments; all frames of a segment are augmented in the same way.
@@ -220,7 +248,7 @@ impl<'a> Sampler<'a> {
         let plans: Vec<(Sample, Sample, u64)> = pieces
             .iter()
             .map(|&piece| {
-                let own = &self.training[self.data.trials[piece.trial].animal];
+                let own = &self.training[self.data.trials[piece.trial].animal].kinds;
                 let tail = if own.is_empty() { piece } else { drawn(own, random) };
                 (piece, tail, random.random())
             })
@@ -280,19 +308,56 @@ fn draw_mix(nearest: &[Option<usize>], augment: &Augmentations, random: &mut Pcg
     nearest.iter().enumerate().map(one).collect()
 }
 
+/// Each segment with one of another animal, the same share for all its windows.
+fn mix_segments(animals: &[usize], windows: usize, augment: &Augmentations, random: &mut Pcg64) -> Vec<Mix> {
+    let of_segments: Vec<usize> = animals.iter().copied().step_by(windows).collect();
+    let strength = augment.neural_mix;
+    let mut mix = Vec::with_capacity(animals.len());
+    for (own, animal) in of_segments.iter().enumerate() {
+        let others: Vec<usize> = (0..of_segments.len()).filter(|&other| of_segments[other] != *animal).collect();
+        let mixed = random.random::<f64>() < strength.probability && !others.is_empty();
+        let share = if mixed { strength.magnitude * random.random::<f32>() } else { 0.0 };
+        let other = if mixed { others[random.random_range(0..others.len())] } else { own };
+        mix.extend((0..windows).map(|window| Mix { window: other * windows + window, share }));
+    }
+    mix
+}
+
 /// A sample of any kind, each kind equally likely. There is at least one.
 fn drawn(kinds: &Kinds, random: &mut Pcg64) -> Sample {
     let kind = &kinds[random.random_range(0..kinds.len())];
     kind[random.random_range(0..kind.len())]
 }
 
-/// 1 / frequency of each action, so that all weigh the same; 0 for one that never occurs.
-fn label_weights(data: &Dataset, samples: &[Sample]) -> Vec<f32> {
+/// 1 / frequency of each action in the batches, so that all weigh the same; 0 for one that never occurs. Of the segments drawn by their
+/// action, each action has as many.
+fn label_weights(data: &Dataset, samples: &[Sample], by_action: f64) -> Vec<f32> {
     let mut counts = vec![0_usize; data.labels.len()];
     let labelled = samples.iter().filter_map(|m| data.trials[m.trial].label[m.frame]);
     labelled.for_each(|label| counts[usize::from(label)] += 1);
     let total: usize = counts.iter().sum();
-    counts.iter().map(|&count| if count == 0 { 0.0 } else { total as f32 / count as f32 }).collect()
+    let evenly = 1.0 / counts.iter().filter(|&&count| count > 0).count().max(1) as f32;
+    let share = |count: usize| {
+        let as_they_occur = count as f32 / total as f32;
+        as_they_occur + by_action as f32 * (evenly - as_they_occur)
+    };
+    counts.iter().map(|&count| if count == 0 { 0.0 } else { 1.0 / share(count) }).collect()
+}
+
+/// The ends of segments by the action in the middle of the windows' newest frames.
+fn by_action(data: &Dataset, ends: &[Sample], settings: &TrainSettings) -> Kinds {
+    if settings.batch.by_action == 0.0 {
+        return Vec::new();
+    }
+    let half = (settings.batch.windows - 1) * settings.batch.stride_frames / 2;
+    let mut actions = vec![Vec::new(); data.labels.len()];
+    for &end in ends {
+        if let Some(label) = data.trials[end.trial].label[end.frame - half] {
+            actions[usize::from(label)].push(end);
+        }
+    }
+    actions.retain(|ends| !ends.is_empty());
+    actions
 }
 
 /// For each animal, the samples at which a whole segment can end.

@@ -8,8 +8,8 @@
 //! across-animal and identity on the animals it saw, unseen on the others. One training serves all, and an encoder that does
 //! well on its own animals cannot hide how it does on the next.
 //!
-//! `supervised` learns from the labels of every animal it sees: its across-animal score is therefore its unseen score, and it
-//! has no single-animal score.
+//! What learns from the labels of every animal it sees (`supervised`, and a contrast with a `label_weight`) is judged on animals that it
+//! never saw, by the classifier that it was trained with: its across-animal score is its unseen score, and it has no single-animal score.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -26,6 +26,7 @@ use super::represent::represent;
 use super::settings::{Method, TrainSettings};
 use crate::dataset::trials::{Dataset, Representation};
 use crate::evaluate::domain_gap::{DomainGap, GapOptions, domain_gap};
+use crate::evaluate::probe::Probe;
 use crate::evaluate::questions::{EvaluateError, Evaluation, Options, Question, evaluate_question};
 use crate::evaluate::rivals::Rival;
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -37,8 +38,8 @@ const RESULT: Bound = Bound::new("an outcome", 1 << 30);
 /// What an ablation leaves out besides the augmentations.
 const ALIGNMENT: &str = "alignment between animals";
 /// How representations are scored, counted up with every change: results that were scored otherwise are not mixed in. 2: penalties
-/// are chosen inside training.
-const SCORING: u32 = 2;
+/// are chosen inside training. 3: what learns from labels decodes unseen animals by its own classifier.
+const SCORING: u32 = 3;
 
 /// One row of the comparison: a method, perhaps without one of its augmentations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -184,15 +185,15 @@ impl Job<'_> {
         let began = Instant::now();
         let checkpoints = folder.join("checkpoints").join(self.file());
         let rival = self.contender.method.rival();
-        let representation = match rival {
+        let (representation, own) = match rival {
             Some(rival) => {
                 let (samples, _) = samples_of(self.all, &self.settings);
                 let window = self.settings.network.window_frames;
-                rival.represent(self.all, &samples, window, self.settings.look_ahead_frames)
+                (rival.represent(self.all, &samples, window, self.settings.look_ahead_frames), None)
             }
             None => self.trained(&checkpoints, device, stop, report)?,
         };
-        let options = Options { readout: rival.map_or(options.readout, Rival::readout), ..options.clone() };
+        let options = Options { readout: rival.map_or(options.readout, Rival::readout), own, ..options.clone() };
         let training_s = began.elapsed().as_secs_f64();
         let mut evaluation = Evaluation::default();
         for &question in self.questions() {
@@ -223,10 +224,10 @@ impl Job<'_> {
     }
 
     fn questions(&self) -> &'static [Question] {
-        match (self.contender.method, self.unseen.is_empty()) {
+        match (self.settings.learns_from_labels(), self.unseen.is_empty()) {
             // It learnt from the labels of every animal it saw.
-            (Method::Supervised, true) => &[Question::Identity],
-            (Method::Supervised, false) => &[Question::Identity, Question::Unseen],
+            (true, true) => &[Question::Identity],
+            (true, false) => &[Question::Identity, Question::Unseen],
             (_, true) => &[Question::SingleAnimal, Question::AcrossAnimal, Question::Identity],
             (_, false) => &Question::ALL,
         }
@@ -238,7 +239,7 @@ impl Job<'_> {
         device: &Device,
         stop: &AtomicBool,
         report: &mut dyn FnMut(Progress),
-    ) -> Result<Representation, CompareError> {
+    ) -> Result<(Representation, Option<Probe>), CompareError> {
         let behaviour = Behaviour::standardised(self.training, self.settings.augment.standardise_behaviour);
         let mut fit = Fit::new(self.training, &behaviour, &self.settings, device)?;
         let folders = Checkpoints { best: checkpoints.join("best"), last: checkpoints.join("last") };
@@ -252,7 +253,8 @@ impl Job<'_> {
         }
         fit = fit.at_best(&folders)?;
         let (samples, _) = samples_of(self.all, &self.settings);
-        let look_ahead = self.settings.look_ahead_frames;
-        Ok(represent(&fit.learner(), fit.spec(), look_ahead, self.all, &samples, device))
+        let (look_ahead, learner) = (self.settings.look_ahead_frames, fit.learner());
+        let own = self.settings.learns_from_labels().then(|| learner.own_classifier()).flatten();
+        Ok((represent(&learner, fit.spec(), look_ahead, self.all, &samples, device), own))
     }
 }

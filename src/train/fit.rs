@@ -18,7 +18,8 @@ use super::frame_pass::burn_side::update_running;
 use super::frame_pass::{FramePass, FrameWeights, PassError};
 use super::learner::{Learner, StepMetrics};
 use super::settings::{SettingError, TrainSettings};
-use super::spec::{NetworkSpec, SpecError};
+use super::spec::{NetworkKind, NetworkSpec, SpecError};
+use super::statistics::retake_statistics;
 use crate::dataset::trials::Dataset;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::files::{Bound, read_text_bounded};
@@ -47,8 +48,10 @@ pub enum FitError {
     /// The fast frame pass.
     #[error(transparent)]
     Pass(#[from] PassError),
-    /// The method learns from labels, and there are none.
-    #[error("method `supervised` learns from labels, but no usable frame has one: add labels or choose another method")]
+    /// Labels are to be learnt from, and there are none.
+    #[error(
+        "method `supervised`, or a `label_weight` above 0, learns from labels, but no usable frame has one: add labels or choose another method"
+    )]
     NoLabels,
     /// The loss is no longer finite.
     #[error(
@@ -156,7 +159,7 @@ pub struct Fit<'a> {
     learner: Learner,
     optimiser: ModuleOptimizer,
     device: Device,
-    /// On the CPU the frame network runs on kernels of our own.
+    /// On the CPU the network of patches runs on kernels of our own.
     pass: Option<FramePass>,
     state: State,
 }
@@ -175,7 +178,7 @@ impl<'a> Fit<'a> {
         settings.check()?;
         let spec = settings.network.spec(data.input, &data.labels)?;
         let labelled = data.trials.iter().flat_map(|t| &t.label).any(Option::is_some);
-        if settings.method.needs_labels() && !labelled {
+        if settings.learns_from_labels() && !labelled {
             return Err(FitError::NoLabels);
         }
         let sampler = Sampler::new(data, behaviour, settings)?;
@@ -183,7 +186,7 @@ impl<'a> Fit<'a> {
         let device = device.clone().autodiff();
         let learner = Learner::new(&spec, settings, data.animals.len(), behaviour.columns, &device)?;
         let optimiser = AdamWConfig::new().with_weight_decay(settings.optimiser.weight_decay).init();
-        let pass = own_kernels.then(|| FramePass::new(&spec)).transpose()?;
+        let pass = (own_kernels && spec.kind == NetworkKind::Patches).then(|| FramePass::new(&spec)).transpose()?;
         let state = State { step: 0, best_loss: None, best_step: 0, validations_without_improvement: 0 };
         Ok(Self { data, settings, spec, sampler, learner, optimiser, device, pass, state })
     }
@@ -203,15 +206,18 @@ impl<'a> Fit<'a> {
         Ok(self)
     }
 
-    /// The weights of the lowest held-out loss: those that become a model, and those that a comparison judges.
+    /// The weights of the lowest held-out loss: those that become a model, and those that a comparison judges. The network of pixels
+    /// gets the statistics of frames as they are, not as they were augmented.
     ///
     /// # Errors
     /// [`FitError::Load`].
     pub fn at_best(self, checkpoints: &Checkpoints) -> Result<Self, FitError> {
-        match newest_whole(&checkpoints.best) {
-            Some(best) if self.state.best_step < self.state.step => self.resume(&best),
-            _ => Ok(self),
-        }
+        let best = match newest_whole(&checkpoints.best) {
+            Some(best) if self.state.best_step < self.state.step => self.resume(&best)?,
+            _ => self,
+        };
+        retake_statistics(&best.learner.network.frame, best.data);
+        Ok(best)
     }
 
     /// Writes a checkpoint, replacing the previous one.

@@ -7,13 +7,17 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::nn::gru::{Gru, GruConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use ndarray::Array2;
 
-use super::batch::Batch;
+use super::batch::{Batch, Mix};
 use super::behaviour::network::{BehaviourNet, ProjectionHead};
-use super::loss;
-use super::network::{Maker, Network};
+use super::loss::{self, Target};
+use super::network::{Network, unit_length};
+use super::seeded::Maker;
 use super::settings::{Method, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
+use super::time_filters::Dropout;
+use crate::evaluate::probe::Probe;
 use crate::sys::random::SplitMix;
 
 /// σ² of the middle kernel of the maximum mean discrepancy: embeddings have length 1, so unrelated ones are √2 apart.
@@ -117,13 +121,43 @@ impl Learner {
     /// Features of a batch's frames `[frames, D]` → its loss. `alignment` is the current weight of the terms between animals.
     pub fn loss(&self, features: Tensor<2>, batch: &Batch, settings: &TrainSettings, alignment: f64) -> Loss {
         let windows = gather_windows(features, batch, settings.network.window_frames);
-        let embedding = self.embed_windows(windows);
+        let dropout = batch.dropout.filter(|_| settings.dropout > 0.0 && self.recurrent.is_none());
+        let embedding = match dropout {
+            Some(seed) => {
+                let mut dropout = Dropout { share: settings.dropout, random: SplitMix(seed) };
+                unit_length(self.network.forward_dropping(windows, Some(&mut dropout)))
+            }
+            None => self.embed_windows(windows),
+        };
         match settings.method {
             Method::Linear | Method::Lda | Method::LdaAtlas => Loss::plain(embedding.sum() * 0.0),
             Method::Supervised => Loss::plain(self.supervised(embedding, batch)),
             Method::Regression | Method::RegressionRecurrent => Loss::plain(self.regression(embedding, batch)),
-            _ => self.contrast(embedding, batch, settings, alignment),
+            _ => {
+                let labels = (settings.label_weight > 0.0).then(|| self.supervised(embedding.clone(), batch));
+                let mut loss = self.contrast(embedding, batch, settings, alignment);
+                if let Some(labels) = labels {
+                    loss.total = loss.total + labels * settings.label_weight;
+                }
+                loss
+            }
         }
+    }
+
+    /// The read-out that was trained with the embedding, if there is one.
+    pub fn own_classifier(&self) -> Option<Probe> {
+        let own = self.network.classifier.as_ref()?;
+        let [dimensions, labels] = own.weight.val().dims();
+        let values = |data: TensorData| -> Option<Vec<f32>> {
+            let values: Vec<f32> = data.try_to_vec().ok()?;
+            Some(values.into_iter().map(|v| v * LOGIT_SCALE as f32).collect())
+        };
+        let weights = Array2::from_shape_vec((dimensions, labels), values(own.weight.val().into_data())?).ok()?;
+        let intercept = match &own.bias {
+            Some(bias) => values(bias.val().into_data())?,
+            None => vec![0.0; labels],
+        };
+        Some(Probe { weights, intercept: intercept.into(), trained: vec![true; labels], outcome: None })
     }
 
     /// Windows of features `[B,T,D]` → representation `[B,E]`.
@@ -136,9 +170,16 @@ impl Learner {
     }
 
     fn supervised(&self, embedding: Tensor<2>, batch: &Batch) -> Tensor<1> {
-        let classes: Vec<usize> = batch.labels.iter().map(|l| l.map_or(0, usize::from)).collect();
+        let of = |row: usize, window: usize, share: f32| {
+            let class = batch.labels[window].map_or(0, usize::from);
+            Target { row, class, weight: share * batch.label_weights[window] }
+        };
+        let targets = (0..batch.labels.len()).flat_map(|row| {
+            let mix = batch.mix.as_ref().map_or(Mix { window: row, share: 0.0 }, |mix| mix[row]);
+            [of(row, row, 1.0 - mix.share), of(row, mix.window, mix.share)]
+        });
         match self.network.logits(embedding.clone()) {
-            Some(logits) => loss::cross_entropy(logits * LOGIT_SCALE, &classes, &batch.label_weights),
+            Some(logits) => loss::mixed_cross_entropy(logits * LOGIT_SCALE, targets),
             None => embedding.sum() * 0.0,
         }
     }

@@ -61,12 +61,28 @@ pub fn reverse_gradient<const D: usize>(rows: Tensor<D>, strength: f64) -> Tenso
 ///
 /// Rows of weight 0 do not count, whatever their class.
 pub fn cross_entropy(logits: Tensor<2>, classes: &[usize], weights: &[f32]) -> Tensor<1> {
+    let targets = classes.iter().zip(weights).enumerate();
+    mixed_cross_entropy(logits, targets.map(|(row, (&class, &weight))| Target { row, class, weight }))
+}
+
+/// A class that a row has, with its weight; a row that is a mixture has several.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Target {
+    /// Which row.
+    pub row: usize,
+    /// Its class.
+    pub class: usize,
+    /// 0 = does not count.
+    pub weight: f32,
+}
+
+/// Weighted cross-entropy of logits `[B,L]` with rows of any number of classes; mean over the weights.
+pub fn mixed_cross_entropy(logits: Tensor<2>, targets: impl Iterator<Item = Target>) -> Tensor<1> {
     let [batch, labels] = logits.dims();
-    let total: f32 = weights.iter().sum();
     let mut chosen = vec![0.0_f32; batch * labels];
-    for (row, (&class, &weight)) in classes.iter().zip(weights).enumerate() {
-        chosen[row * labels + class] = -weight / total.max(f32::MIN_POSITIVE);
-    }
+    targets.for_each(|target| chosen[target.row * labels + target.class] -= target.weight);
+    let total = -chosen.iter().sum::<f32>();
+    chosen.iter_mut().for_each(|v| *v /= total.max(f32::MIN_POSITIVE));
     let chosen = Tensor::from_data(TensorData::new(chosen, [batch, labels]), &logits.device());
     (log_softmax(logits, 1) * chosen).sum()
 }
@@ -200,6 +216,18 @@ mod tests {
         let logits = rows(&[0.0, 0.0, 5.0, 0.0, 0.0, 3.0], 2, &device);
         let expected = (2.0_f32.ln() + 3.0 * (1.0 + (3.0_f32).exp()).ln()) / 4.0;
         let found = scalar(cross_entropy(logits, &[1, 1, 0], &[1.0, 0.0, 3.0]));
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+
+    #[test]
+    fn a_row_of_two_classes_counts_for_both_by_their_weights() {
+        let device = Device::flex();
+        let logits = rows(&[0.0, 0.0, 5.0, 0.0], 2, &device);
+        let targets = [(0, 1, 1.0), (1, 0, 1.5), (1, 1, 0.5), (1, 0, 0.0)];
+        let targets = targets.map(|(row, class, weight)| Target { row, class, weight });
+        let (right, wrong) = ((1.0 + (-5.0_f32).exp()).ln(), (1.0 + (5.0_f32).exp()).ln());
+        let expected = (2.0_f32.ln() + 1.5 * right + 0.5 * wrong) / 3.0;
+        let found = scalar(mixed_cross_entropy(logits, targets.into_iter()));
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
     }
 

@@ -25,8 +25,11 @@ pub mod learner;
 pub mod loss;
 pub mod network;
 pub mod represent;
+mod seeded;
 pub mod settings;
 pub mod spec;
+mod statistics;
+pub mod time_filters;
 
 pub use network::Network;
-pub use spec::NetworkSpec;
+pub use spec::{NetworkKind, NetworkSpec};

@@ -8,7 +8,7 @@ use ndarray::Array2;
 
 use super::frame_pass::{FramePass, FrameWeights};
 use super::learner::Learner;
-use super::spec::NetworkSpec;
+use super::spec::{NetworkKind, NetworkSpec};
 use crate::dataset::trials::{Dataset, Representation, Sample};
 
 /// Frames encoded at once.
@@ -75,7 +75,7 @@ impl Walk<'_> {
 /// `[frames, features]` of a whole trial: on the CPU by the kernels of training, elsewhere by burn.
 fn features_of_trial(walk: &Walk<'_>, trial: usize) -> Vec<f32> {
     let (frames, network) = (&walk.data.trials[trial].frames, &walk.learner.network);
-    let own = *walk.device == Device::flex();
+    let own = *walk.device == Device::flex() && walk.spec.kind == NetworkKind::Patches;
     let ready = || FramePass::new(walk.spec).and_then(|pass| Ok((pass, FrameWeights::of(&network.frame)?)));
     let mut kernels = own.then(ready).and_then(Result::ok);
     let mut features = Vec::with_capacity(frames.len() * walk.spec.features);

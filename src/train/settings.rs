@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::augment::Augmentations;
 use super::bounds::within;
-use super::spec::{NetworkSpec, SpecError};
+use super::spec::{NetworkKind, NetworkSpec, SpecError};
 use crate::evaluate::rivals::Rival;
 use crate::frame::Shape;
 use crate::sys::assign::assign;
@@ -173,7 +173,14 @@ pub struct TrainSettings {
     /// contrast at the end of the run; it grows linearly from 0, so that there is something to align (Ganin et al. 2016 let
     /// theirs grow, too). 0 = off.
     pub alignment: f64,
-    /// The augmentations; a method other than `haltere` uses the standard ones only.
+    /// Weight of the class-balanced cross-entropy with the labels that is added to a contrast; 0 = labels are not used. `supervised`
+    /// has no contrast, and always this.
+    #[serde(default)]
+    pub label_weight: f64,
+    /// Share of the values between the layers over time that a step leaves out; of the network `pixels` only.
+    #[serde(default)]
+    pub dropout: f32,
+    /// The augmentations; `supervised` and `haltere` have their own, all other methods the standard ones.
     pub augment: Augmentations,
 }
 
@@ -181,7 +188,10 @@ pub struct TrainSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSizes {
-    /// Channels of each layer of the frame network; if the input needs fewer layers the list is cut, if more, the last is repeated.
+    /// Which network: `patches`, or the smaller and faster `pixels`, for animals that lie on one atlas.
+    #[serde(default)]
+    pub kind: NetworkKind,
+    /// Channels of each layer of the frame network of `patches`; if the input needs fewer layers the list is cut, if more, the last is repeated.
     pub widths: Vec<usize>,
     /// Features of one frame.
     pub features: usize,
@@ -197,10 +207,11 @@ impl NetworkSizes {
     /// # Errors
     /// [`SpecError`].
     pub fn spec(&self, input: Shape, labels: &[String]) -> Result<NetworkSpec, SpecError> {
-        let layers = NetworkSpec::layers(input);
+        let layers = if self.kind == NetworkKind::Pixels { 0 } else { NetworkSpec::layers(input) };
         let last = self.widths.last().copied().unwrap_or_default();
         let widths = (0..layers).map(|layer| self.widths.get(layer).copied().unwrap_or(last)).collect();
         let spec = NetworkSpec {
+            kind: self.kind,
             input,
             widths,
             features: self.features,
@@ -227,7 +238,7 @@ pub struct BehaviourWindow {
 
 /// The batch of one step: contiguous segments of recordings with several windows each, so that a frame is encoded once for all
 /// the windows that contain it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     /// Number of segments, spread evenly over the animals.
@@ -238,6 +249,10 @@ pub struct Batch {
     pub stride_frames: usize,
     /// Number of kinds of behaviour of each animal that segments are drawn from equally; 1 = as often as they occur.
     pub kinds: usize,
+    /// Share of the segments that are drawn by the action in their middle, each of an animal's actions equally often; 0 = labels
+    /// have no say in what is drawn.
+    #[serde(default)]
+    pub by_action: f64,
 }
 
 impl Batch {
@@ -278,7 +293,7 @@ impl TrainSettings {
         };
         let segments = if preset == Preset::Paper { 64 } else { 32 };
         let augment = if method == Method::Haltere { Augmentations::all() } else { Augmentations::standard() };
-        Self {
+        let settings = Self {
             method,
             seed,
             steps,
@@ -286,16 +301,45 @@ impl TrainSettings {
             patience: 0,
             held_out_share: 0.1,
             look_ahead_frames: 0,
-            network: NetworkSizes { widths, features, embedding, window_frames: 32 },
+            network: NetworkSizes { kind: NetworkKind::Patches, widths, features, embedding, window_frames: 32 },
             behaviour: BehaviourWindow { frames: 8, stride: 3, lead: 0 },
-            batch: Batch { segments, windows: 4, stride_frames: 8, kinds: 16 },
+            batch: Batch { segments, windows: 4, stride_frames: 8, kinds: 16, by_action: 0.0 },
             optimiser: Optimiser { learning_rate: 2e-3, weight_decay: 1e-4, warmup_steps: (steps / 20).max(1) },
             temperature: 0.1,
             projection: if method == Method::Haltere { 0 } else { 64 },
             // Chosen by the accuracy on animals never seen, on simulated and on real flies: 12 hides the animal better and costs seven points.
             alignment: if method == Method::Haltere { 3.0 } else { 1.0 },
+            label_weight: 0.0,
+            dropout: 0.0,
             augment,
+        };
+        if method == Method::Supervised { settings.with_labels(preset) } else { settings }
+    }
+
+    /// What differs where the labels are all that is learnt from: the network of pixels, and its own way to train it.
+    fn with_labels(self, preset: Preset) -> Self {
+        let steps = match preset {
+            Preset::Quick => 3000,
+            Preset::Standard => 6000,
+            Preset::Paper => 20_000,
+        };
+        Self {
+            steps,
+            validate_every: steps / 15,
+            // What is learnt of an animal's end says nothing about the next animal: all frames are learnt from.
+            held_out_share: 0.0,
+            network: NetworkSizes { kind: NetworkKind::Pixels, features: 64, embedding: 64, ..self.network },
+            batch: Batch { segments: 8, windows: 25, stride_frames: 2, kinds: 1, by_action: 0.5 },
+            optimiser: Optimiser { learning_rate: 2e-3, weight_decay: 0.05, warmup_steps: steps / 5 },
+            dropout: 0.3,
+            augment: Augmentations::with_labels(),
+            ..self
         }
+    }
+
+    /// Does training see the labels?
+    pub fn learns_from_labels(&self) -> bool {
+        self.method.needs_labels() || (self.method.contrasts() && self.label_weight > 0.0)
     }
 
     /// Weight of the alignment between animals at a step.
@@ -332,6 +376,10 @@ impl TrainSettings {
         let projection = self.projection;
         within(projection == 0 || (2..=4096).contains(&projection), "projection", &projection, "0, or 2 to 4096")?;
         within((0.0..=1000.0).contains(&self.alignment), "alignment", &self.alignment, "0 to 1000")?;
+        let share = self.batch.by_action;
+        within((0.0..=1.0).contains(&share), "batch.by_action", &share, "0 to 1")?;
+        within((0.0..=1000.0).contains(&self.label_weight), "label_weight", &self.label_weight, "0 to 1000")?;
+        within((0.0..=0.9).contains(&self.dropout), "dropout", &self.dropout, "0 to 0.9")?;
         self.augment.check()
     }
 
@@ -363,6 +411,27 @@ mod tests {
                 assert_eq!(toml::from_str::<TrainSettings>(&text).unwrap(), settings);
             }
         }
+    }
+
+    #[test]
+    fn settings_of_a_run_from_before_there_were_two_networks_are_read_as_what_they_were() {
+        let settings = TrainSettings::preset(Preset::Quick, Method::Haltere, 1);
+        let text = toml::to_string(&settings).unwrap();
+        let (mut old, mut dropped) = (String::new(), 0);
+        for line in text.lines() {
+            let new =
+                ["kind = ", "by_action = ", "label_weight = ", "dropout = "].iter().any(|key| line.starts_with(key));
+            dropped += usize::from(new);
+            if !new {
+                old += &format!("{line}\n");
+            }
+        }
+        let [before, after] = ["[augment.gain_field]", "[augment.cut_out]"].map(|table| old.contains(table));
+        assert!(before && after && dropped == 4, "{old}");
+        let mut tables: toml::Table = old.parse().unwrap();
+        let augment = tables["augment"].as_table_mut().unwrap();
+        ["gain_field", "cut_out"].iter().for_each(|key| drop(augment.remove(*key)));
+        assert_eq!(tables.try_into::<TrainSettings>().unwrap(), settings);
     }
 
     #[test]

@@ -20,23 +20,62 @@ const WIDTH_MAX: usize = 4096;
 /// Default channels of the layers, of which the last ones are used: four at 128×128, about 38 MFLOP per frame.
 const WIDTHS: [usize; 6] = [16, 32, 48, 80, 128, 160];
 
+/// Longest side that the network of pixels reads, px: a larger frame is binned to it first.
+pub const BINNED_SIDE_PX: usize = 32;
+/// Frames that the short filters over time of the network of pixels cover, and frames between two places of them.
+const SHORT_FRAMES: usize = 8;
+const SHORT_STEP: usize = 3;
+
+/// What a network reads from a frame, and how it puts the frames of a window together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkKind {
+    /// A patch layer and 3×3 convolutions on each frame, then convolutions over time that do not overlap.
+    #[default]
+    Patches,
+    /// A linear map of binned pixels with batch normalisation, then overlapping filters over time beside the mean of the window:
+    /// for animals that lie on one atlas.
+    Pixels,
+}
+
 /// Everything that determines the shape of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
+    /// Which network.
+    #[serde(default)]
+    pub kind: NetworkKind,
     /// One model frame: 1 or 2 channels, sides 32 to 512 px in steps of 4.
     pub input: Shape,
-    /// Channels of the patch layer and of each 3×3 layer after it; [`NetworkSpec::layers`] gives their number.
+    /// Channels of the patch layer and of each 3×3 layer after it; [`NetworkSpec::layers`] gives their number. Without patches: none.
     pub widths: Vec<usize>,
     /// Length of the feature vector of one frame.
     pub features: usize,
-    /// Frames in a window: 2 to 1024, a product of 2, 3, 5 and 7.
+    /// Frames in a window: 2 to 1024; with patches a product of 2, 3, 5 and 7.
     pub window_frames: usize,
     /// Dimensions of the embedding.
     pub embedding: usize,
     /// Action labels; empty = no classifier.
     #[serde(default)]
     pub labels: Vec<String>,
+}
+
+/// Frames of a window that a short filter over time covers.
+pub fn short_frames(window_frames: usize) -> usize {
+    SHORT_FRAMES.min(window_frames)
+}
+
+/// The frame of a window at which each place of the short filters begins, in order of time; the last place ends with the newest frame.
+/// A long filter reads them all: eight frames at nine places three apart are 32 frames.
+pub fn short_starts(window_frames: usize) -> Vec<usize> {
+    let last = window_frames - short_frames(window_frames);
+    (0..=last / SHORT_STEP).rev().map(|back| last - back * SHORT_STEP).collect()
+}
+
+/// The frames of a window in the order in which the short filters read them, place by place.
+pub fn frames_read(window_frames: usize) -> Vec<usize> {
+    let short = short_frames(window_frames);
+    short_starts(window_frames).into_iter().flat_map(|start| start..start + short).collect()
 }
 
 /// A network that cannot be built.
@@ -62,7 +101,8 @@ impl NetworkSpec {
     pub fn for_input(input: Shape) -> Self {
         let layers = Self::layers(input).min(WIDTHS.len());
         let widths = WIDTHS[WIDTHS.len() - layers..].to_vec();
-        Self { input, widths, features: 128, window_frames: 32, embedding: 128, labels: Vec::new() }
+        let kind = NetworkKind::Patches;
+        Self { kind, input, widths, features: 128, window_frames: 32, embedding: 128, labels: Vec::new() }
     }
 
     /// Layers with a width: the patch layer, and halvings until no side is longer than [`MAP_SIDE`].
@@ -76,6 +116,13 @@ impl NetworkSpec {
         layers
     }
 
+    /// Pixels along each axis of a frame that are averaged into one that the network of pixels reads.
+    pub fn bin_px(&self) -> usize {
+        let side = self.input.height.max(self.input.width);
+        let fits = |bin: &usize| self.input.height.is_multiple_of(*bin) && self.input.width.is_multiple_of(*bin);
+        (1..=side).find(|bin| fits(bin) && side / bin <= BINNED_SIDE_PX).unwrap_or(1)
+    }
+
     /// Height and width of the map after each layer of [`NetworkSpec::widths`].
     pub fn maps(&self) -> Vec<[usize; 2]> {
         let first = [self.input.height / PATCH_PX, self.input.width / PATCH_PX];
@@ -83,8 +130,11 @@ impl NetworkSpec {
         std::iter::successors(Some(first), halved).take(self.widths.len()).collect()
     }
 
-    /// Values of the flattened last map.
+    /// Values of the flattened last map, or the binned pixels.
     pub fn flattened(&self) -> usize {
+        if self.kind == NetworkKind::Pixels {
+            return self.input.pixels() / self.bin_px().pow(2);
+        }
         let map = self.maps().last().copied().unwrap_or_default();
         self.widths.last().copied().unwrap_or_default() * map[0] * map[1]
     }
@@ -116,6 +166,11 @@ impl NetworkSpec {
     /// Million floating-point operations of everything after the features, once per step.
     pub fn mflop_per_window(&self) -> f64 {
         let (mut length, mut products) = (self.window_frames, self.embedding * self.labels.len());
+        if self.kind == NetworkKind::Pixels {
+            let (places, width) = (short_starts(self.window_frames).len(), self.features);
+            let filters = places * width * width * (short_frames(self.window_frames) + 1);
+            return 2e-6 * (products + filters + 2 * width * self.embedding) as f64;
+        }
         for kernel in self.kernels().unwrap_or_default() {
             length /= kernel;
             let out = if length == 1 { self.embedding } else { self.features };
@@ -136,16 +191,17 @@ impl NetworkSpec {
             let bound = format!("{} to {} px, a multiple of {PATCH_PX}", SIDE_PX.start(), SIDE_PX.end());
             within(SIDE_PX.contains(&side) && side.is_multiple_of(PATCH_PX), key, &side, &bound)?;
         }
-        let layers = Self::layers(self.input);
+        let layers = if self.kind == NetworkKind::Pixels { 0 } else { Self::layers(self.input) };
         let sound = self.widths.len() == layers && self.widths.iter().all(|w| (1..=WIDTH_MAX).contains(w));
         let bound = format!("{layers} widths for this input, each 1 to {WIDTH_MAX}");
         within(sound, "widths", &self.widths, &bound)?;
         let bound = format!("1 to {WIDTH_MAX}");
         within((1..=WIDTH_MAX).contains(&self.features), "features", &self.features, &bound)?;
         within((1..=WIDTH_MAX).contains(&self.embedding), "embedding", &self.embedding, &bound)?;
-        let window = self.window_frames;
-        let bound = format!("2 to {WINDOW_FRAMES_MAX} frames, a product of 2, 3, 5 and 7");
-        within(window <= WINDOW_FRAMES_MAX && self.kernels().is_some(), "window_frames", &window, &bound)?;
+        let (window, patches) = (self.window_frames, self.kind == NetworkKind::Patches);
+        let factors = if patches { ", a product of 2, 3, 5 and 7" } else { "" };
+        let fits = (2..=WINDOW_FRAMES_MAX).contains(&window) && (!patches || self.kernels().is_some());
+        within(fits, "window_frames", &window, &format!("2 to {WINDOW_FRAMES_MAX} frames{factors}"))?;
         let labels = self.labels.len();
         within(labels <= LABELS_MAX, "labels", &format!("{labels} labels"), &format!("at most {LABELS_MAX}"))
     }
@@ -194,6 +250,34 @@ mod tests {
         for bad in [0, 1, 11, 22, 121] {
             assert_eq!(kernels(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn filters_over_time_end_with_the_newest_frame_and_the_cost_is_the_hand_computation() {
+        let mut spec = NetworkSpec {
+            kind: NetworkKind::Pixels,
+            widths: Vec::new(),
+            features: 64,
+            embedding: 64,
+            ..NetworkSpec::for_input(Shape::new(1, 64, 64))
+        };
+        assert_eq!(spec.check(), Ok(()));
+        assert_eq!((spec.bin_px(), spec.flattened()), (2, 1024));
+        assert_eq!(short_starts(32), [0, 3, 6, 9, 12, 15, 18, 21, 24]);
+        assert_eq!(spec.mflop_per_frame(), 2e-6 * (1024.0 * 64.0));
+        assert_eq!(spec.mflop_per_window(), 2e-6 * (9 * 64 * 64 * 8 + 9 * 64 * 64 + 128 * 64) as f64);
+        for window in 2..40 {
+            spec.window_frames = window;
+            let (starts, short) = (short_starts(window), short_frames(window));
+            assert_eq!(starts[starts.len() - 1] + short, window);
+            assert!(spec.check().is_ok() && starts[0] < SHORT_STEP, "{window}: {starts:?}");
+        }
+        for (input, bin) in [((1, 32, 32), 1), ((2, 128, 96), 4), ((1, 48, 64), 2), ((1, 100, 100), 4)] {
+            spec.input = Shape::new(input.0, input.1, input.2);
+            assert_eq!(spec.bin_px(), bin, "{input:?}");
+        }
+        spec.widths = vec![8];
+        assert_eq!(spec.check().unwrap_err().key, "widths");
     }
 
     #[test]

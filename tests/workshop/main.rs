@@ -8,6 +8,7 @@ mod evaluate_against_sklearn;
 mod export;
 mod model_command;
 mod onnx_model;
+mod pixels;
 mod poses;
 mod resume;
 mod run_folder;

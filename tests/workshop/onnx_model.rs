@@ -25,7 +25,7 @@ use haltere::sys::denormals::flushed;
 use haltere::sys::files::sha256_of;
 use haltere::train::export::head::{FittedHead, FittedNovelty};
 use haltere::train::export::{Details, ExportError, measure_parity, seeded_frames, to_onnx, write, write_with_head};
-use haltere::train::{Network, NetworkSpec};
+use haltere::train::{Network, NetworkKind, NetworkSpec};
 
 /// Streaming against windowed, and either against burn: different orders of the same f32 sums.
 const SUMMATION_ORDER: f32 = 1e-5;
@@ -35,20 +35,27 @@ fn spec(side: usize) -> NetworkSpec {
     NetworkSpec { labels, ..NetworkSpec::for_input(Shape::new(1, side, side)) }
 }
 
+/// The network of pixels for this input.
+fn pixels(input: Shape) -> NetworkSpec {
+    let labels = spec(32).labels;
+    NetworkSpec { kind: NetworkKind::Pixels, widths: Vec::new(), labels, ..NetworkSpec::for_input(input) }
+}
+
 /// Seeded weights, and batch-normalisation values such as training leaves: nothing is 0 or 1.
 fn network(spec: &NetworkSpec) -> Network {
     let device = Device::flex();
     let mut network = Network::new(spec, 11, &device).unwrap();
-    for (index, block) in network.frame.blocks.iter_mut().enumerate() {
-        let width = spec.widths[index];
+    let of_blocks = network.frame.blocks.iter_mut().map(|block| &mut block.norm);
+    for norm in of_blocks.chain(&mut network.frame.norm) {
+        let width = norm.gamma.val().dims()[0];
         let wave = |offset: f32, scale: f32, step: f32| {
             let values: Vec<f32> = (0..width).map(|i| offset + scale * (i as f32 * step).sin()).collect();
             Tensor::<1>::from_data(TensorData::new(values, [width]), &device)
         };
-        block.norm.gamma = Param::from_tensor(wave(1.2, 0.7, 1.3));
-        block.norm.beta = Param::from_tensor(wave(0.1, 0.4, 2.1));
-        block.norm.running_mean = RunningState::new(wave(-0.2, 0.5, 0.7));
-        block.norm.running_var = RunningState::new(wave(1.5, 1.3, 3.1));
+        norm.gamma = Param::from_tensor(wave(1.2, 0.7, 1.3));
+        norm.beta = Param::from_tensor(wave(0.1, 0.4, 2.1));
+        norm.running_mean = RunningState::new(wave(-0.2, 0.5, 0.7));
+        norm.running_var = RunningState::new(wave(1.5, 1.3, 3.1));
     }
     network
 }
@@ -136,33 +143,39 @@ fn refused(model: &Model) -> EncodeError {
 
 #[test]
 fn streaming_equals_windowed_on_real_frames_once_the_window_is_full() {
-    let folder = tempfile::tempdir().unwrap();
-    let spec = spec(128);
-    let network = network(&spec);
-    let frames = fly::frames(1, 128, 40);
-    let mut streaming = open(&exported(&network, &spec, Kind::Streaming, folder.path()));
-    let mut windowed = open(&exported(&network, &spec, Kind::Windowed, folder.path()));
-    let a = run(&mut streaming, &frames, spec.input.pixels());
-    let b = run(&mut windowed, &frames, spec.input.pixels());
-    let mut difference = 0.0_f32;
-    for (a, b) in a.iter().zip(&b).skip(31) {
-        difference = difference.max(worst(&a.0, &b.0)).max(worst(&a.1, &b.1));
-        assert!((a.1.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+    for spec in [spec(128), pixels(Shape::new(1, 128, 128))] {
+        let folder = tempfile::tempdir().unwrap();
+        let network = network(&spec);
+        let frames = fly::frames(1, 128, 40);
+        let mut streaming = open(&exported(&network, &spec, Kind::Streaming, folder.path()));
+        let mut windowed = open(&exported(&network, &spec, Kind::Windowed, folder.path()));
+        let a = run(&mut streaming, &frames, spec.input.pixels());
+        let b = run(&mut windowed, &frames, spec.input.pixels());
+        let mut difference = 0.0_f32;
+        for (a, b) in a.iter().zip(&b).skip(31) {
+            difference = difference.max(worst(&a.0, &b.0)).max(worst(&a.1, &b.1));
+            assert!((a.1.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        }
+        println!("streaming against windowed: {difference:e}");
+        assert!(difference <= SUMMATION_ORDER, "{difference}");
+        assert!(worst(&a[31].0, &a[39].0) > 1e-3, "the embeddings must differ, or the comparison says nothing");
     }
-    println!("streaming against windowed: {difference:e}");
-    assert!(difference <= SUMMATION_ORDER, "{difference}");
-    assert!(worst(&a[31].0, &a[39].0) > 1e-3, "the embeddings must differ, or the comparison says nothing");
 }
 
 #[test]
 fn the_daemon_reproduces_burn_in_both_forms_at_every_size() {
     let shapes = [(1, 32, 32), (2, 64, 96), (1, 128, 128), (2, 256, 256), (1, 512, 512)];
-    for (channels, height, width) in shapes {
-        let input = Shape::new(channels, height, width);
-        let spec = NetworkSpec { window_frames: 6, ..NetworkSpec::for_input(input) };
+    let inputs = shapes.map(|(channels, height, width)| Shape::new(channels, height, width));
+    // Windows that are no whole number of steps of the filters, and shorter than one.
+    let small = inputs.iter().zip([6, 32, 10, 13, 2]).map(|(input, window)| (pixels(*input), window));
+    let patches = inputs.iter().map(|input| (NetworkSpec::for_input(*input), 6));
+    for (spec, window_frames) in patches.chain(small) {
+        let spec = NetworkSpec { window_frames, ..spec };
+        let Shape { channels, height, width } = spec.input;
+        let input = spec.input;
         let network = network(&spec);
         let side = height.max(width);
-        let square = fly::frames(channels, side, 8);
+        let square = fly::frames(channels, side, window_frames + 2);
         let rows = square.chunks_exact(side * side).flat_map(|plane| &plane[..height * side]);
         let frames: Vec<f32> = rows.copied().collect();
         for kind in [Kind::Streaming, Kind::Windowed] {

@@ -18,7 +18,7 @@ use super::learn::{LearnArgs, device, settings};
 use super::{prepare_folder, show, usage};
 use crate::dataset::trials::Dataset;
 use crate::evaluate::table::{gap, gap_closed, to_csv};
-use crate::evaluate::{Evaluation, Metric, Options, Question, Run, Summary, Table, summarise};
+use crate::evaluate::{Evaluation, Metric, Options, Question, Run, Score, Summary, Table, summarise};
 use crate::report::data as report;
 use crate::report::html;
 use crate::report::provenance::Provenance;
@@ -232,27 +232,18 @@ fn tell(bar: &ProgressBar, job: &Job<'_>, progress: &Progress) {
     }
 }
 
-/// Outcomes as runs of the table.
+/// Outcomes as runs of the table. What an encoder that learnt from labels scores on animals it saw says nothing: its across-animal
+/// score is the unseen one.
 fn runs_of(outcomes: &[Outcome]) -> Vec<Run> {
-    let run = |outcome: &Outcome| Run {
-        method: outcome.contender.name(),
-        seed: outcome.seed,
-        scores: outcome.evaluation.scores.clone(),
+    let run = |outcome: &Outcome| {
+        let mut scores = outcome.evaluation.scores.clone();
+        if outcome.settings.learns_from_labels() {
+            let unseen: Vec<_> = scores.iter().filter(|s| s.question == Question::Unseen).cloned().collect();
+            scores.extend(unseen.into_iter().map(|score| Score { question: Question::AcrossAnimal, ..score }));
+        }
+        Run { method: outcome.contender.name(), seed: outcome.seed, scores }
     };
     outcomes.iter().map(run).collect()
-}
-
-/// What an encoder that learnt from labels scores on animals it saw says nothing: its across-animal score is the unseen
-/// one.
-fn honest(mut runs: Vec<Run>) -> Vec<Run> {
-    for run in runs.iter_mut().filter(|run| run.method == Method::Supervised.name()) {
-        let unseen: Vec<_> = run.scores.iter().filter(|s| s.question == Question::Unseen).cloned().collect();
-        run.scores.extend(unseen.into_iter().map(|mut score| {
-            score.question = Question::AcrossAnimal;
-            score
-        }));
-    }
-    runs
 }
 
 /// How far apart animals lie before and after each augmentation, of the first population.
@@ -270,7 +261,7 @@ fn finish(
 ) -> anyhow::Result<()> {
     let mut ordered: Vec<Outcome> = outcomes.to_vec();
     ordered.sort_by(|a, b| (&a.contender, &a.population, a.seed).cmp(&(&b.contender, &b.population, b.seed)));
-    let summaries = summarise(&honest(runs_of(&ordered)));
+    let summaries = summarise(&runs_of(&ordered));
     let text = show::tables(&summaries, Table::to_text);
     let verdict = verdict(&summaries);
     let table = format!("{text}\n{verdict}");

@@ -45,9 +45,10 @@ pub struct LearnArgs {
 pub(super) fn settings(method: Method, seed: u64, learn: &LearnArgs) -> anyhow::Result<TrainSettings> {
     let mut settings = TrainSettings::preset(learn.preset, method, seed);
     if let Some(steps) = learn.steps {
+        let share = settings.optimiser.warmup_steps as f64 / settings.steps as f64;
         settings.steps = steps;
         settings.validate_every = (steps / 15).max(1);
-        settings.optimiser.warmup_steps = (steps / 20).max(1);
+        settings.optimiser.warmup_steps = ((share * steps as f64) as usize).max(1);
     }
     settings.look_ahead_frames = learn.look_ahead;
     for assignment in &learn.set {

@@ -328,8 +328,10 @@ impl Run<'_> {
         if !all.label.iter().any(Option::is_some) {
             return Ok(Evaluation::default());
         }
-        let mut evaluation = evaluate(&all, &unseen, &Options::default())?;
-        if self.settings.method.needs_labels() {
+        let labels = self.settings.learns_from_labels();
+        let own = labels.then(|| learner.own_classifier()).flatten();
+        let mut evaluation = evaluate(&all, &unseen, &Options { own, ..Options::default() })?;
+        if labels {
             // It learnt from the labels of these animals: such scores would flatter it.
             evaluation.scores.retain(|s| matches!(s.question, Question::Identity | Question::Unseen));
         }

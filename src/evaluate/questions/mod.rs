@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::Confusion;
-use super::probe::{ProbeError, ProbeOptions};
+use super::probe::{Probe, ProbeError, ProbeOptions};
 use super::readout::{Readout, Rows, Strengths};
 use crate::dataset::trials::Representation;
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -68,6 +68,9 @@ impl fmt::Display for Question {
 pub struct Options {
     /// The kind of linear read-out.
     pub readout: Readout,
+    /// The read-out that the encoder was trained with: where there is one, animals that it never saw are decoded by it, with all labels,
+    /// and nothing is fitted.
+    pub own: Option<Probe>,
     /// Strengths of its penalty, of which each read-out chooses one inside its training rows, by animals or trials left out.
     pub strengths: Strengths,
     /// Every probe; its `c` is not used.
@@ -92,6 +95,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             readout: Readout::default(),
+            own: None,
             strengths: Strengths::default(),
             probe: ProbeOptions { rows_max: 10_000, ..ProbeOptions::default() },
             label_shares: vec![0.5, 1.0],
@@ -273,8 +277,13 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn scores(&self, splits: &[Split]) -> Result<Vec<Score>, EvaluateError> {
         let (mut of_shares, mut strengths) = (Vec::new(), vec![1.0; splits.len()]);
-        for &share in &self.options.label_shares {
+        let own = self.options.own.as_ref().filter(|_| self.question == Question::Unseen);
+        for &share in self.options.label_shares.iter().filter(|share| own.is_none() || **share == 1.0) {
             let tested = in_parallel(splits, |number, split| {
+                if let Some(own) = own {
+                    let decoded = own.predict(self.values(&split.test).view());
+                    return Ok((Confusion::of(&split.test_targets(self.samples), &decoded, self.classes()), 1.0));
+                }
                 let train = labels::share_of_bouts(self.samples, &split.train, share, self.seed(number, 0));
                 let targets: Vec<usize> = train.iter().map(|&row| self.samples.target[row]).collect();
                 let strength = self.choose(split, &train, &targets)?;

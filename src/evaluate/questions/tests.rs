@@ -70,6 +70,20 @@ fn what_all_animals_share_carries_over_and_chance_is_a_third() {
 }
 
 #[test]
+fn an_own_read_out_decodes_unseen_animals_with_all_labels_and_nothing_else() {
+    let representation = made(3, 200, 0.0, |_, action| action);
+    // It takes each action for the next one.
+    let weights = Array2::from_shape_fn((8, 3), |(d, class)| if (d + 1) % 3 == class && d < 3 { 5.0 } else { 0.0 });
+    let own = Probe { weights, intercept: vec![0.0; 3].into(), trained: vec![true; 3], outcome: None };
+    let found = evaluate(&representation, &[3], &Options { own: Some(own), ..Options::default() }).unwrap();
+    let unseen: Vec<&Score> = found.scores.iter().filter(|s| s.question == Question::Unseen).collect();
+    assert_eq!((unseen.len(), unseen[0].label_share, unseen[0].samples), (1, 1.0, 600));
+    assert!(unseen[0].balanced_accuracy < 0.1, "{}", unseen[0].balanced_accuracy);
+    assert!(unseen[0].chance.is_some());
+    assert!(mean(&found, Question::AcrossAnimal, 1.0, |s| s.balanced_accuracy) > 0.9);
+}
+
+#[test]
 fn a_code_of_its_own_in_each_animal_is_the_domain_gap() {
     let representation = made(2, 200, 2.0, |animal, action| (action + animal) % ACTIONS);
     let found = evaluate(&representation, &[], &Options { permutations: 6, ..Options::default() }).unwrap();

@@ -9,7 +9,8 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor};
 
 use crate::sys::random::SplitMix;
-use crate::train::network::{Maker, unit_length};
+use crate::train::network::unit_length;
+use crate::train::seeded::Maker;
 
 /// Channels of the convolutions over time, before and after the pooling by two (the sizes of the published encoder).
 const WIDTHS: [usize; 4] = [64, 80, 96, 128];

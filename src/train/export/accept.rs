@@ -131,7 +131,11 @@ pub fn fit_head(
         (Some(others), Some(data)) => (format!("held-out {}", data.animals.join(", ")), others),
         _ => ("training animals, each by a probe of the others".to_owned(), &own),
     };
-    let probe = fit(&own, |_| true)?;
+    // What was trained on labels is read out as it was trained: a probe would learn from embeddings that know these labels already.
+    let probe = match settings.learns_from_labels().then(|| learner.own_classifier()).flatten() {
+        Some(own) => Some(own),
+        None => fit(&own, |_| true)?,
+    };
     let (logits, truth) = match (&others, &probe) {
         (Some(others), Some(probe)) => of_held_out(others, probe),
         (None, Some(_)) => of_left_out(&own)?,

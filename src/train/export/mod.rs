@@ -12,11 +12,13 @@ mod error;
 
 use std::path::{Path, PathBuf};
 
+use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use self::head::{FittedHead, FittedNovelty, form_and_labels};
-use super::network::{NORM_MIN, Network};
-use super::spec::{NetworkSpec, PATCH_PX};
+use super::network::{Head, NORM_MIN, Network, StreamingHead};
+use super::spec::{NetworkSpec, PATCH_PX, frames_read, short_frames, short_starts};
+use super::time_filters::TimeFilters;
 use crate::encode::Encoder;
 use crate::frame::{Shape, Tensor as Input};
 use crate::model::names::{EMBEDDING, LOGITS, NEXT_STATE, NOVELTY, PROBABILITIES, RAW};
@@ -181,9 +183,20 @@ impl Writer {
             before = format!("{name}.relu");
             self.graph.node("Relu", &[&name], &before, &[]);
         }
+        let (frame, bin) = (&network.frame, network.frame.bin_px as i64);
+        if bin > 1 {
+            let attributes = [("kernel_shape", Attribute::Ints(&[bin; 2])), ("strides", Attribute::Ints(&[bin; 2]))];
+            self.graph.node("AveragePool", &[&before], "binned", &attributes);
+            before = "binned".into();
+        }
         self.graph.node("Flatten", &[&before], "map", &[("axis", Attribute::Int(1))]);
-        let linear = &network.frame.linear;
-        self.linear("map", "features", linear, [spec.flattened(), spec.features])
+        let shape = [spec.flattened(), spec.features];
+        let Some(norm) = &frame.norm else { return self.linear("map", "features", &frame.linear, shape) };
+        let (mut weights, mut biases) = values_of_linear(&frame.linear)?;
+        let folded = Folded::of(norm)?;
+        weights.chunks_exact_mut(spec.features).for_each(|row| folded.scale(row));
+        folded.offset(&mut biases);
+        self.gemm("map", "features", shape, &weights, &biases)
     }
 
     /// `features` `[1,D]` and `state` `[1,T−1,D]` → `window` `[1,T,D]` and `next_state`, which is the window without its oldest row.
@@ -195,12 +208,27 @@ impl Writer {
         self.graph.node("Slice", &["window", "second", "end", "second"], NEXT_STATE, &[]);
     }
 
-    /// T rows of features → `embedding` `[1,E]`. A convolution whose kernel equals its stride is a matrix product on k rows side
-    /// by side: the same sums without rearranging anything.
+    /// T rows of features → `embedding` `[1,E]`.
     fn head(&mut self, network: &Network, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
+        match &network.head {
+            Head::Strided(head) => self.strided(head, spec, from)?,
+            Head::Filters(filters) => self.filters(filters, spec, from)?,
+        }
+        let axes = [("axes", Attribute::Ints(&[1])), ("keepdims", Attribute::Int(1))];
+        self.graph.node("ReduceL2", &[RAW], "length", &axes);
+        self.weight("length.min", &[1, 1], &[NORM_MIN as f32])?;
+        self.graph.node("Max", &["length", "length.min"], "divisor", &[]);
+        self.graph.node("Div", &[RAW, "divisor"], EMBEDDING, &[]);
+        self.graph.output(EMBEDDING, &[1, spec.embedding]);
+        Ok(())
+    }
+
+    /// T rows of features → the raw embedding `[1,E]`. A convolution whose kernel equals its stride is a matrix product on k rows
+    /// side by side: the same sums without rearranging anything.
+    fn strided(&mut self, head: &StreamingHead, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
         let (mut before, mut length) = (String::from(from), spec.window_frames);
-        let last = network.head.convolutions.len() - 1;
-        for (index, convolution) in network.head.convolutions.iter().enumerate() {
+        let last = head.convolutions.len() - 1;
+        for (index, convolution) in head.convolutions.iter().enumerate() {
             let name = if index == last { RAW.into() } else { format!("head.{index}") };
             let [out, columns, kernel] = convolution.weight.val().dims();
             length /= kernel;
@@ -219,13 +247,29 @@ impl Writer {
                 before = next;
             }
         }
-        let axes = [("axes", Attribute::Ints(&[1])), ("keepdims", Attribute::Int(1))];
-        self.graph.node("ReduceL2", &[&before], "length", &axes);
-        self.weight("length.min", &[1, 1], &[NORM_MIN as f32])?;
-        self.graph.node("Max", &["length", "length.min"], "divisor", &[]);
-        self.graph.node("Div", &[&before, "divisor"], EMBEDDING, &[]);
-        self.graph.output(EMBEDDING, &[1, spec.embedding]);
         Ok(())
+    }
+
+    /// T rows of features → the raw embedding `[1,E]`: the rows that the short filters read, side by side; then one product for each
+    /// layer, and the mean of the window beside the last.
+    fn filters(&mut self, filters: &TimeFilters, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
+        let (window, width) = (spec.window_frames, spec.features);
+        let (places, covered) = (short_starts(window).len(), short_frames(window) * width);
+        self.reshape(from, "head.window", &[window, width]);
+        let read: Vec<i64> = frames_read(window).into_iter().map(|row| row as i64).collect();
+        self.graph.integers("head.frames", &read);
+        self.graph.node("Gather", &["head.window", "head.frames"], "head.read", &[("axis", Attribute::Int(0))]);
+        self.reshape("head.read", "head.places", &[places, covered]);
+        self.linear("head.places", "head.short", &filters.short, [covered, width])?;
+        self.graph.node("Relu", &["head.short"], "head.short.relu", &[]);
+        self.reshape("head.short.relu", "head.all_places", &[1, places * width]);
+        self.linear("head.all_places", "head.long", &filters.long, [places * width, width])?;
+        self.graph.node("Relu", &["head.long"], "head.long.relu", &[]);
+        let over_time = [("axes", Attribute::Ints(&[0])), ("keepdims", Attribute::Int(1))];
+        self.graph.node("ReduceMean", &["head.window"], "head.mean", &over_time);
+        let side_by_side = [("axis", Attribute::Int(1))];
+        self.graph.node("Concat", &["head.long.relu", "head.mean"], "head.joined", &side_by_side);
+        self.linear("head.joined", RAW, &filters.out, [2 * width, spec.embedding])
     }
 
     /// `embedding` → `probabilities` `[1,L]`; the temperature goes into weights and biases, divided in f64.
@@ -275,9 +319,8 @@ impl Writer {
         linear: &burn::nn::Linear,
         shape: [usize; 2],
     ) -> Result<(), ExportError> {
-        let bias = linear.bias.as_ref().map(|b| values_of(b.val())).transpose()?;
-        let bias = bias.unwrap_or_else(|| vec![0.0; shape[1]]);
-        self.gemm(from, to, shape, &values_of(linear.weight.val())?, &bias)
+        let (weights, biases) = values_of_linear(linear)?;
+        self.gemm(from, to, shape, &weights, &biases)
     }
 
     fn gemm(
@@ -296,22 +339,53 @@ impl Writer {
     }
 }
 
-/// Batch normalisation with its running statistics, folded into the convolution before it: w·γ/√(σ²+ε), β − μ·γ/√(σ²+ε).
+/// Batch normalisation with its running statistics, folded into the layer before it: w·γ/√(σ²+ε), β + (b − μ)·γ/√(σ²+ε).
 /// In f64, so that only the result is rounded.
+struct Folded {
+    factors: Vec<f64>,
+    mean: Vec<f32>,
+    beta: Vec<f32>,
+}
+
+impl Folded {
+    fn of(norm: &BatchNorm) -> Result<Self, ExportError> {
+        let (gamma, beta) = (values_of(norm.gamma.val())?, values_of(norm.beta.val())?);
+        let (mean, variance) = (values_of(norm.running_mean.value())?, values_of(norm.running_var.value())?);
+        let factor = |(&g, &v): (&f32, &f32)| f64::from(g) / (f64::from(v) + norm.epsilon).sqrt();
+        Ok(Self { factors: gamma.iter().zip(&variance).map(factor).collect(), mean, beta })
+    }
+
+    /// One weight of each output.
+    fn scale(&self, weights: &mut [f32]) {
+        weights.iter_mut().zip(&self.factors).for_each(|(w, factor)| *w = (f64::from(*w) * factor) as f32);
+    }
+
+    /// The bias of each output.
+    fn offset(&self, biases: &mut [f32]) {
+        for (index, bias) in biases.iter_mut().enumerate() {
+            let centred = f64::from(*bias) - f64::from(self.mean[index]);
+            *bias = (f64::from(self.beta[index]) + centred * self.factors[index]) as f32;
+        }
+    }
+}
+
 fn fold(block: &super::network::Block) -> Result<(Vec<f32>, Vec<f32>), ExportError> {
-    let norm = &block.norm;
-    let (gamma, beta) = (values_of(norm.gamma.val())?, values_of(norm.beta.val())?);
-    let (mean, variance) = (values_of(norm.running_mean.value())?, values_of(norm.running_var.value())?);
-    let factors: Vec<f64> =
-        gamma.iter().zip(&variance).map(|(&g, &v)| f64::from(g) / (f64::from(v) + norm.epsilon).sqrt()).collect();
+    let folded = Folded::of(&block.norm)?;
     let mut weights = values_of(block.convolution.weight.val())?;
-    let each = weights.len() / factors.len();
-    for (filter, factor) in weights.chunks_mut(each).zip(&factors) {
+    let each = weights.len() / folded.factors.len();
+    for (filter, factor) in weights.chunks_mut(each).zip(&folded.factors) {
         filter.iter_mut().for_each(|w| *w = (f64::from(*w) * factor) as f32);
     }
-    let statistics = beta.iter().zip(&mean).zip(&factors);
-    let biases = statistics.map(|((&b, &m), factor)| (f64::from(b) - f64::from(m) * factor) as f32).collect();
+    let mut biases = vec![0.0; folded.factors.len()];
+    folded.offset(&mut biases);
     Ok((weights, biases))
+}
+
+/// Matrix `[in, out]` and bias.
+fn values_of_linear(linear: &burn::nn::Linear) -> Result<(Vec<f32>, Vec<f32>), ExportError> {
+    let [_, out] = linear.weight.val().dims();
+    let bias = linear.bias.as_ref().map(|b| values_of(b.val())).transpose()?;
+    Ok((values_of(linear.weight.val())?, bias.unwrap_or_else(|| vec![0.0; out])))
 }
 
 fn values_of<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ExportError> {

@@ -8,7 +8,8 @@ use super::burn_side::{step_gradients, update_running};
 use super::*;
 use crate::frame::Shape;
 use crate::sys::random::SplitMix;
-use crate::train::Network;
+use crate::train::network::Head;
+use crate::train::{Network, NetworkKind};
 
 /// Largest difference to burn, relative to the largest value of the tensor: both sum 10⁴ products in single precision, in
 /// another order.
@@ -16,6 +17,7 @@ const TOLERANCE: f32 = 1e-4;
 
 fn spec(channels: usize, height: usize, width: usize, widths: &[usize], features: usize) -> NetworkSpec {
     NetworkSpec {
+        kind: NetworkKind::Patches,
         input: Shape::new(channels, height, width),
         widths: widths.to_vec(),
         features,
@@ -247,7 +249,11 @@ fn a_step_changes_the_same_weights_as_burn_alone() {
         assert_close(&values(a.convolution.weight.val()), &values(b.convolution.weight.val()), "convolution");
         assert_close(&values(a.norm.running_var.value()), &values(b.norm.running_var.value()), "running variance");
     }
-    for (a, b) in mine.head.convolutions.iter().zip(&theirs.head.convolutions) {
+    let [mine, theirs] = [&mine, &theirs].map(|network| match &network.head {
+        Head::Strided(head) => &head.convolutions,
+        Head::Filters(_) => panic!("a network of pixels"),
+    });
+    for (a, b) in mine.iter().zip(theirs) {
         assert_close(&values(a.weight.val()), &values(b.weight.val()), "head");
     }
 }

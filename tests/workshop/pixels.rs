@@ -1,0 +1,86 @@
+//! The network of pixels as a user trains it: on labels, on an atlas, and then run by the daemon.
+//!
+//! Method: three simulated flies of 32×32 px, the third judges. The run is made once, stopped half-way and continued; what `embed` and a
+//! live daemon say of the unseen fly is compared with each other to the last bit, and with the network of the checkpoint.
+#![cfg(feature = "train")]
+#![allow(clippy::unwrap_used)]
+
+use crate::support::process as support;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use haltere::model::Model;
+use support::{Finished, LOSSLESS, Process, Rig, in_folder};
+
+const TRAIN: &str = "train --mc2p flies --name small --atlas --preprocess baseline=off --method supervised --hold-out fly_03 \
+                     --steps 40 --set batch.segments=6";
+const UNSEEN: &str = "sim:seed=3,animal=3,trial=2,seconds=60,optics.side_px=32";
+
+fn run(folder: &Path, line: &str) -> Finished {
+    Process::start("haltere", &mut in_folder(folder, line.split(' ').collect::<Vec<_>>())).finish()
+}
+
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pixels");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    run(&folder, "simulate flies --animals 3 --trials 2 --seconds 60 --seed 3 --set optics.side_px=32").code(0);
+    run(&folder, TRAIN).code(0);
+    folder
+});
+
+#[test]
+fn the_same_command_gives_the_same_model_and_the_daemon_accepts_it() {
+    let model = Model::load(&FOLDER.join("models/small.toml")).unwrap();
+    let manifest = &model.manifest;
+    assert!(manifest.parity.as_ref().unwrap().max_abs_difference <= 1e-5);
+    assert_eq!(manifest.state, Some([31, 64]));
+    assert!(manifest.preprocess.atlas.is_some() && manifest.preprocess.baseline.is_none() && model.decodes_actions());
+    run(&FOLDER, &TRAIN.replace("--name small", "--name again")).code(0);
+    let losses = |name: &str| -> Vec<String> {
+        let mut rows = csv::Reader::from_path(FOLDER.join(format!("runs/{name}/metrics.csv"))).unwrap();
+        let column = rows.headers().unwrap().iter().position(|header| header.starts_with("loss")).unwrap();
+        rows.records().map(|row| row.unwrap()[column].to_owned()).filter(|loss| !loss.is_empty()).collect()
+    };
+    assert!(losses("small").len() >= 40);
+    assert_eq!(losses("small"), losses("again"));
+}
+
+#[test]
+fn a_live_daemon_decodes_what_embed_writes_to_the_last_bit() {
+    run(&FOLDER, &format!("embed {UNSEEN} --model models/small.toml --out unseen.npy")).code(0);
+    let offline: ndarray::Array2<f32> = ndarray_npy::read_npy(FOLDER.join("unseen.npy")).unwrap();
+    let rig = Rig::new(FOLDER.join("models/small.toml"));
+    let daemon = rig.daemon(&[&["--once"][..], &LOSSLESS].concat());
+    let mut listener = rig.listen();
+    rig.play(&[Path::new(UNSEEN)], &["--push", "--flood"]).finish().code(0);
+    daemon.finish().code(0);
+    listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
+    let decodes: Vec<_> = listener.decodes().into_iter().filter(|d| d.quality() != "fail").collect();
+    assert_eq!(decodes.len(), offline.nrows());
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
+    for (row, decode) in decodes.iter().enumerate() {
+        assert_eq!(bits(&decode.embedding), bits(offline.row(row).as_slice().unwrap()), "frame {row}");
+    }
+    assert!(decodes.iter().filter(|decode| decode.header["probs"].is_array()).count() > 500);
+}
+
+#[test]
+fn labels_may_join_a_contrast_and_the_scores_then_leave_out_what_would_flatter() {
+    let line = "compare --mc2p flies --unseen 1 --methods haltere --steps 20 --out joint --set network.kind=pixels \
+                --set batch.segments=6 --set label_weight=1";
+    let joint = run(&FOLDER, line).code(0);
+    let alone = run(&FOLDER, &line.replace("label_weight=1", "label_weight=0").replace("joint", "alone")).code(0);
+    assert!(joint.out.contains("unseen") && alone.out.contains("single-animal"));
+    let scores = |folder: &str| {
+        let text = std::fs::read_dir(FOLDER.join(folder).join("results")).unwrap();
+        let file = text.map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some_and(|e| e == "json"));
+        let text = std::fs::read_to_string(file.unwrap()).unwrap();
+        let outcome: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let scores = outcome["evaluation"]["scores"].as_array().unwrap().clone();
+        scores.iter().map(|s| s["setting"].as_str().unwrap().to_owned()).collect::<Vec<String>>()
+    };
+    assert!(!scores("joint").contains(&"single-animal".to_owned()), "{:?}", scores("joint"));
+    assert!(scores("alone").contains(&"single-animal".to_owned()));
+}
