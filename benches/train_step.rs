@@ -151,14 +151,7 @@ fn main() {
     rayon::ThreadPoolBuilder::new().num_threads(options.threads).build_global().unwrap();
     let (side, segments) = if options.full { (64, 32) } else { (32, 3) };
     let widths = if options.full { options.widths.clone() } else { vec![8, 8] };
-    let spec = NetworkSpec {
-        input: Shape::new(1, side, side),
-        widths,
-        features: 64,
-        window_frames: 32,
-        embedding: 64,
-        labels: Vec::new(),
-    };
+    let spec = NetworkSpec { widths, features: 64, embedding: 64, ..NetworkSpec::for_input(Shape::new(1, side, side)) };
     let device = if options.cuda { cuda().unwrap() } else { Device::flex() }.autodiff();
     let batch = Batch::new(&spec, segments, 56, 8, &device);
     if !options.full {

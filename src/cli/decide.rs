@@ -173,12 +173,15 @@ fn armed(config: &Config) -> Rules {
     rules
 }
 
+/// A decision and its time, s.
+type Made = (f64, Decision);
+
 /// Shows every decode of a frame to the rules, as the daemon did.
 fn follow(
     mut decider: Decider,
     decodes: &[DecodeRecord],
     truth: Option<&Truth>,
-) -> anyhow::Result<(Vec<Shown>, Vec<(f64, Decision)>)> {
+) -> anyhow::Result<(Vec<Shown>, Vec<Made>)> {
     let (mut shown, mut all, mut made, mut last) = (Vec::new(), Vec::new(), Vec::new(), None);
     for (record, seen) in decodes.iter().filter_map(|record| Some((record, seen_in(record)?))) {
         let frame = record.frame.unwrap_or_default();
@@ -310,7 +313,7 @@ fn shown_action(shown: &[Shown], model: &ModelTag, seconds: f64) -> ActionVerdic
     let label = |action: Option<usize>| action.and_then(|action| model.labels.get(action)).cloned();
     let known: Vec<&Shown> = shown.iter().filter(|frame| frame.truth.is_some() && frame.raw.is_some()).collect();
     let right = |of: &dyn Fn(&Shown) -> Option<usize>| {
-        known.iter().filter(|frame| label(of(**frame)) == frame.truth).count() as f64 / known.len() as f64
+        known.iter().filter(|frame| label(of(frame)) == frame.truth).count() as f64 / known.len() as f64
     };
     let any = !known.is_empty();
     ActionVerdict {

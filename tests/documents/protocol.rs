@@ -520,7 +520,8 @@ fn deciding(number: u64, withheld: Option<Withheld>) -> Decode {
 /// The rule as the compute thread would have left it.
 fn switch(daemon: &Daemon, on: bool, armed: bool) {
     let rule = &daemon.stats.decisions.rules[0];
-    (rule.on.store(on, Relaxed), rule.armed.store(armed, Relaxed));
+    rule.on.store(on, Relaxed);
+    rule.armed.store(armed, Relaxed);
 }
 
 fn output_begins(daemon: &mut Daemon, number: u64) {
@@ -531,7 +532,8 @@ fn output_begins(daemon: &mut Daemon, number: u64) {
 /// Decisions with and without output, with few and with many keys, and switches while an output goes on and just before one would begin.
 fn decisions(daemon: &mut Daemon) {
     let counters = &daemon.stats.decisions.rules[0];
-    (counters.minute_left_ms.set(Some(40.0)), counters.session_left_ms.set(Some(400.0)));
+    counters.minute_left_ms.set(Some(40.0));
+    counters.session_left_ms.set(Some(400.0));
     let mut bare = deciding(1, None);
     (bare.frame.series, bare.frame.t_device) = (None, None);
     switch(daemon, true, true);
