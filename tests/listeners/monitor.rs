@@ -357,9 +357,16 @@ fn a_browser_shows_action_and_latency_keeps_up_and_cries_when_the_heart_stops() 
     let (monitor, address) = lab.monitor(&["--allow-control"]);
     let mut browser = Browser::open(&chromium, &format!("http://{address}/"));
     browser.until("waiting", "document.getElementById('action').textContent === 'waiting'");
+    // What the page says while the daemon learns, however short that is.
+    browser.evaluate(
+        "window.said = []; new MutationObserver(() => said.push(document.getElementById('sure').textContent))\
+         .observe(document.getElementById('sure'), { childList: true, characterData: true, subtree: true })",
+    );
     let daemon = lab.rig.daemon(&[]);
     let _microscope = lab.microscope();
     browser.until("an action", "['rest', 'walk'].includes(document.getElementById('action').textContent)");
+    let counted_down = "said.some(text => /^\\d+ frames left/.test(text))";
+    assert_eq!(browser.evaluate(counted_down), true, "{}", browser.evaluate("said"));
     browser.until("a latency", "parseFloat(document.getElementById('p999').textContent) > 0");
     browser.until(
         "both pictures",
