@@ -1,11 +1,12 @@
 # `make demo` shows it, `make test` proves it; both fetch and build what they need.
-.PHONY: help setup chromium gpu build demo demo-recording test bench bench-gpu wheel deb clean
+.PHONY: help setup chromium gpu build demo demo-recording test try bench bench-gpu wheel deb clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    play, decode and watch a simulated fly beside its true actions: three processes, 20 seconds"
 	@echo "make demo-recording   the same with a recorded fly and an untrained model (two channels, real motion, no actions)"
 	@echo "make test    formatting, lints, all tests, short benchmarks, documentation; a selection again without training"
+	@echo "make try ARGS='--lib trust'   some tests after a small change, without optimising it"
 	@echo "make build   target/release/haltere"
 	@echo "make wheel   dist/haltere-*.whl: the program, its model and the Python package, for any machine with pip"
 	@echo "make deb     dist/haltere_*.deb: the program, its model and ONNX Runtime, for this release of Debian or Ubuntu and newer ones"
@@ -70,6 +71,10 @@ test: setup
 # Files of tests: messages and bounds, the fly of the demo, a session as NWB, a daemon with the shipped model and every outlet, and a
 # session from the microscope to its report.
 WITHOUT_TRAINING = bad_messages:: demo:: limits:: nwb_export:: outlets:: rig_without_training::
+
+# A changed line and its tests within a minute: the crates are those of `make test`, and only what changed is compiled, without optimising.
+try: .runtime/libonnxruntime.so
+	cargo test --release --locked --config profile.release.package.haltere.opt-level=0 --config profile.release.incremental=true $(ARGS)
 
 wheel: build .venv/ready
 	scripts/make-wheel.sh
