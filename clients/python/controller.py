@@ -1,14 +1,13 @@
-"""A stimulus controller in pyzmq, on the daemon's machine, that gives the pulses of haltere's decisions and ends them when it must.
+"""A stimulus controller in Python: gives the pulses of haltere's decisions, with the package `haltere` beside this script.
 
-1. A `decision` with `what` "output" asks for the pulses of `train`, unless it was published longer ago than `deadline_ms`.
-2. "ended" ends what goes on of its rule; so does a decode of quality "stale" or "fail", of every rule.
-3. If no heartbeat was published for `deadline_ms`, everything ends.
+    python controller.py --source rig1
+
+Which pulses are on, and when they must end, is kept in `haltere.Outputs`.
 """
 import argparse
-import json
 import time
 
-import zmq
+from haltere import ClientKeys, Outputs
 
 
 def light(rule, on):
@@ -18,41 +17,19 @@ def light(rule, on):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5711")
-    parser.add_argument("--source", default="rig1")
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5711", help="the daemon's publish.endpoint")
+    parser.add_argument("--source", default="rig1", help="the rig, exactly")
+    parser.add_argument("--curve", metavar="FILE", help="connect with this secret key (NAME.key_secret) and encrypt")
+    parser.add_argument("--server", metavar="FILE", help="the daemon's public key (its NAME.key), with --curve")
     options = parser.parse_args()
-    socket = zmq.Context.instance().socket(zmq.SUB)
-    for kind in ("decision", "decode", "heartbeat"):
-        socket.subscribe(f"{kind}/{options.source}")
-    socket.connect(options.endpoint)
-    deadline_s, last_sign, outputs, lit = 1.0, time.monotonic(), {}, set()
-    while True:
-        if socket.poll(1):
-            topic, header, *_ = socket.recv_multipart()
-            kind, _, source = topic.decode().partition("/")
-            header = json.loads(header) if source == options.source else {}
-            if kind == "heartbeat" and header:
-                deadline_s, last_sign = header["deadline_ms"] / 1000, header["t_pub_ns"] / 1e9
-            elif kind == "decode" and header.get("quality") in ("stale", "fail"):
-                outputs.clear()
-            elif kind == "decision" and header.get("what") == "output":
-                if time.monotonic() - header["t_pub_ns"] / 1e9 <= deadline_s:
-                    outputs[header["name"]] = (time.monotonic() + header["train"]["delay_ms"] / 1000, header["train"])
-            elif kind == "decision" and header.get("what") == "ended":
-                outputs.pop(header["name"], None)
-        now = time.monotonic()
-        if now - last_sign > deadline_s:
-            outputs.clear()
-        wanted = set()
-        for rule, (begin, train) in list(outputs.items()):
-            pulse, within = divmod((now - begin) * 1000, train["period_ms"])
-            if pulse >= train["count"]:
-                del outputs[rule]
-            elif now >= begin and within < train["width_ms"]:
-                wanted.add(rule)
-        for rule in wanted ^ lit:
-            light(rule, rule in wanted)
-        lit = wanted
+    keys = ClientKeys(options.curve, options.server) if options.curve else None
+    lit = set()
+    with Outputs(options.endpoint, source=options.source, keys=keys) as outputs:
+        while True:
+            on = outputs.on()
+            for rule in on ^ lit:
+                light(rule, rule in on)
+            lit = on
 
 
 if __name__ == "__main__":

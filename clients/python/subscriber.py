@@ -33,13 +33,13 @@ def main():
     keys = ClientKeys(options.curve, options.server) if options.curve else None
     count = 0
     with Subscriber(options.endpoint, source=options.source, neutral=options.neutral, keys=keys) as decodes:
-        for decision in decodes:
-            why = decision.why
-            if decision.embedding is not None:
-                count += 1 + decision.passed_over
-                why = (f"frame {decision.header.get('frame')} {why} lost {decision.lost} |embedding| {np.linalg.norm(decision.embedding):.3f}"
-                       f" passed over {decision.passed_over} published {decision.age_s * 1000:.1f} ms ago")
-            act(decision.action or "no action", why, options.act_ms / 1000)
+        for advice in decodes:
+            why = advice.why
+            if advice.embedding is not None:
+                count += 1 + advice.passed_over
+                why = (f"frame {advice.header.get('frame')} {why} lost {advice.lost} |embedding| {np.linalg.norm(advice.embedding):.3f}"
+                       f" passed over {advice.passed_over} published {advice.age_s * 1000:.1f} ms ago")
+            act(advice.action or "no action", why, options.act_ms / 1000)
             if options.decodes is not None and count >= options.decodes:
                 break
 

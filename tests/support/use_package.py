@@ -26,12 +26,12 @@ def send(endpoint, keys, movie):
 
 
 def watch(decodes):
-    """Everything that was decided until the daemon had nothing to decode any more."""
-    decisions = []
-    for decision in decodes:
-        decisions.append(decision)
-        if decision.header.get("frame") == FRAMES - 1 and not decision.trusted:
-            return decisions
+    """Every advice until the daemon had nothing to decode any more."""
+    all_of_it = []
+    for advice in decodes:
+        all_of_it.append(advice)
+        if advice.header.get("frame") == FRAMES - 1 and not advice.trusted:
+            return all_of_it
 
 
 def damage(path):
@@ -86,7 +86,7 @@ def main():
     microscope = threading.Thread(target=send, args=(frames_at, keys_of("scope"), movie))
     with Subscriber(decodes_at, source="scope-3", neutral="resting", keys=keys_of("anna")) as decodes:
         microscope.start()
-        decisions = watch(decodes)
+        advice = watch(decodes)
         microscope.join()
         control.mark("light on")
         try:
@@ -97,13 +97,13 @@ def main():
             raise AssertionError("the daemon took nonsense for a command")
         assert control.status()["accepted"] == FRAMES
         control.shutdown()
-    assert decisions[0].action == "resting" and decisions[0].why in ("warmup", "stale"), decisions[0]
-    trusted = [decision for decision in decisions if decision.trusted]
+    assert advice[0].action == "resting" and advice[0].why in ("warmup", "stale"), advice[0]
+    trusted = [each for each in advice if each.trusted]
     assert trusted and all(d.action is None and d.why in ("ok", "degraded") for d in trusted), "this model names no actions"
     assert all(abs(float(np.linalg.norm(d.embedding)) - 1.0) < 1e-3 for d in trusted)
-    lit = [d for d in decisions if d.header.get("frame") == LIT]
+    lit = [each for each in advice if each.header.get("frame") == LIT]
     assert all((d.why, d.header["reason"]) == ("degraded", "stimulus") for d in lit if d.trusted), lit
-    assert decisions[-1].action == "resting" and not decisions[-1].trusted
+    assert advice[-1].action == "resting" and not advice[-1].trusted
 
     deadline = time.monotonic() + 30
     while not (found := list(Path(sessions).glob("*.mcap"))) or not Session(found[0]).complete:

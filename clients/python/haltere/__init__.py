@@ -1,6 +1,6 @@
 """haltere from Python: send frames, act on decodes, control the daemon, read what was recorded.
 
-    from haltere import Publisher, Subscriber, Control, Session
+    from haltere import Publisher, Subscriber, Outputs, Control, Session
 
 The daemon itself is the program `haltere` (`haltere demo` shows it at work). This package needs pyzmq and numpy and nothing else; it also
 runs on a microscope or stimulus PC on which the daemon does not.
@@ -10,12 +10,13 @@ from pathlib import Path as _Path
 
 from haltere.control import Control, ControlError
 from haltere.keys import ClientKeys, ServerKeys
+from haltere.outputs import Outputs
 from haltere.publisher import Publisher
 from haltere.session import RecordedFrame, Session, SessionError, read_embeddings
-from haltere.subscriber import Decision, Subscriber
+from haltere.subscriber import Advice, Subscriber
 
 __all__ = [
-    "ClientKeys", "Control", "ControlError", "Decision", "Publisher", "RecordedFrame", "ServerKeys", "Session", "SessionError", "Subscriber",
+    "Advice", "ClientKeys", "Control", "ControlError", "Outputs", "Publisher", "RecordedFrame", "ServerKeys", "Session", "SessionError", "Subscriber",
     "read_embeddings", "share",
 ]
 

@@ -19,18 +19,15 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from haltere._age import DEADLINE_S, Age, is_local
 from haltere.keys import ClientKeys
 
-# Clocks of two machines drift apart by less than 200 ppm.
-_LEAK = 1 / 5000
-# Until the first heartbeat says what the deadline is.
-_DEADLINE_S = 1.0
 # How often a waiting subscriber looks whether the daemon has fallen silent.
 _LOOK_MS = 10
 
 
 @dataclass(frozen=True)
-class Decision:
+class Advice:
     """What to do now, and why."""
 
     action: Optional[str]
@@ -46,39 +43,17 @@ class Decision:
     age_s: float = 0.0
     """How long ago the decode was published, s."""
     lost: int = 0
-    """Decodes lost on the way since the last decision."""
+    """Decodes lost on the way since the last advice."""
     passed_over: int = 0
     """Decodes that waited and were passed over for this newer one."""
-
-
-class _Age:
-    """How long ago a message was published, in seconds, by its `t_pub_ns` (CLOCK_MONOTONIC of the daemon's machine).
-
-    On the daemon's machine that is this program's own clock. From another machine, the smallest difference seen so far is that of a
-    message that did not wait; every other one is that much older.
-    """
-
-    def __init__(self, same_machine: bool) -> None:
-        self._same_machine = same_machine
-        self._least: Optional[float] = None
-        self._last = 0.0
-
-    def of(self, header: dict[str, Any]) -> float:
-        now = time.monotonic()
-        difference = now - float(header["t_pub_ns"]) / 1e9
-        if self._same_machine:
-            return difference
-        leaked = difference if self._least is None else self._least + (now - self._last) * _LEAK
-        self._least, self._last = min(difference, leaked), now
-        return difference - self._least
 
 
 class Subscriber:
     """Receives decodes and says what to do.
 
         with Subscriber(source="rig1", neutral="resting") as decodes:
-            for decision in decodes:
-                act(decision.action)
+            for advice in decodes:
+                act(advice.action)
 
     endpoint: the daemon's `publish.endpoint`.
     source: the rig, exactly.
@@ -106,14 +81,13 @@ class Subscriber:
         for kind in ("decode", "heartbeat"):
             self._socket.subscribe(f"{kind}/{source}")    # a prefix: rig1 also lets rig10 through, see `_read`
         self._socket.connect(endpoint)
-        local = endpoint.startswith(("ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"))
-        self._age = _Age(local if same_machine is None else same_machine)
-        self._deadline_s, self._last_sign = _DEADLINE_S, time.monotonic()
+        self._age = Age(is_local(endpoint) if same_machine is None else same_machine)
+        self._deadline_s, self._last_sign = DEADLINE_S, time.monotonic()
         self._trusted = False
         self._seq: Optional[int] = None
 
-    def receive(self, wait_s: float = 0.01) -> Optional[Decision]:
-        """Reads everything that waits, or waits up to `wait_s` for something to read. None: nothing new, the last decision stands."""
+    def receive(self, wait_s: float = 0.01) -> Optional[Advice]:
+        """Reads everything that waits, or waits up to `wait_s` for something to read. None: nothing new, the last advice stands."""
         newest: Optional[tuple[dict[str, Any], bytes, float]] = None
         lost, passed_over = 0, 0
         wait_ms = int(wait_s * 1000)
@@ -128,18 +102,18 @@ class Subscriber:
             self._seq, passed_over = seq, passed_over + (newest is not None)
             newest = message
         if newest is not None:
-            return self._decide(*newest, lost, passed_over)
+            return self._advise(*newest, lost, passed_over)
         if self._trusted and time.monotonic() - self._last_sign > self._deadline_s:
             self._trusted = False
-            return Decision(self.neutral, False, "daemon silent")
+            return Advice(self.neutral, False, "daemon silent")
         return None
 
-    def __iter__(self) -> Iterator[Decision]:
-        """Every decision, for ever."""
+    def __iter__(self) -> Iterator[Advice]:
+        """Every advice, for ever."""
         while True:
-            decision = self.receive(_LOOK_MS / 1000)
-            if decision is not None:
-                yield decision
+            advice = self.receive(_LOOK_MS / 1000)
+            if advice is not None:
+                yield advice
 
     def _read(self, parts: list[bytes]) -> Optional[tuple[dict[str, Any], bytes, float]]:
         """A decode of this source, its embedding and when it was published by this machine's clock; a heartbeat is only noted."""
@@ -154,13 +128,13 @@ class Subscriber:
             return None
         return header, parts[2], published
 
-    def _decide(self, header: dict[str, Any], body: bytes, published: float, lost: int, passed_over: int) -> Decision:
+    def _advise(self, header: dict[str, Any], body: bytes, published: float, lost: int, passed_over: int) -> Advice:
         age_s = time.monotonic() - published
         fresh = age_s <= self._deadline_s
         self._trusted = fresh and header["quality"] in self.accept
         if self._trusted:
             self._last_sign = max(self._last_sign, published)
-        return Decision(
+        return Advice(
             action=header.get("action") if self._trusted else self.neutral,
             trusted=self._trusted,
             why=header["quality"] if fresh else "too old",
