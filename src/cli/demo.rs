@@ -40,7 +40,7 @@ pub struct DemoArgs {
     /// Manifest of the model [default: models/fly.toml that comes with the program].
     #[arg(long, short, value_name = "PATH")]
     pub model: Option<PathBuf>,
-    /// How long to show decodes, after the warm-up (19 s with the default model).
+    /// How long to show decodes, after the warm-up (8 s with the default model).
     #[arg(long, value_name = "S", value_parser = seconds, default_value_t = 20.0)]
     pub seconds: f64,
     /// Serve the page of `haltere monitor` as well.

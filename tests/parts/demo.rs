@@ -15,8 +15,8 @@ use crate::support::process::{Process, fly, haltere, wait_for};
 
 /// A seed that no model is trained on.
 const SEED: u64 = 9001;
-/// Shown after a warm-up of 295 frames: 19 s at 16 Hz and one more.
-const SHOWN: RangeInclusive<usize> = 295..=600;
+/// Shown after a warm-up of some 112 frames.
+const SHOWN: RangeInclusive<usize> = 113..=433;
 /// Different actions in it, of a second (16 frames) or more each.
 const ACTIONS_MIN: usize = 4;
 const FRAMES_MIN: usize = 16;

@@ -26,11 +26,11 @@ use processes::Part;
 
 /// The simulated fly that is shown unless another is asked for. No model was trained on an animal of seed 9001. Of its recordings this one
 /// is the first (animal by animal, twenty trials each) with at least four different actions of a second or more each while it is watched
-/// (frames 295 to 600). So it was chosen by what the fly does, not by what a model makes of it; `tests/parts/demo.rs` is that search.
+/// (frames 113 to 433). So it was chosen by what the fly does, not by what a model makes of it; `tests/parts/demo.rs` is that search.
 pub const FLY: &str = "sim:seed=9001,animal=1,trial=4,seconds=60";
 /// Lines per second for people.
 const LINES_PER_S: f64 = 5.0;
-/// Longest warm-up, s: the shipped model takes 19.
+/// Longest warm-up, s: the shipped model takes 8.
 const WARM_UP_S: u64 = 120;
 /// The microscope stops by itself this long after the demo must have ended, and the daemon with it, in case this process is killed.
 const LEFT_ALONE_S: f64 = 30.0;
@@ -243,7 +243,7 @@ impl Cast {
         let fault = |cause| WatchError::Socket { endpoint: self.decodes.clone(), cause };
         let socket = subscribe(&self.decodes, WAIT_MS, None).map_err(fault)?;
         let (began, mut shown) = (Instant::now(), None::<Instant>);
-        write!(out, "warming up (template, baseline, statistics); seconds left:")?;
+        write!(out, "warming up; seconds left:")?;
         out.flush()?;
         loop {
             if stop.load(Relaxed) {
@@ -307,7 +307,14 @@ fn introduce(options: &DemoOptions, manifest: &Manifest, simulated: bool, out: &
     let what = if simulated { "a simulated fly, two channels" } else { "a recording, over and over" };
     writeln!(out, "microscope            {what} ({})", recording.join(" "))?;
     let names = if manifest.labels.is_empty() { "gives an embedding; it names no actions" } else { "names the action" };
-    writeln!(out, "daemon                registers, computes ΔF/F, encodes and {names} ({})", options.model.display())?;
+    let steps = [
+        (manifest.preprocess.registration.is_some(), "registers"),
+        (manifest.preprocess.atlas.is_some(), "lays the animal on an atlas"),
+        (manifest.preprocess.baseline.is_some(), "computes ΔF/F"),
+    ];
+    let steps: Vec<&str> = steps.into_iter().filter_map(|(there, step)| there.then_some(step)).collect();
+    let steps = steps.join(", ");
+    writeln!(out, "daemon                {steps}, encodes and {names} ({})", options.model.display())?;
     writeln!(out, "stimulus controller   shows the decodes it receives for {} seconds", options.seconds)?;
     options.page.map_or(Ok(()), |bind| writeln!(out, "page                  http://{bind}"))
 }

@@ -206,10 +206,10 @@ pub fn play(
     let mut reel = Reel::new(recording, options);
     let mut sender = Sender::open(options)?;
     let receiver_seen = sender.wait_for_receiver(options.wait_for_receiver, stop);
-    let run = Run { options, schedule, stop, begin: Instant::now(), begin_ns: now_ns(), limit };
+    let run = Run { options, schedule, stop, begin_ns: now_ns(), limit };
     let lateness = Histogram::default();
     let counts = run.send_frames(&mut sender, &mut reel, open, &lateness, progress)?;
-    let elapsed_s = run.begin.elapsed().as_secs_f64();
+    let elapsed_s = run.elapsed().as_secs_f64();
     if options.end_message {
         sender.send_end(stop)?;
     }
@@ -231,12 +231,16 @@ struct Run<'a> {
     options: &'a PlayOptions,
     schedule: Schedule,
     stop: &'a AtomicBool,
-    begin: Instant,
+    /// One reading for pace and stamps: a pause between two would stamp frames later than they are sent.
     begin_ns: u64,
     limit: Option<u64>,
 }
 
 impl Run<'_> {
+    fn elapsed(&self) -> Duration {
+        Duration::from_nanos(now_ns() - self.begin_ns)
+    }
+
     /// Sends all frames.
     fn send_frames(
         &self,
@@ -254,7 +258,7 @@ impl Run<'_> {
             let Some(frame) = reel.next(open)? else { break };
             let (index, number) = positions.next(frame.info.number);
             let due = self.schedule.due(index);
-            if self.options.duration.is_some_and(|d| due.unwrap_or_else(|| self.begin.elapsed()) >= d) {
+            if self.options.duration.is_some_and(|d| due.unwrap_or_else(|| self.elapsed()) >= d) {
                 break;
             }
             if every(self.options.skip_every, index) {
@@ -290,7 +294,7 @@ impl Run<'_> {
             if self.stop.load(Relaxed) {
                 return false;
             }
-            let left = due.unwrap_or_default().saturating_sub(self.begin.elapsed());
+            let left = due.unwrap_or_default().saturating_sub(self.elapsed());
             if left.is_zero() {
                 return true;
             }
