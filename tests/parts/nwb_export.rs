@@ -104,7 +104,6 @@ fn soon_warm(folder: &Path) -> PathBuf {
     let mut manifest = Manifest::read(&shipped.join("fly.toml")).unwrap();
     let preprocess = &mut manifest.preprocess;
     preprocess.registration.as_mut().unwrap().template_frames = 20;
-    preprocess.baseline.as_mut().unwrap().time_constant_s = 2.0;
     preprocess.normalise.as_mut().unwrap().warmup_frames = 20;
     let path = folder.join("fly.toml");
     manifest.save(&path).unwrap();
