@@ -96,8 +96,8 @@ pub struct Trust {
     pub level_step: f32,
     /// The same for a strip of lines (a sixteenth of the frame).
     pub band_step: f32,
-    /// How much picture a frame must show. The first frame: the correlation between two halves of its lines. A later one: the share of
-    /// what the frames before showed.
+    /// How much picture a frame must show. The first frame: the correlation between its odd and its even lines, coarsely or between
+    /// neighbours (a dense field of small cells has nothing coarse). A later one: the share of what the frames before showed.
     pub structure_min: f32,
     /// Lowest correlation peak, as a share of its running level.
     pub peak_share_min: f32,
