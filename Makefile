@@ -59,9 +59,12 @@ demo-recording: build
 # There are no examples; naming them pulls in the dev-dependencies and reuses what clippy has already checked.
 # What `make demo` builds is checked as well and runs a selection of tests. It shares most crates with the rest, and its own code need not be
 # fast. It comes first, so that the full haltere stays in target/release.
-test: setup
+# Setup waits for the network while clippy computes.
+test:
 	cargo fmt --check
-	DOCS_RS=1 cargo clippy --release --locked --all-targets --features train-cuda -- -D warnings
+	@$(MAKE) --no-print-directory setup & fetching=$$!; \
+	  DOCS_RS=1 cargo clippy --release --locked --all-targets --features train-cuda -- -D warnings; linted=$$?; \
+	  wait $$fetching && exit $$linted
 	cargo clippy --release --locked --all-targets --no-default-features -- -D warnings
 	cargo test --release --locked --config profile.release.package.haltere.opt-level=1 \
 	  --no-default-features --test parts --test listeners -- $(WITHOUT_TRAINING)
