@@ -1,5 +1,5 @@
 # `make demo` shows it, `make test` proves it; both fetch and build what they need.
-.PHONY: help setup chromium gpu build demo demo-recording test try bench bench-gpu wheel deb clean
+.PHONY: help setup chromium gpu build demo demo-recording test try deny bench bench-gpu wheel deb archive clean
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,8 @@ help:
 	@echo "make build   target/release/haltere"
 	@echo "make wheel   dist/haltere-*.whl: the program, its model and the Python package, for any machine with pip"
 	@echo "make deb     dist/haltere_*.deb: the program, its model and ONNX Runtime, for this release of Debian or Ubuntu and newer ones"
+	@echo "make archive dist/haltere-*.tar.gz and SHA256SUMS: the same files for any folder, with a list of what is in them (SBOM)"
+	@echo "make deny    licences, advisories, sources and duplicates of the crates, by cargo-deny"
 	@echo "make bench   latency and rate on this machine"
 	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/, a browser for a test (the other targets run it as needed)"
 	@echo "make gpu     ONNX Runtime with CUDA and its libraries into .runtime-gpu/ (about 2 GB), for a rig with an NVIDIA GPU"
@@ -69,6 +71,8 @@ test:
 	cargo test --release --locked --config profile.release.package.haltere.opt-level=1 \
 	  --no-default-features --test parts --test listeners -- $(WITHOUT_TRAINING)
 	cargo test --release --locked --lib --tests --benches
+	@if cargo deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
+	  else echo "NOT CHECKED: security advisories of the crates (cargo install cargo-deny)"; fi
 	DOCS_RS=1 RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --lib --bins --examples --features train-cuda
 
 # Files of tests: messages and bounds, the fly of the demo, a session as NWB, a daemon with the shipped model and every outlet, and a
@@ -84,6 +88,12 @@ wheel: build .venv/ready
 
 deb: build
 	scripts/make-deb.sh
+
+archive: build
+	scripts/make-archive.sh
+
+deny:
+	cargo deny --locked check
 
 bench: build
 	target/release/haltere bench

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lays out what is installed below a prefix: bin/haltere (stripped), and in share/ the shipped model, config/, licences, manual pages and
-# completions. The wheel and the Debian package are made of it. Nothing is compiled.
+# Lays out what is installed below a prefix: bin/haltere (stripped), and in share/ the shipped model, config/, licences, a list of the crates in
+# it (SBOM), manual pages and completions. Wheel, Debian package and archive are made of it. Nothing is compiled.
 #
 #   scripts/stage.sh PROGRAM PREFIX
 set -euo pipefail
@@ -15,6 +15,7 @@ if grep -qaF "$PWD/" "$prefix/bin/haltere"; then
 fi
 cp models/fly.toml models/fly.onnx "$own/models/"
 cp -r config LICENSE-APACHE LICENSE-MIT "$own/"
+scripts/sbom.py >"$own/sbom.cdx.json"
 "$program" man "$prefix/share/man/man1"
 "$program" completions bash >"$prefix/share/bash-completion/completions/haltere"
 "$program" completions zsh >"$prefix/share/zsh/site-functions/_haltere"

@@ -1,4 +1,4 @@
-//! Wheel and Debian package as a user gets them: installed where nothing is known of this checkout, they find what they need.
+//! Wheel, Debian package and archive as a user gets them: installed where nothing is known of this checkout, they find what they need.
 //!
 //! Method: `scripts/make-wheel.sh` packs the program under test (nothing is compiled again); pip installs it, with what it depends on from
 //! `.venv/wheels`, where `make setup` put it, so that the test needs no network. `haltere demo` then runs with an empty environment in an
@@ -105,9 +105,41 @@ fn the_debian_package_holds_what_the_program_needs() {
     Process::start("dpkg-deb", Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&installed))
         .finish()
         .code(0);
-    let model = installed.join("usr/share/haltere/models/fly.toml");
-    let mut check = isolated(&installed.join("usr/bin/haltere"), folder.path());
+    finds_its_own(&installed.join("usr"), folder.path());
+}
+
+/// The program below `prefix` decodes with the model and the ONNX Runtime that lie beside it.
+fn finds_its_own(prefix: &Path, empty: &Path) {
+    let mut check = isolated(&prefix.join("bin/haltere"), empty);
+    let model = prefix.join("share/haltere/models/fly.toml");
     let checked = Process::start("check", check.args(["check", "--json", "--model"]).arg(model)).finish();
-    let library = installed.join("usr/lib/haltere/libonnxruntime.so").display().to_string();
+    let library = prefix.join("lib/haltere/libonnxruntime.so").display().to_string();
     assert!(checked.out.contains(&library), "ONNX Runtime is not that of the package: {}", checked.out);
+}
+
+#[test]
+fn the_archive_runs_where_it_is_unpacked_and_says_what_it_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |program: &str, words: &[&str]| {
+        let mut command = Command::new(program);
+        Process::start(program, command.args(words).current_dir(folder.path())).finish().code(0).out
+    };
+    let script = root().join("scripts/make-archive.sh");
+    run(script.to_str().unwrap(), &[env!("CARGO_BIN_EXE_haltere"), folder.path().to_str().unwrap()]);
+    run("sha256sum", &["--check", "SHA256SUMS"]);
+    let name = format!("haltere-{}-linux-{}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    run("tar", &["-xzf", &format!("{name}.tar.gz")]);
+    let prefix = folder.path().join(name);
+    finds_its_own(&prefix, folder.path());
+
+    let bill = std::fs::read(prefix.join("share/haltere/sbom.cdx.json")).unwrap();
+    let bill: serde_json::Value = serde_json::from_slice(&bill).unwrap();
+    let components = bill["components"].as_array().unwrap();
+    let crates: Vec<&str> = components.iter().map(|component| component["name"].as_str().unwrap()).collect();
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    for name in ["ort", "zmq", "zeromq-src", "libsodium-sys-stable", "ndarray", "burn"] {
+        assert!(crates.contains(&name) && lock.contains(&format!("name = \"{name}\"")), "{name} is not in {crates:?}");
+    }
+    let unpinned = components.iter().filter(|component| component["hashes"][0]["content"].as_str().is_none());
+    assert_eq!(unpinned.map(|component| component["name"].as_str().unwrap()).collect::<Vec<_>>(), ["zeromq-src"]);
 }

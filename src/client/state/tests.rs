@@ -157,6 +157,31 @@ fn metrics_leave_out_what_is_old_and_end_as_they_must() {
     );
 }
 
+/// `config/monitoring` names no metric that a daemon in full swing does not have.
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_exist() {
+    let mut state = state();
+    let counts = json!({"uptime_s": 1.5, "deadline_ms": 250, "frame_rate_hz": 30.0, "focus": 0.9, "memory_bytes": 1e8,
+        "received": 7, "accepted": 7, "missing": 0, "published": 7, "rejected": {"shape": 2}, "distrusted": {"dark": 1}});
+    state.receive(&message("status", &counts, None), 0);
+    state.receive(&heartbeat(), 0);
+    let header = json!({"seq": 0, "shape": [1], "t_pub_ns": 1, "quality": "ok", "frame": 0, "frame_gap": 0, "age_us": 900.0,
+        "confidence": 0.9, "novelty": 0.4, "shift_px": [0.5, 0.1], "model": {"name": "m"},
+        "latency_us": {"queue": 1.0, "preprocess": 2.0, "encode": 3.0, "total": 700.0}});
+    state.receive(&message("decode", &header, Some(&[0.5])), 0);
+    let page = crate::client::monitor::metrics::text(&state, 100 * MS);
+    let samples: Vec<&str> = page.lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+    for file in ["grafana-dashboard.json", "haltere-alerts.yml"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/monitoring").join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        let asked: Vec<&str> = words.filter(|word| word.starts_with("haltere_")).collect();
+        assert!(asked.len() >= 7, "{file}: {asked:?}");
+        let unknown: Vec<_> = asked.iter().filter(|name| !samples.contains(name)).collect();
+        assert!(unknown.is_empty(), "{file} asks for {unknown:?}");
+    }
+}
+
 #[test]
 fn a_picture_is_packed_so_that_a_page_can_lay_floats_over_it() {
     let mut state = state();
