@@ -395,10 +395,22 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| Value::Text(c.plain.template.clone()),
     },
     Key {
+        name: "plain.decisions",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.plain.decisions, v),
+        get: |c| Value::Switch(c.plain.decisions),
+    },
+    Key {
         name: "binary.endpoint",
         kind: Kind::Endpoint { word: Some("off") },
         set: |c, v| c.binary.endpoint = v.text().map(str::to_owned),
         get: |c| c.binary.endpoint.clone().map_or(Value::Word("off"), Value::Text),
+    },
+    Key {
+        name: "binary.decisions",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.binary.decisions, v),
+        get: |c| Value::Switch(c.binary.decisions),
     },
     Key {
         name: "osc.receiver",
@@ -411,6 +423,12 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Switch,
         set: |c, v| put_switch(&mut c.osc.embedding, v),
         get: |c| Value::Switch(c.osc.embedding),
+    },
+    Key {
+        name: "osc.decisions",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.osc.decisions, v),
+        get: |c| Value::Switch(c.osc.decisions),
     },
     Key {
         name: "serial.device",
@@ -431,6 +449,12 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| choice(SERIAL_WRITES, c.serial.write as usize),
     },
     Key {
+        name: "serial.decisions",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.serial.decisions, v),
+        get: |c| Value::Switch(c.serial.decisions),
+    },
+    Key {
         name: "lsl.name",
         kind: Kind::Name { word: Some("off") },
         set: |c, v| c.lsl.name = v.text().and_then(|t| t.parse().ok()),
@@ -447,6 +471,12 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Choice(LSL_MARKERS),
         set: |c, v| put_choice(&mut c.lsl.markers, v, &[LslMarkers::Change, LslMarkers::Every]),
         get: |c| choice(LSL_MARKERS, c.lsl.markers as usize),
+    },
+    Key {
+        name: "lsl.decisions",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.lsl.decisions, v),
+        get: |c| Value::Switch(c.lsl.decisions),
     },
     Key {
         name: "control.endpoint",

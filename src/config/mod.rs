@@ -11,6 +11,7 @@ pub mod endpoint;
 mod error;
 mod keys;
 mod kind;
+mod outlets;
 mod raw;
 mod rule_list;
 mod rules;
@@ -18,7 +19,6 @@ mod schema;
 pub mod template;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use crate::frame::Name;
 
 pub use checks::Warning;
 pub use error::{ConfigError, Place, Problem};
+pub use outlets::{Binary, Lsl, LslMarkers, Osc, Plain, Serial, SerialWrite};
 pub use raw::RawConfig;
 pub use schema::schema;
 
@@ -339,71 +340,6 @@ pub enum WhenDistrusted {
     Neutral,
 }
 
-/// Decodes as text over ZeroMQ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plain {
-    /// PUB endpoint, bound; `None` = off.
-    pub endpoint: Option<String>,
-    /// The line, with fields in braces.
-    pub template: String,
-}
-
-/// Decodes as fixed bytes over ZeroMQ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binary {
-    /// PUB endpoint, bound; `None` = off.
-    pub endpoint: Option<String>,
-}
-
-/// Decodes as Open Sound Control over UDP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Osc {
-    /// Receiver; `None` = off.
-    pub receiver: Option<SocketAddr>,
-    /// Send the embedding as well?
-    pub embedding: bool,
-}
-
-/// Actions on a serial line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Serial {
-    /// The line; `None` = off.
-    pub device: Option<PathBuf>,
-    /// Bits per second.
-    pub baud: u32,
-    /// When a byte is written.
-    pub write: SerialWrite,
-}
-
-/// When a byte is written to the serial line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SerialWrite {
-    /// When the action changes, and once a second.
-    Change,
-    /// For every decode.
-    Every,
-}
-
-/// Decodes on Lab Streaming Layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lsl {
-    /// Prefix of the streams' names; `None` = off.
-    pub name: Option<Name>,
-    /// liblsl's shared library; `None` = as found by the system.
-    pub library: Option<PathBuf>,
-    /// When a marker is sent.
-    pub markers: LslMarkers,
-}
-
-/// When a marker is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LslMarkers {
-    /// When the action changes.
-    Change,
-    /// For every decode.
-    Every,
-}
-
 /// The control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -503,11 +439,11 @@ impl Default for Config {
                 wait: Wait::Anticipate,
             },
             publish: Publish::default(),
-            plain: Plain { endpoint: None, template: "{action} {confidence} {frame}".to_owned() },
-            binary: Binary { endpoint: None },
-            osc: Osc { receiver: None, embedding: false },
-            serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change },
-            lsl: Lsl { name: None, library: None, markers: LslMarkers::Change },
+            plain: Plain { endpoint: None, template: "{action} {confidence} {frame}".to_owned(), decisions: false },
+            binary: Binary { endpoint: None, decisions: false },
+            osc: Osc { receiver: None, embedding: false, decisions: false },
+            serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change, decisions: false },
+            lsl: Lsl { name: None, library: None, markers: LslMarkers::Change, decisions: false },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
             animal: Animal { name: None, folder: PathBuf::from("animals"), save: true },
             decision: Rules::default(),

@@ -87,6 +87,7 @@ pub struct Stamps<'a> {
 struct Running {
     number: u64,
     frame: u64,
+    source: Name,
     until_ns: u64,
 }
 
@@ -95,12 +96,25 @@ pub(super) struct Outputs {
     table: RuleTable,
     running: [Option<Running>; RULES_MAX],
     stats: Arc<Stats>,
+    /// Does it count what it withholds and ends? One of them all does.
+    counts: bool,
     seq: u64,
 }
 
 impl Outputs {
-    pub fn new(table: RuleTable, stats: Arc<Stats>) -> Self {
-        Self { table, running: [None; RULES_MAX], stats, seq: 0 }
+    /// Those of the publisher, which count.
+    pub fn counting(table: RuleTable, stats: Arc<Stats>) -> Self {
+        Self { table, running: [None; RULES_MAX], stats, counts: true, seq: 0 }
+    }
+
+    /// Those of an outlet, which says the same once more.
+    pub fn repeating(table: RuleTable, stats: Arc<Stats>) -> Self {
+        Self { counts: false, ..Self::counting(table, stats) }
+    }
+
+    /// The rules whose outputs go on: bit n is the n-th rule.
+    pub fn going_on(&self) -> u16 {
+        self.running.iter().enumerate().fold(0, |bits, (rule, running)| bits | (u16::from(running.is_some()) << rule))
     }
 
     /// The headers of the decisions that were made with a decode, one after the other. `stale`: why the decode is, if it is.
@@ -109,13 +123,13 @@ impl Outputs {
         decode: &Decode,
         (decode_seq, stale): (u64, Option<&'static str>),
         t_pub_ns: u64,
-        mut send: impl FnMut(&DecisionHeader<'_>) -> Result<(), E>,
+        mut send: impl FnMut(usize, &DecisionHeader<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         for decision in &decode.decisions {
             let overruled = stale.or_else(|| self.switched_off(decision.rule));
             let stamps = Stamps { seq: self.seq, decode_seq, overruled, t_pub_ns };
             let Some(header) = self.table.header(decision, &decode.frame, stamps) else { continue };
-            send(&header)?;
+            send(decision.rule, &header)?;
             self.seq += 1;
             let is_output = decision.withheld.is_none();
             if is_output && overruled.is_none() {
@@ -124,10 +138,11 @@ impl Outputs {
                 let running = Running {
                     number: decision.number,
                     frame: decode.frame.number,
+                    source: decode.frame.source,
                     until_ns: t_pub_ns.saturating_add(length_ns),
                 };
                 self.running[decision.rule] = Some(running);
-            } else if is_output {
+            } else if is_output && self.counts {
                 count(&self.stats.decisions.published[decision.rule].overruled, 1);
             }
         }
@@ -138,9 +153,8 @@ impl Outputs {
     pub fn end<E>(
         &mut self,
         reason: Option<&'static str>,
-        source: Name,
         now_ns: u64,
-        mut send: impl FnMut(&DecisionHeader<'_>) -> Result<(), E>,
+        mut send: impl FnMut(usize, &DecisionHeader<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         for rule in 0..self.table.rules.len() {
             let Some(running) = self.running[rule] else { continue };
@@ -151,9 +165,12 @@ impl Outputs {
             let Some(reason) = reason.or_else(|| self.switched_off(rule)) else { continue };
             self.running[rule] = None;
             let name = self.table.rules[rule].name;
-            send(&DecisionHeader::ended(self.seq, name, running.number, reason, (source, running.frame), now_ns))?;
+            let Running { number, frame, source, .. } = running;
+            send(rule, &DecisionHeader::ended(self.seq, name, number, reason, (source, frame), now_ns))?;
             self.seq += 1;
-            count(&self.stats.decisions.published[rule].ended, 1);
+            if self.counts {
+                count(&self.stats.decisions.published[rule].ended, 1);
+            }
         }
         Ok(())
     }

@@ -5,17 +5,20 @@
 //! because a device is gone (that is counted and reported), or relay an action that cannot be trusted: a decode that is neither
 //! `ok` nor `degraded` becomes the neutral action, and so does every decode of a model without actions.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
 use super::NeutralAction;
+use super::decisions::{Outputs, RuleTable};
 use super::failsafe::{FailSafe, Verdict};
 use super::{Sink, SinkError};
-use crate::frame::event::Event;
+use crate::frame::event::{Event, StaleReason};
 use crate::frame::{Decode, ModelTag, Quality};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::{Stats, count};
+use crate::wire::decision::DecisionHeader;
 use crate::wire::decode::confidence;
 
 /// Id of a neutral action that is none of the model's labels.
@@ -57,6 +60,22 @@ pub trait Outlet: Send {
     /// When it could not be sent; the relay counts it and continues.
     fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()>;
 
+    /// Sends a decision of the rule at this place in the configuration, or the end of its output, without waiting.
+    ///
+    /// # Errors
+    /// As [`Outlet::send`].
+    fn decision(&mut self, _rule: usize, _decision: &DecisionHeader<'_>) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// The rules whose outputs go on are others than before: bit n is the n-th rule. Called again until it succeeds.
+    ///
+    /// # Errors
+    /// As [`Outlet::send`].
+    fn outputs(&mut self, _going_on: u16, _now_ns: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+
     /// Called about every 5 ms: a lost device can be looked for.
     fn tick(&mut self, _now_ns: u64) {}
 }
@@ -81,6 +100,10 @@ pub struct Relay {
     zeros: Vec<f32>,
     hold_ns: Option<u64>,
     seq: u64,
+    /// Decisions, if the outlet is to have them.
+    outputs: Option<Outputs>,
+    /// The rules whose outputs go on, as the outlet was last told.
+    going_on: u16,
     lost: bool,
     stats: Arc<Stats>,
     events: Arc<ArrayQueue<Event>>,
@@ -104,9 +127,60 @@ impl Relay {
             model,
             hold_ns,
             seq: 0,
+            outputs: None,
+            going_on: 0,
             lost: false,
             stats,
             events,
+        }
+    }
+
+    /// The same, which sends the decisions of these rules as well.
+    #[must_use]
+    pub fn deciding(self, table: RuleTable) -> Self {
+        let outputs = Outputs::repeating(table, self.stats.clone());
+        Self { outputs: Some(outputs), ..self }
+    }
+
+    /// Sends the decisions that were made with a decode, before it; a stale one ends all outputs.
+    fn relay_decisions(&mut self, decode: &Decode, stale: Option<&'static str>, now_ns: u64) {
+        if stale.is_some() {
+            self.end_outputs(stale, now_ns);
+        }
+        let Self { outputs: Some(outputs), outlet, seq, .. } = self else { return };
+        let mut lost = false;
+        let sent = outputs.issue(decode, (*seq, stale), now_ns, |rule, header| {
+            lost |= outlet.decision(rule, header).is_err();
+            Ok::<(), Infallible>(())
+        });
+        let Ok(()) = sent;
+        if lost {
+            self.count_lost(true);
+        }
+        self.show_outputs(now_ns);
+    }
+
+    /// Ends outputs that go on: all of them for `reason`, or without one those of rules that were switched off or disarmed.
+    fn end_outputs(&mut self, reason: Option<&'static str>, now_ns: u64) {
+        let Self { outputs: Some(outputs), outlet, .. } = self else { return };
+        let mut lost = false;
+        let ended = outputs.end(reason, now_ns, |rule, header| {
+            lost |= outlet.decision(rule, header).is_err();
+            Ok::<(), Infallible>(())
+        });
+        let Ok(()) = ended;
+        if lost {
+            self.count_lost(true);
+        }
+        self.show_outputs(now_ns);
+    }
+
+    /// Tells the outlet which outputs go on, if that has changed; what it does not take is told again at the next tick.
+    fn show_outputs(&mut self, now_ns: u64) {
+        let Some(outputs) = &self.outputs else { return };
+        let going_on = outputs.going_on();
+        if going_on != self.going_on && self.outlet.outputs(going_on, now_ns).is_ok() {
+            self.going_on = going_on;
         }
     }
 
@@ -161,20 +235,24 @@ impl Sink for Relay {
         let frame = &decode.frame;
         let age_ns = frame.age_ns.unwrap_or(0);
         let Verdict { stale, .. } = self.failsafe.decode(frame.number, frame.t_received_ns, age_ns, now_ns);
+        self.relay_decisions(decode, stale.map(StaleReason::name), now_ns);
         self.relay(Some(decode), if stale.is_none() { decode.quality } else { Quality::Stale }, now_ns);
         Ok(())
     }
 
     fn tick(&mut self, now_ns: u64) -> Result<(), SinkError> {
         self.outlet.tick(now_ns);
+        self.end_outputs(None, now_ns);
         if self.failsafe.tick(now_ns).is_some() {
+            self.end_outputs(Some(StaleReason::NoFrame.name()), now_ns);
             self.relay(None, Quality::Stale, now_ns);
         }
         Ok(())
     }
 
-    fn finish(&mut self, _fault: Option<&'static str>) -> Result<(), SinkError> {
+    fn finish(&mut self, fault: Option<&'static str>) -> Result<(), SinkError> {
         if self.failsafe.finish() {
+            self.end_outputs(Some(fault.unwrap_or("shutdown")), now_ns());
             self.relay(None, Quality::Fail, now_ns());
         }
         Ok(())

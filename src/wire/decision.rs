@@ -20,6 +20,17 @@ pub enum What {
     Ended,
 }
 
+impl What {
+    /// The word in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Output => "output",
+            Self::Withheld => "withheld",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// How the value of a comparison is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CauseForm {
@@ -64,7 +75,7 @@ impl Serialize for Cause<'_> {
 }
 
 /// The pulses of an output, ms.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct TrainHeader {
     /// From the decision to the first pulse, the jitter drawn included, to a thousandth.
     pub delay_ms: f64,
@@ -89,18 +100,24 @@ struct DoseHeader {
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct DecisionHeader<'a> {
     htype: &'static str,
-    seq: u64,
-    name: Name,
-    number: u64,
-    what: What,
+    /// Number of the message, gapless since the start.
+    pub seq: u64,
+    /// The rule.
+    pub name: Name,
+    /// Decisions of this rule so far; of an end, that of the decision whose output ends.
+    pub number: u64,
+    /// Whether an output begins, is withheld or ends.
+    pub what: What,
+    /// Why there is no output, or why it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+    pub reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decided: Option<&'static str>,
     source: Name,
     #[serde(skip_serializing_if = "Option::is_none")]
     series: Option<Name>,
-    frame: u64,
+    /// The frame of the decision.
+    pub frame: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     decode_seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,7 +128,8 @@ pub struct DecisionHeader<'a> {
     t_recv_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     t_decided_ns: Option<u64>,
-    t_pub_ns: u64,
+    /// `CLOCK_MONOTONIC`, ns.
+    pub t_pub_ns: u64,
     clock: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     age_us: Option<f64>,
@@ -122,7 +140,8 @@ pub struct DecisionHeader<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<Cause<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    train: Option<TrainHeader>,
+    /// The output; `None` of an end.
+    pub train: Option<TrainHeader>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dose_left_ms: Option<DoseHeader>,
 }

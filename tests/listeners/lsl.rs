@@ -42,7 +42,7 @@ def about(inlet):
     return {"name": info.name(), "type": info.type(), "source_id": info.source_id(), "rate": info.nominal_srate(),
             "channels": info.channel_count(), "xml": info.as_xml()}
 
-numbers, markers = find(sys.argv[1] + "-embedding"), find(sys.argv[1] + "-action")
+numbers, markers, decisions = (find(f"{sys.argv[1]}-{what}") for what in ("embedding", "action", "decision"))
 with open(sys.argv[2], "w") as out:
     tell = lambda kind, value: print(json.dumps([kind, value]), file=out)
     tell("about", about(numbers))
@@ -65,6 +65,8 @@ with open(sys.argv[2], "w") as out:
         if values is not None and values[-4] == 4.0:
             break
     while sample("markers", markers, 1.0) is not None:
+        pass
+    while sample("decisions", decisions, 1.0) is not None:
         pass
 "#;
 
@@ -117,6 +119,12 @@ fn an_inlet_receives_what_a_subscriber_receives_and_the_end_is_neutral() {
     let sets = [
         format!("lsl.name={name}"),
         format!("lsl.library={}", library.display()),
+        "lsl.decisions=true".to_owned(),
+        // Its last output goes on when the daemon ends.
+        "decision.move.when=not p(resting) > 0.5".to_owned(),
+        "decision.move.armed=true".to_owned(),
+        "decision.move.quality=degraded".to_owned(),
+        "decision.move.width_ms=9000".to_owned(),
         "publish.deadline_ms=3000".to_owned(),
         "source.pattern=pull".to_owned(),
         "lane.overload=wait".to_owned(),
@@ -143,6 +151,11 @@ fn an_inlet_receives_what_a_subscriber_receives_and_the_end_is_neutral() {
     assert_described(&heard["about"], &name);
     let actions = assert_numbers(&heard["numbers"], &of_frames, heard["offset"][0].as_f64().unwrap());
     assert_markers(&heard["markers"], &actions);
+    let markers: Vec<&str> = heard["decisions"].iter().map(|marker| marker["values"][0].as_str().unwrap()).collect();
+    let decided: Vec<String> =
+        listener.heard.iter().filter(|m| m.kind == "decision").map(|m| super::decided::words(&m.header)).collect();
+    assert!(decided.len() > 1 && markers == decided, "{markers:?} and {decided:?}");
+    assert!(markers.iter().any(|words| words.starts_with("move output 1 ")), "{markers:?}");
 }
 
 /// The channels have names, and the model is named by its hash.

@@ -4,6 +4,7 @@
 mod support;
 
 mod clients;
+mod decided;
 mod doors;
 mod foreign_session;
 mod lsl;

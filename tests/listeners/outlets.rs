@@ -26,7 +26,7 @@ fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fly.toml")
 }
 
-fn subscriber(endpoint: &str) -> zmq::Socket {
+pub fn subscriber(endpoint: &str) -> zmq::Socket {
     let socket = zmq::Context::new().socket(zmq::SUB).unwrap();
     socket.set_rcvhwm(0).unwrap();
     socket.set_linger(0).unwrap();

@@ -8,6 +8,7 @@ use crate::config::template::TemplateError;
 use crate::corridor::Handles;
 use crate::corridor::supervisor::doors::Doors;
 use crate::frame::ModelTag;
+use crate::publish::decisions::RuleTable;
 use crate::publish::outlet::{Binary, Lsl, Osc, Plain, Serial};
 use crate::publish::relay::{Fallback, Outlet, Relay};
 use crate::publish::{Sink, SinkError};
@@ -28,35 +29,44 @@ pub(super) fn relays(
         neutral_action,
         hold_ns: config.publish.hold_ns(),
     };
-    let relay = |outlet| {
+    let rules = &config.decision;
+    let relay = |(outlet, decisions): (Box<dyn Outlet>, bool)| {
         let (stats, events) = (handles.stats.clone(), handles.events.clone());
-        Box::new(Relay::new(outlet, fallback, model.clone(), stats, events)) as Box<dyn Sink>
+        let relay = Relay::new(outlet, fallback, model.clone(), stats, events);
+        if decisions {
+            Box::new(relay.deciding(RuleTable::new(rules, model))) as Box<dyn Sink>
+        } else {
+            Box::new(relay)
+        }
     };
     Ok(outlets(config, model, neutral_action, doors)?.into_iter().map(relay).collect())
 }
 
-fn outlets(config: &Config, model: &ModelTag, neutral: &str, doors: &Doors) -> Result<Vec<Box<dyn Outlet>>, SinkError> {
-    let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
+/// An outlet, and whether it is to have the decisions as well.
+type Opened = (Box<dyn Outlet>, bool);
+
+fn outlets(config: &Config, model: &ModelTag, neutral: &str, doors: &Doors) -> Result<Vec<Opened>, SinkError> {
+    let mut outlets: Vec<Opened> = Vec::new();
     if let Some(endpoint) = &config.plain.endpoint {
         let unfit = |e: TemplateError| SinkError { sink: "plain.template".to_owned(), cause: e.to_string() };
-        outlets.push(Box::new(Plain::bind(
-            doors.at(endpoint),
-            endpoint,
-            config.plain.template.parse().map_err(unfit)?,
-        )?));
+        let template = config.plain.template.parse().map_err(unfit)?;
+        outlets.push((Box::new(Plain::bind(doors.at(endpoint), endpoint, template)?), config.plain.decisions));
     }
     if let Some(endpoint) = &config.binary.endpoint {
-        outlets.push(Box::new(Binary::bind(doors.at(endpoint), endpoint)?));
+        outlets.push((Box::new(Binary::bind(doors.at(endpoint), endpoint)?), config.binary.decisions));
     }
     if let Some(receiver) = config.osc.receiver {
-        outlets.push(Box::new(Osc::open(receiver, config.osc.embedding.then_some(model.embedding))?));
+        let osc = Osc::open(receiver, config.osc.embedding.then_some(model.embedding))?;
+        outlets.push((Box::new(osc), config.osc.decisions));
     }
     if let Some(device) = &config.serial.device {
-        let (baud, write) = (config.serial.baud, config.serial.write);
-        outlets.push(Box::new(Serial::open(device, baud, write, &model.labels, neutral)?));
+        let rules = config.decision.rules.len();
+        let serial = Serial::open(device, &config.serial, &model.labels, neutral, rules)?;
+        outlets.push((Box::new(serial), config.serial.decisions));
     }
     if let Some(name) = config.lsl.name {
-        outlets.push(Box::new(Lsl::open(name, &config.lsl, config.rig, model, neutral)?));
+        let lsl = Lsl::open(name, &config.lsl, config.rig, model, neutral)?;
+        outlets.push((Box::new(lsl), config.lsl.decisions));
     }
     Ok(outlets)
 }

@@ -10,9 +10,13 @@ use crate::publish::SinkError;
 use crate::publish::relay::{Outlet, RelayedDecode};
 use crate::publish::zmq::{Address, open_pub};
 use crate::sys::sockets::{Door, GuardedSocket};
+use crate::wire::decision::{DecisionHeader, What};
 
 /// Length of a message: `u64 seq, u64 t_pub_ns, i32 action_id, f32 confidence`, little-endian, no padding.
 pub const BINARY_BYTES: usize = 24;
+/// Length of a decision: `u64 seq, u64 t_pub_ns, u64 number, u64 frame, u32 delay_us, u32 width_ms, u32 period_ms, u16 count, u8 rule,
+/// u8 what`, little-endian, no padding.
+const DECISION_BYTES: usize = 48;
 /// Messages queued for a slow subscriber.
 const HWM: i32 = 64;
 
@@ -40,6 +44,10 @@ impl Outlet for Binary {
     fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()> {
         send(&self.socket, &bytes(decode))
     }
+
+    fn decision(&mut self, rule: usize, decision: &DecisionHeader<'_>) -> std::io::Result<()> {
+        send(&self.socket, &decision_bytes(rule, decision))
+    }
 }
 
 fn bytes(decode: &RelayedDecode<'_>) -> [u8; BINARY_BYTES] {
@@ -48,6 +56,24 @@ fn bytes(decode: &RelayedDecode<'_>) -> [u8; BINARY_BYTES] {
     bytes[8..16].copy_from_slice(&decode.t_pub_ns.to_le_bytes());
     bytes[16..20].copy_from_slice(&decode.action_id.to_le_bytes());
     bytes[20..].copy_from_slice(&decode.confidence.to_le_bytes());
+    bytes
+}
+
+fn decision_bytes(rule: usize, decision: &DecisionHeader<'_>) -> [u8; DECISION_BYTES] {
+    let train = decision.train.unwrap_or_default();
+    let what = match decision.what {
+        What::Withheld => 0,
+        What::Output => 1,
+        What::Ended => 2,
+    };
+    let mut bytes = [0; DECISION_BYTES];
+    let long = [decision.seq, decision.t_pub_ns, decision.number, decision.frame];
+    bytes[..32].as_chunks_mut().0.iter_mut().zip(long).for_each(|(to, value)| *to = value.to_le_bytes());
+    let short = [(train.delay_ms * 1e3).round() as u32, train.width_ms, train.period_ms];
+    bytes[32..44].as_chunks_mut().0.iter_mut().zip(short).for_each(|(to, value)| *to = value.to_le_bytes());
+    // The configuration keeps the count of pulses and that of rules below these bounds.
+    bytes[44..46].copy_from_slice(&u16::try_from(train.count).unwrap_or(u16::MAX).to_le_bytes());
+    (bytes[46], bytes[47]) = (u8::try_from(rule).unwrap_or(u8::MAX), what);
     bytes
 }
 

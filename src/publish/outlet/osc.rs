@@ -1,4 +1,4 @@
-//! Open Sound Control 1.0 over UDP: `/haltere/decode ,sifis` and, if wanted, `/haltere/embedding ,fff…`.
+//! Open Sound Control 1.0 over UDP: `/haltere/decode ,sifis` and, if wanted, `/haltere/embedding ,fff…` and `/haltere/decision ,sssiifiii`.
 //!
 //! Why it exists: Max, Pure Data, TouchDesigner and Bonsai read OSC directly. What it must never do: wait for a receiver; a UDP
 //! datagram that nobody receives is lost.
@@ -9,11 +9,16 @@ use rosc::{OscMessage, OscPacket, OscType, encoder};
 
 use crate::publish::SinkError;
 use crate::publish::relay::{Outlet, RelayedDecode};
+use crate::wire::decision::DecisionHeader;
 
 /// Address of a decode; arguments: action, action id, confidence, frame (modulo 2³¹, -1 = none), quality.
 const DECODE: &str = "/haltere/decode";
 /// Address of an embedding; one float argument for each dimension.
 const EMBEDDING: &str = "/haltere/embedding";
+
+/// Address of a decision; arguments: rule, what, reason (empty if there is none), number and frame (modulo 2³¹), delay, width and period of the
+/// pulses, ms, and their count.
+const DECISION: &str = "/haltere/decision";
 
 /// A UDP socket for OSC messages, which are allocated once and refilled for each decode.
 pub struct Osc {
@@ -21,6 +26,7 @@ pub struct Osc {
     receiver: SocketAddr,
     decode: OscPacket,
     embedding: Option<OscPacket>,
+    decision: OscPacket,
     bytes: Vec<u8>,
 }
 
@@ -47,9 +53,21 @@ impl Osc {
             receiver,
             decode: message(DECODE, vec![text(), OscType::Int(0), OscType::Float(0.0), OscType::Int(0), text()]),
             embedding: dimensions.map(|count| message(EMBEDDING, vec![OscType::Float(0.0); count])),
+            decision: message(DECISION, [vec![text(), text(), text()], decision_numbers()].concat()),
             bytes: Vec::with_capacity(4096),
         })
     }
+}
+
+/// The arguments of a decision after its words.
+fn decision_numbers() -> Vec<OscType> {
+    let int = || OscType::Int(0);
+    vec![int(), int(), OscType::Float(0.0), int(), int(), int()]
+}
+
+/// As OSC's only integer has it: modulo 2³¹.
+fn int(number: u64) -> OscType {
+    OscType::Int((number & 0x7fff_ffff) as i32)
 }
 
 /// One message as one datagram.
@@ -92,5 +110,20 @@ impl Outlet for Osc {
         let values = decode.embedding.iter().map(|&value| OscType::Float(value));
         arguments(packet).iter_mut().zip(values).for_each(|(to, from)| *to = from);
         send(&self.socket, self.receiver, packet, &mut self.bytes)
+    }
+
+    fn decision(&mut self, _rule: usize, decision: &DecisionHeader<'_>) -> std::io::Result<()> {
+        let train = decision.train.unwrap_or_default();
+        if let [name, what, reason, number, frame, delay, width, period, count] = arguments(&mut self.decision) {
+            put(name, decision.name.as_str());
+            put(what, decision.what.name());
+            put(reason, decision.reason.unwrap_or_default());
+            (*number, *frame) = (int(decision.number), int(decision.frame));
+            *delay = OscType::Float(train.delay_ms as f32);
+            *width = int(train.width_ms.into());
+            *period = int(train.period_ms.into());
+            *count = int(train.count.into());
+        }
+        send(&self.socket, self.receiver, &self.decision, &mut self.bytes)
     }
 }

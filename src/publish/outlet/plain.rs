@@ -7,11 +7,13 @@ use std::io::Write;
 
 use zmq::{Context, DONTWAIT, Socket};
 
+use super::write_decision;
 use crate::config::template::{Field, Piece, Template};
 use crate::publish::SinkError;
 use crate::publish::relay::{Outlet, RelayedDecode};
 use crate::publish::zmq::{Address, open_pub};
 use crate::sys::sockets::{Door, GuardedSocket};
+use crate::wire::decision::DecisionHeader;
 
 /// Messages queued for a slow subscriber.
 const HWM: i32 = 64;
@@ -42,6 +44,7 @@ pub struct Plain {
     socket: GuardedSocket,
     template: Template,
     line: Vec<u8>,
+    decision: String,
 }
 
 impl Plain {
@@ -52,7 +55,7 @@ impl Plain {
     pub fn bind(door: &Door, endpoint: &str, template: Template) -> Result<Self, SinkError> {
         let address = Address { endpoint, key: "plain.endpoint", name: "plain" };
         let socket = open_pub(&Context::new(), door, address, HWM)?;
-        Ok(Self { socket, template, line: Vec::with_capacity(512) })
+        Ok(Self { socket, template, line: Vec::with_capacity(512), decision: String::with_capacity(256) })
     }
 }
 
@@ -64,6 +67,13 @@ impl Outlet for Plain {
     fn send(&mut self, decode: &RelayedDecode<'_>) -> std::io::Result<()> {
         write_line(&self.template, decode, &mut self.line)?;
         send(&self.socket, &self.line)
+    }
+
+    fn decision(&mut self, _rule: usize, decision: &DecisionHeader<'_>) -> std::io::Result<()> {
+        self.decision.clear();
+        self.decision.push_str("decision ");
+        write_decision(decision, &mut self.decision);
+        send(&self.socket, self.decision.as_bytes())
     }
 }
 

@@ -129,17 +129,17 @@ impl ZmqSink {
     /// The same, which publishes the decisions of these rules.
     #[must_use]
     pub fn deciding(self, table: RuleTable) -> Self {
-        let outputs = Outputs::new(table, self.reporter.shared_stats());
+        let outputs = Outputs::counting(table, self.reporter.shared_stats());
         Self { outputs: Some(outputs), ..self }
     }
 
     /// Publishes the decisions that were made with a decode, before the decode: what acts on them should not wait for it.
     fn publish_decisions(&mut self, decode: &Decode, stale: Option<StaleReason>, now_ns: u64) -> Result<(), SinkError> {
         let Self { outputs: Some(outputs), out, witness, source, seq, .. } = self else { return Ok(()) };
-        let mut send = |header: &DecisionHeader<'_>| out.send_to(witness, source, header, now_ns);
+        let mut send = |_, header: &DecisionHeader<'_>| out.send_to(witness, source, header, now_ns);
         let stale = stale.map(StaleReason::name);
         if stale.is_some() {
-            outputs.end(stale, *source, now_ns, &mut send)?;
+            outputs.end(stale, now_ns, &mut send)?;
         }
         outputs.issue(decode, (*seq, stale), now_ns, send)
     }
@@ -147,7 +147,7 @@ impl ZmqSink {
     /// Ends outputs that go on: all of them for `reason`, or without one those of rules that were switched off or disarmed.
     fn end_outputs(&mut self, reason: Option<&'static str>, now_ns: u64) -> Result<(), SinkError> {
         let Self { outputs: Some(outputs), out, witness, source, .. } = self else { return Ok(()) };
-        outputs.end(reason, *source, now_ns, |header| out.send_to(witness, source, header, now_ns))
+        outputs.end(reason, now_ns, |_, header| out.send_to(witness, source, header, now_ns))
     }
 
     /// Shows a message that has been sent to the witness.

@@ -4,6 +4,8 @@
 //! never do: wait for a reader, or stamp a sample with any time but that of its publication, on LSL's clock. The frame was
 //! received `latency_ms` earlier.
 //!
+//! Decisions, if wanted: a third stream, of markers.
+//!
 //! Numbers: `e0` to `e<n-1>`, then [`MORE`]. Markers: one text channel, the action, when it changes (or for every decode).
 //! Both follow the relay's rules: a decode that cannot be trusted becomes the neutral action.
 
@@ -13,12 +15,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::write_decision;
 use crate::config::{Lsl as Settings, LslMarkers};
 use crate::frame::{ModelTag, Name, Quality};
 use crate::publish::NeutralAction;
 use crate::publish::SinkError;
 use crate::publish::relay::{Outlet, RelayedDecode};
 use crate::sys::clock::now_ns;
+use crate::wire::decision::DecisionHeader;
 
 use library::{About, Library, Node, Stream};
 
@@ -39,18 +43,20 @@ const STAMP: &str =
 /// Longest wait at the end for readers to fetch the neutral decode.
 const FINAL_WAIT: Duration = Duration::from_millis(200);
 
-/// Two streams.
+/// Two streams, or three.
 pub struct Lsl {
     library: Arc<Library>,
     numbers: Stream,
     markers: Stream,
+    decisions: Option<Stream>,
+    text: String,
     every: bool,
     row: Vec<f32>,
     last: Option<i32>,
 }
 
 impl Lsl {
-    /// Loads liblsl and announces both streams: `<name>-embedding` and `<name>-action`.
+    /// Loads liblsl and announces the streams `<name>-embedding` and `<name>-action`, and if wanted `<name>-decision`.
     ///
     /// # Errors
     /// When liblsl is missing or cannot open a stream; the message says where it was searched for and what to do.
@@ -72,8 +78,11 @@ impl Lsl {
         let numbers = open("embedding", "Embedding", Some(channels), &meta(numbers(model.embedding), model, neutral))?;
         let action = vec![channel("action".to_owned(), "", "Marker")];
         let markers = open("action", "Markers", None, &meta(action, model, neutral))?;
+        let of_rule = || open("decision", "Markers", None, &meta(vec![decision_channel()], model, neutral));
+        let decisions = settings.decisions.then(of_rule).transpose()?;
         let every = settings.markers == LslMarkers::Every;
-        Ok(Self { library, numbers, markers, every, row: vec![0.0; channels], last: None })
+        let text = String::with_capacity(256);
+        Ok(Self { library, numbers, markers, decisions, text, every, row: vec![0.0; channels], last: None })
     }
 
     /// A time of our clock on LSL's clock, s.
@@ -99,12 +108,23 @@ impl Outlet for Lsl {
         self.last = Some(decode.action_id);
         Ok(())
     }
+
+    fn decision(&mut self, _rule: usize, decision: &DecisionHeader<'_>) -> std::io::Result<()> {
+        let stamp = self.stamp(decision.t_pub_ns);
+        let Some(stream) = &mut self.decisions else { return Ok(()) };
+        self.text.clear();
+        write_decision(decision, &mut self.text);
+        stream.push_text(&self.text, stamp)
+    }
 }
 
 impl Drop for Lsl {
     fn drop(&mut self) {
         // Destroying an outlet discards what its readers have not fetched yet, which is the neutral action.
-        if self.numbers.has_readers() || self.markers.has_readers() {
+        if self.numbers.has_readers()
+            || self.markers.has_readers()
+            || self.decisions.as_ref().is_some_and(Stream::has_readers)
+        {
             std::thread::sleep(FINAL_WAIT);
         }
     }
@@ -139,6 +159,11 @@ fn fill(row: &mut [f32], decode: &RelayedDecode<'_>) {
 fn channel(label: String, unit: &str, kind: &str) -> Node {
     let values = [("label", label), ("unit", unit.to_owned()), ("type", kind.to_owned())];
     Node::Group("channel", values.map(|(name, value)| Node::Value(name, value)).into())
+}
+
+/// The words of a decision, in order.
+fn decision_channel() -> Node {
+    channel("rule what number frame reason delay_ms width_ms period_ms count".to_owned(), "", "Marker")
 }
 
 fn numbers(dimensions: usize) -> Vec<Node> {
