@@ -42,6 +42,7 @@ pub(super) fn ingest(
                 arrivals += 1;
                 count(&intake.received, 1);
                 emit_continuity(&info, shared);
+                intake.sender_clock.set(source.sender_clock());
                 left_out.note(source.ignored(), &info, shared);
                 if lane.send() {
                     count(&intake.evicted, 1);

@@ -16,6 +16,7 @@ mod geometry;
 mod model_tag;
 mod observation;
 mod preview;
+mod sender_clock;
 mod sentence;
 mod window;
 
@@ -29,6 +30,7 @@ pub use geometry::Geometry;
 pub use model_tag::ModelTag;
 pub use observation::Observation;
 pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
+pub use sender_clock::SenderClock;
 pub use sentence::{SENTENCE_BYTES_MAX, Sentence};
 pub use slot::{FrameSlot, Request, Requests};
 pub use window::{MISSING_SHARE_MAX, Restart};

@@ -110,6 +110,7 @@ impl Reporter {
             focus: compute.focus.get(),
             warmup_frames_left: Some(compute.warmup_frames_left.load(Relaxed)).filter(|left| *left > 0),
             placement: compute.placement.get(),
+            sender_clock: intake.sender_clock.get(),
             decisions: (!decisions.names().is_empty()).then(|| standings(decisions)),
         }
     }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::frame::animal::ANIMAL_EXTENSION;
-use crate::frame::{Clock, Decode, Distrust, Name, Quality};
+use crate::frame::{Clock, Decode, Distrust, Name, Quality, SenderClock};
 use crate::wire::decision::What;
 
 /// One message of the topic `decodes`: those fields of the published header that are needed later, and the full result.
@@ -238,6 +238,15 @@ pub struct MarkRecord {
     pub t_ns: u64,
     /// UTC, ns since 1970.
     pub unix_ns: u64,
+}
+
+/// What a message of the topic `status` says of the sender's clock.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ClockRecord {
+    /// Publishing, `CLOCK_MONOTONIC`, ns.
+    pub t_pub_ns: u64,
+    /// How it lay then.
+    pub sender_clock: SenderClock,
 }
 
 /// One message of the topic `events`.

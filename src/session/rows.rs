@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::frame::{Decode, Quality};
 use crate::publish::decisions::{RuleTable, Stamps};
-use crate::session::messages::{DecisionRecord, DecodeRecord, Decoded, EventRecord, MarkRecord};
+use crate::session::messages::{ClockRecord, DecisionRecord, DecodeRecord, Decoded, EventRecord, MarkRecord};
 use crate::session::{Damage, Item, Outline, Reader, Topic};
 use crate::sys::exit::{ExitCode, Failure};
 
@@ -26,6 +26,8 @@ pub struct Recorded {
     pub marks: Vec<MarkRecord>,
     /// Decisions, and ends of outputs, as published.
     pub decisions: Vec<DecisionRecord>,
+    /// How the sender's clock lay, each time that it was published.
+    pub clocks: Vec<ClockRecord>,
     /// The last status.
     pub status: Option<serde_json::Value>,
     /// Number of frames whose pixels are in the file.
@@ -74,6 +76,8 @@ impl Recorded {
             Topic::Marks => push(&mut self.marks, data),
             Topic::Decisions => push(&mut self.decisions, data),
             Topic::Status => {
+                // A status without it says nothing of a clock.
+                push(&mut self.clocks, data);
                 self.status = serde_json::from_slice(data).ok();
                 self.status.is_some()
             }

@@ -13,7 +13,8 @@
 //! from a queue. If the sender went on meanwhile, the frame k periods after the last one before the standstill is as old as the
 //! standstill less k periods. It ends when a frame comes at the pace of the microscope, or the queue has been caught up with.
 
-use crate::frame::{Clock, DeviceTime};
+use crate::frame::{Clock, DeviceTime, SenderClock};
+use crate::sys::clock_offset::ClockOffset;
 use crate::sys::stamp_age::StampAge;
 
 /// The shortest standstill, ns: no scheduler stops a daemon that long without need.
@@ -47,6 +48,9 @@ pub struct Ages {
     stamps: StampAge,
     clock: Option<Clock>,
     queue: Queue,
+    offset: ClockOffset,
+    /// How the clock lies, for people and records: no age is made of it.
+    lies: Option<SenderClock>,
 }
 
 impl Ages {
@@ -55,6 +59,12 @@ impl Ages {
         let waited_ns = self.queue.waited_ns(arrived);
         let Some(stamp) = arrived.stamp else { return waited_ns };
         let clock = Some(stamp.clock);
+        if self.clock != clock {
+            (self.offset, self.lies) = (ClockOffset::default(), None);
+        } else if self.stamps.restarts_at(stamp.ns) {
+            self.offset.restart();
+        }
+        self.lies = self.offset.note(stamp.clock, stamp.ns, arrived.received_ns).or(self.lies);
         if self.clock != clock || (arrived.series_began && stamp.clock == Clock::Device) {
             (self.stamps, self.clock) = (StampAge::default(), clock);
         }
@@ -63,6 +73,13 @@ impl Ages {
             Clock::Monotonic => self.stamps.of_monotonic(stamp.ns, arrived.received_ns, waited_ns),
             Clock::Unix | Clock::Ptp | Clock::Device => self.stamps.of_other(stamp.ns, arrived.received_ns, waited_ns),
         })
+    }
+}
+
+impl Ages {
+    /// How the clock of the stamps lies to ours; `None` without stamps.
+    pub const fn sender_clock(&self) -> Option<SenderClock> {
+        self.lies
     }
 }
 

@@ -33,7 +33,7 @@ mod xml;
 pub mod zmq;
 
 use crate::frame::event::Refusal;
-use crate::frame::{Frame, Requests};
+use crate::frame::{Frame, Requests, SenderClock};
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::wire::frame_header::HeaderError;
 
@@ -86,6 +86,11 @@ pub trait Source: Send {
 
     /// What was left out of the header of the last frame of [`Source::next`] because it could not be read.
     fn ignored(&self) -> Option<HeaderError> {
+        None
+    }
+
+    /// How the clock of the sender's time stamps lies to ours, where both are known.
+    fn sender_clock(&self) -> Option<SenderClock> {
         None
     }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Attach, Pattern, Source as Settings, Wait};
-use crate::frame::{Frame, FrameInfo, Geometry, Name};
+use crate::frame::{Frame, FrameInfo, Geometry, Name, SenderClock};
 use crate::source::arrival::{Advice, ArrivalPredictor};
 use crate::sys::clock::now_ns;
 use crate::sys::sockets::{ClientKeys, Door, GuardedSocket};
@@ -274,6 +274,10 @@ impl Source for ZmqSource {
 
     fn ignored(&self) -> Option<HeaderError> {
         self.ignored
+    }
+
+    fn sender_clock(&self) -> Option<SenderClock> {
+        self.ages.sender_clock()
     }
 
     fn frame_bytes_max(&self) -> usize {

@@ -4,7 +4,7 @@
 //! after it is made, or make a stage wait.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicBool, AtomicI64, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use crossbeam::utils::CachePadded;
 use super::sockets::Connections;
 use crate::frame::event::Reason;
 use crate::frame::placement::Placement;
-use crate::frame::{Distrust, FIRST_GENERATION, Name, RULES_MAX};
+use crate::frame::{Clock, Distrust, FIRST_GENERATION, Name, RULES_MAX, SenderClock};
 
 /// Everything that is counted. Relaxed atomics: each is a number of its own, none guards other memory, but for `trial_ended`.
 #[derive(Debug, Default)]
@@ -87,6 +87,8 @@ pub struct Intake {
     pub missing: AtomicU64,
     /// Frames evicted from a full lane (`skip-to-latest`).
     pub evicted: AtomicU64,
+    /// How the sender's clock lies to ours.
+    pub sender_clock: ClockGauge,
 }
 
 /// Counters and times of the compute thread.
@@ -266,6 +268,50 @@ impl PlacementGauge {
         let (shift_px, scale) = ([dy?, dx?], [y?, x?]);
         let fits = self.fits.load(Relaxed);
         Some(Placement { turn_deg: turn_deg?, shift_px, scale, likeness: self.likeness.get()?, fits })
+    }
+}
+
+/// How a clock lies, set by one thread and read by others. It changes once a second and little, so a reader that meets the change may
+/// see numbers of both.
+#[derive(Debug, Default)]
+pub struct ClockGauge {
+    /// Place in [`CLOCKS`], from 1; 0 = not known.
+    clock: AtomicU64,
+    offset_ns: AtomicI64,
+    steps: AtomicU32,
+    /// Span; error of the offset; drift and its error.
+    four: [Gauge; 4],
+}
+
+/// Every clock, by its place.
+const CLOCKS: [Clock; 4] = [Clock::Monotonic, Clock::Unix, Clock::Device, Clock::Ptp];
+
+impl ClockGauge {
+    /// Sets it; `None` = not known.
+    pub fn set(&self, lies: Option<SenderClock>) {
+        let place = lies.and_then(|lies| CLOCKS.iter().position(|clock| *clock == lies.clock));
+        if let Some(lies) = lies {
+            self.offset_ns.store(lies.offset_ns, Relaxed);
+            self.steps.store(lies.steps, Relaxed);
+            let four = [Some(lies.span_s), Some(lies.offset_error_us), lies.drift_ppm, lies.drift_error_ppm];
+            self.four.iter().zip(four).for_each(|(gauge, value)| gauge.set(value));
+        }
+        self.clock.store(place.map_or(0, |place| place as u64 + 1), Relaxed);
+    }
+
+    /// What was set last.
+    pub fn get(&self) -> Option<SenderClock> {
+        let place = usize::try_from(self.clock.load(Relaxed)).ok()?.checked_sub(1)?;
+        let [span_s, offset_error_us, drift_ppm, drift_error_ppm] = self.four.each_ref().map(Gauge::get);
+        Some(SenderClock {
+            clock: *CLOCKS.get(place)?,
+            offset_ns: self.offset_ns.load(Relaxed),
+            offset_error_us: offset_error_us?,
+            drift_ppm,
+            drift_error_ppm,
+            span_s: span_s?,
+            steps: self.steps.load(Relaxed),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ pub mod assign;
 pub mod calendar;
 pub mod cholesky;
 pub mod clock;
+pub mod clock_offset;
 pub mod counters;
 pub mod csv;
 pub mod denormals;

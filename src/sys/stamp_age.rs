@@ -52,9 +52,14 @@ impl StampAge {
         u64::try_from(difference - least).unwrap_or(u64::MAX)
     }
 
+    /// Does a stamp lie before the last one?
+    pub const fn restarts_at(&self, stamp_ns: i64) -> bool {
+        stamp_ns < self.stamp_ns
+    }
+
     /// A stamp before the last one: the clock was set or started again, or the last stamp was damaged. Nothing is known then.
     fn notice_restart(&mut self, stamp_ns: i64) {
-        if stamp_ns < self.stamp_ns {
+        if self.restarts_at(stamp_ns) {
             *self = Self { stamp_ns, ..Self::default() };
         }
     }

@@ -9,7 +9,7 @@ use super::decision::RuleStandings;
 use super::decode::{CLOCK, ModelHeader};
 use crate::frame::event::{Event, Reason};
 use crate::frame::placement::Placement;
-use crate::frame::{Distrust, Name, Quality};
+use crate::frame::{Distrust, Name, Quality, SenderClock};
 
 /// `heartbeat/<source>`: sent while decodes can be relied on; its absence means that they cannot.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -496,6 +496,9 @@ pub struct StatusHeader<'a> {
     /// How the animal lies on the model's atlas; left out until that is known, and for a model without an atlas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
+    /// How the sender's clock lies to ours; left out for frames without time stamps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender_clock: Option<SenderClock>,
     /// How the rules stand; left out where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decisions: Option<RuleStandings>,

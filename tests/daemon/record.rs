@@ -173,12 +173,24 @@ fn assert_told_apart(rig: &Rig, session: &Path) {
     assert_eq!(found["identical"].as_u64(), Some(first), "all before it are the same");
 }
 
+/// `play` reads the clock of this machine: a stamp is ours but for the way here, and the clock was never set.
+fn assert_clock(session: &Path) {
+    let status = json(session, Topic::Status);
+    let clocks: Vec<&Value> = status.iter().map(|status| &status["sender_clock"]).filter(|c| !c.is_null()).collect();
+    assert!(clocks.len() >= 2, "{clocks:?}");
+    for clock in clocks {
+        let (offset, steps) = (clock["offset_ns"].as_i64().unwrap(), &clock["steps"]);
+        assert!((0..100_000_000).contains(&offset) && clock["clock"] == "monotonic" && steps == 0, "{clock}");
+    }
+}
+
 fn assert_reported(rig: &Rig, session: &Path, frames: usize) {
     let page = rig.path("page.html");
     let said = run(&["report", text(session), "--out", text(&page)]).code(0).out;
     assert!(said.contains("deadline of 60000 ms met"), "{said}");
     let html = std::fs::read_to_string(page).unwrap();
-    assert!(html.contains("<svg") && html.contains("light on"));
+    assert!(html.contains("<svg") && html.contains("light on") && html.contains("Clock of the sender"));
+    assert_clock(session);
     let (table, array) = (rig.path("decodes.csv"), rig.path("embedding.npy"));
     run(&["export", text(session), "--to", "csv", "--out", text(&table)]).code(0);
     let csv = std::fs::read_to_string(table).unwrap();

@@ -17,7 +17,8 @@ use haltere::frame::event::{Event, Reason, RecordFault, SkipCause, StaleReason, 
 use haltere::frame::placement::Placement;
 use haltere::frame::{
     Clock, Decision, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, Mismatch, ModelTag, Name,
-    Observation, Picture, Preview, Quality, Relearn, Restart, Sentence, Shape, Shown, StageTimes, Stamp, Withheld,
+    Observation, Picture, Preview, Quality, Relearn, Restart, SenderClock, Sentence, Shape, Shown, StageTimes, Stamp,
+    Withheld,
 };
 use haltere::publish::Sink;
 use haltere::publish::decisions::RuleTable;
@@ -41,6 +42,16 @@ const STAGES_TIMED: [&str; 4] = ["queue", "preprocess", "encode", "total"];
 const DEADLINE_MS: u64 = 1_000;
 const PLACEMENT: Placement =
     Placement { turn_deg: 4.0, shift_px: [1.0, -2.0], scale: [1.0, 1.1], likeness: 0.9, fits: true };
+
+const SENDER_CLOCK: SenderClock = SenderClock {
+    clock: Clock::Device,
+    offset_ns: -7,
+    offset_error_us: 12.5,
+    drift_ppm: Some(50.0),
+    drift_error_ppm: Some(0.5),
+    span_s: 60.0,
+    steps: 1,
+};
 
 /// One value of every variant of an enum; a variant that is not listed is a compile error.
 macro_rules! every {
@@ -424,6 +435,7 @@ fn while_decoding() -> Vec<Message> {
     daemon.stats.compute.focus.set(Some(1.0));
     daemon.stats.compute.warmup_frames_left.store(120, Relaxed);
     daemon.stats.compute.placement.set(Some(PLACEMENT));
+    daemon.stats.intake.sender_clock.set(Some(SENDER_CLOCK));
     daemon.stats.record.recording.store(1, Relaxed);
     daemon.sink.publish(&decode(1, Quality::Ok)).unwrap();
     let restarts = every! { Restart: Restart::Pause => Restart::Pause, Restart::NewSeries => Restart::NewSeries };

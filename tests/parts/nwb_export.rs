@@ -128,6 +128,11 @@ fn assert_told(session: &Session, opened: &Opened) {
     assert_eq!(found.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect::<Vec<_>>(), actions);
     assert!(opened.series("Action")["description"].as_str().unwrap().contains("resting, walking"));
     assert_eq!(opened.column("marks", "text"), [json!("light on"), json!("light off")]);
+    let last = opened.column("sender_clock", "offset_ns").last().and_then(Value::as_i64);
+    assert!(
+        last.is_some_and(|offset| (0..100_000_000).contains(&offset)),
+        "{last:?} ns between two clocks that are one"
+    );
     let marked: Vec<Value> =
         session.marks.iter().map(|mark| json!(session.seconds(opened, mark["t_ns"].as_u64().unwrap()))).collect();
     assert_eq!(opened.column("marks", "timestamp"), marked);

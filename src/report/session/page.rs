@@ -37,6 +37,7 @@ pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> Stri
     );
     page.figure("events", "Gaps, skipped frames and events", &[plots::events(summary)], &caption);
     marks(&mut page, summary);
+    clock(&mut page, recorded);
     page.figure(
         "shifts",
         "Shifts",
@@ -82,6 +83,28 @@ fn marks(page: &mut Page, summary: &Summary) {
         let rows = summary.marks.iter().map(|(text, at)| vec![format!("{at:.2}"), text.clone()]);
         page.section("marks", "Marks", &table(&["time [s]", "note"], 2, rows));
     }
+}
+
+/// How the sender's clock lay, at the beginning, in the middle and at the end.
+fn clock(page: &mut Page, recorded: &Recorded) {
+    let clocks = &recorded.clocks;
+    let (Some(first), Some(last)) = (clocks.first(), clocks.last()) else { return };
+    let number = |value: Option<f32>| value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"));
+    let rows = [first, &clocks[clocks.len() / 2], last].map(|record| {
+        let lies = record.sender_clock;
+        vec![
+            format!("{:.1}", record.t_pub_ns.saturating_sub(first.t_pub_ns) as f64 / 1e9),
+            lies.offset_ns.to_string(),
+            format!("{:.1}", lies.offset_error_us),
+            number(lies.drift_ppm),
+            number(lies.drift_error_ppm),
+            lies.steps.to_string(),
+        ]
+    });
+    let head = ["time [s]", "offset [ns]", "± [µs]", "drift [ppm]", "± [ppm]", "began anew"];
+    let words = "A time stamp plus the offset is the daemon's time of that moment, later by the smallest delay on the way. A positive drift \
+                 is a clock that runs fast.";
+    page.section("clock", "Clock of the sender", &(table(&head, 0, rows.into_iter()) + &paragraph(words)));
 }
 
 fn quality_text(summary: &Summary) -> String {

@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `acquisition/TwoPhotonSeries…` | raw frames of each channel, (time, x, y), at the times of their receipt |
 //! | `acquisition/FrameNumber`, `MicroscopeTime-…`, `marks` | the sender's numbers and times; the experimenter's notes |
+//! | `acquisition/sender_clock` | how the clock of the sender's times lay to the daemon's |
 //! | `processing/behavior/…` | one row for each decoded frame: embedding, probabilities, action, quality, shift, latency …; events |
 //! | `intervals/decoded_bouts` | frame after frame decoded as the same action, of quality ok |
 //!
 //! It uses only what NWB has had since 2.0, and no extension, so that every reader can open it.
 
 mod bouts;
+mod clocks;
 mod decodes;
 mod events;
 mod frames;
@@ -128,6 +130,7 @@ fn write(
     )?;
     let rows = decodes::write(&nwb, &module, recorded, timeline)?;
     events::marks(&nwb, &acquisition, recorded, timeline)?;
+    clocks::write(&nwb, &acquisition, recorded, timeline)?;
     events::events(&nwb, &module, recorded, timeline)?;
     let bouts = events::bouts(&nwb, &root, recorded, timeline)?;
     nwb.file.close()?;

@@ -40,7 +40,8 @@ impl Timeline {
         let decodes = recorded.decodes.iter().flat_map(|decode| decode.t_recv_ns.into_iter().chain([decode.t_pub_ns]));
         let events = recorded.events.iter().map(|event| event.t_pub_ns);
         let marks = recorded.marks.iter().map(|mark| mark.t_ns);
-        let first = decodes.chain(events).chain(marks).chain(first_frame_ns).min();
+        let clocks = recorded.clocks.iter().map(|clock| clock.t_pub_ns);
+        let first = decodes.chain(events).chain(marks).chain(clocks).chain(first_frame_ns).min();
         let earliest = first.map_or(began, |ns| began.min(i128::from(ns) + offset));
         let zero_unix_ns = earliest.max(0) / MS_NS * MS_NS;
         Ok(Self { zero_ns: zero_unix_ns - offset, zero_unix_ns })
@@ -49,6 +50,11 @@ impl Timeline {
     /// Seconds after zero of a time on the machine's clock.
     pub fn seconds(&self, t_ns: u64) -> f64 {
         (i128::from(t_ns) - self.zero_ns) as f64 / 1e9
+    }
+
+    /// Zero on the machine's clock, ns.
+    pub const fn zero_ns(&self) -> i128 {
+        self.zero_ns
     }
 
     /// Zero, as ISO 8601.
