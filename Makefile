@@ -1,5 +1,5 @@
 # `make demo` shows it, `make test` proves it; both fetch and build what they need.
-.PHONY: help setup chromium gpu build demo demo-recording test try deny bench bench-gpu wheel deb archive clean
+.PHONY: help setup chromium gpu build demo demo-recording test try book deny bench bench-gpu wheel deb archive clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make wheel   dist/haltere-*.whl: the program, its model and the Python package, for any machine with pip"
 	@echo "make deb     dist/haltere_*.deb: the program, its model and ONNX Runtime, for this release of Debian or Ubuntu and newer ones"
 	@echo "make archive dist/haltere-*.tar.gz and SHA256SUMS: the same files for any folder, with a list of what is in them (SBOM)"
+	@echo "make book    target/book: the pages of docs/ with a reference made of the program"
 	@echo "make deny    licences, advisories, sources and duplicates of the crates, by cargo-deny"
 	@echo "make bench   latency and rate on this machine"
 	@echo "make setup   ONNX Runtime into .runtime/, test packages into .venv/, a browser for a test (the other targets run it as needed)"
@@ -91,6 +92,10 @@ deb: build
 
 archive: build
 	scripts/make-archive.sh
+
+book: build .venv/ready
+	.venv/bin/python -m mkdocs build --quiet --strict --config-file build/book/mkdocs.yml
+	@echo "target/book/index.html"
 
 deny:
 	cargo deny --locked check

@@ -22,7 +22,7 @@ else
   echo "neither venv nor pip is there: apt install python3-venv" >&2
   exit 1
 fi
-.venv/bin/python -c 'import auditwheel, hatchling, lz4, mypy, numpy, nwbinspector, onnx, onnxruntime, pyarrow, pylsl, pynwb, scipy, sklearn, zmq'
+.venv/bin/python -c 'import auditwheel, hatchling, lz4, mkdocs, mypy, numpy, nwbinspector, onnx, onnxruntime, pyarrow, pylsl, pynwb, scipy, sklearn, zmq'
 # What the wheel depends on, for the test that installs it: the same versions, from pip's cache.
 grep -E '^(numpy|onnxruntime|pyzmq)==' tests/requirements.txt >.venv/wheels.txt
 .venv/bin/python -m pip download --quiet --disable-pip-version-check --only-binary=:all: --dest .venv/wheels --requirement .venv/wheels.txt

@@ -3,7 +3,7 @@
 //! Why it exists: 1 says nothing. Each error says its own number, beside its definition. What it must never do: change
 //! the meaning of a number; scripts rely on it.
 
-/// What the process says when it leaves. The README lists them.
+/// What the process says when it leaves. docs/configuration.md lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
@@ -89,12 +89,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_lists_every_exit_code() {
-        let readme = include_str!("../../README.md");
+    fn the_book_lists_every_exit_code() {
+        let page = include_str!("../../docs/configuration.md");
         for code in ExitCode::ALL {
             assert!(
-                readme.contains(&format!("| {} |", code as u8)),
-                "README.md does not list exit code {}",
+                page.contains(&format!("| {} |", code as u8)),
+                "docs/configuration.md does not list exit code {}",
                 code as u8
             );
         }

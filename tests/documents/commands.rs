@@ -1,6 +1,6 @@
 //! What the documents tell a user to type is what the program takes.
 //!
-//! Method: every line of a shell block in README.md and in the clients' documents that begins with `haltere`, and every example in a
+//! Method: every line of a shell block in README.md, in docs/ and in the clients' documents that begins with `haltere`, and every example in a
 //! `--help`, goes through the program's own parser, without what the shell takes for itself: comment, pipe and redirection.
 #![cfg(feature = "train")]
 #![allow(clippy::unwrap_used)]
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Command, CommandFactory, Parser};
 use haltere::cli::Cli;
 
-/// README.md and the documents below clients/.
+/// README.md and the documents below docs/ and clients/.
 fn documents() -> Vec<PathBuf> {
     fn below(folder: &Path) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -18,6 +18,7 @@ fn documents() -> Vec<PathBuf> {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = below(&root.join("clients"));
+    found.extend(below(&root.join("docs")));
     found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     found.push(root.join("README.md"));
     found
@@ -97,13 +98,13 @@ fn every_example_of_a_help_is_accepted() {
 }
 
 #[test]
-fn the_readme_shows_every_subcommand() {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let calls: Vec<Vec<String>> = calls(&readme).iter().map(|(_, call)| words(call)).collect();
+fn the_first_page_of_the_book_shows_every_subcommand() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/start.md")).unwrap();
+    let calls: Vec<Vec<String>> = calls(&page).iter().map(|(_, call)| words(call)).collect();
     for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "help") {
         let (name, shown) =
             (command.get_name(), |name: &str| calls.iter().any(|call| call.get(1).is_some_and(|w| w == name)));
-        assert!(shown(name), "README.md shows no `haltere {name}`");
+        assert!(shown(name), "docs/start.md shows no `haltere {name}`");
     }
 }
 

@@ -681,7 +681,7 @@ fn the_deadline_that_documents_name_is_the_default() {
     let default = haltere::config::Config::default().publish.deadline.as_millis();
     let bonsai = include_str!("../../clients/bonsai/README.md");
     for (document, words) in [
-        (include_str!("../../README.md"), format!("(`publish.deadline_ms`, {default} ms)")),
+        (include_str!("../../docs/close-a-loop.md"), format!("(`publish.deadline_ms`, {default} ms)")),
         (bonsai, format!("Timeout({default} ms)")),
         (bonsai, format!("`publish.deadline_ms` of the daemon (default {default})")),
     ] {

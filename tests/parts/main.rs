@@ -5,6 +5,7 @@ mod support;
 
 mod bad_messages;
 mod behaviour_files;
+mod book;
 mod config_schema;
 mod conformance;
 mod demo;
