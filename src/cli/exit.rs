@@ -87,6 +87,7 @@ mod tests {
         ("Discontinuity", "counted under its name"),
         ("EndpointError", "clap shows it, or a ConfigError holds it"),
         ("HeaderError", "counted under its name"),
+        ("InletError", "counted, and logged"),
         ("LabelFault", "a DatasetError holds it"),
         ("MessageError", "a viewer counts it"),
         ("NameError", "clap shows it, or a ConfigError holds it"),

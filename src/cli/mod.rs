@@ -18,6 +18,7 @@ pub mod exit;
 mod export;
 mod info;
 mod keys;
+mod latency;
 pub mod log;
 mod man;
 pub mod model;
@@ -27,6 +28,7 @@ mod parse;
 mod play;
 mod progress;
 mod recording;
+mod rehearse;
 mod report;
 mod run;
 mod simulate;
@@ -83,6 +85,10 @@ pub enum Command {
     Diff(diff::DiffArgs),
     /// Say what rules would have decided on a recorded session: hits, misses, false alarms and latency.
     Decide(decide::DecideArgs),
+    /// Measure the loop: from a frame to the decision, to the pulse, to its acknowledgement.
+    Latency(latency::LatencyArgs),
+    /// Speak as the daemon would when it is late, silent, restarted …, to see what your controller does.
+    Rehearse(rehearse::RehearseArgs),
     /// Convert a recorded session to NWB, or its decodes to CSV, Parquet or npy.
     Export(export::ExportArgs),
     /// Check configuration, model, ports, ONNX Runtime, device and real-time permissions without running.
@@ -124,6 +130,8 @@ pub fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCod
         Command::Embed(args) => embed::run(&args),
         Command::Diff(args) => diff::run(&args, out),
         Command::Decide(args) => decide::run(&args, out),
+        Command::Latency(args) => latency::run(&args, out),
+        Command::Rehearse(args) => rehearse::run(&args, out),
         Command::Export(args) => export::run(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Control(args) => control::run(&args, out),

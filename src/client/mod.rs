@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod demo;
+pub mod latency;
 pub mod monitor;
 pub mod play;
 mod publication;

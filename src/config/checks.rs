@@ -184,7 +184,8 @@ fn endpoints(config: &Config) -> Vec<(&'static str, Endpoint, bool)> {
     let plain = ("plain.endpoint", config.plain.endpoint.as_ref(), true);
     let binary = ("binary.endpoint", config.binary.endpoint.as_ref(), true);
     let control = ("control.endpoint", config.control.endpoint.as_ref(), true);
-    let all = [source, publish, plain, binary, control].into_iter();
+    let inlet = ("inlet.endpoint", config.inlet.endpoint.as_ref(), true);
+    let all = [source, publish, plain, binary, control, inlet].into_iter();
     all.filter_map(|(key, text, bound)| Some((key, text?.parse().ok()?, bound))).collect()
 }
 

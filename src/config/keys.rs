@@ -485,6 +485,12 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| c.control.endpoint.clone().map_or(Value::Word("off"), Value::Text),
     },
     Key {
+        name: "inlet.endpoint",
+        kind: Kind::Endpoint { word: Some("off") },
+        set: |c, v| c.inlet.endpoint = v.text().map(str::to_owned),
+        get: |c| c.inlet.endpoint.clone().map_or(Value::Word("off"), Value::Text),
+    },
+    Key {
         name: "animal.name",
         kind: Kind::Name { word: Some("off") },
         set: |c, v| c.animal.name = v.text().and_then(|t| t.parse().ok()),

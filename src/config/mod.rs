@@ -16,6 +16,7 @@ mod raw;
 mod rule_list;
 mod rules;
 mod schema;
+mod sockets;
 pub mod template;
 
 use std::fmt;
@@ -31,6 +32,7 @@ pub use error::{ConfigError, Place, Problem};
 pub use outlets::{Binary, Lsl, LslMarkers, Osc, Plain, Serial, SerialWrite};
 pub use raw::RawConfig;
 pub use schema::schema;
+pub use sockets::{Control, Inlet};
 
 /// The variable that names the configuration file when `--config` does not.
 pub const FILE_VARIABLE: &str = "HALTERE_CONFIG";
@@ -89,6 +91,8 @@ pub struct Config {
     pub lsl: Lsl,
     /// Control socket.
     pub control: Control,
+    /// Marks with times.
+    pub inlet: Inlet,
     /// What was learnt of animals, on disk.
     pub animal: Animal,
     /// What is decided with the decodes.
@@ -340,13 +344,6 @@ pub enum WhenDistrusted {
     Neutral,
 }
 
-/// The control socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Control {
-    /// REP endpoint, bound; `None` = no control socket.
-    pub endpoint: Option<String>,
-}
-
 /// How the chunks of a recording are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -445,6 +442,7 @@ impl Default for Config {
             serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change, decisions: false },
             lsl: Lsl { name: None, library: None, markers: LslMarkers::Change, decisions: false },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
+            inlet: Inlet { endpoint: None },
             animal: Animal { name: None, folder: PathBuf::from("animals"), save: true },
             decision: Rules::default(),
             record: Record::off(),

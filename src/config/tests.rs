@@ -321,7 +321,7 @@ fn contradictions_are_refused_where_one_of_the_two_was_written() {
 
 #[test]
 fn what_other_machines_can_reach_needs_keys_or_a_word() {
-    let bound = ["[publish]", "[control]", "[plain]", "[binary]", "[source]\nattach = \"bind\""];
+    let bound = ["[publish]", "[control]", "[plain]", "[binary]", "[inlet]", "[source]\nattach = \"bind\""];
     for section in bound {
         let content = format!("{section}\nendpoint = \"tcp://0.0.0.0:5799\"\n");
         let text = refused(&content);

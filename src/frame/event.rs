@@ -3,7 +3,7 @@
 //! Why it exists: a fault that the daemon survives must still be seen. Every way to reject a frame has a [`Reason`] of its own.
 //! What it must never do: hold text that needs memory; events are made on the frame path, which may not allocate.
 
-use super::{Distrust, Mismatch, Name, Relearn, Restart, Sentence};
+use super::{Distrust, Mismatch, Name, Relearn, Restart, Sentence, TimedMark};
 
 use super::placement::Placement;
 
@@ -505,6 +505,15 @@ pub enum Event {
     Mark {
         /// Counted from 1 in each recording.
         number: u64,
+    },
+    /// Somebody beside the microscope said that something happened.
+    Inlet {
+        /// What.
+        name: Name,
+        /// When, `CLOCK_MONOTONIC`, ns.
+        t_ns: u64,
+        /// Who says so, and how the time was found.
+        mark: TimedMark,
     },
     /// A stage failed and the run ends. The cause is in the log and the exit code.
     Fault {

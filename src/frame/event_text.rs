@@ -57,6 +57,7 @@ impl std::fmt::Display for Event {
                 self.fmt_recording(f)
             }
             Self::Mark { number } => write!(f, "mark {number}"),
+            Self::Inlet { name, mark, .. } => write!(f, "{} says: {name}", mark.from),
             Self::Fault { stage } => write!(f, "the {stage} stage failed: published the neutral action, shutting down"),
             Self::Shutdown => write!(f, "shutting down"),
         }

@@ -16,8 +16,10 @@ mod geometry;
 mod model_tag;
 mod observation;
 mod preview;
+mod round_trip;
 mod sender_clock;
 mod sentence;
+mod timed_mark;
 mod window;
 
 use std::fmt;
@@ -30,9 +32,11 @@ pub use geometry::Geometry;
 pub use model_tag::ModelTag;
 pub use observation::Observation;
 pub use preview::{PREVIEW_SIDE_MAX, PREVIEW_VALUES_MAX, Picture, Preview};
+pub use round_trip::{Decided, RoundTrip, RoundTrips, Stage};
 pub use sender_clock::SenderClock;
 pub use sentence::{SENTENCE_BYTES_MAX, Sentence};
 pub use slot::{FrameSlot, Request, Requests};
+pub use timed_mark::TimedMark;
 pub use window::{MISSING_SHARE_MAX, Restart};
 
 /// Channels of one microscope that the corridor understands (functional, and one anatomical for registration).

@@ -11,12 +11,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::frame::{Name, Quality};
-use crate::sys::counters::{Decisions, Gauge, Histogram, Record, Stats};
+use crate::sys::counters::{Decisions, Gauge, Histogram, Inlet, Record, Stats};
 use crate::wire::decision::{RuleStanding, RuleStandings};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
 use crate::wire::report::{
-    DistrustedFrames, Dropped, LatencySummary, PeerCounts, Queues, Recording, RecordingLost, Rejected, StageLatencies,
-    StatusHeader,
+    DistrustedFrames, Dropped, InletCounts, LatencySummary, PeerCounts, Queues, Recording, RecordingLost, Rejected,
+    StageLatencies, StatusHeader,
 };
 
 /// The parts of a status that stay the same.
@@ -62,7 +62,7 @@ impl Reporter {
 
     /// The status of this moment.
     pub(super) fn status<'a>(&'a self, subject: Subject<'a>, now_ns: u64) -> StatusHeader<'a> {
-        let Stats { intake, compute, publish, record, connections, decisions } = &*self.stats;
+        let Stats { intake, compute, publish, record, connections, decisions, .. } = &*self.stats;
         let latency_us = StageLatencies {
             queue: summary(&compute.queue),
             preprocess: summary(&compute.preprocess),
@@ -111,6 +111,7 @@ impl Reporter {
             warmup_frames_left: Some(compute.warmup_frames_left.load(Relaxed)).filter(|left| *left > 0),
             placement: compute.placement.get(),
             sender_clock: intake.sender_clock.get(),
+            inlet: inlet_counts(&self.stats),
             decisions: (!decisions.names().is_empty()).then(|| standings(decisions)),
         }
     }
@@ -151,6 +152,15 @@ fn waiting(stats: &Stats) -> Queues {
         // A frame that is not believed has a decode, too.
         decodes: (read(&compute.encoded) + stats.distrusted().iter().sum::<u64>()).saturating_sub(sent),
     }
+}
+
+/// `None` without an inlet.
+fn inlet_counts(stats: &Stats) -> Option<InletCounts> {
+    let read = |counter: &AtomicU64| counter.load(Relaxed);
+    let Inlet { open, received, refused, lost, untold } = &*stats.inlet;
+    let counts =
+        || InletCounts { received: read(received), refused: read(refused), lost: read(lost), untold: read(untold) };
+    open.load(Relaxed).then(counts)
 }
 
 /// `None` until anything was recorded or should have been.

@@ -11,6 +11,7 @@ pub mod tensorboard;
 pub mod data;
 pub mod decisions;
 pub mod html;
+pub mod latency;
 pub mod model_card;
 pub mod pca;
 pub mod picture;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::frame::animal::ANIMAL_EXTENSION;
-use crate::frame::{Clock, Decode, Distrust, Name, Quality, SenderClock};
+use crate::frame::{Clock, Decode, Distrust, Name, Quality, SenderClock, TimedMark};
 use crate::wire::decision::What;
 
 /// One message of the topic `decodes`: those fields of the published header that are needed later, and the full result.
@@ -232,12 +232,15 @@ impl DecisionRecord {
 /// One message of the topic `marks`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MarkRecord {
-    /// The experimenter's note.
+    /// The experimenter's note, or the name of what came in at the inlet.
     pub text: String,
     /// When it was made, `CLOCK_MONOTONIC`, ns.
     pub t_ns: u64,
     /// UTC, ns since 1970.
     pub unix_ns: u64,
+    /// Of a mark that came in with a time: who sent it, and how its time was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inlet: Option<TimedMark>,
 }
 
 /// What a message of the topic `status` says of the sender's clock.

@@ -7,11 +7,12 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::frame::{Decode, Quality};
+use crate::frame::{Decode, Quality, RoundTrips};
 use crate::publish::decisions::{RuleTable, Stamps};
 use crate::session::messages::{ClockRecord, DecisionRecord, DecodeRecord, Decoded, EventRecord, MarkRecord};
 use crate::session::{Damage, Item, Outline, Reader, Topic};
 use crate::sys::exit::{ExitCode, Failure};
+use crate::wire::round_trip::take_decision;
 
 /// A session without its pixels.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,8 @@ pub struct Recorded {
     pub marks: Vec<MarkRecord>,
     /// Decisions, and ends of outputs, as published.
     pub decisions: Vec<DecisionRecord>,
+    /// Decisions with an output, and who acknowledged them.
+    pub round_trips: RoundTrips,
     /// How the sender's clock lay, each time that it was published.
     pub clocks: Vec<ClockRecord>,
     /// The last status.
@@ -73,8 +76,17 @@ impl Recorded {
             Topic::Requests => true,
             Topic::Decodes => push(&mut self.decodes, data),
             Topic::Events => push(&mut self.events, data),
-            Topic::Marks => push(&mut self.marks, data),
-            Topic::Decisions => push(&mut self.decisions, data),
+            Topic::Marks => {
+                let understood = push(&mut self.marks, data);
+                self.take_acknowledgement();
+                understood
+            }
+            Topic::Decisions => {
+                if let Ok(header) = serde_json::from_slice(data) {
+                    take_decision(&header, &mut self.round_trips);
+                }
+                push(&mut self.decisions, data)
+            }
             Topic::Status => {
                 // A status without it says nothing of a clock.
                 push(&mut self.clocks, data);
@@ -83,6 +95,14 @@ impl Recorded {
             }
         };
         self.odd += u64::from(!understood);
+    }
+
+    /// The last mark may acknowledge a decision.
+    fn take_acknowledgement(&mut self) {
+        let Some(MarkRecord { t_ns, inlet: Some(mark), .. }) = self.marks.last() else { return };
+        if let Some(decision) = mark.decision {
+            self.round_trips.acknowledged(decision, mark.timestamp_ns.map(|_| *t_ns), mark.t_recv_ns);
+        }
     }
 
     /// The decodes of frames.

@@ -17,6 +17,8 @@ const WINDOW_NS_MIN: u64 = 1_000_000_000;
 const WINDOW_NS_MAX: u64 = 32_000_000_000;
 /// Points from which a drift is told.
 const POINTS_FOR_DRIFT: usize = 8;
+/// No two clocks drift apart faster, ns per s.
+const SLOPE_MAX: f64 = 500e3;
 /// A point this far below the line says that the clock was set forward, ns. Far above it says nothing: messages may wait for long, and a
 /// clock that was set back shows in its stamps.
 const STEP_NS: f64 = 10e6;
@@ -187,11 +189,16 @@ impl ClockOffset {
             corners += 1;
         }
         let mean_s = points.iter().map(|point| point.at_s).sum::<f64>() / self.count as f64;
-        let edge = hull[..corners].windows(2).find(|edge| edge[1].at_s >= mean_s);
-        edge.map_or(self.line, |edge| {
-            let slope = (edge[1].above_ns - edge[0].above_ns) / (edge[1].at_s - edge[0].at_s).max(f64::MIN_POSITIVE);
-            Line { level_ns: edge[0].above_ns - slope * edge[0].at_s, slope }
-        })
+        // What rises faster than clocks drift is a queue that grows: the edge beside it tells the drift.
+        let slope_of = |edge: &[Point]| {
+            (edge[1].above_ns - edge[0].above_ns) / (edge[1].at_s - edge[0].at_s).max(f64::MIN_POSITIVE)
+        };
+        let beside_s = |edge: &[Point]| (edge[0].at_s - mean_s).max(mean_s - edge[1].at_s).max(0.0);
+        let possible = hull[..corners].windows(2).filter(|edge| slope_of(edge).abs() <= SLOPE_MAX);
+        let edge = possible.min_by(|a, b| beside_s(a).total_cmp(&beside_s(b)));
+        let slope = edge.map_or(self.line.slope, slope_of);
+        let level = |point: &Point| point.above_ns - slope * point.at_s;
+        Line { level_ns: points.iter().map(level).fold(f64::INFINITY, f64::min), slope }
     }
 
     /// Median of how far the points lie above the line, ns.
@@ -334,6 +341,21 @@ mod tests {
         assert!(sender.errors().0.abs() < 0.5 * MS, "{:?}", sender.errors());
         let ours = sender.clock.ours(sender.stamp_ns() as i64).unwrap();
         assert!((ours as f64 - sender.now_s * 1e9 - 2.0 * MS).abs() < 0.5 * MS);
+    }
+
+    #[test]
+    fn a_queue_that_grows_for_minutes_is_no_drift() {
+        let mut sender = Sender::new(50.0);
+        sender.send_for(60.0);
+        let before = sender.clock.ours(EPOCH_NS as i64 + 160_000_000_000).unwrap();
+        for frame in 0..30 * 120 {
+            // Read a quarter too slowly.
+            let received = (sender.now_s + f64::from(frame) / 30.0 / 4.0) * 1e9 + 2.0 * MS;
+            sender.clock.note(Clock::Device, sender.stamp_ns() as i64, received as u64);
+            sender.now_s += 1.0 / 30.0;
+        }
+        let after = sender.clock.ours(EPOCH_NS as i64 + 160_000_000_000).unwrap();
+        assert!((after - before).abs() < 50_000_000, "{} ns, where the queue grew by half a minute", after - before);
     }
 
     #[test]

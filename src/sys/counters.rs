@@ -29,6 +29,8 @@ pub struct Stats {
     pub record: CachePadded<Record>,
     /// Rules: written by the compute thread and the publish thread, each its own part.
     pub decisions: Decisions,
+    /// Written by the inlet's thread.
+    pub inlet: CachePadded<Inlet>,
     /// Written by the guards of the bound sockets.
     pub connections: Arc<Connections>,
 }
@@ -201,6 +203,21 @@ pub struct OutputCounters {
     pub overruled: AtomicU64,
     /// Outputs that were ended before their time.
     pub ended: AtomicU64,
+}
+
+/// Counters of the inlet.
+#[derive(Debug, Default)]
+pub struct Inlet {
+    /// Is there one?
+    pub open: AtomicBool,
+    /// Messages that came.
+    pub received: AtomicU64,
+    /// Of these, such as were no marks.
+    pub refused: AtomicU64,
+    /// Marks that were not recorded although a file was open: the queue was full.
+    pub lost: AtomicU64,
+    /// Marks without an event, because they came too fast.
+    pub untold: AtomicU64,
 }
 
 /// Counters of the recorder. Each has one writer: the thread that its text names.

@@ -13,6 +13,16 @@ pub fn median<T: Copy>(values: &mut [T], order: impl FnMut(&T, &T) -> Ordering) 
     Some(*values.select_nth_unstable_by(middle, order).1)
 }
 
+/// p50, p99, p99.9 and the largest: exact, of the sorted values.
+pub fn quantiles(values: impl Iterator<Item = f64>) -> [f64; 4] {
+    let mut values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    [0.5, 0.99, 0.999, 1.0].map(|share| {
+        let rank = (values.len() as f64 * share).ceil().max(1.0) as usize;
+        values.get(rank - 1).copied().unwrap_or(f64::NAN)
+    })
+}
+
 /// Index of the largest value; the first of equals.
 pub fn largest(row: ArrayView1<f32>) -> usize {
     let mut best = 0;
@@ -177,5 +187,11 @@ mod tests {
         });
         assert_eq!(seen, [[0.0, 1.0, 25.0], [0.0, 1.0, 0.0]]);
         assert_eq!(starts, array![[0.0], [5.0], [1.0]]);
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_sorted_values() {
+        assert_eq!(quantiles((1..=1000).rev().map(f64::from)), [500.0, 990.0, 999.0, 1000.0]);
+        assert!(quantiles(std::iter::empty())[0].is_nan());
     }
 }

@@ -6,6 +6,8 @@ pub mod control;
 pub mod decision;
 pub mod decode;
 pub mod frame_header;
+pub mod inlet;
 pub mod pixels;
 pub mod preview;
 pub mod report;
+pub mod round_trip;

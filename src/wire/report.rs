@@ -9,7 +9,7 @@ use super::decision::RuleStandings;
 use super::decode::{CLOCK, ModelHeader};
 use crate::frame::event::{Event, Reason};
 use crate::frame::placement::Placement;
-use crate::frame::{Distrust, Name, Quality, SenderClock};
+use crate::frame::{Distrust, Name, Quality, SenderClock, TimedMark};
 
 /// `heartbeat/<source>`: sent while decodes can be relied on; its absence means that they cannot.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -117,6 +117,7 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::RecordLost { .. } => "record_lost",
         Event::RecordFailed { .. } => "record_failed",
         Event::Mark { .. } => "mark",
+        Event::Inlet { .. } => "inlet",
         Event::Fault { .. } => "fault",
         Event::Shutdown => "shutdown",
     }
@@ -125,6 +126,19 @@ pub const fn event_name(event: &Event) -> &'static str {
 fn serialize_switch<M: SerializeMap>(rule: &Name, what: &str, map: &mut M) -> Result<(), M::Error> {
     map.serialize_entry("name", rule)?;
     map.serialize_entry("what", what)
+}
+
+fn serialize_inlet<M: SerializeMap>(name: &Name, t_ns: u64, mark: &TimedMark, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("name", name)?;
+    map.serialize_entry("from", &mark.from)?;
+    map.serialize_entry("t_ns", &t_ns)?;
+    map.serialize_entry("t_recv_ns", &mark.t_recv_ns)?;
+    map.serialize_entry("timestamp_ns", &mark.timestamp_ns)?;
+    map.serialize_entry("timestamp_clock", &mark.timestamp_clock)?;
+    map.serialize_entry("decision", &mark.decision)?;
+    map.serialize_entry("offset_ns", &mark.sender_clock.map(|clock| clock.offset_ns))?;
+    map.serialize_entry("offset_error_us", &mark.sender_clock.map(|clock| clock.offset_error_us))?;
+    map.serialize_entry("drift_ppm", &mark.sender_clock.and_then(|clock| clock.drift_ppm))
 }
 
 fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
@@ -182,6 +196,7 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         Event::DecisionSwitched { rule, what } => serialize_switch(rule, what, map),
         Event::Fault { stage } => map.serialize_entry("stage", stage),
         Event::Mark { number } => map.serialize_entry("number", number),
+        Event::Inlet { name, t_ns, mark } => serialize_inlet(name, *t_ns, mark, map),
         Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::Shutdown => Ok(()),
     }
 }
@@ -400,6 +415,19 @@ pub struct RecordingLost {
     pub messages: u64,
 }
 
+/// Marks that came in at the inlet, since start.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct InletCounts {
+    /// Messages.
+    pub received: u64,
+    /// Of these, such as were no marks.
+    pub refused: u64,
+    /// Marks that were not recorded although a file was open: the queue was full.
+    pub lost: u64,
+    /// Marks without an event, because they came too fast.
+    pub untold: u64,
+}
+
 /// Who came to the bound sockets, since start.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct PeerCounts {
@@ -496,6 +524,9 @@ pub struct StatusHeader<'a> {
     /// How the animal lies on the model's atlas; left out until that is known, and for a model without an atlas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
+    /// Marks that came in; left out without an inlet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inlet: Option<InletCounts>,
     /// How the sender's clock lies to ours; left out for frames without time stamps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender_clock: Option<SenderClock>,

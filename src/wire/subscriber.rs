@@ -102,6 +102,8 @@ pub struct DecodeMessage {
     pub novelty: Option<f32>,
     /// In `warmup`: frames left until a decode is `ok`.
     pub warmup_frames_left: Option<u64>,
+    /// What is rehearsed, if it is a rehearsal.
+    pub rehearsal: Option<String>,
 }
 
 /// Latency of one decode within the daemon, µs.

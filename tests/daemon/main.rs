@@ -8,6 +8,7 @@ mod decisions;
 mod errors;
 mod failsafe;
 mod follow;
+mod inlet;
 mod light;
 mod live;
 mod models;

@@ -12,13 +12,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use haltere::config::{Publish, WhenDistrusted};
+use haltere::corridor::supervisor::rehearse::Scene;
 use haltere::decide::{Rule, Rules, Train};
 use haltere::frame::event::{Event, Reason, RecordFault, SkipCause, StaleReason, TrialFault};
 use haltere::frame::placement::Placement;
 use haltere::frame::{
     Clock, Decision, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, Mismatch, ModelTag, Name,
     Observation, Picture, Preview, Quality, Relearn, Restart, SenderClock, Sentence, Shape, Shown, StageTimes, Stamp,
-    Withheld,
+    TimedMark, Withheld,
 };
 use haltere::publish::Sink;
 use haltere::publish::decisions::RuleTable;
@@ -31,6 +32,7 @@ use haltere::sys::sockets::Door;
 use haltere::wire::control::COMMANDS;
 use haltere::wire::decode::Kind;
 use haltere::wire::frame_header;
+use haltere::wire::inlet;
 use serde_json::Value;
 
 type Words = BTreeSet<String>;
@@ -51,6 +53,15 @@ const SENDER_CLOCK: SenderClock = SenderClock {
     drift_error_ppm: Some(0.5),
     span_s: 60.0,
     steps: 1,
+};
+
+const TIMED_MARK: TimedMark = TimedMark {
+    from: Name::literal("diode"),
+    t_recv_ns: 9,
+    timestamp_ns: Some(7),
+    timestamp_clock: Some(Clock::Device),
+    decision: Some(3),
+    sender_clock: Some(SENDER_CLOCK),
 };
 
 /// One value of every variant of an enum; a variant that is not listed is a compile error.
@@ -116,6 +127,7 @@ fn every_event() -> Vec<Event> {
         Event::RecordLost { .. } => Event::RecordLost { frame, count },
         Event::RecordFailed { .. } => Event::RecordFailed { reason: RecordFault::DiskFull },
         Event::Mark { .. } => Event::Mark { number: 1 },
+        Event::Inlet { .. } => Event::Inlet { name: animal, t_ns: 7, mark: TIMED_MARK },
         Event::Fault { .. } => Event::Fault { stage: "compute" },
         Event::Shutdown => Event::Shutdown,
     }
@@ -265,6 +277,21 @@ fn every_key_of_a_frame_header_is_documented_and_means_something() {
             frame_header::parse(header.as_bytes()) != Ok(minimal)
         };
         assert!(changes(r#"{"a":1}"#) || changes(r#""no such word""#), "{key} changes nothing");
+    }
+}
+
+#[test]
+fn every_word_of_a_rehearsal_is_documented() {
+    assert_eq!(documented("Words of a rehearsal"), Scene::ALL.map(|scene| scene.name().to_owned()).into());
+}
+
+#[test]
+fn every_key_of_a_mark_at_the_inlet_is_documented_and_means_something() {
+    assert_eq!(documented("Keys of a mark"), inlet::KEYS.map(str::to_owned).into());
+    let minimal = inlet::parse(&[br#"{"name":"flash"}"#]).unwrap();
+    for (key, value) in [("from", "\"a\""), ("timestamp_ns", "1"), ("clock", "\"ptp\""), ("decision", "1")] {
+        let mark = inlet::parse(&[format!(r#"{{"name":"flash","{key}":{value}}}"#)]).unwrap();
+        assert_ne!(mark, minimal, "{key} changes nothing");
     }
 }
 
@@ -436,6 +463,7 @@ fn while_decoding() -> Vec<Message> {
     daemon.stats.compute.warmup_frames_left.store(120, Relaxed);
     daemon.stats.compute.placement.set(Some(PLACEMENT));
     daemon.stats.intake.sender_clock.set(Some(SENDER_CLOCK));
+    daemon.stats.inlet.open.store(true, Relaxed);
     daemon.stats.record.recording.store(1, Relaxed);
     daemon.sink.publish(&decode(1, Quality::Ok)).unwrap();
     let restarts = every! { Restart: Restart::Pause => Restart::Pause, Restart::NewSeries => Restart::NewSeries };

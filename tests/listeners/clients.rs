@@ -63,11 +63,18 @@ fn the_example_controller_gives_the_output_of_a_decision_and_ends_it_when_frames
     let rule = rule.map(|set| format!("decision.light.{set}"));
     let sets: Vec<&str> =
         rule.iter().flat_map(|set| ["--set", set]).chain(["--set", "publish.deadline_ms=1500"]).collect();
-    let mut controller = client(&python, "controller.py", &["--endpoint", &rig.decodes, "--source", "play"]);
-    let daemon = rig.daemon(&sets);
+    let inlet = Rig::over_tcp(small()).frames;
+    let arguments = ["--endpoint", &rig.decodes, "--source", "play", "--inlet", &inlet];
+    let mut controller = client(&python, "controller.py", &arguments);
+    let at = format!("inlet.endpoint={inlet}");
+    let daemon = rig.daemon(&[&sets[..], &["--set", &at]].concat());
+    let mut listener = rig.listen();
     let play = rig.play(&[&support::fly("GC6s.tif")], &["--rate", "30", "--loop", "0"]);
     // If it was not connected yet, the next output begins a minute later.
     controller.until_it_says("light on");
+    let pulse = listener.until("the acknowledgement", |m| m.is_event("inlet")).header;
+    assert_eq!((&pulse["name"], &pulse["from"]), (&"pulse".into(), &"controller".into()), "{pulse}");
+    assert!(pulse["decision"].is_u64() && pulse["t_ns"].as_u64() <= pulse["t_recv_ns"].as_u64(), "{pulse}");
     let ended = std::time::Instant::now();
     play.kill();
     controller.until_it_says("light off");

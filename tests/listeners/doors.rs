@@ -23,19 +23,20 @@ const HEADER: &[u8] = br#"{"dtype":"uint8","shape":[64,64]}"#;
 /// The daemon receives frames from whoever connects.
 const BOUND: [&str; 4] = ["--set", "source.attach=bind", "--set", "source.pattern=pull"];
 
-/// Two more ports that were free a moment ago.
-fn two_ports() -> [String; 2] {
-    [(); 2]
+/// More ports that were free a moment ago.
+fn more_ports() -> [String; 3] {
+    [(); 3]
         .map(|()| TcpListener::bind("127.0.0.1:0").unwrap())
         .map(|port| format!("tcp://{}", port.local_addr().unwrap()))
 }
 
 /// A daemon with every socket there is, and the endpoints of all.
-fn open_daemon(rig: &Rig) -> (Process, [String; 5]) {
-    let [plain, binary] = two_ports();
-    let sets = [format!("plain.endpoint={plain}"), format!("binary.endpoint={binary}")];
-    let daemon = rig.daemon(&[&BOUND[..], &["--set", &sets[0], "--set", &sets[1]]].concat());
-    (daemon, [rig.frames.clone(), rig.decodes.clone(), rig.control.clone(), plain, binary])
+fn open_daemon(rig: &Rig) -> (Process, [String; 6]) {
+    let [plain, binary, inlet] = more_ports();
+    let sets =
+        [format!("plain.endpoint={plain}"), format!("binary.endpoint={binary}"), format!("inlet.endpoint={inlet}")];
+    let daemon = rig.daemon(&[&BOUND[..], &["--set", &sets[0], "--set", &sets[1], "--set", &sets[2]]].concat());
+    (daemon, [rig.frames.clone(), rig.decodes.clone(), rig.control.clone(), plain, binary, inlet])
 }
 
 fn refused(rig: &Rig) -> u64 {

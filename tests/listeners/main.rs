@@ -12,4 +12,5 @@ mod monitor;
 mod outlets;
 mod packages;
 mod python_package;
+mod rehearse;
 mod rig_without_training;

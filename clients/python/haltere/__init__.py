@@ -1,6 +1,6 @@
 """haltere from Python: send frames, act on decodes, control the daemon, read what was recorded.
 
-    from haltere import Publisher, Subscriber, Outputs, Control, Session
+    from haltere import Publisher, Subscriber, Outputs, Inlet, Control, Session
 
 The daemon itself is the program `haltere` (`haltere demo` shows it at work). This package needs pyzmq and numpy and nothing else; it also
 runs on a microscope or stimulus PC on which the daemon does not.
@@ -9,6 +9,7 @@ from importlib import metadata as _metadata
 from pathlib import Path as _Path
 
 from haltere.control import Control, ControlError
+from haltere.inlet import Inlet
 from haltere.keys import ClientKeys, ServerKeys
 from haltere.outputs import Outputs
 from haltere.publisher import Publisher
@@ -16,7 +17,7 @@ from haltere.session import RecordedFrame, Session, SessionError, read_embedding
 from haltere.subscriber import Advice, Subscriber
 
 __all__ = [
-    "Advice", "ClientKeys", "Control", "ControlError", "Outputs", "Publisher", "RecordedFrame", "ServerKeys", "Session", "SessionError", "Subscriber",
+    "Advice", "ClientKeys", "Control", "ControlError", "Inlet", "Outputs", "Publisher", "RecordedFrame", "ServerKeys", "Session", "SessionError", "Subscriber",
     "read_embeddings", "share",
 ]
 

@@ -22,6 +22,7 @@ from haltere.keys import ClientKeys
 class _Train:
     """The pulses of one decision; times in s, `begin` by this machine's clock."""
 
+    seq: int
     number: int
     begin: float
     width: float
@@ -67,6 +68,8 @@ class Outputs:
         self._age = Age(is_local(endpoint) if same_machine is None else same_machine)
         self._deadline_s, self._last_sign = DEADLINE_S, time.monotonic()
         self._trains: dict[str, _Train] = {}
+        self.rehearsal: Optional[str] = None
+        """What `haltere rehearse` plays; None in an experiment."""
 
     def on(self, wait_s: float = 0.001) -> set[str]:
         """Reads everything that waits, or waits up to `wait_s` for something to read: the rules whose pulse is on now."""
@@ -80,11 +83,17 @@ class Outputs:
         self._trains = {rule: train for rule, train in self._trains.items() if not train.is_over(now)}
         return {rule for rule, train in self._trains.items() if train.is_on(now)}
 
+    def decision(self, rule: str) -> Optional[int]:
+        """`seq` of the decision whose output goes on; None if none does."""
+        train = self._trains.get(rule)
+        return None if train is None else train.seq
+
     def _read(self, parts: list[bytes]) -> None:
         kind, _, source = parts[0].decode().partition("/")
         if source != self.source:                         # a prefix: rig1 also lets rig10 through
             return
         header: dict[str, Any] = json.loads(parts[1])
+        self.rehearsal = header.get("rehearsal")
         age_s = self._age.of(header)
         if kind == "heartbeat":
             self._deadline_s = float(header["deadline_ms"]) / 1000
@@ -102,7 +111,8 @@ class Outputs:
         if header["what"] == "output" and age_s <= self._deadline_s:
             asked = header["train"]
             begin = time.monotonic() - age_s + asked["delay_ms"] / 1000
-            self._trains[rule] = _Train(number, begin, asked["width_ms"] / 1000, asked["period_ms"] / 1000, int(asked["count"]))
+            width_s, period_s, count = asked["width_ms"] / 1000, asked["period_ms"] / 1000, int(asked["count"])
+            self._trains[rule] = _Train(int(header["seq"]), number, begin, width_s, period_s, count)
 
     def close(self) -> None:
         """Closes the socket."""

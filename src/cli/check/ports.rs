@@ -35,6 +35,8 @@ pub(super) fn lines(config: &Config) -> Vec<Line> {
         Some(endpoint) => bind("control.endpoint", endpoint, zmq::SocketType::REP),
         None => Line::good("control.endpoint", "off"),
     });
+    let inlet = config.inlet.endpoint.as_ref();
+    lines.extend(inlet.map(|endpoint| bind("inlet.endpoint", endpoint, zmq::SocketType::PULL)));
     lines.extend(keys(&config.curve));
     lines
 }

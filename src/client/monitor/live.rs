@@ -98,6 +98,7 @@ fn last(state: &State, age_ms: impl Fn(u64) -> u64) -> Value {
         "frame": decode.frame,
         "quality": decode.quality,
         "reason": decode.reason,
+        "rehearsal": decode.rehearsal,
         "action": decode.action,
         "action_id": decode.action_id,
         "confidence": decode.confidence,

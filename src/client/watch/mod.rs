@@ -152,6 +152,8 @@ struct Watcher<'a> {
     silent: bool,
     /// The hint that nothing was received is no longer due.
     hinted: bool,
+    /// What is rehearsed, if it is a rehearsal.
+    rehearsal: Option<String>,
 }
 
 impl<'a> Watcher<'a> {
@@ -167,6 +169,7 @@ impl<'a> Watcher<'a> {
             deadline_ns: 0,
             silent: false,
             hinted: false,
+            rehearsal: None,
         }
     }
 
@@ -191,6 +194,7 @@ impl<'a> Watcher<'a> {
         if let Some(line) = lost {
             self.notify(&line, out)?;
         }
+        self.notice_rehearsal(&message.header, out)?;
         let truth = match &message.content {
             Content::Decode(decode, _) => self.truth_of(decode),
             _ => None,
@@ -222,6 +226,16 @@ impl<'a> Watcher<'a> {
             Content::Decision(decision) => self.notify(&decision_line(decision), out),
             Content::Event => self.notify(&event_line(&message.header), out),
         }
+    }
+
+    /// A person must not take a rehearsal for an experiment.
+    fn notice_rehearsal(&mut self, header: &Value, out: &mut dyn Write) -> io::Result<()> {
+        let what = header.get("rehearsal").and_then(Value::as_str);
+        if what == self.rehearsal.as_deref() {
+            return Ok(());
+        }
+        self.rehearsal = what.map(str::to_owned);
+        self.notify(&what.map_or_else(|| "the rehearsal is over".to_owned(), |what| format!("REHEARSAL: {what}")), out)
     }
 
     fn truth_of(&self, decode: &DecodeMessage) -> Option<String> {

@@ -6,9 +6,11 @@
 pub mod animals;
 pub mod control;
 pub mod load_model;
+pub mod rehearse;
 
 mod about;
 mod doors;
+mod inlet;
 mod outlets;
 mod waiting;
 
@@ -29,6 +31,7 @@ use crate::corridor::summary::Summary;
 use crate::corridor::supervisor::animals::Animals;
 use crate::corridor::supervisor::control::{Control, LoadModel};
 use crate::corridor::supervisor::doors::Doors;
+use crate::corridor::supervisor::inlet::Inlet;
 use crate::corridor::supervisor::load_model::Swapper;
 use crate::corridor::{Corridor, Handles};
 use crate::decide::Decider;
@@ -83,6 +86,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles, &doors))?);
     let swapper = Arc::new(Swapper::new(config, &handles, &decoder.model().manifest));
     let mut control = control(config, &swapper, &doors)?;
+    let inlet = Inlet::open(config.inlet.endpoint.as_deref(), &doors, &handles)?;
     let began = Instant::now();
     announce(&decoder, &frames_at, &decodes_at);
     let mut animals = Animals::begin_run(&config.animal, &handles);
@@ -103,6 +107,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
             control.answer(&handles, &mut animals, || status(&handles, &swapper, began));
         }
     });
+    inlet.into_iter().for_each(Inlet::end);
     end_recording(&handles, writer);
     let summary = Summary::of(&handles.stats, &swapper.running(), began.elapsed());
     info!("{summary}");
@@ -272,6 +277,8 @@ fn log(event: &Event) {
         | Event::RecordEnded
         | Event::Mark { .. }
         | Event::Shutdown => info!("{event}"),
+        // As many as somebody else likes.
+        Event::Inlet { .. } => tracing::debug!("{event}"),
         _ => warn!("{event}"),
     }
 }

@@ -157,6 +157,11 @@ impl ZmqSink {
         }
     }
 
+    /// From now on, every header says that this is a rehearsal, and of what.
+    pub fn rehearse(&mut self, what: &str) {
+        self.out.rehearsal = format!(r#","rehearsal":"{what}"}}"#).into_bytes();
+    }
+
     /// The endpoint actually bound: for `tcp://127.0.0.1:*` with the port that was free.
     pub fn endpoint(&self) -> String {
         self.out.socket.get_last_endpoint().ok().and_then(Result::ok).unwrap_or_else(|| self.out.endpoint.clone())
@@ -346,6 +351,8 @@ struct Outbox {
     topic: Vec<u8>,
     header: Vec<u8>,
     body: Vec<u8>,
+    /// How every header ends in a rehearsal; else empty.
+    rehearsal: Vec<u8>,
 }
 
 impl Outbox {
@@ -357,6 +364,7 @@ impl Outbox {
             topic: Vec::with_capacity(80),
             header: buffer(),
             body: Vec::with_capacity(4 * embedding),
+            rehearsal: Vec::new(),
         }
     }
 
@@ -369,6 +377,11 @@ impl Outbox {
     ) -> Result<(), SinkError> {
         write_topic(kind, source, &mut self.topic);
         write_json(header, &mut self.header).map_err(|e| self.error(&e))?;
+        if !self.rehearsal.is_empty() {
+            // In place of the brace that closes it.
+            self.header.pop();
+            self.header.extend_from_slice(&self.rehearsal);
+        }
         self.part(&self.topic, SNDMORE)?;
         let Some(values) = values else { return self.part(&self.header, 0) };
         self.part(&self.header, SNDMORE)?;

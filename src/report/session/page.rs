@@ -6,12 +6,13 @@
 use ndarray::Array2;
 
 use super::plots;
-use super::summary::{Summary, quantiles};
+use super::summary::Summary;
 use crate::report::html::{Page, paragraph, table};
 use crate::report::pca::{EmbeddingView, Embeddings};
-use crate::report::plot;
+use crate::report::{latency, plot};
 use crate::session::Topic;
 use crate::session::rows::Recorded;
+use crate::sys::statistics::quantiles;
 
 /// Decodes in the plot of the embedding.
 const POINTS_MAX: usize = 3000;
@@ -38,6 +39,13 @@ pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> Stri
     page.figure("events", "Gaps, skipped frames and events", &[plots::events(summary)], &caption);
     marks(&mut page, summary);
     clock(&mut page, recorded);
+    let trips = &recorded.round_trips;
+    if !trips.done.is_empty() {
+        let caption = "From the frame to the decision, its publication, the pulse, and its acknowledgement at the inlet. The delay that a rule asks for \
+                       is taken out.";
+        page.figure("loop", "The loop", &[latency::picture(trips)], caption);
+        page.section("loop-times", "Times of the loop", &format!("<pre>{}</pre>", latency::table(trips)));
+    }
     page.figure(
         "shifts",
         "Shifts",

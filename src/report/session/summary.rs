@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 
 use crate::frame::Quality;
-use crate::session::messages::DecodeRecord;
+use crate::session::messages::{DecodeRecord, MarkRecord};
 
 use crate::session::rows::Recorded;
+use crate::sys::statistics::quantiles;
 
 /// One decode as it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,7 +103,7 @@ impl Summary {
             skipped: of_frames.iter().filter_map(|d| d.skipped).sum(),
             qualities,
             events: recorded.events.iter().map(|e| (e.event.clone(), seconds_of(e.t_pub_ns))).collect(),
-            marks: recorded.marks.iter().map(|m| (m.text.clone(), seconds_of(m.t_ns))).collect(),
+            marks: recorded.marks.iter().map(|m| (mark_text(m), seconds_of(m.t_ns))).collect(),
             faults: recorded.events.iter().filter(|e| e.event == "fault").count() as u64,
             seconds: moments.last().map_or(0.0, |moment| moment.at_s),
             unreadable: recorded.damage.warnings(&recorded.outline),
@@ -140,6 +141,11 @@ impl Summary {
     }
 }
 
+/// The note, or what came in and from whom.
+fn mark_text(mark: &MarkRecord) -> String {
+    mark.inlet.map_or_else(|| mark.text.clone(), |inlet| format!("{} (from {})", mark.text, inlet.from))
+}
+
 fn moment(decode: &DecodeRecord, begin: u64) -> Option<Moment> {
     let received = decode.t_recv_ns?;
     Some(Moment {
@@ -159,16 +165,6 @@ fn overdue(decodes: &[&DecodeRecord], deadline_ms: f64) -> u64 {
         silence_ms > deadline_ms && pair[1].skipped.unwrap_or(0) > 0
     };
     decodes.windows(2).filter(silent).count() as u64
-}
-
-/// p50, p99, p99.9 and the largest: exact, of the sorted values.
-pub(super) fn quantiles(values: impl Iterator<Item = f64>) -> [f64; 4] {
-    let mut values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
-    values.sort_by(f64::total_cmp);
-    [0.5, 0.99, 0.999, 1.0].map(|share| {
-        let rank = (values.len() as f64 * share).ceil().max(1.0) as usize;
-        values.get(rank - 1).copied().unwrap_or(f64::NAN)
-    })
 }
 
 #[cfg(test)]
@@ -240,11 +236,5 @@ pub(super) mod tests {
         let summary = Summary::of(&damaged).unwrap();
         assert!(!summary.met() && !summary.verdict().contains(" met"), "{}", summary.verdict());
         assert!(summary.verdict().contains("20 decodes"), "{}", summary.verdict());
-    }
-
-    #[test]
-    fn quantiles_are_those_of_the_sorted_values() {
-        assert_eq!(quantiles((1..=1000).rev().map(f64::from)), [500.0, 990.0, 999.0, 1000.0]);
-        assert!(quantiles(std::iter::empty())[0].is_nan());
     }
 }

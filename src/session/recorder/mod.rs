@@ -25,8 +25,11 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::config;
 use crate::frame::event::Event;
-use crate::frame::{Decode, FIRST_GENERATION, FrameSlot};
+use crate::frame::{Decode, FIRST_GENERATION, FrameSlot, Name, TimedMark};
 use crate::publish::Witness;
+use crate::session::messages::MarkRecord;
+use crate::sys::calendar::unix_ns;
+use crate::sys::clock::now_ns;
 use crate::sys::counters::{Stats, count};
 use crate::wire::decode::Kind;
 
@@ -36,6 +39,8 @@ pub use worker::Worker;
 pub const MARK_BYTES_MAX: usize = 1024;
 /// Messages (decodes, events, status) that may wait for the recorder.
 pub const MESSAGES_WAITING_MAX: usize = 256;
+/// Marks of the inlet that may wait for the recorder.
+const MARKS_WAITING_MAX: usize = 1024;
 /// Longest published header that is recorded, bytes; the longest is a status with many warnings.
 const HEADER_BYTES_MAX: usize = 8 << 10;
 /// Requests of the control socket that may wait.
@@ -88,6 +93,8 @@ pub struct Recorder {
     frames: ArrayQueue<Box<FrameSlot>>,
     spare_frames: ArrayQueue<Box<FrameSlot>>,
     messages: ArrayQueue<Box<Published>>,
+    /// What came in at the inlet.
+    marks: ArrayQueue<MarkRecord>,
     spare_messages: ArrayQueue<Box<Published>>,
     commands: Sender<Command>,
     stats: Arc<Stats>,
@@ -113,6 +120,7 @@ impl Recorder {
             frames: ArrayQueue::new(depth),
             spare_frames: ArrayQueue::new(depth),
             messages: ArrayQueue::new(MESSAGES_WAITING_MAX),
+            marks: ArrayQueue::new(MARKS_WAITING_MAX),
             spare_messages: ArrayQueue::new(MESSAGES_WAITING_MAX),
             commands,
             stats,
@@ -201,8 +209,16 @@ impl Recorder {
         if !self.open.load(Acquire) {
             return Err("nothing is being recorded: `record start` first".to_owned());
         }
-        let mark = Command::Mark { text: text.to_owned(), t_ns: crate::sys::clock::now_ns() };
+        let mark = Command::Mark { text: text.to_owned(), t_ns: now_ns() };
         self.commands.try_send(mark).map_err(|_| BUSY.to_owned())
+    }
+
+    /// Adds a mark that came in with a time. False: it is lost, because the recorder is behind. Without an open file nothing is lost.
+    pub fn timed_mark(&self, name: Name, t_ns: u64, mark: TimedMark) -> bool {
+        let ago_ns = i128::from(now_ns()) - i128::from(t_ns);
+        let unix_ns = u64::try_from(i128::from(unix_ns()) - ago_ns).unwrap_or_default();
+        let record = MarkRecord { text: name.to_string(), t_ns, unix_ns, inlet: Some(mark) };
+        !self.open.load(Acquire) || self.marks.push(record).is_ok()
     }
 
     /// Ends the recorder: writes what is queued and finishes the file.

@@ -187,11 +187,7 @@ impl Worker {
 
     fn mark(&mut self, text: String, t_ns: u64) {
         let Some(file) = &mut self.file else { return };
-        let mark = MarkRecord { text, t_ns, unix_ns: unix_ns() };
-        self.buffer.clear();
-        // Writing into memory cannot fail.
-        let _ = serde_json::to_writer(&mut self.buffer, &mark);
-        let written = file.write_message(Topic::Marks, t_ns, &self.buffer);
+        let written = write_mark(file, &mut self.buffer, &MarkRecord { text, t_ns, unix_ns: unix_ns(), inlet: None });
         self.marks += 1;
         self.emit(Event::Mark { number: self.marks });
         self.end_if_failed(written);
@@ -217,6 +213,11 @@ impl Worker {
             more = true;
             let written = self.write_message(&message);
             drop(self.recorder.spare_messages.push(message));
+            self.end_if_failed(written);
+        }
+        while let Some(mark) = self.recorder.marks.pop() {
+            more = true;
+            let written = self.file.as_mut().map_or(Ok(()), |file| write_mark(file, &mut self.buffer, &mark));
             self.end_if_failed(written);
         }
         self.flush_when_due();
@@ -346,4 +347,11 @@ fn fault_of(cause: &SessionError) -> RecordFault {
 fn send_answer<T>(answer: &Sender<T>, what: T) {
     // The requester may have stopped waiting.
     drop(answer.try_send(what));
+}
+
+fn write_mark(file: &mut SessionWriter, buffer: &mut Vec<u8>, mark: &MarkRecord) -> Result<(), SessionError> {
+    buffer.clear();
+    // Writing into memory cannot fail.
+    let _ = serde_json::to_writer(&mut *buffer, mark);
+    file.write_message(Topic::Marks, mark.t_ns, buffer)
 }

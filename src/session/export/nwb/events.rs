@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::bouts;
 use super::h5::{Column, INTERVALS, Nwb, TABLE};
 use super::timeline::Timeline;
+use crate::session::messages::MarkRecord;
 use crate::session::rows::Recorded;
 
 /// Writes the decoded bouts; returns their number.
@@ -37,18 +38,44 @@ pub(super) fn bouts(nwb: &Nwb, root: &H5Group, recorded: &Recorded, timeline: Ti
     Ok(bouts.len())
 }
 
-/// Writes the experimenter's notes.
+/// Writes the experimenter's notes, and what came in at the inlet.
 pub(super) fn marks(nwb: &Nwb, acquisition: &H5Group, recorded: &Recorded, timeline: Timeline) -> Result<()> {
     let marks = &recorded.marks;
     if marks.is_empty() {
         return Ok(());
     }
     let times = marks.iter().map(|mark| timeline.seconds(mark.t_ns)).collect();
+    let from = |mark: &MarkRecord| mark.inlet.map_or_else(|| "experimenter".to_owned(), |inlet| inlet.from.to_string());
+    let error_s = |mark: &MarkRecord| {
+        let clock = mark.inlet.and_then(|inlet| inlet.sender_clock);
+        clock.map_or(f64::NAN, |clock| f64::from(clock.offset_error_us) * 1e-6)
+    };
+    let acknowledged = |mark: &MarkRecord| mark.inlet.and_then(|inlet| inlet.decision).map_or(-1, |seq| seq as i64);
     let columns = [
-        ("timestamp", "Time of the note, seconds after the session's start.", Column::Number(times)),
-        ("text", "The note.", Column::Text(marks.iter().map(|mark| mark.text.clone()).collect())),
+        ("timestamp", "Time of the mark, seconds after the session's start.", Column::Number(times)),
+        (
+            "text",
+            "The note, or the name of what happened.",
+            Column::Text(marks.iter().map(|mark| mark.text.clone()).collect()),
+        ),
+        (
+            "from",
+            "Who says so: the experimenter, or a sender at the inlet.",
+            Column::Text(marks.iter().map(from).collect()),
+        ),
+        (
+            "clock_error",
+            "Of a mark with a time of its own: error of its clock's offset, s.",
+            Column::Number(marks.iter().map(error_s).collect()),
+        ),
+        (
+            "decision",
+            "Number of the decision's message that it acknowledges, or -1.",
+            Column::Count(marks.iter().map(acknowledged).collect()),
+        ),
     ];
-    nwb.table(acquisition, "marks", TABLE, "The experimenter's notes during the session.", &columns)
+    let description = "The experimenter's notes during the session, and what came in at the inlet.";
+    nwb.table(acquisition, "marks", TABLE, description, &columns)
 }
 
 /// Writes the daemon's events, and the neutral decodes published by the fail-safe.
