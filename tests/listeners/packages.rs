@@ -122,7 +122,7 @@ fn the_archive_runs_where_it_is_unpacked_and_says_what_it_is_made_of() {
     let folder = tempfile::tempdir().unwrap();
     let run = |program: &str, words: &[&str]| {
         let mut command = Command::new(program);
-        Process::start(program, command.args(words).current_dir(folder.path())).finish().code(0).out
+        Process::start("the archive", command.args(words).current_dir(folder.path())).finish().code(0).out
     };
     let script = root().join("scripts/make-archive.sh");
     run(script.to_str().unwrap(), &[env!("CARGO_BIN_EXE_haltere"), folder.path().to_str().unwrap()]);
