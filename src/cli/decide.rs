@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
@@ -17,12 +18,13 @@ use super::parse::seconds;
 use crate::client::watch::{Truth, truth_of};
 use crate::config::Config;
 use crate::decide::{Bout, Decider, Moment, Outcome, Rule, Rules, Score, Seen, bouts, score};
-use crate::frame::{Decision, ModelTag, Quality};
+use crate::frame::{Decision, ModelTag, Quality, Withheld};
 use crate::model::Manifest;
 use crate::report::decisions::{Mark, RuleView, timeline};
 use crate::session::messages::DecodeRecord;
 use crate::session::rows::Recorded;
 use crate::session::unpacked::{Unpacked, warn_of};
+use crate::sys::counters::Histogram;
 use crate::sys::exit::{ExitCode, Failure};
 use crate::sys::files::write_whole;
 
@@ -99,6 +101,8 @@ struct Verdict {
     seconds: f64,
     rules: Vec<RuleVerdict>,
     action: Option<ActionVerdict>,
+    /// Time that one decode took all rules together, µs: median, 99 %, longest.
+    step_us: [f64; 3],
 }
 
 /// One decode as it was shown to the rules.
@@ -132,7 +136,8 @@ pub fn run(args: &DecideArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let recorded = Recorded::read(&args.session)?;
     let truth = args.labels.as_deref().map(truth_of).transpose()?;
     let decider = Decider::new(&rules, &model, manifest.stream_rate_hz())?;
-    let (shown, made) = follow(decider, &recorded.decodes, truth.as_ref())?;
+    let steps = Histogram::default();
+    let (shown, made) = follow(decider, &recorded.decodes, truth.as_ref(), &steps)?;
     if shown.is_empty() {
         let what =
             format!("{}: contains no decode after the warm-up, so there is nothing to decide", args.session.display());
@@ -152,7 +157,9 @@ pub fn run(args: &DecideArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         verdicts.push(verdict);
     }
     let action = rules.action.on.then(|| shown_action(&shown, &model, seconds));
-    let verdict = Verdict { session: args.session.display().to_string(), seconds, rules: verdicts, action };
+    let cost = steps.quantiles();
+    let step_us = [cost.p50_ns, cost.p99_ns, cost.max_ns].map(|ns| (ns as f64 / 100.0).round() / 10.0);
+    let verdict = Verdict { session: args.session.display().to_string(), seconds, rules: verdicts, action, step_us };
     if let Some(path) = &args.out {
         let end_s = shown[shown.len() - 1].at_s;
         let written = write_whole(path, timeline(&views, end_s).as_bytes());
@@ -181,6 +188,7 @@ fn follow(
     mut decider: Decider,
     decodes: &[DecodeRecord],
     truth: Option<&Truth>,
+    steps: &Histogram,
 ) -> anyhow::Result<(Vec<Shown>, Vec<Made>)> {
     let (mut shown, mut all, mut made, mut last) = (Vec::new(), Vec::new(), Vec::new(), None);
     for (record, seen) in decodes.iter().filter_map(|record| Some((record, seen_in(record)?))) {
@@ -192,7 +200,9 @@ fn follow(
             return Err(Failure { code: ExitCode::Source, what }.into());
         }
         made.clear();
+        let began = Instant::now();
         let smoothed = decider.step(&seen, &mut made);
+        steps.record(began.elapsed().as_nanos() as u64);
         let at_s = decider.now_ns() as f64 / 1e9;
         all.extend(made.iter().map(|decision| (at_s, *decision)));
         if matches!(seen.quality, Quality::Ok | Quality::Degraded) {
@@ -289,6 +299,7 @@ fn view(
     let mark = |(index, (at_s, decision)): (usize, &&(f64, Decision))| {
         let wrong = outcomes.get(index) == Some(&Outcome::FalseAlarm);
         let mark = match (decision.withheld, wrong) {
+            (Some(Withheld::Sham), _) => Mark::Sham,
             (Some(_), _) => Mark::Withheld,
             (None, true) => Mark::Wrong,
             (None, false) => Mark::Right,
@@ -352,6 +363,8 @@ fn print(verdict: &Verdict, within_s: f64, out: &mut dyn Write) -> std::io::Resu
             )?;
         }
     }
+    let [median, most, max] = verdict.step_us;
+    writeln!(out, "\ncost of a decode, all rules: {median:.1} µs median, {most:.1} µs at 99 %, {max:.1} µs at most")?;
     let Some(action) = &verdict.action else { return Ok(()) };
     let [shown, raw] = action.switches_per_s;
     let of_truth = action.true_switches_per_s.map_or(String::new(), |truth| format!(", in truth {truth:.2}"));

@@ -76,6 +76,7 @@ pub fn run(args: &WatchArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         lines_per_s: if args.every_line { f64::INFINITY } else { LINES_PER_S },
         truth: args.truth.as_deref().map(truth_of).transpose()?,
         look_ahead: args.look_ahead,
+        labels: Vec::new(),
         keys: args.keys.keys()?,
     };
     if args.screen {

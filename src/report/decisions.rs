@@ -16,6 +16,9 @@ const ROW_PX: f64 = PANEL_PX + 74.0;
 /// Known bouts.
 const BOUT: RGBColor = RGBColor(0, 158, 115);
 
+/// Sham trials.
+const SHAM: RGBColor = RGBColor(204, 121, 167);
+
 /// What became of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
@@ -25,6 +28,21 @@ pub enum Mark {
     Wrong,
     /// Without an output.
     Withheld,
+    /// A sham trial: withheld by lot.
+    Sham,
+    /// The end of an output before its time.
+    Ended,
+}
+
+/// Name, colour and lower end of a mark: 0 is the bottom of the panel, 1 its top.
+const fn legend(mark: Mark) -> (&'static str, RGBColor, f64) {
+    match mark {
+        Mark::Right => ("output", SECOND, 0.0),
+        Mark::Wrong => ("false alarm", FIRST, 0.0),
+        Mark::Sham => ("sham trial", SHAM, 0.75),
+        Mark::Withheld => ("no output", INK, 0.75),
+        Mark::Ended => ("ended early", FIRST, 0.75),
+    }
 }
 
 /// One rule.
@@ -68,18 +86,18 @@ pub fn timeline(rules: &[RuleView], seconds: f64) -> String {
             let trace: Vec<_> = rule.trace.iter().map(|(at, value)| panel.at(*at, *value)).collect();
             canvas.path(&trace, 0.75, GREY);
             for (at, mark) in &rule.decisions {
-                let (colour, low) = match mark {
-                    Mark::Right => (SECOND, 0.0),
-                    Mark::Wrong => (FIRST, 0.0),
-                    Mark::Withheld => (INK, 0.75),
-                };
+                let (_, colour, low) = legend(*mark);
                 let reach = panel.y.low + low * (panel.y.high - panel.y.low);
                 canvas.line(panel.at(*at, reach), panel.at(*at, panel.y.high), 1.5, colour);
             }
             panel.outline(canvas);
         }
         let mut x = LEFT_PX;
-        for (name, colour) in [("true bout", BOUT), ("output", SECOND), ("false alarm", FIRST), ("no output", INK)] {
+        let there = [Mark::Right, Mark::Wrong, Mark::Sham, Mark::Withheld, Mark::Ended]
+            .into_iter()
+            .filter(|mark| rules.iter().flat_map(|rule| &rule.decisions).any(|(_, made)| made == mark));
+        let bouts = rules.iter().any(|rule| !rule.bouts.is_empty()).then_some(("true bout", BOUT));
+        for (name, colour) in bouts.into_iter().chain(there.map(|mark| (legend(mark).0, legend(mark).1))) {
             canvas.line((x, 12.0), (x + 20.0, 12.0), 3.0, colour);
             canvas.text(name, (x + 26.0, 12.0), Align::Left, TEXT_PX, INK);
             x += 46.0 + text_width(name, TEXT_PX);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::animal::ANIMAL_EXTENSION;
 use crate::frame::{Clock, Decode, Distrust, Name, Quality, SenderClock, TimedMark};
-use crate::wire::decision::What;
+pub use crate::wire::decision::What;
 
 /// One message of the topic `decodes`: those fields of the published header that are needed later, and the full result.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -74,6 +74,9 @@ pub struct DecodeRecord {
     /// What was decoded; `None` for a neutral decode, which has no frame.
     #[serde(default)]
     pub decoded: Option<Decoded>,
+    /// The decisions that were made with it, as far as whoever read it looked for them: rule and what became of it, `walk:output`.
+    #[serde(skip)]
+    pub decisions: Option<String>,
 }
 
 /// The model that a decode came from.
@@ -202,6 +205,9 @@ pub struct DecisionRecord {
     pub decided: Option<String>,
     /// The frame.
     pub frame: u64,
+    /// Number of its decode; `None` where an output ends.
+    #[serde(default)]
+    pub decode_seq: Option<u64>,
     /// Was the rule armed?
     #[serde(default)]
     pub armed: Option<bool>,
@@ -224,7 +230,8 @@ pub struct DecisionRecord {
 impl DecisionRecord {
     /// Is it the same decision, whatever became of it when it was published?
     pub fn repeats(&self, other: &Self) -> bool {
-        let made = |record: &Self| Self { what: What::Output, reason: None, t_pub_ns: 0, ..record.clone() };
+        let made =
+            |record: &Self| Self { what: What::Output, reason: None, decode_seq: None, t_pub_ns: 0, ..record.clone() };
         made(self) == made(other)
     }
 }

@@ -89,9 +89,25 @@ fn decisions_are_published_before_their_decode_recorded_and_made_again_by_a_repl
     assert_eq!((code, &difference["decisions_differ"]), (0, &0.into()), "{difference}");
     assert_eq!(difference["decisions"], serde_json::json!([made, made]), "{difference}");
     assert_decided_offline(&rig, &session, made);
+    assert_reported(&rig, &session);
     let (code, other) = diff(&session, &["--set", "decision.light.refractory_ms=300"]);
     assert!(code == 10 && other["identical"] == other["frames"], "{other}");
     assert!(other["decisions_differ"].as_u64() > Some(3), "{other}");
+}
+
+/// The report draws, counts and lists them.
+fn assert_reported(rig: &Rig, session: &Path) {
+    let page = rig.path("report.html");
+    let command = ["report", session.to_str().unwrap(), "--out", page.to_str().unwrap()];
+    let said = Process::start("report", &mut haltere(command)).finish();
+    assert!([Some(0), Some(10)].contains(&said.code), "{}", said.err);
+    let html = std::fs::read_to_string(&page).unwrap();
+    for words in ["Decisions by rule", "Decisions one by one", "sham trial", "shift_peak = 0.", "disarmed"] {
+        assert!(html.contains(words), "{words:?} is not in the report");
+    }
+    if let Some(kept) = std::env::var_os("HALTERE_REPORT") {
+        std::fs::copy(&page, kept).unwrap();
+    }
 }
 
 /// `haltere decide` makes the same decisions of the recorded decodes, and holds them against labels.

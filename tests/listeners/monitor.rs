@@ -349,6 +349,54 @@ fn a_page_says_why_frames_are_refused_how_many_are_not_believed_and_how_well_the
 }
 
 #[test]
+fn a_page_shows_how_rules_stand_and_what_they_decided_and_no_rule_as_armed_of_a_silent_daemon() {
+    let Some(chromium) = chromium() else {
+        return skip("no chromium: apt-get install chromium, or set HALTERE_CHROMIUM").unwrap_or_default();
+    };
+    let lab = Lab::new();
+    let rule = [
+        "when=light > 0.001",
+        "quality=degraded",
+        "repeat=true",
+        "refractory_ms=300",
+        "sham_percent=40",
+        "dose_minute_ms=9000",
+        "armed=true",
+    ];
+    let rule = rule.map(|key| format!("decision.light.{key}"));
+    let second = "decision.dark.when=light < 0.001".to_owned();
+    let sets: Vec<&str> = rule.iter().chain([&second]).flat_map(|set| ["--set", set]).collect();
+    let (_monitor, address) = lab.monitor(&[]);
+    let mut browser = Browser::open(&chromium, &format!("http://{address}/"));
+    let daemon = lab.rig.daemon(&sets);
+    let _microscope = lab.microscope();
+    let rules = "document.getElementById('rules').textContent";
+    browser.until(
+        "the rules",
+        &format!("{rules}.includes('light') && {rules}.includes('armed') && {rules}.includes('disarmed')"),
+    );
+    browser.until("what is left of the dose", &format!("/dose: \\d+ ms left of this minute/.test({rules})"));
+    let made = |kind: &str| format!("document.querySelectorAll('#made li.{kind}').length > 0");
+    browser.until("an output", &made("output"));
+    browser.until("a sham trial", &made("sham"));
+    browser.until("its words", "document.getElementById('made').textContent.includes('SHAM trial, no output; light ')");
+    if let Some(folder) = std::env::var_os("HALTERE_SCREENSHOTS") {
+        for (width, height) in [(390, 844), (768, 1024), (1920, 1080)] {
+            browser.resize(width, height);
+            browser.screenshot(&std::path::Path::new(&folder).join(format!("page-{width}.png")));
+        }
+    }
+    // Nothing of the section is cut off on a telephone.
+    browser.resize(390, 844);
+    let fits = "(() => { const box = document.getElementById('decided').getBoundingClientRect(); return box.width > 300 && box.right <= 390 && \
+                [...document.querySelectorAll('#rules p > *')].every(e => e.getBoundingClientRect().right <= box.right); })()";
+    browser.until("a section that fits", fits);
+    daemon.kill();
+    browser.until("no rule as armed", &format!("{rules}.includes('unknown') && !{rules}.includes('armed')"));
+    browser.close();
+}
+
+#[test]
 fn a_browser_shows_action_and_latency_keeps_up_and_cries_when_the_heart_stops() {
     let Some(chromium) = chromium() else {
         return skip("no chromium: apt-get install chromium, or set HALTERE_CHROMIUM").unwrap_or_default();

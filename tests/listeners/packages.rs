@@ -67,8 +67,14 @@ fn in_a_fresh_environment_the_wheels_demo_decodes_within_a_minute_of_pip_install
     eprintln!("{name}: {bytes} bytes, {:.1} s from pip install to the first decode", first.as_secs_f64());
     assert!(first <= A_MINUTE, "the first decode came {first:?} after pip install began");
     let shown = demo.finish().code(0).out;
-    for words in ["share/haltere/models/fly.toml", "seconds left:", "balanced", "closed loop", "trained on other flies"]
-    {
+    for words in [
+        "share/haltere/models/fly.toml",
+        "seconds left:",
+        "balanced",
+        "closed loop",
+        "trained on other flies",
+        "[decision.walk]",
+    ] {
         assert!(shown.contains(words), "{words:?} is not in\n{shown}");
     }
 

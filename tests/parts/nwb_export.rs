@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use haltere::config::Compression;
 use haltere::frame::{Clock, DeviceTime, Frame, FrameSlot, PixelType, Shape};
 use haltere::model::Manifest;
-use haltere::session::{SessionWriter, Topic};
+use haltere::session::{Item, Reader, SessionWriter, Topic};
 use haltere::source::{Next, open_recording};
 use nwb::{python, run, spec, text};
 use serde_json::{Value, json};
@@ -25,6 +25,62 @@ use support::{LOSSLESS, Rig};
 /// 30 s of a simulated fly at its own rate.
 const FLY: &str = "sim:seed=9001,animal=2,trial=3,seconds=30";
 const FRAMES: usize = 480;
+
+/// A rule that holds whenever the light is on: four decisions a second, and some of them sham trials.
+const RULE: [&str; 14] = [
+    "--set",
+    "decision.light.when=light > 0.001",
+    "--set",
+    "decision.light.repeat=true",
+    "--set",
+    "decision.light.refractory_ms=250",
+    "--set",
+    "decision.light.quality=degraded",
+    "--set",
+    "decision.light.armed=true",
+    "--set",
+    "decision.light.sham_percent=30",
+    "--set",
+    "decision.light.width_ms=20",
+];
+
+/// Every decision is in its table, every output in the intervals, and each in the row of its decode in a CSV.
+fn assert_decided(path: &Path, session: &Session, opened: &Opened) {
+    let mut reader = Reader::open(path).unwrap();
+    let mut made: Vec<Value> = Vec::new();
+    while let Some(item) = reader.read().unwrap() {
+        let Item::Message { topic: Topic::Decisions, data, .. } = item else { continue };
+        made.push(serde_json::from_slice(&data).unwrap());
+    }
+    assert!(made.len() > 20 && made.iter().any(|d| d["reason"] == "sham"), "{} decisions", made.len());
+    let of = |key: &str, none: Value| {
+        made.iter().map(|d| if d[key].is_null() { none.clone() } else { d[key].clone() }).collect::<Vec<_>>()
+    };
+    for (column, key) in [("rule", "name"), ("what", "what"), ("number", "number"), ("frame", "frame")] {
+        assert_eq!(opened.column("decisions", column), of(key, json!(0)), "{column}");
+    }
+    assert_eq!(opened.column("decisions", "reason"), of("reason", json!("")));
+    let seconds = |d: &Value| json!(session.seconds(opened, d["t_pub_ns"].as_u64().unwrap()));
+    assert_eq!(opened.column("decisions", "timestamp"), made.iter().map(seconds).collect::<Vec<_>>());
+    let outputs: Vec<Value> = made.iter().filter(|d| d["what"] == "output").map(|d| d["number"].clone()).collect();
+    assert_eq!(opened.column("decided_outputs", "number"), outputs);
+    let length = |of: &str| opened.column("decided_outputs", of)[0].as_f64().unwrap();
+    assert!((length("stop_time") - length("start_time") - 0.02).abs() < 1e-6, "one pulse of 20 ms");
+
+    let csv = path.with_extension("csv");
+    run(&["export", text(path), "--to", "csv", "--out", text(&csv)]).code(0);
+    let table = std::fs::read_to_string(csv).unwrap();
+    let head: Vec<&str> = table.lines().next().unwrap().split(',').collect();
+    let at = |name: &str| head.iter().position(|column| *column == name).unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
+    let found: Vec<(String, String)> = rows
+        .filter(|row| !row[at("decisions")].is_empty())
+        .map(|row| (row[at("frame")].into(), row[at("decisions")].into()))
+        .collect();
+    let became = |d: &Value| d["reason"].as_str().map_or("light:output".to_owned(), |why| format!("light:{why}"));
+    let decided = made.iter().filter(|d| d["what"] != "ended");
+    assert_eq!(found, decided.map(|d| (d["frame"].to_string(), became(d))).collect::<Vec<_>>());
+}
 
 /// Numbers of a JSON list, as the bits of float32.
 fn bits(values: &Value) -> Vec<u32> {
@@ -71,7 +127,7 @@ fn a_live_session_is_in_the_file_number_for_number_and_nobody_has_anything_to_sa
     let models = tempfile::tempdir().unwrap();
     let rig = Rig::new(soon_warm(models.path()));
     let (folder, nwb) = (rig.path("sessions"), rig.path("session.nwb"));
-    let daemon = rig.daemon(&[&["--once", "--record", text(&folder)][..], &LOSSLESS].concat());
+    let daemon = rig.daemon(&[&["--once", "--record", text(&folder)][..], &LOSSLESS, &RULE].concat());
     let mut listener = rig.listen();
     let play = rig.play(&[Path::new(FLY)], &["--push"]);
     listener.until("frame 200", |m| m.kind == "decode" && m.header["frame"].as_u64() >= Some(200));
@@ -92,6 +148,7 @@ fn a_live_session_is_in_the_file_number_for_number_and_nobody_has_anything_to_sa
     session.assert_movie(&opened, "TwoPhotonSeries-red", &session.frames, 1);
     session.assert_decodes(&opened);
     assert_told(&session, &opened);
+    assert_decided(&path, &session, &opened);
     let bouts = assert_bouts(&session, &opened);
     assert!(bouts >= 3, "{bouts} bouts: a fly does something in 30 s");
     assert_read_back(&nwb, &session);

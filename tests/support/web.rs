@@ -244,6 +244,14 @@ impl Browser {
         self.evaluate(&format!("document.getElementById({id:?}).textContent")).as_str().unwrap().to_owned()
     }
 
+    /// Shows the page in a window of this size, px.
+    pub fn resize(&mut self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", &size);
+        // The page draws itself anew.
+        std::thread::sleep(std::time::Duration::from_millis(400));
+    }
+
     /// Waits until an expression is true.
     pub fn until(&mut self, what: &str, expression: &str) {
         let until = Instant::now() + PATIENCE;

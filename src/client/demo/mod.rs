@@ -5,6 +5,7 @@
 //! reads none of its configuration, opens no port unless the page is asked for, and leaves no file.
 
 mod processes;
+mod rules;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -165,7 +166,7 @@ pub fn demo(options: &DemoOptions, stop: &AtomicBool, out: &mut dyn Write) -> Re
     let truth = fly.map(truth_of).transpose()?;
     introduce(options, &manifest, fly.is_some(), out)?;
     let folder = temporary_folder("demo")?;
-    let mut cast = Cast::start(options, folder.path())?;
+    let mut cast = Cast::start(options, &manifest, folder.path())?;
     if let Err(error) = cast.warm_up(&manifest, stop, out) {
         writeln!(out)?;
         if stop.load(Relaxed) {
@@ -186,6 +187,7 @@ pub fn demo(options: &DemoOptions, stop: &AtomicBool, out: &mut dyn Write) -> Re
         lines_per_s: LINES_PER_S,
         truth,
         look_ahead: manifest.look_ahead_frames as u64,
+        labels: manifest.labels.clone(),
         keys: None,
     };
     let report = watch(&watched, stop, out)?;
@@ -196,6 +198,7 @@ pub fn demo(options: &DemoOptions, stop: &AtomicBool, out: &mut dyn Write) -> Re
     }
     cast.end()?;
     judged?;
+    rules::conclude(&report, out)?;
     conclude(&manifest, fly.is_some(), out)
 }
 
@@ -209,7 +212,7 @@ struct Cast {
 }
 
 impl Cast {
-    fn start(options: &DemoOptions, folder: &Path) -> Result<Self, DemoError> {
+    fn start(options: &DemoOptions, manifest: &Manifest, folder: &Path) -> Result<Self, DemoError> {
         let [frames, decodes] = ["frames", "decodes"].map(|name| format!("ipc://{}/{name}", folder.display()));
         let model = options.model.display().to_string();
         let own = [
@@ -218,7 +221,10 @@ impl Cast {
             format!("publish.endpoint={decodes}"),
             "control.endpoint=off".to_owned(),
         ];
-        let sets = options.set.iter().chain(&own).flat_map(|set| ["--set".to_owned(), set.clone()]);
+        let labels = if manifest.provenance.trained { manifest.labels.as_slice() } else { &[] };
+        let rules = rules::keys(labels);
+        // What the user sets comes after the demo's rules, and overrides them.
+        let sets = rules.iter().chain(&options.set).chain(&own).flat_map(|set| ["--set".to_owned(), set.clone()]);
         // It ends with its microscope.
         let daemon = words(&["run", "--once", "--model", &model]).into_iter().chain(sets).collect::<Vec<_>>();
         let longest_s = WARM_UP_S as f64 + options.seconds + LEFT_ALONE_S;

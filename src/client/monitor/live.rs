@@ -19,6 +19,7 @@ const LATENCY_EVERY_NS: u64 = 500_000_000;
 pub(crate) struct Cursor {
     point: u64,
     event: u64,
+    decision: u64,
     status: u64,
     /// `None` before the first.
     plane: Option<u64>,
@@ -70,6 +71,7 @@ fn update(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) ->
         "last": last(state, age_ms),
         "points": state.points.since(&mut cursor.point).collect::<Vec<_>>(),
         "events": state.events.since(&mut cursor.event).collect::<Vec<_>>(),
+        "decisions": state.decisions.since(&mut cursor.decision).collect::<Vec<_>>(),
     });
     if state.statuses != cursor.status {
         cursor.status = state.statuses;

@@ -14,12 +14,14 @@ use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::events::{Level, event_line, level_of};
+use self::events::{Fate, Level, decision_line, event_line, level_of};
 use self::latency::Latencies;
 use self::plane::{Plane, Training};
 use crate::client::publication::Publication;
 use crate::frame::{Picture, Quality};
-use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, PreviewMessage, parse};
+use crate::wire::subscriber::{
+    Content, DecisionMessage, DecodeMessage, HeartbeatMessage, Message, PreviewMessage, parse,
+};
 
 /// Points kept: one minute at 60 per second.
 const POINTS_MAX: usize = 3600;
@@ -27,6 +29,8 @@ const POINTS_MAX: usize = 3600;
 const POINT_EVERY_NS: u64 = 15_000_000;
 /// Events kept.
 const EVENTS_MAX: usize = 200;
+/// Decisions kept.
+const DECISIONS_MAX: usize = 50;
 /// Silence allowed until the first heartbeat gives the daemon's own limit, ns.
 const DEADLINE_DEFAULT_NS: u64 = 1_000_000_000;
 /// Time over which the rate of decodes is measured, ns.
@@ -60,6 +64,8 @@ pub(crate) struct State {
     pub(crate) points: Series<Point>,
     /// The recent events.
     pub(crate) events: Series<Line>,
+    /// The recent decisions.
+    pub(crate) decisions: Series<Decided>,
     /// Of the daemon that is running now.
     pub(crate) latencies: Latencies,
     /// The embedding.
@@ -121,6 +127,15 @@ pub(crate) struct Line {
     /// ms since 1970.
     unix_ms: u64,
     pub(crate) level: Level,
+    pub(crate) text: String,
+}
+
+/// A decision, or the end of an output.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Decided {
+    /// ms since 1970.
+    unix_ms: u64,
+    pub(crate) fate: Fate,
     pub(crate) text: String,
 }
 
@@ -187,6 +202,7 @@ pub(crate) struct Urgent {
     quality: Option<Quality>,
     action: Option<usize>,
     events: u64,
+    decisions: u64,
 }
 
 /// Is the daemon alive?
@@ -229,6 +245,7 @@ impl State {
             rate: Rate::default(),
             points: Series::new(POINTS_MAX),
             events: Series::new(EVENTS_MAX),
+            decisions: Series::new(DECISIONS_MAX),
             latencies: Latencies::default(),
             plane: Plane::new(training),
             pictures: [None, None],
@@ -258,7 +275,7 @@ impl State {
                 self.sign_of_life(now_ns);
             }
             Content::Status => self.take_status(header, now_ns),
-            Content::Decision(_) => {}
+            Content::Decision(decision) => self.take_decision(&decision),
             Content::Event => {
                 if header["event"] == "rejected" {
                     self.refusal = header["message"].as_str().map(str::to_owned);
@@ -311,6 +328,7 @@ impl State {
             quality: decode.map(|decode| decode.quality),
             action: decode.and_then(|decode| decode.action_id),
             events: self.events.next,
+            decisions: self.decisions.next,
         }
     }
 
@@ -352,8 +370,12 @@ impl State {
     }
 
     fn add_event(&mut self, level: Level, text: String) {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.events.push(Line { unix_ms: since_1970.as_millis() as u64, level, text });
+        self.events.push(Line { unix_ms: unix_ms(), level, text });
+    }
+
+    fn take_decision(&mut self, decision: &DecisionMessage) {
+        let (fate, text) = (Fate::of(decision), decision_line(decision));
+        self.decisions.push(Decided { unix_ms: unix_ms(), fate, text });
     }
 
     fn sign_of_life(&mut self, now_ns: u64) {
@@ -445,6 +467,11 @@ impl State {
         let number = slot.as_ref().map_or(0, |picture| picture.number) + 1;
         *slot = Some(PictureMessage { seen_ns: now_ns, number, message: message.into() });
     }
+}
+
+/// ms since 1970, for people.
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 #[cfg(test)]

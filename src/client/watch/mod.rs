@@ -15,19 +15,18 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::publication::Publication;
-use super::state::events::event_line;
+use super::state::events::{decision_line, event_line};
 use super::subscribe::subscribe;
 use crate::frame::Quality;
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::sockets::ClientKeys;
-use crate::wire::decision::What;
-use crate::wire::subscriber::{Content, DecisionMessage, DecodeMessage, HeartbeatMessage, Message, parse};
+use crate::wire::subscriber::{Content, DecodeMessage, HeartbeatMessage, Message, parse};
 use plane::Plane;
 pub use screen::screen;
-pub use tally::{StageReport, WatchReport};
+pub use tally::{DecisionCounts, StageReport, WatchReport};
 use tally::{Tally, closed_loop_ns};
-pub use truth::{ActionScore, Truth, TruthReport, truth_of};
+pub use truth::{ActionScore, MostProbable, Truth, TruthReport, truth_of};
 
 /// Longest wait for a message before `stop` and silence are checked, ms.
 const WAIT_MS: i32 = 20;
@@ -53,6 +52,8 @@ pub struct WatchOptions {
     pub truth: Option<Truth>,
     /// Compare each decode with the label this many frames earlier: the model's look-ahead, in frames of the stream.
     pub look_ahead: u64,
+    /// The model's actions in the order of their probabilities, if they are known before a status says so.
+    pub labels: Vec<String>,
     /// Keys of this side and of the daemon; `None` = it asks for none.
     pub keys: Option<ClientKeys>,
 }
@@ -142,6 +143,8 @@ struct Line<'a> {
 struct Watcher<'a> {
     options: &'a WatchOptions,
     tally: Tally,
+    /// The model's actions, as far as they are known.
+    labels: Vec<String>,
     plane: Plane,
     line_due_ns: u64,
     began_ns: u64,
@@ -161,6 +164,7 @@ impl<'a> Watcher<'a> {
         Self {
             options,
             tally: Tally::default(),
+            labels: options.labels.clone(),
             plane: Plane::default(),
             line_due_ns: 0,
             began_ns,
@@ -204,7 +208,7 @@ impl<'a> Watcher<'a> {
         }
         match &message.content {
             Content::Decode(decode, embedding) => {
-                self.tally.score.count(decode, truth.as_deref());
+                self.tally.score.count(decode, truth.as_deref(), &self.labels);
                 let trusted = matches!(decode.quality, Quality::Ok | Quality::Degraded);
                 if trusted || decode.quality == Quality::Warmup {
                     self.sign_of_life(now_ns, out)?;
@@ -219,11 +223,16 @@ impl<'a> Watcher<'a> {
                 self.sign_of_life(now_ns, out)
             }
             Content::Status => {
+                let labels = message.header["labels"].as_array().into_iter().flatten();
+                self.labels = labels.filter_map(|label| Some(label.as_str()?.to_owned())).collect();
                 self.tally.report.status = Some(message.header);
                 Ok(())
             }
             Content::Preview(..) => Ok(()),
-            Content::Decision(decision) => self.notify(&decision_line(decision), out),
+            Content::Decision(decision) => {
+                self.tally.count_decision(decision);
+                self.notify(&decision_line(decision), out)
+            }
             Content::Event => self.notify(&event_line(&message.header), out),
         }
     }
@@ -337,18 +346,6 @@ fn latency_text(decode: &DecodeMessage, now_ns: u64) -> String {
         (None, None, Some(latency)) => format!("daemon {:7.2} ms", latency.total / 1e3),
         (None, None, None) => String::new(),
     }
-}
-
-/// A decision for people.
-fn decision_line(decision: &DecisionMessage) -> String {
-    let DecisionMessage { name, number, what, frame, reason, .. } = decision;
-    let reason = reason.as_deref().map_or(String::new(), |reason| format!(" ({reason})"));
-    let what = match what {
-        What::Output => "output",
-        What::Withheld => "no output",
-        What::Ended => "output ended",
-    };
-    format!("decision {name} {number} at frame {frame}: {what}{reason}")
 }
 
 fn write_json(

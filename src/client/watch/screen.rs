@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::plane::Plane;
 use super::{WatchError, WatchOptions};
-use crate::client::state::events::Level;
+use crate::client::state::events::{Fate, Level};
 use crate::client::state::{Daemon, State};
 use crate::client::subscribe::subscribe;
 use crate::frame::Quality;
@@ -30,6 +30,8 @@ const BAR: usize = 40;
 /// Labels and events shown.
 const LABELS_MAX: usize = 16;
 const EVENTS: usize = 8;
+/// Decisions shown.
+const DECISIONS: usize = 4;
 /// A second screen without cursor, on which long lines are cut at the edge instead of wrapped.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 /// Back to the terminal as it was.
@@ -139,6 +141,7 @@ fn picture(state: &State, plane: &mut Plane, now_ns: u64) -> Vec<String> {
     }
     lines.push(latencies(state));
     lines.push(counts(state, now_ns));
+    decisions(state, now_ns, &mut lines);
     lines.push(String::new());
     let events: Vec<_> = state.events.since(&mut 0).collect();
     lines.extend(events.iter().rev().take(EVENTS).map(|line| match line.level {
@@ -147,6 +150,36 @@ fn picture(state: &State, plane: &mut Plane, now_ns: u64) -> Vec<String> {
         Level::Bad => format!("{ALARM}{}", line.text),
     }));
     lines
+}
+
+/// How each rule stands, and the last decisions; of a daemon that is silent no rule is said to be armed.
+fn decisions(state: &State, now_ns: u64, lines: &mut Vec<String>) {
+    let Some((_, status)) = &state.status else { return };
+    let Some(rules) = status["decisions"].as_object() else { return };
+    for (name, rule) in rules {
+        let (colour, standing) = match (state.daemon(now_ns), rule["on"] == true, rule["armed"] == true) {
+            (Daemon::Alive, true, true) => (CAUTION, " ARMED "),
+            (Daemon::Alive, true, false) => (BOLD, "disarmed"),
+            (Daemon::Alive, false, _) => (BOLD, "off"),
+            _ => (ALARM, " unknown "),
+        };
+        let left = |key: &str, of: &str| rule[key].as_u64().map_or(String::new(), |ms| format!("  {ms} ms left {of}"));
+        let number = |key: &str| rule[key].as_u64().unwrap_or_default();
+        lines.push(format!(
+            "rule {name}  {colour}{standing}\x1b[0m  decisions {}, outputs {}, sham {}, ended early {}{}{}",
+            number("decisions"),
+            number("outputs"),
+            number("shams"),
+            number("ended"),
+            left("minute_left_ms", "of the minute's dose"),
+            left("session_left_ms", "of the session's dose")
+        ));
+    }
+    let made: Vec<_> = state.decisions.since(&mut 0).collect();
+    lines.extend(made.iter().rev().take(DECISIONS).map(|decided| match decided.fate {
+        Fate::Output => format!("{BOLD}  {}", decided.text),
+        Fate::Sham | Fate::Withheld | Fate::Ended => format!("  {}", decided.text),
+    }));
 }
 
 /// In capitals, but for the sentence of a refusal: its keys and values are read letter by letter.
@@ -278,7 +311,18 @@ mod tests {
             assert!(drawn.contains(words), "{words:?} is not in\n{drawn}");
         }
         assert_eq!(drawn.matches('█').count(), BAR);
+        let rules = r#"{"decisions":{"walk":{"on":true,"armed":true,"decisions":3,"outputs":1,"shams":1,"ended":0,"minute_left_ms":40}}}"#;
+        receive(&mut state, "status", rules, 12);
+        let made = r#"{"seq":0,"name":"walk","number":3,"what":"withheld","reason":"sham","frame":12,"t_pub_ns":1,"cause":{}}"#;
+        receive(&mut state, "decision", made, 13);
+        let drawn = draw(&state, &mut plane, 20 * MS);
+        for words in
+            ["rule walk", " ARMED ", "outputs 1, sham 1", "40 ms left of the minute", "walk 3 at frame 12: SHAM trial"]
+        {
+            assert!(drawn.contains(words), "{words:?} is not in\n{drawn}");
+        }
         let later = draw(&state, &mut plane, 5_000 * MS);
+        assert!(!later.contains(" ARMED "), "{later}");
         assert!(
             later.contains("NO HEARTBEAT FOR") && !later.contains("W A L K I N G") && !later.contains('█'),
             "{later}"

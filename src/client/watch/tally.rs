@@ -3,14 +3,16 @@
 //! Why it exists: PUB drops messages silently, so only the subscriber knows what arrived. What it must never do: subtract
 //! times of different clocks.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde_json::Value;
 
+use crate::client::state::events::Fate;
 use crate::frame::{Clock, Quality};
 use crate::sys::counters::{Histogram, Quantiles};
 use crate::wire::decode::tenths_us;
-use crate::wire::subscriber::DecodeMessage;
+use crate::wire::subscriber::{DecisionMessage, DecodeMessage};
 
 use super::truth::{Score, TruthReport};
 
@@ -47,9 +49,25 @@ pub struct WatchReport {
     pub latency_us: Vec<StageReport>,
     /// The last status received.
     pub status: Option<Value>,
+    /// Decisions received, by rule.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub decisions: BTreeMap<String, DecisionCounts>,
     /// How well the decodes match the truth, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truth: Option<TruthReport>,
+}
+
+/// Decisions of one rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DecisionCounts {
+    /// With an output.
+    pub outputs: u64,
+    /// Sham trials.
+    pub shams: u64,
+    /// Withheld for another reason.
+    pub withheld: u64,
+    /// Outputs that had to end before their time.
+    pub ended: u64,
 }
 
 /// Quantiles of one stage, µs.
@@ -117,6 +135,17 @@ impl Tally {
         (lost > 0).then(|| format!("{lost} decode(s) lost in transit before seq {}", decode.seq))
     }
 
+    pub(super) fn count_decision(&mut self, decision: &DecisionMessage) {
+        let counts = self.report.decisions.entry(decision.name.clone()).or_default();
+        let count = match Fate::of(decision) {
+            Fate::Output => &mut counts.outputs,
+            Fate::Sham => &mut counts.shams,
+            Fate::Withheld => &mut counts.withheld,
+            Fate::Ended => &mut counts.ended,
+        };
+        *count += 1;
+    }
+
     /// `compared`: was there a truth to compare with?
     pub(super) fn finish(mut self, duration_s: f64, compared: bool) -> WatchReport {
         self.report.truth = compared.then(|| self.score.report());
@@ -157,7 +186,14 @@ impl WatchReport {
             write_status(status, out)?;
         }
         if let Some(truth) = &self.truth {
-            truth.write(out)?;
+            truth.write(self.duration_s, out)?;
+        }
+        for (name, counts) in &self.decisions {
+            let DecisionCounts { outputs, shams, withheld, ended } = counts;
+            writeln!(
+                out,
+                "decisions  {name}: {outputs} with output, {shams} sham, {withheld} withheld otherwise, {ended} ended early"
+            )?;
         }
         if self.latency_us.is_empty() {
             return writeln!(out, "no latency measured");

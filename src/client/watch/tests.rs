@@ -18,6 +18,7 @@ fn options(json: bool) -> WatchOptions {
         lines_per_s: 5.0,
         truth: None,
         look_ahead: 0,
+        labels: Vec::new(),
         keys: None,
     }
 }

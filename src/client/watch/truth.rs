@@ -67,6 +67,15 @@ pub struct ActionScore {
     pub recall: f64,
 }
 
+/// What the most probable action of each decode is worth beside the published one, which `[decision.action]` may hold longer.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct MostProbable {
+    /// Share of the same frames that match.
+    pub accuracy: f64,
+    /// Changes from one of these frames to the next: published, most probable, true.
+    pub changes: [u64; 3],
+}
+
 /// How well the decodes match the truth.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct TruthReport {
@@ -78,48 +87,76 @@ pub struct TruthReport {
     pub balanced_accuracy: Option<f64>,
     /// Each true action that occurred.
     pub actions: Vec<ActionScore>,
+    /// Of the most probable action, if that was not always the published one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_probable: Option<MostProbable>,
 }
 
-/// Running counts: for each true action, frames and hits.
+/// Running counts.
 #[derive(Debug, Default)]
-pub(super) struct Score(BTreeMap<String, (u64, u64)>);
+pub(super) struct Score {
+    /// For each true action, frames and hits.
+    of: BTreeMap<String, (u64, u64)>,
+    /// Frames whose most probable action is known, those of them where it is the true one, and where it is not the published one.
+    most_probable: [u64; 3],
+    /// Published, most probable and true action of the frame before, and how often each changed.
+    before: Option<[String; 3]>,
+    changes: [u64; 3],
+}
 
 impl Score {
-    pub(super) fn count(&mut self, decode: &DecodeMessage, truth: Option<&str>) {
+    /// `labels`: the model's actions in the order of `probs`, as far as they are known.
+    pub(super) fn count(&mut self, decode: &DecodeMessage, truth: Option<&str>, labels: &[String]) {
         let (Quality::Ok, Some(action), Some(truth)) = (decode.quality, decode.action.as_deref(), truth) else {
             return;
         };
-        let (frames, hits) = self.0.entry(truth.to_owned()).or_default();
+        let (frames, hits) = self.of.entry(truth.to_owned()).or_default();
         *frames += 1;
         *hits += u64::from(action == truth);
+        let probabilities = decode.probs.iter().enumerate().filter_map(|(id, p)| Some((id, (*p)?)));
+        let most = probabilities.max_by(|(_, a), (_, b)| a.total_cmp(b)).and_then(|(id, _)| labels.get(id));
+        let Some(most) = most else { return };
+        let [known, right, other] = &mut self.most_probable;
+        *known += 1;
+        *right += u64::from(most == truth);
+        *other += u64::from(most != action);
+        let now = [action, most, truth].map(str::to_owned);
+        if let Some(before) = &self.before {
+            let changed = self.changes.iter_mut().zip(before.iter().zip(&now));
+            changed.for_each(|(count, (before, now))| *count += u64::from(before != now));
+        }
+        self.before = Some(now);
     }
 
     /// Accuracy and balanced accuracy so far.
     pub(super) fn accuracies(&self) -> Option<(f64, f64)> {
-        let frames: u64 = self.0.values().map(|(frames, _)| frames).sum();
-        let hits: u64 = self.0.values().map(|(_, hits)| hits).sum();
-        let recalls: f64 = self.0.values().map(|(frames, hits)| *hits as f64 / *frames as f64).sum();
-        (frames > 0).then(|| (hits as f64 / frames as f64, recalls / self.0.len() as f64))
+        let frames: u64 = self.of.values().map(|(frames, _)| frames).sum();
+        let hits: u64 = self.of.values().map(|(_, hits)| hits).sum();
+        let recalls: f64 = self.of.values().map(|(frames, hits)| *hits as f64 / *frames as f64).sum();
+        (frames > 0).then(|| (hits as f64 / frames as f64, recalls / self.of.len() as f64))
     }
 
     pub(super) fn report(&self) -> TruthReport {
         let accuracies = self.accuracies();
+        let [known, right, other] = self.most_probable;
         let score = |(action, (frames, hits)): (&String, &(u64, u64))| ActionScore {
             action: action.clone(),
             frames: *frames,
             recall: *hits as f64 / *frames as f64,
         };
         TruthReport {
-            frames: self.0.values().map(|(frames, _)| frames).sum(),
+            frames: self.of.values().map(|(frames, _)| frames).sum(),
             accuracy: accuracies.map(|(accuracy, _)| accuracy),
             balanced_accuracy: accuracies.map(|(_, balanced)| balanced),
-            actions: self.0.iter().map(score).collect(),
+            actions: self.of.iter().map(score).collect(),
+            most_probable: (other > 0)
+                .then(|| MostProbable { accuracy: right as f64 / known as f64, changes: self.changes }),
         }
     }
 }
 
 impl TruthReport {
-    pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn write(&self, seconds: f64, out: &mut dyn Write) -> io::Result<()> {
         let (Some(accuracy), Some(balanced)) = (self.accuracy, self.balanced_accuracy) else {
             return writeln!(out, "truth      no decode of quality ok had both an action and a known truth");
         };
@@ -130,6 +167,15 @@ impl TruthReport {
             balanced * 100.0,
             self.frames
         )?;
+        if let Some(MostProbable { accuracy: raw, changes }) = self.most_probable {
+            let [published, most, truth] = changes.map(|changes| changes as f64 / seconds.max(1e-9));
+            writeln!(
+                out,
+                "           of the published action; of the most probable one, frame by frame, {:.1} %\n           \
+                 changes per second: published {published:.2}, most probable {most:.2}, true {truth:.2}",
+                raw * 100.0
+            )?;
+        }
         self.actions.iter().try_for_each(|a| {
             writeln!(out, "           {:<20} {:>6.1} % of {:>6} frames", a.action, a.recall * 100.0, a.frames)
         })
@@ -149,17 +195,40 @@ mod tests {
     fn accuracy_is_over_frames_and_balanced_accuracy_over_actions() {
         let mut score = Score::default();
         assert_eq!(score.accuracies(), None);
-        (0..9).for_each(|_| score.count(&decode("ok", "rest"), Some("rest")));
-        score.count(&decode("ok", "rest"), Some("walk"));
+        (0..9).for_each(|_| score.count(&decode("ok", "rest"), Some("rest"), &[]));
+        score.count(&decode("ok", "rest"), Some("walk"), &[]);
         assert_eq!(score.accuracies(), Some((0.9, 0.5)));
         // Decodes that are not `ok`, and frames without a label, do not count.
         for quality in ["warmup", "degraded", "stale", "fail"] {
-            score.count(&decode(quality, "walk"), Some("rest"));
+            score.count(&decode(quality, "walk"), Some("rest"), &[]);
         }
-        score.count(&decode("ok", "walk"), None);
+        score.count(&decode("ok", "walk"), None, &[]);
         let report = score.report();
         assert_eq!((report.frames, report.accuracy, report.balanced_accuracy), (10, Some(0.9), Some(0.5)));
         assert_eq!(report.actions[1], ActionScore { action: "walk".into(), frames: 1, recall: 0.0 });
+    }
+
+    #[test]
+    fn a_steadier_action_is_scored_beside_the_most_probable_one() {
+        let labels = ["rest", "walk"].map(str::to_owned);
+        let decode = |action: &str, p: f32| {
+            let json = serde_json::json!({"seq": 0, "shape": [0], "t_pub_ns": 1, "quality": "ok", "action": action, "probs": [1.0 - p, p]});
+            serde_json::from_value(json).unwrap()
+        };
+        let mut score = Score::default();
+        score.count(&decode("walk", 0.9), Some("walk"), &labels);
+        assert_eq!(score.report().most_probable, None, "both say the same");
+        score.count(&decode("walk", 0.4), Some("walk"), &labels);
+        score.count(&decode("walk", 0.7), Some("walk"), &labels);
+        score.count(&decode("walk", 0.2), Some("rest"), &labels);
+        let report = score.report();
+        let beside = MostProbable { accuracy: 0.75, changes: [0, 3, 1] };
+        assert_eq!((report.accuracy, report.most_probable), (Some(0.75), Some(beside)));
+        let mut text = Vec::new();
+        report.write(2.0, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("frame by frame, 75.0 %"), "{text}");
+        assert!(text.contains("published 0.00, most probable 1.50, true 0.50"), "{text}");
     }
 
     #[test]

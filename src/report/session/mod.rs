@@ -3,6 +3,7 @@
 //! Why it exists: after an experiment, someone must decide whether it counts. What it must never do: approve a session that it
 //! has not seen completely, or measure anything that was not recorded.
 
+mod decisions;
 mod page;
 mod plots;
 mod summary;

@@ -5,8 +5,8 @@
 
 use ndarray::Array2;
 
-use super::plots;
 use super::summary::Summary;
+use super::{decisions, plots};
 use crate::report::html::{Page, paragraph, table};
 use crate::report::pca::{EmbeddingView, Embeddings};
 use crate::report::{latency, plot};
@@ -39,6 +39,7 @@ pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> Stri
     page.figure("events", "Gaps, skipped frames and events", &[plots::events(summary)], &caption);
     marks(&mut page, summary);
     clock(&mut page, recorded);
+    decisions::section(&mut page, recorded, summary);
     let trips = &recorded.round_trips;
     if !trips.done.is_empty() {
         let caption = "From the frame to the decision, its publication, the pulse, and its acknowledgement at the inlet. The delay that a rule asks for \

@@ -68,6 +68,8 @@ pub struct Summary {
     pub seconds: f64,
     /// What is missing because the file is damaged, in words; the sum last.
     pub unreadable: Vec<String>,
+    /// Receipt of the first decoded frame, `CLOCK_MONOTONIC`, ns: zero of all times in s.
+    begin_ns: u64,
 }
 
 impl Summary {
@@ -107,8 +109,14 @@ impl Summary {
             faults: recorded.events.iter().filter(|e| e.event == "fault").count() as u64,
             seconds: moments.last().map_or(0.0, |moment| moment.at_s),
             unreadable: recorded.damage.warnings(&recorded.outline),
+            begin_ns: begin,
             moments,
         })
+    }
+
+    /// A time of the daemon's clock, s after the first decoded frame.
+    pub(super) fn seconds_of(&self, t_ns: u64) -> f64 {
+        (t_ns as f64 - self.begin_ns as f64) / 1e9
     }
 
     /// Did it meet its deadline? Of what is missing nobody knows.

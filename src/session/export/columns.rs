@@ -57,7 +57,7 @@ const fn maybe(name: &'static str, kind: Kind, of: for<'a> fn(&'a DecodeRecord) 
 }
 
 /// All of them, in their order.
-pub(super) const COLUMNS: [Column; 22] = [
+pub(super) const COLUMNS: [Column; 23] = [
     always("seq", Kind::Unsigned, |d| Some(Cell::Unsigned(d.seq))),
     maybe("frame", Kind::Unsigned, |d| d.frame.map(Cell::Unsigned)),
     maybe("frame_gap", Kind::Unsigned, |d| d.frame_gap.map(Cell::Unsigned)),
@@ -80,6 +80,7 @@ pub(super) const COLUMNS: [Column; 22] = [
     maybe("total_us", Kind::Double, |d| d.latency_us.map(|latency| Cell::Double(latency.total))),
     maybe("age_us", Kind::Double, |d| d.age_us.map(Cell::Double)),
     maybe("caught_up", Kind::Unsigned, |d| d.caught_up.map(Cell::Unsigned)),
+    maybe("decisions", Kind::Text, |d| d.decisions.as_deref().map(Cell::Text)),
 ];
 
 /// Name of a dimension's column.
@@ -109,7 +110,9 @@ pub(super) mod tests {
         if seq.is_multiple_of(2) {
             record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         }
-        serde_json::from_value(record).unwrap()
+        let mut record: DecodeRecord = serde_json::from_value(record).unwrap();
+        record.decisions = seq.is_multiple_of(2).then(|| "walk:output;rest:sham".to_owned());
+        record
     }
 
     #[test]

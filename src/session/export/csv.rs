@@ -74,9 +74,9 @@ mod tests {
             lines,
             [
                 "seq,frame,frame_gap,skipped,series,t_device_ns,t_recv_ns,t_pub_ns,quality,reason,action,confidence,novelty,\
-                 shift_dy_px,shift_dx_px,shift_peak,queue_us,preprocess_us,encode_us,total_us,age_us,caught_up,e0,e1",
-                "0,7,2,,s1,-5,18446744073709551615,9,degraded,,\"walk, \"\"fast\"\"\",0.1,0.75,0.25,-1.5,0.5,0.1,2,3,5.1,6.5,3,0,0.1",
-                "1,8,,,,,,9,degraded,,,,,,,,,,,,,,1,0.1",
+                 shift_dy_px,shift_dx_px,shift_peak,queue_us,preprocess_us,encode_us,total_us,age_us,caught_up,decisions,e0,e1",
+                "0,7,2,,s1,-5,18446744073709551615,9,degraded,,\"walk, \"\"fast\"\"\",0.1,0.75,0.25,-1.5,0.5,0.1,2,3,5.1,6.5,3,walk:output;rest:sham,0,0.1",
+                "1,8,,,,,,9,degraded,,,,,,,,,,,,,,,1,0.1",
             ]
         );
         assert!(Csv::create(&folder.path().join("x.csv"), 3).unwrap().row(&decode(0)).is_err());

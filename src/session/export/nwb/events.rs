@@ -9,11 +9,10 @@ use super::timeline::Timeline;
 use crate::session::messages::MarkRecord;
 use crate::session::rows::Recorded;
 
-/// Writes the decoded bouts; returns their number.
-pub(super) fn bouts(nwb: &Nwb, root: &H5Group, recorded: &Recorded, timeline: Timeline) -> Result<usize> {
-    let bouts = bouts::bouts(&recorded.decodes);
+/// Writes the decoded bouts.
+pub(super) fn bouts(nwb: &Nwb, intervals: &H5Group, bouts: &[bouts::Bout], timeline: Timeline) -> Result<()> {
     if bouts.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let seconds =
         |of: fn(&bouts::Bout) -> u64| Column::Number(bouts.iter().map(|bout| timeline.seconds(of(bout))).collect());
@@ -33,9 +32,7 @@ pub(super) fn bouts(nwb: &Nwb, root: &H5Group, recorded: &Recorded, timeline: Ti
         ("frames", "Number of frames.", Column::Count(bouts.iter().map(|bout| bout.frames as i64).collect())),
     ];
     let description = "Consecutive frames decoded as the same action. A bout consists of decodes of quality ok; it ends at any other decode, a neutral decode, a missing or skipped frame, or a new series.";
-    let intervals = nwb.group(root, "intervals")?;
-    nwb.table(&intervals, "decoded_bouts", INTERVALS, description, &columns)?;
-    Ok(bouts.len())
+    nwb.table(intervals, "decoded_bouts", INTERVALS, description, &columns)
 }
 
 /// Writes the experimenter's notes, and what came in at the inlet.

@@ -9,12 +9,15 @@
 //! | `acquisition/FrameNumber`, `MicroscopeTime-…`, `marks` | the sender's numbers and times; the experimenter's notes |
 //! | `acquisition/sender_clock` | how the clock of the sender's times lay to the daemon's |
 //! | `processing/behavior/…` | one row for each decoded frame: embedding, probabilities, action, quality, shift, latency …; events |
+//! | `processing/behavior/decisions` | what the rules decided, and the ends of outputs |
+//! | `intervals/decided_outputs` | each output from its first pulse to the end of its last, or to where it had to end |
 //! | `intervals/decoded_bouts` | frame after frame decoded as the same action, of quality ok |
 //!
 //! It uses only what NWB has had since 2.0, and no extension, so that every reader can open it.
 
 mod bouts;
 mod clocks;
+mod decisions;
 mod decodes;
 mod events;
 mod frames;
@@ -37,6 +40,7 @@ use crate::session::{Item, Reader, Topic, layout};
 use crate::sys::calendar::unix_ns;
 use crate::sys::exit::{ExitCode, Failure};
 use crate::sys::files::{put_in_place, unfinished};
+use crate::wire::decision::What;
 
 /// The version whose types are used; later ones have them, too.
 const NWB_VERSION: &str = "2.8.0";
@@ -132,9 +136,17 @@ fn write(
     events::marks(&nwb, &acquisition, recorded, timeline)?;
     clocks::write(&nwb, &acquisition, recorded, timeline)?;
     events::events(&nwb, &module, recorded, timeline)?;
-    let bouts = events::bouts(&nwb, &root, recorded, timeline)?;
+    decisions::decisions(&nwb, &module, recorded, timeline)?;
+    let (bouts, outputs) = (bouts::bouts(&recorded.decodes), decisions::outputs(&recorded.decisions));
+    if !(bouts.is_empty() && outputs.is_empty()) {
+        let intervals = nwb.group(&root, "intervals")?;
+        events::bouts(&nwb, &intervals, &bouts, timeline)?;
+        decisions::intervals(&nwb, &intervals, &outputs, timeline)?;
+    }
     nwb.file.close()?;
-    Ok(format!("{frames} frames, {rows} decodes, {bouts} bouts"))
+    let decided = recorded.decisions.iter().filter(|decision| decision.what != What::Ended).count();
+    let decided = if decided > 0 { format!(", {decided} decisions") } else { String::new() };
+    Ok(format!("{frames} frames, {rows} decodes, {} bouts{decided}", bouts.len()))
 }
 
 /// Writes the data sets at the root.
