@@ -83,6 +83,30 @@ fn the_example_controller_gives_the_output_of_a_decision_and_ends_it_when_frames
     daemon.kill();
 }
 
+/// Nobody says that an output must end: a daemon that was killed, or stands still, is silent, and the controller hears that.
+#[test]
+fn the_example_controller_ends_its_output_when_the_daemon_is_killed_or_stands_still() {
+    let Some(python) = python() else { return };
+    let rule = ["when=light > 0.001", "armed=true", "quality=degraded", "width_ms=60000", "repeat=true"];
+    let rule = rule.map(|set| format!("decision.light.{set}"));
+    let sets: Vec<&str> =
+        rule.iter().flat_map(|set| ["--set", set]).chain(["--set", "publish.deadline_ms=1500"]).collect();
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::STOP] {
+        let rig = Rig::over_tcp(small());
+        let mut controller = client(&python, "controller.py", &["--endpoint", &rig.decodes, "--source", "play"]);
+        let daemon = rig.daemon(&sets);
+        let play = rig.play(&[&support::fly("GC6s.tif")], &["--rate", "30", "--loop", "0"]);
+        controller.until_it_says("light on");
+        let silent = std::time::Instant::now();
+        daemon.signal(signal);
+        controller.until_it_says("light off");
+        assert!(silent.elapsed() < Duration::from_secs(30), "the pulse lasts a minute");
+        play.kill();
+        controller.kill();
+        daemon.kill();
+    }
+}
+
 #[test]
 fn the_example_publisher_and_subscriber_drive_the_daemon() {
     let Some(python) = python() else { return };
