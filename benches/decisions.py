@@ -36,6 +36,8 @@ TESTED_ON = [8811, 8812, 8813, 8814, 8815, 8816]
 # The grid: ENTER, LEAVE as a share of it, N of M.
 ENTER = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
 LEAVE = [1.0, 0.5, 0.25]
+# Levels of the curve: also below the grid, to where as many bouts are hit as by the most probable action.
+CURVE = [0.2, 0.3, 0.4, *ENTER]
 FRAMES = ["1 of 1", "2 of 2", "2 of 3", "3 of 3", "3 of 4", "4 of 5"]
 # `[decision.action]` as the demo has it (src/client/demo/rules.rs), and the other settings it was chosen from.
 ACTION = ("p > 0.4", "3 of 3")
@@ -165,8 +167,8 @@ def write(out, haltere, recorded, labels):
     grid = list(itertools.product(ENTER, LEAVE, FRAMES))
     tuned = score(haltere, recorded, TUNED_ON, labels, grid)
     best = max(grid, key=lambda point: f1(total(tuned[point])))
-    curve = [(enter, best[1], best[2]) for enter in ENTER]
-    tested = score(haltere, recorded, TESTED_ON, labels, [None, best, *[point for point in curve if point != best]])
+    curve, plain = ([(enter, leave, best[2]) for enter in CURVE] for leave in (best[1], 1.0))
+    tested = score(haltere, recorded, TESTED_ON, labels, list(dict.fromkeys([None, best, *curve, *plain])))
     published = lambda action, seeds: {seed: decide(haltere, recorded[seed], seed, {}, action) for seed in seeds}
     chosen = max(ACTIONS, key=lambda action: action_score(published(action, TUNED_ON).values()))
     if chosen != ACTION:
@@ -181,8 +183,9 @@ def write(out, haltere, recorded, labels):
         row("most probable action", total(tested[None])),
         row(f"**rule** ({named(best)})", total(tested[best])), "",
         f"On the flies it was chosen on, the rule's F1 is {f1(total(tuned[best])):.3f}; {len(grid)} were tried.", "",
-        "## Hits against false alarms", "", f"The same rule at other levels, on the same unseen flies:", "", *HEAD,
+        "## Hits against false alarms", "", "The same rule at other levels, on the same unseen flies, beside the most probable action:", "", *HEAD, row("most probable action", total(tested[None])),
         *[row(named(point), total(tested[point])) for point in curve], "",
+        "Without hysteresis:", "", *HEAD, *[row(named(point), total(tested[point])) for point in plain], "",
         "## Each action", "", *HEAD,
         *[line for label in labels if tested[best][label].bouts for line in (
             row(f"{label}: most probable", tested[None][label]), row(f"{label}: rule", tested[best][label]))], "",
