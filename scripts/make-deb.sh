@@ -21,6 +21,9 @@ install -m 644 "$runtime" "$root/usr/lib/haltere/"
 cp .runtime/onnxruntime-LICENSE .runtime/onnxruntime-ThirdPartyNotices.txt "$root/usr/share/doc/haltere/"
 mv "$root"/usr/share/haltere/LICENSE-* "$root/usr/share/doc/haltere/"
 mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
+# The service of systemd, with the folder of its configurations.
+mkdir -p "$root/usr/lib/systemd/system" "$root/etc/haltere"
+mv "$root/usr/share/haltere/config/haltere@.service" "$root/usr/lib/systemd/system/"
 
 # Which packages hold the libraries that program and runtime are linked with, from which version on.
 echo "Source: haltere" >"$folder/debian/control"

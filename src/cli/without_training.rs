@@ -24,6 +24,9 @@ pub enum TrainingCommand {
     /// Not in this build.
     #[command(hide = true, disable_help_flag = true)]
     Compare(Anything),
+    /// Not in this build.
+    #[command(hide = true, disable_help_flag = true)]
+    Sweep(Anything),
 }
 
 /// Whatever follows the subcommand.
@@ -49,6 +52,7 @@ pub(super) fn run(command: TrainingCommand, _out: &mut dyn Write) -> anyhow::Res
         TrainingCommand::Train(given) => ("train", given),
         TrainingCommand::Eval(given) => ("eval", given),
         TrainingCommand::Compare(given) => ("compare", given),
+        TrainingCommand::Sweep(given) => ("sweep", given),
     };
     Err(missing(name, given))
 }

@@ -45,7 +45,7 @@ pub(super) fn compute(
     let anticipates = shared.settings.realtime.wait == Wait::Anticipate;
     let mut running = Running::new(decoder, shared);
     let mut pulse = Pulse::new(shared.settings.pulse);
-    while !decodes.is_closed() {
+    while turns(decodes, shared) {
         while let Some(request) = shared.handles.requests.pop() {
             carry_out(request, &mut since, &mut running, &mut aside, shared);
         }
@@ -89,6 +89,12 @@ pub(super) fn compute(
     }
     aside.animal.end(running.decoder, shared);
     Ok(())
+}
+
+/// Another turn of the loop? It is counted: a watchdog looks whether the loop turns.
+fn turns(decodes: &Producer<Decode>, shared: &Shared<'_>) -> bool {
+    count(&shared.handles.stats.compute.turns, 1);
+    !decodes.is_closed()
 }
 
 /// What is done beside decoding.

@@ -59,6 +59,7 @@ pub use self::inspect::{ColumnFacts, TrialFacts, inspect};
 pub use self::mc2p::Mc2pOptions;
 pub use self::recipe::training_parameters;
 pub use self::spec::DataSpec;
+pub use self::toml_spec::schema;
 pub use self::warning::DataWarning;
 
 /// How to load.

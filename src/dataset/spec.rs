@@ -93,7 +93,7 @@ pub(super) struct Who {
 }
 
 /// What a `frame` column counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Per {
     /// Behaviour frames.

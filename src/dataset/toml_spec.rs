@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::error::DatasetError;
@@ -19,62 +20,107 @@ use crate::sys::files::{Bound, read_text_or_pipe};
 /// Largest dataset.toml read, bytes: a hundred thousand trials.
 const SPEC_BYTES_MAX: u64 = 64 << 20;
 
-/// The whole file.
-#[derive(Debug, Deserialize)]
+/// The trials of a data set and their files.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    /// Names of the actions, in the order of the probabilities; absent = those of the label files, by name.
     labels: Option<Vec<String>>,
+    /// Two-photon frames per second, before averaging; absent = by the recordings' own metadata.
     frame_rate_hz: Option<f64>,
+    /// Behaviour frames per second.
     behaviour_rate_hz: f64,
+    /// Preprocessing, as it will stand in the model's manifest; absent = its defaults.
     preprocess: Option<Parameters>,
+    /// The recordings.
     #[serde(rename = "trial", default)]
     trials: Vec<WrittenTrial>,
 }
 
-#[derive(Debug, Deserialize)]
+/// One recording with its behaviour.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WrittenTrial {
+    /// Name of the animal: trials of one animal are trained on, or held out, together.
     animal: String,
+    /// Name of the trial; absent = the animal and a number.
     name: Option<String>,
+    /// The recording; either this or `dff`.
     frames: Option<WrittenFrames>,
+    /// Ready-made ΔF/F of another program, float32: a .npy file or a memory map. No live daemon can produce it.
     dff: Option<PathBuf>,
+    /// Height and width of a headerless memory map, px.
     dff_shape: Option<[usize; 2]>,
+    /// Behaviour: arrays, CSV, DeepLabCut, Anipose, FicTrac, SLEAP or DeepFly3D.
     behaviour: PathBuf,
+    /// Columns of a headerless memory map.
     columns: Option<usize>,
+    /// Use these columns, in this order.
     column_names: Option<Vec<String>>,
+    /// SLEAP: the track, by name or number; DeepLabCut: the individual.
     track: Option<String>,
+    /// DeepFly3D: the array, if not points3d.
     points: Option<String>,
+    /// The two-photon frame of every behaviour frame; negative = before imaging began.
     index: Option<PathBuf>,
+    /// Time of every behaviour frame, s.
     behaviour_times_s: Option<PathBuf>,
+    /// Start of every two-photon frame on the same clock, s; absent = regular from 0 s, or a session's own times.
     frame_times_s: Option<PathBuf>,
+    /// The clock of `behaviour_times_s`, beside a recorded session.
     frame_clock: Option<FrameClock>,
+    /// Behaviour frame 0 starts this many seconds after two-photon frame 0.
     offset_s: Option<f64>,
+    /// The lines recorded by ThorSync.
     thorsync: Option<PathBuf>,
+    /// Name of the camera's line in ThorSync.
     camera_line: Option<String>,
+    /// Counts of "Frame Counter" per two-photon frame: volumes, frames averaged by the microscope.
     counts_per_frame: Option<usize>,
+    /// Actions, by frame or by time: CSV, BORIS, or an array with one entry per frame.
     labels: Option<PathBuf>,
+    /// What the frames of `labels` count.
     #[serde(default)]
     labels_per: Per,
+    /// BORIS: whose bouts.
     label_subject: Option<String>,
+    /// BORIS: which observation.
     label_observation: Option<String>,
+    /// True = leave out; one flag per behaviour frame or per two-photon frame.
     mask: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+/// The frames of a trial.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WrittenFrames {
+    /// The recording; either this or `channels`.
     path: Option<PathBuf>,
+    /// One file per channel.
     channels: Option<Vec<PathBuf>>,
+    /// Layout of a raw file: pixel type, shape of one frame, header bytes. Example: float32:128x128
     raw: Option<String>,
+    /// Frames per second of this recording.
     rate_hz: Option<f64>,
+    /// One imaging plane of a volume, from 0.
     plane: Option<u64>,
+    /// Order of TIFF pages, slowest first. Example: T,Z3,C2
     axes: Option<String>,
+    /// Which axis of an NWB frame comes first.
     orientation: Option<Orientation>,
+    /// Use only these channels, from 0.
     #[serde(default)]
     use_channels: Vec<usize>,
+    /// One of several regions of a ScanImage frame, from 0.
     roi: Option<usize>,
+    /// Refuse a recording that was cut off.
     #[serde(default)]
     strict: bool,
+}
+
+/// The JSON Schema of a `dataset.toml`, as text.
+pub fn schema() -> String {
+    crate::sys::schema::schema_of::<Written>("haltere's description of a data set")
 }
 
 impl DataSpec {

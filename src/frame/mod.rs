@@ -87,7 +87,9 @@ impl fmt::Display for PixelType {
 }
 
 /// Channels × height × width; pixels lie in C order (width fastest).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Number of channels, 1 to [`CHANNELS_MAX`].

@@ -1,6 +1,7 @@
 //! The atlas in a manifest: the mean picture of the training animals, how pictures are made and compared, and what likeness a new
 //! animal must reach.
 
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -12,7 +13,7 @@ const VALUE_MAX: f32 = 99.0;
 const DIGITS: usize = 3;
 
 /// The atlas on which every animal is laid, once its registration template stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Atlas {
     /// Correlation with the atlas below which an animal does not fit.
@@ -53,8 +54,8 @@ impl Default for Atlas {
 }
 
 /// 32 × 32 values of mean 0 and deviation 1, C order; in a manifest 32 lines of 32 numbers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MeanPicture(pub Vec<f32>);
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+pub struct MeanPicture(#[schemars(with = "Vec<String>")] pub Vec<f32>);
 
 impl Default for MeanPicture {
     fn default() -> Self {

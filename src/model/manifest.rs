@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
@@ -30,16 +31,19 @@ pub const LABEL_BYTES_MAX: usize = 64;
 pub const VALUES_MAX: usize = 1 << 28;
 
 /// `<name>.toml` beside `<name>.onnx`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Layout version, [`FORMAT`].
+    #[schemars(range(min = 1, max = 1))]
     pub format: u32,
     /// Name of the model, as published in every decode: `[A-Za-z0-9_.-]`, at most 64.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.-]{1,64}$"))]
     pub name: String,
     /// The ONNX file, relative to the manifest.
     pub file: PathBuf,
     /// SHA-256 of the ONNX file, hexadecimal.
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
     pub sha256: String,
     /// How the model is fed.
     pub kind: Kind,
@@ -86,7 +90,7 @@ pub struct Manifest {
 }
 
 /// How a model is fed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// (`frame` `[1,C,H,W]`, `state` `[1,R,D]`) → (`embedding` `[1,E]`, optional `probabilities` `[1,L]`, `next_state` `[1,R,D]`).
@@ -96,7 +100,7 @@ pub enum Kind {
 }
 
 /// Where a model comes from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Provenance {
     /// False for random weights: such a model decodes no action, whatever labels it has.
@@ -110,7 +114,7 @@ pub struct Provenance {
 }
 
 /// A measured agreement.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parity {
     /// What it was compared with.
@@ -119,6 +123,11 @@ pub struct Parity {
     pub frames: usize,
     /// Largest absolute difference of any embedding value.
     pub max_abs_difference: f32,
+}
+
+/// The JSON Schema of a manifest, as text.
+pub fn schema() -> String {
+    crate::sys::schema::schema_of::<Manifest>("the manifest of a model of haltere")
 }
 
 impl Manifest {

@@ -28,7 +28,7 @@ use crate::sys::files::{Bound, FileError, open_regular, sha256_of};
 pub use error::{ModelError, describe};
 pub use manifest::{
     FORMAT, Kind, LABEL_BYTES_MAX, LABELS_MAX, MANIFEST_BYTES_MAX, Manifest, Parity, Provenance, VALUES_MAX, WIDTH_MAX,
-    WINDOW_FRAMES_MAX,
+    WINDOW_FRAMES_MAX, schema,
 };
 pub use trained::{
     Adapted, Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, PROTOTYPES_MAX, TEMPERATURE,

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::atlas::{Atlas, MeanPicture, PICTURE_PX};
@@ -15,7 +16,7 @@ use super::step;
 use crate::sys::assign::assign;
 
 /// Everything between the frame and the tensor, in the order of execution.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Parameters {
     /// Frame channels that become the model's input channels, in this order (0-based). ΔF/F and statistics are per channel.
@@ -26,12 +27,15 @@ pub struct Parameters {
     pub trust: Trust,
     /// Bidirectional line-phase correction; absent or `"off"` = off.
     #[serde(with = "step")]
+    #[schemars(schema_with = "step::schema::<LinePhase>")]
     pub line_phase: Option<LinePhase>,
     /// Rigid registration; absent = its defaults, `"off"` = off.
     #[serde(with = "step")]
+    #[schemars(schema_with = "step::schema::<Registration>")]
     pub registration: Option<Registration>,
     /// The atlas on which every animal is laid, in the same warp that undoes the shift; absent or `"off"` = animals stay as they lie.
     #[serde(with = "step")]
+    #[schemars(schema_with = "step::schema::<Atlas>")]
     pub atlas: Option<Atlas>,
     /// Consecutive frames averaged (after registration) into one model frame; 1 = none. The model's frame rate counts averaged
     /// frames. A lost frame stretches its group; one that would span twice as many frame numbers is begun anew.
@@ -41,9 +45,11 @@ pub struct Parameters {
     pub pause_periods: f64,
     /// F₀ and ΔF/F; absent = their defaults, `"off"` = the resampled brightness itself.
     #[serde(with = "step")]
+    #[schemars(schema_with = "step::schema::<Baseline>")]
     pub baseline: Option<Baseline>,
     /// Normalisation with running statistics; absent = its defaults, `"off"` = none.
     #[serde(with = "step")]
+    #[schemars(schema_with = "step::schema::<Normalise>")]
     pub normalise: Option<Normalise>,
 }
 
@@ -65,7 +71,7 @@ impl Default for Parameters {
 }
 
 /// Counts to light: `invert ? top − x : x`, then minus the dark level.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Convert {
     /// Counts without light, subtracted from every pixel.
@@ -82,7 +88,7 @@ impl Default for Convert {
 
 /// What makes a frame one that is not tissue: light that went in, a closed shutter, lines of stimulation, a damaged frame. Light is
 /// judged by what the frames before it had, never absolutely.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trust {
     /// Judge frames by their pixels. What the sender marks counts in any case.
@@ -124,7 +130,7 @@ impl Default for Trust {
 }
 
 /// Offset between left-going and right-going lines, estimated from the first frames, then constant until a reset.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinePhase {
     /// Largest offset searched, px.
@@ -140,7 +146,7 @@ impl Default for LinePhase {
 }
 
 /// Phase correlation against a template that is built from the stream itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Registration {
     /// Frame channel (0-based) the shift is measured on; it is applied to all channels.
@@ -161,6 +167,7 @@ pub struct Registration {
     pub peak_min: f32,
     /// Piecewise-rigid refinement; absent or `"off"` = off.
     #[serde(with = "step")]
+    #[schemars(schema_with = "step::schema::<Piecewise>")]
     pub piecewise: Option<Piecewise>,
 }
 
@@ -181,7 +188,7 @@ impl Default for Registration {
 }
 
 /// A field of local shifts on a grid of overlapping blocks, around the rigid one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Piecewise {
     /// Blocks per axis.
@@ -197,7 +204,7 @@ impl Default for Piecewise {
 }
 
 /// F₀ and ΔF/F = (F − F₀) / max(F₀, floor), per pixel of the model's frame.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Baseline {
     /// How F₀ is estimated.
@@ -236,7 +243,7 @@ impl Default for Baseline {
 }
 
 /// How F₀ is estimated, always from the past alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Estimator {
     /// Running minimum of a moving average (the causal form of the published pipeline's F₀).
@@ -246,7 +253,7 @@ pub enum Estimator {
 }
 
 /// (x − mean) / max(sd, floor) with statistics of this animal so far.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Normalise {
     /// Whose mean and standard deviation.
@@ -279,7 +286,7 @@ impl Default for Normalise {
 }
 
 /// Over what the normalisation statistics run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// One mean and standard deviation per pixel and channel.

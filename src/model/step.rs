@@ -6,6 +6,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -24,6 +25,11 @@ pub(super) fn serialize<T: Serialize, S: Serializer>(step: &Option<T>, serialize
 /// Reads what [`serialize`] writes.
 pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     from.deserialize_any(Step(PhantomData))
+}
+
+/// The schema of what [`serialize`] writes.
+pub(super) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [generator.subschema_for::<T>(), { "const": OFF }] })
 }
 
 struct Step<T>(PhantomData<T>);

@@ -3,6 +3,7 @@
 //! Why it exists: an unmeasured number must not look like a measured one, so each of these sections is
 //! absent or whole. What it must never do: hold a default for a measured value.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
@@ -20,7 +21,7 @@ pub const DRIFT_S: std::ops::RangeInclusive<f64> = 1.0..=86_400.0;
 pub const NOVELTY_EXPECTED: f64 = 0.5;
 
 /// Where the model frames of training came from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputOrigin {
     /// Raw frames through this program's own preprocessing: a running daemon makes the same.
@@ -45,7 +46,7 @@ impl InputOrigin {
 }
 
 /// How the probabilities were calibrated. The temperature is already in the classifier's weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
     /// The logits were divided by it.
@@ -61,7 +62,7 @@ pub struct Calibration {
 }
 
 /// What the output `novelty` is measured against.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Novelty {
     /// Typical embeddings of training.
@@ -73,7 +74,7 @@ pub struct Novelty {
 }
 
 /// When the running mean of the novelty says that the animal is no longer like those of training.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Drift {
     /// Of the exponential mean, s.
@@ -83,7 +84,7 @@ pub struct Drift {
 }
 
 /// What `calibrate` made of another model for one animal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Adapted {
     /// Name of the model it was made from.

@@ -17,7 +17,7 @@ use crate::sys::statistics::median;
 const NS: f64 = 1e9;
 
 /// The clock used for the times of a session's frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FrameClock {
     /// Seconds since the first frame, from the times of receipt.

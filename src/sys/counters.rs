@@ -96,6 +96,8 @@ pub struct Intake {
 /// Counters and times of the compute thread.
 #[derive(Debug, Default)]
 pub struct Compute {
+    /// Turns of the decode loop, with or without a frame: while they rise, it does not hang.
+    pub turns: AtomicU64,
     /// Frames that arrived and were not decoded because a newer one was there (`skip-to-latest`), evicted ones included.
     pub skipped: AtomicU64,
     /// Frames decoded without being published, because newer ones had already arrived (`skip-to-latest`).

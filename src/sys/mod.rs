@@ -21,6 +21,7 @@ pub mod progress;
 pub mod random;
 pub mod replace_folder;
 pub mod revision;
+pub mod schema;
 pub mod signals;
 pub mod sockets;
 pub mod stamp_age;

@@ -106,6 +106,31 @@ pub struct Outcome {
     pub training_s: f64,
 }
 
+impl Outcome {
+    /// The result in a folder that holds those of one training; `None` while there is none.
+    ///
+    /// # Errors
+    /// [`CompareError::File`] for a result that cannot be read, or several.
+    pub fn only_one_in(folder: &Path) -> Result<Option<Self>, CompareError> {
+        let failed = |path: &Path, cause: String| CompareError::File { path: path.into(), cause };
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(folder, error.to_string())),
+        };
+        let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+        let mut results: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+        let Some(path) = results.pop() else { return Ok(None) };
+        if !results.is_empty() {
+            let cause = "holds several results: it was made by an earlier form of the sweep; remove it, or choose another --out";
+            return Err(failed(folder, cause.to_owned()));
+        }
+        let text = read_text_bounded(&path, RESULT).map_err(|error| failed(&path, error.cause.to_string()))?;
+        let outcome: Self = serde_json::from_str(&text).map_err(|error| failed(&path, error.to_string()))?;
+        Ok((outcome.scoring == SCORING).then_some(outcome))
+    }
+}
+
 /// One training to run and score.
 pub struct Job<'a> {
     /// Which row.

@@ -29,6 +29,7 @@ mod seeded;
 pub mod settings;
 pub mod spec;
 mod statistics;
+pub mod sweep;
 pub mod time_filters;
 
 pub use network::Network;

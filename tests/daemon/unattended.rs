@@ -8,6 +8,7 @@
 use crate::support::process as support;
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -191,4 +192,33 @@ fn a_log_whose_reader_left_ends_nothing() {
     flood_the_log(&rig, &mut listener);
     assert!(rig.status()["gaps"].is_u64(), "control answers");
     end(&rig, child);
+}
+
+#[test]
+fn systemd_is_told_that_the_daemon_is_ready_that_its_loop_turns_and_that_it_stops() {
+    let rig = Rig::new(small());
+    let path = rig.path("notify");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = rig.command(&SMALL_FRAMES);
+    let daemon = Process::start("run", command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000"));
+    let next = || {
+        let mut bytes = [0; 512];
+        let read = systemd.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..read].to_vec()).unwrap()
+    };
+    let ready = next();
+    assert!(ready.starts_with("READY=1\nSTATUS=frames from ") && ready.contains(&rig.decodes), "{ready}");
+    // No frame has come: the loop turns all the same.
+    (0..3).for_each(|_| assert_eq!(next(), "WATCHDOG=1"));
+    daemon.signal(Signal::STOP);
+    systemd.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut bytes = [0; 64];
+    let after = std::iter::from_fn(|| systemd.recv(&mut bytes).ok()).take(9).count();
+    assert!(after < 9, "a daemon that stands gives no sign of life");
+    daemon.signal(Signal::CONT);
+    daemon.signal(Signal::TERM);
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(std::iter::from_fn(|| Some(next())).take(9).any(|said| said == "STOPPING=1"));
+    daemon.finish().code(0);
 }

@@ -121,6 +121,26 @@ fn finds_its_own(prefix: &Path, empty: &Path) {
     let checked = Process::start("check", check.args(["check", "--json", "--model"]).arg(model)).finish();
     let library = prefix.join("lib/haltere/libonnxruntime.so").display().to_string();
     assert!(checked.out.contains(&library), "ONNX Runtime is not that of the package: {}", checked.out);
+    a_sound_and_hardened_service(&installed);
+}
+
+/// systemd's own tool reads the unit, and says how exposed it is: 0 is nothing, 10 everything.
+fn a_sound_and_hardened_service(installed: &Path) {
+    let unit = std::fs::read_to_string(installed.join("usr/lib/systemd/system/haltere@.service")).unwrap();
+    assert!(installed.join("etc/haltere").is_dir());
+    if !Command::new("systemd-analyze").arg("--version").output().is_ok_and(|found| found.status.success()) {
+        return skip("no systemd-analyze: apt install systemd").unwrap_or_default();
+    }
+    let here = installed.join("haltere@rig1.service");
+    let program = installed.join("usr/bin/haltere").display().to_string();
+    std::fs::write(&here, unit.replace("/usr/bin/haltere", &program)).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    let said = Process::start("systemd-analyze", verify.args(["--man=no", "verify"]).arg(&here)).finish().code(0);
+    assert!(!said.err.contains("haltere@rig1"), "{}", said.err);
+    let mut security = Command::new("systemd-analyze");
+    Process::start("systemd-analyze", security.args(["security", "--offline=true", "--threshold=30"]).arg(&here))
+        .finish()
+        .code(0);
 }
 
 #[test]

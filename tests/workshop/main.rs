@@ -13,5 +13,6 @@ mod poses;
 mod resume;
 mod run_folder;
 mod session_trials;
+mod sweep;
 mod training;
 mod write_failures;

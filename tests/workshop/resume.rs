@@ -136,6 +136,23 @@ fn a_run_that_was_stopped_or_killed_and_resumed_ends_as_one_that_was_not_to_the_
 }
 
 #[test]
+fn resume_auto_begins_what_has_not_begun_continues_what_has_and_overwrites_no_other_model() {
+    // What a kill leaves between the folder and its first file.
+    std::fs::create_dir_all(of_run("auto", "checkpoints")).unwrap();
+    let begun = train("auto", &["--resume", "auto"]);
+    until_step("auto", 9);
+    begun.signal(Signal::USR1);
+    begun.finish().code(130).says(&["stopped after step", "--resume"]);
+    train("auto", &["--resume", "auto"]).finish().code(0);
+    assert_eq!(losses("auto").last().unwrap()[0], STEPS.to_string());
+    let resumed = std::fs::read_to_string(of_run("auto", "provenance.json")).unwrap();
+    assert!(resumed.contains("\"after_step\""), "the second command continued: {resumed}");
+    let elsewhere = train("auto", &["--resume", "auto", "--runs", "elsewhere"]).finish();
+    assert_ne!(elsewhere.code, Some(0));
+    elsewhere.says(&["auto.toml is there already", "--force"]);
+}
+
+#[test]
 fn a_run_is_not_resumed_with_other_settings_or_other_data_or_where_there_is_none() {
     let run = train("strict", &[]);
     until_step("strict", 5);

@@ -12,10 +12,10 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::config::ConfigArgs;
-use crate::config::{Config, ConfigError, Warning, schema};
+use crate::config::{Config, ConfigError, Warning};
 use crate::decide::Decider;
 use crate::encode::{EncodeError, EncodeInfo};
 use crate::model::{InputOrigin, Kind, Manifest, Model, ModelError};
@@ -29,6 +29,7 @@ Examples:
   haltere check --config rig.toml
   haltere check --config rig.toml --show > effective.toml
   haltere check --schema > rig.schema.json           then, in the first line of rig.toml: #:schema ./rig.schema.json
+  haltere check --schema=dataset > dataset.schema.json
   haltere check --json | jq '.lines[] | select(.level != \"good\")'
 
 ✓ works, ! works but may not be what you want, ✗ will not work (exit code 9). Each problem comes with a \
@@ -40,12 +41,35 @@ pub struct CheckArgs {
     /// Print only the effective configuration, as TOML.
     #[arg(long, conflicts_with = "json")]
     pub show: bool,
-    /// Print only the JSON Schema of configuration files, by which editors check and explain them.
-    #[arg(long, conflicts_with_all = ["json", "show", "config", "model", "set"])]
-    pub schema: bool,
+    /// Print only the JSON Schema of configuration files, of a data set (dataset.toml) or of a model's manifest, by which editors
+    /// check and explain them.
+    #[arg(long, value_enum, value_name = "OF", num_args = 0..=1, require_equals = true, default_missing_value = "config")]
+    #[arg(conflicts_with_all = ["json", "show", "config", "model", "set"])]
+    pub schema: Option<SchemaOf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A kind of file that has a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// A rig's configuration.
+    Config,
+    /// The recordings of a data set, dataset.toml.
+    Dataset,
+    /// A model's manifest.
+    Manifest,
+}
+
+impl SchemaOf {
+    fn text(self) -> String {
+        match self {
+            Self::Config => crate::config::schema(),
+            Self::Dataset => crate::dataset::schema(),
+            Self::Manifest => crate::model::schema(),
+        }
+    }
 }
 
 /// How good one thing is.
@@ -145,8 +169,8 @@ fn counted(count: usize, what: &str) -> String {
 /// # Errors
 /// With `--show`, a configuration that cannot be used; otherwise only what prevents printing.
 pub fn run(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    if args.schema {
-        write!(out, "{}", schema())?;
+    if let Some(of) = args.schema {
+        write!(out, "{}", of.text())?;
         return Ok(ExitCode::Ok);
     }
     let loaded = args.config.load();

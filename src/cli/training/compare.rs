@@ -64,7 +64,7 @@ pub struct CompareArgs {
 }
 
 /// Seeds behind each chance level: one permutation of each run, for every animal and repetition, is many together.
-const PERMUTATIONS: usize = 2;
+pub(super) const PERMUTATIONS: usize = 2;
 
 /// A population and the two views of it.
 struct Population {
@@ -232,17 +232,20 @@ fn tell(bar: &ProgressBar, job: &Job<'_>, progress: &Progress) {
     }
 }
 
-/// Outcomes as runs of the table. What an encoder that learnt from labels scores on animals it saw says nothing: its across-animal
-/// score is the unseen one.
+/// The scores of an outcome. What an encoder that learnt from labels scores on animals it saw says nothing: its across-animal score is
+/// the unseen one.
+pub(super) fn scores_of(outcome: &Outcome) -> Vec<Score> {
+    let mut scores = outcome.evaluation.scores.clone();
+    if outcome.settings.learns_from_labels() {
+        let unseen: Vec<_> = scores.iter().filter(|s| s.question == Question::Unseen).cloned().collect();
+        scores.extend(unseen.into_iter().map(|score| Score { question: Question::AcrossAnimal, ..score }));
+    }
+    scores
+}
+
+/// Outcomes as runs of the table.
 fn runs_of(outcomes: &[Outcome]) -> Vec<Run> {
-    let run = |outcome: &Outcome| {
-        let mut scores = outcome.evaluation.scores.clone();
-        if outcome.settings.learns_from_labels() {
-            let unseen: Vec<_> = scores.iter().filter(|s| s.question == Question::Unseen).cloned().collect();
-            scores.extend(unseen.into_iter().map(|score| Score { question: Question::AcrossAnimal, ..score }));
-        }
-        Run { method: outcome.contender.name(), seed: outcome.seed, scores }
-    };
+    let run = |o: &Outcome| Run { method: o.contender.name(), seed: o.seed, scores: scores_of(o) };
     outcomes.iter().map(run).collect()
 }
 

@@ -1,4 +1,4 @@
-//! The subcommands of training: `train`, `eval`, `compare`, `calibrate`, `model init`.
+//! The subcommands of training: `train`, `eval`, `compare`, `sweep`, `calibrate`, `model init`.
 //!
 //! Why it exists: `train` computes and knows neither a terminal nor a command line; this room connects them.
 //! What it must never do: compute a score of its own.
@@ -10,6 +10,7 @@ mod eval;
 mod init;
 mod learn;
 mod show;
+mod sweep;
 mod train;
 mod trials;
 
@@ -43,6 +44,8 @@ pub enum TrainingCommand {
     Eval(eval::EvalArgs),
     /// Train and score all methods on all populations and tabulate the results.
     Compare(compare::CompareArgs),
+    /// Run one training of a sweep by its index, for job arrays, or tabulate those that are finished.
+    Sweep(sweep::SweepArgs),
 }
 
 /// What training adds to `haltere model`.
@@ -66,6 +69,7 @@ pub fn run(command: TrainingCommand, out: &mut dyn Write) -> anyhow::Result<Exit
             eval::run(&args, out)?;
         }
         TrainingCommand::Compare(args) => compare::run(&args, &begin()?, out)?,
+        TrainingCommand::Sweep(args) => sweep::run(&args, &begin()?, out)?,
     }
     Ok(ExitCode::Ok)
 }
@@ -94,6 +98,7 @@ pub(super) fn exit_code(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
         crate::train::run_folder::RunFolderError,
         crate::train::settings::SettingError,
         crate::train::spec::SpecError,
+        crate::train::sweep::SweepError,
     )
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::data::{DataArgs, Loader};
 use super::learn::{LearnArgs, device, settings};
@@ -44,10 +44,11 @@ Examples:
   haltere train --mc2p flies/ --name fly --hold-out fly_08     the default method, validated on fly_08
   haltere train --data dataset.toml --method simclr --preset standard
   haltere train --mc2p flies/ --name fly --resume              continue an interrupted run
+  haltere train --mc2p flies/ --name fly --resume auto         the same, or begin it
 
 The folder runs/NAME holds everything about a run: effective settings, metrics, TensorBoard scalars, \
 checkpoints, report.html and a model card. The model is written to --out only after the daemon's own encoder \
-has reproduced it. Ctrl-C saves a checkpoint.")]
+has reproduced it. Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint after the current step.")]
 pub struct TrainArgs {
     /// The data.
     #[command(flatten)]
@@ -74,12 +75,21 @@ pub struct TrainArgs {
     /// Folder for the runs.
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     pub runs: PathBuf,
-    /// Continue an interrupted run.
-    #[arg(long, conflicts_with = "force")]
-    pub resume: bool,
+    /// Continue an interrupted run. `auto` begins it if it has not begun: the same command for every attempt of a job on a cluster.
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_missing_value = "begun", conflicts_with = "force")]
+    pub resume: Option<Resume>,
     /// Overwrite an existing run and model of this name.
     #[arg(long)]
     pub force: bool,
+}
+
+/// Which runs `--resume` continues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Resume {
+    /// One that has begun.
+    Begun,
+    /// One that has begun; otherwise begin it.
+    Auto,
 }
 
 /// What is written of every step and every look.
@@ -113,13 +123,15 @@ pub fn run(args: &TrainArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> any
     let settings = settings(args.method, args.seed, &args.learn)?;
     let (training, held_out) = split(&loader, args, &settings)?;
     prepare_folder(&args.out)?;
-    let opening = match (args.resume, args.force) {
+    let resumes = resumes(args);
+    let opening = match (resumes, args.resume.is_some() || args.force) {
         (true, _) => Opening::Resume,
+        // What an attempt left that was killed before its run began is replaced.
         (false, true) => Opening::Replace,
         (false, false) => Opening::New,
     };
     let folder = RunFolder::create(&args.runs, &args.name.to_string(), opening)?;
-    let resumed = resume_point(&folder, args.resume, &settings, &training)?;
+    let resumed = resume_point(&folder, resumes, &settings, &training)?;
     folder.write_config(&settings)?;
     if resumed.is_none() {
         folder.write_provenance(&Provenance::now(&training.sha256, args.seed))?;
@@ -130,10 +142,16 @@ pub fn run(args: &TrainArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> any
     run.finish(&trained, &plain, out)
 }
 
+/// Is this the continuation of a run?
+fn resumes(args: &TrainArgs) -> bool {
+    let begun = || RunFolder::existing(&args.runs.join(args.name.to_string())).is_ok();
+    args.resume.is_some_and(|when| when == Resume::Begun || begun())
+}
+
 fn refuse_to_overwrite(args: &TrainArgs) -> anyhow::Result<()> {
     let there = ["toml", "onnx"].map(|e| args.out.join(format!("{}.{e}", args.name))).into_iter().find(|p| p.exists());
     match there {
-        Some(path) if !args.force && !args.resume => anyhow::bail!(
+        Some(path) if !args.force && !resumes(args) => anyhow::bail!(
             "{} is there already: choose another --name or --out, or overwrite it with --force",
             path.display()
         ),

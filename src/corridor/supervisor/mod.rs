@@ -12,6 +12,7 @@ mod about;
 mod doors;
 mod inlet;
 mod outlets;
+mod service;
 mod waiting;
 
 use std::path::Path;
@@ -49,6 +50,7 @@ use crate::source::{Source, SourceError};
 use crate::sys::exit::{ExitCode, Failure};
 use crate::sys::files::write_whole;
 use crate::sys::signals;
+use service::Service;
 use waiting::Waiting;
 
 /// SCHED_FIFO priority of the recorder's thread, where the others have one: the lowest there is.
@@ -88,7 +90,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let mut control = control(config, &swapper, &doors)?;
     let inlet = Inlet::open(config.inlet.endpoint.as_deref(), &doors, &handles)?;
     let began = Instant::now();
-    announce(&decoder, &frames_at, &decodes_at);
+    let mut service = announce(&decoder, &frames_at, &decodes_at);
     let mut animals = Animals::begin_run(&config.animal, &handles);
     let settings = corridor::Settings { end_with_series: once, ..corridor::Settings::of(&decoder, config) };
     let corridor = Corridor { source, decoder, sinks, settings, handles: handles.clone() };
@@ -98,6 +100,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
             log(&event);
             end_missing |= matches!(event, Event::EndMissing { .. });
         }
+        service.look(handles.stats.compute.turns.load(Relaxed), began.elapsed());
         waiting.look(handles.stats.intake.received.load(Relaxed), began.elapsed());
         doors::log(&handles.stats.connections);
         // Models that were replaced are dropped here, where nothing waits.
@@ -108,6 +111,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
         }
     });
     inlet.into_iter().for_each(Inlet::end);
+    service.stopping();
     end_recording(&handles, writer);
     let summary = Summary::of(&handles.stats, &swapper.running(), began.elapsed());
     info!("{summary}");
@@ -241,7 +245,8 @@ fn expect_folder(report: &Path) -> anyhow::Result<()> {
     Err(Failure { code: ExitCode::Sink, what }.into())
 }
 
-fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
+/// Says that decodes can begin, on the log and to systemd.
+fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) -> Service {
     let manifest = &decoder.model().manifest;
     let model = format!("model {} ({} Hz, {})", manifest.name, manifest.frame_rate_hz, manifest.input);
     info!("ready: {model} on {}; frames from {frames_at}, decodes at {decodes_at}", decoder.device());
@@ -251,6 +256,9 @@ fn announce(decoder: &Decoder, frames_at: &str, decodes_at: &str) {
     if !decoder.tag().decodes_actions() {
         warn!("this model decodes no actions because it is untrained or has no labels; only embeddings are published");
     }
+    let service = Service::from_environment();
+    service.ready(&format!("frames from {frames_at}, decodes at {decodes_at}"));
+    service
 }
 
 fn log(event: &Event) {

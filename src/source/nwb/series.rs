@@ -34,7 +34,7 @@ pub(super) struct Series {
 }
 
 /// Which axis of a frame the data set has first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Orientation {
     /// (time, rows, columns), as arrays are usually written.
