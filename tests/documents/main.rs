@@ -3,4 +3,5 @@
 mod commands;
 mod dependencies;
 mod layers;
+mod links;
 mod protocol;

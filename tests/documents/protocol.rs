@@ -718,22 +718,6 @@ fn the_deadline_that_documents_name_is_the_default() {
 }
 
 #[test]
-fn every_link_of_a_document_leads_to_a_file() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (file, links_min) in
-        [("README.md", 8), ("ARCHITECTURE.md", 60), ("clients/README.md", 1), ("clients/matlab/README.md", 1)]
-    {
-        let text = std::fs::read_to_string(root.join(file)).unwrap();
-        let targets = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap());
-        let local: Vec<&str> = targets.filter(|target| !target.is_empty() && !target.contains("://")).collect();
-        assert!(local.len() >= links_min, "{file}: {} links found", local.len());
-        let folder = root.join(file).parent().unwrap().to_owned();
-        let dead: Vec<&&str> = local.iter().filter(|target| !folder.join(target).exists()).collect();
-        assert!(dead.is_empty(), "{file}: {dead:?}");
-    }
-}
-
-#[test]
 fn the_reader_of_the_document_takes_words_in_backticks_only() {
     assert_eq!(words("`a`, `b.c` or d"), ["a", "b.c"]);
     assert_eq!(words("nothing"), Vec::<String>::new());

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
 
 use super::compare::{PERMUTATIONS, scores_of};
@@ -23,12 +22,15 @@ use crate::report::data as report;
 use crate::report::html;
 use crate::report::provenance::Provenance;
 use crate::sys::csv::csv_field;
-use crate::sys::files::write_whole;
+use crate::sys::files::{Bound, read_text_bounded, write_whole};
 use crate::sys::progress::progress_bar;
 use crate::train::compare::{Contender, Job, Outcome};
 use crate::train::fit::Progress;
 use crate::train::settings::{Method, TrainSettings};
 use crate::train::sweep::{Sweep, SweepError, Training};
+
+/// The settings of a training, as its folder keeps them.
+const SETTINGS: Bound = Bound::new("the settings of a training", 1 << 20);
 
 /// `haltere sweep`.
 #[derive(Debug, Args)]
@@ -224,15 +226,15 @@ impl Checked {
 fn one_training_only(folder: &Path, settings: &TrainSettings, data_sha256: &str) -> anyhow::Result<()> {
     let path = folder.join("settings.toml");
     let text = format!("# Of the data {data_sha256}\n{}", toml::to_string(settings)?);
-    match std::fs::read_to_string(&path) {
+    match read_text_bounded(&path, SETTINGS) {
         Ok(before) if before == text => Ok(()),
         Ok(_) => Err(usage(format!(
             "{}: this training was begun with other settings or data: choose another --out, or remove {}",
             path.display(),
             folder.display()
         ))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(write_whole(&path, text.as_bytes())?),
-        Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+        Err(error) if error.cause.kind() == std::io::ErrorKind::NotFound => Ok(write_whole(&path, text.as_bytes())?),
+        Err(error) => Err(error.into()),
     }
 }
 
