@@ -43,7 +43,12 @@ def series(one):
 
 
 def table(one):
-    what["tables"][one.name] = {name: [value.item() if hasattr(value, "item") else value for value in one[name][:]] for name in one.colnames}
+    what["tables"][one.name] = {name: [plain(value) for value in one[name][:]] for name in one.colnames}
+
+
+def plain(value):
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def number(value):

@@ -66,7 +66,7 @@ impl Nwb {
         times_of(&group, times)
     }
 
-    /// Writes a table: columns of one length, each with a description.
+    /// Writes a table: columns of one length, each with a description. A column of nothing but NaN is left out.
     pub fn table(
         &self,
         parent: &H5Group,
@@ -77,9 +77,10 @@ impl Nwb {
     ) -> Result<()> {
         let group = self.object(parent, name, kind)?;
         group.set_attr_string("description", description)?;
-        let names: Vec<&str> = columns.iter().map(|(name, _, _)| *name).collect();
+        let columns: Vec<&(&str, &str, Column)> = columns.iter().filter(|column| !column.2.is_unknown()).collect();
+        let names: Vec<&str> = columns.iter().map(|column| column.0).collect();
         group.set_attr_string_array("colnames", &names)?;
-        let rows = columns.first().map_or(0, |(_, _, column)| column.rows());
+        let rows = columns.first().map_or(0, |column| column.2.rows());
         let path = |name: &str| format!("{}/{name}", group.name());
         let ids: Vec<i32> = (0..rows as i32).collect();
         self.mark_data(&array(&group, "id", &[rows], &ids)?, &path("id"), IDENTIFIERS)?;
@@ -131,6 +132,10 @@ pub(super) enum Column {
 }
 
 impl Column {
+    fn is_unknown(&self) -> bool {
+        matches!(self, Self::Number(values) if !values.is_empty() && values.iter().all(|value| value.is_nan()))
+    }
+
     fn rows(&self) -> usize {
         match self {
             Self::Number(values) => values.len(),
