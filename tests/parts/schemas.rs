@@ -157,13 +157,11 @@ fn the_schema_of_a_manifest_accepts_what_is_read_and_written_and_refuses_what_is
     // As the program writes it, with every step of preprocessing on, and with every step off.
     let mut manifest = Manifest::read(&fly).unwrap();
     for steps in [
-        ["line_phase={reach_px=4,frames=10}", "registration.piecewise={blocks=2,reach_px=3}", "baseline.quantile=0.2"],
-        ["line_phase=off", "registration=off", "baseline=off"],
+        // Blocks move on their own only where there is no atlas.
+        "atlas=off line_phase={reach_px=4,frames=10} registration.piecewise={blocks=2,reach_px=3} baseline.quantile=0.2",
+        "line_phase=off registration=off baseline=off normalise=off",
     ] {
-        steps.iter().for_each(|step| manifest.preprocess.set(step).unwrap());
-        if manifest.preprocess.registration.is_none() {
-            manifest.preprocess.normalise = None;
-        }
+        steps.split(' ').for_each(|step| manifest.preprocess.set(step).unwrap());
         let path = judged.folder.path().join(format!("written-{}.toml", judged.files.len()));
         manifest.save(&path).unwrap();
         judged.file(path, true);
