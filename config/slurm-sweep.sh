@@ -13,7 +13,8 @@
 
 ${HALTERE:-haltere} sweep "$@" --index "$SLURM_ARRAY_TASK_ID" &
 training=$!
-trap 'kill -TERM $training' TERM
+# SLURM sends SIGTERM to the training as well, and a second one would end it at once.
+trap 'preempted=yes; kill -USR1 $training' TERM
 trap 'kill -USR1 $training' USR1
 wait $training
 code=$?
@@ -24,8 +25,8 @@ while kill -0 $training 2>/dev/null; do
 done
 
 # 130: stopped, with a checkpoint. 7: a file could not be written, such as on a shared folder that was away; the checkpoint before is whole.
-if { [ $code = 130 ] || [ $code = 7 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ]; then
-  # SLURM puts a preempted task back into the queue by itself; for the others this does.
+# SLURM puts a preempted task back into the queue by itself; the others are put back here.
+if [ -z "${preempted:-}" ] && { [ $code = 130 ] || [ $code = 7 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ]; then
   scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" && sleep 60
 fi
 exit $code

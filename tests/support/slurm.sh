@@ -36,11 +36,11 @@ SchedulerParameters=sched_interval=1,bf_interval=1,requeue_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 MinJobAge=300
-KillWait=20
+KillWait=60
 ReturnToService=2
 SlurmdTimeout=60
 NodeName=$host NodeAddr=127.0.0.1 CPUs=1 Sockets=1 CoresPerSocket=1 ThreadsPerCore=1 RealMemory=100 State=UNKNOWN
-PartitionName=low Nodes=$host Default=YES PriorityTier=1 GraceTime=20 PreemptMode=REQUEUE MaxTime=INFINITE State=UP
+PartitionName=low Nodes=$host Default=YES PriorityTier=1 GraceTime=0 PreemptMode=REQUEUE MaxTime=INFINITE State=UP
 PartitionName=high Nodes=$host PriorityTier=9 PreemptMode=OFF MaxTime=INFINITE State=UP
 CONF
 export SLURM_CONF="$folder/slurm.conf"
