@@ -121,6 +121,8 @@ fn a_job_array_of_a_real_slurm_with_one_task_preempted_and_requeued_gives_what_s
         id=$(sbatch --parsable --array=0-1 -o slurm-%a.log {jobs} slurm.toml)
         until [ -e slurm/00000/checkpoints/training__seed1__simclr.json/last/state.toml ]; do sleep 0.05; done
         sbatch --wait -p high -o high.log --wrap 'sleep 1'
+        # SLURM would let a requeued task wait for two minutes.
+        scontrol update JobId=\"$id\"_0 StartTime=now
         while [ -n \"$(squeue -h -j $id)\" ]; do sleep 0.2; done
         scontrol -o show job $id",
         jobs = root.join("config/slurm-sweep.sh").display()
