@@ -9,7 +9,7 @@ use mcap::records::{Record, op};
 
 use super::decoded_by::{DecodeChunks, model_of};
 use super::messages::ModelRecord;
-use super::records::{Records, records_of};
+use super::records::{Records, parsed, records_of};
 use super::{BEGIN, END, FORM, MODEL, SessionError, Topic};
 use crate::sys::statistics::median;
 
@@ -93,7 +93,7 @@ impl Outline {
                 }
                 op::MESSAGE_INDEX | op::CHANNEL | op::METADATA | op::STATISTICS => {
                     let body = records.body(head)?;
-                    if let Some(record) = records.parse(head.opcode, &body) {
+                    if let Some(record) = parsed(head.opcode, &body) {
                         outline.take(&record);
                     }
                 }

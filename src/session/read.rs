@@ -11,7 +11,7 @@ use mcap::records::{Record, op};
 
 use super::damage::{Damage, Hole};
 use super::outline::note_channel;
-use super::records::{Records, records_of};
+use super::records::{Records, parsed, records_of};
 use super::{Outline, SessionError, Topic};
 
 /// One item of the file.
@@ -140,7 +140,7 @@ impl Reader {
     }
 
     fn record(&mut self, opcode: u8, body: &[u8]) {
-        match self.records.parse(opcode, body) {
+        match parsed(opcode, body) {
             Some(Record::Channel(channel)) => note_channel(&mut self.channels, &channel),
             Some(Record::Attachment { header, data, .. }) => {
                 self.waiting.push_back(Item::Attachment { name: header.name, data: data.into_owned() });

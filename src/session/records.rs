@@ -4,6 +4,7 @@
 //! Where a record cannot be one, the next whole chunk is looked for. What it must never do: take damaged bytes for a record, read one
 //! chunk twice, or go on for ever.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -179,24 +180,54 @@ impl Records {
         read && records_of(&body).is_some()
     }
 
-    /// Parses the body of a record; `None` where it is damaged.
-    pub fn parse<'a>(&self, opcode: u8, body: &'a [u8]) -> Option<Record<'a>> {
-        // mcap's reader of attachments assumes the four bytes of CRC at their end.
-        if opcode == op::ATTACHMENT && body.len() < 4 {
-            return None;
-        }
-        mcap::parse_record(opcode, body).ok()
-    }
-
     /// Bytes not yet read.
     pub fn left(&self) -> u64 {
         self.length.saturating_sub(self.at)
     }
 }
 
-/// The records in the body of a chunk; `None` where it is damaged. How much memory that takes is said by the chunk itself: no more is
-/// taken than LZ4 can make of its bytes.
-pub(super) fn records_of(chunk: &[u8]) -> Option<Vec<Record<'static>>> {
+/// Parses the body of a record; `None` where it is damaged.
+pub(super) fn parsed(opcode: u8, body: &[u8]) -> Option<Record<'_>> {
+    // mcap's reader of attachments assumes the four bytes of CRC at their end.
+    if opcode == op::ATTACHMENT && body.len() < 4 {
+        return None;
+    }
+    mcap::parse_record(opcode, body).ok()
+}
+
+/// The records in the body of a chunk; `None` where it is damaged.
+pub(super) fn records_of(chunk: &[u8]) -> Option<Vec<Record<'_>>> {
+    match parsed(op::CHUNK, chunk)? {
+        Record::Chunk { header, data: Cow::Borrowed(data) } if header.compression.is_empty() => {
+            if header.uncompressed_size != data.len() as u64 {
+                return None;
+            }
+            let mut crc = flate2::Crc::new();
+            crc.update(data);
+            // By MCAP's specification, 0 says that there is none.
+            let is_whole = header.uncompressed_crc == 0 || header.uncompressed_crc == crc.sum();
+            is_whole.then(|| where_they_lie(data)).flatten()
+        }
+        _ => decompressed(chunk),
+    }
+}
+
+/// The records in bytes that need no decompression: none of them is copied.
+fn where_they_lie(mut bytes: &[u8]) -> Option<Vec<Record<'_>>> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let ([opcode, length @ ..], behind) = bytes.split_first_chunk::<{ RECORD_HEAD_BYTES as usize }>()?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        let (body, behind) = behind.split_at_checked(length)?;
+        records.push(parsed(*opcode, body)?);
+        bytes = behind;
+    }
+    Some(records)
+}
+
+/// The records in the body of a compressed chunk; `None` where it is damaged. How much memory that takes is said by the chunk itself:
+/// no more is taken than LZ4 can make of its bytes.
+fn decompressed(chunk: &[u8]) -> Option<Vec<Record<'static>>> {
     let most =
         (chunk.len() as u64).saturating_mul(LZ4_GAIN_MAX).saturating_add(CHUNK_BYTES_SPARE).min(RECORD_BYTES_MAX);
     let options = LinearReaderOptions::default()

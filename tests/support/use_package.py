@@ -21,8 +21,13 @@ def send(endpoint, keys, movie):
         begin = time.monotonic()
         for number in range(FRAMES):
             time.sleep(max(0.0, begin + number / HZ - time.monotonic()))
-            microscope.send(movie[number % len(movie)], number, series="trial-1", channels=["green"], stimulus=number == LIT)
+            microscope.send(as_it_lies(movie[number % len(movie)], number), number, series="trial-1", channels=["green"], stimulus=number == LIT)
         microscope.end()
+
+
+def as_it_lies(frame, number):
+    """The same picture in other memory: as it is, column by column, or as a part of something larger."""
+    return (frame, np.asfortranarray(frame), np.repeat(frame, 2, axis=1)[:, ::2])[number % 3]
 
 
 def watch(decodes):

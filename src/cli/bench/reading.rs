@@ -2,14 +2,19 @@
 //!
 //! What it must never do: time a reader that gave other pixels than were written.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::frame::{Frame, Name};
-use crate::source::{Next, RecordingSpec, open_recording};
+use rust_hdf5::H5File;
+
+use crate::config::Compression;
+use crate::frame::{Frame, FrameSlot, Name, PixelType, Shape};
+use crate::session::SessionWriter;
+use crate::source::{Next, Orientation, RecordingSpec, open_recording};
 
 /// Frames of a recording, and how often it is read: the fastest counts, because the others were disturbed.
 const FRAMES: usize = 100;
@@ -39,10 +44,15 @@ pub fn measure(folder: &Path, side: usize, out: &mut dyn Write) -> anyhow::Resul
     writeln!(out, "| format | frames/s | share of a copy |\n|---|---|---|\n| plain copy | {:.0} | |", 1.0 / copied)?;
     let rig = Name::literal("bench");
     let layout = format!("uint16:{side}x{side}").parse().map_err(anyhow::Error::msg)?;
+    let by_rows = Some(Orientation::RowsFirst);
+    let nwb = RecordingSpec::new(nwb(folder, &pixels, side)?, rig);
     let specs = [
         ("raw file", RecordingSpec { raw: Some(layout), ..RecordingSpec::new(&raw, rig) }),
         ("TIFF", RecordingSpec::new(tiff(folder, &pixels, side)?, rig)),
         ("ThorImage", RecordingSpec::new(thorimage(folder, side)?, rig)),
+        ("Scanbox", RecordingSpec::new(scanbox(folder, &pixels, side)?, rig)),
+        ("session", RecordingSpec::new(session(folder, &pixels, side)?, rig)),
+        ("NWB, rows first", RecordingSpec { rate_hz: Some(30.0), orientation: by_rows, ..nwb }),
     ];
     let mut rows = Vec::new();
     for (format, spec) in specs {
@@ -121,5 +131,70 @@ fn tiff(folder: &Path, pixels: &[u8], side: usize) -> anyhow::Result<PathBuf> {
         bytes.extend(pixels);
     }
     std::fs::write(&path, bytes)?;
+    Ok(path)
+}
+
+/// A recording of Scanbox: inverted, with the numbers of its .mat (MATLAB 5: a structure of arrays of doubles).
+fn scanbox(folder: &Path, pixels: &[u8], side: usize) -> anyhow::Result<PathBuf> {
+    let path = folder.join("bench.sbx");
+    let inverted: Vec<u8> = pixels.iter().map(|byte| !byte).collect();
+    std::fs::write(&path, inverted.repeat(FRAMES))?;
+    let fields: [(&str, &[f64]); 4] = [
+        ("sz", &[side as f64, side as f64]),
+        ("recordsPerBuffer", &[side as f64]),
+        ("channels", &[2.0]),
+        ("scanmode", &[1.0]),
+    ];
+    let words = |all: &[u32]| all.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let element = |kind: u32, data: &[u8]| {
+        let mut bytes = [words(&[kind, data.len() as u32]), data.to_vec()].concat();
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    };
+    let of_class = |class: u32, sizes: &[u32]| [element(6, &words(&[class, 0])), element(5, &words(sizes))].concat();
+    let mut names = Vec::new();
+    for (name, _) in fields {
+        names.extend(name.bytes());
+        names.resize(names.len().next_multiple_of(32), 0);
+    }
+    let mut body = [of_class(2, &[1, 1]), element(1, b"info"), element(5, &words(&[32])), element(1, &names)].concat();
+    for (_, values) in fields {
+        let numbers: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let held = [of_class(6, &[1, values.len() as u32]), element(1, b""), element(9, &numbers)].concat();
+        body.extend(element(14, &held));
+    }
+    let head = format!("{:<124}\0\u{1}IM", "MATLAB 5.0 MAT-file");
+    std::fs::write(path.with_extension("mat"), [head.into_bytes(), element(14, &body)].concat())?;
+    Ok(path)
+}
+
+/// A recorded session as the daemon writes it, frames alone.
+fn session(folder: &Path, pixels: &[u8], side: usize) -> anyhow::Result<PathBuf> {
+    let path = folder.join("bench.mcap");
+    let about = BTreeMap::from([("frame_bytes_max".to_owned(), pixels.len().to_string())]);
+    let mut writer = SessionWriter::create(&path, Compression::None, 0, &about, &[])?;
+    let mut slot = FrameSlot::with_capacity(pixels.len());
+    let info = &mut slot.frame.info;
+    (info.shape, info.pixel_type, info.source) = (Shape::new(1, side, side), PixelType::U16, Name::literal("bench"));
+    slot.frame.bytes_mut().copy_from_slice(pixels);
+    for number in 0..FRAMES as u64 {
+        slot.arrival = number;
+        (slot.frame.info.number, slot.frame.info.t_received_ns) = (number, number * 33_333_333);
+        writer.write_frame(&slot)?;
+    }
+    writer.finish(BTreeMap::new())?;
+    Ok(path)
+}
+
+/// An NWB file with one series, uncompressed, in one piece.
+fn nwb(folder: &Path, pixels: &[u8], side: usize) -> anyhow::Result<PathBuf> {
+    let path = folder.join("bench.nwb");
+    let file = H5File::create(&path)?;
+    file.root_group().set_attr_string("neurodata_type", "NWBFile")?;
+    let series = file.root_group().create_group("acquisition")?.create_group("TwoPhotonSeries")?;
+    series.set_attr_string("neurodata_type", "TwoPhotonSeries")?;
+    let frame: Vec<u16> = pixels.as_chunks::<2>().0.iter().map(|pixel| u16::from_le_bytes(*pixel)).collect();
+    series.new_dataset::<u16>().shape([FRAMES, side, side]).create("data")?.write_raw(&frame.repeat(FRAMES))?;
+    file.close()?;
     Ok(path)
 }
