@@ -73,6 +73,16 @@ fi
 { echo '```text'; grep -v "^warning\|^ *Compiling\|^ *Running\|^$" "$work/conformance.txt" | tail -60; echo '```'; } | tee -a "$results"
 say "Conformance $verdict."
 
+section "Embeddings of one movie: CPU, GPU, GPU again, GPU with one graph"
+python3 benches/first_contact/movie.py "$work/movie.raw"
+for how in "cpu --set compute.device=cpu" "gpu" "again" "graph --set compute.encoder_graph=true"; do
+  read -r name options <<<"$how"
+  # shellcheck disable=SC2086 # options are words
+  "$haltere" embed "$work/movie.raw" --raw uint16:512x512 --rate 30 --config "$work/gpu.toml" --out "$work/$name.npy" --csv "$work/$name.csv" $options \
+    >"$work/$name.txt" 2>&1 || say "$name FAILED: $(tail -1 "$work/$name.txt")"
+done
+{ echo '```text'; python3 benches/first_contact/same.py "$work" || same=DIFFER; echo '```'; } | tee -a "$results"
+
 section "compute-sanitizer"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
 if [ -n "$sanitizer" ]; then
@@ -96,8 +106,8 @@ for setting in "2 false" "2 true" "off false"; do
   watcher=$!
   count=20000; slow=$paced
   [ "$setting" = "2 false" ] || { count=3000; slow=1500; }
-  "$haltere" bench --config "$work/gpu.toml" --set "compute.pulse_ms=$pulse" \
-    --set "compute.encoder_graph=$graph" --frames "$count" --hz 30 device --paced-frames "$slow" \
+  "$haltere" bench device --config "$work/gpu.toml" --set "compute.pulse_ms=$pulse" \
+    --set "compute.encoder_graph=$graph" --frames "$count" --hz 30 --paced-frames "$slow" \
     2>&1 | tee -a "$results" || say "FAILED"
   kill "$watcher" 2>/dev/null || true
   say
@@ -105,7 +115,7 @@ for setting in "2 false" "2 true" "off false"; do
 done
 say
 say "The same on the CPU of this machine:"
-ORT_DYLIB_PATH=$PWD/.runtime/libonnxruntime.so "$haltere" bench --config "$work/gpu.toml" --set compute.device=cpu --frames 2000 device \
+ORT_DYLIB_PATH=$PWD/.runtime/libonnxruntime.so "$haltere" bench device --config "$work/gpu.toml" --set compute.device=cpu --frames 2000 \
   --paced-frames 300 2>&1 | tee -a "$results" || say "FAILED"
 
 section "The whole loop over tcp"

@@ -325,6 +325,14 @@ impl Encoder {
     }
 }
 
+/// Loads ONNX Runtime, of which a process has one: with `cuda` the library that has the CUDA provider, where there is one.
+///
+/// # Errors
+/// [`EncodeError::Runtime`].
+pub fn load_runtime(wanted: Option<&Path>, cuda: bool) -> Result<(), EncodeError> {
+    runtime::runtime(wanted, cuda).map(drop)
+}
+
 /// The inputs and outputs of an ONNX file, as ONNX Runtime reads them.
 ///
 /// # Errors

@@ -80,8 +80,10 @@ fn builder(runtime: &Runtime, place: &Place) -> ort::Result<SessionBuilder> {
 #[allow(unsafe_code)]
 fn cuda(machine: &dyn crate::cuda::Machine, graph: bool) -> ort::ep::ExecutionProviderDispatch {
     // Ten bits of mantissa would not reproduce the CPU's embeddings.
+    let provider = ort::ep::CUDA::default().with_device_id(machine.ordinal() as i32).with_tf32(false);
+    // ONNX Runtime's own choice is to time every algorithm, which may end with another one in the next process: other bits.
     let provider =
-        ort::ep::CUDA::default().with_device_id(machine.ordinal() as i32).with_tf32(false).with_cuda_graph(graph);
+        provider.with_conv_algorithm_search(ort::ep::cuda::ConvAlgorithmSearch::Heuristic).with_cuda_graph(graph);
     // SAFETY: the encoder keeps the machine, and so its stream, until after its session.
     let provider = unsafe { provider.with_compute_stream(machine.stream().cast()) };
     provider.build().error_on_failure()

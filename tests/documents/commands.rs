@@ -97,6 +97,47 @@ fn every_example_of_a_help_is_accepted() {
     examples.iter().for_each(|call| accepted(call).unwrap_or_else(|refused| panic!("{refused}")));
 }
 
+/// Calls of haltere in a shell script, with the number of their first line: what `haltere`, `"$haltere"` or `"$there/haltere"` begins, at the
+/// beginning of a command, up to the end of a line that is not continued. Variables of the shell stand for a word of their own.
+fn calls_of_a_script(text: &str) -> Vec<(usize, String)> {
+    let (mut found, mut whole, mut first) = (Vec::new(), String::new(), 0);
+    for (number, line) in text.lines().enumerate() {
+        if whole.is_empty() {
+            first = number + 1;
+        }
+        whole.push_str(line.trim());
+        if whole.ends_with('\\') {
+            whole.pop();
+            continue;
+        }
+        let whole = std::mem::take(&mut whole);
+        if whole.starts_with('#') {
+            continue;
+        }
+        if let Some((_, call)) = whole.split_once("\"$haltere\" ") {
+            let end = [" 2>", " >", " || ", " | ", "; ", " && ", " &"].iter().filter_map(|end| call.find(end)).min();
+            found.push((first, format!("haltere {}", &call[..end.unwrap_or(call.len())])));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_of_a_script_of_the_benches_is_accepted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (script, least) in [("benches/gpu.sh", 9)] {
+        let text = std::fs::read_to_string(root.join(script)).unwrap();
+        let calls = calls_of_a_script(&text);
+        assert!(calls.len() >= least, "{script}: only {} commands were found", calls.len());
+        for (line, call) in calls {
+            // Numbers, where the script has a variable that holds one.
+            let call = ["$count", "$slow", "$hz", "$paced"].iter().fold(call, |call, name| call.replace(name, "30"));
+            let call = call.replace("$pulse", "2").replace("$graph", "true");
+            accepted(&call).unwrap_or_else(|refused| panic!("{script}:{line}: {refused}"));
+        }
+    }
+}
+
 #[test]
 fn the_first_page_of_the_book_shows_every_subcommand() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/start.md")).unwrap();

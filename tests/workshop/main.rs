@@ -4,6 +4,8 @@
 mod support;
 
 mod bad_training;
+#[cfg(feature = "train")]
+mod bench;
 mod evaluate_against_sklearn;
 mod export;
 mod model_command;

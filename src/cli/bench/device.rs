@@ -7,6 +7,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
@@ -38,11 +39,15 @@ pub struct Row {
     pub encode_us_p50: f64,
     /// Frames per second that this latency allows.
     pub fps: f64,
+    /// Models that were opened and given back beside it.
+    pub swaps: usize,
 }
 
 /// What `haltere bench device` measured.
 #[derive(Debug, serde::Serialize)]
 pub struct DeviceResults {
+    /// Manifest of the model.
+    pub model: String,
     /// Where it ran.
     pub device: String,
     /// ONNX Runtime's execution provider.
@@ -73,16 +78,23 @@ pub fn measure(
     let mut rows = Vec::new();
     for (pace, count) in [(Some(hz), frames.min(paced_frames)), (Some(1000.0), frames), (None, frames)] {
         let row = bench.load(pace, count)?;
-        let [p50, p99, p999, max] = row.latency_us;
-        writeln!(
-            out,
-            "| {} | {} | {p50:.1} | {p99:.1} | {p999:.1} | {max:.1} | {:.1} | {:.1} | {:.0} |",
-            row.load, row.frames, row.preprocess_us_p50, row.encode_us_p50, row.fps
-        )?;
+        print(&row, out)?;
         rows.push(row);
     }
+    let row = bench.during_swaps(config, hz, frames.min(paced_frames))?;
+    print(&row, out)?;
     let floor_us = bench.floor(config, &rows, out)?;
-    Ok(DeviceResults { device, provider, floor_us, rows })
+    rows.push(row);
+    Ok(DeviceResults { model: config.model.display().to_string(), device, provider, floor_us, rows })
+}
+
+fn print(row: &Row, out: &mut dyn Write) -> std::io::Result<()> {
+    let [p50, p99, p999, max] = row.latency_us;
+    writeln!(
+        out,
+        "| {} | {} | {p50:.1} | {p99:.1} | {p999:.1} | {max:.1} | {:.1} | {:.1} | {:.0} |",
+        row.load, row.frames, row.preprocess_us_p50, row.encode_us_p50, row.fps
+    )
 }
 
 struct Bench<'a> {
@@ -159,6 +171,27 @@ impl<'a> Bench<'a> {
             preprocess_us_p50: us(&parts[0], 0.5),
             encode_us_p50: us(&parts[1], 0.5),
             fps: 1.0 / mean_s,
+            swaps: 0,
+        })
+    }
+
+    /// Frames at `hz` while another thread opens the same model on the same device and gives it back, again and again: what a swap
+    /// asks of both.
+    fn during_swaps(&mut self, config: &Config, hz: f64, count: usize) -> anyhow::Result<Row> {
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            let swapper = threads.spawn(|| {
+                let mut swaps = 0;
+                while swaps == 0 || !ended.load(Ordering::Relaxed) {
+                    drop(Decoder::open(config)?);
+                    swaps += 1;
+                }
+                anyhow::Ok(swaps)
+            });
+            let row = self.load(Some(hz), count);
+            ended.store(true, Ordering::Relaxed);
+            let swaps = swapper.join().map_err(|_| anyhow::anyhow!("the thread that opened models panicked"))??;
+            Ok(Row { load: "during swaps".to_owned(), swaps, ..row? })
         })
     }
 

@@ -20,7 +20,8 @@ use clap::{Args, Subcommand};
 use super::config::ConfigArgs;
 use super::parse::rate;
 use super::training::with_untrained_model;
-use crate::config::Config;
+use crate::config::{Config, Device};
+use crate::encode;
 use crate::frame::{Frame, Pixels};
 use crate::model::parameters;
 use crate::preprocess::registration::Registrar;
@@ -46,13 +47,22 @@ const SEED: u64 = 0;
 Examples:
   haltere bench                      closed loop over sockets, at 30 Hz and as fast as possible
   haltere bench --quick --json
+  haltere bench device --quick       preprocessing and encoding alone, on the configured device
   haltere bench reading              how fast recordings are read, against a plain copy
   haltere bench registration movie.tif --template template.tif --out shifts.csv")]
 pub struct BenchArgs {
     /// Run one part only.
     #[command(subcommand)]
     pub part: Option<BenchPart>,
-    /// Configuration.
+    /// What is measured, and how long.
+    #[command(flatten)]
+    pub load: Load,
+}
+
+/// The model and the frames of a measurement.
+#[derive(Debug, Args)]
+pub struct Load {
+    /// Configuration. Its model is measured; where there is none, an untrained one is made.
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Frames to measure in each part, after warm-up.
@@ -73,14 +83,21 @@ pub struct BenchArgs {
 #[derive(Debug, Subcommand)]
 pub enum BenchPart {
     /// Time preprocessing and encoding on the configured device, memory to memory: at --hz, at 1000 Hz and without
-    /// pause.
+    /// pause, and while models are being opened beside it.
     Device {
+        /// What is measured, and how long.
+        #[command(flatten)]
+        load: Load,
         /// Maximum number of paced frames at --hz; 20,000 frames at 30 Hz would take eleven minutes.
         #[arg(long, value_name = "N", default_value_t = 6000)]
         paced_frames: usize,
     },
     /// Time the readers of recordings against a plain copy of the same bytes.
-    Reading,
+    Reading {
+        /// Print JSON; the table goes to standard error.
+        #[arg(long)]
+        json: bool,
+    },
     /// Measure the shift of every frame of a movie against a template.
     Registration {
         /// Movie, TIFF.
@@ -100,34 +117,50 @@ pub enum BenchPart {
 /// # Errors
 /// As [`bench()`], [`bench_device`] and [`register`].
 pub fn run(args: &BenchArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let config = args.config.load()?.0;
-    if let Some(BenchPart::Registration { movie, template, out: shifts }) = &args.part {
-        let open = |path: &Path| super::recording::open(&RecordingSpec::new(path, config.rig));
-        return register(open(movie)?, open(template)?, shifts, out).map(|()| ExitCode::Ok);
-    }
-    let frames = if args.quick { (args.frames / 10).max(10) } else { args.frames } as usize;
-    let folder = temporary_folder("bench")?;
-    if matches!(args.part, Some(BenchPart::Reading)) {
-        let mut stderr = std::io::stderr();
-        let rows = reading::measure(folder.path(), SIDE_PX, if args.json { &mut stderr } else { &mut *out })?;
-        if args.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+    let (load, paced_frames) = match &args.part {
+        Some(BenchPart::Registration { movie, template, out: shifts }) => {
+            let rig = args.load.config.load()?.0.rig;
+            let open = |path: &Path| super::recording::open(&RecordingSpec::new(path, rig));
+            return register(open(movie)?, open(template)?, shifts, out).map(|()| ExitCode::Ok);
         }
-        return Ok(ExitCode::Ok);
-    }
-    let config = if args.config.model.is_some() { config } else { with_untrained_model(config, folder.path())? };
-    let mut stderr = std::io::stderr();
-    let table: &mut dyn Write = if args.json { &mut stderr } else { &mut *out };
-    let results = match args.part {
-        Some(BenchPart::Device { paced_frames }) => bench_device(&config, frames, args.hz, paced_frames, table)
-            .and_then(|results| Ok(serde_json::to_string_pretty(&results)?)),
-        _ => bench(&config, frames, args.hz, table).and_then(|results| Ok(serde_json::to_string_pretty(&results)?)),
+        Some(BenchPart::Reading { json }) => return read(*json, out),
+        Some(BenchPart::Device { load, paced_frames }) => (load, Some(*paced_frames)),
+        None => (&args.load, None),
     };
-    let results = results?;
-    if args.json {
+    let frames = if load.quick { (load.frames / 10).max(10) } else { load.frames } as usize;
+    let folder = temporary_folder("bench")?;
+    let config = with_a_model(load.config.load()?.0, folder.path())?;
+    let mut stderr = std::io::stderr();
+    let table: &mut dyn Write = if load.json { &mut stderr } else { &mut *out };
+    let results = match paced_frames {
+        Some(paced) => serde_json::to_string_pretty(&bench_device(&config, frames, load.hz, paced, table)?)?,
+        None => serde_json::to_string_pretty(&bench(&config, frames, load.hz, table)?)?,
+    };
+    if load.json {
         writeln!(out, "{results}")?;
     }
     Ok(ExitCode::Ok)
+}
+
+/// Measures the readers of recordings.
+fn read(json: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let folder = temporary_folder("bench")?;
+    let mut stderr = std::io::stderr();
+    let rows = reading::measure(folder.path(), SIDE_PX, if json { &mut stderr } else { &mut *out })?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// The configured model; an untrained one where nobody configured any and there is none of the default name.
+fn with_a_model(config: Config, folder: &Path) -> anyhow::Result<Config> {
+    if config.model.exists() || config.model != Config::default().model {
+        return Ok(config);
+    }
+    // A process has one ONNX Runtime: the one that the device needs, before the untrained model is held against any.
+    encode::load_runtime(config.compute.onnxruntime.as_deref(), config.compute.device != Device::Cpu)?;
+    with_untrained_model(config, folder)
 }
 
 /// What `haltere bench` measured.
@@ -137,7 +170,7 @@ pub struct Results {
     pub machine: String,
     /// Version of haltere.
     pub version: &'static str,
-    /// Device of preprocessing.
+    /// Manifest of the model.
     pub model: String,
     /// Time and error of registration by light level.
     pub registration: Vec<registration::Row>,
@@ -222,6 +255,7 @@ pub fn bench_device(
     out: &mut dyn Write,
 ) -> anyhow::Result<device::DeviceResults> {
     writeln!(out, "{}; haltere {}; {SIDE_PX}×{SIDE_PX} u16", machine(), env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "model: {}", config.model.display())?;
     let movie = Movie::new(SIDE_PX, CORRIDOR_FRAMES, SEED);
     let exposed: Vec<Vec<u16>> = (0..CORRIDOR_FRAMES).map(|n| movie.expose(n, CORRIDOR_PHOTONS, SEED)).collect();
     device::measure(config, (SIDE_PX, &exposed), (frames, hz, paced_frames), out)
