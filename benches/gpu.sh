@@ -7,7 +7,8 @@
 #
 # Needs: a driver of version 580 or newer, a Rust toolchain, a C++ compiler, python3 with pip. Fetches the GPU libraries
 # (scripts/fetch-onnxruntime-gpu.sh). Prints a table and writes it to benches/results/YYYY-MM-<gpu>.md. What is not there
-# (compute-sanitizer, PyTorch) is skipped, with a line that says so. Until such a file is there, haltere has not run on a GPU.
+# (compute-sanitizer, PyTorch) is skipped, with a line that says so. Comparing embeddings needs numpy. Until such a file is
+# there, haltere has not run on a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -81,7 +82,10 @@ for how in "cpu --set compute.device=cpu" "gpu" "again" "graph --set compute.enc
   "$haltere" embed "$work/movie.raw" --raw uint16:512x512 --rate 30 --config "$work/gpu.toml" --out "$work/$name.npy" --csv "$work/$name.csv" $options \
     >"$work/$name.txt" 2>&1 || say "$name FAILED: $(tail -1 "$work/$name.txt")"
 done
-{ echo '```text'; python3 benches/first_contact/same.py "$work" || same=DIFFER; echo '```'; } | tee -a "$results"
+same=yes
+python3 benches/first_contact/same.py "$work" >"$work/same.txt" 2>&1 || same=NO
+{ echo '```text'; cat "$work/same.txt"; echo '```'; } | tee -a "$results"
+say "The same: $same."
 
 section "compute-sanitizer"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
@@ -136,4 +140,4 @@ else
 fi
 echo
 echo "written: $results"
-[ "$verdict" = passed ]
+[ "$verdict" = passed ] && [ "$same" = yes ]

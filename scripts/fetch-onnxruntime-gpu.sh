@@ -6,15 +6,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# All of CUDA 13.0 or made for it, so that a driver that is good for haltere's own kernels is good for these.
+# All of CUDA 13.0 or made for it, so that a driver that is good for haltere's own kernels is good for these. The provider of 1.31.1 is
+# linked with CUDA runtime, cuBLAS and cuRAND. It looks for cuDNN at the first convolution, and refuses those of a model without it; cuDNN
+# in turn compiles some of its kernels by NVRTC. It looks for cuFFT at the first Fourier transform, which no model of haltere's has.
 pinned="
 onnxruntime-gpu==1.31.1 --hash=sha256:e26c475fe361b2015f45b4b824bd13f0bb20204e59b62814e6f0acd5f3d491a6
 nvidia-cuda-runtime==13.0.96 --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
 nvidia-cublas==13.1.0.3 --hash=sha256:ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171
 nvidia-cuda-nvrtc==13.0.88 --hash=sha256:ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575
-nvidia-cufft==12.0.0.61 --hash=sha256:6c44f692dce8fd5ffd3e3df134b6cdb9c2f72d99cf40b62c32dde45eea9ddad3
 nvidia-curand==10.4.0.35 --hash=sha256:1aee33a5da6e1db083fe2b90082def8915f30f3248d5896bcec36a579d941bfc
-nvidia-nvjitlink==13.0.88 --hash=sha256:13a74f429e23b921c1109976abefacc69835f2f433ebd323d3946e11d804e47b
 nvidia-cudnn-cu13==9.15.1.9 --hash=sha256:ebc9a647918df0d7298d67cfaf41579fd4c78ead9aba246f5ad9414d61b9ec4c
 "
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || {
@@ -63,7 +63,7 @@ for path in folder.glob("libonnxruntime_providers_tensorrt*"):
     path.unlink()
 PY
 for library in libonnxruntime.so libonnxruntime_providers_cuda.so libonnxruntime_providers_shared.so libcudart.so.13 libcublas.so.13 \
-  libcublasLt.so.13 libcufft.so.12 libcurand.so.10 libnvrtc.so.13 libcudnn.so.9; do
+  libcublasLt.so.13 libcurand.so.10 libnvrtc.so.13 libcudnn.so.9; do
   [ -f "$folder/$library" ] || { echo "the wheels held no $library: please report" >&2; exit 1; }
 done
 echo "$wanted" >"$stamp"

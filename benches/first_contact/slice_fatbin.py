@@ -3,8 +3,8 @@
 slice_fatbin.py LIBRARY.so OUT.so [--arch 90] [--all]
 
 The file keeps its length and layout: entries of other architectures, and code that no model of haltere's calls (attention, mixtures of experts,
-CUTLASS), become zeros, which any compressor removes. `--all` keeps all code of the architecture. Needs `zstandard`, with which the code is
-packed, unless `--all` is given.
+CUTLASS), become zeros, which any compressor removes. `--all` keeps all code of the architecture. Needs `zstandard` where the code is packed, unless
+`--all` is given.
 """
 import argparse
 import collections
@@ -12,7 +12,7 @@ import re
 import struct
 
 MAGIC = 0xBA55ED50
-NEVER_CALLED = re.compile(rb"flash|moe|cutlass|kernel_mha|attention_kernel", re.IGNORECASE)
+NEVER_CALLED = re.compile(rb"flash|[mM]oe|M[oO]E|cutlass|kernel_mha|attention_kernel")
 NAMED = re.compile(rb"\.text\.([A-Za-z0-9_$]+)")
 
 
@@ -30,13 +30,13 @@ def section(library, wanted):
 
 def unpacked(entry, header_bytes, payload_bytes):
     """The machine code of an entry."""
-    import zstandard
-
     (compressed,) = struct.unpack_from("<I", entry, 16)
     (length,) = struct.unpack_from("<Q", entry, 56)
     payload = bytes(entry[header_bytes : header_bytes + (compressed or payload_bytes)])
     if not compressed:
         return payload
+    import zstandard
+
     return zstandard.ZstdDecompressor().decompress(payload, max_output_size=length or 1 << 28)
 
 

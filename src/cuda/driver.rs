@@ -1,153 +1,186 @@
 //! A GPU through the CUDA driver, which is loaded on first use: a build with this module also runs on machines without a GPU.
 //!
-//! Why it exists: it is the [`Machine`] of a rig. What it must never do: panic because a library is missing (`cudarc` does, so the
-//! library is checked first), or allocate once its programs are made.
+//! Why it exists: it is the [`Machine`] of a rig. What it must never do: wait for ever. A driver's own waits have no end when a device
+//! hangs; so the host looks until a deadline, and asks a device that is lost for nothing more, not even to take memory back.
 //!
 //! Not yet run on a GPU. The tests run it with a driver that is the CPU behind it (`tests/driver.rs`), stricter than any device.
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_void};
-use std::sync::Arc;
+use std::ffi::{CString, c_void};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use cudarc::driver::CudaStream;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUresult};
-use cudarc::driver::{CudaContext, CudaStream};
 
-use super::{Fault, KERNELS_PTX, Launch, Machine, Program, THREADS};
+use super::card::{Card, Spare};
+use super::pool::Pool;
+use super::{Answer, Fault, Launch, Machine, Program, THREADS};
 
 /// `CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP`: for every context, and seen by the device.
 const HOST_MEMORY: u32 = 1 | 2;
-/// Oldest driver that reads the PTX of [`KERNELS_PTX`], as people know it.
-const DRIVER_MIN: &str = "580";
+/// Longest wait for the device. A frame takes well under a millisecond; the first one after a pause, or while another program has the
+/// device, a few.
+const DEADLINE: Duration = Duration::from_secs(1);
+/// Looks at a word before the driver is asked whether the device has failed: some ten microseconds.
+const LOOKS: u32 = 300;
 
 /// A stream of the CUDA driver.
 pub type StreamHandle = *mut c_void;
 
-/// A device that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its number for `compute.device`.
-    pub ordinal: usize,
-    /// Its name.
-    pub name: String,
-    /// Compute capability, such as (9, 0).
-    pub capability: (i32, i32),
-    /// Its memory, bytes.
-    pub bytes: usize,
-}
-
-/// The version of CUDA that the driver supports, such as 13000 for 13.0.
-///
-/// # Errors
-/// No driver, or one that cannot be asked.
-pub fn versions() -> Result<i32, Fault> {
-    present()?;
-    let mut version = 0;
-    // SAFETY: the library is there, and the pointer is that of a local.
-    let status = unsafe { sys::cuDriverGetVersion(&raw mut version) };
-    status.result().map_err(|e| fault("CUDA", "asking the driver for its version", e))?;
-    Ok(version)
-}
-
-/// All devices.
-///
-/// # Errors
-/// No driver, or one that cannot be asked.
-pub fn find() -> Result<Vec<Found>, Fault> {
-    present()?;
-    let asking = "listing devices";
-    result::init().map_err(|e| fault("CUDA", asking, e))?;
-    let count = result::device::get_count().map_err(|e| fault("CUDA", asking, e))?;
-    (0..count).map(|ordinal| look_at(ordinal).map_err(|e| fault("CUDA", asking, e))).collect()
-}
-
-fn look_at(ordinal: i32) -> Result<Found, DriverError> {
-    use sys::CUdevice_attribute_enum::{
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
-    };
-    let device = result::device::get(ordinal)?;
-    // SAFETY: the device was just got from the driver.
-    let (bytes, capability) = unsafe {
-        let capability = (result::device::get_attribute(device, MAJOR)?, result::device::get_attribute(device, MINOR)?);
-        (result::device::total_mem(device)?, capability)
-    };
-    Ok(Found { ordinal: ordinal as usize, name: result::device::get_name(device)?, capability, bytes })
-}
-
-/// Looks for the driver's library before `cudarc` does, which panics without it.
-fn present() -> Result<(), Fault> {
-    // SAFETY: loads the driver's library, whose initialisers have no requirements.
-    if unsafe { sys::is_culib_present() } {
-        return Ok(());
-    }
-    let cause = format!(
-        "there is no NVIDIA driver (libcuda.so.1): install one of version {DRIVER_MIN} or newer (Debian: apt install \
-         nvidia-driver), or set compute.device = \"cpu\""
-    );
-    Err(Fault { device: "CUDA".to_owned(), doing: "loading the driver", cause })
-}
-
-/// Opens a device: context, a stream of its own, and the kernels as the driver compiled them for it.
+/// Opens a device: a stream of its own on a context and kernels that a process has once for all machines of this device.
 ///
 /// # Errors
 /// What is missing and what to do.
 pub fn open(ordinal: usize) -> Result<Arc<dyn Machine>, Fault> {
-    present()?;
-    let named = format!("CUDA device {ordinal}");
-    let context = CudaContext::new(ordinal).map_err(|e| fault(&named, "opening it", e))?;
-    let capability = context.compute_capability().map_err(|e| fault(&named, "asking it", e))?;
-    let name = context.name().map_err(|e| fault(&named, "asking it", e))?;
-    let name = format!("CUDA device {ordinal}, {name} (compute capability {}.{})", capability.0, capability.1);
-    let stream = context.new_stream().map_err(|e| fault(&name, "making a stream", e))?;
-    let text = CString::new(KERNELS_PTX).unwrap_or_default();
-    // SAFETY: a NUL-terminated text that outlives the call; the context is bound to this thread by what came before.
-    let module = unsafe { result::module::load_data(text.as_ptr().cast()) };
-    let module = module.map_err(|e| fault(&name, "loading the kernels", e))?;
-    Ok(Arc::new(Gpu(Arc::new(Held { context, stream, module, name, ordinal }))))
+    let card = Card::take(ordinal)?;
+    card.bind("making a stream")?;
+    let stream = card.context.new_stream().map_err(|e| card.fault("making a stream", e))?;
+    Ok(Arc::new(Gpu(Arc::new(Held { card, stream: Some(stream), memory: Mutex::default() }))))
 }
 
 struct Gpu(Arc<Held>);
 
 /// What programs need to live.
 struct Held {
-    context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
-    module: sys::CUmodule,
-    name: String,
-    ordinal: usize,
+    card: Arc<Card>,
+    /// `None` while it is being dropped.
+    stream: Option<Arc<CudaStream>>,
+    /// Memory that this machine lends, and what was given back to it. Its own stream may still be writing there, so nobody else gets
+    /// it before that has ended.
+    memory: Mutex<Spare>,
 }
-
-// SAFETY: the driver's contexts, streams and modules may be used from every thread; each use binds the context first.
-unsafe impl Send for Held {}
-// SAFETY: as above; nothing in it is changed after it was made.
-unsafe impl Sync for Held {}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.context.bind_to_thread().is_ok() {
-            // SAFETY: loaded by `open` and unloaded once; whatever ran its kernels holds this value, so it is gone.
-            let _ = unsafe { result::module::unload(self.module) };
+        if self.wait("giving it back").is_ok() {
+            let memory = self.memory.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let mut spare = self.card.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            spare.device.absorb(&mut memory.device);
+            spare.host.absorb(&mut memory.host);
+        } else if self.card.is_lost() {
+            // A driver waits for the device before it destroys anything.
+            std::mem::forget(self.stream.take());
         }
     }
 }
 
 impl Held {
     fn bind(&self, doing: &'static str) -> Result<(), Fault> {
-        self.context.bind_to_thread().map_err(|e| self.fault(doing, e))
+        self.card.bind(doing)
     }
 
     fn fault(&self, doing: &'static str, error: DriverError) -> Fault {
-        fault(&self.name, doing, error)
+        self.card.fault(doing, error)
     }
 
     fn raw(&self) -> sys::CUstream {
-        self.stream.cu_stream()
+        self.stream.as_ref().map_or(std::ptr::null_mut(), |stream| stream.cu_stream())
     }
 
-    fn wait(&self, doing: &'static str) -> Result<(), Fault> {
+    /// Has everything on the stream been done? Never waits.
+    fn is_done(&self, doing: &'static str) -> Result<bool, Fault> {
         // SAFETY: the stream is alive as long as `self`.
-        unsafe { result::stream::synchronize(self.raw()) }.map_err(|e| self.fault(doing, e))
+        match unsafe { sys::cuStreamQuery(self.raw()) } {
+            CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            status => status.result().map(|()| true).map_err(|e| self.fault(doing, e)),
+        }
+    }
+
+    /// Waits until everything on the stream was done, or until [`DEADLINE`].
+    fn wait(&self, doing: &'static str) -> Result<(), Fault> {
+        self.bind(doing)?;
+        let began = Instant::now();
+        while !self.is_done(doing)? {
+            self.unless_late(began, doing)?;
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }
+
+    /// Waits until `answer` was written. The word is looked at far more often than the driver is asked, which takes a lock.
+    fn wait_for(&self, answer: Answer, doing: &'static str) -> Result<(), Fault> {
+        // SAFETY: the caller answers for the address: eight aligned bytes of page-locked memory that live longer than this call. The
+        // device writes them whole, and nobody reads or writes them otherwise meanwhile.
+        let word = unsafe { AtomicU64::from_ptr(answer.address as usize as *mut u64) };
+        let began = Instant::now();
+        loop {
+            for _ in 0..LOOKS {
+                if word.load(Ordering::Acquire) == answer.value {
+                    return Ok(());
+                }
+                std::hint::spin_loop();
+            }
+            if self.is_done(doing)? {
+                let found = word.load(Ordering::Acquire);
+                if found == answer.value {
+                    return Ok(());
+                }
+                let cause = format!("the device answered for run {found}, not for {}", answer.value);
+                return Err(Fault { device: self.card.name.clone(), doing, cause });
+            }
+            self.unless_late(began, doing)?;
+        }
+    }
+
+    /// An error once the deadline is over; the device is lost then.
+    fn unless_late(&self, began: Instant, doing: &'static str) -> Result<(), Fault> {
+        if began.elapsed() < DEADLINE {
+            return Ok(());
+        }
+        self.card.lose();
+        let cause = format!(
+            "the device did not answer within {} ms: `nvidia-smi` and `dmesg` (Xid) may say why",
+            DEADLINE.as_millis()
+        );
+        Err(Fault { device: self.card.name.clone(), doing, cause })
+    }
+
+    /// Captures what `work` puts on the stream.
+    fn capture(self: &Arc<Self>, work: impl FnOnce() -> Result<(), Fault>) -> Result<Graph, Fault> {
+        let doing = "capturing the kernels";
+        // Only this thread's calls are watched: another one may be loading a model meanwhile.
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream is alive and nobody else captures it: programs are made by the owner of the machine.
+        unsafe { result::stream::begin_capture(self.raw(), mode) }.map_err(|e| self.fault(doing, e))?;
+        let recorded = work();
+        // SAFETY: as above; ended even if something failed, else the stream stays in capture.
+        let captured = unsafe { result::stream::end_capture(self.raw()) };
+        let captured = captured.map_err(|e| self.fault(doing, e)).map(|graph| Captured { held: self.clone(), graph });
+        recorded?;
+        captured?.instantiate()
+    }
+
+    /// Memory from what lies ready here, else from what lies ready on the card, else from the driver.
+    fn take(
+        &self,
+        bytes: usize,
+        of: fn(&mut Spare) -> &mut Pool,
+        fresh: impl Fn() -> Result<u64, Fault>,
+    ) -> Result<u64, Fault> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.card.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(address) = of(&mut memory).take(bytes) {
+            return Ok(address);
+        }
+        if let Some(address) = of(&mut memory).take_from(of(&mut spare), bytes) {
+            return Ok(address);
+        }
+        let address = fresh().or_else(|_| {
+            // What lies ready in other sizes may be what is missing.
+            memory.release();
+            spare.release();
+            fresh()
+        })?;
+        of(&mut memory).lend(address, bytes);
+        Ok(address)
+    }
+
+    fn give_back(&self, address: u64, of: fn(&mut Spare) -> &mut Pool) {
+        of(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner)).give_back(address);
     }
 
     /// The kernels of a program, loaded: the driver loads lazily, and may not while a stream is captured.
@@ -157,7 +190,7 @@ impl Held {
             let name = CString::new(launch.kernel).unwrap_or_default();
             // SAFETY: the module is loaded as long as `self` lives; asking for an attribute loads the function.
             unsafe {
-                let function = result::module::get_function(self.module, name)?;
+                let function = result::module::get_function(self.card.module, name)?;
                 result::function::get_function_attribute(function, CU_FUNC_ATTRIBUTE_NUM_REGS)?;
                 Ok(function)
             }
@@ -244,14 +277,15 @@ impl Program for Graph {
 
 impl Machine for Gpu {
     fn name(&self) -> &str {
-        &self.0.name
+        &self.0.card.name
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64, Fault> {
         let doing = "taking memory";
         self.0.bind(doing)?;
         // SAFETY: the context is bound.
-        let address = unsafe { result::malloc_sync(bytes) }.map_err(|e| self.0.fault(doing, e))?;
+        let fresh = || unsafe { result::malloc_sync(bytes) }.map_err(|e| self.0.fault(doing, e));
+        let address = self.0.take(bytes, |spare| &mut spare.device, fresh)?;
         // On our stream: a memset without one may still be going on when it returns, and our stream does not wait for it.
         // SAFETY: the memory was just taken, and nobody else knows of it.
         let cleared = unsafe { result::memset_d8_async(address, 0, bytes, self.0.raw()) };
@@ -265,28 +299,27 @@ impl Machine for Gpu {
     }
 
     fn free(&self, address: u64) {
-        if self.0.bind("giving memory back").is_ok() {
-            // SAFETY: from `allocate`, once, by the owner that drops it. The driver waits for what still runs.
-            let _ = unsafe { result::free_sync(address) };
-        }
+        self.0.give_back(address, |spare| &mut spare.device);
     }
 
     fn allocate_host(&self, bytes: usize) -> Result<u64, Fault> {
         let doing = "taking page-locked memory";
         self.0.bind(doing)?;
-        // SAFETY: the context is bound; the memory is cleared before anybody sees it.
-        unsafe {
-            let pointer = result::malloc_host(bytes, HOST_MEMORY).map_err(|e| self.0.fault(doing, e))?;
-            std::ptr::write_bytes(pointer.cast::<u8>(), 0, bytes);
-            Ok(pointer as u64)
+        // SAFETY: the context is bound.
+        let fresh = || unsafe { result::malloc_host(bytes, HOST_MEMORY) }.map_err(|e| self.0.fault(doing, e));
+        let address = self.0.take(bytes, |spare| &mut spare.host, || fresh().map(|pointer| pointer as u64))?;
+        // Memory that was given back may still be written by what its owner had asked for.
+        if let Err(fault) = self.0.wait(doing) {
+            self.free_host(address);
+            return Err(fault);
         }
+        // SAFETY: memory of at least this length, which nobody else knows of.
+        unsafe { std::ptr::write_bytes(address as usize as *mut u8, 0, bytes) };
+        Ok(address)
     }
 
     fn free_host(&self, address: u64) {
-        if self.0.bind("giving memory back").is_ok() {
-            // SAFETY: from `allocate_host`, once, by the owner that drops it.
-            let _ = unsafe { result::free_host(address as usize as *mut c_void) };
-        }
+        self.0.give_back(address, |spare| &mut spare.host);
     }
 
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<(), Fault> {
@@ -306,35 +339,43 @@ impl Machine for Gpu {
     }
 
     fn program(&self, launches: &[Launch], argument: &[u8]) -> Result<Box<dyn Program>, Fault> {
-        let (held, doing) = (&self.0, "capturing the kernels");
-        held.bind(doing)?;
+        let held = &self.0;
+        held.bind("capturing the kernels")?;
         let functions = held.functions(launches)?;
-        // Only this thread's calls are watched: another one may be loading a model meanwhile.
-        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: the stream is alive and nobody else captures it: programs are made by the owner of the machine.
-        unsafe { result::stream::begin_capture(held.raw(), mode) }.map_err(|e| held.fault(doing, e))?;
-        let recorded = held.record(launches, &functions, argument);
-        // SAFETY: as above; ended even if a launch failed, else the stream stays in capture.
-        let captured = unsafe { result::stream::end_capture(held.raw()) };
-        let captured = captured.map_err(|e| held.fault(doing, e)).map(|graph| Captured { held: held.clone(), graph });
-        recorded?;
-        Ok(Box::new(captured?.instantiate()?))
+        Ok(Box::new(held.capture(|| held.record(launches, &functions, argument))?))
     }
 
-    fn run(&self, frame: &[u8], to: u64, program: &dyn Program) -> Result<(), Fault> {
+    fn record(&self, work: &mut dyn FnMut() -> Result<(), Fault>) -> Result<Box<dyn Program>, Fault> {
+        // What was asked before is no part of it.
+        self.0.wait("recording")?;
+        Ok(Box::new(self.0.capture(work)?))
+    }
+
+    fn run(&self, frame: &[u8], to: u64, program: &dyn Program, answer: Answer) -> Result<(), Fault> {
         let doing = "copying a frame";
         self.0.bind(doing)?;
-        // SAFETY: the caller answers for the address; `frame` is borrowed until the stream was waited for.
+        // SAFETY: the caller answers for the address; `frame` is borrowed until the kernels behind the copy have answered. If they do
+        // not, the device is lost, and page-locked memory stays where it is.
         unsafe { result::memcpy_htod_async(to, frame, self.0.raw()) }.map_err(|e| self.0.fault(doing, e))?;
-        let launched = program.launch();
-        // Waited for in every case: the copy may still be reading `frame`.
-        let waited = self.0.wait("running the kernels");
-        launched.and(waited)
+        if let Err(fault) = program.launch() {
+            // The copy may still be reading `frame`.
+            let _ = self.0.wait(doing);
+            return Err(fault);
+        }
+        self.0.wait_for(answer, "running the kernels")
+    }
+
+    fn wait_for(&self, answer: Answer) -> Result<(), Fault> {
+        self.0.bind("waiting for it")?;
+        self.0.wait_for(answer, "waiting for it")
     }
 
     fn wait(&self) -> Result<(), Fault> {
-        self.0.bind("waiting for it")?;
         self.0.wait("waiting for it")
+    }
+
+    fn is_lost(&self) -> bool {
+        self.0.card.is_lost()
     }
 
     fn stream(&self) -> *mut c_void {
@@ -342,53 +383,6 @@ impl Machine for Gpu {
     }
 
     fn ordinal(&self) -> usize {
-        self.0.ordinal
-    }
-}
-
-fn fault(device: &str, doing: &'static str, error: DriverError) -> Fault {
-    let words = error.error_string().map(CStr::to_string_lossy).unwrap_or_default().into_owned();
-    let name = error.error_name().map(CStr::to_string_lossy).unwrap_or_default().into_owned();
-    let remedy = remedy(error.0).map(|text| format!(": {text}")).unwrap_or_default();
-    Fault { device: device.to_owned(), doing, cause: format!("{words} ({name}){remedy}") }
-}
-
-/// What a user can do, where that is known.
-fn remedy(status: CUresult) -> Option<String> {
-    use CUresult::{
-        CUDA_ERROR_INVALID_DEVICE, CUDA_ERROR_INVALID_PTX, CUDA_ERROR_NO_BINARY_FOR_GPU, CUDA_ERROR_NO_DEVICE,
-        CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
-    };
-    let text = match status {
-        CUDA_ERROR_NO_DEVICE => {
-            "`nvidia-smi -L` lists the GPUs; is CUDA_VISIBLE_DEVICES set, or the container without them?"
-        }
-        CUDA_ERROR_INVALID_DEVICE => "`nvidia-smi -L` lists the GPUs with the numbers for compute.device",
-        CUDA_ERROR_UNSUPPORTED_PTX_VERSION | CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
-            return Some(format!(
-                "the driver is too old, or was updated without a restart; {DRIVER_MIN} or newer is needed"
-            ));
-        }
-        CUDA_ERROR_INVALID_PTX | CUDA_ERROR_NO_BINARY_FOR_GPU => {
-            "the GPU must have compute capability 7.5 or newer (Turing)"
-        }
-        CUDA_ERROR_OUT_OF_MEMORY => "`nvidia-smi` shows who uses its memory",
-        _ => return None,
-    };
-    Some(text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_machine_without_a_driver_is_told_what_to_install() {
-        match open(0) {
-            Ok(machine) => eprintln!("skipped: this machine has {}", machine.name()),
-            Err(fault) => {
-                assert!(fault.to_string().contains(DRIVER_MIN) || fault.cause.contains("nvidia-smi"), "{fault}")
-            }
-        }
+        self.0.card.ordinal
     }
 }

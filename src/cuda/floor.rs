@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{DeviceMemory, Fault, Launch, Machine, Program, PulseArgument};
+use crate::frame::PixelMemory;
+
+use super::{DeviceMemory, Fault, HostMemory, Launch, Machine, Program, PulseArgument};
 
 /// Values that [`Copying`] copies: more than the caches of any GPU hold.
 const VALUES: usize = 32 << 20;
@@ -17,6 +19,16 @@ const VALUES: usize = 32 << 20;
 pub fn nothing(machine: &Arc<dyn Machine>, launches: usize) -> Result<Box<dyn Program>, Fault> {
     let argument = PulseArgument { sink: 0, rounds: 0, pad: 0 };
     machine.program(&vec![Launch::new("pulse", 1, 0); launches.max(1)], bytemuck::bytes_of(&argument))
+}
+
+/// A kernel that reads `from`, page-locked memory of the host, where it lies, and writes it to `to`, which has as much room.
+///
+/// # Errors
+/// The device's error.
+pub fn reading(machine: &Arc<dyn Machine>, from: &HostMemory, to: &DeviceMemory) -> Result<Box<dyn Program>, Fault> {
+    let values = from.bytes().len() / size_of::<f32>();
+    let argument = CopyArgument { from: from.address(), to: to.address(), values: values as i32, pad: 0 };
+    machine.program(&[Launch::over("copy", values, 0)], bytemuck::bytes_of(&argument))
 }
 
 /// Argument of the kernel `copy`.

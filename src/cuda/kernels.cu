@@ -17,6 +17,7 @@
 #define BARRIER() __syncthreads()
 #define EACH_THREAD(t) for (int t = (__syncthreads(), (int)threadIdx.x), once = 1; once; once = 0)
 #define COUNT(address, value) atomicAdd(address, value)
+#define SYSTEM_FENCE() __threadfence_system()
 extern __shared__ double shared_memory[];
 #define SHARED shared_memory
 typedef unsigned long long u64;
@@ -789,12 +790,22 @@ KERNEL(normalise_channels)(const Plan plan) {
     }
 }
 
-// One block. Hands the outcome over, in memory that both see.
+// Writes the number that the host waits for, behind everything that this block and the kernels before it wrote.
+DEVICE void answer(u64 *host, u64 number) {
+    SYSTEM_FENCE();
+    *(volatile u64 *)host = number;
+}
+
+// One block. Hands the outcome over, in memory that both see: its number last, which is what the host waits for.
 KERNEL(finish)(const Plan plan) {
     EACH_THREAD(t) {
         const u32 *from = (const u32 *)plan.outcome;
         u32 *to = (u32 *)plan.host_outcome;
-        for (int i = t; i < (int)(sizeof(Outcome) / sizeof(u32)); i += THREADS) to[i] = from[i];
+        const int number = sizeof(plan.outcome->sequence) / sizeof(u32);
+        for (int i = number + t; i < (int)(sizeof(Outcome) / sizeof(u32)); i += THREADS) to[i] = from[i];
+    }
+    EACH_THREAD(t) {
+        if (t == 0) answer(&plan.host_outcome->sequence, plan.outcome->sequence);
     }
 }
 
@@ -810,6 +821,8 @@ struct Exchange {
     u32 *verdict;      // non-finite values of each output and of the state
     float *answer;     // in memory that both see: the outputs, one behind the other
     u32 *host_verdict;
+    u64 *runs;      // how often outputs were delivered
+    u64 *host_runs; // the same, in memory that both see: what the host waits for
     int pixels, window, lengths[3], state;
 };
 
@@ -852,6 +865,13 @@ KERNEL(deliver)(const Exchange exchange) {
             at -= exchange.lengths[output];
         }
         if (at >= 0 && at < exchange.state && good) exchange.state_before[at] = exchange.state_after[at];
+    }
+}
+
+// One block, behind `deliver`: everything has been handed over.
+KERNEL(tell)(const Exchange exchange) {
+    EACH_THREAD(t) {
+        if (t == 0) answer(exchange.host_runs, *exchange.runs += 1);
     }
 }
 

@@ -5,9 +5,13 @@
 //! What it must never do: know what a frame is, or choose a device by itself.
 
 #[cfg(feature = "cuda")]
+mod card;
+#[cfg(feature = "cuda")]
 mod driver;
 pub mod floor;
 mod memory;
+#[cfg(feature = "cuda")]
+mod pool;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +19,14 @@ use std::sync::Arc;
 use crate::sys::exit::{ExitCode, HasExitCode};
 
 #[cfg(feature = "cuda")]
-pub use driver::{Found, StreamHandle, find, open, versions};
+pub use card::{Found, find, versions};
+#[cfg(feature = "cuda")]
+pub use driver::{StreamHandle, open};
 pub use memory::{DeviceMemory, HostMemory};
 
 /// The kernels as PTX, made ahead of time by `scripts/make-ptx.sh`: the driver turns it into its device's machine code, so that a
-/// rig needs a driver and nothing else.
+/// rig needs a driver and nothing else for preprocessing. It does so once for each device and version of the driver, which keeps the
+/// result on disk; machine code for every architecture would be megabytes in the program to spare one start a fraction of a second.
 pub const KERNELS_PTX: &str = include_str!("kernels.ptx");
 
 /// Threads of a block; every kernel is written for this many.
@@ -64,6 +71,15 @@ impl Launch {
     pub fn over(kernel: &'static str, items: usize, shared_bytes: usize) -> Self {
         Self::new(kernel, items.div_ceil(THREADS as usize), shared_bytes)
     }
+}
+
+/// A number that the last kernel of a program writes into memory which the host sees: what the host looks at while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Where it is written, in memory of [`Machine::allocate_host`], eight bytes.
+    pub address: u64,
+    /// The number of this run; the one there now is another.
+    pub value: u64,
 }
 
 /// Launches that were made ready once and run in their order.
@@ -119,17 +135,39 @@ pub trait Machine: Send + Sync {
     /// A missing kernel, or the device's error.
     fn program(&self, launches: &[Launch], argument: &[u8]) -> Result<Box<dyn Program>, Fault>;
 
+    /// Makes a program of what `work` asks of the stream by other means, such as a library: it runs again with the same memory.
+    ///
+    /// # Errors
+    /// What `work` says, or the device's error: not all work can be recorded.
+    fn record(&self, work: &mut dyn FnMut() -> Result<(), Fault>) -> Result<Box<dyn Program>, Fault> {
+        let _ = work;
+        let cause = "this device cannot record what a library asks of it".to_owned();
+        Err(Fault { device: self.name().to_owned(), doing: "recording", cause })
+    }
+
     /// Copies `frame` to the device, runs the program, and waits for both. Fastest from memory of [`Machine::allocate_host`].
     ///
     /// # Errors
-    /// The device's error.
-    fn run(&self, frame: &[u8], to: u64, program: &dyn Program) -> Result<(), Fault>;
+    /// As [`Machine::wait_for`].
+    fn run(&self, frame: &[u8], to: u64, program: &dyn Program, answer: Answer) -> Result<(), Fault>;
+
+    /// Waits until a program that was launched before has answered.
+    ///
+    /// # Errors
+    /// The device's error, another answer, or none in time. A device that did not answer in time is lost ([`Machine::is_lost`]).
+    fn wait_for(&self, answer: Answer) -> Result<(), Fault>;
 
     /// Waits until all work is done.
     ///
     /// # Errors
-    /// The device's error.
+    /// The device's error, or work that is not done in time.
     fn wait(&self) -> Result<(), Fault>;
+
+    /// True once the device did not answer in time: nothing is asked of it any more, and what lies there is not given back, because
+    /// a driver waits for the device before it frees anything.
+    fn is_lost(&self) -> bool {
+        false
+    }
 
     /// The stream, for a library that joins it; null where there is none.
     fn stream(&self) -> *mut std::ffi::c_void {

@@ -16,7 +16,7 @@ use crate::frame::{
     StageTimes, Tensor,
 };
 use crate::model::Model;
-use crate::preprocess::{Preprocess, PreprocessError, Template, takes};
+use crate::preprocess::{KernelAlone, Preprocess, PreprocessError, Template, takes};
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
 
@@ -238,6 +238,14 @@ impl Decoder {
     /// frame.
     pub fn device_work(&self) -> Option<(usize, usize)> {
         self.preprocess.device_work()
+    }
+
+    /// Each preprocessing kernel alone, `times` times over; none on the CPU and before the first frame.
+    ///
+    /// # Errors
+    /// The device's error.
+    pub fn device_kernels(&self, times: usize) -> Result<Vec<KernelAlone>, PreprocessError> {
+        Ok(self.preprocess.device_kernels(times)?)
     }
 
     /// What runs the network, for people.

@@ -2,19 +2,19 @@
 //!
 //! Why it exists: a frame that was preprocessed on a device is encoded there, on the same stream; only embedding, probabilities
 //! and novelty come back. The steps around the session – advance the window, check the outputs, advance the state unless a value
-//! is not a number – are three kernels of `kernels.cu`.
+//! is not a number, tell the host – are four kernels of `kernels.cu`.
 //! What it must never do: allocate after construction, except when preprocessing passes another tensor than before.
 
 use std::sync::Arc;
 
 use super::{EncodeError, Tensors};
-use crate::cuda::{DeviceMemory, Fault, HostMemory, Launch, Machine, Program};
+use crate::cuda::{Answer, DeviceMemory, Fault, HostMemory, Launch, Machine, Program};
 use crate::frame::{Embedding, Tensor};
 
 /// What can be not a number, in the order of the kernels' verdict.
 const JUDGED: [&str; 4] = ["the embedding", "the probabilities", "the novelty", "the state"];
 
-/// Argument of the kernels `accept`, `judge` and `deliver`.
+/// Argument of the kernels `accept`, `judge`, `deliver` and `tell`.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Exchange {
@@ -26,6 +26,8 @@ struct Exchange {
     verdict: u64,
     answer: u64,
     host_verdict: u64,
+    runs: u64,
+    host_runs: u64,
     pixels: i32,
     window: i32,
     lengths: [i32; 3],
@@ -43,8 +45,12 @@ pub(super) struct DeviceSide {
     inbox: DeviceMemory,
     answer: HostMemory,
     host_verdict: HostMemory,
+    /// How often outputs were delivered: as the device counts, and as the host does.
+    host_runs: HostMemory,
+    runs: u64,
     zeros: Vec<u8>,
     _verdict: DeviceMemory,
+    _runs: DeviceMemory,
 }
 
 impl From<Fault> for EncodeError {
@@ -67,6 +73,8 @@ impl DeviceSide {
         let verdict = DeviceMemory::new(machine, JUDGED.len() * size_of::<u32>())?;
         let answer = HostMemory::new(machine, lengths.iter().sum::<usize>() * size_of::<f32>())?;
         let host_verdict = HostMemory::new(machine, JUDGED.len() * size_of::<u32>())?;
+        let (runs, host_runs) =
+            (DeviceMemory::new(machine, size_of::<u64>())?, HostMemory::new(machine, size_of::<u64>())?);
         let inbox = DeviceMemory::new(machine, pixels * size_of::<f32>())?;
         let exchange = Exchange {
             tensor: inbox.address(),
@@ -77,13 +85,15 @@ impl DeviceSide {
             verdict: verdict.address(),
             answer: answer.address(),
             host_verdict: host_verdict.address(),
+            runs: runs.address(),
+            host_runs: host_runs.address(),
             pixels: pixels as i32,
             window: (frames / pixels.max(1)) as i32,
             lengths: lengths.map(|length| length as i32),
             state: state as i32,
         };
         let items = (lengths.iter().sum::<usize>() + state).max(JUDGED.len());
-        let launches = [Launch::over("judge", items, 0), Launch::over("deliver", items, 0)];
+        let launches = [Launch::over("judge", items, 0), Launch::over("deliver", items, 0), Launch::new("tell", 1, 0)];
         let deliver = machine.program(&launches, bytemuck::bytes_of(&exchange))?;
         let accept = (inbox.address(), accepting(machine, &exchange)?);
         let side = Self {
@@ -94,8 +104,11 @@ impl DeviceSide {
             inbox,
             answer,
             host_verdict,
+            host_runs,
+            runs: 0,
             zeros: vec![0; frames.max(state) * size_of::<f32>()],
             _verdict: verdict,
+            _runs: runs,
         };
         side.reset()?;
         side.clear_outputs()?;
@@ -127,7 +140,8 @@ impl DeviceSide {
     /// Checks what the session wrote, advances the state and returns the outputs, or names what was not a number.
     pub(super) fn deliver(&mut self, into: &mut Embedding) -> Result<(), EncodeError> {
         self.deliver.launch()?;
-        self.machine.wait()?;
+        self.runs += 1;
+        self.machine.wait_for(Answer { address: self.host_runs.address(), value: self.runs })?;
         let verdict: [u32; 4] = self.host_verdict.get(0);
         if let Some((what, _)) = JUDGED.iter().zip(verdict).find(|(_, bad)| *bad > 0) {
             return Err(EncodeError::NonFinite { what });
@@ -155,6 +169,16 @@ impl DeviceSide {
 
     fn clear(&self, address: u64, values: usize) -> Result<(), Fault> {
         if values == 0 { Ok(()) } else { self.machine.upload(address, &self.zeros[..values * size_of::<f32>()]) }
+    }
+
+    /// The session's work as one program.
+    pub(super) fn record(&self, work: &mut dyn FnMut() -> Result<(), Fault>) -> Result<Box<dyn Program>, Fault> {
+        self.machine.record(work)
+    }
+
+    /// Did the device not answer in time?
+    pub(super) fn is_lost(&self) -> bool {
+        self.machine.is_lost()
     }
 
     /// Waits until the device has finished.

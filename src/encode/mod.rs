@@ -20,7 +20,7 @@ use ort::session::{IoBinding, RunOptions, Session};
 
 pub use signature::{Signature, TensorInfo};
 
-use crate::cuda::Machine;
+use crate::cuda::{Fault, Machine, Program};
 use crate::frame::{Embedding, Tensor};
 use crate::model::external::refuse_outside;
 use crate::model::{Model, ModelError};
@@ -41,6 +41,8 @@ pub struct Encoder {
     binding: IoBinding,
     options: RunOptions,
     session: Session,
+    /// A run of the session as one graph, which any thread may start.
+    recorded: Option<Box<dyn Program>>,
     tensors: Tensors,
     /// After the session, which uses its stream: fields are dropped in this order.
     side: Side,
@@ -64,7 +66,7 @@ pub struct Place {
     pub threads: usize,
     /// The device; `None` = the CPU.
     pub machine: Option<Arc<dyn Machine>>,
-    /// Let ONNX Runtime start the model as one CUDA graph; no effect on the CPU.
+    /// Record what ONNX Runtime asks of a CUDA device once, and start it as one graph; no effect on the CPU.
     pub graph: bool,
 }
 
@@ -200,8 +202,39 @@ impl Encoder {
         if let Side::Device(side) = &encoder.side {
             side.wait()?;
         }
+        if place.graph && provider(place).is_cuda() {
+            encoder.record()?;
+        }
         encoder.reset();
         Ok(encoder)
+    }
+
+    /// Records one run, on the thread that opens the model. ONNX Runtime's own recording belongs to the thread of the run, which would
+    /// record again where frames are decoded, and forbids other threads to use the device meanwhile.
+    fn record(&mut self) -> Result<(), EncodeError> {
+        let cause = if self.info.partly_on_cpu {
+            "ONNX Runtime runs a part of it on the CPU".to_owned()
+        } else {
+            let (session, options, binding) = (self.session.ptr_mut(), &self.options, &self.binding);
+            let Side::Device(side) = &self.side else { return Ok(()) };
+            let device = self.model.clone();
+            let mut work = || {
+                run_once(session, options, binding).map_err(|error| Fault {
+                    device: device.clone(),
+                    doing: "recording",
+                    cause: error.message().to_owned(),
+                })
+            };
+            match side.record(&mut work) {
+                Ok(program) => {
+                    self.recorded = Some(program);
+                    return Ok(());
+                }
+                Err(fault) => fault.to_string(),
+            }
+        };
+        let cause = format!("{}: not recorded as one graph: {cause}: set compute.encoder_graph = false", self.model);
+        Err(EncodeError::Device { cause })
     }
 
     fn bind(model: &Model, name: &str, runtime: &Runtime, place: &Place) -> Result<Self, EncodeError> {
@@ -235,8 +268,13 @@ impl Encoder {
             // Wait for the device once, after the last kernel.
             options.disable_device_sync().map_err(told)?;
         }
+        if place.graph && provider(place).is_cuda() {
+            // A session that can be recorded, which `record` does: not ONNX Runtime.
+            options.set("gpu_graph_id", "-1").map_err(told)?;
+        }
         let window_frames = model.manifest.window_frames;
-        Ok(Self { info, model: name.into(), binding, options, session, tensors, side, window_frames, frames_seen: 0 })
+        let (model, recorded) = (name.into(), None);
+        Ok(Self { info, model, binding, options, session, recorded, tensors, side, window_frames, frames_seen: 0 })
     }
 
     /// What runs the model.
@@ -308,21 +346,39 @@ impl Encoder {
         }
     }
 
-    /// One run over the bound memory, by the C API because `Session::run_binding` allocates its list of outputs.
-    #[allow(unsafe_code)]
+    /// One run over the bound memory.
     fn run(&mut self) -> Result<(), EncodeError> {
-        let (session, options, binding) = (self.session.ptr_mut(), self.options.ptr(), self.binding.ptr());
-        // SAFETY: the pointers are valid: `session`, `options` and `binding` own them, and the binding belongs to this session.
-        // Every bound tensor was allocated by ONNX Runtime and lives in `self.tensors` and in the binding. `&mut self` keeps
-        // anybody else from running the session or touching the tensors meanwhile; on a device, what still runs on the
-        // stream when this returns is followed there by whatever touches them next.
-        let status = unsafe { (ort::api().RunWithBinding)(session, options, binding) };
-        // SAFETY: the status was just returned by the API and is handed over once.
-        unsafe { ort::Error::result_from_status(status) }.map_err(|error| match &self.side {
+        if let Some(recorded) = &self.recorded {
+            return Ok(recorded.launch()?);
+        }
+        run_once(self.session.ptr_mut(), &self.options, &self.binding).map_err(|error| match &self.side {
             Side::Host { .. } => session_error(&self.model, &error),
             Side::Device(_) => EncodeError::Device { cause: format!("{}: {}", self.model, error.message()) },
         })
     }
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        if let Side::Device(side) = &self.side
+            && side.is_lost()
+        {
+            // ONNX Runtime would wait for the device without an end.
+            std::mem::forget(self.session.inner());
+        }
+    }
+}
+
+/// One run, by the C API because `Session::run_binding` allocates its list of outputs.
+#[allow(unsafe_code)]
+fn run_once(session: *mut ort::sys::OrtSession, options: &RunOptions, binding: &IoBinding) -> ort::Result<()> {
+    // SAFETY: the pointers are valid: an encoder owns all three, and the binding belongs to this session. Every bound tensor was
+    // allocated by ONNX Runtime and lives in the encoder and in the binding. The encoder's `&mut self` keeps anybody else from running
+    // the session or touching the tensors meanwhile; on a device, what still runs on the stream when this returns is followed there by
+    // whatever touches them next.
+    let status = unsafe { (ort::api().RunWithBinding)(session, options.ptr(), binding.ptr()) };
+    // SAFETY: the status was just returned by the API and is handed over once.
+    unsafe { ort::Error::result_from_status(status) }
 }
 
 /// Loads ONNX Runtime, of which a process has one: with `cuda` the library that has the CUDA provider, where there is one.

@@ -15,7 +15,7 @@ use super::{EncodeError, Place};
 
 /// What to do about a missing provider.
 const REMEDY: &str = "`make gpu` (scripts/fetch-onnxruntime-gpu.sh) fetches ONNX Runtime with its CUDA provider and the libraries it needs \
-                      (CUDA runtime, cuBLAS, cuRAND, cuFFT, NVRTC, cuDNN 9) into .runtime-gpu/; the driver must be of version \
+                      (CUDA runtime, cuBLAS, cuRAND, cuDNN 9 with NVRTC) into .runtime-gpu/; the driver must be of version \
                       580 or newer; `compute.onnxruntime` or ORT_DYLIB_PATH may name another library; or set compute.device = \"cpu\"";
 
 /// Which of ONNX Runtime's execution providers runs the model.

@@ -7,6 +7,7 @@
 
 mod accept;
 mod affine;
+mod alone;
 pub mod average;
 pub mod baseline;
 pub mod convert;
@@ -42,6 +43,7 @@ use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use self::accept::{Squeeze, takes};
 pub use crate::frame::Request;
+pub use alone::KernelAlone;
 pub use memory::TakeUpError;
 
 /// Result for one frame.
@@ -158,6 +160,14 @@ pub trait Preprocess: Send {
     /// frame. For the floor that the bench prints.
     fn device_work(&self) -> Option<(usize, usize)> {
         None
+    }
+
+    /// Each kernel of a frame alone, `times` times over; none on the CPU and before the first frame.
+    ///
+    /// # Errors
+    /// The device's error.
+    fn device_kernels(&self, _times: usize) -> Result<Vec<KernelAlone>, Fault> {
+        Ok(Vec::new())
     }
 
     /// The registration template in use; `None` before there is one, while a new one is built, and without registration.

@@ -18,7 +18,7 @@ use emulator::{Emulator, Order};
 use haltere::config::Device;
 use haltere::corridor;
 use haltere::corridor::{Corridor, Failure, Handles};
-use haltere::cuda::{Fault, Launch, Machine, Program};
+use haltere::cuda::{Answer, Fault, Launch, Machine, Program};
 use haltere::decoder::{DecodeError, Decoder};
 use haltere::encode::{EncodeError, Encoder, Place};
 use haltere::frame::event::Event;
@@ -203,8 +203,12 @@ impl Machine for Streaming {
         self.0.program(launches, argument)
     }
 
-    fn run(&self, frame: &[u8], to: u64, program: &dyn Program) -> Result<(), Fault> {
-        self.0.run(frame, to, program)
+    fn run(&self, frame: &[u8], to: u64, program: &dyn Program, answer: Answer) -> Result<(), Fault> {
+        self.0.run(frame, to, program, answer)
+    }
+
+    fn wait_for(&self, answer: Answer) -> Result<(), Fault> {
+        self.0.wait_for(answer)
     }
 
     fn wait(&self) -> Result<(), Fault> {

@@ -3,7 +3,10 @@
 // What it shows: that every call is one that a driver takes, in an order in which a device does what was meant. It is stricter than
 // a device is. Memory of the device cannot be touched by the host. Nothing that was asked of a stream happens before somebody waits
 // for it, and what was asked of no stream happens after everything else (LATE), or all happens at once (EARLY): a result that
-// depends on which is a race. A call without a context, of something that is not alive, or that a capture forbids, is refused.
+// depends on which is a race. A call without a context, of something that is not alive, or that a capture forbids, is refused: while a
+// thread captures in the global mode, every thread's allocations and waits; in the mode of a thread, its own; in every mode, whatever
+// anybody asks of the stream that is captured. A device may hang: then nothing is done any more, and a call that would wait for it is
+// refused, since it would never return.
 // What it cannot show: what NVIDIA's compiler makes of the kernels, and how long anything takes.
 #include "emulator.cpp"
 
@@ -19,7 +22,7 @@
 typedef int Status;
 static constexpr Status SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101,
                         INVALID_CONTEXT = 201, INVALID_PTX = 218, UNSUPPORTED_PTX_VERSION = 222, INVALID_HANDLE = 400, NOT_FOUND = 500,
-                        ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901;
+                        NOT_READY = 600, ILLEGAL_ADDRESS = 700, LAUNCH_TIMEOUT = 702, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901;
 
 static const std::map<Status, std::pair<const char *, const char *>> WORDS = {
     {SUCCESS, {"CUDA_SUCCESS", "no error"}},
@@ -33,6 +36,8 @@ static const std::map<Status, std::pair<const char *, const char *>> WORDS = {
     {UNSUPPORTED_PTX_VERSION, {"CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "the provided PTX was compiled with an unsupported toolchain."}},
     {INVALID_HANDLE, {"CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"}},
     {NOT_FOUND, {"CUDA_ERROR_NOT_FOUND", "named symbol not found"}},
+    {NOT_READY, {"CUDA_ERROR_NOT_READY", "device not ready"}},
+    {LAUNCH_TIMEOUT, {"CUDA_ERROR_LAUNCH_TIMEOUT", "it would wait for ever"}},
     {ILLEGAL_ADDRESS, {"CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"}},
     {LAUNCH_FAILED, {"CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"}},
     {CAPTURE_UNSUPPORTED, {"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"}},
@@ -46,14 +51,15 @@ static const size_t PAGE = 4096;
 struct Module { std::map<std::string, size_t> kernels; }; // name and bytes of its argument, as the PTX declares it
 struct Function { std::string name; size_t bytes; bool loaded; };
 struct Kernel { const Function *function; std::vector<u64> argument; int blocks; unsigned shared; };
-typedef std::vector<Kernel> Graph;
 typedef std::function<Status()> Work;
-struct Stream { std::vector<Work> queue; Graph *capture; bool invalid; std::thread::id by; };
+typedef std::vector<Work> Graph;
+enum Mode { GLOBAL = 0, OF_A_THREAD = 1 };
+struct Stream { std::vector<Work> queue; Graph *capture; bool invalid, asked; int mode; std::thread::id by; };
 struct Injected { int after; Status status; bool sticky; };
 
 static struct Driver {
     std::mutex mutex;
-    bool late = true, initialised = false;
+    bool late = true, initialised = false, hangs = false;
     int retained = 0;
     Status broken = SUCCESS; // as a context is after a kernel failed: for good
     std::map<std::string, int> calls;
@@ -86,6 +92,7 @@ static Status all(const std::vector<Work> &queue) {
 }
 
 static Status wait_for(Stream *stream) {
+    if (the.hangs && !stream->queue.empty()) return LAUNCH_TIMEOUT;
     for (Stream *next : {stream, &the.nobody}) {
         std::vector<Work> queue;
         queue.swap(next->queue);
@@ -95,21 +102,37 @@ static Status wait_for(Stream *stream) {
 }
 
 static Status wait_for_all() {
+    if (the.hangs) return LAUNCH_TIMEOUT; // it may always be at work
     for (Stream *stream : the.streams)
         if (Status status = wait_for(stream)) return status;
     return wait_for(&the.nobody);
 }
 
 static Status ask(Stream *stream, Work work) {
-    if (!the.late) return all({work});
+    if (stream->capture) return stream->capture->push_back(work), SUCCESS;
+    if (!the.late && !the.hangs) return all({work});
     stream->queue.push_back(work);
     return SUCCESS;
 }
 
-static Stream *captured_by_me() {
+// The capture that forbids this thread to wait or to take memory.
+static Stream *forbidding() {
     for (Stream *stream : the.streams)
-        if (stream->capture && stream->by == std::this_thread::get_id()) return stream;
+        if (stream->capture && (stream->mode == GLOBAL || stream->by == std::this_thread::get_id())) return stream;
     return nullptr;
+}
+
+// Whether work may be put on a stream: on one that is captured only by the thread that captures it.
+static Status takes(Stream *stream) {
+    if (!the.streams.count(stream)) return INVALID_HANDLE;
+    if (!stream->capture || stream->by == std::this_thread::get_id()) return SUCCESS;
+    return stream->invalid = true, CAPTURE_UNSUPPORTED;
+}
+
+// Whether it may be waited for: not while it is captured.
+static Status waits(Stream *stream) {
+    if (!the.streams.count(stream)) return INVALID_HANDLE;
+    return stream->capture ? stream->invalid = true, CAPTURE_UNSUPPORTED : SUCCESS;
 }
 
 enum Needs { NOTHING, INITIALISED, CONTEXT, NO_CAPTURE }; // each needs what those before it need
@@ -118,7 +141,7 @@ static Status why_not(Needs needs) {
     if (needs >= INITIALISED && !the.initialised) return NOT_INITIALIZED;
     if (needs >= INITIALISED && the.broken) return the.broken;
     if (needs >= CONTEXT && (!current || !the.retained)) return INVALID_CONTEXT;
-    Stream *capturing = needs >= NO_CAPTURE ? captured_by_me() : nullptr;
+    Stream *capturing = needs >= NO_CAPTURE ? forbidding() : nullptr;
     if (capturing) capturing->invalid = true;
     return capturing ? CAPTURE_UNSUPPORTED : SUCCESS;
 }
@@ -134,7 +157,7 @@ template <typename Body> static Status call(const char *name, Needs needs, Body 
     }
     Status before = the.broken, status = why_not(needs);
     if (!status) status = body();
-    if (status && !before) the.refusals += std::string(name) + ": " + WORDS.at(status).first + "\n";
+    if (status && status != NOT_READY && !before) the.refusals += std::string(name) + ": " + WORDS.at(status).first + "\n";
     return status;
 }
 
@@ -267,7 +290,7 @@ static Status run(const Kernel &kernel) {
 API(cuLaunchKernel, const Function *function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned threads_y, unsigned threads_z,
     unsigned shared, Stream *stream, void **parameters, void **) {
     return call("cuLaunchKernel", CONTEXT, [=] {
-        if (!alive(the.streams, stream)) return INVALID_HANDLE;
+        if (Status status = takes(stream)) return status;
         const bool fits = x > 0 && x < 1u << 31 && y == 1 && z == 1 && threads == BLOCK_THREADS && threads_y == 1 && threads_z == 1;
         if (!fits || shared > SHARED_BYTES_MAX) return INVALID_VALUE;
         Kernel kernel = {function, std::vector<u64>((function->bytes + 7) / 8), (int)x, shared};
@@ -275,8 +298,7 @@ API(cuLaunchKernel, const Function *function, unsigned x, unsigned y, unsigned z
         if (!stream->capture) return ask(stream, [=] { return run(kernel); });
         // A kernel is loaded when it is first used, which a capture forbids.
         if (stream->invalid || !function->loaded) return stream->invalid = true, CAPTURE_INVALIDATED;
-        stream->capture->push_back(kernel);
-        return SUCCESS;
+        return ask(stream, [=] { return run(kernel); });
     });
 }
 
@@ -292,7 +314,7 @@ API(cuStreamCreate, Stream **stream, unsigned flags) {
 API(cuStreamDestroy_v2, Stream *stream) {
     return call("cuStreamDestroy_v2", CONTEXT, [=] {
         if (!alive(the.streams, stream)) return INVALID_HANDLE;
-        Status status = wait_for(stream);
+        Status status = the.hangs ? SUCCESS : wait_for(stream); // destroyed when it is done
         the.streams.erase(stream);
         delete stream;
         return status;
@@ -300,13 +322,27 @@ API(cuStreamDestroy_v2, Stream *stream) {
 }
 
 API(cuStreamSynchronize, Stream *stream) {
-    return call("cuStreamSynchronize", NO_CAPTURE, [=] { return alive(the.streams, stream) ? wait_for(stream) : INVALID_HANDLE; });
+    return call("cuStreamSynchronize", NO_CAPTURE, [=] {
+        Status status = waits(stream);
+        return status ? status : wait_for(stream);
+    });
+}
+
+// What is not done at the first look is done at the second, unless the device hangs.
+API(cuStreamQuery, Stream *stream) {
+    return call("cuStreamQuery", NO_CAPTURE, [=] {
+        if (Status status = waits(stream)) return status;
+        if (stream->queue.empty()) return the.broken;
+        stream->asked = !stream->asked;
+        return stream->asked || the.hangs ? NOT_READY : wait_for(stream);
+    });
 }
 
 API(cuStreamBeginCapture_v2, Stream *stream, int mode) {
     return call("cuStreamBeginCapture_v2", CONTEXT, [=] {
         if (!alive(the.streams, stream)) return INVALID_HANDLE;
-        if (stream->capture || mode != 1) return INVALID_VALUE; // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        if (stream->capture || (mode != GLOBAL && mode != OF_A_THREAD)) return INVALID_VALUE;
+        stream->mode = mode;
         stream->capture = new Graph();
         stream->invalid = false;
         stream->by = std::this_thread::get_id();
@@ -320,7 +356,7 @@ API(cuStreamEndCapture, Stream *stream, Graph **graph) {
         std::unique_ptr<Graph> captured(stream->capture);
         stream->capture = nullptr;
         *graph = nullptr;
-        if (stream->invalid) return CAPTURE_INVALIDATED;
+        if (stream->invalid || captured->empty()) return CAPTURE_INVALIDATED;
         the.graphs.insert(*graph = captured.release());
         return SUCCESS;
     });
@@ -342,11 +378,12 @@ API(cuGraphUpload, void *executable, Stream *stream) {
 
 API(cuGraphLaunch, void *executable, Stream *stream) {
     return call("cuGraphLaunch", NO_CAPTURE, [=] {
-        if (!alive(the.executables, executable) || !alive(the.streams, stream)) return INVALID_HANDLE;
+        if (!alive(the.executables, executable)) return INVALID_HANDLE;
+        if (Status status = takes(stream)) return status;
         auto graph = the.executables[executable];
         return ask(stream, [=] {
-            for (auto &kernel : *graph)
-                if (Status status = run(kernel)) return status;
+            for (auto &work : *graph)
+                if (Status status = work()) return status;
             return SUCCESS;
         });
     });
@@ -392,6 +429,7 @@ API(cuMemFree_v2, u64 address) {
 }
 
 static Status set(Stream *stream, u64 to, unsigned char value, size_t bytes) {
+    if (Status status = stream == &the.nobody ? SUCCESS : takes(stream)) return status;
     if (!on_device(to, bytes)) return INVALID_VALUE;
     return ask(stream, [=] { return std::memset((void *)to, value, bytes), SUCCESS; });
 }
@@ -402,7 +440,7 @@ API(cuMemsetD8_v2, u64 to, unsigned char value, size_t bytes) {
 }
 
 API(cuMemsetD8Async, u64 to, unsigned char value, size_t bytes, Stream *stream) {
-    return call("cuMemsetD8Async", NO_CAPTURE, [=] { return alive(the.streams, stream) ? set(stream, to, value, bytes) : INVALID_HANDLE; });
+    return call("cuMemsetD8Async", CONTEXT, [=] { return set(stream, to, value, bytes); });
 }
 
 API(cuMemHostAlloc, void **address, size_t bytes, unsigned flags) {
@@ -427,7 +465,7 @@ API(cuMemFreeHost, void *address) {
 
 API(cuMemcpyHtoDAsync_v2, u64 to, const void *from, size_t bytes, Stream *stream) {
     return call("cuMemcpyHtoDAsync_v2", NO_CAPTURE, [=] {
-        if (!alive(the.streams, stream)) return INVALID_HANDLE;
+        if (Status status = takes(stream)) return status;
         if (!on_device(to, bytes)) return INVALID_VALUE;
         if (page_locked(from)) return ask(stream, [=] { return std::memcpy((void *)to, from, bytes), SUCCESS; });
         // Memory that may be swapped out is read before the call returns.
@@ -438,7 +476,7 @@ API(cuMemcpyHtoDAsync_v2, u64 to, const void *from, size_t bytes, Stream *stream
 
 API(cuMemcpyDtoHAsync_v2, void *to, u64 from, size_t bytes, Stream *stream) {
     return call("cuMemcpyDtoHAsync_v2", NO_CAPTURE, [=] {
-        if (!alive(the.streams, stream)) return INVALID_HANDLE;
+        if (Status status = takes(stream)) return status;
         if (!on_device(from, bytes)) return INVALID_VALUE;
         return ask(stream, [=] { return std::memcpy(to, (void *)from, bytes), SUCCESS; });
     });
@@ -451,12 +489,13 @@ API(cuMemcpyDtoHAsync_v2, void *to, u64 from, size_t bytes, Stream *stream) {
 extern "C" void emulated_begin(int late) {
     std::lock_guard<std::mutex> lock(the.mutex);
     the.late = late;
-    if (the.broken) {
+    if (the.broken || the.hangs) {
         the.retained = 0;
         the.device_memory.clear(), the.host_memory.clear(), the.modules.clear(), the.streams.clear(), the.graphs.clear();
         the.executables.clear();
     }
     the.broken = SUCCESS;
+    the.hangs = false;
     the.calls.clear(), the.injected.clear(), the.refusals.clear();
 }
 
@@ -464,6 +503,12 @@ extern "C" void emulated_begin(int late) {
 extern "C" void emulated_fail(const char *name, int after, int status, int sticky) {
     std::lock_guard<std::mutex> lock(the.mutex);
     the.injected[name] = {after, status, sticky != 0};
+}
+
+// From now on the device does nothing any more.
+extern "C" void emulated_hang() {
+    std::lock_guard<std::mutex> lock(the.mutex);
+    the.hangs = true;
 }
 
 extern "C" int emulated_calls(const char *name) {

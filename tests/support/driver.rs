@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_uchar, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -24,6 +24,7 @@ pub const OUT_OF_MEMORY: c_int = 2;
 pub const NO_DEVICE: c_int = 100;
 pub const UNSUPPORTED_PTX_VERSION: c_int = 222;
 pub const LAUNCH_FAILED: c_int = 719;
+pub const CAPTURE_INVALIDATED: c_int = 901;
 
 /// The driver, for one test at a time.
 pub struct Driver {
@@ -87,6 +88,34 @@ impl Driver {
             status,
             c_int::from(sticky),
         );
+    }
+
+    /// From now on the device does nothing any more.
+    pub fn hang(&self) {
+        // SAFETY: the symbol has this type (driver.cpp).
+        unsafe { library().get::<extern "C" fn()>(b"emulated_hang\0") }.expect("hang")();
+    }
+
+    /// Sets bytes of the device by the stream, as a library that was given the stream would; the driver's status.
+    pub fn set(&self, to: u64, value: u8, bytes: usize, stream: *mut c_void) -> c_int {
+        type Set = extern "C" fn(u64, c_uchar, usize, *mut c_void) -> c_int;
+        // SAFETY: the symbol has this type (driver.cpp), which checks address and stream.
+        unsafe { library().get::<Set>(b"cuMemsetD8Async\0") }.expect("set")(to, value, bytes, stream)
+    }
+
+    /// Begins to capture a stream in a mode of the driver: 0 forbids all threads to take memory and to wait, 1 this one.
+    pub fn begin_capture(&self, stream: *mut c_void, mode: c_int) -> c_int {
+        type Begin = extern "C" fn(*mut c_void, c_int) -> c_int;
+        // SAFETY: as above.
+        unsafe { library().get::<Begin>(b"cuStreamBeginCapture_v2\0") }.expect("begin")(stream, mode)
+    }
+
+    /// Ends a capture; the driver's status. The graph is not given back.
+    pub fn end_capture(&self, stream: *mut c_void) -> c_int {
+        type End = extern "C" fn(*mut c_void, *mut *mut c_void) -> c_int;
+        let mut graph = std::ptr::null_mut();
+        // SAFETY: as above; the graph's place is a local.
+        unsafe { library().get::<End>(b"cuStreamEndCapture\0") }.expect("end")(stream, &raw mut graph)
     }
 
     /// Contexts, streams, graphs, modules and memory that were not given back.

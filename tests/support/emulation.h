@@ -32,3 +32,4 @@ static inline int emulated_place(int n, int count) {
         for (int t = emulated_place(n_##t, emulated_threads), once = 1; once; once = 0)
 #define SHARED emulated_shared
 static inline void COUNT(u32 *address, u32 value) { *address += value; }
+#define SYSTEM_FENCE() ((void)0)

@@ -43,6 +43,7 @@ extern "C" int emulate(const char *kernel, const void *argument, unsigned long b
     RUN(accept);
     RUN(judge);
     RUN(deliver);
+    RUN(tell);
     RUN(pulse);
     RUN(copy);
     return NO_SUCH_KERNEL;

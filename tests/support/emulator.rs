@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use haltere::cuda::{Fault, Launch, Machine, Program, THREADS};
+use haltere::cuda::{Answer, Fault, Launch, Machine, Program, THREADS};
 
 type Emulate = unsafe extern "C" fn(*const c_char, *const c_void, c_ulong, c_int, c_int, c_ulong, c_int) -> c_int;
 
@@ -207,9 +207,19 @@ impl Machine for Emulator {
         }))
     }
 
-    fn run(&self, frame: &[u8], to: u64, program: &dyn Program) -> Result<(), Fault> {
+    fn run(&self, frame: &[u8], to: u64, program: &dyn Program, answer: Answer) -> Result<(), Fault> {
         self.upload(to, frame)?;
-        program.launch()
+        program.launch()?;
+        self.wait_for(answer)
+    }
+
+    fn wait_for(&self, answer: Answer) -> Result<(), Fault> {
+        // SAFETY: as in `upload`.
+        let found = unsafe { std::ptr::read(answer.address as usize as *const u64) };
+        if found == answer.value {
+            return Ok(());
+        }
+        Err(Self::fault("waiting for it", format!("the device answered for run {found}, not for {}", answer.value)))
     }
 
     fn wait(&self) -> Result<(), Fault> {

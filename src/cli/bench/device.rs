@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::corridor::Settings;
-use crate::cuda::{DeviceMemory, Fault, Machine, floor};
+use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Program, floor};
 use crate::decoder::{Decoder, IdleWork, Step};
-use crate::frame::{Decode, Distrust, Frame, PixelType, Shape};
+use crate::frame::{Decode, Distrust, Frame, PixelMemory, PixelType, Shape};
 use crate::preprocess::choose;
 
 use super::client::quantile;
@@ -52,24 +52,25 @@ pub struct DeviceResults {
     pub device: String,
     /// ONNX Runtime's execution provider.
     pub provider: &'static str,
-    /// Copy, traffic and launch, µs each; `None` on the CPU.
-    pub floor_us: Option<[f64; 3]>,
+    /// What the device asks for at least; `None` on the CPU.
+    pub floor: Option<Floor>,
     /// The loads.
     pub rows: Vec<Row>,
 }
 
-/// Decodes `movie` (square frames of `side` px) at `hz`, at 1000 Hz and without pause, `frames` frames each, but at
+/// Decodes by `decoder`, which `config` says, `movie` (square frames of `side` px) at `hz`, at 1000 Hz and without pause, `frames` frames each, but at
 /// `hz` no more than `paced_frames`.
 ///
 /// # Errors
-/// When the device or the model cannot be had, or a frame is not decoded.
+/// When a frame is not decoded, or another model of the configuration cannot be opened.
 pub fn measure(
     config: &Config,
+    decoder: Decoder,
     (side, movie): (usize, &[Vec<u16>]),
     (frames, hz, paced_frames): (usize, f64, usize),
     out: &mut dyn Write,
 ) -> anyhow::Result<DeviceResults> {
-    let mut bench = Bench::open(config, side, movie)?;
+    let mut bench = Bench::new(config, decoder, side, movie);
     let (device, provider) = (bench.decoder.device().to_owned(), bench.decoder.encode_info().provider);
     writeln!(out, "\nbytes in host memory → embedding in host memory, {device}, encoder by {provider}\n")?;
     writeln!(out, "| load | frames | p50 µs | p99 | p99.9 | max | preprocess p50 | encode p50 | frames/s |")?;
@@ -83,9 +84,9 @@ pub fn measure(
     }
     let row = bench.during_swaps(config, hz, frames.min(paced_frames))?;
     print(&row, out)?;
-    let floor_us = bench.floor(config, &rows, out)?;
+    let floor = bench.floor(config, &rows, out)?;
     rows.push(row);
-    Ok(DeviceResults { model: config.model.display().to_string(), device, provider, floor_us, rows })
+    Ok(DeviceResults { model: config.model.display().to_string(), device, provider, floor, rows })
 }
 
 fn print(row: &Row, out: &mut dyn Write) -> std::io::Result<()> {
@@ -108,14 +109,13 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn open(config: &Config, side: usize, movie: &'a [Vec<u16>]) -> anyhow::Result<Self> {
-        let decoder = Decoder::open(config)?;
+    fn new(config: &Config, decoder: Decoder, side: usize, movie: &'a [Vec<u16>]) -> Self {
         let bytes = side * side * 2;
         let memory = decoder.frame_memory(bytes);
         let mut frame = memory.map_or_else(|| Frame::with_capacity(bytes), Frame::in_memory);
         (frame.info.shape, frame.info.pixel_type) = (Shape::new(1, side, side), PixelType::U16);
         let pulse = Settings::of(&decoder, config).pulse;
-        Ok(Self { decoder, movie, frame, pulse, next: 0, distrusted: None })
+        Self { decoder, movie, frame, pulse, next: 0, distrusted: None }
     }
 
     fn warm_up(&mut self) -> anyhow::Result<()> {
@@ -211,57 +211,110 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn floor(&self, config: &Config, rows: &[Row], out: &mut dyn Write) -> anyhow::Result<Option<[f64; 3]>> {
+    /// The floor on the bench's device, and the time of each kernel; last of all, because decodes are worth nothing afterwards.
+    fn floor(&self, config: &Config, rows: &[Row], out: &mut dyn Write) -> anyhow::Result<Option<Floor>> {
         let work = self.decoder.device_work();
         let machine = choose(config.compute.device, &self.decoder.model().manifest.preprocess)?.machine;
         let (Some((traffic_bytes, launches)), Some(machine), true) = (work, machine, self.decoder.on_device()) else {
             return Ok(None);
         };
-        let floor = measured_floor(&machine, self.frame.len_bytes(), traffic_bytes, launches)?;
-        let [copy, traffic, launch] = floor;
-        let (sum, p50) = (copy + traffic + launch, rows.last().map_or(0.0, |row| row.latency_us[0]));
-        writeln!(
+        let mut floor = Floor::measured(&machine, self.frame.len_bytes(), traffic_bytes, launches)?;
+        let [once, often] = [1, KERNEL_RUNS].map(|times| self.decoder.device_kernels(times));
+        for (once, often) in once?.iter().zip(&often?) {
+            let longer_us = median_us(&|| often.run())? - median_us(&|| once.run())?;
+            floor.kernels_us.push((once.name, longer_us.max(0.0) / (KERNEL_RUNS - 1) as f64));
+        }
+        floor.print(
+            rows.last().map_or(0.0, |row| row.latency_us[0]),
+            (self.frame.len_bytes(), traffic_bytes, launches),
             out,
-            "\nfloor of preprocessing: copy of {} bytes {copy:.1} µs + kernel traffic of {traffic_bytes} bytes at the measured \
-             bandwidth {traffic:.1} µs + one launch of {launches} empty kernels and the wait for it {launch:.1} µs = {sum:.1} µs; \
-             p50 without pause is {:.1} times that, the encoder included",
-            self.frame.len_bytes(),
-            p50 / sum
         )?;
         Ok(Some(floor))
     }
 }
 
-/// Copy, traffic and launch, µs, the median of many.
-fn measured_floor(
-    machine: &Arc<dyn Machine>,
-    frame_bytes: usize,
-    traffic_bytes: usize,
-    launches: usize,
-) -> Result<[f64; 3], Fault> {
-    let source = crate::cuda::HostMemory::new(machine, frame_bytes)?;
-    let target = DeviceMemory::new(machine, frame_bytes)?;
-    let nothing = floor::nothing(machine, launches)?;
-    let copying = floor::Copying::new(machine)?;
-    let median_us = |of: &dyn Fn() -> Result<(), Fault>| -> Result<f64, Fault> {
-        let mut times = Vec::new();
-        for _ in 0..200 {
-            let began = Instant::now();
-            of()?;
-            times.push(began.elapsed().as_nanos() as u64);
-        }
-        times.sort_unstable();
-        Ok(quantile(&times, 0.5) as f64 / 1e3)
-    };
-    let bytes = crate::frame::PixelMemory::bytes(&source);
-    let launch = median_us(&|| nothing.launch().and_then(|()| machine.wait()))?;
-    let copy = median_us(&|| machine.upload(target.address(), bytes))?;
-    let wait = median_us(&|| machine.wait())?;
-    let large = median_us(&|| copying.launch().and_then(|()| machine.wait()))?;
-    let single = {
-        let one = floor::nothing(machine, 1)?;
-        median_us(&|| one.launch().and_then(|()| machine.wait()))?
-    };
-    let bytes_per_us = floor::Copying::BYTES_MOVED as f64 / (large - single).max(1.0);
-    Ok([(copy - wait).max(0.0), traffic_bytes as f64 / bytes_per_us, launch])
+/// Runs of one kernel in the longer of two programs, whose difference is its time.
+const KERNEL_RUNS: usize = 21;
+
+/// What the device asks for at least, and what our kernels take, µs, the median of many.
+#[derive(Debug, serde::Serialize)]
+pub struct Floor {
+    /// A copy of the frame's bytes from page-locked memory.
+    pub copy_us: f64,
+    /// A kernel that reads the frame where it lies, in page-locked memory.
+    pub reading_us: f64,
+    /// The traffic of the kernels at the measured bandwidth.
+    pub traffic_us: f64,
+    /// One launch of one empty kernel, and the wait for it.
+    pub node_us: f64,
+    /// One launch of as many empty kernels as a frame has, and the wait for it.
+    pub own_nodes_us: f64,
+    /// Each kernel of a frame.
+    pub kernels_us: Vec<(&'static str, f64)>,
+}
+
+impl Floor {
+    /// Copy or reading, whichever is faster, traffic, and one node: the number of our nodes is no law of the device.
+    pub fn sum_us(&self) -> f64 {
+        self.copy_us.min(self.reading_us) + self.traffic_us + self.node_us
+    }
+
+    fn measured(
+        machine: &Arc<dyn Machine>,
+        frame_bytes: usize,
+        traffic_bytes: usize,
+        launches: usize,
+    ) -> Result<Self, Fault> {
+        let source = HostMemory::new(machine, frame_bytes)?;
+        let target = DeviceMemory::new(machine, frame_bytes)?;
+        let [one, own] = [1, launches].map(|nodes| floor::nothing(machine, nodes));
+        let (one, own, reading) = (one?, own?, floor::reading(machine, &source, &target)?);
+        let copying = floor::Copying::new(machine)?;
+        let bytes = PixelMemory::bytes(&source);
+        let program = |program: &dyn Program| median_us(&|| program.launch().and_then(|()| machine.wait()));
+        let (node_us, own_nodes_us) = (program(&*one)?, program(&*own)?);
+        let wait_us = median_us(&|| machine.wait())?;
+        let large_us = median_us(&|| copying.launch().and_then(|()| machine.wait()))?;
+        let bytes_per_us = floor::Copying::BYTES_MOVED as f64 / (large_us - node_us).max(1.0);
+        Ok(Self {
+            copy_us: (median_us(&|| machine.upload(target.address(), bytes))? - wait_us).max(0.0),
+            reading_us: (program(&*reading)? - node_us).max(0.0),
+            traffic_us: traffic_bytes as f64 / bytes_per_us,
+            node_us,
+            own_nodes_us,
+            kernels_us: Vec::new(),
+        })
+    }
+
+    fn print(
+        &self,
+        p50_us: f64,
+        (bytes, traffic_bytes, launches): (usize, usize, usize),
+        out: &mut dyn Write,
+    ) -> std::io::Result<()> {
+        let Self { copy_us, reading_us, traffic_us, node_us, own_nodes_us, kernels_us } = self;
+        let sum = self.sum_us();
+        writeln!(
+            out,
+            "\nfloor of preprocessing: {bytes} bytes copied {copy_us:.1} µs, or read by a kernel where they lie {reading_us:.1} µs; \
+             traffic of {traffic_bytes} bytes at the measured bandwidth {traffic_us:.1} µs; one launch of one empty kernel and the wait \
+             for it {node_us:.1} µs: together {sum:.1} µs. p50 without pause is {:.1} times that, the encoder included. Our {launches} \
+             kernels, empty, take {own_nodes_us:.1} µs.\n",
+            p50_us / sum
+        )?;
+        writeln!(out, "| kernel | µs |\n|---|---|")?;
+        kernels_us.iter().try_for_each(|(name, us)| writeln!(out, "| {name} | {us:.2} |"))
+    }
+}
+
+/// The median of many runs, µs.
+fn median_us(of: &dyn Fn() -> Result<(), Fault>) -> Result<f64, Fault> {
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        let began = Instant::now();
+        of()?;
+        times.push(began.elapsed().as_nanos() as u64);
+    }
+    times.sort_unstable();
+    Ok(quantile(&times, 0.5) as f64 / 1e3)
 }

@@ -21,6 +21,7 @@ use super::config::ConfigArgs;
 use super::parse::rate;
 use super::training::with_untrained_model;
 use crate::config::{Config, Device};
+use crate::decoder::Decoder;
 use crate::encode;
 use crate::frame::{Frame, Pixels};
 use crate::model::parameters;
@@ -256,9 +257,11 @@ pub fn bench_device(
 ) -> anyhow::Result<device::DeviceResults> {
     writeln!(out, "{}; haltere {}; {SIDE_PX}×{SIDE_PX} u16", machine(), env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "model: {}", config.model.display())?;
+    // First: what is missing is told at once.
+    let decoder = Decoder::open(config)?;
     let movie = Movie::new(SIDE_PX, CORRIDOR_FRAMES, SEED);
     let exposed: Vec<Vec<u16>> = (0..CORRIDOR_FRAMES).map(|n| movie.expose(n, CORRIDOR_PHOTONS, SEED)).collect();
-    device::measure(config, (SIDE_PX, &exposed), (frames, hz, paced_frames), out)
+    device::measure(config, decoder, (SIDE_PX, &exposed), (frames, hz, paced_frames), out)
 }
 
 /// Measures the shift of every frame of a recording against a template and writes `frame,dy,dx,peak,us`.

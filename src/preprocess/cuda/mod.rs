@@ -7,7 +7,8 @@
 //!
 //! While line phase and template are being learnt, and while a template is refreshed, the guide channel is also converted on the
 //! host, which learns from it as the CPU implementation does; this delays such a frame. The host waits for the device twice per
-//! frame: after preprocessing, whose outcome decides which shift is accepted, and after the encoder.
+//! frame, each time for a number that the last kernel writes into its memory: after preprocessing, whose outcome decides which shift
+//! is accepted, and after the encoder.
 
 mod animal;
 mod plan;
@@ -21,6 +22,7 @@ use self::ready::Ready;
 use self::stage::{Stage, Terms};
 use super::accept::check_frame;
 use super::affine::Laying;
+use super::alone::KernelAlone;
 use super::average::Group;
 use super::baseline::{Pace, Step};
 use super::convert::{convert, planes};
@@ -32,7 +34,7 @@ use super::registration::Shift;
 use super::simd::Simd;
 use super::tracker::{Tracked, Tracker};
 use super::{Prepared, Preprocess, PreprocessError, Request, TakeUpError, Template, memory};
-use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Pulse};
+use crate::cuda::{Answer, DeviceMemory, Fault, HostMemory, Machine, Pulse};
 use crate::frame::placement::Placement;
 use crate::frame::{
     AnimalState, Distrust, Frame, FrameInfo, Geometry, Mismatch, Observation, PixelMemory, Relearn, Shape, TakenUp,
@@ -174,12 +176,10 @@ impl Preprocess for CudaPreprocess {
         animal.measure_rate(&frame.info, &mut observation);
         let order = animal.order(frame.info.ordinal(), self.sequence, state);
         stage.order.put(0, order);
-        self.machine.run(frame.bytes(), stage.raw, stage.frame.as_ref())?;
+        // The outcome begins with the number of the frame, which is written last.
+        let answer = Answer { address: stage.outcome.address(), value: self.sequence };
+        self.machine.run(frame.bytes(), stage.raw, stage.frame.as_ref(), answer)?;
         let outcome: Outcome = stage.outcome.get(0);
-        if outcome.sequence != self.sequence {
-            let cause = format!("the device answered for frame {}, not for {}", outcome.sequence, self.sequence);
-            return Err(Fault { device: self.machine.name().to_owned(), doing: "running the kernels", cause }.into());
-        }
         if !animal.end(frame, &self.parameters, state, &outcome, &mut observation) {
             (animal.group, animal.pace, animal.census, animal.host.rate, animal.host.began) = before;
             let mut observation = Observation { restart: None, ..observation };
@@ -220,6 +220,10 @@ impl Preprocess for CudaPreprocess {
 
     fn device_work(&self) -> Option<(usize, usize)> {
         self.stage.as_ref().map(|stage| stage.work)
+    }
+
+    fn device_kernels(&self, times: usize) -> Result<Vec<KernelAlone>, Fault> {
+        self.stage.as_ref().map_or(Ok(Vec::new()), |stage| stage.kernels(&self.machine, times))
     }
 
     fn template(&self) -> Option<Template<'_>> {

@@ -10,6 +10,7 @@ use crate::cuda::{DeviceMemory, Fault, HostMemory, Machine, Program};
 use crate::frame::{PixelType, Shape};
 use crate::model::parameters::{Estimator, Parameters, Scope};
 use crate::preprocess::affine::Laying;
+use crate::preprocess::alone::KernelAlone;
 use crate::preprocess::baseline::{LEAST_DISTANCE, bound};
 use crate::preprocess::convert::planes;
 use crate::preprocess::correlation::BLANK;
@@ -36,6 +37,7 @@ pub(super) struct Stage {
     pub frame: Box<dyn Program>,
     /// Bytes moved and kernels run for one frame.
     pub work: (usize, usize),
+    plan: Plan,
     /// Warms code and tables; changes nothing. `None` without registration.
     pub rehearsal: Option<Box<dyn Program>>,
     _memory: Vec<DeviceMemory>,
@@ -83,6 +85,12 @@ pub(super) struct Terms<'a> {
 }
 
 impl Stage {
+    /// Each kernel of a frame alone, `times` times over.
+    pub(super) fn kernels(&self, machine: &Arc<dyn Machine>, times: usize) -> Result<Vec<KernelAlone>, Fault> {
+        let alone = |launch| KernelAlone::new(machine, launch, times, bytemuck::bytes_of(&self.plan));
+        self.plan.launches().into_iter().map(alone).collect()
+    }
+
     /// Takes all memory for frames of `shape` and makes the programs ready.
     pub(super) fn new(
         machine: &Arc<dyn Machine>,
@@ -134,6 +142,7 @@ impl Stage {
             learnt,
             frame,
             work,
+            plan,
             rehearsal,
             _memory,
         })
