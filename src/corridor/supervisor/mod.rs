@@ -78,14 +78,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let priority = config.realtime.priority;
     let (source, frames_at) = realtime::with_priority(priority, || source(config, once.is_some(), &doors))?;
     let writer = recorder(config, &decoder, &mut handles)?;
-    let (tag, stats) = (decoder.tag().clone(), handles.stats.clone());
-    let (context, door, publish) = (zmq::Context::new(), doors.at(&config.publish.endpoint), &config.publish);
-    let bind = || ZmqSink::bind_at(&context, door, publish, config.rig, tag.clone(), stats, warnings);
-    let sink = realtime::with_priority(priority, bind)?;
-    let sink = witnessed(sink, &handles).deciding(RuleTable::new(&config.decision, &tag));
-    let decodes_at = sink.endpoint();
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
-    sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, &handles, &doors))?);
+    let (sinks, decodes_at) = sinks(config, &decoder, &handles, &doors, warnings)?;
     let swapper = Arc::new(Swapper::new(config, &handles, &decoder.model().manifest));
     let mut control = control(config, &swapper, &doors)?;
     let inlet = Inlet::open(config.inlet.endpoint.as_deref(), &doors, &handles)?;
@@ -121,6 +114,26 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let what =
         "--once: the sender's end message never arrived (see above); --silence sets how long to wait for it".to_owned();
     if end_missing { Err(Failure { code: ExitCode::Source, what }.into()) } else { Ok(()) }
+}
+
+/// Whoever decodes are published to, and where the first of them, ZeroMQ, is bound.
+fn sinks(
+    config: &Config,
+    decoder: &Decoder,
+    handles: &Handles,
+    doors: &Doors,
+    warnings: Vec<String>,
+) -> anyhow::Result<(Vec<Box<dyn Sink>>, String)> {
+    let priority = config.realtime.priority;
+    let (tag, stats) = (decoder.tag().clone(), handles.stats.clone());
+    let (context, door, publish) = (zmq::Context::new(), doors.at(&config.publish.endpoint), &config.publish);
+    let bind = || ZmqSink::bind_at(&context, door, publish, config.rig, tag.clone(), stats, warnings);
+    let sink = realtime::with_priority(priority, bind)?;
+    let sink = witnessed(sink, handles).deciding(RuleTable::new(&config.decision, &tag));
+    let decodes_at = sink.endpoint();
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
+    sinks.extend(realtime::with_priority(priority, || outlets::relays(config, &tag, handles, doors))?);
+    Ok((sinks, decodes_at))
 }
 
 /// The publisher, with the recorder as its witness, where there is one.
