@@ -6,6 +6,7 @@
 use rust_hdf5::{H5Group, Result};
 use serde_json::Value;
 
+use super::events::key_value_words;
 use super::h5::{Column, INTERVALS, Nwb, TABLE};
 use super::timeline::Timeline;
 use crate::session::messages::DecisionRecord;
@@ -48,15 +49,11 @@ pub(super) fn decisions(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeli
             "Whether the lot made it a sham trial: sham or not sham; empty where an output ends.",
             texts(|d| word(d.sham, ["sham", "not sham"])),
         ),
-        (
-            "cause",
-            "The values that the conditions compared, as JSON.",
-            texts(|d| Value::from(d.cause.clone()).to_string()),
-        ),
+        ("cause", "The values that the conditions compared.", texts(|d| key_value_words(&d.cause))),
         (
             "train",
-            "The pulses, as JSON: delay, width and period in ms, and their count; null in the end of an output.",
-            texts(|decision| decision.train.clone().unwrap_or(Value::Null).to_string()),
+            "The pulses: delay, width and period in ms, and their count; empty in the end of an output.",
+            texts(|d| d.train.as_ref().and_then(Value::as_object).map(key_value_words).unwrap_or_default()),
         ),
     ];
     let description = "What the rules of the configuration decided on the decodes, each published before its decode.";

@@ -101,9 +101,14 @@ pub(super) fn events(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeline:
 
 /// All fields but the rig and the message type, which are the same in every row.
 fn detail(more: &serde_json::Map<String, Value>) -> String {
-    let mut words = Vec::new();
     let own = more.iter().filter(|(key, _)| !["source", "htype"].contains(&key.as_str()));
-    own.for_each(|(key, value)| flat(key, value, &mut words));
+    key_value_words(own)
+}
+
+/// `key=value` words, because inspectors of NWB files refuse JSON in a column.
+pub(super) fn key_value_words<'a>(fields: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
+    let mut words = Vec::new();
+    fields.into_iter().for_each(|(key, value)| flat(key, value, &mut words));
     words.join(" ")
 }
 
