@@ -1,4 +1,5 @@
 //! What is compiled into haltere, held against `deny.toml`: licences, places of origin, and crates that are there in two versions.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

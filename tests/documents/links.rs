@@ -22,13 +22,13 @@ fn documents() -> Vec<PathBuf> {
 /// Targets of the links of a text, without what stands in blocks of code.
 fn links(text: &str) -> Vec<String> {
     let mut in_code = false;
-    let mut lines = text.lines().filter(|line| {
+    let lines = text.lines().filter(|line| {
         let fence = line.trim_start().starts_with("```");
         in_code ^= fence;
         !fence && !in_code
     });
     let mut found = Vec::new();
-    while let Some(mut line) = lines.next() {
+    for mut line in lines {
         while let Some((_, after)) = line.split_once("](") {
             let Some((target, rest)) = after.split_once(')') else { break };
             found.push(target.to_owned());

@@ -91,7 +91,7 @@ fn the_example_controller_ends_its_output_when_the_daemon_is_killed_or_stands_st
     let rule = rule.map(|set| format!("decision.light.{set}"));
     let sets: Vec<&str> =
         rule.iter().flat_map(|set| ["--set", set]).chain(["--set", "publish.deadline_ms=1500"]).collect();
-    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::STOP] {
+    for signal in [Signal::KILL, Signal::STOP] {
         let rig = Rig::over_tcp(small());
         let mut controller = client(&python, "controller.py", &["--endpoint", &rig.decodes, "--source", "play"]);
         let daemon = rig.daemon(&sets);

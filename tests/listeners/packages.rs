@@ -112,6 +112,7 @@ fn the_debian_package_holds_what_the_program_needs() {
         .finish()
         .code(0);
     finds_its_own(&installed.join("usr"), folder.path());
+    a_sound_and_hardened_service(&installed);
 }
 
 /// The program below `prefix` decodes with the model and the ONNX Runtime that lie beside it.
@@ -121,7 +122,6 @@ fn finds_its_own(prefix: &Path, empty: &Path) {
     let checked = Process::start("check", check.args(["check", "--json", "--model"]).arg(model)).finish();
     let library = prefix.join("lib/haltere/libonnxruntime.so").display().to_string();
     assert!(checked.out.contains(&library), "ONNX Runtime is not that of the package: {}", checked.out);
-    a_sound_and_hardened_service(&installed);
 }
 
 /// systemd's own tool reads the unit, and says how exposed it is: 0 is nothing, 10 everything.
@@ -129,7 +129,8 @@ fn a_sound_and_hardened_service(installed: &Path) {
     let unit = std::fs::read_to_string(installed.join("usr/lib/systemd/system/haltere@.service")).unwrap();
     assert!(installed.join("etc/haltere").is_dir());
     if !Command::new("systemd-analyze").arg("--version").output().is_ok_and(|found| found.status.success()) {
-        return skip("no systemd-analyze: apt install systemd").unwrap_or_default();
+        // A container has no systemd, wherever it runs.
+        return eprintln!("SKIPPED: the unit is not read by systemd: no systemd-analyze");
     }
     let here = installed.join("haltere@rig1.service");
     let program = installed.join("usr/bin/haltere").display().to_string();

@@ -1,4 +1,5 @@
 //! `haltere bench device` as a process, on the CPU: the whole of the bench but for what only a GPU can show.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::Command;
