@@ -121,7 +121,10 @@ impl Devices {
 
     fn forget(&mut self) {
         self.hear();
-        (self.lines.clear(), self.structures.clear(), self.messages.clear(), self.bytes.clear());
+        self.lines.clear();
+        self.structures.clear();
+        self.messages.clear();
+        self.bytes.clear();
     }
 }
 

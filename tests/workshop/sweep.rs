@@ -108,7 +108,7 @@ fn both_signals_of_a_cluster_leave_a_checkpoint_and_the_same_command_ends_as_if_
 fn a_job_array_of_a_real_slurm_with_one_task_preempted_and_requeued_gives_what_single_commands_give() {
     let programs = ["slurmctld", "slurmd", "munged", "sbatch"];
     let there = |name: &&str| ["/usr/sbin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(name).exists());
-    if !programs.iter().all(|name| there(name)) || !rustix::process::getuid().is_root() {
+    if !programs.iter().all(there) || !rustix::process::getuid().is_root() {
         eprintln!("SKIPPED: a real SLURM array; needs root and Debian's slurmctld, slurmd, slurm-client and munge");
         return;
     }
