@@ -461,6 +461,7 @@ mod tests {
 
     /// What opens a file for writing or renames one, by file; everything else goes through [`write_whole`] or [`put_in_place`].
     const WRITERS: &[(&str, &str, &str)] = &[
+        ("cli/bench/reading.rs", "File::create(", "in a temporary folder"),
         ("cli/bench/reading.rs", "fs::write(", "in a temporary folder"),
         ("cli/check/ports.rs", "File::create_new(", "a probe, removed at once"),
         ("client/demo/processes.rs", "File::create(", "logs in a temporary folder"),

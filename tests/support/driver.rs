@@ -110,12 +110,18 @@ impl Driver {
         unsafe { library().get::<Begin>(b"cuStreamBeginCapture_v2\0") }.expect("begin")(stream, mode)
     }
 
-    /// Ends a capture; the driver's status. The graph is not given back.
+    /// Ends a capture and gives its graph back; the driver's status.
     pub fn end_capture(&self, stream: *mut c_void) -> c_int {
         type End = extern "C" fn(*mut c_void, *mut *mut c_void) -> c_int;
+        type Destroy = extern "C" fn(*mut c_void) -> c_int;
         let mut graph = std::ptr::null_mut();
         // SAFETY: as above; the graph's place is a local.
-        unsafe { library().get::<End>(b"cuStreamEndCapture\0") }.expect("end")(stream, &raw mut graph)
+        let status = unsafe { library().get::<End>(b"cuStreamEndCapture\0") }.expect("end")(stream, &raw mut graph);
+        if !graph.is_null() {
+            // SAFETY: as above; the graph was just made, and nobody else knows of it.
+            unsafe { library().get::<Destroy>(b"cuGraphDestroy\0") }.expect("destroy")(graph);
+        }
+        status
     }
 
     /// Contexts, streams, graphs, modules and memory that were not given back.
