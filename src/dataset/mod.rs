@@ -65,8 +65,10 @@ pub use self::warning::DataWarning;
 /// How to load.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// One model frame; `None` = as many channels as preprocessing chooses, 64×64 px (the frames' own size when smaller).
+    /// One model frame; `None` = as many channels as preprocessing chooses, a square of `side_px_max` (of the frames' own size when smaller).
     pub input: Option<Shape>,
+    /// Side of a model frame where `input` is `None`, px.
+    pub side_px_max: usize,
     /// Preprocessing; overrides that of the description. Without either, [`training_parameters`].
     pub parameters: Option<Parameters>,
     /// Single parameters in place of those of the description or the defaults, `key=value`; not beside `parameters`.
@@ -89,6 +91,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             input: None,
+            side_px_max: recipe::SIDE_PX,
             parameters: None,
             set: Vec::new(),
             animals: Vec::new(),

@@ -12,7 +12,7 @@ use crate::preprocess::BuildError;
 use crate::preprocess::Squeeze;
 
 /// Default side of a model frame, px.
-const SIDE_PX: usize = 64;
+pub(super) const SIDE_PX: usize = 64;
 /// Pixels that registration needs besides its search range; preprocessing's own limit.
 const REGISTERED_PX_MIN: usize = 16;
 
@@ -58,7 +58,8 @@ pub(super) fn settle(
         }
     }
     let read = parameters.as_ref().map_or(1, |p| p.channels.len());
-    let side = if ready && side_px % SIDE_PX != 0 { side_px } else { side_px.min(SIDE_PX) };
+    let wanted = options.side_px_max;
+    let side = if ready && side_px % wanted != 0 { side_px } else { side_px.min(wanted) };
     let input = options.input.unwrap_or(Shape::new(read, side, side));
     let frame_rate_hz = frame_rate(spec, trials, &probes)?;
     let recipe = Recipe { parameters, input, frame_rate_hz, window_frames: options.window_frames };

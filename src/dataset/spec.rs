@@ -20,7 +20,7 @@ pub struct DataSpec {
     /// Order of the labels; without it they are sorted by name.
     pub(super) labels: Option<Vec<String>>,
     /// Preprocessing, where the description names it.
-    pub(super) parameters: Option<Parameters>,
+    pub parameters: Option<Parameters>,
     /// Two-photon frames per second, before averaging; `None` = by the recordings' own metadata.
     pub(super) frame_rate_hz: Option<f64>,
     /// Behaviour frames per second.
@@ -104,6 +104,13 @@ pub(super) enum Per {
 }
 
 impl DataSpec {
+    /// Trials of `animals` (of all animals, if none is named), and how many of them have labels.
+    pub fn labelled_trials(&self, animals: &[String]) -> (usize, usize) {
+        let chosen = |trial: &&TrialSpec| animals.is_empty() || animals.contains(&trial.animal);
+        let chosen: Vec<&TrialSpec> = self.trials.iter().filter(chosen).collect();
+        (chosen.len(), chosen.iter().filter(|trial| trial.labels.is_some()).count())
+    }
+
     /// Names of the animals, in the order of their first trial.
     pub fn animals(&self) -> Vec<String> {
         let mut animals: Vec<String> = Vec::new();

@@ -17,10 +17,12 @@ use super::behaviour::Behaviour;
 use super::frame_pass::burn_side::update_running;
 use super::frame_pass::{FramePass, FrameWeights, PassError};
 use super::learner::{Learner, StepMetrics};
+use super::linear_start::begin_linear;
 use super::settings::{SettingError, TrainSettings};
 use super::spec::{NetworkKind, NetworkSpec, SpecError};
 use super::statistics::retake_statistics;
 use crate::dataset::trials::Dataset;
+use crate::evaluate::probe::ProbeError;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::files::{Bound, read_text_bounded};
 use crate::sys::replace_folder::{ReplaceError, newest_whole, replace_folder};
@@ -48,6 +50,9 @@ pub enum FitError {
     /// The fast frame pass.
     #[error(transparent)]
     Pass(#[from] PassError),
+    /// The linear decoder that the network begins as.
+    #[error(transparent)]
+    Start(#[from] ProbeError),
     /// Labels are to be learnt from, and there are none.
     #[error(
         "method `supervised`, or a `label_weight` above 0, learns from labels, but no usable frame has one: add labels or choose another method"
@@ -87,6 +92,7 @@ impl HasExitCode for FitError {
             Self::TooShort(_) | Self::NoLabels => ExitCode::Source,
             Self::Diverged { .. } => ExitCode::Stage,
             Self::Save(error) => error.exit_code(),
+            Self::Start(error) => error.exit_code(),
             Self::Pass(_) | Self::Load { .. } => ExitCode::Other,
         }
     }
@@ -184,7 +190,10 @@ impl<'a> Fit<'a> {
         let sampler = Sampler::new(data, behaviour, settings)?;
         let own_kernels = *device == Device::flex();
         let device = device.clone().autodiff();
-        let learner = Learner::new(&spec, settings, data.animals.len(), behaviour.columns, &device)?;
+        let mut learner = Learner::new(&spec, settings, data.animals.len(), behaviour.columns, &device)?;
+        if settings.linear_start && settings.learns_from_labels() {
+            begin_linear(&mut learner.network, &spec, data, settings)?;
+        }
         let optimiser = AdamWConfig::new().with_weight_decay(settings.optimiser.weight_decay).init();
         let pass = (own_kernels && spec.kind == NetworkKind::Patches).then(|| FramePass::new(&spec)).transpose()?;
         let state = State { step: 0, best_loss: None, best_step: 0, validations_without_improvement: 0 };

@@ -22,6 +22,7 @@ pub mod export;
 pub mod fit;
 pub mod frame_pass;
 pub mod learner;
+mod linear_start;
 pub mod loss;
 pub mod network;
 pub mod represent;

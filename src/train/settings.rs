@@ -180,6 +180,9 @@ pub struct TrainSettings {
     /// Share of the values between the layers over time that a step leaves out; of the network `pixels` only.
     #[serde(default)]
     pub dropout: f32,
+    /// Does the network of pixels begin as the shrinkage discriminant of its training animals, where it learns from labels?
+    #[serde(default)]
+    pub linear_start: bool,
     /// The augmentations; `supervised` and `haltere` have their own, all other methods the standard ones.
     pub augment: Augmentations,
 }
@@ -311,6 +314,7 @@ impl TrainSettings {
             alignment: if method == Method::Haltere { 3.0 } else { 1.0 },
             label_weight: 0.0,
             dropout: 0.0,
+            linear_start: false,
             augment,
         };
         if method == Method::Supervised { settings.with_labels(preset) } else { settings }
@@ -319,8 +323,8 @@ impl TrainSettings {
     /// What differs where the labels are all that is learnt from: the network of pixels, and its own way to train it.
     fn with_labels(self, preset: Preset) -> Self {
         let steps = match preset {
-            Preset::Quick => 3000,
-            Preset::Standard => 6000,
+            Preset::Quick => 1000,
+            Preset::Standard => 3000,
             Preset::Paper => 20_000,
         };
         Self {
@@ -332,6 +336,7 @@ impl TrainSettings {
             batch: Batch { segments: 8, windows: 25, stride_frames: 2, kinds: 1, by_action: 0.5 },
             optimiser: Optimiser { learning_rate: 2e-3, weight_decay: 0.05, warmup_steps: steps / 5 },
             dropout: 0.3,
+            linear_start: true,
             augment: Augmentations::with_labels(),
             ..self
         }
@@ -419,15 +424,16 @@ mod tests {
         let text = toml::to_string(&settings).unwrap();
         let (mut old, mut dropped) = (String::new(), 0);
         for line in text.lines() {
-            let new =
-                ["kind = ", "by_action = ", "label_weight = ", "dropout = "].iter().any(|key| line.starts_with(key));
+            let new = ["kind = ", "by_action = ", "label_weight = ", "dropout = ", "linear_start = "]
+                .iter()
+                .any(|key| line.starts_with(key));
             dropped += usize::from(new);
             if !new {
                 old += &format!("{line}\n");
             }
         }
         let [before, after] = ["[augment.gain_field]", "[augment.cut_out]"].map(|table| old.contains(table));
-        assert!(before && after && dropped == 4, "{old}");
+        assert!(before && after && dropped == 5, "{old}");
         let mut tables: toml::Table = old.parse().unwrap();
         let augment = tables["augment"].as_table_mut().unwrap();
         ["gain_field", "cut_out"].iter().for_each(|key| drop(augment.remove(*key)));

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::pixels::recent_bins;
 use crate::frame::{CHANNELS_MAX, Shape};
 use crate::model::{LABELS_MAX, WINDOW_FRAMES_MAX};
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -33,8 +34,8 @@ pub enum NetworkKind {
     /// A patch layer and 3×3 convolutions on each frame, then convolutions over time that do not overlap.
     #[default]
     Patches,
-    /// A linear map of binned pixels with batch normalisation, then overlapping filters over time beside the mean of the window:
-    /// for animals that lie on one atlas.
+    /// A linear map of binned pixels with batch normalisation, then overlapping filters over time beside means of a few stretches
+    /// of the window: for animals that lie on one atlas.
     Pixels,
 }
 
@@ -169,7 +170,9 @@ impl NetworkSpec {
         if self.kind == NetworkKind::Pixels {
             let (places, width) = (short_starts(self.window_frames).len(), self.features);
             let filters = places * width * width * (short_frames(self.window_frames) + 1);
-            return 2e-6 * (products + filters + 2 * width * self.embedding) as f64;
+            let bins = recent_bins(self.window_frames).len();
+            let means = bins * self.window_frames * width;
+            return 2e-6 * (products + filters + means + (1 + bins) * width * self.embedding) as f64;
         }
         for kernel in self.kernels().unwrap_or_default() {
             length /= kernel;
@@ -265,7 +268,7 @@ mod tests {
         assert_eq!((spec.bin_px(), spec.flattened()), (2, 1024));
         assert_eq!(short_starts(32), [0, 3, 6, 9, 12, 15, 18, 21, 24]);
         assert_eq!(spec.mflop_per_frame(), 2e-6 * (1024.0 * 64.0));
-        assert_eq!(spec.mflop_per_window(), 2e-6 * (9 * 64 * 64 * 8 + 9 * 64 * 64 + 128 * 64) as f64);
+        assert_eq!(spec.mflop_per_window(), 2e-6 * (9 * 64 * 64 * 8 + 9 * 64 * 64 + 6 * 32 * 64 + 7 * 64 * 64) as f64);
         for window in 2..40 {
             spec.window_frames = window;
             let (starts, short) = (short_starts(window), short_frames(window));

@@ -1,8 +1,8 @@
 //! Filters over time that overlap: the head of the network of pixels.
 //!
 //! Why it exists: calcium of one bout lasts for about a second, and where in the window it begins says which action it was; so short
-//! filters look at the window at many places, a long one at all of them together, and the mean of the window stands beside both: what
-//! a linear decoder would read. All of it is matrix products, in training and in the daemon. What it must never do: look at a frame
+//! filters look at the window at many places, a long one at all of them together, and the means of a few stretches of the window, finer
+//! where they are newer, stand beside both: what a linear decoder reads. All of it is matrix products, in training and in the daemon. What it must never do: look at a frame
 //! outside the window.
 
 use burn::module::Module;
@@ -12,6 +12,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::seeded::Maker;
 use super::spec::{NetworkSpec, frames_read, short_frames, short_starts};
+use crate::evaluate::pixels::recent_bins;
 use crate::sys::random::SplitMix;
 
 /// Features of a window `[B,T,D]` → raw embedding `[B,E]`.
@@ -21,7 +22,7 @@ pub struct TimeFilters {
     pub short: Linear,
     /// All places, oldest first `[B,N·D]` → `[B,D]`. ReLU follows.
     pub long: Linear,
-    /// What the long filters found, and the mean of the window `[B,2·D]` → `[B,E]`.
+    /// What the long filters found, and the means of the window's bins, newest first `[B,(1+N)·D]` → `[B,E]`.
     pub out: Linear,
 }
 
@@ -50,7 +51,7 @@ impl TimeFilters {
         Self {
             short: make.linear(short_frames(spec.window_frames) * width, width),
             long: make.linear(short_starts(spec.window_frames).len() * width, width),
-            out: make.linear(2 * width, spec.embedding),
+            out: make.linear((1 + recent_bins(spec.window_frames).len()) * width, spec.embedding),
         }
     }
 
@@ -65,12 +66,24 @@ impl TimeFilters {
         let (places, covered) = (short_starts(window).len(), short_frames(window) * width);
         let index = TensorData::new(rows, [places * short_frames(window)]);
         let index = Tensor::<1, Int>::from_data(index, &windows.device());
-        let mean = windows.clone().mean_dim(1).reshape([batch, width]);
+        let means = means_of_bins(windows.clone());
         let read = windows.select(1, index).reshape([batch * places, covered]);
         let short = relu(self.short.forward(read)).reshape([batch, places * width]);
         let long = relu(self.long.forward(thin_out(short)));
-        self.out.forward(thin_out(Tensor::cat(vec![long, mean], 1)))
+        self.out.forward(thin_out(Tensor::cat(vec![long, means], 1)))
     }
+}
+
+/// Windows `[B,T,D]`, oldest frame first → the means of their bins `[B,N·D]`, newest first.
+fn means_of_bins(windows: Tensor<3>) -> Tensor<2> {
+    let [batch, window, width] = windows.dims();
+    let mut end = window;
+    let mean = |frames: usize| {
+        let bin = windows.clone().slice([0..batch, end - frames..end, 0..width]);
+        end -= frames;
+        bin.mean_dim(1).reshape([batch, width])
+    };
+    Tensor::cat(recent_bins(window).into_iter().map(mean).collect(), 1)
 }
 
 #[cfg(test)]
@@ -119,7 +132,10 @@ mod tests {
             .flat_map(|newest| positive(product(&window[(newest - 7) * 3..(newest + 1) * 3], &filters.short)))
             .collect();
         let mut joined = positive(product(&short, &filters.long));
-        joined.extend((0..3).map(|column| (0..32).map(|row| window[row * 3 + column]).sum::<f32>() / 32.0));
+        for bin in [30..32, 28..30, 24..28, 19..24, 11..19, 0..11] {
+            let frames = bin.len() as f32;
+            joined.extend((0..3).map(|column| bin.clone().map(|row| window[row * 3 + column]).sum::<f32>() / frames));
+        }
         let expected = product(&joined, &filters.out);
         let found = values(filters.forward(Tensor::from_data(TensorData::new(window, [1, 32, 3]), &device), None));
         for (found, expected) in found.iter().zip(&expected) {

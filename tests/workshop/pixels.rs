@@ -38,13 +38,41 @@ fn the_same_command_gives_the_same_model_and_the_daemon_accepts_it() {
     assert_eq!(manifest.state, Some([31, 64]));
     assert!(manifest.preprocess.atlas.is_some() && manifest.preprocess.baseline.is_none() && model.decodes_actions());
     run(&FOLDER, &TRAIN.replace("--name small", "--name again")).code(0);
-    let losses = |name: &str| -> Vec<String> {
-        let mut rows = csv::Reader::from_path(FOLDER.join(format!("runs/{name}/metrics.csv"))).unwrap();
-        let column = rows.headers().unwrap().iter().position(|header| header.starts_with("loss")).unwrap();
-        rows.records().map(|row| row.unwrap()[column].to_owned()).filter(|loss| !loss.is_empty()).collect()
-    };
     assert!(losses("small").len() >= 40);
     assert_eq!(losses("small"), losses("again"));
+}
+
+/// The loss of each step of a run.
+fn losses(name: &str) -> Vec<String> {
+    let mut rows = csv::Reader::from_path(FOLDER.join(format!("runs/{name}/metrics.csv"))).unwrap();
+    let column = rows.headers().unwrap().iter().position(|header| header.starts_with("loss")).unwrap();
+    rows.records().map(|row| row.unwrap()[column].to_owned()).filter(|loss| !loss.is_empty()).collect()
+}
+
+#[test]
+fn without_a_method_labels_decide_which_one_it_is() {
+    let unasked = TRAIN.replace("--atlas --preprocess baseline=off --method supervised ", "");
+    let line = unasked.replace("--name small", "--name unasked");
+    run(&FOLDER, &line).code(0).says(&["every trial has labels: --method supervised"]);
+    assert_eq!(losses("unasked"), losses("small"));
+    let model = Model::load(&FOLDER.join("models/unasked.toml")).unwrap();
+    assert!(model.manifest.preprocess.atlas.is_some() && model.manifest.preprocess.baseline.is_none());
+    // One trial without labels is enough for the method that needs none.
+    let copied = std::process::Command::new("cp").args(["-r", "flies", "partly"]).current_dir(&*FOLDER).status();
+    assert!(copied.unwrap().success());
+    let trial = FOLDER.join("partly/fly_01/001");
+    let names = std::fs::read_dir(&trial).unwrap().map(|entry| entry.unwrap().path());
+    let labels: Vec<PathBuf> =
+        names.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("labels")).collect();
+    assert_eq!(labels.len(), 1);
+    std::fs::remove_file(&labels[0]).unwrap();
+    let line = unasked
+        .replace("flies", "partly")
+        .replace("--name small", "--name contrast")
+        .replace("--steps 40", "--steps 2");
+    run(&FOLDER, &line).code(0).says(&["1 of 6 trials has no labels: --method haltere"]);
+    let model = Model::load(&FOLDER.join("models/contrast.toml")).unwrap();
+    assert!(model.manifest.preprocess.atlas.is_none() && model.manifest.preprocess.baseline.is_some());
 }
 
 #[test]

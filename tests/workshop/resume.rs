@@ -48,7 +48,7 @@ fn start(folder: &Path, words: &[&str]) -> Process {
 /// `haltere train` of `name` in the folder of all runs.
 fn train(name: &str, more: &[&str]) -> Process {
     let folder = FLIES.parent().unwrap();
-    let line = format!("train --mc2p flies --steps {STEPS} --hold-out fly_02 --name {name}");
+    let line = format!("train --mc2p flies --method haltere --steps {STEPS} --hold-out fly_02 --name {name}");
     start(folder, &[&words(&line)[..], &SMALL, more].concat())
 }
 
@@ -162,7 +162,7 @@ fn a_run_is_not_resumed_with_other_settings_or_other_data_or_where_there_is_none
     assert_ne!(other.code, Some(0));
     other.says(&["--resume", "settings differ", "config.toml", "repeat the command"]);
     let folder = FLIES.parent().unwrap();
-    let line = format!("train --mc2p flies --steps {STEPS} --hold-out fly_01 --name strict --resume");
+    let line = format!("train --mc2p flies --method haltere --steps {STEPS} --hold-out fly_01 --name strict --resume");
     let other = start(folder, &[&words(&line)[..], &SMALL].concat()).finish();
     assert_ne!(other.code, Some(0));
     other.says(&["--resume", "data differ", "SHA-256", "start a new run"]);

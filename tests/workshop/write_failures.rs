@@ -82,9 +82,9 @@ fn a_model_that_cannot_be_written() {
 
 #[test]
 fn a_run_a_comparison_or_an_evaluation_that_cannot_be_written() {
-    refused(&format!("train --mc2p flies --name a --out taken/models {SMALL}"), "taken/models");
-    refused(&format!("train --mc2p flies --name a --out /proc/models {SMALL}"), "/proc/models");
-    refused(&format!("train --mc2p flies --name a --runs taken/runs {SMALL}"), "taken/runs");
+    refused(&format!("train --mc2p flies --method haltere --name a --out taken/models {SMALL}"), "taken/models");
+    refused(&format!("train --mc2p flies --method haltere --name a --out /proc/models {SMALL}"), "/proc/models");
+    refused(&format!("train --mc2p flies --method haltere --name a --runs taken/runs {SMALL}"), "taken/runs");
     refused(&format!("compare --mc2p flies --unseen 1 --methods simclr --out taken/results {SMALL}"), "taken/results");
     refused("eval slow.toml --mc2p flies --out taken/results", "taken/results");
 }

@@ -55,6 +55,18 @@ pub struct DataArgs {
     pub cache: Option<PathBuf>,
 }
 
+/// Whether animals are laid on an atlas of the training animals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnAtlas {
+    No,
+    Yes,
+    /// Unless the recordings do not allow it, which is told.
+    IfPossible,
+}
+
+/// Side of a frame that the network of pixels reads, px: finer ones did not help it.
+const PIXELS_SIDE_PX: usize = 32;
+
 /// A data set that can be loaded, whole or in part.
 #[derive(Clone)]
 pub(super) struct Loader<'a> {
@@ -64,6 +76,13 @@ pub(super) struct Loader<'a> {
     pub(super) parameters: Option<Parameters>,
     /// Input of a model, instead of the default.
     pub(super) input: Option<Shape>,
+    /// Side of a model frame where nobody says its size, px.
+    side_px_max: usize,
+    /// Parameters of the preprocessing that were set one by one.
+    set: Vec<String>,
+    atlas: OnAtlas,
+    /// Is F₀ taken where animals are laid on an atlas?
+    baseline_on_atlas: bool,
     shown: bool,
 }
 
@@ -75,9 +94,42 @@ impl<'a> Loader<'a> {
         let options = mc2p_options(args);
         let folders = args.mc2p.iter().map(|folder| Ok((name(folder), DataSpec::mc2p(folder, &options)?)));
         let files = args.data.iter().map(|file| Ok((name(file), DataSpec::from_toml(file)?)));
-        let loader = |(name, spec)| (name, Self { spec, args, parameters: None, input: args.input, shown });
+        let loader = |(name, spec)| (name, Self::new(spec, args, shown));
         let loaders: anyhow::Result<Vec<_>> = folders.chain(files).map(|found| found.map(loader)).collect();
         loaders
+    }
+
+    fn new(spec: DataSpec, args: &'a DataArgs, shown: bool) -> Self {
+        let atlas = if args.atlas { OnAtlas::Yes } else { OnAtlas::No };
+        let side_px_max = LoadOptions::default().side_px_max;
+        Self {
+            spec,
+            args,
+            parameters: None,
+            input: args.input,
+            side_px_max,
+            set: args.preprocess.clone(),
+            atlas,
+            baseline_on_atlas: true,
+            shown,
+        }
+    }
+
+    /// Trials of the animals that were asked for, and how many of them have labels.
+    pub(super) fn labelled_trials(&self) -> (usize, usize) {
+        self.spec.labelled_trials(&self.args.animals)
+    }
+
+    /// The same, prepared as the network of pixels decodes the next animal best: laid on an atlas without F₀ where that is possible, 32 px a
+    /// side. What the user asked for stays.
+    pub(super) fn for_pixels(mut self) -> Self {
+        if self.atlas == OnAtlas::No {
+            self.atlas = OnAtlas::IfPossible;
+        }
+        let asked = self.spec.parameters.is_some() || self.set.iter().any(|set| set.starts_with("baseline"));
+        self.baseline_on_atlas = asked;
+        self.side_px_max = PIXELS_SIDE_PX;
+        self
     }
 
     /// The only one that was named.
@@ -97,12 +149,21 @@ impl<'a> Loader<'a> {
 
     /// The same with everything that is learnt of `animals` before training: the atlas, if one was asked for.
     pub(super) fn fitted_to(&self, animals: &[String]) -> anyhow::Result<Self> {
-        if self.args.atlas { self.on_atlas_of(animals) } else { Ok(self.clone()) }
+        match self.atlas {
+            OnAtlas::No => Ok(self.clone()),
+            OnAtlas::Yes => self.on_atlas_of(animals),
+            OnAtlas::IfPossible => Ok(self.on_atlas_of(animals).unwrap_or_else(|why| {
+                tracing::warn!("the animals are not laid on an atlas, but decoded as they lie: {why:#}");
+                self.clone()
+            })),
+        }
     }
 
     /// The same with every animal laid on the atlas of `animals`.
     pub(super) fn on_atlas_of(&self, animals: &[String]) -> anyhow::Result<Self> {
         let options = LoadOptions { accept_missing_classes: true, ..self.options(animals) };
+        let without = (!self.baseline_on_atlas).then(|| "baseline=off".to_owned());
+        let options = LoadOptions { set: self.set.iter().cloned().chain(without).collect(), ..options };
         let parameters = dataset::with_atlas(&self.spec, &options)?;
         Ok(Self { parameters: Some(parameters), ..self.clone() })
     }
@@ -118,8 +179,9 @@ impl<'a> Loader<'a> {
     fn options(&self, only: &[String]) -> LoadOptions {
         LoadOptions {
             input: self.input,
+            side_px_max: self.side_px_max,
             parameters: self.parameters.clone(),
-            set: self.args.preprocess.clone(),
+            set: self.set.clone(),
             animals: only.to_vec(),
             cache: self.args.cache.clone(),
             ..LoadOptions::default()

@@ -41,7 +41,8 @@ use crate::train::spec::NetworkSpec;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  haltere train --mc2p flies/ --name fly --hold-out fly_08     the default method, validated on fly_08
+  haltere train --mc2p flies/ --name fly --hold-out fly_08     the method that suits the data, validated on fly_08
+  haltere train --mc2p flies/ --method haltere                 without labels: neural against behavioural windows
   haltere train --data dataset.toml --method simclr --preset standard
   haltere train --mc2p flies/ --name fly --resume              continue an interrupted run
   haltere train --mc2p flies/ --name fly --resume auto         the same, or begin it
@@ -53,9 +54,10 @@ pub struct TrainArgs {
     /// The data.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Training method.
-    #[arg(long, value_enum, value_name = "METHOD", default_value_t = Method::Haltere)]
-    pub method: Method,
+    /// Training method [default: by the data. Where every trial has labels, `supervised`, with the animals laid on an atlas if their
+    /// recordings allow it, without F₀, frames of 32 x 32; otherwise `haltere`, which needs no labels].
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub method: Option<Method>,
     /// How much.
     #[command(flatten)]
     pub learn: LearnArgs,
@@ -112,15 +114,15 @@ const HELD_OUT_FROM: usize = 4;
 /// # Errors
 /// What was wrong with the arguments, the data, the training or the files.
 pub fn run(args: &TrainArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> anyhow::Result<()> {
-    if !args.method.exports() {
-        let name = args.method.name();
+    if let Some(method) = args.method.filter(|method| !method.exports()) {
+        let name = method.name();
         return Err(usage(format!(
             "--method {name}: no daemon could run the result; use `haltere compare` to compare this method with others"
         )));
     }
     refuse_to_overwrite(args)?;
-    let loader = Loader::one(&args.data, args.learn.progress)?;
-    let settings = settings(args.method, args.seed, &args.learn)?;
+    let (method, loader) = method_for(Loader::one(&args.data, args.learn.progress)?, args.method);
+    let settings = settings(method, args.seed, &args.learn)?;
     let (training, held_out) = split(&loader, args, &settings)?;
     prepare_folder(&args.out)?;
     let resumes = resumes(args);
@@ -140,6 +142,27 @@ pub fn run(args: &TrainArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> any
     let plain = device(args.learn.device)?;
     let trained = run.learn(resumed.as_deref(), &plain, stop)?;
     run.finish(&trained, &plain, out)
+}
+
+/// The method that was named, or the one that decodes the next animal best with what the data hold, and the data prepared for it.
+fn method_for(loader: Loader<'_>, named: Option<Method>) -> (Method, Loader<'_>) {
+    if let Some(method) = named {
+        return (method, loader);
+    }
+    match loader.labelled_trials() {
+        (trials, labelled) if labelled == trials => {
+            tracing::info!(
+                "every trial has labels: --method supervised on an atlas, without F₀ (any --method that you name takes the frames as \
+                 you say)"
+            );
+            (Method::Supervised, loader.for_pixels())
+        }
+        (trials, labelled) => {
+            let (without, have) = (trials - labelled, if trials - labelled == 1 { "has" } else { "have" });
+            tracing::info!("{without} of {trials} trials {have} no labels: --method haltere");
+            (Method::Haltere, loader)
+        }
+    }
 }
 
 /// Is this the continuation of a run?

@@ -20,6 +20,7 @@ use super::network::{Head, NORM_MIN, Network, StreamingHead};
 use super::spec::{NetworkSpec, PATCH_PX, frames_read, short_frames, short_starts};
 use super::time_filters::TimeFilters;
 use crate::encode::Encoder;
+use crate::evaluate::pixels::recent_bins;
 use crate::frame::{Shape, Tensor as Input};
 use crate::model::names::{EMBEDDING, LOGITS, NEXT_STATE, NOVELTY, PROBABILITIES, RAW};
 use crate::model::onnx::{Attribute, FLOAT, Graph};
@@ -251,7 +252,7 @@ impl Writer {
     }
 
     /// T rows of features → the raw embedding `[1,E]`: the rows that the short filters read, side by side; then one product for each
-    /// layer, and the mean of the window beside the last.
+    /// layer, and the means of the window's bins beside the last.
     fn filters(&mut self, filters: &TimeFilters, spec: &NetworkSpec, from: &str) -> Result<(), ExportError> {
         let (window, width) = (spec.window_frames, spec.features);
         let (places, covered) = (short_starts(window).len(), short_frames(window) * width);
@@ -265,11 +266,13 @@ impl Writer {
         self.reshape("head.short.relu", "head.all_places", &[1, places * width]);
         self.linear("head.all_places", "head.long", &filters.long, [places * width, width])?;
         self.graph.node("Relu", &["head.long"], "head.long.relu", &[]);
-        let over_time = [("axes", Attribute::Ints(&[0])), ("keepdims", Attribute::Int(1))];
-        self.graph.node("ReduceMean", &["head.window"], "head.mean", &over_time);
+        let (bins, shares) = shares_of_bins(window);
+        self.weight("head.bins", &[bins, window], &shares)?;
+        self.graph.node("MatMul", &["head.bins", "head.window"], "head.means", &[]);
+        self.reshape("head.means", "head.all_means", &[1, bins * width]);
         let side_by_side = [("axis", Attribute::Int(1))];
-        self.graph.node("Concat", &["head.long.relu", "head.mean"], "head.joined", &side_by_side);
-        self.linear("head.joined", RAW, &filters.out, [2 * width, spec.embedding])
+        self.graph.node("Concat", &["head.long.relu", "head.all_means"], "head.joined", &side_by_side);
+        self.linear("head.joined", RAW, &filters.out, [(1 + bins) * width, spec.embedding])
     }
 
     /// `embedding` → `probabilities` `[1,L]`; the temperature goes into weights and biases, divided in f64.
@@ -379,6 +382,17 @@ fn fold(block: &super::network::Block) -> Result<(Vec<f32>, Vec<f32>), ExportErr
     let mut biases = vec![0.0; folded.factors.len()];
     folded.offset(&mut biases);
     Ok((weights, biases))
+}
+
+/// Bins of a window, and the matrix `[bins, frames]` that takes their means, newest bin first.
+fn shares_of_bins(window: usize) -> (usize, Vec<f32>) {
+    let bins = recent_bins(window);
+    let (mut shares, mut end) = (vec![0.0; bins.len() * window], window);
+    for (row, &frames) in shares.chunks_exact_mut(window).zip(&bins) {
+        row[end - frames..end].fill(1.0 / frames as f32);
+        end -= frames;
+    }
+    (bins.len(), shares)
 }
 
 /// Matrix `[in, out]` and bias.
