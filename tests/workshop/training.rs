@@ -10,6 +10,7 @@ use crate::support::process as support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use burn::tensor::Device;
@@ -288,9 +289,48 @@ fn as_written(value: Option<&Value>) -> String {
     }
 }
 
+/// What `eval --embeddings` wrote has one order, and says of an unseen animal's trial what `embed` says.
+fn embeddings_and_samples_agree() {
+    let of = |name: &str| rows(&TRAINED.path(&format!("evaluation/{name}.npy")));
+    let (embeddings, behaviour) = (of("embeddings"), of("behaviour"));
+    let mut table = csv::Reader::from_path(TRAINED.path("evaluation/samples.csv")).unwrap();
+    let samples: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
+    assert_eq!((embeddings.nrows(), behaviour.nrows()), (samples.len(), samples.len()));
+    let columns = std::fs::read_to_string(TRAINED.path("evaluation/behaviour_columns.csv")).unwrap();
+    assert_eq!(behaviour.ncols(), columns.lines().count());
+    assert!(samples.iter().all(|s| (&s[0] == "fly_03") == (&s[5] == "true")), "only fly_03 is unseen");
+    assert!(samples.iter().any(|s| &s[4] == "walking"), "{:?}", samples[0]);
+    let live = embed(&TRAINED, UNSEEN, "beside_eval");
+    let mut compared = 0;
+    for (sample, found) in samples.iter().zip(embeddings.rows()) {
+        if &sample[0] == "fly_03" && sample[1].ends_with("002") {
+            let frame: usize = sample[2].parse().unwrap();
+            let off = found.iter().zip(live.values.row(frame)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off <= TOLERANCE, "frame {frame}: {off}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 500, "{compared}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = std::env::var_os("HALTERE_PYTHON").map_or(root.join(".venv/bin/python"), PathBuf::from);
+    if !Command::new(&python).args(["-c", "import numpy"]).status().is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "{} has no numpy: `make setup`", python.display());
+        return eprintln!("SKIPPED, clients/python/embeddings.py: {} has no numpy: `make setup`", python.display());
+    }
+    let script = root.join("clients/python/embeddings.py");
+    let said = Command::new(&python).arg(script).arg(TRAINED.path("evaluation")).output().unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert!(
+        text.lines().count() == 3 && text.lines().last().unwrap().starts_with("fly_03: balanced accuracy 0."),
+        "{text}"
+    );
+    assert!(text.lines().last().unwrap().ends_with("unseen"), "{text}");
+}
+
 #[test]
 fn eval_prints_the_table_and_writes_it() {
-    let line = "eval models/tiny.toml --mc2p flies --unseen fly_03 --rivals linear --out evaluation";
+    let line = "eval models/tiny.toml --mc2p flies --unseen fly_03 --rivals linear --out evaluation --embeddings";
     let said = TRAINED.run(&words(line));
     for setting in ["single-animal", "across-animal", "identity", "unseen"] {
         assert!(said.out.contains(setting), "no {setting} in\n{}", said.out);
@@ -299,6 +339,7 @@ fn eval_prints_the_table_and_writes_it() {
     for name in ["evaluation.json", "table.txt", "table.md", "table.csv", "report.json", "report.html"] {
         assert!(TRAINED.path("evaluation").join(name).metadata().unwrap().len() > 0, "{name}");
     }
+    embeddings_and_samples_agree();
     let page = std::fs::read_to_string(TRAINED.path("evaluation/report.html")).unwrap();
     assert!(page.contains("Trials as they were read"), "the facts that `info` shows");
     let text = std::fs::read_to_string(TRAINED.path("evaluation/evaluation.json")).unwrap();

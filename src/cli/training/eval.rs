@@ -10,9 +10,9 @@ use crate::config::{Compute, Config, Device};
 use clap::Args;
 
 use super::data::{DataArgs, Loader};
-use super::{prepare_folder, show, usage};
+use super::{embeddings, prepare_folder, show, usage};
 use crate::cli::progress::Progress;
-use crate::dataset::trials::{Dataset, Representation};
+use crate::dataset::trials::{Dataset, Representation, Sample};
 use crate::decoder::Decoder;
 use crate::evaluate::rivals::Rival;
 use crate::evaluate::table::to_csv;
@@ -54,6 +54,10 @@ pub struct EvalArgs {
     /// Folder for the table (text, Markdown, CSV), evaluation.json and the report.
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
+    /// Also write every embedding into the folder, for other programs: embeddings.npy, and row by row behaviour.npy and samples.csv (animal, trial,
+    /// frame, time, action).
+    #[arg(long, requires = "out")]
+    pub embeddings: bool,
     /// Show a progress bar; `auto` shows it on a terminal.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Progress::Auto)]
     pub progress: Progress,
@@ -74,14 +78,17 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(folder) = &args.out {
         prepare_folder(folder)?;
     }
-    let representation = embedded(&model, &data, args.progress.is_shown())?;
+    let samples = data.samples(manifest.window_frames, manifest.look_ahead_frames);
+    let representation = embedded(&model, &data, &samples, args.progress.is_shown())?;
     let unseen: Vec<usize> = (0..data.animals.len()).filter(|&a| args.unseen.contains(&data.animals[a])).collect();
+    if let Some(folder) = args.out.as_deref().filter(|_| args.embeddings) {
+        embeddings::write(folder, &data, &samples, &representation, &unseen)?;
+    }
     let options = Options { seed: args.seed, ..Options::default() };
     let evaluation = evaluate(&representation, &unseen, &options)?;
     evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut runs = vec![Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
     for (method, rival) in rivals {
-        let samples = data.samples(manifest.window_frames, manifest.look_ahead_frames);
         let pixels = rival.represent(&data, &samples, manifest.window_frames, manifest.look_ahead_frames);
         let options = Options { readout: rival.readout(), ..options.clone() };
         let scores = evaluate(&pixels, &unseen, &options)?.scores;
@@ -193,12 +200,11 @@ pub(super) fn write_all(
 }
 
 /// Every trial through the daemon's decoder, frame by frame; the samples that `run` would call ok.
-fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Representation> {
+fn embedded(model: &Model, data: &Dataset, samples: &[Sample], progress: bool) -> anyhow::Result<Representation> {
     let manifest = &model.manifest;
     let compute = Compute { device: Device::Cpu, threads: 1, ..Config::default().compute };
     let mut decoder = Decoder::open_on(model, &compute, &Chosen::cpu(""))?;
     let mut decode = decoder.new_decode();
-    let samples = data.samples(manifest.window_frames, manifest.look_ahead_frames);
     let mut wanted = samples.iter().peekable();
     let mut values = Vec::with_capacity(samples.len() * manifest.embedding);
     let bar = progress_bar(None, progress, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
@@ -217,5 +223,5 @@ fn embedded(model: &Model, data: &Dataset, progress: bool) -> anyhow::Result<Rep
         }
     }
     bar.finish_and_clear();
-    Ok(Representation::of(data, &samples, values))
+    Ok(Representation::of(data, samples, values))
 }

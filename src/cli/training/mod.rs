@@ -6,6 +6,7 @@
 mod calibrate;
 mod compare;
 mod data;
+mod embeddings;
 mod eval;
 mod init;
 mod learn;
