@@ -131,9 +131,8 @@ fn fits(trial: &TrialSpec, probe: &Probe, recipe: &Recipe) -> Result<(), Dataset
             "ready-made ΔF/F has one channel and is reduced by an integer factor, the same in both directions".into(),
         );
     };
-    let wanted = parameters.channels.iter().copied().chain(parameters.registration.as_ref().map(|r| r.channel)).max();
-    if wanted.is_some_and(|wanted| wanted >= probe.shape.channels) {
-        let wanted = wanted.unwrap_or(0);
+    let wanted = parameters.last_channel();
+    if wanted >= probe.shape.channels {
         return refuse(format!(
             "preprocessing reads channel {wanted}: provide that channel, or change `channels` and `registration.channel`"
         ));

@@ -308,6 +308,12 @@ pub struct ParameterError {
 }
 
 impl Parameters {
+    /// The last channel of a frame that is read, for the model or for registration.
+    pub fn last_channel(&self) -> usize {
+        let registered = self.registration.as_ref().map(|registration| registration.channel);
+        self.channels.iter().copied().chain(registered).max().unwrap_or(0)
+    }
+
     /// Those of a manifest: what it does not say because it is older is as it was when its model was made. `written` tells whether it
     /// says a key of a section.
     #[must_use]

@@ -22,8 +22,7 @@ const SQUEEZE_TOLERANCE: f64 = 0.05;
 /// # Errors
 /// [`PreprocessError::Channel`] or [`PreprocessError::Side`].
 pub fn takes(parameters: &Parameters, shape: Shape) -> Result<(), PreprocessError> {
-    let registered = parameters.registration.as_ref().map(|r| r.channel);
-    let wanted = parameters.channels.iter().copied().chain(registered).max().unwrap_or(0);
+    let wanted = parameters.last_channel();
     if wanted >= shape.channels {
         return Err(PreprocessError::Channel { found: shape.channels, wanted });
     }

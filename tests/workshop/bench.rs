@@ -39,6 +39,20 @@ fn the_bench_of_the_device_measures_the_configured_model_under_every_load() {
     assert!(rows[3]["swaps"].as_u64().unwrap() >= 1, "{}", rows[3]);
 }
 
+/// The shipped model registers on a second channel.
+#[test]
+fn both_benches_send_as_many_channels_as_the_model_reads() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fly.toml");
+    let output = haltere(["bench", "--json", "--frames", "30", "--model", model]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let results: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = results["corridor"].as_array().unwrap();
+    assert!(rows.len() == 3 && rows.iter().all(|row| row["sent"] == 30 && row["missing"] == 0), "{rows:?}");
+    let (results, _) =
+        measured(&["--quick", "--frames", "50", "--hz", "100", "--paced-frames", "10", "--model", model]);
+    assert_eq!(results["rows"].as_array().unwrap().len(), 4);
+}
+
 #[test]
 fn a_configured_model_that_is_not_there_is_named_and_not_replaced() {
     let output = haltere(["bench", "device", "--quick", "--set", "model=nowhere/mine.toml"]).output().unwrap();

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::frame::Shape;
 use crate::sys::clock::now_ns;
 
 /// How long to wait for the first decode: sockets need time to find each other.
-const MEET_S: u64 = 30;
+pub const MEET_S: u64 = 30;
 /// How long to wait for a decode before it counts as missing.
 const MISSING_AFTER_MS: i64 = 1000;
 /// The last part of a wait for a paced send is spun through.
@@ -46,7 +47,8 @@ pub struct Client {
     out: zmq::Socket,
     inlet: zmq::Socket,
     frames: Vec<Vec<u8>>,
-    side: usize,
+    /// Of a frame, every channel the same.
+    shape: Shape,
     intended_ns: Vec<u64>,
     sent_ns: Vec<u64>,
     received_ns: Vec<u64>,
@@ -58,7 +60,7 @@ impl Client {
     ///
     /// # Errors
     /// When an endpoint cannot be used.
-    pub fn open(frames_at: &str, decodes_at: &str, side: usize, frames: &[Vec<u16>]) -> Result<Self, zmq::Error> {
+    pub fn open(frames_at: &str, decodes_at: &str, shape: Shape, frames: &[Vec<u16>]) -> Result<Self, zmq::Error> {
         let context = zmq::Context::new();
         let out = context.socket(zmq::PUSH)?;
         out.set_linger(0)?;
@@ -68,9 +70,10 @@ impl Client {
         inlet.set_rcvhwm(100_000)?;
         inlet.set_subscribe(b"decode/")?;
         inlet.connect(decodes_at)?;
-        let frames = frames.iter().map(|frame| frame.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+        let bytes = |frame: &Vec<u16>| frame.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let frames = frames.iter().map(|frame| bytes(frame).repeat(shape.channels)).collect();
         let (intended_ns, sent_ns, received_ns) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { out, inlet, frames, side, intended_ns, sent_ns, received_ns, answered: 0 })
+        Ok(Self { out, inlet, frames, shape, intended_ns, sent_ns, received_ns, answered: 0 })
     }
 
     fn send(&mut self, intended_ns: Option<u64>) -> Result<(), zmq::Error> {
@@ -79,8 +82,9 @@ impl Client {
         self.sent_ns.push(now);
         self.intended_ns.push(intended_ns.unwrap_or(now));
         self.received_ns.push(0);
+        let Shape { channels, height, width } = self.shape;
         let header = serde_json::json!({
-            "dtype": "uint16", "shape": [self.side, self.side], "frame": number, "timestamp_ns": now,
+            "dtype": "uint16", "shape": [channels, height, width], "frame": number, "timestamp_ns": now,
             "clock": "monotonic", "stamp": "end", "source": "bench",
         });
         self.out.send(header.to_string().as_bytes(), zmq::SNDMORE)?;

@@ -15,11 +15,12 @@ use crate::corridor;
 use crate::corridor::summary::distrusted;
 use crate::corridor::{Corridor, Handles};
 use crate::decoder::Decoder;
+use crate::frame::Shape;
 use crate::publish::zmq::ZmqSink;
 use crate::source::zmq::ZmqSource;
 use crate::sys::counters::Quantiles;
 
-use super::client::{Client, Measured, Mode, quantile};
+use super::client::{Client, MEET_S, Measured, Mode, quantile};
 
 /// Frames before a measurement that are sent alike and not measured.
 const WARM_FRAMES: usize = 60;
@@ -54,6 +55,7 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
     let config = on_free_ports(config)?;
     let decoder = Decoder::open(&config)?;
     let warm = warm_frames(&decoder) + WARM_FRAMES;
+    let shape = Shape::new(1 + decoder.model().manifest.preprocess.last_channel(), side, side);
     let handles = Handles::default();
     let source =
         ZmqSource::open(&config.source, config.rig, config.realtime.wait)?.silent_after(config.publish.deadline);
@@ -70,7 +72,7 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
     std::thread::scope(|threads| {
         let daemon = threads.spawn(|| corridor::run(corridor, || {}));
         let measured = (|| {
-            let mut client = Client::open(&config.source.endpoint, &config.publish.endpoint, side, frames)?;
+            let mut client = Client::open(&config.source.endpoint, &config.publish.endpoint, shape, frames)?;
             client.meet()?;
             client.measure(Mode::Closed, 0, warm)?;
             clear(&handles);
@@ -82,7 +84,13 @@ pub fn measure(config: &Config, side: usize, frames: &[Vec<u16>], mode: Mode, co
         ended.context("the corridor under test failed")?;
         let doubts = distrusted(&handles.stats);
         anyhow::ensure!(handles.stats.distrusted() == before, "frames were not trusted and so not encoded: {doubts:?}");
-        Ok(row(mode, &measured.context("client of the bench")?, &handles))
+        let measured = measured.map_err(|error| match error {
+            zmq::Error::EAGAIN => anyhow::anyhow!(
+                "no frame of the bench was decoded within {MEET_S} s: `haltere check` says what the model needs"
+            ),
+            error => anyhow::Error::new(error).context("client of the bench"),
+        })?;
+        Ok(row(mode, &measured, &handles))
     })
 }
 

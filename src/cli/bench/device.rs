@@ -110,10 +110,11 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(config: &Config, decoder: Decoder, side: usize, movie: &'a [Vec<u16>]) -> Self {
-        let bytes = side * side * 2;
+        let shape = Shape::new(1 + decoder.model().manifest.preprocess.last_channel(), side, side);
+        let bytes = 2 * shape.pixels();
         let memory = decoder.frame_memory(bytes);
         let mut frame = memory.map_or_else(|| Frame::with_capacity(bytes), Frame::in_memory);
-        (frame.info.shape, frame.info.pixel_type) = (Shape::new(1, side, side), PixelType::U16);
+        (frame.info.shape, frame.info.pixel_type) = (shape, PixelType::U16);
         let pulse = Settings::of(&decoder, config).pulse;
         Self { decoder, movie, frame, pulse, next: 0, distrusted: None }
     }
@@ -128,7 +129,9 @@ impl<'a> Bench<'a> {
     /// One frame; when preprocessing and when everything was done. The pixels lie ready before the clock starts.
     fn step(&mut self, decode: &mut Decode) -> anyhow::Result<(Duration, Duration)> {
         let pixels = &self.movie[self.next as usize % self.movie.len()];
-        self.frame.bytes_mut().copy_from_slice(bytemuck::cast_slice(pixels));
+        let plane: &[u8] = bytemuck::cast_slice(pixels);
+        // The same in every channel.
+        self.frame.bytes_mut().chunks_exact_mut(plane.len()).for_each(|channel| channel.copy_from_slice(plane));
         self.frame.info.number = self.next;
         self.frame.info.t_received_ns = self.next * 33_333_333;
         self.next += 1;
