@@ -5,7 +5,9 @@
 //! must never do: print, or decide where a run's folder is.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
@@ -30,6 +32,8 @@ use crate::sys::replace_folder::{ReplaceError, newest_whole, replace_folder};
 /// Largest state of a training read, bytes.
 const STATE_BYTES_MAX: u64 = 64 << 20;
 
+/// Batches that are made before they are needed.
+const BATCHES_AHEAD: usize = 2;
 /// Batches of one validation on the held-out part.
 const HELD_OUT_BATCHES: usize = 4;
 /// Files of a checkpoint.
@@ -161,7 +165,7 @@ pub struct Fit<'a> {
     data: &'a Dataset,
     settings: &'a TrainSettings,
     spec: NetworkSpec,
-    sampler: Sampler<'a>,
+    sampler: Arc<Sampler<'a>>,
     learner: Learner,
     optimiser: ModuleOptimizer,
     device: Device,
@@ -187,7 +191,7 @@ impl<'a> Fit<'a> {
         if settings.learns_from_labels() && !labelled {
             return Err(FitError::NoLabels);
         }
-        let sampler = Sampler::new(data, behaviour, settings)?;
+        let sampler = Arc::new(Sampler::new(data, behaviour, settings)?);
         let own_kernels = *device == Device::flex();
         let device = device.clone().autodiff();
         let mut learner = Learner::new(&spec, settings, data.animals.len(), behaviour.columns, &device)?;
@@ -256,13 +260,38 @@ impl<'a> Fit<'a> {
         stop: &AtomicBool,
         report: &mut dyn FnMut(Progress),
     ) -> Result<Ended, FitError> {
+        let (sampler, steps) = (Arc::clone(&self.sampler), self.state.step..self.settings.steps);
+        let (ahead, batches) = sync_channel(BATCHES_AHEAD);
+        std::thread::scope(|scope| {
+            // A batch depends on its step alone: it can be made while the step before is computed.
+            scope.spawn(move || {
+                for step in steps {
+                    if ahead.send(sampler.training_batch(step)).is_err() {
+                        break;
+                    }
+                }
+            });
+            // Moved, and so gone when training ends: then the other thread ends, too.
+            let batches = batches;
+            self.run_on(&batches, checkpoints, stop, report)
+        })
+    }
+
+    fn run_on(
+        &mut self,
+        batches: &Receiver<Batch>,
+        checkpoints: Option<&Checkpoints>,
+        stop: &AtomicBool,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Ended, FitError> {
         let mut ended = Ended::Done;
         while self.state.step < self.settings.steps {
             if stop.load(Relaxed) {
                 ended = Ended::Stopped;
                 break;
             }
-            report(self.step()?);
+            let batch = batches.recv().unwrap_or_else(|_| self.sampler.training_batch(self.state.step));
+            report(self.step_on(&batch)?);
             let last = self.state.step == self.settings.steps;
             if !last && !self.state.step.is_multiple_of(self.settings.validate_every) {
                 continue;
@@ -298,7 +327,11 @@ impl<'a> Fit<'a> {
     /// [`FitError::Diverged`], [`FitError::Pass`].
     pub fn step(&mut self) -> Result<Progress, FitError> {
         let batch = self.sampler.training_batch(self.state.step);
-        let (metrics, gradients) = self.gradients(&batch)?;
+        self.step_on(&batch)
+    }
+
+    fn step_on(&mut self, batch: &Batch) -> Result<Progress, FitError> {
+        let (metrics, gradients) = self.gradients(batch)?;
         let learning_rate = self.settings.optimiser.rate(self.state.step, self.settings.steps);
         if !metrics.loss.is_finite() {
             return Err(FitError::Diverged { step: self.state.step, loss: metrics.loss, rate: learning_rate });
