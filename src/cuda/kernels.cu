@@ -30,6 +30,7 @@ typedef unsigned int u32;
 #define TINY 1e-20f
 #define COUNTS_MAX 1e9f
 #define SMALLEST_NORMAL 1.17549435e-38f
+#define SMALLEST_SQUARES 1e-30
 #define CLIMBING_STEPS 2
 // No number of standard deviations is this large: without a bound the host sends infinity.
 #define UNBOUNDED 1e300
@@ -106,6 +107,7 @@ struct Plan {
     float *ring;             // [slot][model pixel]
     double *f0, *deviation;  // [model pixel]
     double *mean, *m2;       // [model pixel] or [channel]
+    double *joint, *last;    // [model pixel]; none where the share of the signal is not taken
     float *tensor;           // [model pixel]
     const float *laying;     // y of [model pixel], x of [model pixel], [sample][y, x]; in binned px
     double leak, fall, least_distance, baseline_floor, quantile, sd_floor;
@@ -696,6 +698,12 @@ DEVICE double farthest(const Plan &plan, double variance) {
 // The frame does not match the template: nothing learns from it, and it has no tensor.
 DEVICE bool mismatched(const Plan &plan) { return plan.order->registers && plan.outcome->peak < plan.order->lowest; }
 
+// Share of a pixel's variance that the frame before foretells, 0 to 1.
+DEVICE float signal_share(double joint, double m2) {
+    const float share = (float)(joint / (m2 > SMALLEST_SQUARES ? m2 : SMALLEST_SQUARES));
+    return share < 0.0f ? 0.0f : share > 1.0f ? 1.0f : share;
+}
+
 // Statistics of this pixel, which begin at zero with the first frame whatever lies in memory.
 DEVICE float normalised(const Plan &plan, int pixel, float x) {
     const Order &order = *plan.order;
@@ -717,10 +725,16 @@ DEVICE float normalised(const Plan &plan, int pixel, float x) {
         m2 *= order.fade;
         plan.mean[pixel] = mean;
         plan.m2[pixel] = m2;
+        if (plan.joint) {
+            const double before = begins ? 0.0 : plan.joint[pixel], last = begins ? 0.0 : plan.last[pixel];
+            plan.joint[pixel] = (before + last * distance) * order.fade;
+            plan.last[pixel] = distance - distance * (1.0 / order.frames_after);
+        }
     }
     const double share = 1.0 / (order.frames_now > 1.0 ? order.frames_now : 1.0);
     const float distance = (float)((double)x - mean), sd = sqrtf((float)(m2 * share)), floor_sd = (float)plan.sd_floor;
-    return distance / (sd > floor_sd ? sd : floor_sd);
+    const float z = distance / (sd > floor_sd ? sd : floor_sd);
+    return plan.joint ? z * signal_share(begins && !order.learns ? 0.0 : plan.joint[pixel], m2) : z;
 }
 
 // One thread a pixel of the model's frame: resampled with the shift undone, averaged, dF/F, normalised.

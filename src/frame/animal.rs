@@ -162,6 +162,12 @@ pub struct StatisticsState {
     /// Sum of squared distances from it.
     #[prost(double, repeated, tag = "5")]
     pub m2: Vec<f64>,
+    /// Sum of the products of a distance and the one before; empty where the signal's share is not taken.
+    #[prost(double, repeated, tag = "6")]
+    pub joint: Vec<f64>,
+    /// Distance of the last frame.
+    #[prost(double, repeated, tag = "7")]
+    pub last: Vec<f64>,
 }
 
 /// Why bytes are not the state of an animal.
@@ -278,7 +284,7 @@ impl AnimalState {
     ///
     /// # Errors
     /// The first list of another length, or one that is there and should not be.
-    pub fn check_lists(&self, f0: Option<[usize; 3]>, groups: Option<usize>) -> Result<(), StateError> {
+    pub fn check_lists(&self, f0: Option<[usize; 3]>, groups: Option<[usize; 2]>) -> Result<(), StateError> {
         match (&self.baseline, f0) {
             (None, None) => {}
             (Some(baseline), Some([pixels, ring, deviation])) => {
@@ -290,9 +296,11 @@ impl AnimalState {
         }
         match (&self.statistics, groups) {
             (None, None) => Ok(()),
-            (Some(statistics), Some(groups)) => {
+            (Some(statistics), Some([groups, signal])) => {
                 list("statistics.mean", &statistics.mean, groups)?;
                 list("statistics.m2", &statistics.m2, groups)?;
+                list("statistics.joint", &statistics.joint, signal)?;
+                list("statistics.last", &statistics.last, signal)?;
                 if statistics.frames == 0 || statistics.m2.iter().any(|m2| *m2 < 0.0) {
                     return Err(wrong(
                         "statistics",
@@ -446,6 +454,7 @@ mod tests {
                 frozen: false,
                 mean: vec![0.0; 4],
                 m2: vec![1.0; 4],
+                ..StatisticsState::default()
             }),
             light_levels: vec![7.0],
             light_contrasts: vec![2.0],
@@ -460,7 +469,7 @@ mod tests {
         let read = AnimalState::read(&state().to_bytes()).unwrap();
         assert_eq!(read, state());
         assert_eq!((read.shape(), read.pixel_type()), (Shape::new(1, 2, 3), Some(PixelType::I16)));
-        read.check_lists(Some([4, 8, 0]), Some(4)).unwrap();
+        read.check_lists(Some([4, 8, 0]), Some([4, 0])).unwrap();
     }
 
     #[test]
@@ -468,8 +477,8 @@ mod tests {
         let refused = |change: fn(&mut AnimalState), words: &str| {
             let mut state = state();
             change(&mut state);
-            let read =
-                AnimalState::read(&state.to_bytes()).and_then(|s| s.check_lists(Some([4, 8, 0]), Some(4)).map(|()| s));
+            let read = AnimalState::read(&state.to_bytes())
+                .and_then(|s| s.check_lists(Some([4, 8, 0]), Some([4, 0])).map(|()| s));
             let error = read.unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         };
@@ -491,6 +500,7 @@ mod tests {
         refused(|s| s.baseline = None, "`baseline` is not there; must be there");
         refused(|s| s.baseline.as_mut().unwrap().ring.clear(), "`baseline.ring` is a list of 0; must be a list of 8");
         refused(|s| s.statistics.as_mut().unwrap().m2[3] = -1.0, "negative variance");
+        refused(|s| s.statistics.as_mut().unwrap().joint = vec![0.0; 4], "statistics.joint");
         refused(|s| s.statistics.as_mut().unwrap().mean.push(0.0), "`statistics.mean` is a list of 5");
     }
 

@@ -270,6 +270,14 @@ pub struct Normalise {
     pub influence_sd: f32,
     /// Smallest standard deviation divided by.
     pub sd_floor: f32,
+    /// Is every pixel multiplied by the share of its variance that is signal, 0 to 1? Photon noise is new in every frame, activity is
+    /// not: the share is the correlation of the pixel with itself one model frame before. Needs `scope = "pixel"`.
+    #[serde(skip_serializing_if = "is_off")]
+    pub signal_share: bool,
+}
+
+fn is_off(switch: &bool) -> bool {
+    !switch
 }
 
 impl Default for Normalise {
@@ -281,6 +289,7 @@ impl Default for Normalise {
             memory_s: 600.0,
             influence_sd: 6.0,
             sd_floor: 0.01,
+            signal_share: false,
         }
     }
 }
@@ -465,7 +474,9 @@ impl Parameters {
         )?;
         let bounded = influence == 0.0 || (2.0..=100.0).contains(&influence);
         within(bounded, "normalise.influence_sd", &influence, "0, or 2 to 100 standard deviations")?;
-        within(p.sd_floor > 0.0 && p.sd_floor <= 1e6, "normalise.sd_floor", &p.sd_floor, "above 0, to 1e6")
+        within(p.sd_floor > 0.0 && p.sd_floor <= 1e6, "normalise.sd_floor", &p.sd_floor, "above 0, to 1e6")?;
+        let fits = !p.signal_share || p.scope == Scope::Pixel;
+        within(fits, "normalise.signal_share", &p.signal_share, "true needs normalise.scope = \"pixel\"")
     }
 }
 

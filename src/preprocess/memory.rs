@@ -73,8 +73,8 @@ fn check(
         Estimator::RunningQuantile => [pixels, 0, pixels],
     });
     let groups = parameters.normalise.as_ref().map(|normalise| match normalise.scope {
-        Scope::Pixel => pixels,
-        Scope::Channel => input.channels,
+        Scope::Pixel => [pixels, if normalise.signal_share { pixels } else { 0 }],
+        Scope::Channel => [input.channels, 0],
     });
     state.check_lists(f0, groups)?;
     let missing =

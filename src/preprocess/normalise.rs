@@ -4,6 +4,10 @@
 //! What it must never do: look ahead. The statistics include the frame being normalised and those before it, with equal weight up to
 //! `memory_s`; beyond it older frames fade. Once they are used, a distance counts up to `influence_sd` standard deviations.
 //!
+//! With `signal_share` the result is multiplied by the share of the pixel's variance that is signal: Σ eₜ eₜ₋₁ / Σ eₜ², 0 to 1, with the
+//! distances e from the mean. Dividing by the standard deviation makes a pixel without activity as loud as one with; this makes it quiet again,
+//! as a Wiener filter does.
+//!
 //! Welford's recurrence in f64: after an hour at 30 Hz a new frame moves the mean by a hundred-thousandth of its distance,
 //! which f32 would round away. The standard deviation is that of the population (M₂ / n).
 
@@ -13,6 +17,8 @@ use super::simd::Simd;
 use crate::frame::animal::StatisticsState;
 use crate::model::parameters::{Normalise as Parameters, Scope};
 
+/// Squared distances that are divided by are at least this.
+const SMALLEST: f64 = 1e-30;
 /// Lanes of the sums over a plane: fixed, so that the order of summation does not depend on the vector unit.
 const LANES: usize = 8;
 
@@ -86,7 +92,7 @@ impl Census {
     /// How far the counting is; mean and variance are added by whoever has them.
     pub(super) fn keep(&self) -> StatisticsState {
         let Self { counted, frames, frozen_by_count: frozen, .. } = *self;
-        StatisticsState { counted, frames, frozen, mean: Vec::new(), m2: Vec::new() }
+        StatisticsState { counted, frames, frozen, ..StatisticsState::default() }
     }
 
     pub(super) fn take_up(&mut self, state: &StatisticsState) {
@@ -122,6 +128,16 @@ pub struct Normalise {
     mean: Vec<f64>,
     /// Sum of squared distances from the mean.
     m2: Vec<f64>,
+    signal: Option<Signal>,
+}
+
+/// What tells signal from noise, for every pixel.
+#[derive(Clone)]
+struct Signal {
+    /// Sum of the products of a distance and the one before.
+    joint: Vec<f64>,
+    /// Distance of the last frame from the mean, that frame included.
+    last: Vec<f64>,
 }
 
 impl Normalise {
@@ -136,6 +152,7 @@ impl Normalise {
             census: Census::new(parameters, frame_rate_hz),
             mean: vec![0.0; groups],
             m2: vec![0.0; groups],
+            signal: parameters.signal_share.then(|| Signal { joint: vec![0.0; groups], last: vec![0.0; groups] }),
         }
     }
 
@@ -144,6 +161,10 @@ impl Normalise {
         if self.census.forget() {
             self.mean.fill(0.0);
             self.m2.fill(0.0);
+            if let Some(Signal { joint, last }) = &mut self.signal {
+                joint.fill(0.0);
+                last.fill(0.0);
+            }
         }
     }
 
@@ -164,7 +185,8 @@ impl Normalise {
 
     /// The statistics.
     pub(super) fn keep(&self) -> StatisticsState {
-        StatisticsState { mean: self.mean.clone(), m2: self.m2.clone(), ..self.census.keep() }
+        let (joint, last) = self.signal.clone().map(|signal| (signal.joint, signal.last)).unwrap_or_default();
+        StatisticsState { mean: self.mean.clone(), m2: self.m2.clone(), joint, last, ..self.census.keep() }
     }
 
     /// Goes on from saved ones of the same lengths.
@@ -172,6 +194,10 @@ impl Normalise {
         self.census.take_up(state);
         self.mean.copy_from_slice(&state.mean);
         self.m2.copy_from_slice(&state.m2);
+        if let Some(Signal { joint, last }) = &mut self.signal {
+            joint.copy_from_slice(&state.joint);
+            last.copy_from_slice(&state.last);
+        }
     }
 
     /// Learns from one frame, unless frozen.
@@ -180,6 +206,13 @@ impl Normalise {
         let Some(Entry { frames, fade, influence_sd }) = self.census.learns() else { return };
         match self.scope {
             Scope::Pixel => {
+                if let Some(Signal { joint, last }) = &mut self.signal {
+                    // Before the statistics: both need the mean and the variance of the frames before.
+                    let statistics = (&self.mean[..], &self.m2[..], &mut joint[..], &mut last[..]);
+                    let share = if before > 0.0 { 1.0 / before } else { 0.0 };
+                    let bound = Bound { influence_sd, share, floor: self.sd_floor };
+                    self.simd.run(learn_signal, (statistics, image, 1.0 / frames, bound, fade));
+                }
                 if influence_sd.is_finite() {
                     let sd = Bound { influence_sd, share: 1.0 / before, floor: self.sd_floor };
                     self.simd.run(learn_bounded, (&mut self.mean[..], &mut self.m2[..], image, 1.0 / frames, sd));
@@ -214,7 +247,10 @@ impl Normalise {
         let frames = self.census.frames().max(1) as f64;
         match self.scope {
             Scope::Pixel => {
-                self.simd.run(apply_pixels, (&self.mean[..], &self.m2[..], 1.0 / frames, self.sd_floor, image));
+                self.simd.run(apply_pixels, (&self.mean[..], &self.m2[..], 1.0 / frames, self.sd_floor, &mut *image));
+                if let Some(Signal { joint, .. }) = &self.signal {
+                    self.simd.run(quieten, (&joint[..], &self.m2[..], image));
+                }
             }
             Scope::Channel => {
                 for ((mean, m2), plane) in self.mean.iter().zip(&self.m2).zip(image.chunks_exact_mut(self.plane)) {
@@ -257,6 +293,39 @@ fn learn_bounded((mean, m2, image, share, bound): (&mut [f64], &mut [f64], &[f32
         let step = distance * share;
         *mean += step;
         *m2 += distance * (distance - step);
+    }
+}
+
+/// The product of this distance, cut as in [`learn_bounded`], and the last one joins the sum; what is left of it becomes the last one.
+#[inline(always)]
+fn learn_signal(
+    ((mean, m2, joint, last), image, share, bound, fade): (
+        (&[f64], &[f64], &mut [f64], &mut [f64]),
+        &[f32],
+        f64,
+        Bound,
+        f64,
+    ),
+) {
+    let sums = joint.iter_mut().zip(last);
+    for ((((joint, last), mean), m2), &x) in sums.zip(mean).zip(m2).zip(image) {
+        let sd = (*m2 * bound.share).sqrt();
+        let most = bound.influence_sd * if sd > bound.floor { sd } else { bound.floor };
+        let distance = x as f64 - *mean;
+        let distance = if distance < -most { -most } else { distance };
+        let distance = if distance > most { most } else { distance };
+        *joint = (*joint + *last * distance) * fade;
+        *last = distance - distance * share;
+    }
+}
+
+/// Multiplies each pixel by the share of its variance that is signal.
+#[inline(always)]
+fn quieten((joint, m2, image): (&[f64], &[f64], &mut [f32])) {
+    for ((x, joint), m2) in image.iter_mut().zip(joint).zip(m2) {
+        let share = (*joint / if *m2 > SMALLEST { *m2 } else { SMALLEST }) as f32;
+        let share = if share < 0.0 { 0.0 } else { share };
+        *x *= if share > 1.0 { 1.0 } else { share };
     }
 }
 
@@ -416,6 +485,45 @@ mod tests {
     }
 
     #[test]
+    fn a_pixel_counts_by_the_share_of_its_variance_that_the_frame_before_foretells() {
+        let parameters = Parameters { signal_share: true, ..unbounded(Scope::Pixel) };
+        let (mut with, mut without) = (
+            Normalise::new(&parameters, Simd::detect(), 30.0, 1, 3),
+            Normalise::new(&unbounded(Scope::Pixel), Simd::detect(), 30.0, 1, 3),
+        );
+        let mut random = crate::sys::random::SplitMix(5);
+        let (mut slow, mut weighed) = (0.0_f32, [0.0_f64; 3]);
+        for frame in 0..4000 {
+            // Activity that lasts; white noise; both, with the same variance: 1 / (1 − 0.9²) and 1, in units of uniform noise.
+            slow = 0.9 * slow + random.signed();
+            let scale = (1.0_f32 - 0.81).sqrt();
+            let (noise, more) = (random.signed(), random.signed());
+            let image = [slow, noise, scale * slow + more];
+            let (mut a, mut b) = (image, image);
+            with.learn(&image);
+            without.learn(&image);
+            with.apply(&mut a);
+            without.apply(&mut b);
+            if frame == 3999 {
+                weighed = [0, 1, 2].map(|pixel| f64::from(a[pixel] / b[pixel]));
+            }
+        }
+        for (found, expected) in weighed.iter().zip([0.9, 0.0, 0.45]) {
+            assert!((found - expected).abs() < 0.05, "{weighed:?}");
+        }
+        let kept = with.keep();
+        let mut again = Normalise::new(&parameters, Simd::detect(), 30.0, 1, 3);
+        again.take_up(&kept);
+        let (mut a, mut b) = ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]);
+        for normalise in [&mut with, &mut again] {
+            normalise.learn(&[0.5, 0.1, -0.3]);
+        }
+        with.apply(&mut a);
+        again.apply(&mut b);
+        assert_eq!(a, b);
+    }
+
+    #[test]
     fn a_pixel_that_never_changes_is_zero_and_not_nan() {
         let mut normalise = Normalise::new(&parameters(Scope::Pixel), Simd::detect(), 30.0, 1, 3);
         let mut image = [5.0; 3];
@@ -426,8 +534,9 @@ mod tests {
 
     #[test]
     fn no_vector_unit_changes_a_bit() {
-        for scope in [Scope::Pixel, Scope::Channel] {
-            let make = |simd| Normalise::new(&parameters(scope), simd, 30.0, 2, 37);
+        for (scope, signal_share) in [(Scope::Pixel, false), (Scope::Pixel, true), (Scope::Channel, false)] {
+            let parameters = Parameters { signal_share, ..parameters(scope) };
+            let make = |simd| Normalise::new(&parameters, simd, 30.0, 2, 37);
             let (mut fast, mut plain) = (make(Simd::detect()), make(Simd::baseline()));
             for image in images(20, 74) {
                 let (mut a, mut b) = (image.clone(), image.clone());

@@ -61,11 +61,13 @@ fn take_up(state: &AnimalState) -> Request {
 fn parameters() -> Vec<(&'static str, Parameters)> {
     let quantile = Baseline { estimator: Estimator::RunningQuantile, time_constant_s: 0.5, ..Baseline::default() };
     let channel = Normalise { scope: Scope::Channel, warmup_frames: 5, ..Normalise::default() };
+    let quiet = Normalise { signal_share: true, warmup_frames: 5, ..Normalise::default() };
     let refreshed = Registration { refresh: 0.05, ..registration() };
     vec![
         ("everything", everything()),
         ("running quantile", Parameters { baseline: Some(quantile), ..everything() }),
         ("statistics of a channel", Parameters { normalise: Some(channel), ..everything() }),
+        ("pixels by their share of signal", Parameters { normalise: Some(quiet), ..everything() }),
         ("averaged over two", Parameters { average_frames: 2, ..everything() }),
         ("a template that is refreshed", Parameters { registration: Some(refreshed), ..everything() }),
         ("laid on an atlas", Parameters { atlas: Some(atlas()), ..everything() }),
@@ -118,6 +120,7 @@ fn a_device_keeps_and_takes_up_what_the_cpu_does() {
         }
         if let [Some(a), Some(b)] = states.each_ref().map(|state| state.statistics.as_ref()) {
             assert!(a.frames == b.frames && near(&a.mean, &b.mean) && near(&a.m2, &b.m2), "{name}");
+            assert!(near(&a.joint, &b.joint) && near(&a.last, &b.last), "{name}");
         }
         for state in &states {
             let again = |preprocess: &mut dyn Preprocess| {

@@ -400,7 +400,9 @@ fn not_tissue() -> Vec<Case> {
     let fading = Normalise { warmup_frames: 5, memory_s: 1.0, influence_sd: 2.0, ..Normalise::default() };
     let bounded = Parameters { baseline: Some(quantile), normalise: Some(fading), ..everything() };
     let falling = Baseline { average_frames: 3, fall_per_s: 0.05, ..Baseline::default() };
-    let short = Normalise { warmup_frames: 5, memory_s: 1.0, influence_sd: 2.0, ..Normalise::default() };
+    let short = Normalise { signal_share: true, ..fading.clone() };
+    let quiet = Normalise { signal_share: true, influence_sd: 0.0, ..fading.clone() };
+    let quiet = Parameters { normalise: Some(quiet), ..trusting() };
     let placed = Parameters { atlas: Some(atlas()), ..trusting() };
     let robust = Parameters { baseline: Some(falling), normalise: Some(short), ..everything() };
     vec![
@@ -412,6 +414,7 @@ fn not_tissue() -> Vec<Case> {
         disturbed("lit lines", per_channel, at(Light::Bands, 50, 53)),
         disturbed("one saturated frame", averaged, at(Light::Full, 60, 61)),
         disturbed("frames unlike the template", trusting(), at(Light::Mirrored, 50, 54)),
+        disturbed("darkness between, pixels by their share of signal", quiet, at(Light::Dark, 50, 60)),
         disturbed("marked stimuli", trusting(), |n| (n % 25 == 0).then_some(Light::Marked)),
         disturbed("a flash that is believed, bounded quantile", bounded, at(Light::Flash, 50, 52)),
         disturbed("darkness that is believed, bounded minimum", robust, at(Light::Dark, 50, 60)),

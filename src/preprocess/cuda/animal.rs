@@ -45,11 +45,16 @@ impl CudaPreprocess {
         let Some(normalise) = &self.parameters.normalise else { return Ok(None) };
         let groups = if normalise.scope == Scope::Pixel { self.input.pixels() } else { self.input.channels };
         let (mean, m2) = (self.download(stage.learnt.mean, groups)?, self.download(stage.learnt.m2, groups)?);
-        Ok(Some(StatisticsState { mean, m2, ..census.keep() }))
+        let signal = if normalise.signal_share { groups } else { 0 };
+        let (joint, last) = (self.download(stage.learnt.joint, signal)?, self.download(stage.learnt.last, signal)?);
+        Ok(Some(StatisticsState { mean, m2, joint, last, ..census.keep() }))
     }
 
     fn download<T: bytemuck::Pod>(&self, from: u64, values: usize) -> Result<Vec<T>, Fault> {
         let mut into = vec![T::zeroed(); values];
+        if values == 0 {
+            return Ok(into);
+        }
         self.machine.download(from, bytemuck::cast_slice_mut(&mut into))?;
         Ok(into)
     }
@@ -70,6 +75,8 @@ impl CudaPreprocess {
             census.take_up(saved);
             upload(stage.learnt.mean, bytemuck::cast_slice(&saved.mean))?;
             upload(stage.learnt.m2, bytemuck::cast_slice(&saved.m2))?;
+            upload(stage.learnt.joint, bytemuck::cast_slice(&saved.joint))?;
+            upload(stage.learnt.last, bytemuck::cast_slice(&saved.last))?;
         }
         Ok(())
     }

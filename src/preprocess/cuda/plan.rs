@@ -117,6 +117,8 @@ pub(super) struct Plan {
     pub deviation: u64,
     pub mean: u64,
     pub m2: u64,
+    pub joint: u64,
+    pub last: u64,
     pub tensor: u64,
     pub laying: u64,
     pub leak: f64,
@@ -207,7 +209,8 @@ impl Plan {
         } else if self.baseline == RUNNING_QUANTILE {
             bytes += 4 * pixels * DOUBLE;
         }
-        bytes + if self.statistics == PER_PIXEL { 4 * pixels * DOUBLE } else { 0 }
+        let sums = if self.joint != 0 { 4 } else { 2 };
+        bytes + if self.statistics == PER_PIXEL { 2 * sums * pixels * DOUBLE } else { 0 }
     }
 
     /// The costly part of registration, up to the correlation at every lag. It only writes what the next frame overwrites, so

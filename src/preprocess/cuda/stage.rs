@@ -51,6 +51,9 @@ pub(super) struct Learnt {
     pub deviation: u64,
     pub mean: u64,
     pub m2: u64,
+    /// 0 where the signal's share is not taken; so is the next.
+    pub joint: u64,
+    pub last: u64,
 }
 
 /// Takes memory and remembers it.
@@ -126,8 +129,8 @@ impl Stage {
         let averaged = terms.parameters.baseline.as_ref().map_or(0, |baseline| baseline.average_frames);
         let work = (plan.traffic_bytes(shape.pixels() * pixel_type.bytes(), averaged), launches.len());
         let (raw, _memory) = (plan.raw, taker.taken);
-        let Plan { f0, ring, deviation, mean, m2, .. } = plan;
-        let learnt = Learnt { f0, ring, deviation, mean, m2 };
+        let Plan { f0, ring, deviation, mean, m2, joint, last, .. } = plan;
+        let learnt = Learnt { f0, ring, deviation, mean, m2, joint, last };
         let input = terms.input;
         Ok(Self {
             shape,
@@ -215,6 +218,9 @@ fn lay_out_model(plan: &mut Plan, taker: &mut Taker<'_>, terms: &Terms<'_>, shap
         };
         plan.statistics = if normalise.scope == Scope::Pixel { PER_PIXEL } else { PER_CHANNEL };
         (plan.mean, plan.m2) = (taker.room::<f64>(groups)?, taker.room::<f64>(groups)?);
+        if normalise.signal_share {
+            (plan.joint, plan.last) = (taker.room::<f64>(groups)?, taker.room::<f64>(groups)?);
+        }
     }
     Ok(())
 }
