@@ -153,6 +153,7 @@ mod tests {
             seed: 5,
             recipe: Recipe::default(),
             format: Format::Tiff,
+            truth: Vec::new(),
             force: false,
         };
         dataset(&order, &|_| ()).unwrap();

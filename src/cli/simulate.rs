@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::parse::seconds;
 use super::progress::Progress;
 use crate::simulate::Recipe;
-use crate::simulate::write::{Format, Order, dataset};
+use crate::simulate::write::{Format, Known, Order, dataset};
 use crate::sys::exit::ExitCode;
 use crate::sys::progress::{FRAMES, progress_bar};
 
@@ -22,6 +22,8 @@ Examples:
   haltere simulate alike --set optics.rotation_deg_sd=0 --set optics.shift_px_sd=0
                                       every animal placed alike under the objective
   haltere simulate again --recipe flies/recipe.toml --seed 2 --format both
+  haltere simulate known --truth activity,placement,motion
+                                      also the light of every axon, the placement of every animal, its motion
   haltere simulate --show-recipe > recipe.toml
                                       every parameter with its default
 
@@ -62,6 +64,9 @@ pub struct SimulateArgs {
     /// Format of the frames; pose and ground truth are always written.
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = SimulateFormat::Mc2p)]
     pub format: SimulateFormat,
+    /// Also write what only the simulation knows: files truth_… in each trial's folder, which training does not read.
+    #[arg(long, value_enum, value_name = "WHAT,…", value_delimiter = ',')]
+    pub truth: Vec<Known>,
     /// Write into a folder that is not empty, overwriting trials of the same name.
     #[arg(long)]
     pub force: bool,
@@ -113,6 +118,7 @@ pub fn run(args: &SimulateArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode>
         seed: args.seed,
         recipe,
         format: args.format.into(),
+        truth: args.truth.clone(),
         force: args.force,
     };
     let bar = progress_bar(Some(order.frames()), args.progress.is_shown(), FRAMES);

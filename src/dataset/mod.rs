@@ -9,6 +9,7 @@
 
 #![allow(clippy::result_large_err, reason = "loading fails once, on a cold path, and its errors name many things")]
 
+pub mod axon_light;
 pub mod imports;
 mod missing_frames;
 pub mod trials;

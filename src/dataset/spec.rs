@@ -122,6 +122,13 @@ impl DataSpec {
         animals
     }
 
+    /// The folder of each trial's behaviour, of the trials of `animals` (of all, if none is named), in their order.
+    pub fn trial_folders(&self, animals: &[String]) -> Vec<PathBuf> {
+        let chosen = |trial: &&TrialSpec| animals.is_empty() || animals.contains(&trial.animal);
+        let folder = |trial: &TrialSpec| trial.behaviour.parent().unwrap_or(std::path::Path::new("")).to_owned();
+        self.trials.iter().filter(chosen).map(folder).collect()
+    }
+
     /// Names of the trials with their animals, for listings.
     pub fn trials(&self) -> Vec<(&str, &str)> {
         self.trials.iter().map(|t| (t.animal.as_str(), t.name.as_str())).collect()

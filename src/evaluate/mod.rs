@@ -9,6 +9,7 @@ pub mod questions;
 
 pub mod calibration;
 pub mod domain_gap;
+pub mod ladder;
 pub mod lbfgs;
 pub mod lda;
 pub mod metrics;

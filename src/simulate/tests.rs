@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::write::{Format, Order, WriteError, dataset};
+use super::write::{Format, Known, Order, WriteError, dataset};
 use super::*;
 use crate::frame::{Frame, Name};
 use crate::source::{Next, Source};
@@ -21,6 +21,7 @@ fn order(out: &Path) -> Order {
         seed: 5,
         recipe,
         format: Format::Both,
+        truth: Vec::new(),
         force: false,
     }
 }
@@ -213,4 +214,28 @@ fn an_axon_answers_its_own_action_more_than_rest() {
         sum / n
     };
     assert!(mean(true) > mean(false) + 0.2, "walking {} rest {}", mean(true), mean(false));
+}
+
+#[test]
+fn what_only_the_simulation_knows_is_written_on_request_and_changes_nothing_else() {
+    let (plain, known) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    dataset(&order(plain.path()), &|_| ()).unwrap();
+    let truth = vec![Known::Activity, Known::Placement, Known::Motion];
+    dataset(&Order { truth, ..order(known.path()) }, &|_| ()).unwrap();
+    let [plain, known] = [&plain, &known].map(|folder| folder.path().join("fly_01/001"));
+    assert_eq!(std::fs::read(plain.join("green.mm")).unwrap(), std::fs::read(known.join("green.mm")).unwrap());
+    assert!(!plain.join("truth_activity.npy").exists());
+    let matrix = |name: &str| ndarray_npy::read_npy::<_, ndarray::Array2<f32>>(known.join(name)).unwrap();
+    let spec = Spec { seed: 5, animal: 1, trial: 1, seconds: SECONDS, recipe: order(&known).recipe };
+    let trial = Trial::new(&spec);
+    let axons = trial.animal().population.axons.len();
+    let light = matrix("truth_activity.npy");
+    assert_eq!(light.dim(), (trial.frames(), axons));
+    assert_eq!(light.row(17).as_slice().unwrap(), trial.activity(17));
+    assert_eq!(matrix("truth_motion.npy")[[17, 1]], trial.motion_px(17)[1] as f32);
+    let lines =
+        |name: &str| std::fs::read_to_string(known.join(name)).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines("truth_axons.csv").len(), 1 + axons);
+    let placed = &lines("truth_placement.csv")[1];
+    assert!(placed.starts_with(&format!("{},", trial.animal().view.rotation_deg)), "{placed}");
 }

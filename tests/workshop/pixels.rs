@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 use haltere::model::Model;
 use support::{Finished, LOSSLESS, Process, Rig, in_folder};
 
-const TRAIN: &str = "train --mc2p flies --name small --atlas --preprocess baseline=off --method supervised --hold-out fly_03 \
-                     --steps 40 --set batch.segments=6";
+const TRAIN: &str = "train --mc2p flies --name small --atlas --preprocess normalise.signal_share=true --preprocess baseline=off \
+                     --method supervised --hold-out fly_03 --steps 40 --set batch.segments=6";
 const UNSEEN: &str = "sim:seed=3,animal=3,trial=2,seconds=60,optics.side_px=32";
 
 fn run(folder: &Path, line: &str) -> Finished {
@@ -25,7 +25,9 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pixels");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
-    run(&folder, "simulate flies --animals 3 --trials 2 --seconds 60 --seed 3 --set optics.side_px=32").code(0);
+    let simulate =
+        "simulate flies --animals 3 --trials 2 --seconds 60 --seed 3 --set optics.side_px=32 --truth activity";
+    run(&folder, simulate).code(0);
     run(&folder, TRAIN).code(0);
     folder
 });
@@ -51,7 +53,9 @@ fn losses(name: &str) -> Vec<String> {
 
 #[test]
 fn without_a_method_labels_decide_which_one_it_is() {
-    let unasked = TRAIN.replace("--atlas --preprocess baseline=off --method supervised ", "");
+    let unasked = TRAIN
+        .replace("--atlas --preprocess normalise.signal_share=true --preprocess baseline=off ", "")
+        .replace("--method supervised ", "");
     let line = unasked.replace("--name small", "--name unasked");
     run(&FOLDER, &line).code(0).says(&["every trial has labels: --method supervised"]);
     assert_eq!(losses("unasked"), losses("small"));
@@ -111,4 +115,35 @@ fn labels_may_join_a_contrast_and_the_scores_then_leave_out_what_would_flatter()
     };
     assert!(!scores("joint").contains(&"single-animal".to_owned()), "{:?}", scores("joint"));
     assert!(scores("alone").contains(&"single-animal".to_owned()));
+}
+
+#[test]
+fn a_ladder_changes_one_thing_at_a_time_and_ends_with_what_the_data_allow() {
+    let line = "compare --mc2p flies --ladder --unseen 1 --seeds 1,2 --steps 20 --set batch.segments=6 --out ladder";
+    let first = run(&FOLDER, line);
+    let rungs = [
+        "1 as they lie, F₀",
+        "2 as they lie, without F₀",
+        "3 on the atlas, F₀",
+        "4 on the atlas, without F₀",
+        "5 pixels by their share of signal",
+        "6 the network on the same",
+        "7 true light of every axon",
+    ];
+    let first = first.code(0);
+    assert!(rungs.iter().all(|rung| first.out.contains(rung)), "{}", first.out);
+    let mut rows = csv::Reader::from_path(FOLDER.join("ladder/ladder.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), rungs.len() * 2, "two animals on every rung");
+    let of = |row: &csv::StringRecord, column: usize| row[column].parse::<f64>().unwrap();
+    for row in rows.iter().filter(|row| &row[0] == "true light of every axon") {
+        assert!(of(row, 3) > of(row, 4) + 0.1, "the light of the axons tells no action: {row:?}");
+    }
+    let page = std::fs::read_to_string(FOLDER.join("ladder/report.html")).unwrap();
+    assert!(page.contains("What each step of the preparation is worth") && page.contains("on the atlas, without F₀"));
+    assert_eq!(run(&FOLDER, line).code(0).out, first.out, "finished rungs are not run again");
+    run(&FOLDER, "simulate unlabelled --animals 2 --trials 1 --seconds 4 --set optics.side_px=32").code(0);
+    std::fs::remove_file(FOLDER.join("unlabelled/fly_02/001/labels.csv")).unwrap();
+    let refused = run(&FOLDER, "compare --mc2p unlabelled --ladder --unseen 1 --out no_ladder");
+    refused.code(2).says(&["1 of 2 trials of unlabelled have no labels"]);
 }

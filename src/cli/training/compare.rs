@@ -15,7 +15,7 @@ use indicatif::ProgressBar;
 use super::data::{DataArgs, Loader};
 use super::eval::write_all;
 use super::learn::{LearnArgs, device, settings};
-use super::{prepare_folder, show, usage};
+use super::{ladder, prepare_folder, show, usage};
 use crate::dataset::trials::Dataset;
 use crate::evaluate::table::{gap, gap_closed, to_csv};
 use crate::evaluate::{Evaluation, Metric, Options, Question, Run, Score, Summary, Table, summarise};
@@ -34,6 +34,7 @@ use crate::train::settings::Method;
 Examples:
   haltere compare --mc2p flies_1/ --mc2p flies_2/ --mc2p flies_3/ --out comparison
   haltere compare --mc2p flies/ --methods simclr,haltere --seeds 1,2,3 --ablation --out comparison
+  haltere compare --mc2p flies/ --ladder --seeds 1,2,3,4,5 --out ladder      what each step of the preparation is worth
 
 Each data set with each seed is one repetition. The same command continues an interrupted comparison.")]
 pub struct CompareArgs {
@@ -46,6 +47,11 @@ pub struct CompareArgs {
     /// Also train `haltere` without each of its augmentations, after all methods.
     #[arg(long)]
     pub ablation: bool,
+    /// Instead of methods, compare the steps of the preparation, one at a time, with the same linear decoder: as the animals lie or on an
+    /// atlas, with F₀ or without; then the network on labels, and, for animals of `haltere simulate --truth activity`, the true light
+    /// of every axon, which is what the data allow.
+    #[arg(long, conflicts_with_all = ["methods", "ablation", "atlas", "preprocess", "ready_made", "input"])]
+    pub ladder: bool,
     /// Seeds for each population.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1])]
     pub seeds: Vec<u64>,
@@ -82,6 +88,9 @@ struct Population {
 /// # Errors
 /// What was wrong with the arguments, the data, a training or a file.
 pub fn run(args: &CompareArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> anyhow::Result<()> {
+    if args.ladder {
+        return ladder::run(args, stop, out);
+    }
     let contenders = contenders(args);
     let populations = populations(args)?;
     let results = args.out.join("results");
@@ -105,18 +114,7 @@ fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
         for &seed in &args.seeds {
             let window = settings(Method::Haltere, seed, &args.learn)?.network.window_frames;
             let animals = loader.animals();
-            if args.unseen >= animals.len() {
-                return Err(usage(format!(
-                    "--unseen {}: {name} has {} animals, and at least one must be left to train on: lower --unseen, or add animals",
-                    args.unseen,
-                    animals.len()
-                )));
-            }
-            // Another seed leaves out others.
-            let first = seed as usize * args.unseen;
-            let unseen: Vec<usize> = (0..args.unseen).map(|n| (first + n) % animals.len()).collect();
-            let rest: Vec<String> =
-                (0..animals.len()).filter(|a| !unseen.contains(a)).map(|a| animals[a].clone()).collect();
+            let (unseen, rest) = left_out(args, seed, &name, &animals)?;
             let fitted = loader.fitted_to(&rest)?;
             let all = fitted.load(&animals, window, true)?;
             let seen = fitted.load(&rest, window, false)?;
@@ -127,6 +125,27 @@ fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
         }
     }
     Ok(populations)
+}
+
+/// The animals that a seed leaves out, and the names of the others.
+pub(super) fn left_out(
+    args: &CompareArgs,
+    seed: u64,
+    population: &str,
+    animals: &[String],
+) -> anyhow::Result<(Vec<usize>, Vec<String>)> {
+    let (unseen, count) = (args.unseen, animals.len());
+    if unseen >= count {
+        return Err(usage(format!(
+            "--unseen {unseen}: {population} has {count} animals, and at least one must be left to train on: lower --unseen, or add \
+             animals"
+        )));
+    }
+    // Another seed leaves out others.
+    let first = seed as usize * unseen;
+    let unseen: Vec<usize> = (0..unseen).map(|n| (first + n) % count).collect();
+    let rest = (0..count).filter(|a| !unseen.contains(a)).map(|a| animals[a].clone()).collect();
+    Ok((unseen, rest))
 }
 
 /// The loader for the method that reads frames on an atlas of the animals `rest`. Where there can be none, that is an error if the
@@ -175,7 +194,7 @@ fn jobs<'a>(
 }
 
 /// Works through the jobs, `--jobs` at once; the first error ends all of them.
-fn run_all(
+pub(super) fn run_all(
     args: &CompareArgs,
     jobs: VecDeque<Job<'_>>,
     results: &Path,

@@ -64,6 +64,10 @@ enum OnAtlas {
     IfPossible,
 }
 
+/// No F₀.
+const NO_BASELINE: &str = "baseline=off";
+/// Pixels by their share of signal.
+const SIGNAL_SHARE: &str = "normalise.signal_share=true";
 /// Side of a frame that the network of pixels reads, px: finer ones did not help it.
 const PIXELS_SIDE_PX: usize = 32;
 
@@ -81,8 +85,8 @@ pub(super) struct Loader<'a> {
     /// Parameters of the preprocessing that were set one by one.
     set: Vec<String>,
     atlas: OnAtlas,
-    /// Is F₀ taken where animals are laid on an atlas?
-    baseline_on_atlas: bool,
+    /// What else is set where animals are laid on an atlas.
+    set_on_atlas: Vec<String>,
     shown: bool,
 }
 
@@ -110,7 +114,7 @@ impl<'a> Loader<'a> {
             side_px_max,
             set: args.preprocess.clone(),
             atlas,
-            baseline_on_atlas: true,
+            set_on_atlas: Vec::new(),
             shown,
         }
     }
@@ -121,15 +125,34 @@ impl<'a> Loader<'a> {
     }
 
     /// The same, prepared as the network of pixels decodes the next animal best: laid on an atlas without F₀ where that is possible, 32 px a
-    /// side. What the user asked for stays.
+    /// side, each pixel by its share of signal. What the user asked for stays.
     pub(super) fn for_pixels(mut self) -> Self {
         if self.atlas == OnAtlas::No {
             self.atlas = OnAtlas::IfPossible;
         }
-        let asked = self.spec.parameters.is_some() || self.set.iter().any(|set| set.starts_with("baseline"));
-        self.baseline_on_atlas = asked;
+        let described = self.spec.parameters.is_some();
+        let asked = |set: &[String], step: &str| described || set.iter().any(|set| set.starts_with(step));
+        let unasked = |(step, set): (&str, &str)| (!asked(&self.set, step)).then(|| set.to_owned());
+        self.set_on_atlas = [("baseline", NO_BASELINE)].into_iter().filter_map(unasked).collect();
+        let quiet = unasked(("normalise", SIGNAL_SHARE));
+        self.set.extend(quiet);
         self.side_px_max = PIXELS_SIDE_PX;
         self
+    }
+
+    /// The same for one rung of a ladder: frames of 32 px a side, laid on an atlas or as they lie, with F₀ or without, all pixels alike or
+    /// each by its share of signal.
+    pub(super) fn for_rung(mut self, on_atlas: bool, baseline: bool, signal_share: bool) -> Self {
+        self.atlas = if on_atlas { OnAtlas::Yes } else { OnAtlas::No };
+        self.set.extend((!baseline).then(|| NO_BASELINE.to_owned()));
+        self.set.extend(signal_share.then(|| SIGNAL_SHARE.to_owned()));
+        self.side_px_max = PIXELS_SIDE_PX;
+        self
+    }
+
+    /// Folders of the trials that were asked for, by animal and name, in the order of a loaded data set.
+    pub(super) fn trial_folders(&self) -> Vec<PathBuf> {
+        self.spec.trial_folders(&self.args.animals)
     }
 
     /// The only one that was named.
@@ -162,8 +185,7 @@ impl<'a> Loader<'a> {
     /// The same with every animal laid on the atlas of `animals`.
     pub(super) fn on_atlas_of(&self, animals: &[String]) -> anyhow::Result<Self> {
         let options = LoadOptions { accept_missing_classes: true, ..self.options(animals) };
-        let without = (!self.baseline_on_atlas).then(|| "baseline=off".to_owned());
-        let options = LoadOptions { set: self.set.iter().cloned().chain(without).collect(), ..options };
+        let options = LoadOptions { set: [&self.set[..], &self.set_on_atlas].concat(), ..options };
         let parameters = dataset::with_atlas(&self.spec, &options)?;
         Ok(Self { parameters: Some(parameters), ..self.clone() })
     }

@@ -9,6 +9,7 @@ mod data;
 mod embeddings;
 mod eval;
 mod init;
+mod ladder;
 mod learn;
 mod show;
 mod sweep;

@@ -59,6 +59,14 @@ impl Input {
     }
 }
 
+/// A matrix of float32, row by row.
+pub(super) fn npy_f32(path: &Path, shape: [usize; 2], values: impl Iterator<Item = f32>) -> Result<(), WriteError> {
+    let mut file = Output::create(path)?;
+    file.write(&header("<f4", &shape.map(|side| side as u64)))?;
+    file.write_f32(values)?;
+    file.finish()
+}
+
 /// A vector of int64.
 pub(super) fn npy_i64(path: &Path, values: impl ExactSizeIterator<Item = i64>) -> Result<(), WriteError> {
     let mut file = Output::create(path)?;

@@ -5,6 +5,7 @@
 
 mod files;
 mod tiff;
+mod truth;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,6 +21,9 @@ use crate::sys::files::{flush, rename, write_whole};
 
 use self::files::{Output, npy_bool, npy_i64};
 use self::tiff::TiffStack;
+use self::truth::write_truth;
+
+pub use self::truth::Known;
 
 /// Frames of the moving average whose minimum is F₀, as in the published pipeline.
 const AVERAGE_FRAMES: usize = 15;
@@ -56,6 +60,8 @@ pub struct Order {
     pub recipe: Recipe,
     /// Which files.
     pub format: Format,
+    /// What only the simulation knows, beside the actions, which are always written.
+    pub truth: Vec<Known>,
     /// Write into a folder that is not empty.
     pub force: bool,
 }
@@ -171,6 +177,7 @@ fn write_trial(order: &Order, animal: u64, trial: u64, progress: &(dyn Fn(u64) +
     let mut recording = Trial::new(&order.spec(animal, trial));
     write_frames(&mut recording, order.format, &part, progress)?;
     write_behaviour(&recording, &part)?;
+    write_truth(&recording, &order.truth, &part)?;
     // The old trial goes only when the new one is safe on the disk.
     flush(&part).map_err(|e| failed(&part, e))?;
     remove_folder(&folder)?;
