@@ -39,9 +39,9 @@ pub(super) fn irregular(
     }
     let mut steps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e9).collect();
     let usual_s = median(&mut steps, f64::total_cmp).unwrap_or(period_s);
-    // Frames of a slice follow each other faster than they come on average.
-    let of_slices = probe.about.get("frames_per_slice").is_some();
-    if !of_slices && (usual_s / period_s - 1.0).abs() > RATE_TOLERANCE {
+    // Frames of a slice follow each other faster than they come on average, and planes that run back and forth by turns.
+    let uneven = ["frames_per_slice", "volumes_reversed"].iter().any(|name| probe.about.get(name).is_some());
+    if !uneven && (usual_s / period_s - 1.0).abs() > RATE_TOLERANCE {
         let cause = format!(
             "its time stamps advance at {:.3} Hz, but the frame rate is {frame_rate_hz} Hz: correct frame_rate_hz (and rate_hz of its frames)",
             1.0 / usual_s

@@ -3,7 +3,7 @@
 //! Why it exists: every format's text becomes the same `Told`, so that `axes_decision` can compare them. What it must never do: decide.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::about::About;
@@ -209,6 +209,18 @@ pub(super) struct Seen {
     pub numbers: Option<[u64; 2]>,
     /// The first two pages carry the same frame number: they are channels of one frame.
     pub paired: Option<bool>,
+    /// By how much the number goes up from frame to frame: averaged frames count all that went into them.
+    pub number_step: u64,
+    /// ScanImage's number of every page, where they jump in a recording of volumes.
+    pub all_numbers: Option<Vec<u64>>,
+}
+
+impl Seen {
+    /// A file of so many whole pages, which says nothing yet.
+    pub fn of(path: &Path, pages: usize, cut: Option<String>) -> Self {
+        let (numbers, paired, all_numbers) = (None, None, None);
+        Self { path: path.into(), pages, cut, told: Vec::new(), numbers, paired, number_step: 1, all_numbers }
+    }
 }
 
 /// Where a page lies.

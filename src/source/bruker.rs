@@ -4,7 +4,9 @@
 //! tells them apart and knows the times. What it must never do: read a page that the XML does not name, or take the file's name for it.
 //!
 //! A `Sequence` is a cycle, a `Frame` of it a plane ("TSeries ZSeries Element") or a time (any other TSeries), and a `File` of that one
-//! channel; `page` counts from 1 in a file of many pages (PrairieView 5.8; roiextractors#230). Times are `absoluteTime`, s.
+//! channel; `page` counts from 1 in a file of many pages (PrairieView 5.8; roiextractors#230). Times are `absoluteTime`, s. Where z-series run back
+//! and forth (`bidirectionalZ`), every second cycle lists its planes the other way round (as the Clandinin lab's brukerbridge reads them); the z
+//! positions of the frames, where they are there, say it better than the cycle's number.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -33,6 +35,8 @@ const HEAD_BYTES: usize = 4096;
 #[derive(Debug, Default)]
 struct Cycle {
     is_volume: bool,
+    /// Its planes run back and forth from cycle to cycle.
+    to_and_fro: bool,
     frames: Vec<Moment>,
 }
 
@@ -40,6 +44,8 @@ struct Cycle {
 #[derive(Debug, Default)]
 struct Moment {
     time_s: Option<f64>,
+    /// Positions of all focusing devices, summed up, µm.
+    z_um: Option<f64>,
     /// File and page of each channel.
     files: BTreeMap<usize, (String, usize)>,
 }
@@ -49,9 +55,62 @@ struct Moment {
 struct Scan {
     cycles: Vec<Cycle>,
     names: BTreeMap<usize, String>,
-    /// Planes run back and forth.
-    to_and_fro: bool,
     odd: Option<String>,
+    /// The data file and the begin, s, of every voltage recording.
+    voltages: Vec<(String, f64)>,
+    /// The value that is being read is a z position of a frame.
+    in_position: bool,
+    in_z: bool,
+}
+
+impl Scan {
+    /// Planes of a volume, 1 without volumes.
+    ///
+    /// # Errors
+    /// Cycles that are volumes beside others that are not.
+    fn planes(&self) -> Result<usize, String> {
+        let volumes = self.cycles.iter().filter(|cycle| cycle.is_volume).count();
+        match volumes {
+            0 => Ok(1),
+            _ if self.cycles.len() == 1 => Ok(1),
+            all if all == self.cycles.len() => Ok(self.cycles[0].frames.len()),
+            _ => Err(format!(
+                "has {volumes} cycles that are z-series and {} that are not: they are not one recording; export one kind of them by itself",
+                self.cycles.len() - volumes
+            )),
+        }
+    }
+
+    /// The frames in the order of their times, and within a volume of their planes, with how many cycles were turned round. A cycle of another number
+    /// of planes ends them: what follows it would be of other planes.
+    fn frames(&self, planes: usize) -> (Vec<&Moment>, usize) {
+        if planes == 1 {
+            return (self.cycles.iter().flat_map(|cycle| &cycle.frames).collect(), 0);
+        }
+        let (mut frames, mut turned) = (Vec::new(), 0);
+        for (at, cycle) in self.cycles.iter().enumerate().take_while(|(_, cycle)| cycle.frames.len() == planes) {
+            if is_turned(at, cycle, &self.cycles[0]) {
+                turned += 1;
+                frames.extend(cycle.frames.iter().rev());
+            } else {
+                frames.extend(&cycle.frames);
+            }
+        }
+        (frames, turned)
+    }
+}
+
+/// Does a cycle list its planes in the opposite order of the first one? By the z positions of both, or by its number.
+fn is_turned(at: usize, cycle: &Cycle, first: &Cycle) -> bool {
+    let positions = |cycle: &Cycle| cycle.frames.iter().map(|frame| frame.z_um).collect::<Option<Vec<f64>>>();
+    let distance =
+        |a: &[f64], b: &mut dyn Iterator<Item = &f64>| a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>();
+    match positions(cycle).zip(positions(first)) {
+        Some((own, of_first)) if of_first.iter().any(|z| (z - of_first[0]).abs() > 1e-6) => {
+            distance(&of_first, &mut own.iter().rev()) < distance(&of_first, &mut own.iter())
+        }
+        _ => cycle.to_and_fro && at % 2 == 1,
+    }
 }
 
 /// The XML of a PrairieView folder; `None` for another folder.
@@ -97,14 +156,9 @@ pub(super) fn open(
     let fail = |cause: String| file_error(xml, cause);
     let text = read_bounded(xml, XML).map_err(|error| fail(error.cause.to_string()))?;
     let scan = parse(&String::from_utf8_lossy(&text)).map_err(fail)?;
-    let volumes = scan.cycles.len() > 1 && scan.cycles.iter().all(|cycle| cycle.is_volume);
-    let planes = if volumes { scan.cycles.iter().map(|cycle| cycle.frames.len()).max().unwrap_or(1) } else { 1 };
-    if volumes && scan.to_and_fro && planes > 1 {
-        let cause = "its z-series runs back and forth (bidirectionalZ), so that every other volume is reversed; this is not read: export the \
-                     planes one by one";
-        return Err(fail(cause.to_owned()));
-    }
-    let frames: Vec<&Moment> = scan.cycles.iter().flat_map(|cycle| &cycle.frames).collect();
+    let planes = scan.planes().map_err(fail)?;
+    let listed: usize = scan.cycles.iter().map(|cycle| cycle.frames.len()).sum();
+    let (frames, turned) = scan.frames(planes);
     let folder = xml.parent().unwrap_or(Path::new("."));
     let mut files = Shelf::new(folder);
     let channels: Vec<usize> = scan.names.keys().copied().collect();
@@ -114,13 +168,17 @@ pub(super) fn open(
     let whole = frames.iter().take_while(|frame| is_whole(frame, &mut files)).count();
     let times = whole / planes;
     let mut about = About::default();
-    if times * planes < frames.len() {
+    if times * planes < listed {
         let text = format!(
-            "it names {} frames in {} channel(s), of which the first {} are whole: the rest is missing{}",
-            frames.len(),
+            "it names {listed} frames in {} channel(s), of which the first {} are whole: the rest is missing{}",
             channels.len(),
             times * planes,
-            files.missing.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
+            match &files.missing {
+                Some(name) => format!(
+                    " ({name}; if the folder still holds RAWDATA files, convert them with PrairieView's Image-Block Ripping Utility)"
+                ),
+                None => ", or of cycles with another number of planes".to_owned(),
+            }
         );
         if times == 0 || asked.strict {
             return Err(fail(text));
@@ -133,10 +191,11 @@ pub(super) fn open(
         chosen.iter().flat_map(|frame| channels.iter().filter_map(|c| files.place(frame.files.get(c)?))).collect();
     let times_ns: Option<Vec<i64>> =
         chosen.iter().map(|frame| frame.time_s.map(|s| (s * 1e9).round() as i64)).collect();
-    let steps = times_ns.iter().flat_map(|times| times.windows(2)).map(|pair| pair[1] - pair[0]);
-    let mut steps: Vec<i64> = steps.filter(|step| *step > 0).collect();
-    let own = median(&mut steps, i64::cmp).map(|ns| 1e9 / ns as f64);
+    let own = own_rate_hz(times_ns.as_deref().unwrap_or_default(), turned > 0);
     about.by(BY, planes, times, asked.plane);
+    if turned > 0 {
+        about.fact("volumes_reversed", turned, "PrairieView's XML: z positions, bidirectionalZ");
+    }
     about.fact("channels", channels.len(), BY);
     about.fact("channel_names", scan.names.values().cloned().collect::<Vec<_>>(), BY);
     about.maybe(
@@ -147,6 +206,17 @@ pub(super) fn open(
     let (rate, asked) = ((rate_hz.or(own), about), (asked, source));
     let opened = TiffSource::open_places(files.paths, channels.len(), places, times_ns, rate, asked)?;
     Ok(Box::new(opened))
+}
+
+/// Frames per second by their times: the usual step, or, where the steps alternate because the planes run back and forth, the mean.
+fn own_rate_hz(times_ns: &[i64], alternate: bool) -> Option<f64> {
+    if let ([first, .., last], true) = (times_ns, alternate) {
+        let (steps, span) = ((times_ns.len() - 1) as f64, last.checked_sub(*first).filter(|span| *span > 0)?);
+        return Some(1e9 * steps / span as f64);
+    }
+    let steps = times_ns.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    let mut steps: Vec<i64> = steps.filter(|step| *step > 0).collect();
+    median(&mut steps, i64::cmp).map(|ns| 1e9 / ns as f64)
 }
 
 /// The files that the XML names.
@@ -189,6 +259,23 @@ impl Shelf {
     }
 }
 
+/// When a voltage recording of this folder or XML began, s on the clock of its frames.
+///
+/// # Errors
+/// Another kind of recording, or one whose XML does not name that file.
+pub(super) fn voltage_begins_s(recording: &Path, data: &Path) -> Result<f64, SourceError> {
+    let Some(xml) = xml_of(recording)? else {
+        return Err(file_error(recording, "is not a recording of PrairieView, to which a voltage recording belongs"));
+    };
+    let fail = |cause: String| file_error(&xml, cause);
+    let text = read_bounded(&xml, XML).map_err(|error| fail(error.cause.to_string()))?;
+    let scan = parse(&String::from_utf8_lossy(&text)).map_err(fail)?;
+    let wanted = file_name(data);
+    let begins = scan.voltages.iter().find(|(name, _)| *name == wanted).map(|(_, begin)| *begin);
+    let names = || scan.voltages.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    begins.ok_or_else(|| fail(format!("names no voltage recording {wanted:?}; it names: {}", names())))
+}
+
 fn parse(xml: &str) -> Result<Scan, String> {
     let mut scan = Scan::default();
     elements(xml, |element| take(element, &mut scan).map(ControlFlow::Continue))?;
@@ -214,15 +301,27 @@ fn take(element: &BytesStart<'_>, scan: &mut Scan) -> Result<(), String> {
             if kind.to_lowercase().contains("linescan") || kind.to_lowercase().contains("point") {
                 scan.odd = Some(kind.clone());
             }
-            scan.to_and_fro |= text("bidirectionalZ")?.is_some_and(|on| on.eq_ignore_ascii_case("true"));
-            scan.cycles.push(Cycle { is_volume: kind.contains("ZSeries"), frames: Vec::new() });
+            let to_and_fro = text("bidirectionalZ")?.is_some_and(|on| on.eq_ignore_ascii_case("true"));
+            scan.cycles.push(Cycle { is_volume: kind.contains("ZSeries"), to_and_fro, frames: Vec::new() });
+        }
+        "VoltageRecording" => {
+            let begin = text("absoluteTime")?.and_then(|time| time.trim().parse().ok()).filter(|s: &f64| s.is_finite());
+            scan.voltages.extend(text("dataFile")?.map(|name| file_name(Path::new(&name))).zip(begin));
+        }
+        "PVStateValue" => scan.in_position = text("key")?.as_deref() == Some("positionCurrent"),
+        "SubindexedValues" => scan.in_z = scan.in_position && text("index")?.as_deref() == Some("ZAxis"),
+        "SubindexedValue" if scan.in_z => {
+            let z: Option<f64> = text("value")?.and_then(|z| z.trim().parse().ok()).filter(|z: &f64| z.is_finite());
+            if let Some((frame, z)) = last.and_then(|cycle| cycle.frames.last_mut()).zip(z) {
+                frame.z_um = Some(frame.z_um.unwrap_or(0.0) + z);
+            }
         }
         "Frame" => {
             let time_s = text("absoluteTime")?
                 .and_then(|time| time.trim().parse().ok())
                 .filter(|s: &f64| s.is_finite() && s.abs() < 9e9);
             if let Some(cycle) = last {
-                cycle.frames.push(Moment { time_s, files: BTreeMap::new() });
+                cycle.frames.push(Moment { time_s, z_um: None, files: BTreeMap::new() });
             }
         }
         "File" => {

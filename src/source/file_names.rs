@@ -162,6 +162,51 @@ pub(super) fn count_one_thing(files: &[PathBuf]) -> Result<(), SourceError> {
     Err(file_error(folder, cause))
 }
 
+/// Files of several channels as far as every channel has them, and what was left out. Names without their channel must be the same, or a file that
+/// one channel lacks would pair all that follow with others.
+pub(super) fn paired(mut channels: Vec<Vec<PathBuf>>) -> (Vec<Vec<PathBuf>>, Option<String>) {
+    let rest = |file: &PathBuf| channel_of(&file_name(file)).map(|(_, rest)| rest);
+    let [first, others @ ..] = channels.as_slice() else { return (channels, None) };
+    let is_there = |at: usize| others.iter().all(|other| other.get(at).map(rest) == Some(rest(&first[at])));
+    let whole = (0..first.len()).take_while(|at| is_there(*at)).count();
+    let most = channels.iter().map(Vec::len).max().unwrap_or(0);
+    // Numbers that go on from channel to channel pair nothing, and are paired by their order.
+    if whole == 0 || whole == most || others.is_empty() {
+        return (channels, None);
+    }
+    let lacking = channels.iter().filter_map(|files| files.get(whole)).map(|file| file_name(file)).collect::<Vec<_>>();
+    let text = format!(
+        "not every channel has the same files: the first {whole} are in all of them, then comes {}; what follows is left out",
+        lacking.join(" beside ")
+    );
+    channels.iter_mut().for_each(|files| files.truncate(whole));
+    (channels, Some(text))
+}
+
+/// Numbers that a series of files lacks, where the others follow each other regularly.
+pub(super) fn missing_numbers(files: &[PathBuf]) -> Option<String> {
+    let all: Vec<Vec<(String, u64)>> = files.iter().map(|file| numbers(&file_name(file))).collect();
+    let length = all.first()?.len();
+    let is_same = |own: &Vec<(String, u64)>| own.len() == length;
+    let varying = (0..length).filter(|at| all.iter().all(is_same) && all.iter().any(|own| own[*at].1 != all[0][*at].1));
+    let [at] = varying.collect::<Vec<_>>()[..] else { return None };
+    let steps: Vec<u64> = all.windows(2).map(|pair| pair[1][at].1.saturating_sub(pair[0][at].1)).collect();
+    let step = *steps.iter().min().filter(|step| **step > 0)?;
+    let regular = steps.iter().filter(|own| **own == step).count();
+    // Times in the names of files are not regular, and two files tell no step.
+    if steps.len() < 2 || 2 * regular < steps.len() || steps.iter().any(|own| !own.is_multiple_of(step)) {
+        return None;
+    }
+    let gaps: Vec<usize> = (0..steps.len()).filter(|gap| steps[*gap] > step).collect();
+    let first = gaps.first()?;
+    let lost: u64 = gaps.iter().map(|gap| steps[*gap] / step - 1).sum();
+    Some(format!(
+        "the numbers of its files jump: {lost} file(s) are missing, the first between {} and {}",
+        file_name(&files[*first]),
+        file_name(&files[first + 1])
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,5 +264,38 @@ mod tests {
         let error = counts(&["a_t0_z0.tif", "a_t0_z1.tif", "a_t1_z0.tif", "a_t1_z1.tif"]).unwrap_err();
         assert!(error.contains("numbered twice") && error.contains("--axes T,Z2"), "{error}");
         assert!(counts(&["a_1_1.tif", "a_1_2.tif", "a_2_1.tif"]).is_err(), "two runs");
+    }
+
+    #[test]
+    fn a_file_that_one_channel_lacks_shifts_nothing() {
+        let files = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let (green, red) =
+            (files(&["a_Ch1_1.tif", "a_Ch1_2.tif", "a_Ch1_3.tif"]), files(&["a_Ch2_1.tif", "a_Ch2_3.tif"]));
+        let (found, text) = paired(vec![green.clone(), red]);
+        assert_eq!((found[0].len(), found[1].len()), (1, 1));
+        assert!(text.unwrap().contains("a_Ch1_2.tif beside a_Ch2_3.tif"));
+        let other_numbers = vec![files(&["a_Ch1_1.tif", "a_Ch1_3.tif"]), files(&["a_Ch2_2.tif", "a_Ch2_4.tif"])];
+        assert_eq!(paired(other_numbers.clone()), (other_numbers, None));
+        assert_eq!(paired(vec![green.clone()]), (vec![green], None));
+    }
+
+    #[test]
+    fn a_number_that_is_missing_is_told_and_irregular_ones_are_not() {
+        let missing = |names: &[&str]| missing_numbers(&names.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert!(
+            missing(&["a_1.tif", "a_2.tif", "a_5.tif", "a_6.tif"])
+                .unwrap()
+                .contains("2 file(s) are missing, the first between a_2.tif")
+        );
+        assert!(missing(&["a_10.tif", "a_20.tif", "a_40.tif"]).is_some(), "steps of ten");
+        for names in [
+            &["a_1.tif", "a_2.tif", "a_3.tif"][..],
+            &["a_33.tif", "a_67.tif", "a_100.tif"],
+            &["a_1.tif", "a_9.tif"],
+            &["a_1_t3.tif", "a_2_t6.tif", "a_4_t9.tif"],
+            &["a.ome.tif", "a_1.ome.tif", "a_2.ome.tif"],
+        ] {
+            assert_eq!(missing(names), None, "{names:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 use super::about::{About, file_name};
 use super::axes::{Asked, Letter, Place, Plan, Refusal, SAY_AXES, Seen, Told};
 use super::recording::{Axis, choose_plane};
+use super::scanimage::jumping_numbers;
 
 /// Pages in a regular order.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,13 +21,16 @@ pub(super) struct Grid {
     skipped: usize,
     /// Pages at the end that make no whole frame or volume.
     left_over: usize,
+    /// Pages of volumes that lack a frame.
+    of_broken: usize,
 }
 
 impl Grid {
     /// Every page is a frame.
     pub fn plain(pages: usize) -> Self {
         let one = Axis::new(1, 1);
-        Self { channels: one, slices: one, inner: one, starts: (0..pages).collect(), skipped: 0, left_over: 0 }
+        let starts = (0..pages).collect();
+        Self { channels: one, slices: one, inner: one, starts, skipped: 0, left_over: 0, of_broken: 0 }
     }
 
     /// The order that a text gives, checked against the pages of each file, or of all of them together.
@@ -34,6 +38,9 @@ impl Grid {
         let refuse = |file: &Seen, cause: String| (file.path.clone(), format!("{cause}; {SAY_AXES}"));
         let covers_all = || told.needed() == Some(pages) && files.iter().all(|file| file.told.first() == Some(told));
         let cut = files.last().is_some_and(|file| file.cut.is_some());
+        if let Some(numbers) = jumping_numbers(files, told) {
+            return Self::by_numbers(told, &numbers, files[0].number_step).map_err(|cause| refuse(&files[0], cause));
+        }
         if files.len() == 1 || told.whole || covers_all() {
             return Self::over(told, pages, cut).map_err(|cause| refuse(&files[0], cause));
         }
@@ -66,6 +73,28 @@ impl Grid {
             }
         }
         Ok(all.unwrap_or_else(|| Self::plain(pages)))
+    }
+
+    /// Volumes by the frame number of every page: those of which every frame is there.
+    fn by_numbers(told: &Told, numbers: &[u64], step: u64) -> Result<Self, String> {
+        let mut grid = Self::over(told, numbers.len(), false)?;
+        let of_volume = told.needed().unwrap_or(1).max(1);
+        let of_number = numbers.iter().take_while(|number| **number == numbers[0]).count().max(1);
+        let frames = (of_volume / of_number).max(1) as u64;
+        let place = |page: usize| (numbers[page] - numbers[0]) / step;
+        let begins = |page: &usize| {
+            let (own, last) = (place(*page), page + of_volume - 1);
+            own % frames == 0
+                && (*page == 0 || numbers[page - 1] != numbers[*page])
+                && last < numbers.len()
+                && place(last) == own + frames - 1
+        };
+        grid.starts = (0..numbers.len()).filter(begins).collect();
+        if grid.starts.is_empty() {
+            return Err(format!("{} says {}, but by their frame numbers no volume is whole", told.by, told.sizes()));
+        }
+        (grid.left_over, grid.of_broken) = (0, numbers.len() - grid.starts.len() * of_volume);
+        Ok(grid)
     }
 
     /// One text over `pages` pages. With `cut` there may be fewer than it says.
@@ -115,6 +144,16 @@ impl Grid {
         // Judges whether a plane must be chosen; a stack without time is a movie along its depth.
         let walk = choose_plane(self.slices, Axis::new(times, 1), asked.plane)
             .map_err(|cause| refuse(format!("{cause} ({by})")))?;
+        if self.of_broken > 0 {
+            let text = format!(
+                "{} page(s) of volumes that lack a frame are left out: the frame numbers jump, and tell which page is which plane",
+                self.of_broken
+            );
+            if asked.strict {
+                return Err(refuse(format!("{text}; --strict refuses that")));
+            }
+            about.warn(text);
+        }
         if self.left_over > 0 {
             let what = if self.slices.count > 1 { "volume" } else { "frame of all channels" };
             let text = format!("{} page(s) at the end make no whole {what} and are left out", self.left_over);

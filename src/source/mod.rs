@@ -39,7 +39,7 @@ use crate::wire::frame_header::HeaderError;
 
 pub use self::about::{About, Fact};
 pub use self::nwb::Orientation;
-pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of};
+pub use self::open::{RecordingSpec, files_of, open_recording, series_of, session_of, voltage_begins_s};
 pub use self::session_index::{FrameClock, FrameIndex, SessionIndex};
 pub use self::zmq::ZmqSource;
 

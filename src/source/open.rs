@@ -9,7 +9,7 @@ use crate::session::is_session;
 
 use super::axes::{Asked, AskedAxes};
 use super::chosen::Chosen;
-use super::file_names::{by_channel, count_one_thing};
+use super::file_names::{by_channel, count_one_thing, missing_numbers, paired};
 use super::mcap::McapSource;
 use super::nwb::{self, NwbSource, Orientation};
 use super::raw::{RawLayout, RawSource};
@@ -110,19 +110,35 @@ fn open_whole(spec: &RecordingSpec) -> Result<Box<dyn Source>, SourceError> {
     if let Some(channels) = nwb {
         return Ok(Box::new(NwbSource::open(&channels, spec.rate_hz, spec.plane, spec.orientation, spec.source)?));
     }
+    open_tiffs(spec, path.is_some())
+}
+
+/// TIFF files: `found` by a folder or pattern, or listed by the user in the order that is meant.
+fn open_tiffs(spec: &RecordingSpec, found: bool) -> Result<Box<dyn Source>, SourceError> {
     let channels: Result<Vec<_>, _> = spec.channels.iter().map(|paths| tiff_files(paths)).collect();
-    let channels = match channels?.as_slice() {
-        [one] if spec.axes.is_none() && one.len() > 1 && !lists_files(&one[0]) => {
-            let channels = by_channel(one)?;
-            // The order of files that the user lists is the user's.
-            if path.is_some() {
-                channels.iter().try_for_each(|files| count_one_thing(files))?;
-            }
-            channels
+    let (mut channels, mut warnings) = (channels?, Vec::new());
+    if let [one] = channels.as_slice()
+        && spec.axes.is_none()
+        && one.len() > 1
+        && !lists_files(&one[0])
+    {
+        channels = by_channel(one)?;
+        if found {
+            channels.iter().try_for_each(|files| count_one_thing(files))?;
+            let (fitting, left_out) = paired(channels);
+            channels = fitting;
+            warnings.extend(left_out);
         }
-        channels => channels.to_vec(),
-    };
-    Ok(Box::new(TiffSource::open(channels, spec.rate_hz, &spec.asked(), spec.source)?))
+    }
+    if found {
+        warnings.extend(channels.iter().find_map(|files| missing_numbers(files)));
+    }
+    if let Some(warning) = warnings.first().filter(|_| spec.strict) {
+        return Err(file_error(first_path(spec), format!("{warning}; --strict refuses that")));
+    }
+    let mut opened = TiffSource::open(channels, spec.rate_hz, &spec.asked(), spec.source)?;
+    opened.about_mut().warnings.extend(warnings);
+    Ok(Box::new(opened))
 }
 
 /// Options that mean nothing for a format are refused: the user means something by them.
@@ -170,6 +186,14 @@ pub fn files_of(spec: &RecordingSpec) -> Result<Vec<PathBuf>, SourceError> {
         return Ok(channels.into_iter().map(|path| nwb::split(path).0).collect());
     }
     spec.channels.iter().map(|paths| tiff_files(paths)).collect::<Result<Vec<_>, _>>().map(|files| files.concat())
+}
+
+/// When a voltage recording of PrairieView began, s on the clock of the frames of its recording.
+///
+/// # Errors
+/// Another kind of recording, or one that does not name the file.
+pub fn voltage_begins_s(spec: &RecordingSpec, data: &Path) -> Result<f64, SourceError> {
+    bruker::voltage_begins_s(first_path(spec), data)
 }
 
 /// The chosen series, where a file holds more than one recording.

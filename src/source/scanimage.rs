@@ -86,7 +86,7 @@ impl<'a> ScanImage<'a> {
             "acq.numberOfZSlices",
         ]);
         let slices = if stacked || fast { slices.unwrap_or(1).max(1) } else { 1 };
-        let averaged = self.count(&["hScan2D.logAverageFactor", "acqNumAveragedFrames"]).unwrap_or(1).max(1);
+        let averaged = self.averaged();
         let frame_rate_hz =
             self.number(&["hRoiManager.scanFrameRate", "scanFrameRate", "acq.frameRate"]).filter(|hz| *hz > 0.0);
         let mut told = Told::new(BY, [(Letter::C, Some(channels)), (Letter::Z, Some(slices)), (Letter::T, None)]);
@@ -114,6 +114,16 @@ impl<'a> ScanImage<'a> {
         Ok(told)
     }
 
+    /// Frames that are averaged into a page. Version 3 averages all frames of a slice where `numAvgFramesSave` is not there yet.
+    fn averaged(&self) -> usize {
+        let of_version_3 = ["acq.numAvgFramesSave", "acq.numberOfFrames"];
+        let keys: &[&str] = match self.is_on(&["acq.averaging"]) {
+            true => &of_version_3,
+            false => &["hScan2D.logAverageFactor", "acqNumAveragedFrames"],
+        };
+        self.count(keys).unwrap_or(1).max(1)
+    }
+
     /// Pages of each channel that a volume has beyond its slices: the total of newer versions, or the number of flyback frames.
     fn flyback(&self, frames: usize, averaged: usize) -> Result<usize, String> {
         let discards = self.is_on(&["hFastZ.discardFlybackFrames", "fastZDiscardFlybackFrames"]);
@@ -138,7 +148,7 @@ impl<'a> ScanImage<'a> {
     }
 }
 
-/// Frame numbers must go on from file to file, and pages of one frame need channels. Returns the gaps.
+/// Frame numbers must go on from file to file, and pages of one frame need channels. Returns what the user must know of them.
 pub(super) fn check_numbers(files: &[Seen], told: &Told) -> Result<Vec<String>, Refusal> {
     let channels = told.size(Letter::C);
     if let Some(file) = files.iter().find(|file| channels == 1 && file.paired == Some(true)) {
@@ -148,7 +158,13 @@ pub(super) fn check_numbers(files: &[Seen], told: &Told) -> Result<Vec<String>, 
         );
         return Err((file.path.clone(), cause));
     }
-    let mut gaps = Vec::new();
+    let mut notes = Vec::new();
+    if channels > 1 && files[0].paired == Some(false) {
+        notes.push(format!(
+            "{BY} says {channels} channels, but the first two pages have frame numbers of their own, as pages of one channel have: if a program \
+             took one channel out and kept the header, say --axes T"
+        ));
+    }
     let mut before: Option<(u64, &PathBuf)> = None;
     for file in files {
         let Some([first, last]) = file.numbers else { continue };
@@ -161,15 +177,56 @@ pub(super) fn check_numbers(files: &[Seen], told: &Told) -> Result<Vec<String>, 
             );
             return Err((file.path.clone(), cause));
         }
+        if let Some((end, other)) = before.filter(|(end, _)| first > *end + file.number_step) {
+            notes.push(format!(
+                "{} begins with frame number {first}, but {} before it ends with {end}: what lies between is missing, a file?",
+                file_name(&file.path),
+                file_name(other)
+            ));
+        }
         before = Some((last, &file.path));
-        let of_a_number = if file.paired == Some(true) { channels } else { 1 };
-        let (there, spanned) = (file.pages.div_ceil(of_a_number) as u64, last.saturating_sub(first).saturating_add(1));
-        if spanned > there {
-            let lost = spanned - there;
-            gaps.push(format!("{}: {lost} frame number(s) are missing: frames were dropped", file_name(&file.path)));
+        let lost = lost(file, told);
+        if lost > 0 {
+            notes.push(format!("{}: {lost} frame number(s) are missing: frames were dropped", file_name(&file.path)));
         }
     }
-    Ok(gaps)
+    Ok(notes)
+}
+
+/// Pages that bear one frame number.
+fn pages_of_a_number(file: &Seen, told: &Told) -> usize {
+    if file.paired == Some(true) { told.size(Letter::C) } else { 1 }
+}
+
+/// Frame numbers that a file lacks.
+pub(super) fn lost(file: &Seen, told: &Told) -> u64 {
+    let Some([first, last]) = file.numbers else { return 0 };
+    let there = file.pages.div_ceil(pages_of_a_number(file, told)) as u64;
+    let spanned = last.saturating_sub(first) / file.number_step.max(1) + 1;
+    spanned.saturating_sub(there)
+}
+
+/// The frame number of every page of a recording of volumes whose numbers jump: planes after a dropped frame are told apart by them alone.
+/// `None`: they do not jump, or there are none.
+pub(super) fn jumping_numbers(files: &[Seen], told: &Told) -> Option<Vec<u64>> {
+    if told.by != BY || told.size(Letter::Z) == 1 {
+        return None;
+    }
+    let step = files[0].number_step.max(1);
+    let (mut all, mut jumps) = (Vec::new(), false);
+    for file in files {
+        let [first, last] = file.numbers?;
+        // Where the numbers of a file jump, all of them were read.
+        let own = match &file.all_numbers {
+            Some(own) => own.clone(),
+            None if lost(file, told) > 0 => return None,
+            None => (0..file.pages).map(|page| first + (page / pages_of_a_number(file, told)) as u64 * step).collect(),
+        };
+        let after = all.last().is_some_and(|end: &u64| first > *end + step);
+        jumps |= after || lost(file, told) > 0 && last > first;
+        all.extend(own);
+    }
+    jumps.then_some(all)
 }
 
 /// The value of `key = …` in the description of a page.
@@ -237,6 +294,17 @@ mod tests {
         lines.push("hStackManager.numFramesPerVolumeWithFlyback = 13");
         let error = ScanImage::of(&text(&lines)).unwrap().told().unwrap_err();
         assert!(error.contains("13 frames") && error.contains("12 frames") && error.contains("--axes"), "{error}");
+    }
+
+    #[test]
+    fn version_3_averages_where_it_says_so() {
+        let text = |more: &str| {
+            format!("state.acq.numberOfZSlices=5\rstate.acq.numberOfFrames=8\rstate.acq.frameRate=16\r{more}")
+        };
+        let found = |more: &str| (told(&text(more)).repeats, told(&text(more)).rate_hz);
+        assert_eq!(found("state.acq.averaging=0\r"), (8, Some(16.0)));
+        assert_eq!(found("state.acq.averaging=1\rstate.acq.numAvgFramesSave=4\r"), (2, Some(4.0)));
+        assert_eq!(found("state.acq.averaging=1\r"), (1, Some(2.0)), "older: all frames of a slice");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) fn tiff_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError>
 }
 
 /// Formats of other programs, and what exports them.
-const FOREIGN: [(&[&str], &str); 22] = [
+const FOREIGN: [(&[&str], &str); 28] = [
     (
         &["sbx"],
         "Scanbox: its .mat of the same name must lie beside it; without that, give its layout (--raw uint16:ROWSxCOLUMNS; one channel, and its \
@@ -71,8 +71,21 @@ const FOREIGN: [(&[&str], &str); 22] = [
         &["mmap"],
         "CaImAn's memory map is a raw file in Fortran order: --raw float32:ROWSxCOLUMNS:0:F where its name says order_F",
     ),
+    (
+        &["nii"],
+        "NIfTI: a raw file behind a header, x fastest: give the layout of one plane over time (--raw int16:ROWSxCOLUMNS:352, or the vox_offset of \
+         its header), or write a TIFF with nibabel and tifffile",
+    ),
+    (&["gz", "bz2", "xz", "zip", "7z", "rar", "tar"], "an archive: unpack it first"),
+    (&["mdf"], "Sutter's MScan: export TIFF with MView"),
+    (&["doric"], "Doric: export TIFF with Doric Neuroscience Studio"),
+    (&["tdms"], "LabVIEW's TDMS: write a TIFF with tifffile (npTDMS reads it)"),
+    (
+        &["sif", "spe", "cxd", "seq", "dv"],
+        "a camera's own format: export TIFF with its program, or bfconvert of Bio-Formats",
+    ),
     (&["avi", "mj2"], "a movie: save it as a TIFF stack with ImageJ, if it was never compressed with losses"),
-    (&["mp4", "mov"], "a movie compressed with losses: use the original recording"),
+    (&["mp4", "mov", "mkv", "wmv", "webm", "m4v"], "a movie compressed with losses: use the original recording"),
     (
         &["raw", "dat"],
         "no format by itself: a raw file needs its layout (--raw uint16:512x512), ThorImage's its Experiment.xml beside it",

@@ -19,6 +19,7 @@ mod placement;
 mod preprocess;
 mod recordings;
 mod recordings_by_vendor;
+mod recordings_of_labs;
 mod recordings_reported;
 mod registration_accuracy;
 mod schemas;

@@ -108,6 +108,13 @@ fn what_other_programs_write_is_named_with_the_way_out() {
         ("a.xml", "PVScan"),
         ("a.raw", "--raw"),
         ("a.avi", "never compressed"),
+        ("a.mkv", "with losses"),
+        ("a.nii", "vox_offset"),
+        ("a.nii.gz", "unpack"),
+        ("a.mdf", "MView"),
+        ("a.doric", "Doric"),
+        ("a.tdms", "npTDMS"),
+        ("a.seq", "bfconvert"),
         ("a.xyz", "readable formats"),
     ] {
         let path = folder.path().join(name);

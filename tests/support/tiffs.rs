@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// A file of greyscale pages; pixel i of page p is 100 p + i % 50.
+/// A file of greyscale pages; pixel i of page p is 100 p + i % 50, and `plus` more.
 #[derive(Clone)]
 pub struct Tiff {
     pub pages: usize,
@@ -20,6 +20,12 @@ pub struct Tiff {
     pub artist: String,
     /// What ImageJ kept of a file's former texts (tag 50839).
     pub kept: String,
+    /// What Micro-Manager writes into every page (tag 51123).
+    pub page_metadata: Option<fn(usize) -> String>,
+    /// 2: the bits of every byte are reversed.
+    pub fill_order: u16,
+    /// Added to every pixel: 32768 is how ImageJ keeps signed values.
+    pub plus: usize,
     pub samples: u16,
     pub big: bool,
     /// Directories behind the pixels of all pages, as tifffile writes them, instead of before each page.
@@ -45,6 +51,9 @@ impl Default for Tiff {
             software: String::new(),
             artist: String::new(),
             kept: String::new(),
+            page_metadata: None,
+            fill_order: 1,
+            plus: 0,
             samples: 1,
             big: false,
             directories_last: false,
@@ -52,6 +61,11 @@ impl Default for Tiff {
             first: 0,
         }
     }
+}
+
+/// ScanImage's description of a page: all channels of a frame have its number.
+fn numbered<const CHANNELS: usize>(page: usize) -> String {
+    format!("frameNumbers = {}\nframeTimestamps_sec = {:.6}\n", page / CHANNELS + 1, page as f64 * 0.033)
 }
 
 impl Tiff {
@@ -63,16 +77,20 @@ impl Tiff {
         Self { pages, description: description.as_bytes().to_vec(), ..Self::default() }
     }
 
-    /// ScanImage from 2016 on: header in `Software`, number and time of each frame in its description.
+    /// ScanImage from 2016 on: header in `Software`, number and time of each frame in the description of each of its channels.
     pub fn scanimage(pages: usize, header: &[&str]) -> Self {
-        let software = header.iter().map(|line| format!("SI.{line}\n")).collect();
-        let of_page =
-            |page: usize| format!("frameNumbers = {}\nframeTimestamps_sec = {:.6}\n", page + 1, page as f64 * 0.033);
+        let software: String = header.iter().map(|line| format!("SI.{line}\n")).collect();
+        let saved = software.lines().find(|line| line.contains("channelSave")).unwrap_or_default();
+        let of_page = match saved.chars().filter(char::is_ascii_digit).count() {
+            2 => numbered::<2>,
+            4 => numbered::<4>,
+            _ => numbered::<1>,
+        };
         Self { pages, software, of_page: Some(of_page), format: 2, big: true, ..Self::default() }
     }
 
     fn pixels(&self, page: usize) -> Vec<u8> {
-        let value = |i: usize| 100 * (page + self.first) + i % 50;
+        let value = |i: usize| 100 * (page + self.first) + i % 50 + self.plus;
         let bits = self.height * self.width * usize::from(self.bits);
         match (self.bits, self.format) {
             (16, 1 | 2) => (0..self.height * self.width).flat_map(|i| (value(i) as u16).to_le_bytes()).collect(),
@@ -83,7 +101,7 @@ impl Tiff {
     }
 
     /// Tags of text of a page.
-    fn texts(&self, page: usize) -> [(u16, Vec<u8>); 4] {
+    fn texts(&self, page: usize) -> [(u16, Vec<u8>); 5] {
         let description = match self.of_page {
             Some(text) => text(page + self.first).into_bytes(),
             None if page == 0 => self.description.clone(),
@@ -99,17 +117,19 @@ impl Tiff {
             (305, self.software.clone().into_bytes()),
             (315, self.artist.clone().into_bytes()),
             (50839, kept),
+            (51123, self.page_metadata.map(|text| text(page).into_bytes()).unwrap_or_default()),
         ]
     }
 
     /// Tags with one number; the place of the pixels is filled in later.
-    fn numbers(&self, pixel_bytes: u64) -> [(u16, u64); 10] {
+    fn numbers(&self, pixel_bytes: u64) -> [(u16, u64); 11] {
         [
             (256, self.width as u64),
             (257, self.height as u64),
             (258, u64::from(self.bits)),
             (259, u64::from(self.compression)),
             (262, u64::from(self.photometric)),
+            (266, u64::from(self.fill_order)),
             (273, 0),
             (277, u64::from(self.samples)),
             (278, self.height as u64),

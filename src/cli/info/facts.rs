@@ -78,7 +78,8 @@ fn times(stamps_ns: &[i64], rate_hz: Option<f64>, about: &mut About) {
     about.fact("restarts", restarts.len(), by);
     // Frames of a slice follow each other faster than volumes, and a stack has no rate of its own.
     let is = |name: &str| about.get(name).is_some_and(|fact| fact.value.as_u64() > Some(1));
-    let irregular = is("frames_per_slice") || is("planes") && about.get("plane").is_none();
+    let turned = about.get("volumes_reversed").is_some();
+    let irregular = turned || is("frames_per_slice") || is("planes") && about.get("plane").is_none();
     let second = |ns: i64| ns as f64 / 1e9;
     if let Some(at) = gaps.first().filter(|_| !irregular) {
         let lost: f64 = gaps.iter().map(|at| steps[*at] as f64 / usual as f64 - 1.0).sum();

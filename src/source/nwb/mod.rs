@@ -135,11 +135,18 @@ fn about(all: &[Series], times: &Times, rate_hz: Option<f64>, plane: Option<u64>
         if about.get("orientation").is_none() {
             about.fact("orientation", orientation.name(), decided);
         }
-        if decided == series::BY_DEFAULT && series.sides()[0] == series.sides()[1] {
+        if decided == series::BY_DEFAULT {
+            let [height, width] = series.sides();
+            let square = if height == width { "are square and " } else { "" };
+            let contradicts = series
+                .contradicting_dimension()
+                .map(|[x, y]| format!(" (its `dimension` says {x}×{y}, which are not the sides of its data)"));
             about.warn(format!(
-                "{}: its frames are square and nothing in the file says whether rows or columns come first: they are taken as (time, x, y), as \
-                 NWB orders them; many files hold (time, rows, columns): then say --orientation rows-first (`orientation` in a dataset.toml)",
-                series.name()
+                "{}: its frames {square}have {height} rows and {width} columns, but nothing in the file says whether rows or columns come first{}: they \
+                 are taken as (time, x, y), as NWB orders them; many files hold (time, rows, columns): then say --orientation rows-first \
+                 (`orientation` in a dataset.toml)",
+                series.name(),
+                contradicts.unwrap_or_default()
             ));
         }
     }

@@ -73,6 +73,8 @@ struct Geometry {
     sides: Vec<usize>,
     layout: Layout,
     orientation: (Orientation, &'static str),
+    /// What the file's `dimension` says, where that is not the data's sides in any order.
+    contradicting: Option<[i64; 2]>,
     planes: usize,
     /// Positions along time or depth.
     walk: Walk,
@@ -150,6 +152,11 @@ impl Series {
     /// Which axis comes first, and what decided that.
     pub fn orientation(&self) -> (Orientation, &'static str) {
         self.geometry.orientation
+    }
+
+    /// What the file's `dimension` (x, y) says, where the data have other sides.
+    pub fn contradicting_dimension(&self) -> Option<[i64; 2]> {
+        self.geometry.contradicting
     }
 
     /// Can both be channels of one recording?
@@ -233,10 +240,13 @@ impl Geometry {
         let walk = choose_plane(Axis::new(planes, 1), Axis::new(times, 1), plane)?;
         let deep = plane.is_none() && times == 1 && depth.is_some_and(|depth| depth > 1);
         let plane = plane.unwrap_or(0) as usize;
+        let dimension = dimension(file, series);
         let orientation = match orientation {
             Some(orientation) => (orientation, "--orientation"),
-            None => written(file, series, [first, second]).unwrap_or((Orientation::ColumnsFirst, BY_DEFAULT)),
+            None => written(dimension, [first, second]).unwrap_or((Orientation::ColumnsFirst, BY_DEFAULT)),
         };
+        let sides = [first as i64, second as i64];
+        let contradicting = dimension.filter(|[x, y]| ![[*x, *y], [*y, *x]].contains(&sides));
         let (order, height, width) = match orientation.0 {
             Orientation::RowsFirst => (Order::C, first, second),
             Orientation::ColumnsFirst => (Order::F, second, first),
@@ -252,7 +262,8 @@ impl Geometry {
         let chunked = chunk.first().copied().unwrap_or(1);
         let fit = (BLOCK_BYTES_MAX / layout.bytes()).max(1);
         let frames_per_block = if deep { 1 } else { chunked.clamp(1, fit) as u64 };
-        Ok(Self { sides: shape[1..].to_vec(), layout, orientation, planes, walk, deep, plane, frames_per_block })
+        let sides = shape[1..].to_vec();
+        Ok(Self { sides, layout, orientation, contradicting, planes, walk, deep, plane, frames_per_block })
     }
 
     /// Start and count along each axis for `count` frames from `first` on.
@@ -289,10 +300,15 @@ fn pixel(data: &H5Dataset) -> Result<(PixelType, bool), String> {
     }
 }
 
-/// What the file's `dimension` (x, y) shows: NWB orders data (time, x, y), but many files hold (time, y, x). Square frames show nothing.
-fn written(file: &H5File, series: &str, [first, second]: [usize; 2]) -> Option<(Orientation, &'static str)> {
-    let dimension = file.dataset(&format!("{series}/dimension")).and_then(|data| data.read_numeric_as::<i64>()).ok()?;
-    let [x, y, ..] = dimension[..] else { return None };
+/// The file's `dimension`: x, y.
+fn dimension(file: &H5File, series: &str) -> Option<[i64; 2]> {
+    let all = file.dataset(&format!("{series}/dimension")).and_then(|data| data.read_numeric_as::<i64>()).ok()?;
+    all.first_chunk().copied()
+}
+
+/// What `dimension` (x, y) shows: NWB orders data (time, x, y), but many files hold (time, y, x). Square frames show nothing.
+fn written(dimension: Option<[i64; 2]>, [first, second]: [usize; 2]) -> Option<(Orientation, &'static str)> {
+    let [x, y] = dimension?;
     let by = "the series' `dimension`";
     if first == second {
         return None;

@@ -3,6 +3,10 @@
 //! Why it exists: many fly rigs run on ThorImage. The raw file is u16 little-endian, times × planes (with flyback) ×
 //! channels × rows × columns; the number of times follows from the file's size, never from the XML (runs are aborted).
 //! What it must never do: decode a flyback frame, or take a disabled channel for an enabled one.
+//!
+//! Averaging: with fast z ThorImage averages nothing, whatever `averageNum` says: its own code has "do not average if the fast Z is enabled"
+//! (`AcquireTStream.cpp`, published in cajigaslab/thorimagels_dev_vs2019), and hong2p (`thor.py`) found all frames in such files. Only a scanner of
+//! two galvos beside a resonant one (`LSM@name` ResonanceGalvoGalvo) may average by itself; what such a file holds is not known.
 
 mod follow;
 mod raw;
@@ -18,7 +22,7 @@ use super::axes::Asked;
 use super::recording::{Axis, choose_plane, file_error, natural_order};
 use super::tiff::TiffSource;
 use super::xml::{attribute, elements, value_of};
-use super::{Source, SourceError};
+use super::{About, Source, SourceError};
 
 pub use follow::{FollowSettings, Follower};
 use raw::ThorRaw;
@@ -49,6 +53,8 @@ pub struct Experiment {
     pub flyback: usize,
     /// Planes requested in total, flyback included; the file may hold fewer.
     pub requested: Option<u64>,
+    /// Frames that should have been averaged, and were not, because planes were scanned fast.
+    pub not_averaged: Option<u32>,
 }
 
 impl Experiment {
@@ -62,21 +68,22 @@ impl Experiment {
         if !(1..=SIDE_PX_MAX).contains(&width) || !(1..=SIDE_PX_MAX).contains(&height) {
             return Err(format!("LSM is {width}×{height} px; 1 to {SIDE_PX_MAX} px are supported"));
         }
-        let averaged = optional(xml, "LSM", "averageMode")?.unwrap_or(0.0) > 0.0;
-        let averages = if averaged { optional(xml, "LSM", "averageNum")?.unwrap_or(1.0).max(1.0) } else { 1.0 };
         let channels = required(xml, "ChannelEnable", "Set")? as u8 & ((1 << DETECTORS) - 1);
         if channels == 0 {
             return Err("ChannelEnable Set=\"0\": no channel is enabled".to_string());
         }
         let streaming = optional(xml, "Streaming", "enable")?.unwrap_or(0.0) > 0.0;
         let fast_z = streaming && optional(xml, "Streaming", "zFastEnable")?.unwrap_or(0.0) > 0.0;
+        let (averages, not_averaged) = averages(xml, fast_z)?;
+        // Without streaming, a z-stack that is switched off leaves its steps behind.
+        let stacked = fast_z || !streaming && optional(xml, "ZStage", "enable")?.unwrap_or(1.0) > 0.0;
         let steps = z_steps(xml)?;
         let flyback = optional(xml, "Streaming", "flybackFrames")?.unwrap_or(0.0).max(0.0);
         if flyback > COUNT_MAX {
             return Err(format!("Streaming@flybackFrames is {flyback}; at most {COUNT_MAX} are supported"));
         }
         let flyback = flyback as usize;
-        let planes = if fast_z || !streaming { steps } else { 1 };
+        let planes = if stacked { steps } else { 1 };
         let requested = if streaming {
             optional(xml, "Streaming", "frames")?
         } else {
@@ -91,6 +98,7 @@ impl Experiment {
             planes,
             flyback: if fast_z && planes > 1 { flyback } else { 0 },
             requested: requested.filter(|count| *count >= 1.0).map(|count| count as u64),
+            not_averaged,
         })
     }
 
@@ -109,6 +117,22 @@ impl Experiment {
         let set = self.channels;
         (0..DETECTORS).filter(move |c| set >> c & 1 == 1)
     }
+}
+
+/// Frames that became one, and how many should have but did not.
+fn averages(xml: &str, fast_z: bool) -> Result<(f64, Option<u32>), String> {
+    let averaged = optional(xml, "LSM", "averageMode")?.unwrap_or(0.0) > 0.0;
+    let count = if averaged { optional(xml, "LSM", "averageNum")?.unwrap_or(1.0).clamp(1.0, COUNT_MAX) } else { 1.0 };
+    if !fast_z || count <= 1.0 {
+        return Ok((count, None));
+    }
+    let scanner = attribute(xml, "LSM", "name")?.unwrap_or_default();
+    if scanner.to_lowercase().replace([' ', '_', '-'], "").contains("resonancegalvogalvo") {
+        return Err(format!(
+            "says that {count} frames are averaged and that planes are scanned fast, by a scanner ({scanner}) that may average by itself: whether its              planes come at the frame rate or at 1/{count} of it is not known; set averageMode=\"0\" in a copy of the file, and state the rate (--rate)"
+        ));
+    }
+    Ok((1.0, Some(count as u32)))
 }
 
 /// Opens a ThorImage folder, its `Experiment.xml`, or a raw file in it.
@@ -203,7 +227,14 @@ fn open_tiffs(
     let mut opened = TiffSource::open_pages(channels.into_iter().map(chosen).collect(), rate_hz, asked, source)?;
     opened.about_mut().warnings.extend(warnings);
     opened.about_mut().by("Experiment.xml and the names of the files", planes, times, asked.plane);
+    tell_averaging(&experiment, opened.about_mut());
     Ok(Box::new(opened))
+}
+
+/// What `info` says of averaging that did not happen.
+fn tell_averaging(experiment: &Experiment, about: &mut About) {
+    let by = "Experiment.xml: with fast z ThorImage averages nothing, whatever averageNum says";
+    about.maybe("averaging_ignored", experiment.not_averaged, by);
 }
 
 /// [time, plane], counted from 1, of a file of this channel.
@@ -281,7 +312,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write_raw(folder.path());
         let mut source = open(folder.path(), None, &asked(Some(2)), "rig".parse().unwrap()).unwrap();
-        assert_eq!((source.frames_total(), source.frame_rate_hz()), (Some(4), Some(60.0 / 2.0 / 7.0)));
+        assert_eq!(
+            (source.frames_total(), source.frame_rate_hz()),
+            (Some(4), Some(60.0 / 7.0)),
+            "with fast z nothing is averaged"
+        );
         let mut frame = Frame::with_capacity(source.frame_bytes_max());
         for time in 0..4u16 {
             assert_eq!(source.next(&mut frame).unwrap(), Next::Frame);
@@ -292,6 +327,24 @@ mod tests {
         assert_eq!(source.next(&mut frame).unwrap(), Next::End);
         let error = open(folder.path(), None, &asked(None), "rig".parse().unwrap()).err().unwrap().to_string();
         assert!(error.contains("4 planes"), "{error}");
+    }
+
+    #[test]
+    fn averaging_counts_without_fast_z_only_and_a_scanner_that_may_do_both_is_refused() {
+        let of = |xml: &str| Experiment::parse(xml).map(|e| (e.frame_rate_hz, e.not_averaged));
+        assert_eq!(of(XML), Ok((60.0, Some(2))));
+        assert_eq!(of(&XML.replace("zFastEnable=\"1\"", "zFastEnable=\"0\"")), Ok((30.0, None)));
+        assert_eq!(of(&XML.replace("averageMode=\"1\"", "averageMode=\"0\"")), Ok((60.0, None)));
+        let error = of(&XML.replace("<LSM ", "<LSM name=\"Resonance Galvo Galvo\" ")).unwrap_err();
+        assert!(error.contains("2 frames are averaged") && error.contains("1/2"), "{error}");
+    }
+
+    #[test]
+    fn a_stack_that_is_switched_off_has_one_plane() {
+        let slow = XML.replace("Streaming enable=\"1\"", "Streaming enable=\"0\"");
+        assert_eq!(Experiment::parse(&slow).unwrap().planes, 4);
+        let off = slow.replace("<ZStage ", "<ZStage enable=\"0\" ");
+        assert_eq!(Experiment::parse(&off).unwrap().planes, 1);
     }
 
     #[test]

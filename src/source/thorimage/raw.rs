@@ -136,6 +136,7 @@ impl ThorRaw {
             experiment.enabled().map(|c| format!("Chan{}", (b'A' + c as u8) as char)).collect::<Vec<_>>(),
             BY,
         );
+        super::tell_averaging(&experiment, &mut about);
         if experiment.flyback > 0 {
             about.fact("flyback_pages_per_volume", experiment.flyback, BY);
         }

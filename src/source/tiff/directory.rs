@@ -25,6 +25,7 @@ pub(super) mod tag {
     pub const BITS: u16 = 258;
     pub const COMPRESSION: u16 = 259;
     pub const PHOTOMETRIC: u16 = 262;
+    pub const FILL_ORDER: u16 = 266;
     pub const DESCRIPTION: u16 = 270;
     pub const STRIP_OFFSETS: u16 = 273;
     pub const SAMPLES: u16 = 277;
@@ -37,6 +38,7 @@ pub(super) mod tag {
     pub const TILE_BYTES: u16 = 325;
     pub const FORMAT: u16 = 339;
     pub const IMAGEJ: u16 = 50839;
+    pub const MICRO_MANAGER: u16 = 51123;
 }
 
 /// A file of directories.
@@ -225,6 +227,10 @@ impl Directories {
         };
         if [height, width].iter().any(|side| *side > SIDE_PX_MAX as u64) {
             return Err(format!("is {height}×{width} px; sides of 1 to {SIDE_PX_MAX} px are supported"));
+        }
+        if of(tag::FILL_ORDER, 1) == 2 {
+            let cause = "has the bits of every byte reversed (FillOrder 2), which is not read: save it again with tifffile or ImageJ";
+            return Err(cause.to_owned());
         }
         Ok(Form {
             height: height as usize,

@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use tiff::decoder::Decoder;
 
 use super::directory::{Chain, Directories, Form, tag};
-use super::texts;
+use super::{page_metadata, texts};
 use crate::frame::{PixelType, Shape};
 use crate::source::SourceError;
 use crate::source::about::file_name;
-use crate::source::axes::{Asked, Seen};
+use crate::source::axes::{Asked, Letter, Seen};
 use crate::source::recording::file_error;
 use crate::source::regions;
-use crate::source::scanimage::{ScanImage, page_number, page_time_s};
+use crate::source::scanimage::{ScanImage, lost, page_number, page_time_s};
 use crate::wire::frame_header::Order;
 use crate::wire::pixels::{self, Layout};
 
@@ -30,6 +30,8 @@ pub(super) struct TiffFile {
     pages: Vec<u64>,
     form: Form,
     pixel_type: PixelType,
+    /// Stored unsigned, plus 32768.
+    signed: bool,
     /// Consecutive pages with a single directory.
     block: Option<u64>,
     /// Pages hold times of their own (ScanImage).
@@ -57,11 +59,13 @@ impl TiffFile {
         let directories = Directories::open(file)?;
         let Chain { pages, form, cut } = directories.chain()?;
         let name = file_name(path);
-        let pixel_type = form.pixel_type(&name)?;
+        let stored = form.pixel_type(&name)?;
         form.check_compression(&name)?;
         let first = directories.at(pages[0]).ok_or("page 0 cannot be read")?;
         let [description, software, artist] =
             [tag::DESCRIPTION, tag::SOFTWARE, tag::ARTIST].map(|tag| directories.text(&first, tag));
+        let signed = stored == PixelType::U16 && texts::is_signed_plus_32768(&description);
+        let pixel_type = if signed { PixelType::I16 } else { stored };
         let header = ScanImage::of(&software).or_else(|| ScanImage::of(&description));
         let timed = header.is_some();
         let rows = match &header {
@@ -74,9 +78,9 @@ impl TiffFile {
             _ => None,
         };
         let page = Vec::new();
-        let mut opened = Self { directories, pages, form, pixel_type, block: None, timed, rows, page, decoder: None };
-        let mut seen =
-            Seen { path: path.into(), pages: opened.pages.len(), cut, told: Vec::new(), numbers: None, paired: None };
+        let mut opened =
+            Self { directories, pages, form, pixel_type, signed, block: None, timed, rows, page, decoder: None };
+        let mut seen = Seen::of(path, opened.pages.len(), cut);
         if opened.pages.len() == 1 && !timed {
             opened.find_block(&description, &mut seen)?;
         }
@@ -86,14 +90,32 @@ impl TiffFile {
             }
             seen.told.extend(texts::told(&description, seen.pages)?);
             seen.told.extend(opened.directories.imagej_info(&first).and_then(|info| texts::kept_by_imagej(&info)));
+            if seen.told.is_empty() {
+                page_metadata::times_only(&opened.page_metadata())?;
+            }
         }
         if timed {
-            let last = opened.pages.len() - 1;
-            let number = |page| opened.description(page).and_then(|text| page_number(&text));
-            seen.numbers = number(0).zip(number(last)).map(|(first, last)| [first, last]);
-            seen.paired = if last > 0 { number(0).zip(number(1)).map(|(a, b)| a == b) } else { None };
+            opened.number(&mut seen);
         }
         Ok(Opened { file: opened, seen })
+    }
+
+    /// ScanImage's frame numbers: of the first and the last page, and of all where they jump within volumes.
+    fn number(&self, seen: &mut Seen) {
+        let last = self.pages.len() - 1;
+        let number = |page| self.description(page).and_then(|text| page_number(&text));
+        seen.numbers = number(0).zip(number(last)).map(|(first, last)| [first, last]);
+        seen.paired = if last > 0 { number(0).zip(number(1)).map(|(a, b)| a == b) } else { None };
+        let Some(told) = seen.told.first() else { return };
+        let of_frame = if seen.paired == Some(true) { told.size(Letter::C) } else { 1 };
+        // The smaller one, because either may be a jump.
+        let ends = [(0, of_frame), (last.saturating_sub(of_frame), last)];
+        let steps =
+            ends.map(|(a, b)| number(a).zip(number(b)).and_then(|(a, b)| b.checked_sub(a)).filter(|step| *step > 0));
+        seen.number_step = steps.into_iter().flatten().min().unwrap_or(1);
+        if told.size(Letter::Z) > 1 && lost(seen, told) > 0 {
+            seen.all_numbers = (0..self.pages.len()).map(number).collect();
+        }
     }
 
     /// A single directory whose description tells of more pages behind it.
@@ -132,6 +154,21 @@ impl TiffFile {
         self.pixel_type
     }
 
+    /// Did ImageJ keep signed values as unsigned ones?
+    pub fn is_signed(&self) -> bool {
+        self.signed
+    }
+
+    /// What Micro-Manager wrote about the first pages and the last; empty for other files.
+    fn page_metadata(&self) -> Vec<String> {
+        let last = self.pages.len() - 1;
+        let looked_at = (0..self.pages.len().min(page_metadata::PAGES_MAX)).chain([last]);
+        let text = |page: usize| {
+            self.directories.at(self.pages[page]).map(|own| self.directories.text(&own, tag::MICRO_MANAGER))
+        };
+        looked_at.map_while(text).take_while(|text| !text.is_empty()).collect()
+    }
+
     /// Reads a page.
     ///
     /// # Errors
@@ -154,7 +191,12 @@ impl TiffFile {
         };
         read.map_err(|cause| {
             format!("page {page} of {} cannot be read: {cause}; the file is damaged or truncated", self.pages.len())
-        })
+        })?;
+        if self.signed {
+            // Of value + 32768, the highest bit is the sign turned around.
+            slot.as_chunks_mut::<2>().0.iter_mut().for_each(|v| *v = (u16::from_ne_bytes(*v) ^ 0x8000).to_ne_bytes());
+        }
+        Ok(())
     }
 
     fn read_plain(&mut self, page: usize, slot: &mut [u8]) -> Result<(), String> {

@@ -6,6 +6,7 @@
 mod directory;
 mod file;
 mod ome;
+mod page_metadata;
 mod texts;
 
 use std::path::{Path, PathBuf};
@@ -220,6 +221,7 @@ impl Stack {
         let mut form: Option<([usize; 2], PixelType)> = None;
         let mut seen = Vec::with_capacity(paths.len());
         let mut files = Files::new(paths.clone(), asked);
+        let mut signed = false;
         for (index, path) in paths.iter().enumerate() {
             let opened = TiffFile::open(path, asked, described).map_err(|cause| file_error(path, cause))?;
             let own = (opened.file.side(), opened.file.pixel_type());
@@ -235,9 +237,17 @@ impl Stack {
                 return Err(file_error(path, cause));
             }
             seen.push(opened.seen);
+            signed |= opened.file.is_signed();
             files.keep(index, opened.file);
         }
-        let plan = decide(&seen, asked).map_err(|(path, cause)| file_error(&path, cause))?;
+        let mut plan = decide(&seen, asked).map_err(|(path, cause)| file_error(&path, cause))?;
+        if signed {
+            plan.about.fact(
+                "pixel_offset",
+                -32768,
+                "the ImageJ description (cf=0, c0=-32768): its values are signed, and were kept unsigned",
+            );
+        }
         let Some((side, pixel_type)) = form else {
             return Err(file_error(Path::new("recording"), "no file was given"));
         };

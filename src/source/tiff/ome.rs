@@ -31,6 +31,8 @@ struct Read {
     sizes: [Option<usize>; 3],
     interval_s: Option<f64>,
     samples: usize,
+    /// An axis that stands for two, such as lifetimes within times.
+    modulo: Option<String>,
     names: Vec<String>,
     data: Vec<TiffData>,
     elsewhere: Option<String>,
@@ -56,6 +58,12 @@ pub(super) fn told(xml: &str, pages: usize) -> Result<Told, String> {
     }
     if read.samples > 1 {
         return Err(format!("its OME description has {} samples per pixel; greyscale is read", read.samples));
+    }
+    if let Some(modulo) = read.modulo {
+        return Err(format!(
+            "its OME description has {modulo}: one of its axes holds two (lifetimes, wavelengths, phases), which is not read: save the frames of one \
+             of them alone, or say the order of all pages: --axes T,C2"
+        ));
     }
     let order = read.order.as_deref().unwrap_or("XYCZT");
     let letters: Vec<Letter> = order.strip_prefix("XY").unwrap_or_default().chars().filter_map(Letter::of).collect();
@@ -128,6 +136,9 @@ fn take(element: &BytesStart<'_>, found: &mut Read) -> Result<(), String> {
             found.samples = found.samples.max(number("SamplesPerPixel")?.unwrap_or(1));
             found.names.push(text("Name")?.unwrap_or_default());
         }
+        modulo @ ("ModuloAlongC" | "ModuloAlongZ" | "ModuloAlongT") => {
+            found.modulo = Some(format!("{modulo} ({})", text("Type")?.unwrap_or_default()));
+        }
         "TiffData" => found.data.push(TiffData {
             ifd: number("IFD")?,
             count: number("PlaneCount")?,
@@ -147,14 +158,7 @@ fn take(element: &BytesStart<'_>, found: &mut Read) -> Result<(), String> {
 
 fn interval_s(interval: Option<String>, unit: Option<&str>) -> Option<f64> {
     let interval: f64 = interval?.trim().parse().ok()?;
-    let unit_s = match unit {
-        None | Some("s") => 1.0,
-        Some("ms") => 1e-3,
-        Some("µs" | "us") => 1e-6,
-        Some("min") => 60.0,
-        Some(_) => return None,
-    };
-    Some(interval * unit_s)
+    Some(interval * super::texts::seconds_of(unit.unwrap_or("s"))?)
 }
 
 #[cfg(test)]
