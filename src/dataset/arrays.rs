@@ -50,12 +50,12 @@ pub fn table(path: &Path, columns: &Columns, pick: &Pick) -> Result<Table, Datas
         Columns::Count(stated) if *stated != width => return Err(wrong_width(path, width, *stated)),
         _ => (0..width).map(|i| i.to_string()).collect(),
     };
-    let values = Array2::from_shape_vec((rows, width), values).map_err(|e| DatasetError::file(path, e))?;
-    let table = Table::new(values, names);
     if matches!(columns, Columns::Own | Columns::Count(_)) {
-        refuse_counters(path, &table)?;
+        refuse_counters(path, &names, |at| (0..rows).map(|row| values[row * width + at]).collect())?;
     }
-    Ok(table)
+    let values = values.into_iter().map(|value| value as f32).collect();
+    let values = Array2::from_shape_vec((rows, width), values).map_err(|e| DatasetError::file(path, e))?;
+    Ok(Table::new(values, names))
 }
 
 /// All columns of a table with named columns, or the requested ones.
@@ -85,17 +85,17 @@ fn wrong_width(path: &Path, found: usize, stated: usize) -> DatasetError {
 }
 
 /// Further axes (joints × 3) become columns.
-fn npy_values(path: &Path, array: &Array) -> Result<(usize, usize, Vec<f32>), DatasetError> {
+fn npy_values(path: &Path, array: &Array) -> Result<(usize, usize, Vec<f64>), DatasetError> {
     let shape = &array.header.shape;
     let numbers = array.numbers().filter(|_| !shape.is_empty());
     let Some(numbers) = numbers else {
         return Err(DatasetError::file(path, "is not a table of numbers; behaviour is [frames, columns]"));
     };
-    Ok((shape[0], shape[1..].iter().product(), numbers.into_iter().map(|v| v as f32).collect()))
+    Ok((shape[0], shape[1..].iter().product(), numbers))
 }
 
-fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>), DatasetError> {
-    npy::refuse_pickle(path)?;
+fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f64>), DatasetError> {
+    npy::refuse_foreign(path)?;
     let bytes = bytes_of(path)?;
     let count = bytes.len() / 4;
     let fail = |cause: String| Err(DatasetError::file(path, cause));
@@ -111,7 +111,7 @@ fn map_values(path: &Path, columns: &Columns) -> Result<(usize, usize, Vec<f32>)
         let number = if matches!(columns, Columns::Rows(_)) { rows } else { width };
         return fail(format!("{} bytes are not a whole float32 table of {number} {what}", bytes.len()));
     }
-    let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let values = bytes.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
     Ok((rows, width, values))
 }
 
@@ -123,9 +123,14 @@ fn csv_table(path: &Path, columns: &Columns, track: Option<&str>) -> Result<Tabl
     let chosen: Vec<usize> = match columns {
         Columns::Names(names) => {
             let find = |name: &String| {
-                sheet.column(&[name]).ok_or_else(|| {
-                    DatasetError::file(path, format!("has no column {name:?}; it has {}", sheet.header.join(", ")))
-                })
+                let fail =
+                    |cause: String| DatasetError::file(path, format!("{cause}; it has {}", sheet.header.join(", ")));
+                let like = sheet.header.iter().filter(|own| own.eq_ignore_ascii_case(name)).count();
+                match sheet.column(&[name]) {
+                    Some(at) if like == 1 => Ok(at),
+                    Some(_) => Err(fail(format!("has {like} columns {name:?}: give each a name of its own"))),
+                    None => Err(fail(format!("has no column {name:?}"))),
+                }
             };
             names.iter().map(find).collect::<Result<_, _>>()?
         }
@@ -134,38 +139,40 @@ fn csv_table(path: &Path, columns: &Columns, track: Option<&str>) -> Result<Tabl
     let mut values = Vec::with_capacity(sheet.rows.len() * chosen.len());
     for (row, fields) in sheet.rows.iter().enumerate() {
         for &column in &chosen {
-            values.push(number(path, row + 2, &fields[column])? as f32);
+            values.push(number(path, row + 2, &fields[column])?);
         }
     }
     let names: Vec<String> = chosen.iter().map(|&i| sheet.header[i].clone()).collect();
+    let width = names.len().max(1);
     if let Columns::Count(stated) = columns
         && *stated != names.len()
     {
         return Err(wrong_width(path, names.len(), *stated));
     }
+    if !matches!(columns, Columns::Names(_)) {
+        refuse_counters(path, &names, |at| values.iter().skip(at).step_by(width).copied().collect())?;
+    }
+    let values = values.into_iter().map(|value| value as f32).collect();
     let values =
         Array2::from_shape_vec((sheet.rows.len(), names.len()), values).map_err(|e| DatasetError::file(path, e))?;
     let mut table = Table { clock: row_clock(&sheet), ..Table::new(values, names) };
-    if !matches!(columns, Columns::Names(_)) {
-        refuse_counters(path, &table)?;
-    }
     table.clock.from_zero = false;
     Ok(table)
 }
 
-/// A column that goes up by the same step in every row is a clock, not behaviour, whatever it is called.
-fn refuse_counters(path: &Path, table: &Table) -> Result<(), DatasetError> {
-    let counts = |at: &usize| row_clock::counts_rows(table.values.column(*at).iter().copied());
+/// A column that goes up steadily in every row is a clock, not behaviour, whatever it is called. Before it becomes float32, in which times of the
+/// day stand still.
+fn refuse_counters(path: &Path, names: &[String], column: impl Fn(usize) -> Vec<f64>) -> Result<(), DatasetError> {
+    let counts = |at: &usize| row_clock::counts_rows(&column(*at));
     // Where there is no other column to choose, the user means this one.
-    let Some(at) = (0..table.names.len()).find(counts).filter(|_| table.names.len() > 1) else { return Ok(()) };
-    let behaviour =
-        table.names.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, name)| format!("{name:?}"));
+    let Some(at) = (0..names.len()).find(counts).filter(|_| names.len() > 1) else { return Ok(()) };
+    let behaviour = names.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, name)| format!("{name:?}"));
     Err(DatasetError::file(
         path,
         format!(
-            "its column {:?} goes up by the same step in every row: it counts frames or time and is no behaviour; choose the columns by name: \
-         column_names = [{}]",
-            table.names[at],
+            "its column {:?} goes up by the same step in every row, or nearly: it counts frames or time and is no behaviour; choose the columns by \
+             name: column_names = [{}]",
+            names[at],
             behaviour.collect::<Vec<_>>().join(", ")
         ),
     ))
@@ -238,7 +245,7 @@ pub fn integers(path: &Path) -> Result<Vec<i64>, DatasetError> {
         let cause = "does not contain whole numbers; an index is int64, one entry per behaviour frame";
         return array.integers().ok_or_else(|| DatasetError::file(path, cause));
     }
-    npy::refuse_pickle(path)?;
+    npy::refuse_foreign(path)?;
     refuse_text(path, "int64 array")?;
     let bytes = bytes_of(path)?;
     if bytes.is_empty() || bytes.len() % 8 != 0 {
@@ -266,7 +273,7 @@ pub fn flags(path: &Path) -> Result<Vec<bool>, DatasetError> {
         let numbers = array.numbers().ok_or_else(|| DatasetError::file(path, "contains text; a mask is bool"))?;
         return Ok(numbers.into_iter().map(|v| v != 0.0).collect());
     }
-    npy::refuse_pickle(path)?;
+    npy::refuse_foreign(path)?;
     refuse_text(path, "array of flags, a byte each")?;
     let bytes = bytes_of(path)?;
     Ok(bytes.into_iter().map(|b| b != 0).collect())

@@ -52,9 +52,8 @@ pub(super) fn read(
 ) -> Result<Read, DatasetError> {
     let mut table = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
     // Where each row has a time of its own, the file's own numbers do not place it.
-    if matches!(trial.synchrony, Synchrony::Offset { .. } | Synchrony::ThorSync { .. }) {
-        let missing =
-            row_clock::place(&trial.behaviour, std::mem::take(&mut table.clock), &mut table.values, behaviour_rate_hz)?;
+    if trial.synchrony.takes_rows_as_regular() {
+        let missing = place_rows(trial, &mut table, behaviour_rate_hz)?;
         if missing > 0 {
             let (trial, file, of) = (trial.name.clone(), file_name(&trial.behaviour), table.values.nrows());
             warnings.push(DataWarning::RowsMissing { trial, file, missing, of });
@@ -62,11 +61,14 @@ pub(super) fn read(
     }
     let Table { mut values, names: columns, .. } = table;
     let (frames, session) = (probe.frames, probe.session.as_deref());
-    // What the user gives of all frames, and ThorSync, needs no times of the recording.
-    let by_own = matches!(trial.synchrony, Synchrony::Offset { .. } | Synchrony::Times { frames: None, .. });
-    let begins_s = if by_own { own_times::irregular(trial, probe, frame_rate_hz, warnings)? } else { None };
+    let begins_s = if trial.synchrony.needs_own_times() {
+        own_times::irregular(trial, probe, frame_rate_hz, warnings)?
+    } else {
+        None
+    };
     let begins_s = begins_s.as_deref();
-    let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session, begins_s };
+    let first_s = probe.times_ns.first().map(|ns| *ns as f64 / 1e9);
+    let axis = Axis { rows: values.nrows(), frames, frame_rate_hz, behaviour_rate_hz, session, begins_s, first_s };
     let of_session = session.map(|session| session.warnings()).unwrap_or_default().iter();
     warnings.extend(of_session.map(|what| DataWarning::Session { trial: trial.name.clone(), what: what.clone() }));
     let of_recording = probe.about.warnings.iter();
@@ -98,6 +100,13 @@ pub(super) fn read(
     }
     let missing = session.map(|session| session.missing()).unwrap_or_default();
     Ok(Read { frames, columns, behaviour: values, newest, label, left_out, missing })
+}
+
+/// Places rows that count as regular by the numbers that the file gives them. Returns how many were missing.
+fn place_rows(trial: &TrialSpec, table: &mut Table, behaviour_rate_hz: f64) -> Result<usize, DatasetError> {
+    let known = !matches!(trial.synchrony, Synchrony::Offset { stated: false, .. });
+    let clock = std::mem::take(&mut table.clock);
+    row_clock::place(&trial.behaviour, clock, &mut table.values, behaviour_rate_hz, known)
 }
 
 /// Replaces rows that are not finite by the last finite one (at the start, by the first), so that windows across them stay

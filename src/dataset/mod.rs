@@ -38,6 +38,7 @@ mod table;
 mod tests;
 mod thorsync;
 mod toml_spec;
+mod voltage;
 mod warning;
 mod whole;
 

@@ -76,8 +76,36 @@ fn ends(path: &Path) -> std::io::Result<Option<([u8; 2], u8)>> {
     Ok(Some((head, last[0])))
 }
 
-/// [`DatasetError::Pickle`] when `path` is one.
-pub fn refuse_pickle(path: &Path) -> Result<(), DatasetError> {
+/// Files that begin with these bytes (from that place on) are no numbers in memory, with the way out.
+const FOREIGN: [(usize, &[u8], &str); 13] = [
+    (0, b"PK\x03\x04", "an Excel workbook or a zip (.xlsx, .npz): save the sheet as CSV, or the array with np.save"),
+    (0, b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls): save the sheet as CSV"),
+    (
+        0,
+        b"MATLAB 5.0",
+        "a MATLAB file: write a CSV (writematrix with a header), or save the array with scipy.io and np.save",
+    ),
+    (0, b"PAR1", "a Parquet file: write a CSV"),
+    (0, b"ARROW1", "a Feather file: write a CSV"),
+    (0, b"\x1f\x8b", "a gzip archive: unpack it"),
+    (0, b"BZh", "a bzip2 archive: unpack it"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive: unpack it"),
+    (0, b"RIFF", "a movie or a sound (AVI, WAV)"),
+    (4, b"ftyp", "a movie (MP4)"),
+    (0, b"\x89PNG", "a picture"),
+    (0, b"II*\0", "a TIFF"),
+    (0, b"SQLite format 3", "a database (SQLite): write a CSV"),
+];
+
+/// Refuses what another program wrote in a format of its own: it would pass as numbers in memory, of any meaning.
+pub fn refuse_foreign(path: &Path) -> Result<(), DatasetError> {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
+    read.map_err(|e| DatasetError::file(path, e))?;
+    let begins = |(at, magic, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
+    if let Some((.., what)) = FOREIGN.iter().find(begins) {
+        return Err(DatasetError::file(path, format!("is no array of numbers but {what}")));
+    }
     if !is_pickle(path)? {
         return Ok(());
     }

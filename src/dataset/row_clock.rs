@@ -96,9 +96,13 @@ pub(super) fn place(
     clock: RowClock,
     values: &mut Array2<f32>,
     rate_hz: f64,
+    begin_is_known: bool,
 ) -> Result<usize, DatasetError> {
     if let Some((name, times)) = clock.times.filter(|(_, times)| times.len() > 2) {
-        regular(path, &name, &times, rate_hz, clock.frames.is_some())?;
+        let step = regular(path, &name, &times, rate_hz, clock.frames.is_some())?;
+        if let Some(step) = step.filter(|_| !begin_is_known && clock.frames.is_none()) {
+            begins_late(path, &name, &times, step)?;
+        }
     }
     let Some((name, frames)) = clock.frames else { return Ok(0) };
     let (Some(&first), Some(&last)) = (frames.first(), frames.last()) else { return Ok(0) };
@@ -138,14 +142,31 @@ pub(super) fn place(
     Ok(missing as usize)
 }
 
-/// Does the column of times agree with the rate, in one of the usual units, and is it regular?
-fn regular(path: &Path, name: &str, times: &[f64], rate_hz: f64, numbered: bool) -> Result<(), DatasetError> {
-    let mut steps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    if steps.iter().any(|step| !step.is_finite()) {
+/// Rows by which a column of times may begin late.
+const LATE_ROWS_MAX: f64 = 5.0;
+
+/// Times that begin within the trial, but not with it: a table that was cut, or a clock of its own. (Times of the day begin long after it.)
+fn begins_late(path: &Path, name: &str, times: &[f64], step: f64) -> Result<(), DatasetError> {
+    let rows = times[0] / step;
+    if rows <= LATE_ROWS_MAX || rows >= times.len() as f64 {
         return Ok(());
     }
+    let cause = format!(
+        "its column {name:?} begins with {}, {rows:.0} rows after 0: nobody knows whether its first row belongs to the first frame; give the times of \
+         the rows (behaviour_times_s = a file with that column), or, if the first row belongs to the first frame, say offset_s = 0.0",
+        times[0]
+    );
+    Err(DatasetError::file(path, cause))
+}
+
+/// Does the column of times agree with the rate, in one of the usual units, and is it regular? Returns the usual step.
+fn regular(path: &Path, name: &str, times: &[f64], rate_hz: f64, numbered: bool) -> Result<Option<f64>, DatasetError> {
+    let mut steps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    if steps.iter().any(|step| !step.is_finite()) {
+        return Ok(None);
+    }
     let Some(step) = crate::sys::statistics::median(&mut steps, f64::total_cmp).filter(|step| *step > 0.0) else {
-        return Ok(());
+        return Ok(None);
     };
     let fits = |unit_s: f64| (step * unit_s * rate_hz - 1.0).abs() < 0.1;
     if ![1.0, 1e-3, 1e-6, 1e-9].into_iter().any(fits) {
@@ -167,17 +188,24 @@ fn regular(path: &Path, name: &str, times: &[f64], rate_hz: f64, numbered: bool)
         );
         return Err(DatasetError::file(path, cause));
     }
-    Ok(())
+    Ok(Some(step))
 }
 
-/// A column that only counts: it goes up by the same step in every row.
-pub(super) fn counts_rows(column: impl Iterator<Item = f32>) -> bool {
-    let values: Vec<f32> = column.collect();
-    let Some(step) = values.get(1).zip(values.first()).map(|(b, a)| b - a).filter(|step| *step > 0.0) else {
+/// Fewest rows by which a column is judged.
+const COUNTED_ROWS_MIN: usize = 50;
+/// Share of the steps of a clock that are near the usual one, and how near: cameras jitter, and drop a frame now and then.
+const NEAR_SHARE: f64 = 0.9;
+const NEAR: f64 = 0.5;
+
+/// A column that only counts or tells the time: it goes up in every row, nearly always by nearly the same step.
+pub(super) fn counts_rows(values: &[f64]) -> bool {
+    let steps: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    if values.len() < COUNTED_ROWS_MIN || !steps.iter().all(|step| *step > 0.0) {
         return false;
-    };
-    values.len() >= 50
-        && values.windows(2).all(|pair| (pair[1] - pair[0] - step).abs() <= 0.01 * step + 1e-6 * pair[1].abs())
+    }
+    let Some(usual) = crate::sys::statistics::median(&mut steps.clone(), f64::total_cmp) else { return false };
+    let near = steps.iter().filter(|step| (**step / usual - 1.0).abs() <= NEAR).count();
+    near as f64 >= NEAR_SHARE * steps.len() as f64
 }
 
 #[cfg(test)]
@@ -189,7 +217,8 @@ mod tests {
         let placed = |frames: &[i64], from_zero| {
             let mut values = Array2::from_shape_fn((frames.len(), 1), |(row, _)| row as f32);
             let clock = RowClock { frames: Some(("frame".into(), frames.to_vec())), times: None, from_zero };
-            place(Path::new("b.csv"), clock, &mut values, 100.0).map(|missing| (missing, values.column(0).to_vec()))
+            place(Path::new("b.csv"), clock, &mut values, 100.0, false)
+                .map(|missing| (missing, values.column(0).to_vec()))
         };
         let (missing, values) = placed(&[0, 1, 4, 5], false).unwrap();
         assert_eq!((missing, values[4], values[5]), (2, 2.0, 3.0));
@@ -206,11 +235,44 @@ mod tests {
 
     #[test]
     fn times_in_any_unit_agree_with_the_rate_or_are_told() {
-        let check = |times: &[f64]| regular(Path::new("b.csv"), "time", times, 100.0, false).map_err(|e| e.to_string());
+        let check = |times: &[f64]| {
+            regular(Path::new("b.csv"), "time", times, 100.0, false).map(|_| ()).map_err(|e| e.to_string())
+        };
         assert_eq!(check(&[0.0, 0.01, 0.02, 0.03]), Ok(()));
         assert_eq!(check(&[0.0, 10.0, 20.0, 30.0]), Ok(()), "ms");
         assert!(check(&[0.0, 0.02, 0.04, 0.06]).unwrap_err().contains("50.0000 Hz"));
         assert!(check(&[0.0, 0.01, 0.02, 0.05, 0.06, 0.07]).unwrap_err().contains("from 0.02 to 0.05"));
+    }
+
+    #[test]
+    fn times_that_begin_within_the_trial_are_asked_about() {
+        let late = |from: f64| {
+            let times: Vec<f64> = (0..100).map(|row| from + f64::from(row) * 0.01).collect();
+            begins_late(Path::new("b.csv"), "time", &times, 0.01).map_err(|e| e.to_string())
+        };
+        assert_eq!(
+            [late(0.0), late(0.03), late(1.7e9)],
+            [Ok(()), Ok(()), Ok(())],
+            "the time of the day is another clock"
+        );
+        assert!(late(0.4).unwrap_err().contains("40 rows after 0"));
+    }
+
+    #[test]
+    fn a_clock_goes_up_steadily_even_if_it_jitters_and_behaviour_does_not() {
+        let clock: Vec<f64> =
+            (0..200).map(|row| 1.7e9 + f64::from(row) * 0.01 + 0.001 * f64::from(row * 7 % 3)).collect();
+        assert!(counts_rows(&clock));
+        let with_gaps: Vec<f64> = (0..200).map(|row| f64::from(row + 3 * (row / 50))).collect();
+        assert!(counts_rows(&with_gaps));
+        let walked: Vec<f64> = (0..200)
+            .scan(0.0, |sum, row| {
+                *sum += f64::from(1 + row * 37 % 11);
+                Some(*sum)
+            })
+            .collect();
+        assert!(!counts_rows(&walked), "a distance goes up, but not steadily");
+        assert!(!counts_rows(&clock[..40]) && !counts_rows(&vec![1.0; 100]));
     }
 
     #[test]

@@ -75,6 +75,20 @@ pub(super) enum Synchrony {
     },
     /// The lines recorded by ThorSync.
     ThorSync { path: PathBuf, camera_line: Option<String>, counts_per_frame: usize },
+    /// The voltage recording of PrairieView.
+    Voltage { path: PathBuf, camera_line: Option<String> },
+}
+
+impl Synchrony {
+    /// Are the rows of behaviour placed by their number, so that a missing one must be filled?
+    pub fn takes_rows_as_regular(&self) -> bool {
+        matches!(self, Self::Offset { .. } | Self::ThorSync { .. } | Self::Voltage { .. })
+    }
+
+    /// Are rows compared with the recording's own times? What the user gives of all frames, and ThorSync, needs none.
+    pub fn needs_own_times(&self) -> bool {
+        matches!(self, Self::Offset { .. } | Self::Times { frames: None, .. } | Self::Voltage { .. })
+    }
 }
 
 /// A file of labels.

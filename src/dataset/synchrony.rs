@@ -1,6 +1,6 @@
 //! Finds the two-photon frame of each behaviour frame.
 //!
-//! Why it exists: an index file, timestamps, two rates and ThorSync's lines answer the same question. What it must never do:
+//! Why it exists: an index file, timestamps, two rates, ThorSync's lines and PrairieView's voltages answer the same question. What it must never do:
 //! sort or repair: a decreasing index is an error, because it means that two recordings were joined.
 //!
 //! A session contains the numbers and times of its frames: an index refers to those numbers, and times are compared with those.
@@ -9,10 +9,10 @@ use std::path::Path;
 
 use super::arrays;
 use super::error::DatasetError;
-use super::spec::{Synchrony, TrialSpec};
-use super::thorsync;
+use super::spec::{Neural, Synchrony, TrialSpec};
 use super::warning::DataWarning;
-use crate::source::{FrameClock, FrameIndex, SessionIndex};
+use super::{thorsync, voltage};
+use crate::source::{FrameClock, FrameIndex, SessionIndex, voltage_begins_s};
 use crate::sys::statistics::median;
 
 /// How near to a whole number the ratio of two durations is when a rate is wrong by that factor.
@@ -46,6 +46,8 @@ pub(super) struct Axis<'a> {
     pub session: Option<&'a SessionIndex>,
     /// When each two-photon frame of another recording began, s from the first, where they are not regular.
     pub begins_s: Option<&'a [f64]>,
+    /// When the first of them began on the recording's own clock, s, where that is known.
+    pub first_s: Option<f64>,
 }
 
 /// Synchronises a trial.
@@ -90,12 +92,36 @@ pub(super) fn synchronise(
             let within = |frame: Option<i64>| frame.map_or(NO_FRAME, |frame| within(frame as f64, axis.frames));
             (frame_of.into_iter().map(within).collect(), regular())
         }
+        Synchrony::Voltage { path, camera_line } => by_voltage(trial, path, camera_line.as_deref(), axis)?,
     };
     if !frame_of.iter().any(|&frame| frame >= 0) {
         let (by, rows, frames) = (name(&trial.synchrony), axis.rows, axis.frames);
         return Err(DatasetError::NoBehaviour { trial: trial.name.clone(), by, rows, frames });
     }
     Ok(Synchronised { frame_of, times_s })
+}
+
+/// Camera pulses of a voltage recording: the frame of each, and its time from the first of them.
+fn by_voltage(
+    trial: &TrialSpec,
+    path: &Path,
+    line: Option<&str>,
+    axis: Axis<'_>,
+) -> Result<(Vec<i64>, Vec<f64>), DatasetError> {
+    let fail = |cause: String| DatasetError::file(path, format!("trial {}: {cause}", trial.name));
+    let Neural::Recording(spec) = &trial.neural else {
+        return Err(fail("`voltage_recording` belongs to a recording of PrairieView".to_owned()));
+    };
+    let begin_s = voltage_begins_s(spec, path).map_err(|e| fail(e.to_string()))?;
+    let first_s = axis.first_s.ok_or_else(|| fail("the frames of its recording have no times".to_owned()))?;
+    let pulses: Vec<f64> = voltage::pulses_ms(path, line)?.iter().map(|ms| begin_s + ms / 1e3 - first_s).collect();
+    equal(trial, path, (pulses.len(), axis.rows), "camera pulses", "the rows of the behaviour file")?;
+    let frames = match axis.begins_s {
+        Some(begins) => among(begins, &pulses, axis),
+        None => pulses.iter().map(|time| within((time * axis.frame_rate_hz + 1e-9).floor(), axis.frames)).collect(),
+    };
+    let from_first = pulses.iter().map(|time| time - pulses[0]).collect();
+    Ok((frames, from_first))
 }
 
 /// A rate that is wrong by a factor makes the behaviour end at half of the imaging, or twice as late.
@@ -131,19 +157,31 @@ fn last_equally(
     Ok(())
 }
 
-/// Times whose steps are a thousand times too long are in ms.
+/// Times whose steps are a thousand times too long are in ms, and sixty times too short in minutes.
 fn in_seconds(path: &Path, times: &[f64], rate_hz: f64, key: &str) -> Result<(), DatasetError> {
     let mut steps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let Some(step) = median(&mut steps, f64::total_cmp).filter(|step| *step > 0.0) else { return Ok(()) };
-    let units = [("ms", 1e3), ("µs", 1e6), ("ns", 1e9)];
+    let units = [
+        ("ms", 1e3),
+        ("µs", 1e6),
+        ("ns", 1e9),
+        ("minutes", 1.0 / 60.0),
+        ("hours", 1.0 / 3600.0),
+        ("days (MATLAB's datenum)", 1.0 / 86_400.0),
+    ];
     let unit = units.iter().find(|(_, per_s)| (0.5..2.0).contains(&(step * rate_hz / per_s)));
     match unit {
         None => Ok(()),
         Some((unit, per_s)) => Err(DatasetError::file(
             path,
             format!(
-                "its times advance by {step} (median), but {key} is {rate_hz} Hz, a step of {:.6} s: they are in {unit}; divide them by {per_s}",
-                1.0 / rate_hz
+                "its times advance by {step} (median), but {key} is {rate_hz} Hz, a step of {:.6} s: they are in {unit}; {}",
+                1.0 / rate_hz,
+                if *per_s > 1.0 {
+                    format!("divide them by {per_s}")
+                } else {
+                    format!("multiply them by {:.0}", 1.0 / per_s)
+                }
             ),
         )),
     }
@@ -155,6 +193,7 @@ fn name(synchrony: &Synchrony) -> &'static str {
         Synchrony::Times { .. } => "timestamps",
         Synchrony::Offset { .. } => "the rates and offset_s",
         Synchrony::ThorSync { .. } => "ThorSync",
+        Synchrony::Voltage { .. } => "the voltage recording",
     }
 }
 

@@ -73,7 +73,9 @@ struct WrittenTrial {
     offset_s: Option<f64>,
     /// The lines recorded by ThorSync.
     thorsync: Option<PathBuf>,
-    /// Name of the camera's line in ThorSync.
+    /// PrairieView's voltage recording, a CSV beside the XML of the frames.
+    voltage_recording: Option<PathBuf>,
+    /// Name of the camera's line in ThorSync or in a voltage recording.
     camera_line: Option<String>,
     /// Counts of "Frame Counter" per two-photon frame: volumes, frames averaged by the microscope.
     counts_per_frame: Option<usize>,
@@ -238,14 +240,16 @@ impl Reader<'_> {
             written.behaviour_times_s.is_some() || written.frame_times_s.is_some(),
             written.offset_s.is_some(),
             written.thorsync.is_some(),
+            written.voltage_recording.is_some(),
         ];
         if ways.iter().filter(|way| **way).count() > 1 {
-            let bound = "one of `index`, `behaviour_times_s` (with `frame_times_s`), `offset_s`, `thorsync`";
+            let bound = "one of `index`, `behaviour_times_s` (with `frame_times_s`), `offset_s`, `thorsync`, `voltage_recording`";
             return Err(self.value(&key("index"), "more than one way to synchronise", bound));
         }
         let (camera, counts) = (written.camera_line.clone(), written.counts_per_frame);
-        if written.thorsync.is_none() && (camera.is_some() || counts.is_some()) {
-            return Err(self.value(&key("camera_line"), "without thorsync", "only beside `thorsync`"));
+        if written.thorsync.is_none() && (counts.is_some() || camera.is_some() && written.voltage_recording.is_none()) {
+            let bound = "only beside `thorsync` (and `camera_line` beside `voltage_recording`)";
+            return Err(self.value(&key("camera_line"), "without thorsync", bound));
         }
         if written.frame_clock.is_some() && (written.behaviour_times_s.is_none() || written.frame_times_s.is_some()) {
             let bound = "only beside `behaviour_times_s`, and in place of `frame_times_s`";
@@ -260,6 +264,9 @@ impl Reader<'_> {
                 return Err(self.value(&key("counts_per_frame"), 0, "at least 1"));
             }
             return Ok(Synchrony::ThorSync { path: at(path), camera_line: camera, counts_per_frame });
+        }
+        if let Some(path) = &written.voltage_recording {
+            return Ok(Synchrony::Voltage { path: at(path), camera_line: camera });
         }
         match (&written.behaviour_times_s, &written.frame_times_s) {
             (Some(behaviour), frames) => {
@@ -341,7 +348,7 @@ impl Reader<'_> {
             }
             return Ok(Neural::Ready { path, frames, height, width, data_at: header.data_at });
         }
-        super::npy::refuse_pickle(&path)?;
+        super::npy::refuse_foreign(&path)?;
         let Some([height, width]) = shape.filter(|[h, w]| *h > 0 && *w > 0) else {
             return Err(self.value(&key("dff_shape"), "absent", "[height, width] of a headerless memory map, px"));
         };

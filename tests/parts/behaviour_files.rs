@@ -114,7 +114,10 @@ fn npy_f4(row: impl Fn(usize) -> [f32; 2]) -> Vec<u8> {
 }
 
 fn behaviour() -> Vec<Case> {
-    [tables(), counters(), times(), rates_and_time_files(), deeplabcut(), sleap()].into_iter().flatten().collect()
+    [tables(), counters(), clocks(), times(), rates_and_time_files(), foreign(), deeplabcut(), sleap()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn tables() -> Vec<Case> {
@@ -162,6 +165,69 @@ fn counters() -> Vec<Case> {
             keys: "column_names = [\"x\", \"y\"]",
             ..case("the same, chosen by name", "b.csv", csv("n,x,y", numbered), Read(ROWS, &["x", "y"]))
         },
+    ]
+}
+
+/// A camera's own clock: about 10 ms a row, and a jitter.
+fn jittering(row: usize) -> f64 {
+    row as f64 * 0.01 + 0.001 * (row * 7 % 3) as f64
+}
+
+fn clocks() -> Vec<Case> {
+    let late = csv("time,x,y", |row| format!("{:.2},{}", 12.3 + row as f64 * 0.01, wave(row)));
+    vec![
+        case(
+            "a camera's time stamps jitter and have no known name",
+            "b.csv",
+            csv("cam_ts,x,y", |row| format!("{:.4},{}", jittering(row), wave(row))),
+            Refused(&["\"cam_ts\" goes up by the same step", "or nearly", "column_names"]),
+        ),
+        case(
+            "unix times stand still in float32, and would pass as a constant",
+            "b.csv",
+            csv("cam_ts,x,y", |row| format!("{:.4},{}", 1.7e9 + jittering(row), wave(row))),
+            Refused(&["\"cam_ts\" goes up by the same step"]),
+        ),
+        case(
+            "a distance goes up as well, and is behaviour",
+            "b.csv",
+            csv("walked,y", |row| format!("{},0.5", 0.02 * (row as f64 + 30.0 * (row as f64 / 30.0).sin()))),
+            Read(ROWS, &["walked", "y"]),
+        ),
+        case(
+            "a time column that begins in the middle of the trial",
+            "b.csv",
+            late.clone(),
+            Refused(&["begins with 12.3", "offset_s = 0.0"]),
+        ),
+        Case { keys: "offset_s = 0.0", ..case("the same, meant", "b.csv", late, Read(ROWS, &["x", "y"])) },
+        Case {
+            keys: "column_names = [\"x\"]",
+            ..case(
+                "two columns of one name (two animals side by side)",
+                "b.csv",
+                csv("x,y,x,y", |row| format!("{},{}", wave(row), wave(row))),
+                Refused(&["2 columns \"x\""]),
+            )
+        },
+    ]
+}
+
+/// Files of other programs, taken for a memory map because the user says the number of its columns.
+fn foreign() -> Vec<Case> {
+    let of = |report, name, begin: &[u8], word| {
+        let bytes = [begin, &vec![7; 8 * ROWS - begin.len()][..]].concat();
+        let right = Refused(match word {
+            "MATLAB" => &["is no array of numbers", "MATLAB"],
+            "Excel" => &["is no array of numbers", "Excel"],
+            _ => &["is no array of numbers", "unpack"],
+        });
+        Case { behaviour: (name, bytes), keys: "columns = 2", ..case(report, "", String::new(), right) }
+    };
+    vec![
+        of("MATLAB's file as a memory map", "b.mat", b"MATLAB 5.0 MAT-file, Platform: PCWIN64", "MATLAB"),
+        of("an Excel workbook as a memory map", "b.xlsx", b"PK\x03\x04\x14\0\x06\0", "Excel"),
+        of("a packed array as a memory map", "b.dat.gz", b"\x1f\x8b\x08\0", "unpack"),
     ]
 }
 
@@ -249,6 +315,19 @@ fn rates_and_time_files() -> Vec<Case> {
         },
         Case {
             keys: "behaviour_times_s = \"t.csv\"",
+            more: vec![(
+                "t.csv",
+                csv("time", |row| format!("{:.12}", 738_000.0 + row as f64 * 0.01 / 86_400.0)).into_bytes(),
+            )],
+            ..case(
+                "MATLAB's datenum counts days",
+                "b.csv",
+                csv("x,y", wave),
+                Refused(&["days (MATLAB's datenum)", "multiply them by 86400"]),
+            )
+        },
+        Case {
+            keys: "behaviour_times_s = \"t.csv\"",
             more: vec![("t.csv", csv("time", |row| format!("{:.2}", row as f64 * 0.01)).into_bytes())],
             ..case("time stamps in seconds", "b.csv", csv("x,y", wave), Read(ROWS, &["x", "y"]))
         },
@@ -268,7 +347,14 @@ fn rates_and_time_files() -> Vec<Case> {
 fn deeplabcut() -> Vec<Case> {
     let dlc = "scorer,n,n,n,n,n,n,n\nindividuals,f1,f1,f1,f2,f2,f2,single\nbodyparts,h,h,h,h,h,h,food\ncoords,x,y,likelihood,x,y,likelihood,x";
     let dlc_row = |row: usize| format!("{row},{},0.9,,,,7", wave(row));
+    let collected = "scorer,me,me\nbodyparts,h,h\ncoords,x,y";
     vec![
+        case(
+            "DeepLabCut's CollectedData holds points of single pictures (#486)",
+            "b.csv",
+            csv(collected, |row| format!("labeled-data/fly/img{:04}.png,{}", 31 * row, wave(row))),
+            Refused(&["labeled-data/fly/img0000.png", "CollectedData", "analyze_videos"]),
+        ),
         case(
             "DeepLabCut with two animals (#952)",
             "b.csv",

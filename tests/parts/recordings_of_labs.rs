@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use haltere::dataset::{DataSpec, inspect};
 use haltere::source::{RecordingSpec, open_recording};
 use rust_hdf5::H5File;
 
@@ -300,6 +301,55 @@ fn prairieviews_cycles_that_are_not_alike_rotate_no_plane() {
     prairie(dir.path(), false, &[(Z, &UNKNOWN), ("TSeries Timed Element", &UNKNOWN), (Z, &UNKNOWN)]);
     let error = plane(dir.path(), 1).unwrap_err();
     assert!(error.contains("2 cycles that are z-series and 1 that are not"), "{error}");
+}
+
+/// 60 frames at 10 Hz from 2.5 s on, and a voltage recording from 1.5 s on whose camera gives a pulse every 50 ms after 3 s.
+fn with_voltages(folder: &Path, pulses: usize) {
+    let mut xml = "<?xml version=\"1.0\"?><PVScan version=\"5.5.64.500\"><Sequence type=\"TSeries Timed Element\" cycle=\"1\"><VoltageRecording \
+                   name=\"cam\" cycle=\"1\" index=\"1\" configurationFile=\"v.env\" dataFile=\"T_Cycle00001_VoltageRecording_001.csv\" \
+                   relativeTime=\"0\" absoluteTime=\"1.5\"/>"
+        .to_owned();
+    for frame in 0..60 {
+        let name = format!("T_Cycle00001_Ch1_{:06}.ome.tif", frame + 1);
+        page(frame).write(&folder.join(&name));
+        xml += &format!(
+            "<Frame absoluteTime=\"{:.2}\" index=\"{}\"><File channel=\"1\" page=\"1\" filename=\"{name}\"/></Frame>",
+            2.5 + frame as f64 * 0.1,
+            frame + 1
+        );
+    }
+    std::fs::write(folder.join("T.xml"), xml + "</Sequence></PVScan>").unwrap();
+    let pulse = |ms: usize| ms >= 3000 && (ms - 3000) % 50 < 10 && (ms - 3000) / 50 < pulses;
+    let rows: String = (0..8000).map(|ms| format!("{ms},0.01,{}\n", if pulse(ms) { 3.3 } else { 0.02 })).collect();
+    std::fs::write(folder.join("T_Cycle00001_VoltageRecording_001.csv"), format!("Time(ms), Input 0, Input 1\n{rows}"))
+        .unwrap();
+    let rows: String = (0..40).map(|row| format!("{:.3}\n", (f64::from(row) / 9.0).sin())).collect();
+    std::fs::write(folder.join("b.csv"), format!("speed\n{rows}")).unwrap();
+}
+
+#[test]
+fn prairieviews_voltage_recording_ties_the_cameras_pulses_to_the_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let facts = |keys: &str| {
+        let toml = format!(
+            "frame_rate_hz = 10.0\nbehaviour_rate_hz = 20.0\n[[trial]]\nanimal = \"a\"\nframes = {{ path = \".\" }}\nbehaviour = \"b.csv\"\n\
+             voltage_recording = \"T_Cycle00001_VoltageRecording_001.csv\"\n{keys}\n"
+        );
+        std::fs::write(folder.join("dataset.toml"), toml).unwrap();
+        let spec = DataSpec::from_toml(&folder.join("dataset.toml")).map_err(|e| e.to_string())?;
+        let (trials, _) = inspect(&spec).map_err(|e| e.to_string())?;
+        Ok::<_, String>((trials[0].with_behaviour, trials[0].first_with_behaviour, trials[0].last_with_behaviour))
+    };
+    with_voltages(folder, 40);
+    // The first pulse at 1.5 + 3 s is 2 s after the first frame; forty of them last 2 s.
+    assert_eq!(facts("camera_line = \"Input 1\""), Ok((20, Some(20), Some(39))));
+    assert!(facts("").unwrap_err().contains("Input 0, Input 1"));
+    assert!(facts("camera_line = \"Input 0\"").unwrap_err().contains("no camera pulse"));
+    assert!(facts("camera_line = \"Input 1\"\noffset_s = 1.0").unwrap_err().contains("more than one way"));
+    with_voltages(folder, 39);
+    let error = facts("camera_line = \"Input 1\"").unwrap_err();
+    assert!(error.contains("39 camera pulses") && error.contains("40"), "{error}");
 }
 
 /// A TwoPhotonSeries of 3 frames, and what its `dimension` says.

@@ -49,5 +49,14 @@ pub(super) fn pose(path: &Path, lines: &[Row], track: Option<&str>) -> Result<Po
     };
     let rows = lines[parts + 2..].to_vec();
     let clock = RowClock::numbered("frame", rows.iter().map(|(_, row)| row[0].as_str()), true);
+    if clock.frames.is_none() {
+        let first =
+            rows.iter().map(|(_, row)| row[0].as_str()).find(|name| name.parse::<f64>().is_err()).unwrap_or_default();
+        let cause = format!(
+            "its rows are not numbered by the frames of a video ({first:?}): it holds the points that people set in single pictures (CollectedData), \
+             not the track of a video; give the table that analyze_videos wrote (save_as_csv=True)"
+        );
+        return Err(DatasetError::file(path, cause));
+    }
     Ok(Pose { names: columns.iter().map(name).collect(), columns, rows, clock })
 }

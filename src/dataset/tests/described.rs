@@ -262,7 +262,7 @@ fn the_example_names_every_key_and_parses() {
     let lines = structs.flat_map(str::lines).map(str::trim).filter(|line| !line.starts_with("///"));
     let fields = lines.filter_map(|line| line.split_once(": ")).map(|(key, _)| key);
     let keys: Vec<&str> = fields.filter(|key| !["trials"].contains(key)).collect();
-    assert_eq!(keys.len(), 4 + 23 + 10, "{keys:?}");
+    assert_eq!(keys.len(), 4 + 24 + 10, "{keys:?}");
     for key in keys {
         assert!(text.contains(key), "{key} is not explained in the example");
     }
