@@ -13,6 +13,7 @@ mod info;
 mod kernels;
 mod light_on_recordings;
 mod limits;
+mod matlab;
 mod nwb_export;
 mod nwb_source;
 mod placement;
