@@ -26,7 +26,7 @@ pub(super) fn pulses_ms(path: &Path, line: Option<&str>) -> Result<Vec<f64>, Dat
     each(path, line, |_, volts| {
         (least, most) = (least.min(volts), most.max(volts));
     })?;
-    if !(most - least >= LEAST_V) {
+    if most - least < LEAST_V {
         return Err(fail(format!(
             "its line {} stays between {least} and {most} V: no camera pulse was recorded; choose another line with `camera_line`",
             line.unwrap_or("(the only one)")

@@ -41,7 +41,7 @@ use crate::sys::exit::{ExitCode, HasExitCode};
 
 pub use damage::{Damage, Hole};
 pub use outline::Outline;
-pub use read::{Item, Reader};
+pub use read::{HeldItem, Item, Reader};
 pub use write::{SessionWriter, name_of};
 
 /// Extension of a session's file.

@@ -95,10 +95,17 @@ impl Records {
 
     /// The body of the record whose head was read.
     pub fn body(&mut self, head: Head) -> Result<Vec<u8>, SessionError> {
-        let mut body = vec![0; head.bytes as usize];
-        self.file.read_exact(&mut body).map_err(|cause| SessionError::file(&self.path, cause))?;
-        self.at += head.bytes;
+        let mut body = Vec::new();
+        self.body_into(head, &mut body)?;
         Ok(body)
+    }
+
+    /// The same into memory that was used before.
+    pub fn body_into(&mut self, head: Head, body: &mut Vec<u8>) -> Result<(), SessionError> {
+        body.resize(head.bytes as usize, 0);
+        self.file.read_exact(body).map_err(|cause| SessionError::file(&self.path, cause))?;
+        self.at += head.bytes;
+        Ok(())
     }
 
     /// Where the body of the record whose head was read begins.

@@ -11,7 +11,7 @@ use crate::frame::animal::ANIMAL_EXTENSION;
 use crate::frame::slot::TAKE_UP;
 use crate::frame::{CHANNELS_MAX, Frame, Request, Requests, SIDE_PX_MAX, SavedAnimal};
 use crate::session::messages::{AnimalRecord, RequestRecord};
-use crate::session::{Item, Outline, Reader, SessionError, Topic, layout};
+use crate::session::{HeldItem, Outline, Reader, SessionError, Topic, layout};
 use crate::sys::clock::now_ns;
 use crate::sys::files::sha256_of_bytes;
 
@@ -65,40 +65,20 @@ impl McapSource {
         &self.outline.path
     }
 
-    /// Takes one message; true when it was a frame, which is then in `into`.
-    fn take(&mut self, topic: Topic, data: &[u8], into: &mut Frame) -> Result<bool, SourceError> {
-        match topic {
-            Topic::Requests => {
-                let record: RequestRecord = serde_json::from_slice(data).map_err(|cause| {
-                    file_error(self.path(), format!("a message of the topic `requests` is not valid JSON: {cause}"))
-                })?;
-                // Requests unknown to this version are skipped; `diff` then shows that the replay differs.
-                for name in &record.requests {
-                    let request = match &record.animal {
-                        Some(animal) if name == TAKE_UP => Some(Request::TakeUp(self.saved_state(animal)?)),
-                        _ => Request::of_name(name),
-                    };
-                    request.into_iter().for_each(|request| self.requests.add(request));
-                }
-                Ok(false)
-            }
-            Topic::Frames => {
-                let (mut info, _) =
-                    layout::read(data).map_err(|cause| file_error(self.path(), format!("a frame {cause}")))?;
-                if info.shape.pixels() * info.pixel_type.bytes() > into.capacity_bytes() {
-                    return Err(file_error(
-                        self.path(),
-                        "a frame is larger than `frame_bytes_max` in the session's metadata",
-                    ));
-                }
-                // The receipt of this run; `t_live_ns` keeps the recorded one.
-                info.t_received_ns = now_ns();
-                into.info = info;
-                into.bytes_mut().copy_from_slice(&data[layout::HEAD_BYTES..]);
-                Ok(true)
-            }
-            _ => Ok(false),
+    /// Takes the requests of a message.
+    fn take_requests(&mut self, data: &[u8]) -> Result<(), SourceError> {
+        let record: RequestRecord = serde_json::from_slice(data).map_err(|cause| {
+            file_error(self.path(), format!("a message of the topic `requests` is not valid JSON: {cause}"))
+        })?;
+        // Requests unknown to this version are skipped; `diff` then shows that the replay differs.
+        for name in &record.requests {
+            let request = match &record.animal {
+                Some(animal) if name == TAKE_UP => Some(Request::TakeUp(self.saved_state(animal)?)),
+                _ => Request::of_name(name),
+            };
+            request.into_iter().for_each(|request| self.requests.add(request));
         }
+        Ok(())
     }
 
     /// The state of this animal, which is attached before the request that takes it up.
@@ -129,16 +109,25 @@ impl Source for McapSource {
     fn next(&mut self, into: &mut Frame) -> Result<Next, SourceError> {
         self.requests = Requests::default();
         loop {
-            let item = self.reader.read().map_err(|cause| file_error(self.path(), cause_text(self.path(), &cause)))?;
+            // What the last reading passed over.
             self.report_damage();
+            let path = &self.outline.path;
+            let item = self.reader.read_held().map_err(|cause| file_error(path, cause_text(path, &cause)))?;
             match item {
-                None => return Ok(Next::End),
-                Some(Item::Message { topic, data, .. }) => {
-                    if self.take(topic, &data, into)? {
-                        return Ok(Next::Frame);
-                    }
+                None => {
+                    self.report_damage();
+                    return Ok(Next::End);
                 }
-                Some(Item::Attachment { name, data }) => {
+                Some(HeldItem::Message { topic: Topic::Frames, data, .. }) => {
+                    take_frame(data, into).map_err(|cause| file_error(path, cause))?;
+                    return Ok(Next::Frame);
+                }
+                Some(HeldItem::Message { topic: Topic::Requests, data, .. }) => {
+                    let data = data.to_vec();
+                    self.take_requests(&data)?;
+                }
+                Some(HeldItem::Message { .. }) => {}
+                Some(HeldItem::Attachment { name, data }) => {
                     if name.strip_suffix(ANIMAL_EXTENSION).is_some_and(|name| name.ends_with('.')) {
                         self.state = Some((name, data));
                     }
@@ -170,6 +159,19 @@ impl Source for McapSource {
         about.warnings = self.outline.warnings();
         about
     }
+}
+
+/// Copies a frame of a message.
+fn take_frame(data: &[u8], into: &mut Frame) -> Result<(), String> {
+    let (mut info, _) = layout::read(data).map_err(|cause| format!("a frame {cause}"))?;
+    if info.shape.pixels() * info.pixel_type.bytes() > into.capacity_bytes() {
+        return Err("a frame is larger than `frame_bytes_max` in the session's metadata".to_owned());
+    }
+    // The receipt of this run; `t_live_ns` keeps the recorded one.
+    info.t_received_ns = now_ns();
+    into.info = info;
+    into.bytes_mut().copy_from_slice(&data[layout::HEAD_BYTES..]);
+    Ok(())
 }
 
 /// The cause without the path, which [`SourceError`] adds itself.

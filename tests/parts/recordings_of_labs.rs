@@ -20,7 +20,11 @@ fn page(first: usize) -> Tiff {
 
 fn texts() -> Vec<Case> {
     let ndtiff = |page: usize| {
-        format!("{{\"Axes\":{{\"channel\":\"{}\",\"time\":{}}}}}", if page % 2 == 0 { "GFP" } else { "RFP" }, page / 2)
+        format!(
+            "{{\"Axes\":{{\"channel\":\"{}\",\"time\":{}}}}}",
+            if page.is_multiple_of(2) { "GFP" } else { "RFP" },
+            page / 2
+        )
     };
     let ndtiff = || Tiff { page_metadata: Some(ndtiff), ..Tiff::pages(6) };
     let times = |page: usize| format!("{{\"Axes\":{{\"time\":{page}}}}}");

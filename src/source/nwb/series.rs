@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytemuck::try_cast_slice_mut;
 use rust_hdf5::swmr::SwmrFileReader;
 use rust_hdf5::{ByteOrder, DatatypeMessage, FileLocking, H5Dataset, H5File};
 
@@ -27,6 +28,8 @@ pub(super) struct Series {
     /// Path in the file.
     name: String,
     reader: SwmrFileReader,
+    /// For frames that lie in the file as they go into a slot: they are read there at once, without a block between.
+    direct: Option<H5Dataset>,
     geometry: Geometry,
     /// Frame numbers in `block`.
     held: std::ops::Range<u64>,
@@ -114,8 +117,9 @@ impl Series {
             None if geometry.deep => Times::Unknown,
             None => Times::read(&file, &name, geometry.walk.count as u64).map_err(of_series)?,
         };
+        let direct = geometry.lies_as_it_goes().then(|| file.dataset(&format!("{name}/data")).ok()).flatten();
         let (held, block) = (0..0, Vec::new());
-        Ok((Self { path, name, reader, geometry, held, block }, times))
+        Ok((Self { path, name, reader, direct, geometry, held, block }, times))
     }
 
     /// The file.
@@ -173,6 +177,9 @@ impl Series {
 
     /// Reads one frame into its part of a slot.
     pub fn read(&mut self, frame: u64, slot: &mut [u8]) -> Result<(), SourceError> {
+        if let Some(read) = self.read_direct(frame, slot) {
+            return read.map_err(|cause| self.unreadable(frame, cause));
+        }
         if !self.held.contains(&frame) {
             self.fetch(frame)?;
         }
@@ -183,6 +190,19 @@ impl Series {
         };
         pixels::copy(&self.geometry.layout, payload, slot);
         Ok(())
+    }
+
+    /// Reads a frame into its slot without a block between; `None` where that is not possible.
+    fn read_direct(&self, frame: u64, slot: &mut [u8]) -> Option<rust_hdf5::Result<()>> {
+        let data = self.direct.as_ref()?;
+        let starts = [frame as usize, 0, 0];
+        let counts = [1, *self.geometry.sides.first()?, *self.geometry.sides.get(1)?];
+        Some(match self.geometry.layout.pixel_type {
+            PixelType::U8 => data.read_slice_into::<u8>(slot, &starts, &counts),
+            PixelType::U16 => data.read_slice_into::<u16>(try_cast_slice_mut(slot).ok()?, &starts, &counts),
+            PixelType::I16 => data.read_slice_into::<i16>(try_cast_slice_mut(slot).ok()?, &starts, &counts),
+            PixelType::F32 => data.read_slice_into::<f32>(try_cast_slice_mut(slot).ok()?, &starts, &counts),
+        })
     }
 
     /// Reads the block that holds a frame.
@@ -264,6 +284,11 @@ impl Geometry {
         let frames_per_block = if deep { 1 } else { chunked.clamp(1, fit) as u64 };
         let sides = shape[1..].to_vec();
         Ok(Self { sides, layout, orientation, contradicting, planes, walk, deep, plane, frames_per_block })
+    }
+
+    /// Is every frame stored by itself, in the order of a slot?
+    fn lies_as_it_goes(&self) -> bool {
+        self.sides.len() == 2 && self.frames_per_block == 1 && self.layout.order == Order::C && !self.layout.big_endian
     }
 
     /// Start and count along each axis for `count` frames from `first` on.

@@ -22,6 +22,8 @@ use crate::sys::files::{Bound, read_bounded};
 
 /// What decides.
 const BY: &str = "Scanbox's .mat";
+/// Bytes that are read and turned upright at once.
+const PART_BYTES: usize = 1 << 16;
 /// The largest .mat: real ones have some kB, with all their events.
 const MAT: Bound = Bound::new("a .mat of Scanbox", 256 << 20);
 
@@ -159,15 +161,17 @@ impl Source for Scanbox {
         let page = (self.walk.first + self.next * self.walk.step) as u64;
         let at = page * self.payload.len() as u64;
         let channels = self.scan.channels;
-        // A single channel is turned upright where it lies.
         let into = into.bytes_mut();
-        let bytes = if channels == 1 { &mut *into } else { &mut self.payload[..] };
-        let read = self.file.read_exact_at(bytes, at);
-        read.map_err(|e| file_error(&self.path, format!("frame {} cannot be read: {e}", self.next)))?;
+        let unreadable = |e| file_error(&self.path, format!("frame {} cannot be read: {e}", self.next));
         let upright = |from: [u8; 2]| (u16::MAX - u16::from_le_bytes(from)).to_ne_bytes();
         if channels == 1 {
-            into.as_chunks_mut::<2>().0.iter_mut().for_each(|pixel| *pixel = upright(*pixel));
+            // A single channel is turned upright where it lies, part by part, while the part is in the cache.
+            for (n, part) in into.chunks_mut(PART_BYTES).enumerate() {
+                self.file.read_exact_at(part, at + (n * PART_BYTES) as u64).map_err(unreadable)?;
+                part.as_chunks_mut::<2>().0.iter_mut().for_each(|pixel| *pixel = upright(*pixel));
+            }
         } else {
+            self.file.read_exact_at(&mut self.payload, at).map_err(unreadable)?;
             for (channel, slot) in into.chunks_exact_mut(self.payload.len() / channels).enumerate() {
                 let held = self.payload.as_chunks::<2>().0.iter().skip(channel).step_by(channels);
                 slot.as_chunks_mut::<2>().0.iter_mut().zip(held).for_each(|(to, from)| *to = upright(*from));
