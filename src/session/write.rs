@@ -20,9 +20,8 @@ use crate::config::Compression;
 use crate::frame::{FrameSlot, Request, Requests};
 use crate::sys::calendar;
 
-/// A chunk is closed when it exceeds this, bytes: small enough to be written before the next frame arrives, and to be read again within a
-/// processor's cache.
-const CHUNK_BYTES: u64 = 1 << 18;
+/// A chunk is closed when it exceeds this, bytes: small enough to be written before the next frame arrives.
+const CHUNK_BYTES: u64 = 1 << 20;
 /// Most files of one rig with the same second in their name; more would mean that something is wrong.
 const SAME_SECOND_MAX: u32 = 100;
 
