@@ -17,8 +17,9 @@ const STYLE: &str = include_str!("report.css");
 /// The whole file.
 pub fn render(report: &ReportData) -> String {
     let mut page = Page::default();
-    page.scores(&report.scores, report.look_ahead.as_ref());
     page.list("warnings", "Warnings", &report.warnings);
+    page.plots(report);
+    page.scores(&report.scores, report.look_ahead.as_ref());
     if let Some(method) = &report.method {
         page.method(method);
     }
@@ -28,7 +29,6 @@ pub fn render(report: &ReportData) -> String {
     if let Some(look_ahead) = &report.look_ahead {
         page.section("look-ahead", "Look-ahead", &paragraph(&look_ahead_text(look_ahead)));
     }
-    page.plots(report);
     if let Some(reproduce) = &report.reproduce {
         page.reproduce(reproduce);
     }
@@ -201,11 +201,18 @@ impl Page {
         );
     }
 
+    /// What came out first, then how it came about.
     fn plots(&mut self, report: &ReportData) {
-        if let Some(loss) = &report.loss {
-            let caption = "Loss on training batches and on held-out samples. Cosine similarity should rise for pairs from the same time \
-                           point, not for pairs from different ones.";
-            self.figure("loss", "Training", &[plot::loss_curves(loss)], caption);
+        if let Some(comparison) = &report.comparison {
+            let caption = format!(
+                "Measure: {}. All methods on the same animals and seeds. ↑: higher is better, ↓: lower is better.",
+                comparison.measure
+            );
+            self.figure("comparison", "Comparison of methods", &[plot::comparison(comparison)], &caption);
+        }
+        if let Some(per_animal) = &report.per_animal {
+            let caption = format!("Measure: {}. One dot per seed.", per_animal.measure);
+            self.figure("animals", "Per-animal accuracy", &[plot::per_animal(per_animal)], &caption);
         }
         if let Some(view) = &report.embedding {
             let caption = format!(
@@ -220,10 +227,6 @@ impl Page {
         if let Some(confusion) = &report.confusion {
             self.figure("confusion", "Confusion matrix", &[plot::confusion(confusion)], &confusion_text(confusion));
         }
-        if let Some(per_animal) = &report.per_animal {
-            let caption = format!("Measure: {}. One dot per seed.", per_animal.measure);
-            self.figure("animals", "Per-animal accuracy", &[plot::per_animal(per_animal)], &caption);
-        }
         if let Some(calibration) = &report.calibration {
             self.figure(
                 "calibration",
@@ -231,6 +234,11 @@ impl Page {
                 &[plot::calibration(calibration)],
                 &calibration_text(calibration),
             );
+        }
+        if let Some(loss) = &report.loss {
+            let caption = "Loss on training batches and on held-out samples. Cosine similarity should rise for pairs from the same time \
+                           point, not for pairs from different ones.";
+            self.figure("loss", "Training", &[plot::loss_curves(loss)], caption);
         }
         if !report.domain_gap.is_empty() {
             let caption = "Squared maximum mean discrepancy (MMD²) between animals; 0 means identical distributions.";
@@ -241,20 +249,13 @@ impl Page {
             let caption = "Each bar is a training run with one component left out; mean ± standard deviation over animals and seeds.";
             self.figure("ablation", "Ablation", &plots, caption);
         }
-        if let Some(comparison) = &report.comparison {
-            let caption = format!(
-                "Measure: {}. All methods on the same animals and seeds. ↑: higher is better, ↓: lower is better.",
-                comparison.measure
-            );
-            self.figure("comparison", "Comparison of methods", &[plot::comparison(comparison)], &caption);
-        }
     }
 
     fn reproduce(&mut self, reproduce: &Reproduce) {
         let facts = [
             ("seed".to_owned(), reproduce.seed.to_string()),
             ("haltere".to_owned(), reproduce.program_version.clone()),
-            ("git revision".to_owned(), reproduce.git_revision.clone()),
+            ("git revision".to_owned(), revision_text(&reproduce.git_revision)),
             ("machine".to_owned(), reproduce.host.clone()),
         ];
         let hashes = reproduce.hashes.iter().map(|(name, hash)| (format!("SHA-256 of {name}"), hash.clone()));
@@ -274,6 +275,11 @@ impl Page {
              <nav>{contents}</nav>\n<main>\n{body}</main>\n</body>\n</html>\n"
         )
     }
+}
+
+/// The revision of the folder that the program was called in, which need not be a checkout.
+fn revision_text(revision: &str) -> String {
+    if revision == "unknown" { "none: not called in a git checkout".into() } else { revision.into() }
 }
 
 fn confusion_text(confusion: &Confusion) -> String {
@@ -368,6 +374,22 @@ mod tests {
             assert!(html.contains(&format!("<section id=\"{link}\">")), "{link}");
         }
         assert_eq!(html.matches("<svg ").count(), 10);
+    }
+
+    #[test]
+    fn figures_come_before_tables_and_the_result_before_how_it_came_about() {
+        let html = render(&example::report());
+        let at = |what: &str| html.find(what).unwrap_or_else(|| panic!("no {what}"));
+        assert!(html.rfind("<figure").unwrap() < at("<table"));
+        assert!(at("id=\"comparison\"") < at("id=\"embedding\"") && at("id=\"embedding\"") < at("id=\"loss\""));
+    }
+
+    #[test]
+    fn a_revision_that_is_not_known_is_said_in_words() {
+        let mut report = example::report();
+        report.reproduce.as_mut().unwrap().git_revision = "unknown".into();
+        let html = render(&report);
+        assert!(html.contains("not called in a git checkout") && html.contains(env!("CARGO_PKG_VERSION")));
     }
 
     #[test]

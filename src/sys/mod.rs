@@ -16,6 +16,7 @@ pub mod linalg;
 pub mod log_lines;
 pub mod npy;
 pub mod npy_read;
+pub mod palette;
 pub mod partial_file;
 pub mod progress;
 pub mod random;

@@ -7,6 +7,8 @@ use plotters::backend::{DrawingBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontTransform, IntoFont, RGBAColor, RGBColor, ShapeStyle, TextStyle};
 
+use crate::sys::palette::{self, MarkShape};
+
 /// Units of the backend in one pixel.
 const PARTS: f64 = 4.0;
 /// What the backend divides font sizes by.
@@ -30,30 +32,10 @@ pub const FIRST: RGBColor = RGBColor(213, 94, 0);
 /// Second colour of two: after, held out, ours.
 pub const SECOND: RGBColor = RGBColor(0, 114, 178);
 
-/// Colours of groups: those of Okabe & Ito (2008), the weak yellow late and darkened; then eight more of about equal weight that
-/// repeat no hue at the same lightness. Beyond the first eight a mark's shape changes too.
-const PALETTE: [RGBColor; 16] = [
-    RGBColor(0, 114, 178),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(213, 94, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(40, 40, 40),
-    RGBColor(214, 198, 30),
-    RGBColor(136, 34, 85),
-    RGBColor(153, 153, 51),
-    RGBColor(51, 34, 136),
-    RGBColor(68, 170, 153),
-    RGBColor(102, 51, 17),
-    RGBColor(170, 68, 153),
-    RGBColor(221, 170, 119),
-    RGBColor(119, 136, 170),
-];
-
 /// Colour of group `index`.
 pub fn colour(index: usize) -> RGBColor {
-    PALETTE[index % PALETTE.len()]
+    let [red, green, blue] = palette::colour(index);
+    RGBColor(red, green, blue)
 }
 
 /// Where a text lies relative to its point.
@@ -179,14 +161,20 @@ impl Canvas<'_> {
         self.path(&[a, (b.0, a.1), b, (a.0, b.1), a], 1.0, colour);
     }
 
-    /// The mark of group `index`: a disc, from the ninth group on a diamond.
+    /// The mark of group `index`.
     pub fn mark(&mut self, index: usize, at: (f64, f64), radius: f64, colour: RGBAColor) {
-        if index % PALETTE.len() < 8 {
-            self.disc(at, radius, colour);
-            return;
-        }
-        let r = radius * 1.25;
-        let corners = [(0.0, -r), (r, 0.0), (0.0, r), (-r, 0.0)].map(|(x, y)| part((at.0 + x, at.1 + y)));
+        let corners = match palette::shape(index) {
+            MarkShape::Disc => return self.disc(at, radius, colour),
+            MarkShape::Diamond => {
+                let r = radius * 1.25;
+                [(0.0, -r), (r, 0.0), (0.0, r), (-r, 0.0)]
+            }
+            MarkShape::Square => {
+                let r = radius * 0.9;
+                [(-r, -r), (r, -r), (r, r), (-r, r)]
+            }
+        };
+        let corners = corners.map(|(x, y)| part((at.0 + x, at.1 + y)));
         self.backend.fill_polygon(corners, &stroke(1.0, colour)).ok();
     }
 

@@ -27,7 +27,6 @@ pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> Stri
         warnings.push(format!("{} messages could not be parsed and were left out", recorded.odd));
     }
     page.list("warnings", "Warnings", &warnings);
-    page.section("latency", "Latency", &latencies(summary));
     let caption = "From receipt of the whole frame to publication. Where several decodes share a pixel, the line spans the fastest to the slowest.";
     page.figure("over-time", "Latency over the session", &[plots::latency(summary)], caption);
     let caption = "Both axes are logarithmic, so that a single late decode is visible.";
@@ -37,16 +36,6 @@ pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> Stri
         summary.missing, summary.skipped
     );
     page.figure("events", "Gaps, skipped frames and events", &[plots::events(summary)], &caption);
-    marks(&mut page, summary);
-    clock(&mut page, recorded);
-    decisions::section(&mut page, recorded, summary);
-    let trips = &recorded.round_trips;
-    if !trips.done.is_empty() {
-        let caption = "From the frame to the decision, its publication, the pulse, and its acknowledgement at the inlet. The delay that a rule asks for \
-                       is taken out.";
-        page.figure("loop", "The loop", &[latency::picture(trips)], caption);
-        page.section("loop-times", "Times of the loop", &format!("<pre>{}</pre>", latency::table(trips)));
-    }
     page.figure(
         "shifts",
         "Shifts",
@@ -63,6 +52,17 @@ pub(super) fn render(name: &str, recorded: &Recorded, summary: &Summary) -> Stri
         view.dimensions
     );
     page.figure("embedding", "Embedding", &[plot::embedding_2d_by(&view, "by time")], &caption);
+    decisions::section(&mut page, recorded, summary);
+    let trips = &recorded.round_trips;
+    if !trips.done.is_empty() {
+        let caption = "From the frame to the decision, its publication, the pulse, and its acknowledgement at the inlet. The delay that a rule asks for \
+                       is taken out.";
+        page.figure("loop", "The loop", &[latency::picture(trips)], caption);
+        page.section("loop-times", "Times of the loop", &format!("<pre>{}</pre>", latency::table(trips)));
+    }
+    page.section("latency", "Times", &latencies(summary));
+    marks(&mut page, summary);
+    clock(&mut page, recorded);
     page.section("session", "About the session", &facts(recorded));
     page.finish(&format!("Session {name}"), &summary.verdict())
 }

@@ -9,6 +9,7 @@ use crate::report::plot::canvas::{
     Align, Canvas, FIRST, GREY, GRID, INK, SECOND, TEXT_PX, colour, fitted, nothing, svg,
 };
 use crate::report::plot::panel::{Panel, Range};
+use crate::sys::palette::GROUPS;
 
 use super::summary::{Moment, Summary};
 
@@ -223,7 +224,7 @@ pub(super) fn qualities(summary: &Summary) -> String {
 pub(super) fn actions(summary: &Summary) -> String {
     let row = |(index, name): (usize, &String)| {
         let times = summary.moments.iter().filter(|m| m.action == Some(index)).map(|m| m.at_s).collect();
-        (name.clone(), if index < 16 { colour(index) } else { GREY }, times)
+        (name.clone(), if index < GROUPS { colour(index) } else { GREY }, times)
     };
     let any = summary.moments.iter().any(|moment| moment.action.is_some());
     let rows: Vec<_> = if any { summary.labels.iter().enumerate().map(row).collect() } else { Vec::new() };
