@@ -73,7 +73,7 @@ pub(super) fn compute(
                 shared.decoding.store(false, Relaxed);
                 series.after(&slot.frame.info, running.decoder, shared);
                 aside.judge.place(running.decoder.placement(), number, shared);
-                aside.photographer.template(&slot.frame.info, running.decoder);
+                aside.photographer.after(&slot.frame, running.decoder);
                 if to_recorder.frame(frames, number, shared) {
                     since = Requests::default();
                 }

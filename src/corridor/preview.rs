@@ -9,11 +9,13 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 
 use crate::decoder::Decoder;
-use crate::frame::{FrameInfo, Picture, Preview, Shape, Tensor};
+use crate::frame::{Frame, FrameInfo, Picture, Preview, Shape, Tensor};
 use crate::preprocess::Template;
 
-/// Slots that go round: a frame and a template on their way, and one in a hand.
-const SLOTS: usize = 3;
+/// Slots that go round: a frame, its raw picture and a template on their way, and one in a hand.
+const SLOTS: usize = 4;
+/// A raw picture follows so many pictures of the model's input; it is larger.
+const RAW_EVERY: u64 = 2;
 /// The template is sent again after so long, for late subscribers, ns.
 const TEMPLATE_EVERY_NS: u64 = 3_000_000_000;
 
@@ -61,6 +63,7 @@ pub(super) struct Photographer<'a> {
     settings: Option<PreviewSettings>,
     previews: &'a Previews,
     frame_due_ns: u64,
+    raw_due_ns: u64,
     template_due_ns: u64,
     generation: u64,
     /// For a tensor that lies on a device.
@@ -70,7 +73,7 @@ pub(super) struct Photographer<'a> {
 impl<'a> Photographer<'a> {
     pub(super) fn new(settings: Option<PreviewSettings>, previews: &'a Previews) -> Self {
         let staging = vec![0.0; settings.map_or(0, |settings| settings.input.pixels())];
-        Self { settings, previews, frame_due_ns: 0, template_due_ns: 0, generation: 0, staging }
+        Self { settings, previews, frame_due_ns: 0, raw_due_ns: 0, template_due_ns: 0, generation: 0, staging }
     }
 
     /// Takes a picture of the model's input if one is due, by the time of receipt: no clock is read.
@@ -85,8 +88,24 @@ impl<'a> Photographer<'a> {
         drop(self.previews.filled.push(slot));
     }
 
+    /// After a frame, whatever became of it: the pictures that do not need the model's input.
+    pub(super) fn after(&mut self, frame: &Frame, decoder: &Decoder) {
+        self.raw(frame);
+        self.template(&frame.info, decoder);
+    }
+
+    /// Takes a picture of the frame as it came if one is due, whatever became of it: of a distrusted frame above all.
+    fn raw(&mut self, frame: &Frame) {
+        let now_ns = frame.info.t_received_ns;
+        let Some(settings) = self.settings.filter(|_| now_ns >= self.raw_due_ns) else { return };
+        let Some(mut slot) = self.previews.free.pop() else { return };
+        slot.take_raw(frame);
+        self.raw_due_ns = now_ns + RAW_EVERY * settings.every.as_nanos() as u64;
+        drop(self.previews.filled.push(slot));
+    }
+
     /// Takes a picture of the template when it is a new one, and every few seconds.
-    pub(super) fn template(&mut self, info: &FrameInfo, decoder: &Decoder) {
+    fn template(&mut self, info: &FrameInfo, decoder: &Decoder) {
         let now_ns = info.t_received_ns;
         if self.settings.is_none() {
             return;
@@ -109,7 +128,6 @@ impl<'a> Photographer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Frame;
 
     const SETTINGS: PreviewSettings = PreviewSettings { every: Duration::from_millis(200), input: Shape::new(1, 8, 8) };
 
@@ -130,9 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn raw_pictures_are_taken_half_as_often() {
+        let previews = Previews::new(true);
+        let mut photographer = Photographer::new(Some(SETTINGS), &previews);
+        let mut frame = Frame::with_capacity(64);
+        frame.info.shape = Shape::new(1, 8, 8);
+        for ms in [1000, 1200, 1399, 1400, 1600] {
+            frame.info.t_received_ns = ms * 1_000_000;
+            photographer.raw(&frame);
+        }
+        assert_eq!(std::iter::from_fn(|| previews.pop()).filter(|p| p.what == Picture::Raw).count(), 2);
+    }
+
+    #[test]
     fn without_a_free_slot_there_is_no_picture_and_no_wait() {
         let previews = Previews::new(true);
-        photographed(&[1000, 2000, 3000, 4000, 5000], &previews);
+        photographed(&[1000, 2000, 3000, 4000, 5000, 6000], &previews);
         assert!(previews.are_stuck());
         let sent: Vec<Box<Preview>> = std::iter::from_fn(|| previews.pop()).collect();
         assert_eq!(sent.len(), SLOTS);

@@ -501,10 +501,12 @@ pub enum Event {
         /// Why.
         reason: RecordFault,
     },
-    /// The experimenter set a mark; its text is in the recording.
+    /// The experimenter set a mark; its whole text is in the recording.
     Mark {
         /// Counted from 1 in each recording.
         number: u64,
+        /// What it says, cut if it is long.
+        text: Sentence,
     },
     /// Somebody beside the microscope said that something happened.
     Inlet {

@@ -56,7 +56,7 @@ impl std::fmt::Display for Event {
             Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed { .. } => {
                 self.fmt_recording(f)
             }
-            Self::Mark { number } => write!(f, "mark {number}"),
+            Self::Mark { number, text } => write!(f, "mark {number}: {text}"),
             Self::Inlet { name, mark, .. } => write!(f, "{} says: {name}", mark.from),
             Self::Fault { stage } => write!(f, "the {stage} stage failed: published the neutral action, shutting down"),
             Self::Shutdown => write!(f, "shutting down"),

@@ -1,10 +1,10 @@
-//! A picture for people: the model's input or the registration template, small enough to be sent several times a second.
+//! A picture for people: the raw frame, the model's input or the registration template, small enough to be sent several times a second.
 //!
 //! Why it exists: people at the rig must see that the right thing is imaged. Its memory is allocated once and reused.
 //! What it must never do: read more than a bounded number of pixels, or be mistaken for data: it may be reduced, and states
 //! by how much.
 
-use super::{CHANNELS_MAX, FrameInfo, Name, Shape};
+use super::{CHANNELS_MAX, Frame, FrameInfo, Name, Pixels, Shape};
 
 /// Longest side of a picture, px; larger ones are reduced by a whole number.
 pub const PREVIEW_SIDE_MAX: usize = 256;
@@ -19,6 +19,8 @@ pub enum Picture {
     Frame,
     /// The registration template, in units of light.
     Template,
+    /// The frame as it came, in counts.
+    Raw,
 }
 
 /// One picture and its origin. A slot that is passed back and forth between two threads.
@@ -46,7 +48,7 @@ pub struct Preview {
 impl Preview {
     /// A slot with memory for the largest picture; the only allocation of its life.
     pub fn new() -> Self {
-        let nothing = super::Frame::with_capacity(0).info;
+        let nothing = Frame::with_capacity(0).info;
         Self {
             what: Picture::Frame,
             frame: 0,
@@ -68,6 +70,21 @@ impl Preview {
     /// Takes a picture of `pixels`, of shape `full` in C order, after the frame `info`. Each pixel of a reduced picture is the mean
     /// of up to four pixels. If the number of pixels does not match `full`, the picture is empty.
     pub fn take(&mut self, what: Picture, info: &FrameInfo, pixels: &[f32], full: Shape) {
+        self.fill(what, info, pixels, full, |v| v);
+    }
+
+    /// Takes a picture of a frame as it came.
+    pub fn take_raw(&mut self, frame: &Frame) {
+        let (info, full) = (&frame.info, frame.info.shape);
+        match frame.pixels() {
+            Pixels::U8(all) => self.fill(Picture::Raw, info, all, full, f32::from),
+            Pixels::U16(all) => self.fill(Picture::Raw, info, all, full, f32::from),
+            Pixels::I16(all) => self.fill(Picture::Raw, info, all, full, f32::from),
+            Pixels::F32(all) => self.fill(Picture::Raw, info, all, full, |v| v),
+        }
+    }
+
+    fn fill<T: Copy>(&mut self, what: Picture, info: &FrameInfo, pixels: &[T], full: Shape, value: impl Fn(T) -> f32) {
         let step = full.height.max(full.width).div_ceil(PREVIEW_SIDE_MAX).max(1);
         let side = |px: usize| (px / step).max(1);
         self.what = what;
@@ -81,7 +98,7 @@ impl Preview {
             return;
         }
         if step == 1 {
-            self.values.extend_from_slice(pixels);
+            self.values.extend(pixels.iter().map(|&v| value(v)));
             return;
         }
         for plane in pixels.chunks_exact(full.plane()) {
@@ -89,7 +106,7 @@ impl Preview {
                 let rows = [y * step, (y * step + step / 2).min(full.height - 1)].map(|y| &plane[y * full.width..]);
                 self.values.extend((0..self.shape.width).map(|x| {
                     let columns = [x * step, (x * step + step / 2).min(full.width - 1)];
-                    rows.iter().map(|row| row[columns[0]] + row[columns[1]]).sum::<f32>() / 4.0
+                    rows.iter().map(|row| value(row[columns[0]]) + value(row[columns[1]])).sum::<f32>() / 4.0
                 }));
             }
         }
@@ -108,7 +125,7 @@ mod tests {
 
     fn taken(pixels: &[f32], shape: Shape) -> Preview {
         let mut preview = Preview::new();
-        preview.take(Picture::Frame, &crate::frame::Frame::with_capacity(0).info, pixels, shape);
+        preview.take(Picture::Frame, &Frame::with_capacity(0).info, pixels, shape);
         preview
     }
 
@@ -117,6 +134,18 @@ mod tests {
         let pixels: Vec<f32> = (0..2 * 3 * 5).map(|i| i as f32 * 0.3).collect();
         let preview = taken(&pixels, Shape::new(2, 3, 5));
         assert_eq!((preview.values(), preview.shape), (pixels.as_slice(), Shape::new(2, 3, 5)));
+    }
+
+    #[test]
+    fn a_raw_picture_holds_the_counts_of_every_channel() {
+        let mut frame = Frame::with_capacity(24);
+        (frame.info.shape, frame.info.pixel_type) = (Shape::new(2, 2, 3), crate::frame::PixelType::I16);
+        let counts: Vec<i16> = (-4..8).collect();
+        frame.bytes_mut().copy_from_slice(bytemuck::cast_slice(&counts));
+        let mut preview = Preview::new();
+        preview.take_raw(&frame);
+        assert_eq!((preview.what, preview.shape), (Picture::Raw, Shape::new(2, 2, 3)));
+        assert!(preview.values().iter().zip(&counts).all(|(shown, count)| *shown == f32::from(*count)));
     }
 
     #[test]

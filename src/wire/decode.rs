@@ -148,6 +148,10 @@ pub struct DecodeHeader<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     line_phase_px: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    light: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saturated_pixels: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     caught_up: Option<u64>,
@@ -222,6 +226,8 @@ impl<'a> DecodeHeader<'a> {
             shift_px: seen.shift_px,
             shift_peak: seen.shift_px.map(|_| seen.shift_peak),
             line_phase_px: Some(seen.line_phase_px),
+            light: seen.light.filter(|light| light.is_finite()),
+            saturated_pixels: Some(seen.saturated_pixels),
             skipped: Some(decode.skipped),
             caught_up: Some(decode.caught_up),
             warmup_frames_left: (stamped.quality == Quality::Warmup).then_some(decode.warmup_left),
@@ -262,6 +268,8 @@ impl<'a> DecodeHeader<'a> {
             shift_px: None,
             shift_peak: None,
             line_phase_px: None,
+            light: None,
+            saturated_pixels: None,
             skipped: None,
             caught_up: None,
             quality,

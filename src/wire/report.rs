@@ -195,10 +195,15 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         Event::Request { what } => map.serialize_entry("what", what),
         Event::DecisionSwitched { rule, what } => serialize_switch(rule, what, map),
         Event::Fault { stage } => map.serialize_entry("stage", stage),
-        Event::Mark { number } => map.serialize_entry("number", number),
+        Event::Mark { number, text } => serialize_mark(*number, text.as_str(), map),
         Event::Inlet { name, t_ns, mark } => serialize_inlet(name, *t_ns, mark, map),
         Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::Shutdown => Ok(()),
     }
+}
+
+fn serialize_mark<M: SerializeMap>(number: u64, text: &str, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("number", &number)?;
+    map.serialize_entry("text", text)
 }
 
 /// How much the animal is like those of training.

@@ -85,6 +85,10 @@ pub struct DecodeMessage {
     pub shift_px: Option<[Option<f32>; 2]>,
     /// Height of the correlation peak.
     pub shift_peak: Option<f32>,
+    /// Mean light, counts above the dark level, if frames are judged.
+    pub light: Option<f32>,
+    /// Pixels at the top of the range of their type.
+    pub saturated_pixels: Option<u32>,
     /// How far to trust it.
     pub quality: Quality,
     /// Why, when not `ok`.

@@ -126,7 +126,7 @@ fn every_event() -> Vec<Event> {
         Event::RecordEnded => Event::RecordEnded,
         Event::RecordLost { .. } => Event::RecordLost { frame, count },
         Event::RecordFailed { .. } => Event::RecordFailed { reason: RecordFault::DiskFull },
-        Event::Mark { .. } => Event::Mark { number: 1 },
+        Event::Mark { .. } => Event::Mark { number: 1, text: Sentence::of(&"odour") },
         Event::Inlet { .. } => Event::Inlet { name: animal, t_ns: 7, mark: TIMED_MARK },
         Event::Fault { .. } => Event::Fault { stage: "compute" },
         Event::Shutdown => Event::Shutdown,
@@ -301,7 +301,7 @@ fn every_clock_and_stamp_is_documented() {
         Clock::Monotonic => Clock::Monotonic, Clock::Unix => Clock::Unix, Clock::Device => Clock::Device, Clock::Ptp => Clock::Ptp,
     };
     let stamps = every! { Stamp: Stamp::Start => Stamp::Start, Stamp::Mid => Stamp::Mid, Stamp::End => Stamp::End };
-    let pictures = every! { Picture: Picture::Frame => Picture::Frame, Picture::Template => Picture::Template };
+    let pictures = every! { Picture: Picture::Frame => Picture::Frame, Picture::Template => Picture::Template, Picture::Raw => Picture::Raw };
     let text = |value: Result<Value, _>| -> String {
         let value: Result<Value, serde_json::Error> = value;
         value.unwrap().as_str().unwrap().to_owned()
@@ -600,8 +600,13 @@ fn decode(number: u64, quality: Quality) -> Decode {
     frame.series = Some("trial2".parse().unwrap());
     frame.t_device = Some(DeviceTime { ns: 5, clock: Clock::Unix, stamp: Some(Stamp::End) });
     frame.t_received_ns = now_ns();
-    let observation =
-        Observation { shift_px: Some([0.5, -1.0]), shift_peak: 0.8, frame_rate_hz: 30.0, ..Observation::default() };
+    let observation = Observation {
+        shift_px: Some([0.5, -1.0]),
+        shift_peak: 0.8,
+        frame_rate_hz: 30.0,
+        light: Some(7.0),
+        ..Observation::default()
+    };
     let embedding = Embedding { values: vec![0.5, -2.0], probabilities: vec![0.1, 0.9], novelty: Some(0.25) };
     let times = StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 };
     let made = Decode::with_embedding(embedding);

@@ -14,6 +14,7 @@ use crossbeam::queue::ArrayQueue;
 
 use super::{About, Command, Published, Recorder};
 use crate::config;
+use crate::frame::Sentence;
 use crate::frame::event::{Event, RecordFault};
 use crate::session::messages::{MarkRecord, write_decode};
 use crate::session::{SessionError, SessionWriter, Topic, name_of};
@@ -187,9 +188,10 @@ impl Worker {
 
     fn mark(&mut self, text: String, t_ns: u64) {
         let Some(file) = &mut self.file else { return };
+        let shown = Sentence::of(&text);
         let written = write_mark(file, &mut self.buffer, &MarkRecord { text, t_ns, unix_ns: unix_ns(), inlet: None });
         self.marks += 1;
-        self.emit(Event::Mark { number: self.marks });
+        self.emit(Event::Mark { number: self.marks, text: shown });
         self.end_if_failed(written);
     }
 
