@@ -14,7 +14,7 @@ use super::{log, stop_flag};
 use crate::client::monitor::{MonitorOptions, monitor};
 use crate::config::endpoint::Endpoint;
 use crate::model::Model;
-use crate::sys::exit::ExitCode;
+use crate::sys::exit::{ExitCode, Failure};
 
 /// `haltere monitor`.
 #[derive(Debug, Args)]
@@ -23,6 +23,7 @@ Examples:
   haltere monitor                                  the daemon on this machine; open http://127.0.0.1:5713
   haltere monitor --config rig.toml --allow-control       with buttons to record and to add marks
   haltere monitor --endpoint tcp://10.0.0.1:5711 --model models/fly.toml      a daemon on another machine
+  haltere monitor --endpoint tcp://10.0.0.1:5711 --endpoint tcp://10.0.0.2:5711      several rigs on one page
   curl -s http://127.0.0.1:5713/metrics            metrics; also /healthz and /readyz
 
 The monitor only subscribes; it cannot disturb the daemon. It reads --model to draw the training embedding \
@@ -32,9 +33,9 @@ pub struct MonitorArgs {
     /// Configuration: its `publish.endpoint`, `control.endpoint` and `model`.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The daemon's PUB endpoint; overrides the configuration's.
-    #[arg(long, value_name = "ENDPOINT")]
-    pub endpoint: Option<Endpoint>,
+    /// The daemon's PUB endpoint; overrides the configuration's. Repeatable: several rigs are shown on one page, a row each.
+    #[arg(long = "endpoint", value_name = "ENDPOINT")]
+    pub endpoints: Vec<Endpoint>,
     /// Address of the page; port 0 picks a free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5713")]
     pub bind: SocketAddr,
@@ -60,6 +61,10 @@ pub struct MonitorArgs {
 pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
     let config = args.config.load()?.0;
     let stop = stop_flag()?;
+    if args.allow_control && args.endpoints.len() > 1 {
+        let what = "--allow-control is for one rig: start another monitor for the rig that a page may control";
+        return Err(Failure { code: ExitCode::Usage, what: what.to_owned() }.into());
+    }
     let control = match config.control.endpoint {
         Some(endpoint) if args.allow_control => Some(endpoint),
         None if args.allow_control => {
@@ -67,13 +72,20 @@ pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
         }
         _ => None,
     };
-    let endpoint = args.endpoint.clone().map_or_else(|| to_connect(&config.publish.endpoint), |e| e.to_string());
+    let mut endpoints: Vec<String> = args.endpoints.iter().map(Endpoint::to_string).collect();
+    if endpoints.is_empty() {
+        endpoints.push(to_connect(&config.publish.endpoint));
+    }
+    let shown = match &endpoints[..] {
+        [only] => format!("the daemon at {only}"),
+        all => format!("the daemons at {}", all.join(", ")),
+    };
     // Asked for by name, a model must be one; that of a configuration may be on the daemon's machine only.
     if args.config.model.is_some() {
         Model::load(&config.model)?;
     }
     let options = MonitorOptions {
-        endpoint: endpoint.clone(),
+        endpoints,
         bind: args.bind,
         allow_remote: args.allow_remote,
         control,
@@ -85,7 +97,7 @@ pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
         let warning = "can be reached from other machines, without password or encryption (--allow-remote)";
         log::say(&format!("{} {warning}", args.bind));
     }
-    let said = |address| log::say(&format!("http://{address} shows the daemon at {endpoint}; Ctrl-C ends it"));
+    let said = |address| log::say(&format!("http://{address} shows {shown}; Ctrl-C ends it"));
     monitor(&options, &stop, said)?;
     Ok(ExitCode::Ok)
 }

@@ -11,6 +11,7 @@ mod lsl;
 mod monitor;
 mod outlets;
 mod packages;
+mod page;
 mod python_package;
 mod rehearse;
 mod rig_without_training;

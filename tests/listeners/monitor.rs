@@ -19,30 +19,30 @@ use support::{LOSSLESS, Microscope, Process, Rig, haltere, skip, wait_for};
 use web::{Browser, Message, WebSocket, chromium, get, request};
 
 /// A rig with its model; both folders live as long.
-struct Lab {
-    rig: Rig,
+pub(crate) struct Lab {
+    pub(crate) rig: Rig,
     _model: Small,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let model = Small::strange();
         let rig = Rig::new(model.manifest.clone());
         write_raw(&rig.path("movie.raw"), 600);
         Self { rig, _model: model }
     }
 
-    fn microscope(&self) -> Process {
+    pub(crate) fn microscope(&self) -> Process {
         self.rig
             .play(&[&self.rig.path("movie.raw")], &["--raw", RAW, "--rate", "30", "--loop", "0", "--source", "rig7"])
     }
 
     /// A monitor and the address of its page.
-    fn monitor(&self, more: &[&str]) -> (Process, String) {
+    pub(crate) fn monitor(&self, more: &[&str]) -> (Process, String) {
         let mut command = haltere(["monitor", "--bind", "127.0.0.1:0", "--endpoint", &self.rig.decodes, "--model"]);
         command.arg(&self.rig.model).arg("--set").arg(format!("control.endpoint={}", self.rig.control)).args(more);
         let mut monitor = Process::start("monitor", &mut command);
-        monitor.until_it_says(" shows the daemon at ");
+        monitor.until_it_says(" shows the daemon");
         let said = monitor.err();
         let address = said.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
         (monitor, address)
@@ -192,7 +192,7 @@ fn a_page_is_sent_pictures_points_plane_and_latencies() {
     let mut socket = WebSocket::connect(&address, "/live");
     let (mut told, until) = (Told::default(), Instant::now() + support::PATIENCE);
     let whole = |told: &Told| {
-        told.pictures.len() == 2
+        told.pictures.len() == 3
             && told.points.len() > 60
             && told.last["quality"] == "ok"
             && told.latency["count"].as_u64() > Some(60)
@@ -210,7 +210,10 @@ fn a_page_is_sent_pictures_points_plane_and_latencies() {
         (&template["full_shape"], &template["generation"], light.len()),
         (&json!([1, 64, 64]), &1.into(), 64 * 64)
     );
-    for values in [pixels, light] {
+    let (raw, counts) = &told.pictures["raw"];
+    assert_eq!((&raw["full_shape"], counts.len()), (&json!([1, 64, 64]), 64 * 64), "the frame as it came");
+    assert!(counts.iter().all(|count| count.fract() == 0.0), "counts are whole");
+    for values in [pixels, light, counts] {
         let spread = values.iter().fold(f32::MIN, |a, b| a.max(*b)) - values.iter().fold(f32::MAX, |a, b| a.min(*b));
         assert!(values.iter().all(|v| v.is_finite()) && spread > 0.5, "a picture has something in it: {spread}");
     }
@@ -271,6 +274,7 @@ fn pictures_come_to_whom_asks_for_them_and_only_as_often_as_configured() {
     });
     let hear = |socket: &zmq::Socket| socket.recv_multipart(0).ok();
     wait_for("a template", || hear(&pictures).filter(|parts| parts[1].windows(8).any(|w| w == b"template")));
+    // Raw images come half as often.
     let (mut frames, until) = (0, Instant::now() + Duration::from_millis(1500));
     while Instant::now() < until {
         let Some(parts) = hear(&pictures) else { continue };
@@ -380,12 +384,6 @@ fn a_page_shows_how_rules_stand_and_what_they_decided_and_no_rule_as_armed_of_a_
     browser.until("an output", &made("output"));
     browser.until("a sham trial", &made("sham"));
     browser.until("its words", "document.getElementById('made').textContent.includes('SHAM trial, no output; light ')");
-    if let Some(folder) = std::env::var_os("HALTERE_SCREENSHOTS") {
-        for (width, height) in [(390, 844), (768, 1024), (1920, 1080)] {
-            browser.resize(width, height);
-            browser.screenshot(&std::path::Path::new(&folder).join(format!("page-{width}.png")));
-        }
-    }
     // Nothing of the section is cut off on a telephone.
     browser.resize(390, 844);
     let fits = "(() => { const box = document.getElementById('decided').getBoundingClientRect(); return box.width > 300 && box.right <= 390 && \
@@ -417,8 +415,8 @@ fn a_browser_shows_action_and_latency_keeps_up_and_cries_when_the_heart_stops() 
     assert_eq!(browser.evaluate(counted_down), true, "{}", browser.evaluate("said"));
     browser.until("a latency", "parseFloat(document.getElementById('p999').textContent) > 0");
     browser.until(
-        "both pictures",
-        "['frame', 'template'].every(w => document.getElementById(w + '-picture').dataset.frame > 0)",
+        "all pictures",
+        "['frame', 'template', 'raw'].every(w => document.getElementById(w + '-picture').dataset.frame > 0)",
     );
     assert_eq!((browser.text("model"), browser.text("rig")), ("small".into(), "rig7".into()));
     browser.until("the plane's name", "document.getElementById('plane-of').textContent.includes('over training')");
@@ -426,17 +424,13 @@ fn a_browser_shows_action_and_latency_keeps_up_and_cries_when_the_heart_stops() 
     browser.until("quality ok", "document.getElementById('quality').textContent === 'ok'");
     browser.until("nothing old", "document.querySelectorAll('section.old').length === 0");
     // It goes on: the number of the frame, and the pixels of every chart.
-    let pixels =
-        "['strip', 'plane', 'shift', 'histogram', 'frame-picture'].map(id => document.getElementById(id).toDataURL())";
+    let pixels = "['strip', 'plane', 'shift', 'light', 'histogram', 'frame-picture', 'raw-picture'].map(id => document.getElementById(id).toDataURL())";
     let (frame, drawn) = (browser.text("frame"), browser.evaluate(pixels));
     browser.until("a later frame", &format!("document.getElementById('frame').textContent !== {frame:?}"));
     wait_for("every chart to move", || {
         let now = browser.evaluate(pixels);
-        (0..5).all(|chart| now[chart] != drawn[chart]).then_some(())
+        (0..7).all(|chart| now[chart] != drawn[chart]).then_some(())
     });
-    if let Some(path) = std::env::var_os("HALTERE_SCREENSHOT") {
-        browser.screenshot(path.as_ref());
-    }
     browser.evaluate("document.getElementById('text').value = 'odour'; document.getElementById('mark').click()");
     browser.until("an answer of the daemon", "!['', '…'].includes(document.getElementById('answer').textContent)");
 

@@ -275,6 +275,19 @@ impl Browser {
         assert!(decoder.wait().unwrap().success());
     }
 
+    /// Share of a core that the page's own thread takes for scripts, layout and painting: processor time, not time on the clock.
+    pub fn busy_share(&mut self, over: Duration) -> f64 {
+        self.call("Performance.enable", &json!({ "timeDomain": "threadTicks" }));
+        let mut busy_s = || {
+            let said = self.call("Performance.getMetrics", &json!({}));
+            let all = said["metrics"].as_array().unwrap();
+            all.iter().find(|metric| metric["name"] == "TaskDuration").unwrap()["value"].as_f64().unwrap()
+        };
+        let (before, begin) = (busy_s(), Instant::now());
+        std::thread::sleep(over);
+        (busy_s() - before) / begin.elapsed().as_secs_f64()
+    }
+
     /// Ends the browser.
     pub fn close(self) {
         self.process.kill();

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::MonitorError;
-use super::web::Site;
+use super::web::Rig;
 use crate::client::subscribe::subscribe;
 use crate::sys::clock::now_ns;
 use crate::sys::sockets::ClientKeys;
@@ -22,10 +22,10 @@ pub(super) fn connect(endpoint: &str, keys: Option<&ClientKeys>) -> Result<zmq::
 }
 
 /// Updates the state with every message until `stop`.
-pub(super) fn listen(socket: &zmq::Socket, site: &Site, stop: &AtomicBool) -> Result<(), zmq::Error> {
+pub(super) fn listen(socket: &zmq::Socket, rig: &Rig, stop: &AtomicBool) -> Result<(), zmq::Error> {
     let mut pictured = false;
     while !stop.load(Relaxed) {
-        let wanted = site.is_watched();
+        let wanted = rig.is_watched();
         if wanted != pictured {
             if wanted {
                 socket.set_subscribe(PICTURES)?
@@ -39,7 +39,7 @@ pub(super) fn listen(socket: &zmq::Socket, site: &Site, stop: &AtomicBool) -> Re
             Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => None,
             Err(cause) => return Err(cause),
         };
-        let mut state = site.state();
+        let mut state = rig.state();
         let now_ns = now_ns();
         let before = state.tally.decodes;
         if let Some(parts) = message {
@@ -47,13 +47,13 @@ pub(super) fn listen(socket: &zmq::Socket, site: &Site, stop: &AtomicBool) -> Re
         }
         state.check_silence(now_ns);
         if state.tally.decodes != before {
-            site.decoded.notify_waiters();
+            rig.decoded.notify_waiters();
         }
     }
     Ok(())
 }
 
-impl Site {
+impl Rig {
     /// The state, even if a thread that held it has panicked.
     pub(super) fn state(&self) -> std::sync::MutexGuard<'_, super::State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

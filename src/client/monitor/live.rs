@@ -23,7 +23,7 @@ pub(crate) struct Cursor {
     status: u64,
     /// `None` before the first.
     plane: Option<u64>,
-    pictures: [u64; 2],
+    pictures: [u64; 3],
     latency_due_ns: u64,
     due_ns: u64,
     urgent: Option<Urgent>,
@@ -60,6 +60,7 @@ fn update(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) ->
         "endpoint": state.endpoint,
         "may_control": may_control,
         "daemon": state.daemon(now_ns).name(),
+        "ended": state.has_ended(now_ns),
         "silence_ms": state.silence_ns(now_ns).map(|ns| ns / 1_000_000),
         "heartbeat_deadline_ms": state.deadline_ms(),
         "not_ready": state.ready(now_ns).err(),
@@ -69,6 +70,7 @@ fn update(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) ->
         "status_age_ms": state.status.as_ref().map(|(seen_ns, _)| age_ms(*seen_ns)),
         "picture_age_ms": state.pictures.each_ref().map(|p| p.as_ref().map(|picture| age_ms(picture.seen_ns))),
         "last": last(state, age_ms),
+        "word": word(state, now_ns),
         "points": state.points.since(&mut cursor.point).collect::<Vec<_>>(),
         "events": state.events.since(&mut cursor.event).collect::<Vec<_>>(),
         "decisions": state.decisions.since(&mut cursor.decision).collect::<Vec<_>>(),
@@ -86,6 +88,34 @@ fn update(state: &State, cursor: &mut Cursor, may_control: bool, now_ns: u64) ->
         update["latency"] = state.latencies.to_json();
     }
     update
+}
+
+/// The action as shown to people.
+fn word(state: &State, now_ns: u64) -> Value {
+    state.words.shown().map_or(Value::Null, |word| {
+        let for_ms = now_ns.saturating_sub(word.since_ns) / 1_000_000;
+        json!({ "action": word.action, "id": word.id, "confidence": word.confidence, "for_ms": for_ms })
+    })
+}
+
+/// One rig in one row of the page of all rigs.
+pub(crate) fn row(state: &State, now_ns: u64) -> Value {
+    let age_ms = |seen_ns: u64| now_ns.saturating_sub(seen_ns) / 1_000_000;
+    let event = state.events.since(&mut 0).last();
+    json!({
+        "endpoint": state.endpoint,
+        "daemon": state.daemon(now_ns).name(),
+        "ended": state.has_ended(now_ns),
+        "silence_ms": state.silence_ns(now_ns).map(|ns| ns / 1_000_000),
+        "not_ready": state.ready(now_ns).err(),
+        "refuses": state.refuses(),
+        "rate_hz": state.rate_hz(now_ns),
+        "p99_ms": state.latencies.to_json()["p99"],
+        "record": state.status.as_ref().map(|(_, status)| &status["record"]),
+        "last": last(state, age_ms),
+        "word": word(state, now_ns),
+        "event": event,
+    })
 }
 
 fn last(state: &State, age_ms: impl Fn(u64) -> u64) -> Value {
@@ -108,6 +138,8 @@ fn last(state: &State, age_ms: impl Fn(u64) -> u64) -> Value {
         "warmup_frames_left": decode.warmup_frames_left,
         "shift_px": decode.shift_px,
         "shift_peak": decode.shift_peak,
+        "light": decode.light,
+        "saturated_pixels": decode.saturated_pixels,
         "total_ms": decode.latency_us.map(|latency| latency.total / 1e3),
         "frame_age_ms": decode.age_us.map(|age| age / 1e3),
     })

@@ -50,6 +50,12 @@ pub(crate) fn text(state: &State, now_ns: u64) -> String {
         "1 while decodes can be trusted, as reported by /readyz.",
         u8::from(state.ready(now_ns).is_ok()),
     );
+    page.one(
+        "haltere_series_ended",
+        "gauge",
+        "1 after the sender ended its series and until frames arrive again: no heartbeat is then to be expected.",
+        u8::from(state.has_ended(now_ns)),
+    );
     if let Some(ns) = state.silence_ns(now_ns) {
         page.family_with_unit("haltere_silence_seconds", "gauge", "seconds", "Time since the last sign of life.");
         page.sample("haltere_silence_seconds", &[], ns as f64 / 1e9);

@@ -5,7 +5,7 @@
 //! waits for; it sends the daemon no request unless it is allowed to. Stale numbers must look stale.
 //!
 //! ```text
-//!  daemon ──PUB──▶ listen (thread) ──▶ state ──▶ web (page, WebSocket, /metrics, /healthz, /readyz)
+//!  daemon ──PUB──▶ listen (thread) ──▶ state ──▶ web (page, WebSocket, /metrics, /healthz, /readyz); of several rigs, one of each
 //!    ▲                                             │
 //!    └──────────── control, if allowed ────────────┘
 //! ```
@@ -26,7 +26,7 @@ use super::state::State;
 use crate::sys::clock::now_ns;
 use crate::sys::exit::{ExitCode, HasExitCode};
 use crate::sys::sockets::ClientKeys;
-use web::Site;
+use web::{Rig, Site};
 
 /// How often it checks whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -36,8 +36,8 @@ const NICE: i32 = 10;
 /// What to show, and where.
 #[derive(Clone, Debug)]
 pub struct MonitorOptions {
-    /// The daemon's PUB endpoint.
-    pub endpoint: String,
+    /// The daemons' PUB endpoints, one for each rig; at least one.
+    pub endpoints: Vec<String>,
     /// Where the page is served.
     pub bind: SocketAddr,
     /// Serve it to other machines as well.
@@ -104,33 +104,37 @@ pub fn monitor(
     if !options.bind.ip().is_loopback() && !options.allow_remote {
         return Err(MonitorError::Remote(options.bind));
     }
-    let socket = listen::connect(&options.endpoint, options.keys.as_ref())?;
+    let connect = |endpoint: &String| listen::connect(endpoint, options.keys.as_ref());
+    let sockets = options.endpoints.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
     let refused = |cause| MonitorError::Bind { bind: options.bind, cause };
     let listener = TcpListener::bind(options.bind).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     // Refused only where the priority is already lower, which is just as good.
     let _ = rustix::process::nice(NICE);
-    let state = State::new(&options.endpoint, training::load(&options.model), now_ns());
-    let site = Arc::new(Site::new(state, options));
+    let training = training::load(&options.model);
+    let rig = |endpoint: &String| Rig::new(State::new(endpoint, training.clone(), now_ns()));
+    let site = Arc::new(Site::new(options.endpoints.iter().map(rig).collect(), options));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(MonitorError::Start)?;
     ready(address);
     std::thread::scope(|threads| {
-        let thread = std::thread::Builder::new().name("listen".to_owned());
-        let listener_thread = thread
-            .spawn_scoped(threads, {
-                let site = site.clone();
-                move || listen::listen(&socket, &site, stop)
-            })
-            .map_err(MonitorError::Start)?;
-        let served = runtime.block_on(serve(listener, &site, stop, || listener_thread.is_finished()));
+        let begin = |(socket, rig): (zmq::Socket, Arc<Rig>)| {
+            let thread = std::thread::Builder::new().name("listen".to_owned());
+            thread.spawn_scoped(threads, move || listen::listen(&socket, &rig, stop)).map_err(MonitorError::Start)
+        };
+        let begun = sockets.into_iter().zip(site.rigs.iter().cloned()).map(begin).collect::<Result<Vec<_>, _>>();
+        let listeners = begun.inspect_err(|_| stop.store(true, Relaxed))?;
+        let has_ended = || listeners.iter().any(std::thread::ScopedJoinHandle::is_finished);
+        let served = runtime.block_on(serve(listener, &site, stop, has_ended));
         // Open pages reconnect by themselves.
         runtime.shutdown_background();
         stop.store(true, Relaxed);
-        let received = listener_thread.join().unwrap_or(Ok(()));
-        let received = received.map_err(|cause| MonitorError::Socket { endpoint: options.endpoint.clone(), cause });
-        received.and(served.map_err(refused))
+        let ends = listeners.into_iter().zip(&options.endpoints).map(|(thread, endpoint)| {
+            let received = thread.join().unwrap_or(Ok(()));
+            received.map_err(|cause| MonitorError::Socket { endpoint: endpoint.clone(), cause })
+        });
+        ends.fold(Ok(()), Result::and).and(served.map_err(refused))
     })
 }
 

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{DefaultBodyLimit, Request, State as Given};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -21,15 +21,20 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::live::{Cursor, messages};
+use super::live::{Cursor, messages, row};
 use super::{MonitorOptions, metrics};
 use crate::client::ask::ask_with;
 use crate::client::state::State;
 use crate::sys::clock::now_ns;
+use crate::sys::palette;
 use crate::sys::sockets::ClientKeys;
 
-/// The page; nothing else is ever loaded.
+/// The page of one rig; nothing else is ever loaded.
 const PAGE: &str = include_str!("page.html");
+/// The page of several rigs, a row each.
+const RIGS: &str = include_str!("rigs.html");
+/// Where both have the colours of the actions.
+const COLOURS: &str = "/*COLOURS*/[]";
 /// Nothing from elsewhere, even if a text tried to inject it.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -46,12 +51,29 @@ const REQUEST_BYTES_MAX: usize = 1024;
 /// Longest wait for the daemon's answer, ms.
 const ANSWER_WAIT_MS: i32 = 3000;
 
-/// Everything that the handlers share.
-pub(super) struct Site {
+/// One daemon.
+pub(super) struct Rig {
     pub(super) state: Mutex<State>,
     /// A decode was received.
     pub(super) decoded: Notify,
     viewers: AtomicUsize,
+}
+
+impl Rig {
+    pub(super) fn new(state: State) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(state), decoded: Notify::const_new(), viewers: AtomicUsize::new(0) })
+    }
+
+    /// Is any page open?
+    pub(super) fn is_watched(&self) -> bool {
+        self.viewers.load(Relaxed) > 0
+    }
+}
+
+/// Everything that the handlers share.
+pub(super) struct Site {
+    /// At least one.
+    pub(super) rigs: Vec<Arc<Rig>>,
     control: Option<String>,
     keys: Option<ClientKeys>,
     /// Where the page is served.
@@ -61,16 +83,28 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn new(state: State, options: &MonitorOptions) -> Self {
+    pub(super) fn new(rigs: Vec<Arc<Rig>>, options: &MonitorOptions) -> Self {
         Self {
-            state: Mutex::new(state),
-            decoded: Notify::const_new(),
-            viewers: AtomicUsize::new(0),
+            rigs,
             control: options.control.clone(),
             keys: options.keys.clone(),
             bound: options.bind.ip(),
             hosts: options.hosts.clone(),
         }
+    }
+
+    /// The rig of `?rig=N`, counted from 1; without it the only one.
+    fn rig(&self, uri: &Uri) -> Result<&Arc<Rig>, String> {
+        let count = self.rigs.len();
+        let Some(given) = uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("rig=")))
+        else {
+            return match &self.rigs[..] {
+                [only] => Ok(only),
+                _ => Err(format!("this monitor shows {count} rigs: ask for one of them with ?rig=1 to ?rig={count}\n")),
+            };
+        };
+        let at = given.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        at.and_then(|at| self.rigs.get(at)).ok_or_else(|| format!("?rig is a number from 1 to {count}\n"))
     }
 
     /// Is this `Host` ours? A page of another site can make its own name lead here (DNS rebinding), but neither an address nor a name that it
@@ -85,11 +119,6 @@ impl Site {
                 .any(|own| own.eq_ignore_ascii_case(name)),
         }
     }
-
-    /// Is any page open?
-    pub(super) fn is_watched(&self) -> bool {
-        self.viewers.load(Relaxed) > 0
-    }
 }
 
 /// Which handler serves which path.
@@ -97,6 +126,7 @@ pub(super) fn router(site: &Arc<Site>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/live", get(live))
+        .route("/rigs", get(rigs))
         .route("/control", post(ask))
         .route("/metrics", get(metrics_text))
         .route("/healthz", get(healthz))
@@ -136,18 +166,35 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-async fn page() -> impl IntoResponse {
+/// The page of one rig, or of all.
+async fn page(Given(site): Given<Arc<Site>>, uri: Uri) -> Response {
+    let html = match site.rig(&uri) {
+        Ok(_) => PAGE,
+        Err(_) if uri.query().is_none() => RIGS,
+        Err(why) => return (StatusCode::NOT_FOUND, why).into_response(),
+    };
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, PAGE)
+    (headers, html.replace(COLOURS, &json!(palette::COLOURS).to_string())).into_response()
 }
 
-async fn metrics_text(Given(site): Given<Arc<Site>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&site.state(), now_ns()))
+/// All rigs, a row each.
+async fn rigs(Given(site): Given<Arc<Site>>) -> Response {
+    let rows: Vec<Value> = site.rigs.iter().map(|rig| row(&rig.state(), now_ns())).collect();
+    answer(StatusCode::OK, &json!(rows))
+}
+
+async fn metrics_text(Given(site): Given<Arc<Site>>, uri: Uri) -> Response {
+    match site.rig(&uri) {
+        Ok(rig) => {
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&rig.state(), now_ns())).into_response()
+        }
+        Err(why) => (StatusCode::NOT_FOUND, why).into_response(),
+    }
 }
 
 /// The monitor itself is running.
@@ -155,13 +202,22 @@ async fn healthz() -> Response {
     answer(StatusCode::OK, &json!({ "ok": true }))
 }
 
-/// Whether decodes can be trusted, and if not, why.
-async fn readyz(Given(site): Given<Arc<Site>>) -> Response {
-    let ready = site.state().ready(now_ns());
-    match ready {
-        Ok(()) => answer(StatusCode::OK, &json!({ "ready": true })),
-        Err(reason) => answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "reason": reason })),
+/// Whether decodes can be trusted, and if not, why; of several rigs, whether all can.
+async fn readyz(Given(site): Given<Arc<Site>>, uri: Uri) -> Response {
+    let rigs = match site.rig(&uri) {
+        Ok(rig) => std::slice::from_ref(rig),
+        Err(_) if uri.query().is_none() => &site.rigs,
+        Err(why) => return (StatusCode::NOT_FOUND, why).into_response(),
+    };
+    let several = rigs.len() > 1;
+    for (rig, number) in rigs.iter().zip(1..) {
+        let state = rig.state();
+        if let Err(reason) = state.ready(now_ns()) {
+            let reason = if several { format!("rig {number} ({}): {reason}", state.endpoint) } else { reason };
+            return answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "reason": reason }));
+        }
     }
+    answer(StatusCode::OK, &json!({ "ready": true }))
 }
 
 fn answer(code: StatusCode, body: &Value) -> Response {
@@ -169,22 +225,27 @@ fn answer(code: StatusCode, body: &Value) -> Response {
     (code, headers, format!("{body}\n")).into_response()
 }
 
-async fn live(Given(site): Given<Arc<Site>>, upgrade: WebSocketUpgrade) -> Response {
-    let Some(viewer) = Viewer::enter(&site) else {
+async fn live(Given(site): Given<Arc<Site>>, uri: Uri, upgrade: WebSocketUpgrade) -> Response {
+    let rig = match site.rig(&uri) {
+        Ok(rig) => rig,
+        Err(why) => return (StatusCode::NOT_FOUND, why).into_response(),
+    };
+    let Some(viewer) = Viewer::enter(rig) else {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{VIEWERS_MAX} pages are open already; close one\n"))
             .into_response();
     };
-    upgrade.max_message_size(REQUEST_BYTES_MAX).on_upgrade(|socket| show(viewer, socket))
+    let may_control = site.control.is_some();
+    upgrade.max_message_size(REQUEST_BYTES_MAX).on_upgrade(move |socket| show(viewer, may_control, socket))
 }
 
 /// One open page; counted as long as this lives.
-struct Viewer(Arc<Site>);
+struct Viewer(Arc<Rig>);
 
 impl Viewer {
-    fn enter(site: &Arc<Site>) -> Option<Self> {
+    fn enter(rig: &Arc<Rig>) -> Option<Self> {
         // Counted first: dropping the viewer takes it back in either case.
-        let before = site.viewers.fetch_add(1, Relaxed);
-        let viewer = Self(site.clone());
+        let before = rig.viewers.fetch_add(1, Relaxed);
+        let viewer = Self(rig.clone());
         (before < VIEWERS_MAX).then_some(viewer)
     }
 }
@@ -198,8 +259,8 @@ impl Drop for Viewer {
 /// Keeps one page up to date until it closes or stops accepting updates.
 ///
 /// An update follows a decode: a browser on the rig's own machine then paints while the daemon waits for the next frame.
-async fn show(viewer: Viewer, mut socket: WebSocket) {
-    let site = &viewer.0;
+async fn show(viewer: Viewer, may_control: bool, mut socket: WebSocket) {
+    let rig = &viewer.0;
     let mut cursor = Cursor::default();
     let mut look = Instant::now();
     loop {
@@ -209,12 +270,12 @@ async fn show(viewer: Viewer, mut socket: WebSocket) {
             Ok(_) => return,
             Err(_) => look = Instant::now() + LOOK_EVERY,
         }
-        if !cursor.is_due(&site.state(), now_ns()) {
+        if !cursor.is_due(&rig.state(), now_ns()) {
             continue;
         }
         // Without a decode, the update says so.
-        let _ = timeout(DECODE_WAIT_MAX, site.decoded.notified()).await;
-        let fresh = messages(&site.state(), &mut cursor, site.control.is_some(), now_ns());
+        let _ = timeout(DECODE_WAIT_MAX, rig.decoded.notified()).await;
+        let fresh = messages(&rig.state(), &mut cursor, may_control, now_ns());
         for message in fresh {
             if !matches!(timeout(SEND_MAX, socket.send(message)).await, Ok(Ok(()))) {
                 return;
@@ -262,7 +323,7 @@ mod tests {
     fn only_names_of_this_machine_and_those_that_were_given_are_its_own() {
         let site = |bind: &str, hosts: &[&str]| {
             let options = MonitorOptions {
-                endpoint: "tcp://127.0.0.1:5711".to_owned(),
+                endpoints: vec!["tcp://127.0.0.1:5711".to_owned()],
                 bind: bind.parse().unwrap(),
                 allow_remote: true,
                 control: None,
@@ -270,7 +331,7 @@ mod tests {
                 keys: None,
                 model: std::path::PathBuf::new(),
             };
-            Site::new(State::new("", Err(String::new()), 0), &options)
+            Site::new(vec![Rig::new(State::new("", Err(String::new()), 0))], &options)
         };
         let always = ["127.0.0.1:5713", "localhost:5713", "LocalHost", "[::1]:5713", "127.9.9.9"];
         let never = ["", "evil.example:5713", "127.0.0.1.evil.example", "localhost.evil:1", "rig.evil"];
@@ -283,6 +344,31 @@ mod tests {
         ] {
             always.iter().chain(good).for_each(|host| assert!(site.is_called(host), "{host}"));
             never.iter().chain(bad).for_each(|host| assert!(!site.is_called(host), "{host}"));
+        }
+    }
+
+    #[test]
+    fn one_rig_needs_no_number_and_of_several_each_has_its_own() {
+        let rigs = |count: usize| {
+            let options = MonitorOptions {
+                endpoints: Vec::new(),
+                bind: "127.0.0.1:0".parse().unwrap(),
+                allow_remote: false,
+                control: None,
+                hosts: Vec::new(),
+                keys: None,
+                model: std::path::PathBuf::new(),
+            };
+            let rigs = (1..=count).map(|n| Rig::new(State::new(&n.to_string(), Err(String::new()), 0))).collect();
+            Site::new(rigs, &options)
+        };
+        let of =
+            |site: &Site, path: &'static str| site.rig(&Uri::from_static(path)).map(|rig| rig.state().endpoint.clone());
+        assert_eq!(of(&rigs(1), "/live").as_deref(), Ok("1"));
+        assert_eq!(of(&rigs(3), "/live?rig=2").as_deref(), Ok("2"));
+        assert!(of(&rigs(3), "/metrics").unwrap_err().contains("?rig=1 to ?rig=3"));
+        for wrong in ["/live?rig=0", "/live?rig=4", "/live?rig=x", "/live?rig="] {
+            assert!(of(&rigs(3), wrong).unwrap_err().contains("from 1 to 3"), "{wrong}");
         }
     }
 

@@ -32,6 +32,9 @@ pub(super) fn level_of(event: &Value) -> Level {
 pub(crate) fn event_line(header: &Value) -> String {
     const NOT_LISTED: [&str; 6] = ["htype", "event", "source", "t_pub_ns", "clock", "message"];
     let name = header["event"].as_str().unwrap_or("event");
+    if let ("mark", Some(text)) = (name, header["text"].as_str()) {
+        return format!("mark {}: {text}", header["number"]);
+    }
     let fields = header.as_object().into_iter().flatten().filter(|(key, _)| !NOT_LISTED.contains(&key.as_str()));
     let line = fields.fold(name.replace('_', " "), |line, (key, value)| {
         format!("{line}, {key} {}", value.as_str().map_or_else(|| value.to_string(), String::from))

@@ -6,6 +6,7 @@
 pub(crate) mod events;
 pub mod latency;
 pub mod plane;
+pub(crate) mod word;
 
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +18,7 @@ use serde_json::Value;
 use self::events::{Fate, Level, decision_line, event_line, level_of};
 use self::latency::Latencies;
 use self::plane::{Plane, Training};
+use self::word::Words;
 use crate::client::publication::Publication;
 use crate::frame::{Picture, Quality};
 use crate::wire::subscriber::{
@@ -33,6 +35,10 @@ const EVENTS_MAX: usize = 200;
 const DECISIONS_MAX: usize = 50;
 /// Silence allowed until the first heartbeat gives the daemon's own limit, ns.
 const DEADLINE_DEFAULT_NS: u64 = 1_000_000_000;
+/// After the end of a series the daemon publishes no heartbeat; as long as a status is younger than this, that is no alarm, ns.
+const STATUS_FRESH_NS: u64 = 3_000_000_000;
+/// Decodes of frames that were still waiting when the end of their series was announced, ns.
+const LAST_DECODES_NS: u64 = 500_000_000;
 /// Time over which the rate of decodes is measured, ns.
 const RATE_OVER_NS: u64 = 1_000_000_000;
 
@@ -50,8 +56,14 @@ pub(crate) struct State {
     refuses: bool,
     /// Why the last message that was told of was refused.
     refusal: Option<String>,
+    /// When the sender ended its series, until frames arrive again, ns.
+    ended_ns: Option<u64>,
+    /// When the state was last brought up to date, ns.
+    now_ns: u64,
     /// The last decode.
     pub(crate) last: Option<Last>,
+    /// The action as shown to people.
+    pub(crate) words: Words,
     /// The last status and when it was received.
     pub(crate) status: Option<(u64, Value)>,
     /// Counts statuses, so that a viewer knows which one it has.
@@ -70,8 +82,8 @@ pub(crate) struct State {
     pub(crate) latencies: Latencies,
     /// The embedding.
     pub(crate) plane: Plane,
-    /// Frame and template.
-    pub(crate) pictures: [Option<PictureMessage>; 2],
+    /// Frame, template and raw frame.
+    pub(crate) pictures: [Option<PictureMessage>; 3],
 }
 
 /// The last decode, its sender and when it was received.
@@ -115,6 +127,12 @@ pub(crate) struct Point {
     /// Latency in the daemon, ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     l: Option<f64>,
+    /// Mean light, counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b: Option<f32>,
+    /// Saturated pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sat: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     xy: Option<[f32; 2]>,
     /// Frames missing or skipped before it.
@@ -126,6 +144,11 @@ pub(crate) struct Point {
 pub(crate) struct Line {
     /// ms since 1970.
     unix_ms: u64,
+    /// ms since the monitor started.
+    t: u64,
+    /// A note of the experimenter, drawn over the traces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<String>,
     pub(crate) level: Level,
     pub(crate) text: String,
 }
@@ -196,11 +219,11 @@ impl Rate {
 }
 
 /// Changes that are sent to a viewer at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Urgent {
     daemon: Daemon,
     quality: Option<Quality>,
-    action: Option<usize>,
+    action: Option<String>,
     events: u64,
     decisions: u64,
 }
@@ -214,6 +237,8 @@ pub(crate) enum Daemon {
     Alive,
     /// It is older.
     Silent,
+    /// It is older because the sender ended its series; the daemon still reports its status.
+    Ended,
 }
 
 impl Daemon {
@@ -222,6 +247,7 @@ impl Daemon {
             Self::Unheard => "unheard",
             Self::Alive => "alive",
             Self::Silent => "silent",
+            Self::Ended => "ended",
         }
     }
 }
@@ -237,7 +263,10 @@ impl State {
             silent: false,
             refuses: false,
             refusal: None,
+            ended_ns: None,
+            now_ns,
             last: None,
+            words: Words::default(),
             status: None,
             statuses: 0,
             tally: Tally::default(),
@@ -248,7 +277,7 @@ impl State {
             decisions: Series::new(DECISIONS_MAX),
             latencies: Latencies::default(),
             plane: Plane::new(training),
-            pictures: [None, None],
+            pictures: [None, None, None],
         }
     }
 
@@ -259,6 +288,7 @@ impl State {
 
     /// Takes one message. Whatever it says counts from when it was published.
     pub(crate) fn receive(&mut self, parts: &[Vec<u8>], now_ns: u64) {
+        self.now_ns = now_ns;
         let Message { source, header, content } = match parse(parts) {
             Ok(message) => message,
             Err(error) => {
@@ -276,18 +306,14 @@ impl State {
             }
             Content::Status => self.take_status(header, now_ns),
             Content::Decision(decision) => self.take_decision(&decision),
-            Content::Event => {
-                if header["event"] == "rejected" {
-                    self.refusal = header["message"].as_str().map(str::to_owned);
-                }
-                self.add_event(level_of(&header), event_line(&header));
-            }
+            Content::Event => self.take_event(&header, now_ns),
             Content::Preview(preview, _) => self.take_preview(&preview, &header, &parts[2], now_ns),
         }
     }
 
     /// Notices when the daemon has fallen silent.
     pub(crate) fn check_silence(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
         if self.daemon(now_ns) == Daemon::Silent && !self.silent {
             self.silent = true;
             self.tally.silences += 1;
@@ -301,8 +327,15 @@ impl State {
         match self.silence_ns(now_ns) {
             None => Daemon::Unheard,
             Some(age_ns) if age_ns <= self.deadline_ns => Daemon::Alive,
+            Some(_) if self.has_ended(now_ns) => Daemon::Ended,
             Some(_) => Daemon::Silent,
         }
+    }
+
+    /// Did the sender end its series, and does the daemon wait for the next?
+    pub(crate) fn has_ended(&self, now_ns: u64) -> bool {
+        let reported = self.status.as_ref().map(|(seen_ns, _)| now_ns.saturating_sub(*seen_ns));
+        self.ended_ns.is_some() && reported.is_some_and(|age_ns| age_ns <= STATUS_FRESH_NS)
     }
 
     /// Age of the last sign of life.
@@ -326,7 +359,7 @@ impl State {
         Urgent {
             daemon: self.daemon(now_ns),
             quality: decode.map(|decode| decode.quality),
-            action: decode.and_then(|decode| decode.action_id),
+            action: self.words.shown().map(|word| word.action.clone()),
             events: self.events.next,
             decisions: self.decisions.next,
         }
@@ -348,6 +381,7 @@ impl State {
                 let (age, allowed) = (age_ns / 1_000_000, self.deadline_ms());
                 return Err(format!("no heartbeat for {age} ms (limit {allowed} ms)"));
             }
+            (Daemon::Ended, _) => return Err("the series has ended: waiting for the next".to_owned()),
             _ => return Err(format!("nothing received from {} yet", self.endpoint)),
         }
         let Some(last) = &self.last else {
@@ -370,7 +404,23 @@ impl State {
     }
 
     fn add_event(&mut self, level: Level, text: String) {
-        self.events.push(Line { unix_ms: unix_ms(), level, text });
+        let t = self.since_start_ms(self.now_ns);
+        self.events.push(Line { unix_ms: unix_ms(), t, mark: None, level, text });
+    }
+
+    fn take_event(&mut self, header: &Value, now_ns: u64) {
+        match header["event"].as_str().unwrap_or_default() {
+            "rejected" => self.refusal = header["message"].as_str().map(str::to_owned),
+            "series_ended" => self.ended_ns = Some(now_ns),
+            "series_began" => self.ended_ns = None,
+            _ => {}
+        }
+        // After the end of a series no fresh decode is to be expected.
+        let expected = header["event"] == "stale" && self.ended_ns.is_some();
+        let level = if expected { Level::Info } else { level_of(header) };
+        let mark = (header["event"] == "mark").then(|| header["text"].as_str().unwrap_or_default().to_owned());
+        let t = self.since_start_ms(now_ns);
+        self.events.push(Line { unix_ms: unix_ms(), t, mark, level, text: event_line(header) });
     }
 
     fn take_decision(&mut self, decision: &DecisionMessage) {
@@ -390,7 +440,7 @@ impl State {
         self.tally.restarts += 1;
         self.latencies = Latencies::default();
         (self.status, self.expected_seq, self.last, self.refusal) = (None, None, None, None);
-        self.pictures = [None, None];
+        self.pictures = [None, None, None];
         self.add_event(Level::Bad, "the daemon restarted".to_owned());
     }
 
@@ -420,7 +470,9 @@ impl State {
         self.rate.count(now_ns);
         if let Some(latency) = &decode.latency_us {
             self.latencies.record(latency);
+            self.ended_ns = self.ended_ns.filter(|ended_ns| now_ns.saturating_sub(*ended_ns) < LAST_DECODES_NS);
         }
+        self.words.push(&decode, now_ns);
         if matches!(decode.quality, Quality::Ok | Quality::Degraded | Quality::Warmup) {
             self.sign_of_life(now_ns);
         }
@@ -449,6 +501,8 @@ impl State {
             p: decode.probs.clone(),
             s: decode.shift_px,
             l: decode.latency_us.map(|latency| latency.total / 1e3),
+            b: decode.light,
+            sat: decode.saturated_pixels,
             xy,
             g,
         });
@@ -462,8 +516,11 @@ impl State {
         message.extend((text.len() as u32).to_le_bytes());
         message.extend(text.as_bytes());
         message.extend(pixels);
-        let [frame, template] = &mut self.pictures;
-        let slot = if preview.what == Picture::Template { template } else { frame };
+        let slot = &mut self.pictures[match preview.what {
+            Picture::Frame => 0,
+            Picture::Template => 1,
+            Picture::Raw => 2,
+        }];
         let number = slot.as_ref().map_or(0, |picture| picture.number) + 1;
         *slot = Some(PictureMessage { seen_ns: now_ns, number, message: message.into() });
     }

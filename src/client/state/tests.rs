@@ -189,7 +189,7 @@ fn a_picture_is_packed_so_that_a_page_can_lay_floats_over_it() {
         let header = json!({"what": what, "shape": [1, 1, 3], "frame": 9});
         state.receive(&message("preview", &header, Some(&[1.0, 2.0, 3.0])), MS);
     }
-    let [Some(frame), Some(template)] = &state.pictures else { panic!("a picture is missing") };
+    let [Some(frame), Some(template), None] = &state.pictures else { panic!("a picture is missing") };
     assert_eq!((frame.number, template.number), (2, 1));
     let length = u32::from_le_bytes(frame.message[..4].try_into().unwrap()) as usize;
     assert_eq!((length % 4, frame.message.len()), (0, 4 + length + 12));
@@ -247,4 +247,41 @@ fn a_message_that_waited_says_how_things_were_and_not_how_they_are() {
     let sent = messages(&state, &mut cursor, false, 11_000 * MS);
     let page: Value = serde_json::from_str(sent[0].to_text().unwrap()).unwrap();
     assert_eq!(page["last"]["age_ms"], 11_000 - 1_020 - 29 * 33);
+}
+
+#[test]
+fn a_series_that_the_sender_ends_is_no_alarm_as_long_as_the_daemon_reports() {
+    let mut state = state();
+    let event = |name: &str| message("event", &json!({"event": name, "reason": "no_frame"}), None);
+    state.receive(&heartbeat(), 0);
+    state.receive(&status(1.0), 0);
+    state.receive(&decode(0, "ok"), 100 * MS);
+    state.receive(&event("series_ended"), 110 * MS);
+    // One that was still waiting.
+    state.receive(&decode(1, "ok"), 130 * MS);
+    state.receive(&event("stale"), 400 * MS);
+    state.receive(&decode(2, "stale"), 400 * MS);
+    for ms in (420..2_900).step_by(20) {
+        state.check_silence(ms * MS);
+    }
+    let levels: Vec<Level> = state.events.since(&mut 0).map(|line| line.level).collect();
+    assert_eq!((state.daemon(2_900 * MS), state.tally.silences), (Daemon::Ended, 0));
+    assert_eq!(levels, [Level::Info, Level::Info], "{:?}", event_texts(&state));
+    assert_eq!(state.ready(2_900 * MS).unwrap_err(), "the series has ended: waiting for the next");
+    state.check_silence(4_000 * MS);
+    assert_eq!((state.daemon(4_000 * MS), state.tally.silences), (Daemon::Silent, 1), "a daemon that reports nothing");
+    state.receive(&status(5.0), 5_000 * MS);
+    state.receive(&decode(3, "ok"), 5_000 * MS);
+    assert_eq!((state.daemon(5_000 * MS), state.daemon(6_000 * MS)), (Daemon::Alive, Daemon::Silent), "frames again");
+}
+
+#[test]
+fn a_mark_is_shown_with_its_text_and_its_time() {
+    let mut state = state();
+    state.receive(&message("event", &json!({"event": "mark", "number": 3, "text": "odour on"}), None), 700 * MS);
+    let line = serde_json::to_value(state.events.since(&mut 0).next().unwrap()).unwrap();
+    assert_eq!(
+        (&line["text"], &line["mark"], &line["t"]),
+        (&"mark 3: odour on".into(), &"odour on".into(), &700.into())
+    );
 }

@@ -131,6 +131,7 @@ fn picture(state: &State, plane: &mut Plane, now_ns: u64) -> Vec<String> {
     let alive = state.daemon(now_ns) == Daemon::Alive;
     lines.push(match (last, state.ready(now_ns)) {
         (Some(last), _) if alive => action(&last.decode),
+        (_, Err(why)) if state.has_ended(now_ns) => format!("{BOLD}{why}"),
         (_, Err(why)) => format!("{ALARM}  {}  ", loud(&why)),
         _ => String::new(),
     });
@@ -197,6 +198,7 @@ fn headline(state: &State, now_ns: u64) -> String {
         (Daemon::Alive, Quality::Ok) => (GOOD, "ok"),
         (Daemon::Alive, quality @ (Quality::Degraded | Quality::Warmup)) => (CAUTION, quality.name()),
         (Daemon::Alive, quality) => (ALARM, quality.name()),
+        (Daemon::Ended, _) => (BOLD, "ended"),
         _ => (ALARM, "silent"),
     };
     let model = last.model["name"].as_str().unwrap_or("-");
