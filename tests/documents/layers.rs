@@ -106,6 +106,22 @@ fn unsafe_code_stands_where_the_architecture_says() {
     assert_eq!(found, listed, "files with unsafe code in src/ (left), in ARCHITECTURE.md (right)");
 }
 
+/// What would not compile for Windows, outside the tests of each file.
+#[test]
+fn what_only_unix_answers_stands_where_the_architecture_says() {
+    let asks = |source: &Source| {
+        let code = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+        ["std::os::unix", "std::os::fd", "rustix::"].iter().any(|path| code.contains(path))
+    };
+    let found: BTreeSet<String> =
+        Sources::read_all().0.values().filter(|source| asks(source)).map(|source| source.file.clone()).collect();
+    let section = ARCHITECTURE.split("\n## Where only Unix answers\n").nth(1).expect("a section on Unix");
+    let section = section.split("\n## ").next().unwrap();
+    let listed =
+        section.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs")).map(str::to_owned).collect();
+    assert_eq!(found, listed, "files that ask Unix in src/ (left), in ARCHITECTURE.md (right)");
+}
+
 #[test]
 fn the_reader_of_paths_finds_all_of_them_and_nothing_else() {
     let text = r#"
