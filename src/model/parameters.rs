@@ -272,12 +272,7 @@ pub struct Normalise {
     pub sd_floor: f32,
     /// Is every pixel multiplied by the share of its variance that is signal, 0 to 1? Photon noise is new in every frame, activity is
     /// not: the share is the correlation of the pixel with itself one model frame before. Needs `scope = "pixel"`.
-    #[serde(skip_serializing_if = "is_off")]
     pub signal_share: bool,
-}
-
-fn is_off(switch: &bool) -> bool {
-    !switch
 }
 
 impl Default for Normalise {

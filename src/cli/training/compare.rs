@@ -15,7 +15,7 @@ use indicatif::ProgressBar;
 use super::data::{DataArgs, Loader};
 use super::eval::write_all;
 use super::learn::{LearnArgs, device, settings};
-use super::{ladder, prepare_folder, show, usage};
+use super::{prepare_folder, show, usage};
 use crate::dataset::trials::Dataset;
 use crate::evaluate::table::{gap, gap_closed, to_csv};
 use crate::evaluate::{Evaluation, Metric, Options, Question, Run, Score, Summary, Table, summarise};
@@ -88,9 +88,6 @@ struct Population {
 /// # Errors
 /// What was wrong with the arguments, the data, a training or a file.
 pub fn run(args: &CompareArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> anyhow::Result<()> {
-    if args.ladder {
-        return ladder::run(args, stop, out);
-    }
     let contenders = contenders(args);
     let populations = populations(args)?;
     let results = args.out.join("results");

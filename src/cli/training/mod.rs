@@ -70,6 +70,7 @@ pub fn run(command: TrainingCommand, out: &mut dyn Write) -> anyhow::Result<Exit
             begin()?;
             eval::run(&args, out)?;
         }
+        TrainingCommand::Compare(args) if args.ladder => ladder::run(&args, &begin()?, out)?,
         TrainingCommand::Compare(args) => compare::run(&args, &begin()?, out)?,
         TrainingCommand::Sweep(args) => sweep::run(&args, &begin()?, out)?,
     }
