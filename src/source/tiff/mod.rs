@@ -8,6 +8,7 @@ mod file;
 mod ome;
 mod page_metadata;
 mod texts;
+mod time_units;
 
 use std::path::{Path, PathBuf};
 

@@ -158,7 +158,7 @@ fn take(element: &BytesStart<'_>, found: &mut Read) -> Result<(), String> {
 
 fn interval_s(interval: Option<String>, unit: Option<&str>) -> Option<f64> {
     let interval: f64 = interval?.trim().parse().ok()?;
-    Some(interval * super::texts::seconds_of(unit.unwrap_or("s"))?)
+    Some(interval * super::time_units::seconds_of(unit.unwrap_or("s"))?)
 }
 
 #[cfg(test)]

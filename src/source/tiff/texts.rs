@@ -2,6 +2,7 @@
 //!
 //! What it must never do: decide anything; that is `axes`.
 
+use super::time_units::seconds_of;
 use serde::Deserialize;
 
 use crate::source::axes::{Letter, Told};
@@ -47,21 +48,6 @@ fn is_imagej(description: &str) -> bool {
 pub(super) fn is_signed_plus_32768(description: &str) -> bool {
     let is = |key: &str, wanted: f64| imagej_value::<f64>(description, key) == Some(wanted);
     is_imagej(description) && is("cf", 0.0) && is("c0", -32768.0) && is("c1", 1.0)
-}
-
-/// Seconds of a unit of time, as ImageJ and OME write it.
-pub(super) fn seconds_of(unit: &str) -> Option<f64> {
-    Some(match unit.trim().to_lowercase().as_str() {
-        "" | "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
-        "ms" | "msec" | "millisec" | "millisecond" | "milliseconds" => 1e-3,
-        // Both signs for micro: Latin-1 has the one, Greek letters the other.
-        "us" | "usec" | "\u{b5}s" | "\u{3bc}s" | "\u{b5}sec" | "microsecond" | "microseconds" => 1e-6,
-        "ns" | "nanosecond" | "nanoseconds" => 1e-9,
-        "min" | "minute" | "minutes" => 60.0,
-        "h" | "hr" | "hour" | "hours" => 3600.0,
-        "d" | "day" | "days" => 86_400.0,
-        _ => return None,
-    })
 }
 
 fn imagej_value<T: std::str::FromStr>(description: &str, key: &str) -> Option<T> {
