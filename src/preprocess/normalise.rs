@@ -206,12 +206,12 @@ impl Normalise {
         let Some(Entry { frames, fade, influence_sd }) = self.census.learns() else { return };
         match self.scope {
             Scope::Pixel => {
-                if let Some(Signal { joint, last }) = &mut self.signal {
+                if let Some(signal) = &mut self.signal {
                     // Before the statistics: both need the mean and the variance of the frames before.
-                    let statistics = (&self.mean[..], &self.m2[..], &mut joint[..], &mut last[..]);
-                    let share = if before > 0.0 { 1.0 / before } else { 0.0 };
-                    let bound = Bound { influence_sd, share, floor: self.sd_floor };
-                    self.simd.run(learn_signal, (statistics, image, 1.0 / frames, bound, fade));
+                    let before = if before > 0.0 { 1.0 / before } else { 0.0 };
+                    let bound = Bound { influence_sd, share: before, floor: self.sd_floor };
+                    let (mean, m2, share) = (&self.mean[..], &self.m2[..], 1.0 / frames);
+                    self.simd.run(learn_signal, Joining { signal, mean, m2, image, bound, share, fade });
                 }
                 if influence_sd.is_finite() {
                     let sd = Bound { influence_sd, share: 1.0 / before, floor: self.sd_floor };
@@ -296,17 +296,24 @@ fn learn_bounded((mean, m2, image, share, bound): (&mut [f64], &mut [f64], &[f32
     }
 }
 
+/// One frame, and what it joins.
+struct Joining<'a> {
+    signal: &'a mut Signal,
+    /// Of the frames before.
+    mean: &'a [f64],
+    m2: &'a [f64],
+    image: &'a [f32],
+    bound: Bound,
+    /// 1 / frames with this one.
+    share: f64,
+    /// Share of the sum that remains afterwards.
+    fade: f64,
+}
+
 /// The product of this distance, cut as in [`learn_bounded`], and the last one joins the sum; what is left of it becomes the last one.
 #[inline(always)]
-fn learn_signal(
-    ((mean, m2, joint, last), image, share, bound, fade): (
-        (&[f64], &[f64], &mut [f64], &mut [f64]),
-        &[f32],
-        f64,
-        Bound,
-        f64,
-    ),
-) {
+fn learn_signal(joining: Joining<'_>) {
+    let Joining { signal: Signal { joint, last }, mean, m2, image, bound, share, fade } = joining;
     let sums = joint.iter_mut().zip(last);
     for ((((joint, last), mean), m2), &x) in sums.zip(mean).zip(m2).zip(image) {
         let sd = (*m2 * bound.share).sqrt();
