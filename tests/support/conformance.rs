@@ -398,10 +398,10 @@ fn not_tissue() -> Vec<Case> {
     let per_channel = Parameters { normalise: Some(channel), ..trusting() };
     let quantile = Baseline { estimator: Estimator::RunningQuantile, time_constant_s: 0.5, ..Baseline::default() };
     let fading = Normalise { warmup_frames: 5, memory_s: 1.0, influence_sd: 2.0, ..Normalise::default() };
-    let bounded = Parameters { baseline: Some(quantile), normalise: Some(fading), ..everything() };
+    let bounded = Parameters { baseline: Some(quantile), normalise: Some(fading.clone()), ..everything() };
     let falling = Baseline { average_frames: 3, fall_per_s: 0.05, ..Baseline::default() };
     let short = Normalise { signal_share: true, ..fading.clone() };
-    let quiet = Normalise { signal_share: true, influence_sd: 0.0, ..fading.clone() };
+    let quiet = Normalise { signal_share: true, influence_sd: 0.0, ..fading };
     let quiet = Parameters { normalise: Some(quiet), ..trusting() };
     let placed = Parameters { atlas: Some(atlas()), ..trusting() };
     let robust = Parameters { baseline: Some(falling), normalise: Some(short), ..everything() };
