@@ -18,15 +18,14 @@ fn page(first: usize) -> Tiff {
     Tiff { first, ..Tiff::pages(1) }
 }
 
+/// Two channels, one after the other.
+fn ndtiff_channel(page: usize) -> String {
+    let channel = if page.is_multiple_of(2) { "GFP" } else { "RFP" };
+    format!("{{\"Axes\":{{\"channel\":\"{channel}\",\"time\":{}}}}}", page / 2)
+}
+
 fn texts() -> Vec<Case> {
-    let ndtiff = |page: usize| {
-        format!(
-            "{{\"Axes\":{{\"channel\":\"{}\",\"time\":{}}}}}",
-            if page.is_multiple_of(2) { "GFP" } else { "RFP" },
-            page / 2
-        )
-    };
-    let ndtiff = || Tiff { page_metadata: Some(ndtiff), ..Tiff::pages(6) };
+    let ndtiff = || Tiff { page_metadata: Some(ndtiff_channel), ..Tiff::pages(6) };
     let times = |page: usize| format!("{{\"Axes\":{{\"time\":{page}}}}}");
     let scifio = "SCIFIO=0.41.0\naxes=X,Y,Channel,Time\nlengths=24,16,2,3\nscales=1.0,1.0,1.0,1.0\nunits=null,null,null,null\nbitsPerPixel=16\n\
                   images=6\nchannels=2\nslices=1\nframes=3\nhyperstack=true\nmode=composite\nunit=null\n";
