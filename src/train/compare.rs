@@ -145,6 +145,8 @@ pub struct Job<'a> {
     pub training: &'a Dataset,
     /// Indices into `all.animals` that training does not see.
     pub unseen: Vec<usize>,
+    /// Are the unseen animals all that is asked about, with all labels? The other questions take much longer.
+    pub unseen_only: bool,
 }
 
 /// Why a job failed.
@@ -249,6 +251,9 @@ impl Job<'_> {
     }
 
     fn questions(&self) -> &'static [Question] {
+        if self.unseen_only {
+            return &[Question::Unseen];
+        }
         match (self.settings.learns_from_labels(), self.unseen.is_empty()) {
             // It learnt from the labels of every animal it saw.
             (true, true) => &[Question::Identity],

@@ -183,6 +183,7 @@ fn jobs<'a>(
                     all,
                     training: &population.seen,
                     unseen: population.unseen.clone(),
+                    unseen_only: false,
                 });
             }
         }
@@ -208,7 +209,11 @@ pub(super) fn run_all(
             let Some(job) = lock(&queue).pop_front() else { break };
             let outcome = job.finished(results).map_or_else(
                 || {
-                    let options = Options { permutations: PERMUTATIONS, seed: job.settings.seed, ..Options::default() };
+                    let mut options =
+                        Options { permutations: PERMUTATIONS, seed: job.settings.seed, ..Options::default() };
+                    if job.unseen_only {
+                        options.label_shares = vec![1.0];
+                    }
                     job.run(results, &options, &device, stop, &mut |progress| tell(&whole, &job, &progress))
                 },
                 Ok,

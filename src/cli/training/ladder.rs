@@ -116,7 +116,7 @@ impl Fold<'_> {
         let (all, seen) = (loader.load(&animals, window, true)?, loader.load(&rest, window, false)?);
         show::same_labels(&all, &seen)?;
         let population = format!("{} {}", self.population, step.name);
-        let job = Job { contender, settings, population, all: &all, training: &seen, unseen };
+        let job = Job { contender, settings, population, all: &all, training: &seen, unseen, unseen_only: true };
         let results = self.args.out.join("results");
         let outcome = run_all(self.args, VecDeque::from([job]), &results, stop)?.pop();
         Ok((all, outcome.map(|outcome| outcome.evaluation).unwrap_or_default()))
@@ -134,7 +134,8 @@ impl Fold<'_> {
         let samples = data.samples(window, look_ahead);
         let light = axon_light::represent(data, &samples, &folders, &recent_bins(window), look_ahead)?;
         let (readout, permutations) = (Readout::Discriminant, PERMUTATIONS);
-        let options = Options { readout, permutations, seed: self.seed, ..Options::default() };
+        let label_shares = vec![1.0];
+        let options = Options { readout, permutations, label_shares, seed: self.seed, ..Options::default() };
         Ok(Some(evaluate_question(&light, Question::Unseen, &unseen, &options)?))
     }
 }

@@ -164,6 +164,7 @@ impl Checked {
             all: &all,
             training: &seen,
             unseen,
+            unseen_only: false,
         };
         if let Some(finished) = job.finished(&folder) {
             return Ok(finished);
