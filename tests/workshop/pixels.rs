@@ -119,7 +119,9 @@ fn labels_may_join_a_contrast_and_the_scores_then_leave_out_what_would_flatter()
 
 #[test]
 fn a_ladder_changes_one_thing_at_a_time_and_ends_with_what_the_data_allow() {
-    let line = "compare --mc2p flies --ladder --unseen 1 --seeds 1 --steps 20 --set batch.segments=6 --out ladder";
+    let known = "simulate known --animals 3 --trials 1 --seconds 60 --seed 3 --set optics.side_px=32 --truth activity";
+    run(&FOLDER, known).code(0);
+    let line = "compare --mc2p known --ladder --unseen 1 --seeds 1 --steps 20 --set batch.segments=6 --out ladder";
     let first = run(&FOLDER, line);
     let rungs = [
         "1 as they lie, F₀",
