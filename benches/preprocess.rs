@@ -123,8 +123,9 @@ fn learning(c: &mut Criterion) {
             });
         });
     }
-    for (name, scope) in [("pixel", Scope::Pixel), ("channel", Scope::Channel)] {
-        let parameters = parameters::Normalise { scope, ..Default::default() };
+    let share = "pixel by its share of signal";
+    for (name, scope) in [("pixel", Scope::Pixel), (share, Scope::Pixel), ("channel", Scope::Channel)] {
+        let parameters = parameters::Normalise { scope, signal_share: name == share, ..Default::default() };
         let mut normalise = Normalise::new(&parameters, simd, 30.0, 1, image.len());
         let mut out = image.clone();
         normalise.learn(&image);

@@ -136,11 +136,15 @@ impl DataSpec {
         animals
     }
 
-    /// The folder of each trial's behaviour, of the trials of `animals` (of all, if none is named), in their order.
+    /// The folder of each trial's behaviour, of the trials of `animals` (of all, if none is named), in the order in which they are loaded:
+    /// by animal.
     pub fn trial_folders(&self, animals: &[String]) -> Vec<PathBuf> {
+        let known = self.animals();
         let chosen = |trial: &&TrialSpec| animals.is_empty() || animals.contains(&trial.animal);
+        let mut trials: Vec<&TrialSpec> = self.trials.iter().filter(chosen).collect();
+        trials.sort_by_key(|trial| known.iter().position(|animal| *animal == trial.animal));
         let folder = |trial: &TrialSpec| trial.behaviour.parent().unwrap_or(std::path::Path::new("")).to_owned();
-        self.trials.iter().filter(chosen).map(folder).collect()
+        trials.into_iter().map(folder).collect()
     }
 
     /// Names of the trials with their animals, for listings.

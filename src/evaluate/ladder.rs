@@ -76,7 +76,7 @@ impl Rung {
         Some(Step { mean, interval: [at(TAIL), at(1.0 - TAIL)], better, animals })
     }
 
-    /// Share of what `ceiling` is above chance that this is above chance, over the animals of both.
+    /// Share of what `ceiling` is above chance that this is above chance; both have scored the same animals.
     fn attained(&self, ceiling: &Self) -> f64 {
         let chance = Self::mean_of(&self.chance);
         (self.mean() - chance) / (ceiling.mean() - chance)
@@ -103,9 +103,13 @@ pub fn table(rungs: &[Rung]) -> Table {
         cells
     });
     let header = ["rung", "unseen", "animals", "chance", "step", "attained"].map(str::to_owned).into();
-    let caption = "balanced accuracy of unseen animals, %; step: difference paired over animals, with the 95 % interval of resampled \
-                   animals; attained: share of what the last rung is above chance"
+    let mut caption = "balanced accuracy of unseen animals, %; step: difference paired over animals, with the 95 % interval of resampled \
+                       animals; attained: "
         .to_owned();
+    caption += match ceiling {
+        Some(_) => "share of what the last rung is above chance, %",
+        None => "not known, as nobody knows the true light of these axons",
+    };
     Table { caption, header, rows: rows.collect() }
 }
 

@@ -144,6 +144,8 @@ fn a_ladder_changes_one_thing_at_a_time_and_ends_with_what_the_data_allow() {
     let page = std::fs::read_to_string(FOLDER.join("ladder/report.html")).unwrap();
     assert!(page.contains("What each step of the preparation is worth") && page.contains("on the atlas, without F₀"));
     assert_eq!(run(&FOLDER, line).code(0).out, first.out, "finished rungs are not run again");
+    let again = run(&FOLDER, &line.replace("--seeds 1", "--seeds 1,4"));
+    again.code(2).says(&["seed 4 leaves out fly_02 of known again", "at most 3 seeds"]);
     run(&FOLDER, "simulate unlabelled --animals 2 --trials 1 --seconds 4 --set optics.side_px=32").code(0);
     std::fs::remove_file(FOLDER.join("unlabelled/fly_02/001/labels.csv")).unwrap();
     let refused = run(&FOLDER, "compare --mc2p unlabelled --ladder --unseen 1 --out no_ladder");

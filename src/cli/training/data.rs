@@ -130,12 +130,10 @@ impl<'a> Loader<'a> {
         if self.atlas == OnAtlas::No {
             self.atlas = OnAtlas::IfPossible;
         }
-        let described = self.spec.parameters.is_some();
-        let asked = |set: &[String], step: &str| described || set.iter().any(|set| set.starts_with(step));
-        let unasked = |(step, set): (&str, &str)| (!asked(&self.set, step)).then(|| set.to_owned());
-        self.set_on_atlas = [("baseline", NO_BASELINE)].into_iter().filter_map(unasked).collect();
-        let quiet = unasked(("normalise", SIGNAL_SHARE));
-        self.set.extend(quiet);
+        let asked = |step| self.spec.parameters.is_some() || self.set.iter().any(|set| set.starts_with(step));
+        let (baseline, normalise) = (asked("baseline"), asked("normalise"));
+        self.set_on_atlas.extend((!baseline).then(|| NO_BASELINE.to_owned()));
+        self.set.extend((!normalise).then(|| SIGNAL_SHARE.to_owned()));
         self.side_px_max = PIXELS_SIDE_PX;
         self
     }
@@ -150,7 +148,7 @@ impl<'a> Loader<'a> {
         self
     }
 
-    /// Folders of the trials that were asked for, by animal and name, in the order of a loaded data set.
+    /// Folders of the trials that were asked for, in the order of a loaded data set.
     pub(super) fn trial_folders(&self) -> Vec<PathBuf> {
         self.spec.trial_folders(&self.args.animals)
     }

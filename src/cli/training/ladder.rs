@@ -3,7 +3,7 @@
 //! Why it exists: where accuracy is lost decides what is worth building; anybody can draw this for their animals. What it must never
 //! do: change two things between two rungs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -79,6 +79,7 @@ pub(super) fn run(args: &CompareArgs, stop: &Arc<AtomicBool>, out: &mut dyn Writ
                 trials - labelled
             )));
         }
+        left_out_once(args, &population, &loader.animals())?;
         for &seed in &args.seeds {
             for (number, step) in STEPS.iter().enumerate() {
                 let fold = Fold { args, population: &population, loader: &loader, seed };
@@ -95,6 +96,23 @@ pub(super) fn run(args: &CompareArgs, stop: &Arc<AtomicBool>, out: &mut dyn Writ
     // Without the truth there is no such rung.
     rungs.retain(|rung| !rung.scores.is_empty());
     finish(args, &rungs, &hash, out)
+}
+
+/// An animal that two seeds leave out would count by the second alone.
+fn left_out_once(args: &CompareArgs, population: &str, animals: &[String]) -> anyhow::Result<()> {
+    let mut before = BTreeSet::new();
+    for &seed in &args.seeds {
+        let (unseen, _) = left_out(args, seed, population, animals)?;
+        if let Some(again) = unseen.into_iter().find(|animal| !before.insert(*animal)) {
+            let (most, animal) = (animals.len() / args.unseen.max(1), &animals[again]);
+            return Err(usage(format!(
+                "--seeds: seed {seed} leaves out {animal} of {population} again, and each animal counts once: at most {most} seeds in a row \
+                 with --unseen {}",
+                args.unseen
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// One population, of which one seed leaves out some animals.

@@ -55,7 +55,7 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Training method [default: by the data. Where every trial has labels, `supervised`, with the animals laid on an atlas if their
-    /// recordings allow it, without F₀, frames of 32 x 32; otherwise `haltere`, which needs no labels].
+    /// recordings allow it, without F₀, pixels by their share of signal, frames of 32 x 32; otherwise `haltere`, which needs no labels].
     #[arg(long, value_enum, value_name = "METHOD")]
     pub method: Option<Method>,
     /// How much.
@@ -152,8 +152,8 @@ fn method_for(loader: Loader<'_>, named: Option<Method>) -> (Method, Loader<'_>)
     match loader.labelled_trials() {
         (trials, labelled) if labelled == trials => {
             tracing::info!(
-                "every trial has labels: --method supervised on an atlas, without F₀ (any --method that you name takes the frames as \
-                 you say)"
+                "every trial has labels: --method supervised on an atlas, without F₀, pixels by their share of signal (any --method that \
+                 you name takes the frames as you say)"
             );
             (Method::Supervised, loader.for_pixels())
         }
