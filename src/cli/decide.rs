@@ -15,9 +15,11 @@ use serde::Serialize;
 use super::config::ConfigArgs;
 use super::log;
 use super::parse::seconds;
+use super::seen::seen_in;
+use super::yoke;
 use crate::client::watch::{Truth, truth_of};
 use crate::config::Config;
-use crate::decide::{Bout, Decider, Moment, Outcome, Rule, Rules, Score, Seen, bouts, score};
+use crate::decide::{Bout, Decider, Outcome, Rule, Rules, Score, bouts, score};
 use crate::frame::{Decision, ModelTag, Quality, Withheld};
 use crate::model::Manifest;
 use crate::report::decisions::{Mark, RuleView, timeline};
@@ -35,6 +37,7 @@ Examples:
   haltere decide session.mcap --config new.toml --labels labels.csv
   haltere decide session.mcap --config new.toml --labels sim:seed=7,animal=9 --out decisions.svg
   haltere decide session.mcap --set 'decision.groom.when=p(grooming) > 0.9' --labels labels.csv
+  haltere decide session.mcap --yoke groom=groom.csv        what it gave, for `yoke` of another animal
 
 Every rule is taken as switched on and armed from the first frame, whatever was switched during the session, so that \
 the table says what the rule is worth. Decodes are those of the session: nothing is decoded again.")]
@@ -61,6 +64,10 @@ pub struct DecideArgs {
     /// Write a picture of the decisions over time.
     #[arg(long, short, value_name = "FILE.svg")]
     pub out: Option<PathBuf>,
+    /// Write when the outputs that this rule gave in the session began: a table for the key `yoke` of a rule of another
+    /// animal.
+    #[arg(long, value_name = "RULE=FILE.csv")]
+    pub yoke: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -134,6 +141,7 @@ pub fn run(args: &DecideArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let manifest = Manifest::read(&unpacked.model())?;
     let model = manifest.tag();
     let recorded = Recorded::read(&args.session)?;
+    args.yoke.iter().try_for_each(|asked| yoke::write(asked, &recorded, &model, manifest.stream_rate_hz()))?;
     let truth = args.labels.as_deref().map(truth_of).transpose()?;
     let decider = Decider::new(&rules, &model, manifest.stream_rate_hz())?;
     let steps = Histogram::default();
@@ -214,29 +222,6 @@ fn follow(
     Ok((shown, all))
 }
 
-/// A recorded decode as a rule sees it.
-fn seen_in(record: &DecodeRecord) -> Option<Seen<'_>> {
-    let (frame, decoded) = (record.frame?, record.decoded.as_ref()?);
-    let moment = Moment {
-        device: record.t_device_ns.zip(record.t_device_clock),
-        received_ns: record.t_recv_ns,
-        number: frame,
-        ordinal: frame,
-    };
-    Some(Seen {
-        moment,
-        quality: decoded.quality,
-        distrust: decoded.distrust,
-        action: decoded.action_id,
-        probabilities: &decoded.probs,
-        novelty: decoded.novelty,
-        embedding: &decoded.embedding,
-        shift_px: record.shift_px,
-        shift_peak: record.shift_peak.unwrap_or(0.0),
-        light: decoded.light,
-    })
-}
-
 /// Which action each rule should find.
 fn targets(args: &DecideArgs, rules: &Rules, model: &ModelTag) -> anyhow::Result<BTreeMap<String, String>> {
     let named = |rule: &Rule| Some((rule.name.to_string(), rule.when.as_ref()?.action()?.to_owned()));
@@ -277,7 +262,7 @@ fn judge(
     let (score, outcomes) = scored.map_or((None, Vec::new()), |(score, outcomes)| (Some(score), outcomes));
     let verdict = RuleVerdict {
         name: rule.name.to_string(),
-        when: rule.when.as_ref().map_or(String::new(), |when| when.text().to_owned()),
+        when: decides_on(rule),
         decisions: made.len(),
         outputs,
         withheld,
@@ -286,6 +271,12 @@ fn judge(
         score,
     };
     (verdict, outcomes)
+}
+
+/// What makes a rule decide.
+fn decides_on(rule: &Rule) -> String {
+    let when = || rule.when.as_ref().map_or(String::new(), |when| when.text().to_owned());
+    rule.yoke.as_ref().map_or_else(when, |yoke| format!("yoked to {} outputs", yoke.outputs()))
 }
 
 fn view(
@@ -308,7 +299,7 @@ fn view(
     };
     let value = |frame: &Shown| Some((frame.at_s, f64::from(*frame.probabilities.get(target?.0)?)));
     RuleView {
-        heading: format!("{}: {}", rule.name, rule.when.as_ref().map_or("", |when| when.text())),
+        heading: format!("{}: {}", rule.name, decides_on(rule)),
         value: target.map_or(String::new(), |(_, label)| format!("p({label})")),
         trace: shown.iter().filter_map(value).collect(),
         bouts: known.unwrap_or_default(),

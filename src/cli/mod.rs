@@ -31,10 +31,12 @@ mod recording;
 mod rehearse;
 mod report;
 mod run;
+mod seen;
 mod simulate;
 #[cfg_attr(not(feature = "train"), path = "without_training.rs")]
 pub mod training;
 mod watch;
+mod yoke;
 
 use std::io::Write;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Device;
 use super::endpoint::Endpoint;
 use super::template::Template;
-use crate::decide::{AtMost, Condition, FrameShare};
+use crate::decide::{AtMost, Condition, FrameShare, YOKE_OUTPUTS_MAX, Yoke};
 use crate::frame::Name;
 
 /// Longest text of a key that takes text, bytes.
@@ -45,6 +45,8 @@ pub(super) enum Kind {
     AtMost,
     /// A list of numbers.
     Numbers,
+    /// A [`Yoke`]: its times, or a file with them.
+    Yoke,
     /// One of these words, in the order of the enum's variants.
     Choice(&'static [&'static str]),
 }
@@ -67,6 +69,7 @@ pub(super) enum Value {
     Text(String),
     Switch(bool),
     Numbers(Vec<f32>),
+    Yoke(Yoke),
     /// The kind's word for "none".
     Word(&'static str),
     /// A word of a choice and its place in the list.
@@ -99,6 +102,9 @@ impl Kind {
             Self::Frames => "text in quotes, such as \"3 of 4\"".to_owned(),
             Self::AtMost => "text in quotes, such as \"10 in 60 s\", or \"off\"".to_owned(),
             Self::Numbers => format!("a list of 1 to {NUMBERS_MAX} numbers, such as [0.12, -0.3]"),
+            Self::Yoke => format!(
+                "a CSV file in quotes with a column time_s, or a list of 1 to {YOKE_OUTPUTS_MAX} times in s, or \"off\""
+            ),
             Self::Switch => "true or false".to_owned(),
             Self::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
         }
@@ -125,6 +131,10 @@ impl Kind {
                     Some(number) => Err(self.refuse(format!("a list with {number}"))),
                 }
             }
+            (Self::Yoke, Input::Numbers(times_s)) => match Yoke::of_seconds(&times_s) {
+                Ok(yoke) => Ok(Value::Yoke(yoke)),
+                Err(cause) => Err(self.refuse(format!("a list with {cause}"))),
+            },
             (_, Input::Numbers(_)) => Err(Fault::Type { found: "a TOML array".to_owned() }),
             (_, Input::Text(text)) => self.check_text(text),
             (_, Input::Integer(n)) => Err(Fault::Type { found: format!("the number {n}") }),
@@ -140,7 +150,7 @@ impl Kind {
             | Self::Path { word }
             | Self::Endpoint { word }
             | Self::Address { word } => *word,
-            Self::AtMost => Some("off"),
+            Self::AtMost | Self::Yoke => Some("off"),
             _ => None,
         };
         if let Some(word) = word.filter(|&w| w == text) {
@@ -167,7 +177,7 @@ impl Kind {
             Self::Frames => drop(text.parse::<FrameShare>().map_err(because)?),
             Self::AtMost => drop(text.parse::<AtMost>().map_err(because)?),
             Self::Text { empty } => check_plain(&text, *empty).map_err(because)?,
-            Self::Path { .. } => check_plain(&text, false).map_err(because)?,
+            Self::Path { .. } | Self::Yoke => check_plain(&text, false).map_err(because)?,
         }
         Ok(Value::Text(text))
     }
@@ -202,6 +212,9 @@ impl Value {
             Self::Numbers(numbers) => {
                 format!("[{}]", numbers.iter().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", "))
             }
+            Self::Yoke(yoke) => {
+                format!("[{}]", yoke.seconds().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(", "))
+            }
             Self::Word(word) | Self::Choice(_, word) => format!("\"{word}\""),
         }
     }
@@ -216,6 +229,10 @@ impl Value {
 
     pub fn numbers(&self) -> Option<&[f32]> {
         if let Self::Numbers(numbers) = self { Some(numbers) } else { None }
+    }
+
+    pub fn yoke(&self) -> Option<&Yoke> {
+        if let Self::Yoke(yoke) = self { Some(yoke) } else { None }
     }
 
     pub fn path(&self) -> Option<PathBuf> {

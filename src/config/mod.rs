@@ -12,6 +12,7 @@ mod error;
 mod keys;
 mod kind;
 mod outlets;
+mod put;
 mod raw;
 mod rule_list;
 mod rules;

@@ -3,15 +3,18 @@
 use std::path::Path;
 
 use super::error::{ConfigError, Place, Problem};
+use super::kind::{Kind, Value};
 use super::raw::RawConfig;
 use super::rules::{DECISION, POINT};
-use crate::decide::{Point, Rule};
+use crate::decide::{Point, Rule, Yoke};
 use crate::frame::{RULES_MAX, TERMS_MAX};
 use crate::sys::files::{Bound, read_bounded};
 use crate::sys::npy_read::Array;
 
 /// An embedding as an array of numpy.
 const POINT_FILE: Bound = Bound::new("a point of the embedding", 1 << 20);
+/// Times of outputs as a table.
+const YOKE_FILE: Bound = Bound::new("a table of outputs", 1 << 20);
 
 /// The rules and points that were written, each checked by itself.
 pub(super) fn decide(raw: &RawConfig) -> Result<(Vec<Rule>, Vec<Point>), ConfigError> {
@@ -27,7 +30,16 @@ pub(super) fn decide(raw: &RawConfig) -> Result<(Vec<Rule>, Vec<Point>), ConfigE
             rules.push(Rule::named(*name));
             rules.len() - 1
         });
-        (key.set)(&mut rules[at], value);
+        match (&key.kind, value.path()) {
+            (Kind::Yoke, Some(path)) => {
+                let yoke = read_yoke(&path).map_err(|cause| {
+                    let (key, value) = (format!("{DECISION}.{name}.{}", key.leaf), value.to_toml());
+                    ConfigError::new(place.clone(), Problem::Range { key, value, allowed: cause })
+                })?;
+                (key.set)(&mut rules[at], &Value::Yoke(yoke));
+            }
+            _ => (key.set)(&mut rules[at], value),
+        }
     }
     rules.iter().try_for_each(|rule| check(rule, raw))?;
     for (name, _, value, place) in raw.points() {
@@ -55,12 +67,12 @@ fn check(rule: &Rule, raw: &RawConfig) -> Result<(), ConfigError> {
         let key = format!("{DECISION}.{name}.{leaf}");
         Err(ConfigError::new(place(leaf), Problem::Range { key, value, allowed }))
     };
-    let Some(when) = &rule.when else {
-        let help = "a rule needs a condition, such as when = \"p(grooming) > 0.8\"";
+    if rule.when.is_none() && rule.yoke.is_none() {
+        let help = "a rule needs a condition, such as when = \"p(grooming) > 0.8\", or a `yoke`";
         let problem = Problem::Missing { key: format!("{DECISION}.{name}.when"), help };
         return Err(ConfigError::new(place("when"), problem));
-    };
-    let terms = when.quantities().count() + rule.leave.as_ref().map_or(0, |leave| leave.quantities().count());
+    }
+    let terms: usize = rule.conditions().map(|(_, condition)| condition.quantities().count()).sum();
     if terms > TERMS_MAX {
         let allowed = format!("`when` and `leave` together may have at most {TERMS_MAX} comparisons");
         return refuse("leave", format!("{terms} comparisons"), allowed);
@@ -80,6 +92,21 @@ fn check(rule: &Rule, raw: &RawConfig) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// The times of a table, from its column `time_s`.
+fn read_yoke(path: &Path) -> Result<Yoke, String> {
+    let bytes = read_bounded(path, YOKE_FILE).map_err(|error| error.to_string())?;
+    let mut table = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(&bytes[..]);
+    let head = table.headers().map_err(|error| error.to_string())?;
+    let column = head.iter().position(|name| name == "time_s").ok_or("has no column `time_s`")?;
+    let time = |record: Result<csv::StringRecord, csv::Error>| {
+        let record = record.map_err(|error| error.to_string())?;
+        let text = record.get(column).unwrap_or_default();
+        text.parse().map_err(|_| format!("{text:?} in the column `time_s` is no number"))
+    };
+    let times = table.records().map(time).collect::<Result<Vec<f64>, String>>()?;
+    Yoke::of_seconds(&times).map_err(|cause| format!("holds {cause}"))
 }
 
 /// The values of an array of numpy with one axis of numbers.

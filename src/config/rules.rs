@@ -3,8 +3,9 @@
 //! Why it exists: every other key has one place; these are read by the same kinds, checks and messages, into a list. What it must never
 //! do: know a model.
 
-use super::keys::{choice, number, number_or, period, put_choice, put_maybe, put_number, put_parsed, put_switch};
+use super::keys::period;
 use super::kind::{Kind, Value};
+use super::put::{choice, number, number_or, put_choice, put_maybe, put_number, put_parsed, put_switch};
 use crate::decide::{ACTION, Condition, Rule, Rules, Trusted};
 use crate::frame::Name;
 
@@ -171,19 +172,29 @@ pub(super) const RULE_KEYS: &[RuleKey] = &[
         set: |r, v| put_number(&mut r.seed, v),
         get: |r| number(r.seed),
     },
+    RuleKey {
+        leaf: "yoke",
+        kind: Kind::Yoke,
+        set: |r, v| r.yoke = v.yoke().cloned(),
+        get: |r| r.yoke.clone().map_or(Value::Word("off"), Value::Yoke),
+    },
 ];
 
 /// Both keys of a point; one of them is written.
 pub(super) const POINT_KEYS: &[PointKey] =
     &[PointKey { leaf: "values", kind: Kind::Numbers }, PointKey { leaf: "file", kind: Kind::Path { word: None } }];
 
-/// Sections that read back to the same rules and points. Points are printed with their values: a file may be gone tomorrow.
+/// Sections that read back to the same rules and points. Points and yokes are printed with their values: a file may be gone tomorrow.
 pub(super) fn to_toml(rules: &Rules) -> String {
     let mut text = String::new();
     for rule in &rules.rules {
         text.push_str(&format!("\n[{DECISION}.{}]\n", quoted(rule.name)));
-        let unwritten = |key: &&RuleKey| key.leaf != "leave" || rule.leave.is_some();
-        for key in RULE_KEYS.iter().filter(unwritten) {
+        let written = |key: &&RuleKey| match key.leaf {
+            "when" => rule.when.is_some(),
+            "leave" => rule.leave.is_some(),
+            _ => true,
+        };
+        for key in RULE_KEYS.iter().filter(written) {
             text.push_str(&format!("{} = {}\n", key.leaf, (key.get)(rule).to_toml()));
         }
     }

@@ -11,6 +11,7 @@ use super::Config;
 use super::keys::{KEYS, Key};
 use super::kind::{Kind, NUMBERS_MAX, TEXT_BYTES_MAX, Value};
 use super::rules::{DECISION, POINT, POINT_KEYS, RULE_KEYS};
+use crate::decide::YOKE_OUTPUTS_MAX;
 
 /// The manual of every key: a comment stands above each, and keys of one line each may share one.
 const MANUAL: &str = include_str!("../../config/default.toml");
@@ -89,6 +90,11 @@ fn of_kind(kind: &Kind) -> Map<String, Json> {
             let item = json!({ "type": "number" });
             (json!({ "type": "array", "items": item, "minItems": 1, "maxItems": NUMBERS_MAX }), &None)
         }
+        Kind::Yoke => {
+            let item = json!({ "type": "number", "minimum": 0 });
+            let times = json!({ "type": "array", "items": item, "minItems": 1, "maxItems": YOKE_OUTPUTS_MAX });
+            (json!({ "anyOf": [plain(false), times] }), &None)
+        }
     };
     let schema = match word {
         Some(word) => json!({ "anyOf": [schema, { "const": word }] }),
@@ -103,6 +109,7 @@ fn of_value(value: &Value) -> Json {
         Value::Text(text) => text.as_str().into(),
         Value::Switch(on) => (*on).into(),
         Value::Numbers(numbers) => json!(numbers),
+        Value::Yoke(yoke) => json!(yoke.seconds().collect::<Vec<_>>()),
         Value::Word(word) | Value::Choice(_, word) => (*word).into(),
     }
 }

@@ -102,6 +102,28 @@ fn rules_and_points_are_printed_as_they_were_written() {
 }
 
 #[test]
+fn a_yoke_is_read_from_a_table_or_a_list_and_printed_with_its_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("groom.csv");
+    std::fs::write(&path, "number,time_s\n3,0.25\n9, 12.345678\n").unwrap();
+    let content = format!("[decision.a]\nyoke = {path:?}\n[decision.b]\nyoke = [0.5, 86400]\n");
+    let (config, _) = load_with(&content, &[], &[]).unwrap();
+    let times = |rule: usize| config.decision.rules[rule].yoke.as_ref().unwrap().seconds().collect::<Vec<_>>();
+    assert_eq!((times(0), times(1)), (vec![0.25, 12.345678], vec![0.5, 86400.0]));
+    std::fs::remove_file(&path).unwrap();
+    let (again, _) = load_with(&config.to_toml(), &[], &[]).unwrap();
+    assert_eq!(again, config);
+    let said = refused(&content);
+    assert!(said.starts_with("rig.toml:2:8: `decision.a.yoke` = ") && said.contains("groom.csv"), "{said}");
+    std::fs::write(&path, "time_s\n2\n1\n").unwrap();
+    assert!(refused(&content).contains("holds 1 s after 2 s; they must ascend"), "{}", refused(&content));
+    std::fs::write(&path, "seconds\n2\n").unwrap();
+    assert!(refused(&content).contains("has no column `time_s`"), "{}", refused(&content));
+    let said = refused("[decision.a]\nyoke = [3, 2]\n");
+    assert!(said.contains("2 s after 3 s") && said.contains("must be a CSV file in quotes"), "{said}");
+}
+
+#[test]
 fn what_is_wrong_with_a_rule_is_shown_in_its_line() {
     let said = refused("[decision.groom]\nwhen = \"p(grooming) > 80\"\n");
     assert!(

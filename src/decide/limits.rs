@@ -26,7 +26,8 @@ impl Window {
 
     fn is_full(&self, now_ns: u64) -> bool {
         // As many as allowed are remembered; it is full as long as the oldest of them is still in the window.
-        self.times_ns.len() == self.most && self.times_ns.front().is_none_or(|first| now_ns - first < self.length_ns)
+        self.times_ns.len() == self.most
+            && self.times_ns.front().is_none_or(|first| now_ns.saturating_sub(*first) < self.length_ns)
     }
 
     fn push(&mut self, now_ns: u64) {
@@ -38,11 +39,12 @@ impl Window {
 
     /// How many are in the window.
     fn inside(&self, now_ns: u64) -> usize {
-        self.times_ns.len() - self.times_ns.partition_point(|time| now_ns - time >= self.length_ns)
+        self.times_ns.len() - self.times_ns.partition_point(|time| now_ns.saturating_sub(*time) >= self.length_ns)
     }
 }
 
-/// What has been decided and given so far.
+/// What has been decided and given so far. Times are those of decisions; of a yoked rule those of the first pulses, which may lie up to a frame
+/// ahead.
 pub(super) struct Limits {
     refractory_ns: u64,
     last_ns: Option<u64>,
@@ -73,7 +75,7 @@ impl Limits {
 
     /// Is it too early for another decision?
     pub fn too_early(&self, now_ns: u64) -> Option<Withheld> {
-        if self.last_ns.is_some_and(|last| now_ns - last < self.refractory_ns) {
+        if self.last_ns.is_some_and(|last| now_ns.saturating_sub(last) < self.refractory_ns) {
             return Some(Withheld::Refractory);
         }
         self.decisions.as_ref().is_some_and(|window| window.is_full(now_ns)).then_some(Withheld::Rate)

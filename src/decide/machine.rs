@@ -10,6 +10,7 @@ use super::dwell::Dwell;
 use super::limits::Limits;
 use super::rule::{ACTION, Point, Rule, RuleError, Rules};
 use super::seen::Seen;
+use super::yoke::{Due, Yoked};
 use crate::frame::{Decision, ModelTag, Name, Switch, TERMS_MAX, Withheld};
 use crate::sys::random::Random;
 
@@ -37,12 +38,17 @@ impl Decider {
         if action.on && !model.decodes_actions() {
             return Err(RuleError::NoActions { model: model.name.clone() });
         }
+        let period_ns = (1e9 / frame_rate_hz.max(1e-3)) as u64;
         let names = Names { model, points, rule: ACTION, key: "when" };
         let smoother =
             || Bound::new(&action.when, names).map(|when| Smoother::new(when, action.enter, model.labels.len()));
         Ok(Self {
             clock: FrameClock::new(frame_rate_hz),
-            rules: rules.rules.iter().map(|rule| Machine::new(rule, model, points)).collect::<Result<_, _>>()?,
+            rules: rules
+                .rules
+                .iter()
+                .map(|rule| Machine::new(rule, (model, points), period_ns))
+                .collect::<Result<_, _>>()?,
             points: points.clone(),
             action: action.on.then(smoother).transpose()?,
         })
@@ -79,6 +85,18 @@ impl Decider {
     }
 }
 
+/// Longest time that a yoked output is decided ahead, ns: the slowest volumes.
+const AHEAD_NS_MAX: u64 = 2_000_000_000;
+
+/// The rule as its limits see it: a yoked one draws no delay.
+fn with_limited_train(rule: &Rule) -> Rule {
+    let mut rule = rule.clone();
+    if rule.yoke.is_some() {
+        (rule.train.delay_ms, rule.train.jitter_ms) = (0, 0);
+    }
+    rule
+}
+
 /// How a rule stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -110,10 +128,23 @@ struct Machine {
     looked_ns: Option<u64>,
     limits: Limits,
     number: u64,
+    /// Outputs of an earlier session, in place of the condition.
+    yoked: Option<Yoked>,
+}
+
+/// What a rule decides about.
+#[derive(Clone, Copy)]
+struct Occasion {
+    /// Its first: only then is it said that nothing may be decided.
+    first: bool,
+    /// The values compared.
+    values: [f32; TERMS_MAX],
+    /// It repeats an output of an earlier session.
+    due: Option<Due>,
 }
 
 impl Machine {
-    fn new(rule: &Rule, model: &ModelTag, points: &[Point]) -> Result<Self, RuleError> {
+    fn new(rule: &Rule, (model, points): (&ModelTag, &[Point]), period_ns: u64) -> Result<Self, RuleError> {
         let names = |key| Names { model, points, rule: rule.name.as_str(), key };
         let never = super::Condition::never();
         let when = Bound::new(rule.when.as_ref().unwrap_or(&never), names("when"))?;
@@ -129,8 +160,12 @@ impl Machine {
             inside: false,
             tried: false,
             looked_ns: None,
-            limits: Limits::of(rule),
+            limits: Limits::of(&with_limited_train(rule)),
             number: 0,
+            yoked: rule
+                .yoke
+                .as_ref()
+                .map(|yoke| Yoked::new(yoke, period_ns.min(AHEAD_NS_MAX), u64::from(rule.forget_ms) * 1_000_000)),
             rule: rule.clone(),
         })
     }
@@ -142,6 +177,9 @@ impl Machine {
             // A bout that goes on was decided about: it has no output in its middle.
             Switch::Arm => self.armed = true,
             Switch::Disarm => self.armed = false,
+        }
+        if let (Switch::On, Some(yoked)) = (switch, &mut self.yoked) {
+            yoked.rewind();
         }
         if matches!(switch, Switch::On | Switch::Off) {
             // What was seen before the switch decides nothing after it; what was decided and given still counts.
@@ -156,8 +194,16 @@ impl Machine {
     }
 
     fn step(&mut self, index: usize, seen: &Seen<'_>, points: &[Point], now_ns: u64) -> Option<Decision> {
+        if !self.on {
+            return None;
+        }
+        if let Some(yoked) = &mut self.yoked {
+            let due = yoked.due(seen.quality, now_ns)?;
+            let (values, ..) = self.compare(seen, points);
+            return self.decide(index, Occasion { first: true, values, due: Some(due) }, seen, now_ns);
+        }
         // A frame that is not believed says nothing about the animal: it neither begins a bout nor ends one.
-        if !self.on || seen.distrust.is_some() || !self.rule.quality.takes(seen.quality) {
+        if seen.distrust.is_some() || !self.rule.quality.takes(seen.quality) {
             return None;
         }
         let forget_ns = u64::from(self.rule.forget_ms) * 1_000_000;
@@ -165,17 +211,7 @@ impl Machine {
             self.begin_anew();
             self.looked_ns = Some(now_ns);
         }
-        let mut values = [f32::NAN; TERMS_MAX];
-        let (of_when, of_leave) = values.split_at_mut(self.when.len());
-        self.when.values(seen, points, of_when);
-        let when = self.when.holds(of_when);
-        let leaves = match &self.leave {
-            Some(leave) => {
-                leave.values(seen, points, of_leave);
-                leave.holds(of_leave)
-            }
-            None => when.map(|holds| !holds),
-        };
+        let (values, when, leaves) = self.compare(seen, points);
         if self.inside {
             // What is not known does not keep a bout going.
             if self.left.push(leaves.unwrap_or(true), now_ns) {
@@ -188,20 +224,34 @@ impl Machine {
         }
         let first = !std::mem::replace(&mut self.tried, self.inside);
         let asked = self.inside && (first || self.rule.repeat);
-        if asked { self.decide(index, first, values, seen, now_ns) } else { None }
+        if asked { self.decide(index, Occasion { first, values, due: None }, seen, now_ns) } else { None }
     }
 
-    /// A bout begins, or goes on and the rule repeats. Only at its beginning is it said that nothing may be decided.
-    fn decide(
-        &mut self,
-        index: usize,
-        first: bool,
-        values: [f32; TERMS_MAX],
-        seen: &Seen<'_>,
-        now_ns: u64,
-    ) -> Option<Decision> {
-        let (sham, delay_us) = self.draw(seen);
-        let early = self.limits.too_early(now_ns);
+    /// The values that both conditions compare, whether `when` holds, and whether `leave` does.
+    fn compare(&self, seen: &Seen<'_>, points: &[Point]) -> ([f32; TERMS_MAX], Option<bool>, Option<bool>) {
+        let mut values = [f32::NAN; TERMS_MAX];
+        let (of_when, of_leave) = values.split_at_mut(self.when.len());
+        self.when.values(seen, points, of_when);
+        let when = self.when.holds(of_when);
+        let leaves = match &self.leave {
+            Some(leave) => {
+                leave.values(seen, points, of_leave);
+                leave.holds(of_leave)
+            }
+            None => when.map(|holds| !holds),
+        };
+        (values, when, leaves)
+    }
+
+    /// A bout begins, or goes on and the rule repeats, or the time of a yoked output has come.
+    fn decide(&mut self, index: usize, occasion: Occasion, seen: &Seen<'_>, now_ns: u64) -> Option<Decision> {
+        let Occasion { first, values, due } = occasion;
+        let (sham, drawn_us) = self.draw(seen);
+        let delay_us = due.map_or(drawn_us, |due| due.delay_us);
+        // Limits of a yoked rule hold between pulses: its decisions come up to a frame before them.
+        let now_ns = now_ns + due.map_or(0, |due| u64::from(due.delay_us) * 1000);
+        let missed = due.is_some_and(|due| due.missed).then_some(Withheld::Missed);
+        let early = missed.or_else(|| self.limits.too_early(now_ns));
         let withheld = early
             .or((!self.armed).then_some(Withheld::Disarmed))
             .or_else(|| self.limits.too_much(now_ns))
@@ -227,6 +277,7 @@ impl Machine {
             withheld,
             armed: self.armed,
             sham,
+            yoked: due.map(|due| due.number),
             delay_us,
             minute_left_ms,
             session_left_ms,

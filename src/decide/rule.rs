@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::condition::Condition;
+use super::yoke::Yoke;
 use crate::frame::{Name, Quality};
 use crate::sys::exit::{ExitCode, HasExitCode};
 
@@ -184,6 +185,8 @@ pub struct Rule {
     pub sham_percent: u32,
     /// Of the lots: sham and jitter.
     pub seed: u32,
+    /// Outputs at these times, in place of the condition.
+    pub yoke: Option<Yoke>,
 }
 
 impl Rule {
@@ -207,6 +210,7 @@ impl Rule {
             train: Train { delay_ms: 0, jitter_ms: 0, width_ms: 10, period_ms: 100, count: 1 },
             sham_percent: 0,
             seed: 1,
+            yoke: None,
         }
     }
 

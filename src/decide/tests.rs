@@ -299,6 +299,119 @@ fn over_a_million_random_frames_no_limit_is_ever_exceeded_and_the_same_is_decide
     assert_eq!(format!("{all:?}"), format!("{:?}", run()));
 }
 
+/// A rule that is yoked to outputs at these times, s.
+fn yoked(times_s: &[f64]) -> Rule {
+    Rule { when: None, yoke: Some(Yoke::of_seconds(times_s).unwrap()), ..rule("p(grooming) > 0.99") }
+}
+
+#[test]
+fn a_yoked_rule_gives_the_outputs_of_another_session_at_their_times_whatever_the_animal_does() {
+    let values = Rule { when: "p(grooming) > 0.5".parse().ok(), ..yoked(&[0.5, 1.018, 2.0]) };
+    let mut decider = decider(vec![values]);
+    let mut given = Vec::new();
+    for frame in 0..120_u64 {
+        let (probabilities, mut made) = (grooming(0.25), Vec::new());
+        // A clock that does not begin at 0, and frames that are not believed.
+        let mut seen = seen(7_000 + 33 * frame, &probabilities);
+        seen.distrust = frame.is_multiple_of(2).then_some(Distrust::Stimulus);
+        decider.step(&seen, &mut made);
+        given.extend(made.pop().map(|d| (33_000 * frame + u64::from(d.delay_us), d.yoked, d.withheld, d.values[0])));
+    }
+    let expected = [500_000, 1_018_000, 2_000_000];
+    let outputs = (1..).zip(expected).map(|(number, us)| (us, Some(number), None, 0.25));
+    assert_eq!(given, outputs.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_yoked_output_is_withheld_by_every_limit_and_never_caught_up() {
+    let reasons = |rule: Rule, change: &dyn Fn(u64, &mut Seen<'_>)| {
+        let mut decider = decider(vec![rule]);
+        let mut reasons = Vec::new();
+        for frame in 0..600_u64 {
+            let (probabilities, mut made) = (grooming(0.1), Vec::new());
+            let mut seen = seen(10 * frame, &probabilities);
+            change(frame, &mut seen);
+            decider.step(&seen, &mut made);
+            reasons.extend(made.pop().map(|decision| decision.withheld));
+        }
+        reasons
+    };
+    let same = |_: u64, _: &mut Seen<'_>| ();
+    let three = || yoked(&[1.0, 1.5, 4.0]);
+    assert_eq!(reasons(three(), &same), [None; 3]);
+    assert_eq!(reasons(Rule { armed: false, ..three() }, &same), [Some(Withheld::Disarmed); 3]);
+    assert_eq!(reasons(Rule { on: false, ..three() }, &same), []);
+    let [dose, refractory, rate] = [Withheld::DoseSession, Withheld::Refractory, Withheld::Rate].map(Some);
+    assert_eq!(reasons(Rule { dose_session_ms: Some(25), ..three() }, &same), [None, None, dose]);
+    assert_eq!(reasons(Rule { dose_minute_ms: Some(15), ..three() }, &same)[1], Some(Withheld::DoseMinute));
+    assert_eq!(reasons(Rule { refractory_ms: 501, ..three() }, &same), [None, refractory, None]);
+    assert_eq!(reasons(Rule { at_most: "1 in 2 s".parse().ok(), ..three() }, &same), [None, rate, None]);
+    let long = Train { width_ms: 600, ..three().train };
+    assert_eq!(
+        reasons(Rule { train: long, ..three() }, &same),
+        [None, refractory, None],
+        "an output ends before the next"
+    );
+    // From 0.9 s to 3 s nothing counts: the first two are missed, and not given when it does again.
+    let warming = |frame, seen: &mut Seen<'_>| {
+        if (90..300).contains(&frame) {
+            seen.quality = Quality::Warmup;
+        }
+    };
+    assert_eq!(reasons(three(), &warming), [Some(Withheld::Missed), Some(Withheld::Missed), None]);
+}
+
+#[test]
+fn on_begins_a_yoke_anew() {
+    let mut decider = decider(vec![yoked(&[0.1])]);
+    let mut given = Vec::new();
+    for frame in 0..100_u64 {
+        if frame == 50 {
+            decider.switch("groom".parse().unwrap(), Switch::On);
+        }
+        let (probabilities, mut made) = (grooming(0.1), Vec::new());
+        decider.step(&seen(10 * frame, &probabilities), &mut made);
+        given.extend(made.pop().map(|_| frame));
+    }
+    assert_eq!(given, [7, 57], "each as soon as its time comes before the next frame of 30 Hz");
+}
+
+#[test]
+fn over_random_frames_a_yoked_rule_never_exceeds_a_dose_and_its_pulses_never_overlap() {
+    let mut random = Random::new(5_u64, &[8]);
+    let mut at_s = 0.0;
+    let times = std::iter::repeat_with(|| {
+        at_s += random.uniform() * 1.5 + 1e-3;
+        at_s
+    });
+    let times: Vec<f64> = times.take(9_000).collect();
+    let train = Train { delay_ms: 7, jitter_ms: 400, width_ms: 30, period_ms: 50, count: 5 };
+    let rule = Rule { dose_minute_ms: Some(2_000), dose_session_ms: Some(100_000), train, ..yoked(&times) };
+    let run = || {
+        let (mut decider, mut made, mut all) = (decider(vec![rule.clone()]), Vec::new(), Vec::new());
+        random_frames(300_000, |ms, seen| {
+            made.clear();
+            decider.step(seen, &mut made);
+            all.extend(made.iter().map(|decision| (ms, *decision)));
+        });
+        all
+    };
+    let all = run();
+    let pulses = pulses(&all, train);
+    assert!(pulses.len() > 1_000 && pulses.windows(2).all(|pair| pair[0].1 <= pair[1].0), "two outputs at once");
+    assert!((800_000..=2_000_000).contains(&most_in_a_minute(&pulses)), "{}", most_in_a_minute(&pulses));
+    assert!(pulses.iter().map(|(from, to)| to - from).sum::<u64>() <= 100_000_000);
+    assert_eq!(format!("{all:?}"), format!("{:?}", run()));
+}
+
+#[test]
+fn times_of_a_yoke_ascend_within_a_day() {
+    let refused = |times: &[f64]| Yoke::of_seconds(times).unwrap_err();
+    assert!(refused(&[]).contains("1 to 10000") && refused(&[0.0; YOKE_OUTPUTS_MAX + 1]).contains("10001 times"));
+    assert!(refused(&[1.0, 1.0]).contains("must ascend") && refused(&[-0.5]).contains("-0.5"));
+    assert!(refused(&[f64::NAN]).contains("NaN") && refused(&[1e6]).contains("86400"));
+}
+
 #[test]
 fn lots_are_drawn_by_the_frame_so_that_a_replay_from_anywhere_draws_the_same() {
     let shams = |skip: u64| {

@@ -25,12 +25,14 @@ pub enum Withheld {
     DoseMinute,
     /// The output would exceed the dose of the session.
     DoseSession,
+    /// The time of a yoked output passed while no decode counted.
+    Missed,
 }
 
 impl Withheld {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Disarmed, Self::Sham, Self::Refractory, Self::Rate, Self::DoseMinute, Self::DoseSession];
+    pub const ALL: [Self; 7] =
+        [Self::Disarmed, Self::Sham, Self::Refractory, Self::Rate, Self::DoseMinute, Self::DoseSession, Self::Missed];
 
     /// The word in headers.
     pub const fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Withheld {
             Self::Rate => "rate",
             Self::DoseMinute => "dose_minute",
             Self::DoseSession => "dose_session",
+            Self::Missed => "missed",
         }
     }
 }
@@ -58,7 +61,9 @@ pub struct Decision {
     pub armed: bool,
     /// Did the lot make it a sham trial? Drawn for every decision, whatever else withholds its output.
     pub sham: bool,
-    /// From the decision to the first pulse, µs: the delay and the jitter drawn.
+    /// Which output of the earlier session it repeats, counted from 1; `None` = the rule's own condition made it.
+    pub yoked: Option<u32>,
+    /// From the decision to the first pulse, µs: the delay and the jitter drawn, or what is left to the time of a yoked output.
     pub delay_us: u32,
     /// Output that the dose of a minute leaves after this one, ms.
     pub minute_left_ms: Option<u32>,

@@ -214,6 +214,9 @@ pub struct DecisionRecord {
     /// Was it a sham trial?
     #[serde(default)]
     pub sham: Option<bool>,
+    /// Which output of an earlier session it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yoked: Option<u32>,
     /// The values that made it.
     #[serde(default)]
     pub cause: serde_json::Map<String, serde_json::Value>,

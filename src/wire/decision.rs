@@ -138,6 +138,8 @@ pub struct DecisionHeader<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sham: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    yoked: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<Cause<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     /// The output; `None` of an end.
@@ -196,6 +198,7 @@ impl<'a> DecisionHeader<'a> {
             age_us: frame.age_ns.map(|age_ns| tenths_us(age_ns.saturating_add(since_ns))),
             armed: Some(decision.armed),
             sham: Some(decision.sham),
+            yoked: decision.yoked,
             cause: Some(cause),
             train: Some(train),
             dose_left_ms: minute.or(session).map(|_| DoseHeader { minute, session }),
@@ -232,6 +235,7 @@ impl<'a> DecisionHeader<'a> {
             age_us: None,
             armed: None,
             sham: None,
+            yoked: None,
             cause: None,
             train: None,
             dose_left_ms: None,

@@ -136,6 +136,9 @@ pub struct DecisionMessage {
     pub what: What,
     /// Why not, or why it ends.
     pub reason: Option<String>,
+    /// Which output of an earlier session it repeats.
+    #[serde(default)]
+    pub yoked: Option<u32>,
     /// The values that made it, by their names in the conditions.
     #[serde(default)]
     pub cause: serde_json::Map<String, Value>,

@@ -170,6 +170,84 @@ fn an_output_that_goes_on_is_ended_by_the_operator_by_silence_and_by_the_end() {
     daemon.kill();
 }
 
+/// Outputs and when their pulse began, s since the first decode, as the frames' own times tell.
+fn given(listener: &Listener) -> Vec<(f64, &Message)> {
+    let time = |m: &Message| m.header["t_device_ns"].as_f64().or(m.header["t_recv_ns"].as_f64()).unwrap() / 1e9;
+    let first = listener.heard.iter().find(|m| m.kind == "decode" && m.header["frame"].is_u64()).unwrap();
+    let delay = |m: &Message| m.header["train"]["delay_ms"].as_f64().unwrap() / 1e3;
+    let outputs = listener.heard.iter().filter(|m| is_decision(m, "output"));
+    outputs.map(|m| (time(m) - time(first) + delay(m), m)).collect()
+}
+
+/// A recorded session of 300 frames with these rules, and what was heard.
+fn recorded(rig: &Rig, folder: &str, rules: &[&str]) -> (PathBuf, Listener) {
+    let folder = rig.path(folder);
+    let record = ["--once", "--record", folder.to_str().unwrap(), "--set", "decision.light.armed=true"];
+    let daemon = rig.daemon(&[&record[..], &LOSSLESS, rules].concat());
+    let mut listener = rig.listen();
+    let play = ["--push", "--rate", "30", "--loop", "0", "--frames", "300", "--series", "s1"];
+    let play = rig.play(&[&fly("GC6s.tif")], &play);
+    listener.until("the last status", |m| m.kind == "status" && m.header["quality"] == "fail");
+    play.finish().code(0);
+    daemon.finish().code(0);
+    (session_in(&folder), listener)
+}
+
+#[test]
+fn an_animal_gets_the_outputs_of_another_one_at_their_times_within_its_own_limits() {
+    let rig = Rig::new(model("rules_yoked", &[0], 0));
+    let (session, listener) = recorded(&rig, "first", &RULE);
+    let first: Vec<f64> = given(&listener).iter().map(|(at_s, _)| *at_s).collect();
+    assert!(first.len() > 5, "{first:?}");
+    let table = rig.path("light.csv");
+    let yoke = format!("light={}", table.display());
+    let command = ["decide", session.to_str().unwrap(), "--yoke", &yoke];
+    Process::start("decide", &mut haltere(command)).finish().code(0);
+    assert_eq!(std::fs::read_to_string(&table).unwrap().lines().count(), first.len() + 1);
+    let nothing = ["decide", session.to_str().unwrap(), "--yoke", "dark=x.csv"];
+    Process::start("decide", &mut haltere(nothing)).finish().code(6).says(&["gave no output in this session"]);
+
+    // A condition that never holds, and a dose for all but the last of them.
+    let yoke = format!("decision.light.yoke={}", table.display());
+    let dose = format!("decision.light.dose_session_ms={}", 5 * (first.len() - 1));
+    let never = ["--set", "decision.light.when=light > 1e9", "--set", "decision.light.width_ms=5"];
+    let (session, listener) = recorded(&rig, "second", &[&never[..], &["--set", &yoke, "--set", &dose]].concat());
+    let second = given(&listener);
+    assert_eq!(second.len(), first.len() - 1, "{first:?}");
+    for (number, ((at_s, output), expected_s)) in (1..).zip(second.iter().zip(&first)) {
+        assert!((at_s - expected_s).abs() < 0.04, "{at_s} instead of {expected_s}");
+        assert!(output.header["yoked"] == number && output.header["cause"]["light"].is_f64(), "{}", output.header);
+    }
+    let refused = listener.heard.iter().find(|m| is_decision(m, "withheld")).unwrap();
+    assert_eq!((&refused.header["reason"], &refused.header["yoked"]), (&"dose_session".into(), &first.len().into()));
+    std::fs::remove_file(&table).unwrap();
+    let (code, difference) = diff(&session, &[]);
+    assert_eq!((code, &difference["decisions_differ"]), (0, &0.into()), "{difference}");
+    let (page, out) = (rig.path("report.html"), session.to_str().unwrap());
+    Process::start("report", &mut haltere(["report", out, "--out", page.to_str().unwrap()])).finish();
+    assert!(std::fs::read_to_string(&page).unwrap().contains("output, yoked to 1"));
+}
+
+#[test]
+fn a_yoked_output_ends_when_frames_do() {
+    let rig = Rig::new(model("rules_yoked_silent", &[0], 0));
+    let table = rig.path("light.csv");
+    // The first ones are missed during the warm-up.
+    let times: String = (1..100).map(|s| format!("{s}\n")).collect();
+    std::fs::write(&table, format!("time_s\n{times}")).unwrap();
+    let yoke = format!("decision.light.yoke={}", table.display());
+    let rule = ["--set", &yoke, "--set", "decision.light.armed=true", "--set", "decision.light.width_ms=60000"];
+    let daemon = rig.daemon(&[&DEADLINE[..], &rule].concat());
+    let mut listener = rig.listen();
+    let play = rig.play(&[&fly("GC6s.tif")], &["--rate", "30", "--loop", "0"]);
+    let output = listener.until("an output", |m| is_decision(m, "output"));
+    play.kill();
+    let ended = listener.until("its end", |m| is_decision(m, "ended"));
+    assert_eq!((ended.number("number"), &ended.header["reason"]), (output.number("number"), &"no_frame".into()));
+    assert!(output.header["yoked"].is_u64() && output.header["cause"] == serde_json::json!({}), "{}", output.header);
+    daemon.kill();
+}
+
 #[test]
 fn a_rule_that_does_not_fit_the_model_ends_the_start_before_anything_is_opened() {
     let rig = Rig::new(model("rules_refused", &[0], 0));

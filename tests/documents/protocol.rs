@@ -226,7 +226,7 @@ fn every_reason_of_a_decision_is_documented() {
     let withheld = every! { Withheld:
         Withheld::Disarmed => Withheld::Disarmed, Withheld::Sham => Withheld::Sham, Withheld::Refractory => Withheld::Refractory,
         Withheld::Rate => Withheld::Rate, Withheld::DoseMinute => Withheld::DoseMinute,
-        Withheld::DoseSession => Withheld::DoseSession,
+        Withheld::DoseSession => Withheld::DoseSession, Withheld::Missed => Withheld::Missed,
     };
     assert_eq!(withheld, Withheld::ALL);
     let text = |header: &Value, key: &str| header[key].as_str().unwrap_or_default().to_owned();
@@ -548,6 +548,7 @@ fn deciding(number: u64, withheld: Option<Withheld>) -> Decode {
         withheld,
         armed: true,
         sham: false,
+        yoked: limited.then_some(1),
         delay_us: 1_250,
         minute_left_ms: limited.then_some(40),
         session_left_ms: limited.then_some(400),

@@ -68,7 +68,7 @@ impl Fate {
 
 /// A decision for people: what became of it, and the values that made it.
 pub(crate) fn decision_line(decision: &DecisionMessage) -> String {
-    let DecisionMessage { name, number, frame, reason, .. } = decision;
+    let DecisionMessage { name, number, frame, reason, yoked, .. } = decision;
     let because = reason.as_deref().map_or(String::new(), |reason| format!(" ({})", reason.replace('_', " ")));
     let fate = match Fate::of(decision) {
         Fate::Output => "output".to_owned(),
@@ -77,7 +77,11 @@ pub(crate) fn decision_line(decision: &DecisionMessage) -> String {
         Fate::Ended => format!("output ended{because}"),
     };
     let cause = cause_text(&decision.cause);
-    format!("decision {name} {number} at frame {frame}: {fate}{}{cause}", if cause.is_empty() { "" } else { "; " })
+    let yoked = yoked.map_or(String::new(), |output| format!(", yoked to output {output}"));
+    format!(
+        "decision {name} {number} at frame {frame}: {fate}{yoked}{}{cause}",
+        if cause.is_empty() { "" } else { "; " }
+    )
 }
 
 /// The values that made a decision, to two digits.

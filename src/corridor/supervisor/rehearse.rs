@@ -282,6 +282,7 @@ impl Stage<'_> {
             withheld: None,
             armed: true,
             sham: false,
+            yoked: None,
             delay_us: train.delay_ms * 1000,
             minute_left_ms: None,
             session_left_ms: None,

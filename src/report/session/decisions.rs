@@ -83,7 +83,7 @@ fn row(decision: &DecisionRecord, summary: &Summary) -> Vec<String> {
     let cause = decision.cause.iter().map(|(key, of)| format!("{key} = {}", value(of))).collect::<Vec<_>>().join(", ");
     vec![
         decision.name.clone(),
-        decision.what.name().to_owned(),
+        decision.yoked.map_or(decision.what.name().to_owned(), |of| format!("{}, yoked to {of}", decision.what.name())),
         decision.reason.clone().unwrap_or_default(),
         cause,
         decision.number.to_string(),

@@ -49,6 +49,11 @@ pub(super) fn decisions(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeli
             "Whether the lot made it a sham trial: sham or not sham; empty where an output ends.",
             texts(|d| word(d.sham, ["sham", "not sham"])),
         ),
+        (
+            "yoked",
+            "Which output of an earlier session it repeats, counted from 1; -1 if a condition made it.",
+            Column::Count(made.iter().map(|decision| decision.yoked.map_or(-1, i64::from)).collect()),
+        ),
         ("cause", "The values that the conditions compared.", texts(|d| key_value_words(&d.cause))),
         (
             "train",
