@@ -9,7 +9,8 @@ use clap::builder::PossibleValue;
 use super::config::ConfigArgs;
 use super::parse::seconds;
 use super::stop_flag;
-use crate::corridor::supervisor::rehearse::{Scene, rehearse};
+use crate::corridor::supervisor::rehearse::rehearse;
+use crate::frame::Scene;
 use crate::sys::exit::ExitCode;
 
 /// `haltere rehearse`.

@@ -424,6 +424,12 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| c.control.endpoint.clone().map_or(Value::Word("off"), Value::Text),
     },
     Key {
+        name: "control.rehearse",
+        kind: Kind::Switch,
+        set: |c, v| put_switch(&mut c.control.rehearse, v),
+        get: |c| Value::Switch(c.control.rehearse),
+    },
+    Key {
         name: "inlet.endpoint",
         kind: Kind::Endpoint { word: Some("off") },
         set: |c, v| c.inlet.endpoint = v.text().map(str::to_owned),

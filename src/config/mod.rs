@@ -442,7 +442,7 @@ impl Default for Config {
             osc: Osc { receiver: None, embedding: false, decisions: false },
             serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change, decisions: false },
             lsl: Lsl { name: None, library: None, markers: LslMarkers::Change, decisions: false },
-            control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()) },
+            control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()), rehearse: false },
             inlet: Inlet { endpoint: None },
             animal: Animal { name: None, folder: PathBuf::from("animals"), save: true },
             decision: Rules::default(),

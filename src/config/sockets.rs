@@ -12,4 +12,6 @@ pub struct Inlet {
 pub struct Control {
     /// REP endpoint, bound; `None` = no control socket.
     pub endpoint: Option<String>,
+    /// May the running daemon be made to rehearse?
+    pub rehearse: bool,
 }

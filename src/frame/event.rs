@@ -3,7 +3,7 @@
 //! Why it exists: a fault that the daemon survives must still be seen. Every way to reject a frame has a [`Reason`] of its own.
 //! What it must never do: hold text that needs memory; events are made on the frame path, which may not allocate.
 
-use super::{Distrust, Mismatch, Name, Relearn, Restart, Sentence, TimedMark};
+use super::{Distrust, Mismatch, Name, Relearn, Restart, Scene, Sentence, TimedMark};
 
 use super::placement::Placement;
 
@@ -485,6 +485,15 @@ pub enum Event {
         /// `on`, `off`, `arm` or `disarm`.
         what: &'static str,
     },
+    /// A rehearsal begins: what is published is made up, and says so.
+    Rehearsal {
+        /// What is rehearsed.
+        scene: Scene,
+        /// For how long.
+        seconds: u32,
+    },
+    /// It is over.
+    RehearsalOver,
     /// A recording started.
     RecordBegan,
     /// A recording was finished properly.

@@ -53,6 +53,10 @@ impl std::fmt::Display for Event {
             Self::OutletBack { outlet } => write!(f, "the {outlet} outlet accepts decodes again"),
             Self::Request { what } => write!(f, "request carried out: {what}"),
             Self::DecisionSwitched { rule, what } => write!(f, "decision {rule}: {what}"),
+            Self::Rehearsal { scene, seconds } => {
+                write!(f, "rehearsal of {} for {seconds} s: the controller {}", scene.name(), scene.expected())
+            }
+            Self::RehearsalOver => write!(f, "the rehearsal is over"),
             Self::RecordBegan | Self::RecordEnded | Self::RecordLost { .. } | Self::RecordFailed { .. } => {
                 self.fmt_recording(f)
             }

@@ -105,6 +105,8 @@ pub struct Relay {
     /// The rules whose outputs go on, as the outlet was last told.
     going_on: u16,
     lost: bool,
+    /// Until then the daemon rehearses, ns.
+    rehearses_until_ns: u64,
     stats: Arc<Stats>,
     events: Arc<ArrayQueue<Event>>,
 }
@@ -130,6 +132,7 @@ impl Relay {
             outputs: None,
             going_on: 0,
             lost: false,
+            rehearses_until_ns: 0,
             stats,
             events,
         }
@@ -235,8 +238,23 @@ impl Sink for Relay {
         let frame = &decode.frame;
         let age_ns = frame.age_ns.unwrap_or(0);
         let Verdict { stale, .. } = self.failsafe.decode(frame.number, frame.t_received_ns, age_ns, now_ns);
-        self.relay_decisions(decode, stale.map(StaleReason::name), now_ns);
+        // An outlet has no word for a rehearsal.
+        let rehearses = (now_ns < self.rehearses_until_ns).then_some("rehearsal");
+        let stale = stale.map(StaleReason::name).or(rehearses);
+        self.relay_decisions(decode, stale, now_ns);
         self.relay(Some(decode), if stale.is_none() { decode.quality } else { Quality::Stale }, now_ns);
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event) -> Result<(), SinkError> {
+        match event {
+            Event::Rehearsal { seconds, .. } => {
+                self.rehearses_until_ns = now_ns() + u64::from(*seconds) * 1_000_000_000;
+                self.end_outputs(Some("rehearsal"), now_ns());
+            }
+            Event::RehearsalOver => self.rehearses_until_ns = 0,
+            _ => {}
+        }
         Ok(())
     }
 
@@ -353,6 +371,21 @@ mod tests {
         assert_eq!(log.pop(), Some(Event::OutletLost { outlet: "plain" }));
         assert_eq!(log.pop(), Some(Event::OutletBack { outlet: "plain" }));
         assert_eq!(log.pop(), None);
+    }
+
+    #[test]
+    fn while_the_daemon_rehearses_an_outlet_says_the_neutral_action() {
+        let heard = Heard::default();
+        let ear = Ear { heard: heard.clone(), deaf: Arc::default() };
+        let log = Arc::new(ArrayQueue::new(8));
+        let mut relay = Relay::new(Box::new(ear), fallback("resting"), model(true), Arc::default(), log);
+        relay.publish(&walking(1, Quality::Ok)).unwrap();
+        relay.event(&Event::Rehearsal { scene: crate::frame::Scene::Ok, seconds: 60 }).unwrap();
+        relay.publish(&walking(2, Quality::Ok)).unwrap();
+        relay.event(&Event::RehearsalOver).unwrap();
+        relay.publish(&walking(3, Quality::Ok)).unwrap();
+        let actions: Vec<i32> = heard.lock().unwrap().iter().map(|(_, _, action, _)| *action).collect();
+        assert_eq!(actions, [1, 0, 1]);
     }
 
     #[test]

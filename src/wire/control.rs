@@ -4,7 +4,7 @@
 pub const REQUEST_BYTES_MAX: usize = 4096;
 
 /// The commands, each with what it does.
-pub const COMMANDS: [(&str, &str); 15] = [
+pub const COMMANDS: [(&str, &str); 16] = [
     ("status", "counters, latencies, model and quality, as published under status/<source>"),
     ("reset", "a new animal: forget template, baseline, statistics and window"),
     ("template reset", "build a new registration template from the next frames"),
@@ -18,6 +18,10 @@ pub const COMMANDS: [(&str, &str); 15] = [
     ),
     ("animal save", "animal save [NAME]: save what was learnt of the present animal"),
     ("decision", "decision NAME on|off|arm|disarm: throw a switch of this rule; `arm` lets it give outputs"),
+    (
+        "rehearse",
+        "rehearse WHAT [SECONDS]: speak as if something were wrong, if `control.rehearse` allows it; `rehearse off` ends it",
+    ),
     ("record start", "start a session file in `record.folder`"),
     ("record stop", "finish the session file"),
     ("mark", "mark TEXT: add a time-stamped note to the recording"),

@@ -284,6 +284,37 @@ impl<'a> DecodeHeader<'a> {
     }
 }
 
+/// How a rehearsal changes the header of a decode.
+#[derive(Clone, Copy, Debug)]
+pub struct Rehearsed {
+    /// Its frame was received so much longer ago, ns …
+    pub since_ns: u64,
+    /// … and was so much older then.
+    pub older_ns: u64,
+    /// It comes from the next generation of the model.
+    pub another_model: bool,
+    /// In place of its novelty, where it has actions.
+    pub novelty: Option<f32>,
+}
+
+impl DecodeHeader<'_> {
+    /// Changes what a rehearsal changes.
+    pub fn rehearse(&mut self, change: Rehearsed) {
+        let Rehearsed { since_ns, older_ns, another_model, novelty } = change;
+        let since_us = tenths_us(since_ns);
+        self.t_recv_ns = self.t_recv_ns.map(|ns| ns.saturating_sub(since_ns));
+        if let Some(latency) = &mut self.latency_us {
+            latency.queue += since_us;
+            latency.total += since_us;
+        }
+        if since_ns + older_ns > 0 {
+            self.age_us = Some(self.age_us.unwrap_or(0.0) + since_us + tenths_us(older_ns));
+        }
+        self.model.generation += u64::from(another_model);
+        self.novelty = novelty.filter(|_| !self.probs.is_empty()).or(self.novelty);
+    }
+}
+
 /// Why a decode is not `ok`, according to preprocessing. If frame rate, pixels and shift are all right, `degraded` can only mean an
 /// incomplete window: more than a tenth of its frames are missing.
 pub fn reason_of(decode: &Decode) -> Option<&'static str> {

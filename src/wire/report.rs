@@ -9,7 +9,7 @@ use super::decision::RuleStandings;
 use super::decode::{CLOCK, ModelHeader};
 use crate::frame::event::{Event, Reason};
 use crate::frame::placement::Placement;
-use crate::frame::{Distrust, Name, Quality, SenderClock, TimedMark};
+use crate::frame::{Distrust, Name, Quality, Scene, SenderClock, TimedMark};
 
 /// `heartbeat/<source>`: sent while decodes can be relied on; its absence means that they cannot.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -112,6 +112,8 @@ pub const fn event_name(event: &Event) -> &'static str {
         Event::OutletBack { .. } => "outlet_back",
         Event::Request { .. } => "request",
         Event::DecisionSwitched { .. } => "decision_switched",
+        Event::Rehearsal { .. } => "rehearsal",
+        Event::RehearsalOver => "rehearsal_over",
         Event::RecordBegan => "record_began",
         Event::RecordEnded => "record_ended",
         Event::RecordLost { .. } => "record_lost",
@@ -126,6 +128,11 @@ pub const fn event_name(event: &Event) -> &'static str {
 fn serialize_switch<M: SerializeMap>(rule: &Name, what: &str, map: &mut M) -> Result<(), M::Error> {
     map.serialize_entry("name", rule)?;
     map.serialize_entry("what", what)
+}
+
+fn serialize_rehearsal<M: SerializeMap>(scene: Scene, seconds: u32, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("what", scene.name())?;
+    map.serialize_entry("seconds", &seconds)
 }
 
 fn serialize_inlet<M: SerializeMap>(name: &Name, t_ns: u64, mark: &TimedMark, map: &mut M) -> Result<(), M::Error> {
@@ -194,10 +201,11 @@ fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), 
         Event::FileLost { how } => map.serialize_entry("how", how),
         Event::Request { what } => map.serialize_entry("what", what),
         Event::DecisionSwitched { rule, what } => serialize_switch(rule, what, map),
+        Event::Rehearsal { scene, seconds } => serialize_rehearsal(*scene, *seconds, map),
         Event::Fault { stage } => map.serialize_entry("stage", stage),
         Event::Mark { number, text } => serialize_mark(*number, text.as_str(), map),
         Event::Inlet { name, t_ns, mark } => serialize_inlet(name, *t_ns, mark, map),
-        Event::SeriesEnded | Event::RecordBegan | Event::RecordEnded | Event::Shutdown => Ok(()),
+        Event::SeriesEnded | Event::RehearsalOver | Event::RecordBegan | Event::RecordEnded | Event::Shutdown => Ok(()),
     }
 }
 

@@ -12,14 +12,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use haltere::config::{Publish, WhenDistrusted};
-use haltere::corridor::supervisor::rehearse::Scene;
 use haltere::decide::{Rule, Rules, Train};
 use haltere::frame::event::{Event, Reason, RecordFault, SkipCause, StaleReason, TrialFault};
 use haltere::frame::placement::Placement;
 use haltere::frame::{
     Clock, Decision, Decode, DeviceTime, Distrust, Embedding, FIRST_GENERATION, Frame, Mismatch, ModelTag, Name,
-    Observation, Picture, Preview, Quality, Relearn, Restart, SenderClock, Sentence, Shape, Shown, StageTimes, Stamp,
-    TimedMark, Withheld,
+    Observation, Picture, Preview, Quality, Relearn, Restart, Scene, SenderClock, Sentence, Shape, Shown, StageTimes,
+    Stamp, TimedMark, Withheld,
 };
 use haltere::publish::Sink;
 use haltere::publish::decisions::RuleTable;
@@ -122,6 +121,8 @@ fn every_event() -> Vec<Event> {
         Event::OutletBack { .. } => Event::OutletBack { outlet: "serial" },
         Event::Request { .. } => Event::Request { what: "reset" },
         Event::DecisionSwitched { .. } => Event::DecisionSwitched { rule: animal, what: "arm" },
+        Event::Rehearsal { .. } => Event::Rehearsal { scene: Scene::Late, seconds: 1 },
+        Event::RehearsalOver => Event::RehearsalOver,
         Event::RecordBegan => Event::RecordBegan,
         Event::RecordEnded => Event::RecordEnded,
         Event::RecordLost { .. } => Event::RecordLost { frame, count },

@@ -98,3 +98,66 @@ fn the_example_controller_ends_its_pulse_in_every_scene_that_asks_for_it_and_say
     rehearsal.finish().code(0);
     controller.kill();
 }
+
+/// Waits for the daemon's word that the rehearsal is over, then for a decode that says nothing of one.
+fn until_over(listener: &mut Listener) {
+    let over = listener.until("the end of it", |m| m.is_event("rehearsal_over"));
+    assert!(over.header["rehearsal"].is_string(), "{}", over.header);
+    listener.until("a decode that is meant", |m| {
+        m.kind == "decode" && m.header["quality"] == "ok" && !m.header["rehearsal"].is_string()
+    });
+}
+
+#[test]
+fn a_running_daemon_rehearses_with_its_own_decodes_if_it_may_and_records_the_truth() {
+    let rig = Rig::over_tcp(shipped());
+    let folder = rig.path("sessions");
+    let rules = RULE.map(|set| format!("decision.light.{set}"));
+    let mut sets = vec!["--once", "--record", folder.to_str().unwrap(), "--set", "publish.deadline_ms=3000"];
+    sets.extend(["--set", "publish.heartbeat_ms=100", "--set", "decision.light.armed=true"]);
+    rules.iter().for_each(|set| sets.extend(["--set", set]));
+    let refused = rig.daemon(&sets[3..]);
+    assert!(rig.control(&["rehearse", "silent"]).code(1).out.contains("control.rehearse"));
+    refused.kill();
+
+    sets.extend(["--set", "control.rehearse=true", "--set", "source.pattern=pull", "--set", "lane.overload=wait"]);
+    let daemon = rig.daemon(&sets);
+    let mut listener = rig.listen();
+    let play = rig.play(&[Path::new("sim:seed=9001,animal=2,trial=3,seconds=90")], &["--rate", "16", "--push"]);
+    listener.until("an output", |m| m.kind == "decision" && m.header["what"] == "output");
+    let ask = |words: &[&str]| rig.control(&[&["rehearse"], words].concat()).code(0);
+
+    ask(&["silent", "8"]);
+    let ended = listener.until("the output's end", |m| m.kind == "decision" && m.header["what"] == "ended");
+    assert!(ended.header["reason"] == "no_frame" && plays(&ended, "silent"), "{}", ended.header);
+    assert_neutral(&listener.until("silence", |m| m.kind == "decode" && m.quality() == "stale"), "stale", "no_frame");
+    until_over(&mut listener);
+    ask(&["late", "2"]);
+    assert_neutral(&listener.until("late", |m| m.kind == "decode" && plays(m, "late")), "stale", "late");
+    until_over(&mut listener);
+    ask(&["degraded", "60"]);
+    listener.until("doubt", |m| m.kind == "decode" && plays(m, "degraded") && m.quality() == "degraded");
+    ask(&["off"]);
+    until_over(&mut listener);
+    ask(&["swapped", "2"]);
+    listener.until("another model", |m| m.kind == "decode" && m.header["model"]["generation"] == 2);
+    until_over(&mut listener);
+    ask(&["restarted", "6"]);
+    let again = listener.until("numbers that begin anew", |m| m.kind == "decode" && plays(m, "restarted"));
+    assert!(again.quality() == "warmup" && again.number("seq") == 0, "{}", again.header);
+    until_over(&mut listener);
+    ask(&["faulty", "2"]);
+    assert_neutral(&listener.until("the fault", |m| m.kind == "decode" && plays(m, "faulty")), "fail", "compute");
+    until_over(&mut listener);
+
+    play.finish().code(0);
+    daemon.finish().code(0);
+    let session = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let difference = Process::start("diff", &mut haltere(["diff", "--json", session.to_str().unwrap()])).finish();
+    let difference: serde_json::Value = serde_json::from_str(&difference.code(0).out).unwrap();
+    assert_eq!(
+        (&difference["identical"], &difference["decisions_differ"]),
+        (&difference["frames"], &0.into()),
+        "{difference}"
+    );
+}

@@ -439,7 +439,7 @@ fn a_request_over_the_control_socket_has_a_size_and_a_longer_one_stops_nobody() 
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("ipc://{}/control", folder.path().display());
     let no_model = std::sync::Arc::new(|_: &Path| Err(haltere::corridor::supervisor::load_model::SwapError::UnderWay));
-    let mut control = Control::bind(&Door::default(), &endpoint, no_model).unwrap();
+    let mut control = Control::bind(&Door::default(), &endpoint, false, no_model).unwrap();
     let (handles, mut animals) = (Handles::default(), Animals::new(&Config::default().animal));
     let (until, ends) = (Instant::now() + Duration::from_secs(60), endpoint.clone());
     let client = std::thread::spawn(move || {

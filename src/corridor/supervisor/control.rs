@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use crate::corridor::Handles;
 use crate::corridor::supervisor::animals::Animals;
 use crate::corridor::supervisor::load_model::SwapError;
-use crate::frame::{Name, Switch};
+use crate::frame::event::Event;
+use crate::frame::{Name, Scene, Switch};
 use crate::preprocess::Request;
 use crate::session::recorder::Recorder;
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -61,6 +62,8 @@ const ANSWERS_AT_ONCE: usize = 64;
 /// The daemon's end.
 pub struct Control {
     socket: GuardedSocket,
+    /// May the running daemon be made to rehearse?
+    rehearse: bool,
     load_model: LoadModel,
     loading: Option<Loading>,
 }
@@ -77,11 +80,11 @@ struct Loading {
 type Envelope = Vec<Vec<u8>>;
 
 impl Control {
-    /// Binds the socket behind `door`.
+    /// Binds the socket behind `door`. `rehearse`: may the daemon be made to rehearse?
     ///
     /// # Errors
     /// When the endpoint is taken or not an endpoint.
-    pub fn bind(door: &Door, endpoint: &str, load_model: LoadModel) -> Result<Self, ControlError> {
+    pub fn bind(door: &Door, endpoint: &str, rehearse: bool, load_model: LoadModel) -> Result<Self, ControlError> {
         // libzmq would silently take the path of a living daemon away from it.
         if endpoint.strip_prefix("ipc://").is_some_and(|path| UnixStream::connect(path).is_ok()) {
             return Err(failed(endpoint, zmq::Error::EADDRINUSE));
@@ -95,7 +98,7 @@ impl Control {
             door.bind(&context, socket, endpoint, "control")
         };
         let socket = open().map_err(|cause| failed(endpoint, cause))?;
-        Ok(Self { socket, load_model, loading: None })
+        Ok(Self { socket, rehearse, load_model, loading: None })
     }
 
     /// Answers what has been asked since the last call; never waits. `status` makes the status object.
@@ -118,7 +121,10 @@ impl Control {
                     Ok(command) if command == "status" => self.status(status()),
                     Ok(command) => match command.strip_prefix(ANIMAL) {
                         Some(rest) => animal(rest.trim(), handles, animals),
-                        None => carry_out(&command, handles),
+                        None => match words_after(REHEARSE, &command) {
+                            Some(words) => rehearsed(words, self.rehearse, handles),
+                            None => carry_out(&command, handles),
+                        },
                     },
                     Err(error) => refusal(&error),
                 },
@@ -167,6 +173,41 @@ const ANIMAL: &str = "animal ";
 /// The word of a request that is not the name of an animal.
 const SAVE: &str = "save";
 
+/// The request for a rehearsal.
+const REHEARSE: &str = "rehearse";
+/// How long a rehearsal lasts if nobody says, and at most, s.
+const REHEARSAL_S: u32 = 10;
+const REHEARSAL_S_MAX: u32 = 600;
+
+/// The words after the first one, if it is this one.
+fn words_after<'a>(first: &str, command: &'a str) -> Option<&'a str> {
+    command.strip_prefix(first).filter(|rest| rest.is_empty() || rest.starts_with(' ')).map(str::trim)
+}
+
+/// `rehearse WHAT [SECONDS]`, `rehearse off`.
+fn rehearsed(words: &str, allowed: bool, handles: &Handles) -> Value {
+    if !allowed {
+        return refusal(
+            "this daemon may not rehearse while it runs: set `control.rehearse` = true, or use `haltere rehearse` in its place",
+        );
+    }
+    let (word, length) = words.split_once(' ').unwrap_or((words, ""));
+    let seconds = if length.is_empty() { Some(REHEARSAL_S) } else { length.trim().parse().ok() };
+    let Some(seconds) = seconds.filter(|seconds| (1..=REHEARSAL_S_MAX).contains(seconds)) else {
+        return refusal(&format!("`rehearse {words}`: write 1 to {REHEARSAL_S_MAX} seconds after what is rehearsed"));
+    };
+    let event = match Scene::of_name(word) {
+        Some(scene) => Event::Rehearsal { scene, seconds },
+        None if word == "off" => Event::RehearsalOver,
+        None => {
+            let known = Scene::ALL.map(Scene::name).join(", ");
+            return refusal(&format!("there is no rehearsal {word:?}; write {known}, or off"));
+        }
+    };
+    let _ = handles.events.force_push(event);
+    json!({ "ok": true })
+}
+
 /// `animal NAME` and `animal save [NAME]`.
 fn animal(words: &str, handles: &Handles, animals: &mut Animals) -> Value {
     let saving = words.strip_prefix(SAVE).filter(|rest| rest.is_empty() || rest.starts_with(' ')).map(str::trim);
@@ -202,11 +243,11 @@ fn command_of(message: &[u8]) -> Result<String, String> {
 }
 
 fn carry_out(command: &str, handles: &Handles) -> Value {
-    if let Some(text) = command.strip_prefix("mark").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
-        return recorded(handles, |recorder| recorder.mark(text.trim()).map(|()| None));
+    if let Some(text) = words_after("mark", command) {
+        return recorded(handles, |recorder| recorder.mark(text).map(|()| None));
     }
-    if let Some(words) = command.strip_prefix("decision").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
-        return switched(words.trim(), handles);
+    if let Some(words) = words_after("decision", command) {
+        return switched(words, handles);
     }
     let request = match command {
         "reset" => Request::Reset,
@@ -307,6 +348,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rehearsal_is_refused_unless_it_is_allowed_and_named_with_a_length() {
+        let handles = Handles::default();
+        let error = |words: &str, allowed: bool| rehearsed(words, allowed, &handles)["error"].to_string();
+        assert!(error("silent", false).contains("set `control.rehearse` = true"));
+        assert!(error("sleepy", true).contains("write ok, late, stale, silent") && error("", true).contains("or off"));
+        assert!(error("silent 601", true).contains("1 to 600 seconds") && error("late x", true).contains("1 to 600"));
+        assert!(handles.events.pop().is_none());
+        assert!(["silent 3", "late", "off"].iter().all(|words| rehearsed(words, true, &handles)["ok"] == true));
+        let events: Vec<Event> = std::iter::from_fn(|| handles.events.pop()).collect();
+        let of = |scene, seconds| Event::Rehearsal { scene, seconds };
+        assert_eq!(events, [of(Scene::Silent, 3), of(Scene::Late, 10), Event::RehearsalOver]);
+    }
+
+    #[test]
     fn an_unknown_command_is_answered_with_the_nearest_one() {
         let answer = ask_once("templat reset", &Handles::default());
         assert_eq!(answer["ok"], false);
@@ -324,7 +379,8 @@ mod tests {
     fn a_client_gets_its_answer_over_a_real_socket_and_rubbish_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = format!("ipc://{}/control", folder.path().display());
-        let mut control = Control::bind(&Door::default(), &endpoint, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
+        let mut control =
+            Control::bind(&Door::default(), &endpoint, false, Arc::new(|_| Err(SwapError::UnderWay))).unwrap();
         let handles = Handles::default();
         let config = crate::config::Animal { name: None, folder: folder.path().to_owned(), save: true };
         let mut animals = Animals::new(&config);
@@ -366,7 +422,7 @@ mod tests {
         let endpoint = format!("ipc://{}/control", folder.path().display());
         let (release, held) = crossbeam::channel::bounded::<()>(0);
         let load = move |_: &Path| held.recv().map_or(Err(SwapError::UnderWay), |()| Ok(json!({ "ok": true })));
-        let mut control = Control::bind(&Door::default(), &endpoint, Arc::new(load)).unwrap();
+        let mut control = Control::bind(&Door::default(), &endpoint, false, Arc::new(load)).unwrap();
         let animal = crate::config::Config::default().animal;
         let (handles, mut animals) = (Handles::default(), Animals::new(&animal));
         let first = std::thread::spawn({

@@ -202,10 +202,11 @@ fn control(config: &Config, swapper: &Arc<Swapper>, doors: &Doors) -> anyhow::Re
     let Some(endpoint) = &config.control.endpoint else { return Ok(None) };
     let swapper = Arc::clone(swapper);
     let load_model: LoadModel = Arc::new(move |path| swapper.swap(path));
-    let control = Control::bind(doors.at(endpoint), endpoint, load_model).map_err(|cause| {
-        let what = format!("control socket: {cause}");
-        anyhow::Error::new(cause).context(Failure { code: ExitCode::Sink, what })
-    })?;
+    let control =
+        Control::bind(doors.at(endpoint), endpoint, config.control.rehearse, load_model).map_err(|cause| {
+            let what = format!("control socket: {cause}");
+            anyhow::Error::new(cause).context(Failure { code: ExitCode::Sink, what })
+        })?;
     Ok(Some(control))
 }
 
@@ -294,6 +295,7 @@ fn log(event: &Event) {
         | Event::Swapped { .. }
         | Event::Request { .. }
         | Event::DecisionSwitched { .. }
+        | Event::RehearsalOver
         | Event::RecordBegan
         | Event::RecordEnded
         | Event::Mark { .. }

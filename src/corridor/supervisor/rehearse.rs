@@ -12,7 +12,7 @@ use anyhow::Context;
 use super::doors::Doors;
 use crate::config::Config;
 use crate::frame::event::Event;
-use crate::frame::{Decision, Decode, Embedding, Frame, FrameInfo, ModelTag, Quality, TERMS_MAX};
+use crate::frame::{Decision, Decode, Embedding, Frame, FrameInfo, ModelTag, Quality, Scene, TERMS_MAX};
 use crate::model::Manifest;
 use crate::publish::decisions::RuleTable;
 use crate::publish::zmq::ZmqSink;
@@ -26,80 +26,6 @@ const TICK: Duration = Duration::from_millis(2);
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 /// An action goes on for so long.
 const ACTION: Duration = Duration::from_secs(2);
-/// Novelty of an animal unlike all of training.
-const STRANGE: f32 = 0.999;
-/// In a scene of a restart, the share of it that is silence, and that is warm-up after it.
-const PARTS: u32 = 3;
-
-/// What is rehearsed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scene {
-    /// Everything as it should be.
-    Ok,
-    /// Decoding takes longer than the deadline.
-    Late,
-    /// Frames had waited for longer than the deadline when they came.
-    Stale,
-    /// No frame comes.
-    Silent,
-    /// The correlation peak is too low to be believed.
-    Degraded,
-    /// Another model takes over.
-    Swapped,
-    /// The animal is unlike those of training.
-    Novel,
-    /// A stage fails and the daemon ends.
-    Faulty,
-    /// The daemon is killed and started again.
-    Restarted,
-}
-
-impl Scene {
-    /// All of them, in the order in which they are played.
-    pub const ALL: [Self; 9] = [
-        Self::Ok,
-        Self::Late,
-        Self::Stale,
-        Self::Silent,
-        Self::Degraded,
-        Self::Swapped,
-        Self::Novel,
-        Self::Faulty,
-        Self::Restarted,
-    ];
-
-    /// The word in headers and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Late => "late",
-            Self::Stale => "stale",
-            Self::Silent => "silent",
-            Self::Degraded => "degraded",
-            Self::Swapped => "swapped",
-            Self::Novel => "novel",
-            Self::Faulty => "faulty",
-            Self::Restarted => "restarted",
-        }
-    }
-
-    /// What a controller must do.
-    pub const fn expected(self) -> &'static str {
-        match self {
-            Self::Ok => "acts on actions, gives the outputs of decisions",
-            Self::Late | Self::Stale => "does the neutral action, ends every output at once",
-            Self::Silent => "does the neutral action, ends every output at once, and again after the last heartbeat",
-            Self::Degraded => "acts or not, as its author decided",
-            Self::Swapped => "goes on with the actions of another model",
-            Self::Novel => "goes on, unless its author looks at the novelty",
-            Self::Faulty => "does the neutral action, ends every output, and stays so while nothing is heard",
-            Self::Restarted => {
-                "does the neutral action during silence and warm-up, and follows numbers that begin anew"
-            }
-        }
-    }
-}
-
 /// One publisher after the other, and the numbers that go on.
 struct Stage<'a> {
     config: &'a Config,
@@ -158,7 +84,7 @@ impl Stage<'_> {
         if scene == Scene::Restarted {
             // As after a kill: no last word.
             self.sink = None;
-            pause(seconds / PARTS, stop);
+            pause(seconds / Scene::RESTART_PARTS, stop);
         }
         let mut sink = match self.sink.take() {
             Some(sink) => sink,
@@ -166,7 +92,7 @@ impl Stage<'_> {
         };
         sink.rehearse(scene.name());
         self.begin(scene, &mut sink)?;
-        let length = if scene == Scene::Restarted { seconds - seconds / PARTS } else { seconds };
+        let length = if scene == Scene::Restarted { seconds - seconds / Scene::RESTART_PARTS } else { seconds };
         let (began, mut due, mut decides) = (Instant::now(), Duration::ZERO, Duration::ZERO);
         // Outputs that go on when all falls silent must end.
         let falls_silent = matches!(scene, Scene::Silent | Scene::Faulty);
@@ -174,7 +100,7 @@ impl Stage<'_> {
             let elapsed = began.elapsed();
             if elapsed >= due && (due.is_zero() || !falls_silent) {
                 due = elapsed + self.period;
-                let warm = scene != Scene::Restarted || elapsed > seconds / PARTS;
+                let warm = scene != Scene::Restarted || elapsed > seconds / Scene::RESTART_PARTS;
                 let decides_now = warm && elapsed >= decides;
                 decides = if decides_now { elapsed + ACTION } else { decides };
                 sink.publish(&self.decode(scene, decides_now, warm))?;
@@ -204,7 +130,7 @@ impl Stage<'_> {
                 sink.model_changed(&self.model);
                 sink.event(&Event::Swapped { generation: self.model.generation })
             }
-            Scene::Novel => sink.event(&Event::Drift { frame, novelty_mean: STRANGE, limit: 0.9 }),
+            Scene::Novel => sink.event(&Event::Drift { frame, novelty_mean: Scene::STRANGE, limit: 0.9 }),
             _ => Ok(()),
         }
     }
@@ -270,7 +196,7 @@ impl Stage<'_> {
         if let Some(value) = values.get_mut(at) {
             *value = 1.0;
         }
-        let novelty = Some(if scene == Scene::Novel { STRANGE } else { 0.5 });
+        let novelty = Some(if scene == Scene::Novel { Scene::STRANGE } else { 0.5 });
         Embedding { values, probabilities, novelty }
     }
 

@@ -13,6 +13,8 @@
 //! | `warmup` | the neutral one, if the model decodes actions | no | no | yes |
 //! | `stale`, `fail` | the neutral one, always | no | no | zeros, same shape |
 
+mod rehearsal;
+
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use super::status::{Reporter, Subject};
 use super::{Sink, SinkError, Witness};
 use crate::config;
 use crate::frame::event::{Event, StaleReason};
-use crate::frame::{Decode, ModelTag, Name, Preview, Quality};
+use crate::frame::{Decode, FrameInfo, ModelTag, Name, Preview, Quality, Scene};
 use crate::sys::clock::now_ns;
 use crate::sys::counters::{Stats, count};
 use crate::sys::sockets::{Door, GuardedSocket};
@@ -34,6 +36,7 @@ use crate::wire::decode::{Action, DecodeHeader, Kind, LastFrame, ModelHeader, St
 use crate::wire::decode::{reason_of, write_embedding, write_json, write_topic};
 use crate::wire::preview::PreviewHeader;
 use crate::wire::report::{EventHeader, HeartbeatHeader};
+use rehearsal::Act;
 
 /// Longest time that closing may wait for unsent messages, ms.
 const LINGER_MS: i32 = 200;
@@ -49,21 +52,20 @@ pub struct ZmqSink {
     out: Outbox,
     failsafe: FailSafe,
     reporter: Reporter,
-    model: ModelTag,
-    neutral: NeutralAction,
-    zeros: Vec<f32>,
+    voice: Voice,
     source: Name,
     seq: u64,
     last: Option<LastFrame>,
     last_quality: Option<Quality>,
     frame_rate_hz: f32,
-    /// How long a decode may be held for frames that are not believed, ns.
-    hold_ns: Option<u64>,
     heartbeat: Period,
     status: Period,
     witness: Option<Box<dyn Witness>>,
     /// Decisions, where there are rules.
     outputs: Option<Outputs>,
+    deadline_ns: u64,
+    /// A rehearsal of the running daemon.
+    act: Option<Act>,
 }
 
 impl ZmqSink {
@@ -104,19 +106,23 @@ impl ZmqSink {
             out: Outbox::new(socket, config.endpoint.clone(), model.embedding),
             failsafe: FailSafe::new(config.deadline.as_nanos() as u64),
             reporter: Reporter::new(stats, warnings, config.deadline, now_ns),
-            neutral: NeutralAction::of(&config.neutral_action, &model),
-            zeros: vec![0.0; model.embedding],
-            model,
+            voice: Voice {
+                neutral: NeutralAction::of(&config.neutral_action, &model),
+                zeros: vec![0.0; model.embedding],
+                hold_ns: config.hold_ns(),
+                model,
+            },
             source: rig,
             seq: 0,
             last: None,
             last_quality: None,
             frame_rate_hz: 0.0,
-            hold_ns: config.hold_ns(),
             heartbeat: Period::starting(heartbeat.as_nanos() as u64, now_ns),
             status: Period::starting(config.status.as_nanos() as u64, now_ns),
             witness: None,
             outputs: None,
+            deadline_ns: config.deadline.as_nanos() as u64,
+            act: None,
         })
     }
 
@@ -135,13 +141,14 @@ impl ZmqSink {
 
     /// Publishes the decisions that were made with a decode, before the decode: what acts on them should not wait for it.
     fn publish_decisions(&mut self, decode: &Decode, stale: Option<StaleReason>, now_ns: u64) -> Result<(), SinkError> {
-        let Self { outputs: Some(outputs), out, witness, source, seq, .. } = self else { return Ok(()) };
+        let seq = self.shown_seq();
+        let Self { outputs: Some(outputs), out, witness, source, .. } = self else { return Ok(()) };
         let mut send = |_, header: &DecisionHeader<'_>| out.send_to(witness, source, header, now_ns);
         let stale = stale.map(StaleReason::name);
         if stale.is_some() {
             outputs.end(stale, now_ns, &mut send)?;
         }
-        outputs.issue(decode, (*seq, stale), now_ns, send)
+        outputs.issue(decode, (seq, stale), now_ns, send)
     }
 
     /// Ends outputs that go on: all of them for `reason`, or without one those of rules that were switched off or disarmed.
@@ -157,11 +164,6 @@ impl ZmqSink {
         }
     }
 
-    /// From now on, every header says that this is a rehearsal, and of what.
-    pub fn rehearse(&mut self, what: &str) {
-        self.out.rehearsal = format!(r#","rehearsal":"{what}"}}"#).into_bytes();
-    }
-
     /// The endpoint actually bound: for `tcp://127.0.0.1:*` with the port that was free.
     pub fn endpoint(&self) -> String {
         self.out.socket.get_last_endpoint().ok().and_then(Result::ok).unwrap_or_else(|| self.out.endpoint.clone())
@@ -169,12 +171,14 @@ impl ZmqSink {
 
     /// One decode without a frame: the neutral action, no embedding, and why.
     fn publish_neutral(&mut self, quality: Quality, reason: &str, now_ns: u64) -> Result<(), SinkError> {
-        let action = self.neutral.action();
-        let model = ModelHeader::of(&self.model);
-        let reason = Some(reason);
-        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty: None };
-        let header = DecodeHeader::neutral(self.source, self.model.embedding, self.last, stamped);
-        self.out.send(Kind::Decode, &self.source, &header, Some(&self.zeros))?;
+        let seq = self.shown_seq();
+        let Voice { model, neutral, zeros, .. } = &self.voice;
+        let (action, reason) = (neutral.action(), Some(reason));
+        let embedding = model.embedding;
+        let model = model_header(model, self.act);
+        let stamped = Stamped { seq, t_pub_ns: now_ns, model, quality, reason, action, novelty: None };
+        let header = DecodeHeader::neutral(self.source, embedding, self.last, stamped);
+        self.out.send(Kind::Decode, &self.source, &header, Some(zeros))?;
         self.show_witness(Kind::Decode, now_ns, None);
         self.seq += 1;
         self.last_quality = Some(quality);
@@ -196,7 +200,7 @@ impl ZmqSink {
     }
 
     fn publish_heartbeat(&mut self, now_ns: u64) -> Result<(), SinkError> {
-        let last = self.last_quality.map(|_| self.seq.saturating_sub(1));
+        let last = self.last_quality.map(|_| self.shown_seq().saturating_sub(1));
         let period_ms = self.heartbeat.every_ns.div_ceil(1_000_000);
         let deadline_ms = self.reporter.deadline_ms();
         let header = HeartbeatHeader::new(self.source, last, self.quality(), deadline_ms, period_ms, now_ns);
@@ -206,9 +210,9 @@ impl ZmqSink {
     fn publish_status(&mut self, now_ns: u64) -> Result<(), SinkError> {
         let subject = Subject {
             source: self.source,
-            model: ModelHeader::of(&self.model),
-            trained: self.model.trained,
-            labels: &self.model.labels,
+            model: model_header(&self.voice.model, self.act),
+            trained: self.voice.model.trained,
+            labels: &self.voice.model.labels,
             quality: self.quality(),
             frame_rate_hz: self.frame_rate_hz,
         };
@@ -221,47 +225,44 @@ impl ZmqSink {
 
 impl Sink for ZmqSink {
     fn model_changed(&mut self, model: &ModelTag) {
-        self.model = model.clone();
+        self.voice.model = model.clone();
     }
 
     fn publish(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let now_ns = now_ns();
         let frame = &decode.frame;
-        let age_ns = frame.age_ns.unwrap_or(0);
-        let Verdict { stale, event } = self.failsafe.decode(frame.number, frame.t_received_ns, age_ns, now_ns);
         self.source = frame.source;
+        if self.act.is_some_and(|act| act.is_silent(now_ns)) {
+            return self.record_unpublished(decode, now_ns);
+        }
+        let truth = self.failsafe;
+        let [since_ns, older_ns] = self.act.map_or([0, 0], |act| act.older_ns(self.deadline_ns));
+        let (received_ns, age_ns) =
+            (frame.t_received_ns.saturating_sub(since_ns), frame.age_ns.unwrap_or(0) + older_ns);
+        let Verdict { stale, event } = self.failsafe.decode(frame.number, received_ns, age_ns, now_ns);
         if let Some(event @ Event::Recovered { .. }) = event {
             self.publish_event(&event, now_ns)?;
             self.heartbeat.due_ns = now_ns;
         }
         self.publish_decisions(decode, stale, now_ns)?;
-        let quality = if stale.is_none() { decode.quality } else { Quality::Stale };
-        let held_too_long = !decode.shown.is_young(self.hold_ns);
-        let (action, values) = match quality {
-            Quality::Degraded if held_too_long => (self.neutral.action(), &self.zeros),
-            Quality::Ok | Quality::Degraded => (decoded_action(&self.model, decode), &decode.embedding.values),
-            Quality::Warmup if self.model.decodes_actions() => (self.neutral.action(), &decode.embedding.values),
-            Quality::Warmup => (Action::default(), &decode.embedding.values),
-            Quality::Stale | Quality::Fail => (self.neutral.action(), &self.zeros),
-        };
-        let reason = stale.map_or_else(|| reason_of(decode), |reason| Some(reason.name()));
-        let trusted = matches!(quality, Quality::Ok | Quality::Degraded) && !held_too_long;
-        let novelty = decode.embedding.novelty.filter(|_| trusted && self.model.trained);
-        let model = ModelHeader::of(&self.model);
-        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
-        let header = DecodeHeader::of(decode, stamped);
+        let (quality, reason) =
+            self.act.map_or_else(|| (decode.quality, reason_of(decode)), |act| act.quality(decode, now_ns));
+        let (quality, reason) = stale.map_or((quality, reason), |stale| (Quality::Stale, Some(stale.name())));
+        let (mut header, values) = self.voice.header(decode, (quality, reason), self.shown_seq(), now_ns);
+        if let Some(act) = self.act {
+            header.rehearse(act.change([since_ns, older_ns]));
+        }
         self.out.send(Kind::Decode, &self.source, &header, Some(values))?;
-        self.seq += 1;
         self.last = Some(LastFrame { number: frame.number, t_received_ns: frame.t_received_ns, series: frame.series });
         self.last_quality = Some(quality);
         self.frame_rate_hz = decode.observation.frame_rate_hz;
-        let publish = &self.reporter.stats().publish;
-        count(&publish.published, 1);
-        publish.total.record(crate::sys::clock::now_ns().saturating_sub(frame.t_received_ns));
-        if let Some(age_ns) = frame.age_ns {
-            publish.age.record(age_ns.saturating_add(now_ns.saturating_sub(frame.t_received_ns)));
+        count_published(self.reporter.stats(), frame, now_ns);
+        if self.act.is_some() {
+            self.record_truth(decode, truth, now_ns)?;
+        } else {
+            self.show_witness(Kind::Decode, now_ns, Some(decode));
         }
-        self.show_witness(Kind::Decode, now_ns, Some(decode));
+        self.seq += 1;
         if let Some(event @ Event::Stale { .. }) = event {
             count(&self.reporter.stats().publish.stale, 1);
             self.publish_event(&event, now_ns)?;
@@ -270,15 +271,32 @@ impl Sink for ZmqSink {
     }
 
     fn event(&mut self, event: &Event) -> Result<(), SinkError> {
-        self.publish_event(event, now_ns())
+        let now_ns = now_ns();
+        match event {
+            Event::Rehearsal { scene, seconds } => self.begin_rehearsal(*scene, *seconds, now_ns),
+            Event::RehearsalOver => self.end_rehearsal(now_ns),
+            _ if self.act.is_some_and(|act| act.is_dead(now_ns)) => self.record_event(event, now_ns),
+            _ => self.publish_event(event, now_ns),
+        }
     }
 
     fn preview(&mut self, preview: &Preview) -> Result<(), SinkError> {
-        let header = PreviewHeader::of(preview, now_ns());
+        let now_ns = now_ns();
+        if self.act.is_some_and(|act| act.is_dead(now_ns)) {
+            return Ok(());
+        }
+        let header = PreviewHeader::of(preview, now_ns);
         self.out.send(Kind::Preview, &preview.source, &header, Some(preview.values()))
     }
 
     fn tick(&mut self, now_ns: u64) -> Result<(), SinkError> {
+        if self.act.is_some_and(|act| act.is_over(now_ns)) {
+            self.end_rehearsal(now_ns)?;
+        }
+        if self.act.is_some_and(|act| act.is_dead(now_ns)) {
+            return Ok(());
+        }
+        self.count_anew();
         self.end_outputs(None, now_ns)?;
         if let Some(event) = self.failsafe.tick(now_ns) {
             self.end_outputs(Some(StaleReason::NoFrame.name()), now_ns)?;
@@ -299,11 +317,64 @@ impl Sink for ZmqSink {
             return Ok(());
         }
         let now_ns = now_ns();
+        // These words are meant.
+        self.end_rehearsal(now_ns)?;
         self.end_outputs(Some(fault.unwrap_or("shutdown")), now_ns)?;
         self.publish_neutral(Quality::Fail, fault.unwrap_or("shutdown"), now_ns)?;
         let event = fault.map_or(Event::Shutdown, |stage| Event::Fault { stage });
         self.publish_event(&event, now_ns)?;
         self.publish_status(now_ns)
+    }
+}
+
+/// As the model is named; in a rehearsal of a swap as the next one.
+fn model_header(model: &ModelTag, act: Option<Act>) -> ModelHeader<'_> {
+    let swapped = act.is_some_and(|act| act.scene == Scene::Swapped);
+    let header = ModelHeader::of(model);
+    ModelHeader { generation: header.generation + u64::from(swapped), ..header }
+}
+
+/// Counts a decode and how long it took.
+fn count_published(stats: &Stats, frame: &FrameInfo, now_ns: u64) {
+    let publish = &stats.publish;
+    count(&publish.published, 1);
+    publish.total.record(crate::sys::clock::now_ns().saturating_sub(frame.t_received_ns));
+    if let Some(age_ns) = frame.age_ns {
+        publish.age.record(age_ns.saturating_add(now_ns.saturating_sub(frame.t_received_ns)));
+    }
+}
+
+/// What may be said of a decode.
+struct Voice {
+    model: ModelTag,
+    neutral: NeutralAction,
+    zeros: Vec<f32>,
+    /// How long a decode may be held for frames that are not believed, ns.
+    hold_ns: Option<u64>,
+}
+
+impl Voice {
+    /// The header of a decode of this quality, for this reason, and the embedding that goes with it.
+    fn header<'a>(
+        &'a self,
+        decode: &'a Decode,
+        (quality, reason): (Quality, Option<&'static str>),
+        seq: u64,
+        now_ns: u64,
+    ) -> (DecodeHeader<'a>, &'a [f32]) {
+        let held_too_long = !decode.shown.is_young(self.hold_ns);
+        let (action, values) = match quality {
+            Quality::Degraded if held_too_long => (self.neutral.action(), &self.zeros),
+            Quality::Ok | Quality::Degraded => (decoded_action(&self.model, decode), &decode.embedding.values),
+            Quality::Warmup if self.model.decodes_actions() => (self.neutral.action(), &decode.embedding.values),
+            Quality::Warmup => (Action::default(), &decode.embedding.values),
+            Quality::Stale | Quality::Fail => (self.neutral.action(), &self.zeros),
+        };
+        let trusted = matches!(quality, Quality::Ok | Quality::Degraded) && !held_too_long;
+        let novelty = decode.embedding.novelty.filter(|_| trusted && self.model.trained);
+        let model = ModelHeader::of(&self.model);
+        let stamped = Stamped { seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
+        (DecodeHeader::of(decode, stamped), values)
     }
 }
 
@@ -376,12 +447,7 @@ impl Outbox {
         values: Option<&[f32]>,
     ) -> Result<(), SinkError> {
         write_topic(kind, source, &mut self.topic);
-        write_json(header, &mut self.header).map_err(|e| self.error(&e))?;
-        if !self.rehearsal.is_empty() {
-            // In place of the brace that closes it.
-            self.header.pop();
-            self.header.extend_from_slice(&self.rehearsal);
-        }
+        self.write(header)?;
         self.part(&self.topic, SNDMORE)?;
         let Some(values) = values else { return self.part(&self.header, 0) };
         self.part(&self.header, SNDMORE)?;
@@ -390,6 +456,17 @@ impl Outbox {
         }
         write_embedding(values, &mut self.body);
         self.part(&self.body, 0)
+    }
+
+    /// Writes a header as it is sent.
+    fn write<T: serde::Serialize>(&mut self, header: &T) -> Result<(), SinkError> {
+        write_json(header, &mut self.header).map_err(|e| self.error(&e))?;
+        if !self.rehearsal.is_empty() {
+            // In place of the brace that closes it.
+            self.header.pop();
+            self.header.extend_from_slice(&self.rehearsal);
+        }
+        Ok(())
     }
 
     /// Sends a decision and shows it to the witness.
