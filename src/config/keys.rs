@@ -54,6 +54,7 @@ const ATTACH: &[&str] = &["bind", "connect"];
 const NEW_SERIES: &[&str] = &["keep", "reset"];
 const OVERLOADS: &[&str] = &["skip-to-latest", "wait"];
 const SERIAL_WRITES: &[&str] = &["change", "every"];
+const TTL_LEVELS: &[&str] = &["high", "low"];
 const LSL_MARKERS: &[&str] = &["change", "every"];
 const COMPRESSIONS: &[&str] = &["none", "lz4"];
 const WHEN_DISTRUSTED: &[&str] = &["hold", "neutral"];
@@ -392,6 +393,24 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Switch,
         set: |c, v| put_switch(&mut c.serial.decisions, v),
         get: |c| Value::Switch(c.serial.decisions),
+    },
+    Key {
+        name: "ttl.device",
+        kind: Kind::Path { word: Some("off") },
+        set: |c, v| c.ttl.device = v.path(),
+        get: |c| path_or(c.ttl.device.as_deref(), "off"),
+    },
+    Key {
+        name: "ttl.lines",
+        kind: Kind::Text { empty: true },
+        set: |c, v| c.ttl.lines = v.text().unwrap_or_default().to_owned(),
+        get: |c| Value::Text(c.ttl.lines.clone()),
+    },
+    Key {
+        name: "ttl.active",
+        kind: Kind::Choice(TTL_LEVELS),
+        set: |c, v| put_choice(&mut c.ttl.active_low, v, &[false, true]),
+        get: |c| choice(TTL_LEVELS, usize::from(c.ttl.active_low)),
     },
     Key {
         name: "lsl.name",

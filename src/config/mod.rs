@@ -30,7 +30,7 @@ use crate::frame::Name;
 
 pub use checks::Warning;
 pub use error::{ConfigError, Place, Problem};
-pub use outlets::{Binary, Lsl, LslMarkers, Osc, Plain, Serial, SerialWrite};
+pub use outlets::{Binary, Lsl, LslMarkers, Osc, Plain, Serial, SerialWrite, Ttl};
 pub use raw::RawConfig;
 pub use schema::schema;
 pub use sockets::{Control, Inlet};
@@ -88,6 +88,8 @@ pub struct Config {
     pub osc: Osc,
     /// Actions on a serial line.
     pub serial: Serial,
+    /// Pulses of decisions on lines.
+    pub ttl: Ttl,
     /// Decodes on Lab Streaming Layer.
     pub lsl: Lsl,
     /// Control socket.
@@ -441,6 +443,7 @@ impl Default for Config {
             binary: Binary { endpoint: None, decisions: false },
             osc: Osc { receiver: None, embedding: false, decisions: false },
             serial: Serial { device: None, baud: 115_200, write: SerialWrite::Change, decisions: false },
+            ttl: Ttl { device: None, lines: String::new(), active_low: false },
             lsl: Lsl { name: None, library: None, markers: LslMarkers::Change, decisions: false },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()), rehearse: false },
             inlet: Inlet { endpoint: None },

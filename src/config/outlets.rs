@@ -58,6 +58,17 @@ pub enum SerialWrite {
     Every,
 }
 
+/// Pulses of decisions on lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ttl {
+    /// A serial port, a GPIO chip, or a file that notes every edge; `None` = off.
+    pub device: Option<PathBuf>,
+    /// Which rule drives which line: `groom=rts walk=dtr`.
+    pub lines: String,
+    /// Is a line on when its level is low?
+    pub active_low: bool,
+}
+
 /// Decodes on Lab Streaming Layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lsl {

@@ -16,7 +16,7 @@ use crate::wire::decision::{RuleStanding, RuleStandings};
 use crate::wire::decode::{CLOCK, ModelHeader, tenths_us};
 use crate::wire::report::{
     DistrustedFrames, Dropped, InletCounts, LatencySummary, PeerCounts, Queues, Recording, RecordingLost, Rejected,
-    StageLatencies, StatusHeader,
+    StageLatencies, StatusHeader, TtlCounts,
 };
 
 /// The parts of a status that stay the same.
@@ -112,6 +112,7 @@ impl Reporter {
             placement: compute.placement.get(),
             sender_clock: intake.sender_clock.get(),
             inlet: inlet_counts(&self.stats),
+            ttl: ttl_counts(&self.stats),
             decisions: (!decisions.names().is_empty()).then(|| standings(decisions)),
         }
     }
@@ -161,6 +162,14 @@ fn inlet_counts(stats: &Stats) -> Option<InletCounts> {
     let counts =
         || InletCounts { received: read(received), refused: read(refused), lost: read(lost), untold: read(untold) };
     open.load(Relaxed).then(counts)
+}
+
+/// `None` without lines.
+fn ttl_counts(stats: &Stats) -> Option<TtlCounts> {
+    let ttl = &stats.ttl;
+    let counts =
+        || TtlCounts { edges: ttl.edges.load(Relaxed), missed: ttl.missed.load(Relaxed), late_us: summary(&ttl.late) };
+    ttl.open.load(Relaxed).then(counts)
 }
 
 /// `None` until anything was recorded or should have been.

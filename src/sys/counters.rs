@@ -31,6 +31,8 @@ pub struct Stats {
     pub decisions: Decisions,
     /// Written by the inlet's thread.
     pub inlet: CachePadded<Inlet>,
+    /// Written by the thread that makes pulses.
+    pub ttl: CachePadded<Ttl>,
     /// Written by the guards of the bound sockets.
     pub connections: Arc<Connections>,
 }
@@ -153,6 +155,19 @@ pub struct Publish {
     pub total: Histogram,
     /// Age of the frame when its decode was published, where it was known at receipt, ns.
     pub age: Histogram,
+}
+
+/// Pulses on lines.
+#[derive(Debug, Default)]
+pub struct Ttl {
+    /// Are there lines?
+    pub open: AtomicBool,
+    /// Edges made.
+    pub edges: AtomicU64,
+    /// Pulses that were left out because their time had passed.
+    pub missed: AtomicU64,
+    /// From when an edge was due to when it was made, ns.
+    pub late: Histogram,
 }
 
 /// How the rules stand, and what came of their decisions.

@@ -466,6 +466,7 @@ mod tests {
         ("cli/check/ports.rs", "File::create_new(", "a probe, removed at once"),
         ("client/demo/processes.rs", "File::create(", "logs in a temporary folder"),
         ("dataset/cache.rs", "File::create(", "frames that `put_in_place` gives their name"),
+        ("publish/outlet/ttl/lines.rs", "OpenOptions::new(", "a file that is there already; appends edges"),
         ("report/tensorboard.rs", "OpenOptions::new(", "a log, record by record; each start writes a new file"),
         ("session/export/nwb/mod.rs", "File::create(", "under an unfinished name, then `put_in_place`"),
         ("session/unpacked.rs", "fs::write(", "into a temporary folder of its own"),

@@ -428,6 +428,17 @@ pub struct RecordingLost {
     pub messages: u64,
 }
 
+/// Pulses on lines, since start.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct TtlCounts {
+    /// Edges made.
+    pub edges: u64,
+    /// Pulses that were left out because their time had passed.
+    pub missed: u64,
+    /// How late an edge was, µs.
+    pub late_us: LatencySummary,
+}
+
 /// Marks that came in at the inlet, since start.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct InletCounts {
@@ -540,6 +551,9 @@ pub struct StatusHeader<'a> {
     /// Marks that came in; left out without an inlet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inlet: Option<InletCounts>,
+    /// Pulses on lines; left out without lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<TtlCounts>,
     /// How the sender's clock lies to ours; left out for frames without time stamps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender_clock: Option<SenderClock>,

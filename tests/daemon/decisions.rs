@@ -9,6 +9,7 @@ use crate::support::process as support;
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use support::{LOSSLESS, Listener, Message, Process, Rig, fly, haltere, model};
 
@@ -167,6 +168,55 @@ fn an_output_that_goes_on_is_ended_by_the_operator_by_silence_and_by_the_end() {
     assert!(refused.contains("there is no rule \\\"dark\\\"; rules are light"), "{refused}");
     let refused = rig.control(&["decision", "light", "fire"]).code(1).out;
     assert!(refused.contains("write on, off, arm or disarm"), "{refused}");
+    daemon.kill();
+}
+
+/// Edges on a line: time, ns, and level.
+fn edges(file: &Path) -> Vec<(u64, u8)> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let edge = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        (words[0].parse().unwrap(), words[2].parse().unwrap())
+    };
+    text.lines().map(edge).collect()
+}
+
+#[test]
+fn a_line_is_on_during_each_pulse_and_dropped_when_frames_end_and_when_the_daemon_does() {
+    let rig = Rig::new(model("rules_ttl", &[0], 0));
+    let line = rig.path("line");
+    std::fs::write(&line, "").unwrap();
+    let device = format!("ttl.device={}", line.display());
+    let lines = ["--set", &device, "--set", "ttl.lines=light=rts", "--set", "decision.light.armed=true"];
+    let unmixed = ["--set", "decision.light.sham_percent=0", "--set", "decision.light.quality=degraded"];
+    let pulses = ["--set", "decision.light.count=2", "--set", "decision.light.period_ms=20"];
+    let daemon = rig.daemon(&[&DEADLINE[..], &RULE, &lines, &unmixed, &pulses].concat());
+    let mut listener = rig.listen();
+    let microscope = || rig.play(&[&fly("GC6s.tif")], &["--rate", "30", "--loop", "0"]);
+    let play = microscope();
+    for _ in 0..5 {
+        listener.until("an output", |m| is_decision(m, "output"));
+    }
+    play.kill();
+    daemon.signal(Signal::INT);
+    daemon.finish().code(0);
+    let found = edges(&line);
+    assert!(found.len() > 12 && found[0].1 == 0, "{found:?}");
+    assert!(found.windows(2).skip(1).all(|pair| pair[0].1 != pair[1].1), "{found:?}");
+    assert_eq!(found.last().unwrap().1, 0);
+
+    // One that would last for a minute.
+    let long = ["--set", "decision.light.width_ms=60000"];
+    let daemon = rig.daemon(&[&DEADLINE[..], &RULE, &lines, &unmixed, &long].concat());
+    let mut listener = rig.listen();
+    let play = microscope();
+    listener.until("an output", |m| is_decision(m, "output"));
+    play.kill();
+    let ended = listener.until("its end", |m| is_decision(m, "ended"));
+    assert_eq!(ended.header["reason"], "no_frame");
+    listener.until("a status", |m| m.kind == "status" && m.header["ttl"]["edges"].as_u64() >= Some(2));
+    let (at_ns, level) = *edges(&line).last().unwrap();
+    assert!(level == 0 && at_ns < ended.number("t_pub_ns") + 100_000_000, "{at_ns} {level}");
     daemon.kill();
 }
 

@@ -465,6 +465,7 @@ fn while_decoding() -> Vec<Message> {
     daemon.stats.compute.placement.set(Some(PLACEMENT));
     daemon.stats.intake.sender_clock.set(Some(SENDER_CLOCK));
     daemon.stats.inlet.open.store(true, Relaxed);
+    daemon.stats.ttl.open.store(true, Relaxed);
     daemon.stats.record.recording.store(1, Relaxed);
     daemon.sink.publish(&decode(1, Quality::Ok)).unwrap();
     let restarts = every! { Restart: Restart::Pause => Restart::Pause, Restart::NewSeries => Restart::NewSeries };

@@ -7,9 +7,9 @@ use crate::config::Config;
 use crate::config::template::TemplateError;
 use crate::corridor::Handles;
 use crate::corridor::supervisor::doors::Doors;
-use crate::frame::ModelTag;
+use crate::frame::{ModelTag, Name};
 use crate::publish::decisions::RuleTable;
-use crate::publish::outlet::{Binary, Lsl, Osc, Plain, Serial};
+use crate::publish::outlet::{Binary, Lsl, Osc, Plain, Serial, Ttl};
 use crate::publish::relay::{Fallback, Outlet, Relay};
 use crate::publish::{Sink, SinkError};
 
@@ -39,7 +39,13 @@ pub(super) fn relays(
             Box::new(relay)
         }
     };
-    Ok(outlets(config, model, neutral_action, doors)?.into_iter().map(relay).collect())
+    let mut outlets = outlets(config, model, neutral_action, doors)?;
+    if let Some(device) = &config.ttl.device {
+        let rules: Vec<Name> = rules.rules.iter().map(|rule| rule.name).collect();
+        let ttl = Ttl::open(device, &config.ttl, &rules, fallback.deadline_ns, handles.stats.clone())?;
+        outlets.push((Box::new(ttl), true));
+    }
+    Ok(outlets.into_iter().map(relay).collect())
 }
 
 /// An outlet, and whether it is to have the decisions as well.

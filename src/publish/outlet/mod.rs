@@ -1,4 +1,4 @@
-//! The outlets of relays: text, fixed bytes, OSC, a serial line, Lab Streaming Layer.
+//! The outlets of relays: text, fixed bytes, OSC, a serial line, TTL lines, Lab Streaming Layer.
 //!
 //! Each is a format and a device, nothing more; the relay decides what may be sent. What an outlet must never do: wait, or
 //! allocate for every decode.
@@ -12,12 +12,14 @@ mod lsl;
 mod osc;
 mod plain;
 mod serial;
+mod ttl;
 
 pub use binary::{BINARY_BYTES, Binary};
 pub use lsl::{Lsl, liblsl};
 pub use osc::Osc;
 pub use plain::Plain;
 pub use serial::Serial;
+pub use ttl::Ttl;
 
 /// Appends a decision as words: rule, `output`, `withheld` or `ended`, its number, its frame, the reason or `-`, then delay, width, period (ms)
 /// and count of the pulses, which are 0 of an end.
