@@ -455,6 +455,12 @@ pub(super) const KEYS: &[Key] = &[
         get: |c| c.inlet.endpoint.clone().map_or(Value::Word("off"), Value::Text),
     },
     Key {
+        name: "inlet.lsl",
+        kind: Kind::Text { empty: true },
+        set: |c, v| c.inlet.lsl = v.text().filter(|name| !name.is_empty()).map(str::to_owned),
+        get: |c| Value::Text(c.inlet.lsl.clone().unwrap_or_default()),
+    },
+    Key {
         name: "animal.name",
         kind: Kind::Name { word: Some("off") },
         set: |c, v| c.animal.name = v.text().and_then(|t| t.parse().ok()),

@@ -446,7 +446,7 @@ impl Default for Config {
             ttl: Ttl { device: None, lines: String::new(), active_low: false },
             lsl: Lsl { name: None, library: None, markers: LslMarkers::Change, decisions: false },
             control: Control { endpoint: Some("tcp://127.0.0.1:5712".to_owned()), rehearse: false },
-            inlet: Inlet { endpoint: None },
+            inlet: Inlet { endpoint: None, lsl: None },
             animal: Animal { name: None, folder: PathBuf::from("animals"), save: true },
             decision: Rules::default(),
             record: Record::off(),

@@ -5,6 +5,8 @@
 pub struct Inlet {
     /// PULL endpoint, bound; `None` = no inlet.
     pub endpoint: Option<String>,
+    /// Name of a stream of markers on Lab Streaming Layer; `None` = none.
+    pub lsl: Option<String>,
 }
 
 /// The control socket.

@@ -37,6 +37,33 @@ const fn device() -> Clock {
     Clock::Device
 }
 
+/// A text that came over Lab Streaming Layer, stamped at `t_ns` of our clock: an object of the documented form, or a mark of that name.
+///
+/// # Errors
+/// A text of which no name can be made, or an object that is no mark.
+pub fn of_marker(text: &str, t_ns: Option<i64>) -> Result<InletMessage, InletError> {
+    let stamped = |message: InletMessage| match message.timestamp_ns {
+        Some(_) => message,
+        None => InletMessage { timestamp_ns: t_ns, clock: Clock::Monotonic, ..message },
+    };
+    if text.starts_with('{') {
+        return parse(&[text]).map(stamped);
+    }
+    let fits = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
+    let name: String = text.chars().take(NAME_CHARS_MAX).map(fits).collect();
+    let name = name.parse().map_err(|_| InletError::Empty)?;
+    Ok(stamped(InletMessage {
+        name,
+        from: Name::literal("lsl"),
+        timestamp_ns: None,
+        clock: Clock::Monotonic,
+        decision: None,
+    }))
+}
+
+/// Longest name.
+const NAME_CHARS_MAX: usize = 64;
+
 /// Why a message is not a mark.
 #[derive(Debug, thiserror::Error)]
 pub enum InletError {
@@ -46,6 +73,9 @@ pub enum InletError {
     /// Too long.
     #[error("{0} bytes; a mark has at most {INLET_BYTES_MAX}")]
     Size(usize),
+    /// No text.
+    #[error("an empty text")]
+    Empty,
     /// Not an object of the documented form.
     #[error("{0}; write e.g. {{\"name\":\"flash\",\"timestamp_ns\":1,\"clock\":\"monotonic\"}}")]
     Form(#[from] serde_json::Error),
@@ -93,5 +123,17 @@ mod tests {
             assert!(error.contains(word), "{error}");
         }
         assert!(parse(&[b"{}", b"{}"]).unwrap_err().to_string().contains("2 parts"));
+    }
+
+    #[test]
+    fn a_text_of_lsl_is_a_mark_of_that_name_or_the_object_that_it_spells() {
+        let mark = of_marker("light on!", Some(7)).unwrap();
+        assert_eq!((mark.name.as_str(), mark.from.as_str()), ("light_on_", "lsl"));
+        assert_eq!((mark.timestamp_ns, mark.clock), (Some(7), Clock::Monotonic));
+        let ack = of_marker(r#"{"name":"pulse","from":"laser","decision":17}"#, Some(9)).unwrap();
+        assert_eq!((ack.from.as_str(), ack.decision, ack.timestamp_ns), ("laser", Some(17), Some(9)));
+        let own = of_marker(r#"{"name":"pulse","timestamp_ns":3,"clock":"device"}"#, Some(9)).unwrap();
+        assert_eq!((own.timestamp_ns, own.clock), (Some(3), Clock::Device));
+        assert!(of_marker("", None).is_err() && of_marker("{", None).is_err());
     }
 }

@@ -246,3 +246,50 @@ fn a_library_that_is_not_there_is_refused_at_the_start_with_what_was_searched() 
     let refused = Process::start("run", &mut command).finish().code(7);
     refused.says(&["lsl: there is no library", "no/liblsl.so", "pip install pylsl", "lsl.library"]);
 }
+
+/// Sends markers as a stimulus program does, once somebody reads.
+const SENDER: &str = r#"
+import sys, time
+import pylsl
+
+outlet = pylsl.StreamOutlet(pylsl.StreamInfo(sys.argv[1], "Markers", 1, pylsl.IRREGULAR_RATE, "string", "haltere-test"))
+assert outlet.wait_for_consumers(60)
+time.sleep(1)
+for number in range(10):
+    print(time.clock_gettime_ns(time.CLOCK_MONOTONIC), flush=True)
+    outlet.push_sample([f"flash {number}"])
+    time.sleep(0.1)
+outlet.push_sample(['{"name":"pulse","from":"laser","decision":5}'])
+time.sleep(3)
+"#;
+
+#[test]
+fn markers_of_another_program_come_in_at_the_inlet_with_their_times() {
+    let Some((python, liblsl)) = python() else { return };
+    let rig = Rig::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fly.toml"));
+    let (alone, name) = (rig.path("lsl.cfg"), format!("stimulus-{}", std::process::id()));
+    std::fs::write(&alone, ALONE).unwrap();
+    let sets = [format!("inlet.lsl={name}"), format!("lsl.library={}", liblsl.display())];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let mut daemon = Process::start("run", rig.command(&sets).env("LSLAPICFG", &alone));
+    daemon.until_it_says("ready:");
+    let mut listener = rig.listen();
+    let mut command = Command::new(python);
+    let sender = Process::start("pylsl", command.args(["-c", SENDER, &name]).env("LSLAPICFG", &alone));
+    let last = listener.until("the acknowledgement", |m| m.is_event("inlet") && m.header["name"] == "pulse");
+    assert_eq!((&last.header["from"], &last.header["decision"]), (&"laser".into(), &5.into()));
+    let flashes: Vec<u64> = listener
+        .heard
+        .iter()
+        .filter(|m| m.is_event("inlet") && m.header["from"] == "lsl")
+        .map(|m| m.number("t_ns"))
+        .collect();
+    let said = sender.finish().code(0).out;
+    let sent: Vec<u64> = said.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!((flashes.len(), sent.len()), (10, 10), "{flashes:?}");
+    let late: Vec<i64> = flashes.iter().zip(&sent).map(|(came, sent)| *came as i64 - *sent as i64).collect();
+    println!("from the clock to LSL's stamp, ns: {late:?}");
+    assert!(late.iter().all(|ns| (-2_000_000..50_000_000).contains(ns)), "{late:?}");
+    daemon.signal(Signal::INT);
+    daemon.finish().code(0);
+}

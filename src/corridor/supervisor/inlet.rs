@@ -7,24 +7,30 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context;
+use crossbeam::queue::ArrayQueue;
 use tracing::warn;
 
 use super::Handles;
 use super::doors::Doors;
+use crate::config::Config;
 use crate::frame::event::Event;
 use crate::frame::{Clock, Name, SenderClock, TimedMark};
+use crate::publish::outlet::{Marker, MarkerReader};
 use crate::source::zmq::explain;
 use crate::sys::clock::now_ns;
 use crate::sys::clock_offset::ClockOffset;
 use crate::sys::counters::count;
 use crate::sys::exit::{ExitCode, Failure};
 use crate::sys::sockets::GuardedSocket;
-use crate::wire::inlet::{INLET_BYTES_MAX, InletMessage, parse};
+use crate::wire::inlet::{INLET_BYTES_MAX, InletError, InletMessage, of_marker, parse};
 
 /// How long it sleeps at most before it looks whether the run has ended, ms.
 const WAIT_MS: i32 = 50;
+/// Markers that may wait for the thread.
+const MARKERS_MAX: usize = 1024;
 /// Senders whose clocks are followed; more of them take turns.
 const SENDERS_MAX: usize = 16;
 /// Events are sent at most so often, ns: they share their way with those of the corridor.
@@ -37,42 +43,75 @@ const OWN_CLOCK_NS_MAX: u64 = 60_000_000_000;
 /// The thread, while it runs.
 pub(super) struct Inlet {
     ended: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Inlet {
-    /// Binds the socket, if the configuration wants one.
+    /// Binds the socket and loads liblsl, as far as the configuration wants them.
     ///
     /// # Errors
-    /// The endpoint that cannot be had.
-    pub(super) fn open(endpoint: Option<&str>, doors: &Doors, handles: &Handles) -> anyhow::Result<Option<Self>> {
-        let Some(endpoint) = endpoint else { return Ok(None) };
-        let bind = || {
-            let context = zmq::Context::new();
-            let socket = context.socket(zmq::PULL)?;
-            socket.set_linger(0)?;
-            socket.set_rcvtimeo(WAIT_MS)?;
-            socket.set_maxmsgsize(2 * INLET_BYTES_MAX as i64)?;
-            doors.at(endpoint).bind(&context, socket, endpoint, "inlet")
-        };
-        let failed = |cause| {
-            let what = format!("the inlet {endpoint}: {}", explain(cause, endpoint, "inlet.endpoint"));
-            anyhow::Error::new(Failure { code: ExitCode::Source, what })
-        };
-        let socket = bind().map_err(failed)?;
+    /// The endpoint that cannot be had, or liblsl.
+    pub(super) fn open(config: &Config, doors: &Doors, handles: &Handles) -> anyhow::Result<Option<Self>> {
+        let lsl = config.inlet.lsl.as_deref().map(|name| MarkerReader::open(config.lsl.library.as_deref(), name));
+        let lsl =
+            lsl.transpose().map_err(|cause| Failure { code: ExitCode::Source, what: format!("inlet.lsl: {cause}") })?;
+        let socket = config.inlet.endpoint.as_deref().map(|endpoint| bind(endpoint, doors)).transpose()?;
+        if socket.is_none() && lsl.is_none() {
+            return Ok(None);
+        }
         handles.stats.inlet.open.store(true, Relaxed);
         let ended = Arc::new(AtomicBool::new(false));
+        let markers = Arc::new(ArrayQueue::new(MARKERS_MAX));
+        let failed = "cannot start the inlet's thread";
+        let builder = |name: &str| std::thread::Builder::new().name(name.into());
+        let mut threads = Vec::new();
+        if let Some(reader) = lsl {
+            let (until, into) = (ended.clone(), markers.clone());
+            threads.push(builder("inlet-lsl").spawn(move || read_markers(reader, &into, &until)).context(failed)?);
+        }
         let mut marks = Marks { handles: handles.clone(), senders: Vec::new(), told_ns: 0 };
         let until = ended.clone();
-        let thread = std::thread::Builder::new().name("inlet".into()).spawn(move || marks.take(&socket, &until));
-        Ok(Some(Self { ended, thread: thread.context("cannot start the inlet's thread")? }))
+        threads.push(builder("inlet").spawn(move || marks.take(socket.as_ref(), &markers, &until)).context(failed)?);
+        Ok(Some(Self { ended, threads }))
     }
 
     /// Ends it, before the recording does.
     pub(super) fn end(self) {
         self.ended.store(true, Relaxed);
-        if self.thread.join().is_err() {
+        if self.threads.into_iter().any(|thread| thread.join().is_err()) {
             warn!("internal error in the inlet: marks may be missing; please report this");
+        }
+    }
+}
+
+fn bind(endpoint: &str, doors: &Doors) -> anyhow::Result<GuardedSocket> {
+    let bind = || {
+        let context = zmq::Context::new();
+        let socket = context.socket(zmq::PULL)?;
+        socket.set_linger(0)?;
+        socket.set_rcvtimeo(WAIT_MS)?;
+        socket.set_maxmsgsize(2 * INLET_BYTES_MAX as i64)?;
+        doors.at(endpoint).bind(&context, socket, endpoint, "inlet")
+    };
+    bind().map_err(|cause| {
+        let what = format!("the inlet {endpoint}: {}", explain(cause, endpoint, "inlet.endpoint"));
+        Failure { code: ExitCode::Source, what }.into()
+    })
+}
+
+/// A marker and when it came, ns.
+type Came = (Marker, u64);
+
+/// Reads a stream of markers until the end; liblsl waits, so it has a thread of its own.
+fn read_markers(mut reader: MarkerReader, into: &ArrayQueue<Came>, ended: &AtomicBool) {
+    while !ended.load(Relaxed) {
+        match reader.read() {
+            Ok(Some(marker)) => drop(into.push((marker, now_ns()))),
+            Ok(None) => {}
+            Err(cause) => {
+                warn!("inlet.lsl: {cause}");
+                return;
+            }
         }
     }
 }
@@ -94,20 +133,29 @@ struct Sender {
 }
 
 impl Marks {
-    fn take(&mut self, socket: &GuardedSocket, ended: &AtomicBool) {
+    fn take(&mut self, socket: Option<&GuardedSocket>, markers: &ArrayQueue<Came>, ended: &AtomicBool) {
         while !ended.load(Relaxed) {
-            let Ok(parts) = socket.recv_multipart(0) else { continue };
-            let received_ns = now_ns();
-            let stats = self.handles.stats.clone();
-            count(&stats.inlet.received, 1);
-            match parse(&parts) {
-                Ok(message) => self.keep(&message, received_ns),
-                Err(cause) => {
-                    count(&stats.inlet.refused, 1);
-                    let so_far = stats.inlet.refused.load(Relaxed);
-                    if so_far % 100 == 1 {
-                        warn!("inlet: message refused ({so_far} so far): {cause}");
-                    }
+            match socket.map(|socket| socket.recv_multipart(0)) {
+                Some(Ok(parts)) => self.hear(parse(&parts), now_ns()),
+                Some(Err(_)) => {}
+                None => std::thread::sleep(Duration::from_millis(WAIT_MS as u64)),
+            }
+            while let Some((Marker { text, t_ns }, received_ns)) = markers.pop() {
+                self.hear(of_marker(&text, t_ns), received_ns);
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Result<InletMessage, InletError>, received_ns: u64) {
+        let stats = self.handles.stats.clone();
+        count(&stats.inlet.received, 1);
+        match message {
+            Ok(message) => self.keep(&message, received_ns),
+            Err(cause) => {
+                count(&stats.inlet.refused, 1);
+                let so_far = stats.inlet.refused.load(Relaxed);
+                if so_far % 100 == 1 {
+                    warn!("inlet: message refused ({so_far} so far): {cause}");
                 }
             }
         }

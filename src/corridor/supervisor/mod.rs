@@ -81,7 +81,7 @@ pub fn run(config: &Config, warnings: &[Warning], once: Option<Duration>, report
     let (sinks, decodes_at) = sinks(config, &decoder, &handles, &doors, warnings)?;
     let swapper = Arc::new(Swapper::new(config, &handles, &decoder.model().manifest));
     let mut control = control(config, &swapper, &doors)?;
-    let inlet = Inlet::open(config.inlet.endpoint.as_deref(), &doors, &handles)?;
+    let inlet = Inlet::open(config, &doors, &handles)?;
     let began = Instant::now();
     let mut service = announce(&decoder, &frames_at, &decodes_at);
     let mut animals = Animals::begin_run(&config.animal, &handles);

@@ -15,7 +15,7 @@ mod serial;
 mod ttl;
 
 pub use binary::{BINARY_BYTES, Binary};
-pub use lsl::{Lsl, liblsl};
+pub use lsl::{Lsl, Marker, MarkerReader, liblsl};
 pub use osc::Osc;
 pub use plain::Plain;
 pub use serial::Serial;

@@ -21,6 +21,8 @@ const REMEDY: &str = "install liblsl 1.13 or newer (https://github.com/sccn/libl
 const FLOAT32: i32 = 1;
 /// liblsl's number for a text channel.
 const TEXT: i32 = 3;
+/// liblsl's code for a wait that ended.
+const TIMED_OUT: i32 = -1;
 /// Seconds of samples kept for a slow reader; for a stream without a rate liblsl keeps a hundred samples per second.
 const BUFFERED_S: i32 = 60;
 
@@ -44,6 +46,15 @@ pub(super) struct Library {
     push_texts: unsafe extern "C" fn(Handle, *const *const c_char, *const u32, f64, i32) -> i32,
     local_clock: unsafe extern "C" fn() -> f64,
     library_version: unsafe extern "C" fn() -> i32,
+    resolve: unsafe extern "C" fn(*mut Info, u32, *const c_char, *const c_char, i32, f64) -> i32,
+    channel_count: unsafe extern "C" fn(Info) -> i32,
+    channel_format: unsafe extern "C" fn(Info) -> i32,
+    create_inlet: unsafe extern "C" fn(Info, i32, i32, i32) -> Handle,
+    open_inlet: unsafe extern "C" fn(Handle, f64, *mut i32),
+    destroy_inlet: unsafe extern "C" fn(Handle),
+    pull_texts: unsafe extern "C" fn(Handle, *mut *mut c_char, i32, f64, *mut i32) -> f64,
+    destroy_text: unsafe extern "C" fn(*mut c_char),
+    time_correction: unsafe extern "C" fn(Handle, f64, *mut i32) -> f64,
     /// Never closed, because liblsl runs threads of its own.
     _file: ManuallyDrop<File>,
 }
@@ -92,6 +103,15 @@ impl Library {
                 push_texts: symbol(&file, "lsl_push_sample_buftp").map_err(missing)?,
                 local_clock: symbol(&file, "lsl_local_clock").map_err(missing)?,
                 library_version: symbol(&file, "lsl_library_version").map_err(missing)?,
+                resolve: symbol(&file, "lsl_resolve_byprop").map_err(missing)?,
+                channel_count: symbol(&file, "lsl_get_channel_count").map_err(missing)?,
+                channel_format: symbol(&file, "lsl_get_channel_format").map_err(missing)?,
+                create_inlet: symbol(&file, "lsl_create_inlet").map_err(missing)?,
+                open_inlet: symbol(&file, "lsl_open_stream").map_err(missing)?,
+                destroy_inlet: symbol(&file, "lsl_destroy_inlet").map_err(missing)?,
+                pull_texts: symbol(&file, "lsl_pull_sample_str").map_err(missing)?,
+                destroy_text: symbol(&file, "lsl_destroy_string").map_err(missing)?,
+                time_correction: symbol(&file, "lsl_time_correction").map_err(missing)?,
                 _file: ManuallyDrop::new(file),
                 name: name.clone(),
             }
@@ -234,6 +254,94 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: the handle is valid, belongs to this stream alone, and is not used after this.
         unsafe { (self.library.destroy_outlet)(self.handle) };
+    }
+}
+
+/// An inlet of liblsl: reads the texts of another program's stream.
+pub(super) struct Reader {
+    library: Arc<Library>,
+    handle: Handle,
+}
+
+// SAFETY: liblsl's inlets may be used from any thread, and `&mut self` keeps it to one at a time.
+#[allow(unsafe_code)]
+unsafe impl Send for Reader {}
+
+impl Reader {
+    /// Looks for a stream of this name for so long, s, and connects to it; `None` if there is none.
+    ///
+    /// # Errors
+    /// A stream of another kind.
+    #[allow(unsafe_code)]
+    pub(super) fn find(library: &Arc<Library>, name: &str, wait_s: f64) -> Result<Option<Self>, String> {
+        let (property, wanted) = (text("name"), text(name));
+        let mut info: Info = std::ptr::null_mut();
+        // SAFETY: liblsl writes at most one description into the one place given; both texts outlive the call.
+        let found = unsafe { (library.resolve)(&raw mut info, 1, property.as_ptr(), wanted.as_ptr(), 1, wait_s) };
+        if found < 1 || info.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: `info` was made by the call above, is valid, and is not used after it was destroyed.
+        let (channels, form, handle) = unsafe {
+            let kind = ((library.channel_count)(info), (library.channel_format)(info));
+            // Without recovery: a stream that is gone is looked for anew, by its name.
+            let handle = (library.create_inlet)(info, BUFFERED_S, 0, 0);
+            (library.destroy_info)(info);
+            (kind.0, kind.1, handle)
+        };
+        if handle.is_null() {
+            return Ok(None);
+        }
+        // From here on it is given back whatever happens.
+        let reader = Self { library: library.clone(), handle };
+        if (channels, form) != (1, TEXT) {
+            return Err(format!(
+                "the stream {name:?} has {channels} channels of kind {form}; markers have one, of text"
+            ));
+        }
+        let mut code = 0;
+        // SAFETY: the handle is valid until drop, and the code has a place to be written to.
+        unsafe { (library.open_inlet)(reader.handle, wait_s, &raw mut code) };
+        Ok((code == 0).then_some(reader))
+    }
+
+    /// The next text and its stamp, s, on the clock of whoever sent it; waits for so long, s.
+    ///
+    /// # Errors
+    /// The stream is gone.
+    #[allow(unsafe_code)]
+    pub(super) fn next(&mut self, wait_s: f64) -> Result<Option<(String, f64)>, ()> {
+        let (mut found, mut code) = (std::ptr::null_mut::<c_char>(), 0);
+        // SAFETY: the handle is valid until drop; liblsl writes one pointer, for the one channel that the stream has, and one code.
+        let stamp = unsafe { (self.library.pull_texts)(self.handle, &raw mut found, 1, wait_s, &raw mut code) };
+        if found.is_null() {
+            // A wait that ended without a sample is no loss.
+            return if code == 0 || code == TIMED_OUT { Ok(None) } else { Err(()) };
+        }
+        // SAFETY: liblsl has written a NUL-terminated text that is ours until it is given back, once, here.
+        let read = unsafe {
+            let read = std::ffi::CStr::from_ptr(found).to_string_lossy().into_owned();
+            (self.library.destroy_text)(found);
+            read
+        };
+        Ok((stamp > 0.0).then_some((read, stamp)))
+    }
+
+    /// What must be added to its stamps to have them on our LSL clock, s; `None` where it does not answer in time.
+    #[allow(unsafe_code)]
+    pub(super) fn correction(&mut self, wait_s: f64) -> Option<f64> {
+        let mut code = 0;
+        // SAFETY: the handle is valid until drop, and the code has a place to be written to.
+        let correction = unsafe { (self.library.time_correction)(self.handle, wait_s, &raw mut code) };
+        (code == 0).then_some(correction)
+    }
+}
+
+impl Drop for Reader {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: the handle is valid, belongs to this reader alone, and is not used after this.
+        unsafe { (self.library.destroy_inlet)(self.handle) };
     }
 }
 

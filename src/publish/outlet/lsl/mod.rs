@@ -10,6 +10,9 @@
 //! Both follow the relay's rules: a decode that cannot be trusted becomes the neutral action.
 
 mod library;
+mod marker_reader;
+
+pub use marker_reader::{Marker, MarkerReader};
 
 use std::path::Path;
 use std::sync::Arc;
