@@ -235,6 +235,7 @@ impl Sink for ZmqSink {
         if self.act.is_some_and(|act| act.is_silent(now_ns)) {
             return self.record_unpublished(decode, now_ns);
         }
+        self.count_anew();
         let truth = self.failsafe;
         let [since_ns, older_ns] = self.act.map_or([0, 0], |act| act.older_ns(self.deadline_ns));
         let (received_ns, age_ns) =

@@ -353,3 +353,26 @@ fn a_picture_is_three_parts_whose_header_says_what_it_is() {
     let values: Vec<f32> = parts[2].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     assert_eq!(values, pixels);
 }
+
+#[test]
+fn a_restart_that_is_rehearsed_counts_from_its_first_decode_whenever_that_comes() {
+    let mut rig = rig(&config("inproc://rehearsed", 1000), true);
+    let socket = rig.knocking();
+    rig.sink.publish(&decode(1, &[0.5, 0.5])).unwrap();
+    rig.sink.event(&Event::Rehearsal { scene: Scene::Restarted, seconds: 1 }).unwrap();
+    rig.sink.publish(&decode(2, &[0.5, 0.5])).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    // No tick in between.
+    rig.sink.publish(&decode(3, &[0.5, 0.5])).unwrap();
+    rig.sink.event(&Event::RehearsalOver).unwrap();
+    rig.sink.publish(&decode(4, &[0.5, 0.5])).unwrap();
+    let heard = std::iter::from_fn(|| socket.recv_multipart(0).ok());
+    let decodes: Vec<Value> = heard
+        .filter(|parts| parts[0].starts_with(b"decode/"))
+        .map(|parts| serde_json::from_slice(&parts[1]).unwrap())
+        .collect();
+    let told = |header: &Value| (header["frame"].as_u64(), header["seq"].as_u64(), header["rehearsal"].is_string());
+    let expected = [(Some(1), Some(0), false), (Some(3), Some(0), true), (Some(4), Some(3), false)];
+    assert_eq!(decodes.iter().map(told).collect::<Vec<_>>(), expected);
+    assert_eq!(decodes[1]["quality"], "warmup");
+}
