@@ -5,7 +5,8 @@
 
 A simulated fly is played at its own rate; a rule decides five times a second; `clients/python/controller.py` gives the pulse and acknowledges it over
 a Unix socket; `haltere latency` measures, first quietly, then with everything on. The pulse is the moment at which the controller calls `light`:
-what a DAQ, a laser or a projector adds is seen only by a photodiode that acknowledges in its place. Needs pyzmq, numpy and the program.
+what a DAQ, a laser or a projector adds is seen only by a photodiode that acknowledges in its place. Beside it the daemon makes the same pulses by
+itself (`[ttl]`, into a file that notes every edge); the status says how late edges were. Needs pyzmq, numpy and the program.
 """
 import argparse
 import json
@@ -16,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import zmq
 
 root = Path(__file__).resolve().parent.parent
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -34,6 +37,7 @@ quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 def sets():
     pairs = [f"source.endpoint={frames}", f"publish.endpoint={decodes}", f"control.endpoint={control}", f"inlet.endpoint={inlet}"]
     pairs += [f"decision.light.{words}" for words in RULE] + ["publish.deadline_ms=1000"]
+    pairs += [f"ttl.device={folder.name}/line", "ttl.lines=light=rts"]
     return [word for pair in pairs for word in ("--set", pair)]
 
 
@@ -46,6 +50,16 @@ def measure():
     return json.loads(subprocess.run([arguments.haltere, *words], check=True, capture_output=True).stdout)
 
 
+def edges():
+    """How late the edges of the line were, from the daemon's next status."""
+    socket = zmq.Context.instance().socket(zmq.SUB)
+    socket.subscribe("status/")
+    socket.connect(decodes)
+    late = json.loads(socket.recv_multipart()[1])["ttl"]["late_us"]
+    socket.close()
+    return late
+
+
 def swaps(going_on):
     while going_on.poll() is None:
         words = ["control", "--set", f"control.endpoint={control}", "model", arguments.model]
@@ -54,6 +68,7 @@ def swaps(going_on):
 
 
 def run(everything):
+    Path(folder.name, "line").touch()
     record = ["--record", f"{folder.name}/sessions"] if everything else []
     started = [
         haltere("run", "--model", arguments.model, *record, *sets()),
@@ -65,11 +80,11 @@ def run(everything):
     time.sleep(5)
     try:
         if not everything:
-            return measure()
+            return measure(), edges()
         words = ["latency", "--endpoint", decodes, "--count", str(arguments.outputs), "--json"]
         latency = haltere(*words, stdout=subprocess.PIPE)
         swaps(latency)
-        return json.loads(latency.communicate()[0])
+        return json.loads(latency.communicate()[0]), edges()
     finally:
         for process in started:
             process.terminate()
@@ -77,11 +92,13 @@ def run(everything):
             process.wait()
 
 
-def rows(name, measured):
+def rows(name, measured, late):
     keys = ("p50_us", "p99_us", "p999_us", "max_us", "jitter_rms_us", "jitter_p999_us")
     for stage in measured["stages"]:
         numbers = " | ".join(f"{stage[key]:.0f}" for key in keys)
         yield f"| {name} | {stage['stage']} | {stage['count']} | {numbers} |"
+    numbers = " | ".join(f"{late[key]:.0f}" for key in ("p50", "p99", "p999", "max"))
+    yield f"| {name} | line: how late an edge is | {late['count']} | {numbers} | | {late['p999'] - late['p50']:.0f} |"
 
 
 lines = [
@@ -92,7 +109,7 @@ lines = [
     "| µs | stage | round trips | p50 | p99 | p99.9 | max | rms | p99.9 − p50 |", "|---|---|---|---|---|---|---|---|---|",
 ]
 for name, everything in (("quiet", False), ("everything", True)):
-    lines += rows(name, run(everything))
+    lines += rows(name, *run(everything))
 text = "\n".join(lines) + "\n"
 if arguments.out:
     Path(arguments.out).write_text(text)
