@@ -425,12 +425,20 @@ fn card(
     }
 }
 
-/// The result in a sentence or two.
+/// The result in a few sentences, the next animal first.
 pub fn in_words(rows: &[shown::ScoreRow]) -> String {
-    let percent = |v: f64| format!("{:.1} %", 100.0 * v);
-    let found = rows.iter().filter(|r| r.labels_percent == 100.0).map(|r| {
-        let (b, chance) = (r.balanced_accuracy, percent(r.chance));
-        format!("{} {} ± {} (chance {chance})", r.protocol, percent(b.mean), percent(b.sd))
-    });
-    format!("Balanced accuracy: {}.", found.collect::<Vec<_>>().join("; "))
+    use Question::{AcrossAnimal, Identity, SingleAnimal, Unseen};
+    let said = [
+        (Unseen, "On animals that training did not see, balanced accuracy is"),
+        (AcrossAnimal, "Across the animals of the training, balanced accuracy is"),
+        (SingleAnimal, "Within one animal, balanced accuracy is"),
+        (Identity, "Which animal it is, is told with an accuracy of"),
+    ];
+    let sentence = |(question, begin): (Question, &str)| {
+        let row = rows.iter().find(|row| row.protocol == question.name() && row.labels_percent == 100.0)?;
+        let score = row.balanced_accuracy;
+        let spread = if score.count > 1 { format!(" ± {:.1}", 100.0 * score.sd) } else { String::new() };
+        Some(format!("{begin} {:.1}{spread} % (chance {:.1}).", 100.0 * score.mean, 100.0 * row.chance))
+    };
+    said.into_iter().filter_map(sentence).collect::<Vec<_>>().join(" ")
 }
