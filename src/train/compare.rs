@@ -96,6 +96,9 @@ pub struct Outcome {
     /// How it was scored.
     #[serde(default)]
     pub scoring: u32,
+    /// Were the unseen animals all that was asked about?
+    #[serde(default)]
+    pub unseen_only: bool,
     /// Names of the actions.
     pub labels: Vec<String>,
     /// The scores.
@@ -189,12 +192,13 @@ impl Job<'_> {
         format!("{}__seed{}__{row}.json", self.population, self.settings.seed)
     }
 
-    /// The existing result, if it has the same data and settings.
+    /// The existing result, if it has the same data and settings and was asked no less.
     pub fn finished(&self, folder: &Path) -> Option<Outcome> {
         let text = read_text_bounded(&folder.join(self.file()), RESULT).ok()?;
         let outcome: Outcome = serde_json::from_str(&text).ok()?;
         let data = outcome.scoring == SCORING && outcome.data_sha256 == self.all.sha256;
-        (data && outcome.settings == self.settings).then_some(outcome)
+        let asked = self.unseen_only || !outcome.unseen_only;
+        (data && asked && outcome.settings == self.settings).then_some(outcome)
     }
 
     /// Trains, scores, and writes the result. An interrupted training continues from its checkpoint.
@@ -236,6 +240,7 @@ impl Job<'_> {
             seed: self.settings.seed,
             settings: self.settings.clone(),
             scoring: SCORING,
+            unseen_only: self.unseen_only,
             labels: self.all.labels.clone(),
             evaluation,
             domain_gap: gap,

@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 use haltere::model::Model;
 use support::{Finished, LOSSLESS, Process, Rig, in_folder};
 
-const TRAIN: &str = "train --mc2p flies --name small --atlas --preprocess normalise.signal_share=true --preprocess baseline=off \
-                     --method supervised --hold-out fly_03 --steps 40 --set batch.segments=6";
+const TRAIN: &str =
+    "train --mc2p flies --name small --method supervised --hold-out fly_03 --steps 40 --set batch.segments=6";
 const UNSEEN: &str = "sim:seed=3,animal=3,trial=2,seconds=60,optics.side_px=32";
 
 fn run(folder: &Path, line: &str) -> Finished {
@@ -39,6 +39,7 @@ fn the_same_command_gives_the_same_model_and_the_daemon_accepts_it() {
     assert!(manifest.parity.as_ref().unwrap().max_abs_difference <= 1e-5);
     assert_eq!(manifest.state, Some([31, 64]));
     assert!(manifest.preprocess.atlas.is_some() && manifest.preprocess.baseline.is_none() && model.decodes_actions());
+    assert!(manifest.preprocess.normalise.as_ref().unwrap().signal_share);
     run(&FOLDER, &TRAIN.replace("--name small", "--name again")).code(0);
     assert!(losses("small").len() >= 40);
     assert_eq!(losses("small"), losses("again"));
@@ -53,9 +54,7 @@ fn losses(name: &str) -> Vec<String> {
 
 #[test]
 fn without_a_method_labels_decide_which_one_it_is() {
-    let unasked = TRAIN
-        .replace("--atlas --preprocess normalise.signal_share=true --preprocess baseline=off ", "")
-        .replace("--method supervised ", "");
+    let unasked = TRAIN.replace("--method supervised ", "");
     let line = unasked.replace("--name small", "--name unasked");
     run(&FOLDER, &line).code(0).says(&["every trial has labels: --method supervised"]);
     assert_eq!(losses("unasked"), losses("small"));
@@ -76,7 +75,8 @@ fn without_a_method_labels_decide_which_one_it_is() {
         .replace("--steps 40", "--steps 2");
     run(&FOLDER, &line).code(0).says(&["1 of 6 trials has no labels: --method haltere"]);
     let model = Model::load(&FOLDER.join("models/contrast.toml")).unwrap();
-    assert!(model.manifest.preprocess.atlas.is_none() && model.manifest.preprocess.baseline.is_some());
+    assert!(model.manifest.preprocess.atlas.is_some() && model.manifest.preprocess.baseline.is_none());
+    assert_eq!(model.manifest.state, Some([31, 64]), "the network of pixels");
 }
 
 #[test]
@@ -99,9 +99,25 @@ fn a_live_daemon_decodes_what_embed_writes_to_the_last_bit() {
 }
 
 #[test]
+fn each_method_reads_frames_prepared_for_it_unless_the_user_says_otherwise() {
+    let line = "compare --mc2p flies --unseen 1 --steps 3 --set batch.segments=6 --methods lda,lda-atlas,supervised --out prepared";
+    run(&FOLDER, line).code(0);
+    let data = |folder: &str, method: &str| {
+        let path = FOLDER.join(format!("{folder}/results/flies__seed1__{method}.json"));
+        let outcome: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        outcome["data_sha256"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(data("prepared", "supervised"), data("prepared", "lda-atlas"));
+    assert_ne!(data("prepared", "supervised"), data("prepared", "lda"));
+    let asked = line.replace("prepared", "asked").replace("lda-atlas,", "");
+    run(&FOLDER, &format!("{asked} --atlas=off --preprocess normalise.signal_share=false")).code(0);
+    assert_eq!(data("asked", "supervised"), data("prepared", "lda"), "32 px, F₀, as they lie");
+    run(&FOLDER, &format!("{line} --atlas=off")).code(2).says(&["lda-atlas reads animals on an atlas", "--atlas=off"]);
+}
+
+#[test]
 fn labels_may_join_a_contrast_and_the_scores_then_leave_out_what_would_flatter() {
-    let line = "compare --mc2p flies --unseen 1 --methods haltere --steps 20 --out joint --set network.kind=pixels \
-                --set batch.segments=6 --set label_weight=1";
+    let line = "compare --mc2p flies --unseen 1 --methods haltere --steps 20 --out joint --set batch.segments=6 --set label_weight=1";
     let joint = run(&FOLDER, line).code(0);
     let alone = run(&FOLDER, &line.replace("label_weight=1", "label_weight=0").replace("joint", "alone")).code(0);
     assert!(joint.out.contains("unseen") && alone.out.contains("single-animal"));

@@ -23,6 +23,7 @@ use crate::report::data as report;
 use crate::report::html;
 use crate::report::provenance::Provenance;
 use crate::sys::progress::progress_bar;
+use crate::train::NetworkKind;
 use crate::train::compare::{CompareError, Contender, Job, Outcome};
 use crate::train::domain_gaps::{GapRow, augmentation_gaps};
 use crate::train::fit::Progress;
@@ -58,6 +59,9 @@ pub struct CompareArgs {
     /// Number of animals of each population to hold out of training; the seed decides which.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub unseen: usize,
+    /// Ask about the unseen animals only, with all labels: the other questions take much longer.
+    #[arg(long)]
+    pub unseen_only: bool,
     /// How much.
     #[command(flatten)]
     pub learn: LearnArgs,
@@ -72,15 +76,33 @@ pub struct CompareArgs {
 /// Seeds behind each chance level: one permutation of each run, for every animal and repetition, is many together.
 pub(super) const PERMUTATIONS: usize = 2;
 
-/// A population and the two views of it.
+/// A population of which a seed leaves out some animals.
 struct Population {
     name: String,
     seed: u64,
-    all: Dataset,
-    /// `all` on the atlas of `seen`, for the method that reads it.
-    laid: Option<Dataset>,
-    seen: Dataset,
     unseen: Vec<usize>,
+    as_asked: View,
+    /// For the methods that read an atlas, if one of them was asked for.
+    prepared: Option<View>,
+    /// Do the animals lie on an atlas in `prepared`?
+    on_atlas: bool,
+}
+
+/// One preparation of its frames: of all animals, and of those that training sees.
+struct View {
+    all: Dataset,
+    seen: Dataset,
+}
+
+impl Population {
+    /// What a method reads; `None` for the discriminant on an atlas where there is none.
+    fn view(&self, method: Method) -> Option<&View> {
+        match method {
+            Method::LdaAtlas if !self.on_atlas => None,
+            _ if method.reads_an_atlas() => self.prepared.as_ref(),
+            _ => Some(&self.as_asked),
+        }
+    }
 }
 
 /// Runs what is not finished, then prints and writes the table.
@@ -109,16 +131,20 @@ fn populations(args: &CompareArgs) -> anyhow::Result<Vec<Population>> {
     let mut populations = Vec::new();
     for (name, loader) in Loader::all(&args.data, args.learn.progress)? {
         for &seed in &args.seeds {
-            let window = settings(Method::Haltere, seed, &args.learn)?.network.window_frames;
+            let network = settings(Method::Haltere, seed, &args.learn)?.network;
+            let window = network.window_frames;
             let animals = loader.animals();
             let (unseen, rest) = left_out(args, seed, &name, &animals)?;
-            let fitted = loader.fitted_to(&rest)?;
-            let all = fitted.load(&animals, window, true)?;
-            let seen = fitted.load(&rest, window, false)?;
-            show::same_labels(&all, &seen)?;
-            let laid = laid(args, &loader, &rest)?.map(|on_atlas| on_atlas.load(&animals, window, false));
-            let laid = laid.transpose()?;
-            populations.push(Population { name: name.clone(), seed, all, laid, seen, unseen });
+            let view = |loader: &Loader<'_>, whole| -> anyhow::Result<View> {
+                let (all, seen) = (loader.load(&animals, window, whole)?, loader.load(&rest, window, false)?);
+                show::same_labels(&all, &seen)?;
+                Ok(View { all, seen })
+            };
+            let as_asked = view(&loader.fitted_to(&rest)?, true)?;
+            let prepared = prepared(args, &loader, network.kind, &rest)?;
+            let on_atlas = prepared.as_ref().is_some_and(Loader::is_on_atlas);
+            let prepared = prepared.map(|loader| view(&loader, false)).transpose()?;
+            populations.push(Population { name: name.clone(), seed, unseen, as_asked, prepared, on_atlas });
         }
     }
     Ok(populations)
@@ -145,20 +171,27 @@ pub(super) fn left_out(
     Ok((unseen, rest))
 }
 
-/// The loader for the method that reads frames on an atlas of the animals `rest`. Where there can be none, that is an error if the
-/// method was named, and a warning if it is one of all.
-fn laid<'a>(args: &CompareArgs, loader: &Loader<'a>, rest: &[String]) -> anyhow::Result<Option<Loader<'a>>> {
-    if !args.methods.is_empty() && !args.methods.contains(&Method::LdaAtlas) {
+/// The loader for the methods that read an atlas of the animals `rest`, if one of them was asked for. Where there can be no atlas, that is
+/// an error if `lda-atlas` was named, and a warning otherwise.
+fn prepared<'a>(
+    args: &CompareArgs,
+    loader: &Loader<'a>,
+    network: NetworkKind,
+    rest: &[String],
+) -> anyhow::Result<Option<Loader<'a>>> {
+    let asked = |method: &Method| args.methods.is_empty() || args.methods.contains(method);
+    let Some(method) = Method::ALL.into_iter().find(|method| method.reads_an_atlas() && asked(method)) else {
         return Ok(None);
+    };
+    let loader = loader.clone().for_method(method, network);
+    if args.methods.contains(&Method::LdaAtlas) {
+        return loader.on_atlas_of(rest).map(Some);
     }
-    match loader.on_atlas_of(rest) {
-        Ok(loader) => Ok(Some(loader)),
-        Err(error) if args.methods.is_empty() => {
-            tracing::warn!("{} is left out: {error}", Method::LdaAtlas.name());
-            Ok(None)
-        }
-        Err(error) => Err(error),
+    let fitted = loader.fitted_to(rest)?;
+    if args.methods.is_empty() && !fitted.is_on_atlas() {
+        tracing::warn!("{} is left out: there is no atlas", Method::LdaAtlas.name());
     }
+    Ok(Some(fitted))
 }
 
 fn jobs<'a>(
@@ -172,18 +205,15 @@ fn jobs<'a>(
     for of_rows in [plain, ablation] {
         for population in populations {
             for contender in &of_rows {
-                let on_atlas = contender.method == Method::LdaAtlas;
-                let Some(all) = (if on_atlas { population.laid.as_ref() } else { Some(&population.all) }) else {
-                    continue;
-                };
+                let Some(view) = population.view(contender.method) else { continue };
                 jobs.push_back(Job {
                     contender: (*contender).clone(),
                     settings: contender.settings(settings(contender.method, population.seed, &args.learn)?),
                     population: population.name.clone(),
-                    all,
-                    training: &population.seen,
+                    all: &view.all,
+                    training: &view.seen,
                     unseen: population.unseen.clone(),
-                    unseen_only: false,
+                    unseen_only: args.unseen_only,
                 });
             }
         }
@@ -273,7 +303,7 @@ fn runs_of(outcomes: &[Outcome]) -> Vec<Run> {
 /// How far apart animals lie before and after each augmentation, of the first population.
 fn gaps_of(args: &CompareArgs, populations: &[Population]) -> anyhow::Result<Vec<GapRow>> {
     let Some(first) = populations.first() else { return Ok(Vec::new()) };
-    Ok(augmentation_gaps(&first.all, &settings(Method::Haltere, first.seed, &args.learn)?)?)
+    Ok(augmentation_gaps(&first.as_asked.all, &settings(Method::Haltere, first.seed, &args.learn)?)?)
 }
 
 fn finish(
@@ -290,7 +320,7 @@ fn finish(
     let verdict = verdict(&summaries);
     let table = format!("{text}\n{verdict}");
     let provenance = Provenance::now(
-        &populations.first().map(|p| p.all.sha256.clone()).unwrap_or_default(),
+        &populations.first().map(|p| p.as_asked.all.sha256.clone()).unwrap_or_default(),
         args.seeds.first().copied().unwrap_or_default(),
     );
     let report = report_data(populations, &ordered, &summaries, gaps, &verdict, &provenance);
@@ -304,18 +334,39 @@ fn finish(
     write_all(&args.out, &files, &table, out)
 }
 
-/// The gap and how much of it each method closes, in words.
+/// What a reader wants to know first, in words: which method decodes the next animal best, and what a linear decoder does.
 fn verdict(summaries: &[Summary]) -> String {
     let metric = Metric::BalancedAccuracy;
-    let Some(gap) = gap(summaries, metric) else {
-        return "The gap was not measured: it needs the method `simclr`, within and across animals.".into();
-    };
-    let mut text =
-        format!("simclr loses {:.1} points of balanced accuracy from single-animal to across-animal.", 100.0 * gap);
+    let mut text = best_unseen(summaries).unwrap_or_else(|| "No animal was held out and scored.".into());
+    let Some(gap) = gap(summaries, metric) else { return text };
+    text +=
+        &format!(" simclr loses {:.1} points of balanced accuracy from single-animal to across-animal.", 100.0 * gap);
     if let Some(closed) = gap_closed(summaries, Method::Haltere.name(), metric) {
         text += &format!(" haltere closes {:.0} % of that gap.", 100.0 * closed);
     }
     text
+}
+
+fn best_unseen(summaries: &[Summary]) -> Option<String> {
+    let score = |s: &Summary| s.balanced_accuracy.mean;
+    let of = |linear: bool| {
+        let is_linear = |s: &Summary| Method::ALL.iter().any(|m| m.name() == s.method && m.rival().is_some());
+        let rows = summaries.iter().filter(|s| s.question == Question::Unseen && s.label_share == 1.0);
+        rows.filter(|s| score(s).is_finite() && is_linear(s) == linear).max_by(|a, b| score(a).total_cmp(&score(b)))
+    };
+    let (network, linear) = (of(false), of(true));
+    let chance = network.or(linear)?.balanced_accuracy.chance;
+    let chance = chance.map_or(String::new(), |chance| format!(" (chance {:.1})", 100.0 * chance));
+    let said = |s: &Summary| format!("{} reaches {:.1} % balanced accuracy", s.method, 100.0 * score(s));
+    Some(match (network, linear) {
+        (Some(network), Some(linear)) => format!(
+            "On animals that training did not see, {}{chance}; the best linear decoder, {}, {:.1} %.",
+            said(network),
+            linear.method,
+            100.0 * score(linear)
+        ),
+        (one, other) => format!("On animals that training did not see, {}{chance}.", said(one.or(other)?)),
+    })
 }
 
 fn report_data(
@@ -333,8 +384,8 @@ fn report_data(
         .map(|outcome| &outcome.evaluation)
         .collect();
     let first = populations.first();
-    let labels = first.map(|p| p.all.labels.clone()).unwrap_or_default();
-    let hashes = populations.iter().map(|p| (format!("data {}", p.name), p.all.sha256.clone())).collect();
+    let labels = first.map(|p| p.as_asked.all.labels.clone()).unwrap_or_default();
+    let hashes = populations.iter().map(|p| (format!("data {}", p.name), p.as_asked.all.sha256.clone())).collect();
     let mut warnings: Vec<String> = outcomes.iter().flat_map(|o| o.evaluation.warnings.clone()).collect();
     warnings.sort();
     warnings.dedup();
@@ -350,12 +401,14 @@ fn report_data(
         scores: show::score_rows(summaries),
         data: first.map(|p| {
             let folds = populations.iter().map(|p| {
-                let names: Vec<&str> = p.unseen.iter().map(|&a| p.all.animals[a].as_str()).collect();
+                let names: Vec<&str> = p.unseen.iter().map(|&a| p.as_asked.all.animals[a].as_str()).collect();
                 format!("{} (seed {}): {}", p.name, p.seed, names.join(", "))
             });
-            show::data_summary(&p.all, format!("unseen in {}", folds.collect::<Vec<_>>().join("; ")))
+            show::data_summary(&p.as_asked.all, format!("unseen in {}", folds.collect::<Vec<_>>().join("; ")))
         }),
-        look_ahead: first.zip(outcomes.first()).map(|(p, o)| show::look_ahead(&o.settings, p.all.frame_rate_hz)),
+        look_ahead: first
+            .zip(outcomes.first())
+            .map(|(p, o)| show::look_ahead(&o.settings, p.as_asked.all.frame_rate_hz)),
         method: outcomes.iter().find(|o| o.contender.method == Method::Haltere).map(|o| show::method(&o.settings)),
         confusion: show::confusion(&haltere, Question::Unseen, &labels, "haltere, unseen animals"),
         per_animal: show::per_animal(&haltere, Question::Unseen),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::usage;
 use crate::cli::parse::rate;
@@ -14,6 +14,8 @@ use crate::dataset::{DataSpec, LoadOptions, Mc2pOptions};
 use crate::frame::{CHANNELS_MAX, SIDE_PX_MAX, Shape};
 use crate::model::parameters::Parameters;
 use crate::sys::progress::progress_bar;
+use crate::train::NetworkKind;
+use crate::train::settings::Method;
 
 /// Which recordings, and how to read them. Shared by `train`, `eval` and `compare`.
 #[derive(Clone, Debug, Args)]
@@ -44,15 +46,24 @@ pub struct DataArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub preprocess: Vec<String>,
     /// Lay every animal on one atlas, made of the registration templates of the training animals. The model's manifest keeps
-    /// it, and the daemon lays the next animal on it, without labels.
-    #[arg(long)]
-    pub atlas: bool,
+    /// it, and the daemon lays the next animal on it, without labels [default: on for the methods `supervised` and `lda-atlas`].
+    #[arg(long, value_enum, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub atlas: Option<AtlasArg>,
     /// Leave out the frames that rest.npy marks.
     #[arg(long)]
     pub mask_rest: bool,
     /// Folder for preprocessed frames [default: .haltere-cache beside the data].
     #[arg(long, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,
+}
+
+/// What a user says of the atlas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AtlasArg {
+    /// Every animal on one atlas.
+    On,
+    /// Every animal as it lies.
+    Off,
 }
 
 /// Whether animals are laid on an atlas of the training animals.
@@ -104,7 +115,7 @@ impl<'a> Loader<'a> {
     }
 
     fn new(spec: DataSpec, args: &'a DataArgs, shown: bool) -> Self {
-        let atlas = if args.atlas { OnAtlas::Yes } else { OnAtlas::No };
+        let atlas = if args.atlas == Some(AtlasArg::On) { OnAtlas::Yes } else { OnAtlas::No };
         let side_px_max = LoadOptions::default().side_px_max;
         Self {
             spec,
@@ -124,17 +135,22 @@ impl<'a> Loader<'a> {
         self.spec.labelled_trials(&self.args.animals)
     }
 
-    /// The same, prepared as the network of pixels decodes the next animal best: laid on an atlas without F₀ where that is possible, 32 px a
-    /// side, each pixel by its share of signal. What the user asked for stays.
-    pub(super) fn for_pixels(mut self) -> Self {
-        if self.atlas == OnAtlas::No {
+    /// The same, prepared as a method decodes the next animal best. For one that reads an atlas: laid on it without F₀ where that is possible,
+    /// each pixel by its share of signal, 32 px a side for the network of pixels. What the user asked for stays.
+    pub(super) fn for_method(mut self, method: Method, network: NetworkKind) -> Self {
+        if !method.reads_an_atlas() {
+            return self;
+        }
+        if self.args.atlas.is_none() {
             self.atlas = OnAtlas::IfPossible;
         }
         let asked = |step| self.spec.parameters.is_some() || self.set.iter().any(|set| set.starts_with(step));
         let (baseline, normalise) = (asked("baseline"), asked("normalise"));
         self.set_on_atlas.extend((!baseline).then(|| NO_BASELINE.to_owned()));
         self.set.extend((!normalise).then(|| SIGNAL_SHARE.to_owned()));
-        self.side_px_max = PIXELS_SIDE_PX;
+        if network == NetworkKind::Pixels {
+            self.side_px_max = PIXELS_SIDE_PX;
+        }
         self
     }
 
@@ -180,8 +196,19 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Are its animals laid on an atlas?
+    pub(super) fn is_on_atlas(&self) -> bool {
+        self.parameters.as_ref().is_some_and(|parameters| parameters.atlas.is_some())
+    }
+
     /// The same with every animal laid on the atlas of `animals`.
+    ///
+    /// # Errors
+    /// The user said otherwise, or the recordings allow none.
     pub(super) fn on_atlas_of(&self, animals: &[String]) -> anyhow::Result<Self> {
+        if self.args.atlas == Some(AtlasArg::Off) {
+            return Err(usage("lda-atlas reads animals on an atlas: leave out --atlas=off, or write lda".to_owned()));
+        }
         let options = LoadOptions { accept_missing_classes: true, ..self.options(animals) };
         let options = LoadOptions { set: [&self.set[..], &self.set_on_atlas].concat(), ..options };
         let parameters = dataset::with_atlas(&self.spec, &options)?;
@@ -190,7 +217,11 @@ impl<'a> Loader<'a> {
 
     /// Refuses what a finished model decides.
     pub(super) fn refuse_preprocessing(args: &DataArgs) -> anyhow::Result<()> {
-        let named = if args.atlas { Some("--atlas") } else { (!args.preprocess.is_empty()).then_some("--preprocess") };
+        let named = if args.atlas.is_some() {
+            Some("--atlas")
+        } else {
+            (!args.preprocess.is_empty()).then_some("--preprocess")
+        };
         named.map_or(Ok(()), |name| {
             Err(usage(format!("{name}: the model's manifest decides the preprocessing; leave it out")))
         })

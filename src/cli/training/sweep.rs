@@ -151,7 +151,8 @@ impl Checked {
     /// Trains and scores, from where an earlier attempt stopped.
     fn train(&self, training: &Training, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
         let settings = self.settings(training)?;
-        let loader = Loader::one(&self.shared.data, self.shared.learn.progress)?;
+        let loader = Loader::one(&self.shared.data, self.shared.learn.progress)?
+            .for_method(settings.method, settings.network.kind);
         let (all, seen) = split(&loader, &training.hold_out, settings.network.window_frames)?;
         let unseen = (0..all.animals.len()).filter(|&a| training.hold_out.contains(&all.animals[a])).collect();
         let folder = self.folder(training);

@@ -54,8 +54,9 @@ pub struct TrainArgs {
     /// The data.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Training method [default: by the data. Where every trial has labels, `supervised`, with the animals laid on an atlas if their
-    /// recordings allow it, without F₀, pixels by their share of signal, frames of 32 x 32; otherwise `haltere`, which needs no labels].
+    /// Training method [default: `supervised` where every trial has labels, otherwise `haltere`, which needs none]. Unless --atlas=off,
+    /// --preprocess or --input say otherwise, animals are laid on an atlas if their recordings allow it, without F₀, pixels by their share of
+    /// signal, frames of 32 x 32.
     #[arg(long, value_enum, value_name = "METHOD")]
     pub method: Option<Method>,
     /// How much.
@@ -121,8 +122,14 @@ pub fn run(args: &TrainArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> any
         )));
     }
     refuse_to_overwrite(args)?;
-    let (method, loader) = method_for(Loader::one(&args.data, args.learn.progress)?, args.method);
+    let loader = Loader::one(&args.data, args.learn.progress)?;
+    let method = args.method.unwrap_or_else(|| method_for(&loader));
     let settings = settings(method, args.seed, &args.learn)?;
+    tracing::info!(
+        "{}: animals on an atlas, without F₀, each pixel by its share of signal, unless --atlas=off or --preprocess say otherwise",
+        method.name()
+    );
+    let loader = loader.for_method(method, settings.network.kind);
     let (training, held_out) = split(&loader, args, &settings)?;
     prepare_folder(&args.out)?;
     let resumes = resumes(args);
@@ -144,23 +151,17 @@ pub fn run(args: &TrainArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write) -> any
     run.finish(&trained, &plain, out)
 }
 
-/// The method that was named, or the one that decodes the next animal best with what the data hold, and the data prepared for it.
-fn method_for(loader: Loader<'_>, named: Option<Method>) -> (Method, Loader<'_>) {
-    if let Some(method) = named {
-        return (method, loader);
-    }
+/// The method that decodes the next animal best with what the data hold.
+fn method_for(loader: &Loader<'_>) -> Method {
     match loader.labelled_trials() {
         (trials, labelled) if labelled == trials => {
-            tracing::info!(
-                "every trial has labels: --method supervised on an atlas, without F₀, pixels by their share of signal (any --method that \
-                 you name takes the frames as you say)"
-            );
-            (Method::Supervised, loader.for_pixels())
+            tracing::info!("every trial has labels: --method supervised");
+            Method::Supervised
         }
         (trials, labelled) => {
             let (without, have) = (trials - labelled, if trials - labelled == 1 { "has" } else { "have" });
             tracing::info!("{without} of {trials} trials {have} no labels: --method haltere");
-            (Method::Haltere, loader)
+            Method::Haltere
         }
     }
 }
