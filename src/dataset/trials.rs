@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
-use super::TrialFacts;
+use super::{Target, TrialFacts};
 use crate::frame::Shape;
 use crate::model::parameters::Parameters;
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -22,6 +22,8 @@ pub struct Dataset {
     pub animals: Vec<String>,
     /// Names of the actions; [`Trial::label`] counts in this order.
     pub labels: Vec<String>,
+    /// Numbers to decode; the columns of [`Trial::targets`] are in this order.
+    pub targets: Vec<Target>,
     /// Names of the behaviour's columns, the same in every trial (`"0"`, `"1"`, … when the files have none).
     pub behaviour_columns: Vec<String>,
     /// One model frame.
@@ -71,6 +73,8 @@ pub struct Trial {
     pub behaviour_at: Vec<u32>,
     /// For each model frame, its action: index into [`Dataset::labels`]; `None` = unlabelled.
     pub label: Vec<Option<u8>>,
+    /// What the targets were, `[model frames, targets]`; NaN where it is not known.
+    pub targets: Array2<f32>,
 }
 
 /// The model frames of a trial in a memory-mapped file of little-endian f32, so that data may be larger than memory.

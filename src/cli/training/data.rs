@@ -10,7 +10,7 @@ use crate::cli::parse::rate;
 use crate::cli::progress::Progress;
 use crate::dataset;
 use crate::dataset::trials::Dataset;
-use crate::dataset::{DataSpec, LoadOptions, Mc2pOptions};
+use crate::dataset::{DataSpec, LoadOptions, Mc2pOptions, Target};
 use crate::frame::{CHANNELS_MAX, SIDE_PX_MAX, Shape};
 use crate::model::parameters::Parameters;
 use crate::sys::progress::progress_bar;
@@ -47,6 +47,10 @@ pub struct DataArgs {
     /// it, and the daemon lays the next animal on it, without labels.
     #[arg(long)]
     pub atlas: bool,
+    /// Decode these numbers beside or instead of actions: columns of each trial's targets.csv or targets.npy in MC2P folders, where there is
+    /// one, else of its behaviour. A dataset.toml names them itself, in [[target]].
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', conflicts_with = "data")]
+    pub targets: Vec<String>,
     /// Leave out the frames that rest.npy marks.
     #[arg(long)]
     pub mask_rest: bool,
@@ -233,6 +237,7 @@ fn mc2p_options(args: &DataArgs) -> Mc2pOptions {
         behaviour_rate_hz: args.behaviour_rate,
         mask_rest: args.mask_rest,
         prefer_dff: args.ready_made,
+        targets: args.targets.iter().map(|name| Target { name: name.clone(), ..Target::default() }).collect(),
         ..Mc2pOptions::default()
     }
 }
