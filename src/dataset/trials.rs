@@ -178,6 +178,10 @@ pub struct Representation {
     pub trial: Vec<usize>,
     /// Action of each sample: index into `labels`; `None` = unlabelled.
     pub label: Vec<Option<u8>>,
+    /// Names of the targets.
+    pub targets: Vec<String>,
+    /// What the targets were, `[samples, targets]`; NaN where it is not known.
+    pub target: Array2<f32>,
 }
 
 impl Representation {
@@ -191,11 +195,21 @@ impl Representation {
             animal: samples.iter().map(|m| data.trials[m.trial].animal).collect(),
             trial: samples.iter().map(|m| m.trial).collect(),
             label: samples.iter().map(|m| data.trials[m.trial].label[m.frame]).collect(),
+            targets: data.targets.iter().map(|target| target.name.clone()).collect(),
+            target: data.targets_at(samples),
         }
     }
 }
 
 impl Dataset {
+    /// The targets of samples, `[samples, targets]`.
+    fn targets_at(&self, samples: &[Sample]) -> Array2<f32> {
+        let mut all = Array2::zeros((samples.len(), self.targets.len()));
+        let rows = all.rows_mut().into_iter().zip(samples);
+        rows.for_each(|(mut row, m)| row.assign(&self.trials[m.trial].targets.row(m.frame)));
+        all
+    }
+
     /// Every sample that has behaviour and whose window of `window` frames, `look_ahead` of them after the current one, lies in
     /// one trial and is usable throughout.
     pub fn samples(&self, window: usize, look_ahead: usize) -> Vec<Sample> {

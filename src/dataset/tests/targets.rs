@@ -54,10 +54,10 @@ fn columns_of_the_behaviour_are_targets_where_no_file_has_them() {
 fn a_description_names_unit_smoothing_and_file() {
     let lab = Lab::new();
     lab.write("ball.csv", ball());
-    let head = super::described::HEAD
+    let head = described::HEAD
         .replace("[preprocess]", "[[target]]\nname = \"speed\"\nunit = \"mm/s\"\nsmooth_s = 0.1\n[preprocess]");
     let keys = "index = \"fly_01/001/indices.npy\"\ntargets = \"ball.csv\"\n";
-    let text = format!("{head}[[trial]]\n{}{keys}", super::described::FILES);
+    let text = format!("{head}[[trial]]\n{}{keys}", described::FILES);
     let (data, _) = lab.toml(&text).unwrap();
     assert_eq!(data.targets, [Target { name: "speed".into(), unit: "mm/s".into(), smooth_s: 0.1 }]);
     let trial = &data.trials[0];

@@ -6,7 +6,7 @@
 //!
 //! What a decode contains, by quality:
 //!
-//! | quality | action | probs | novelty | embedding |
+//! | quality | action | probs, outputs | novelty | embedding |
 //! |---|---|---|---|---|
 //! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and provides it | yes |
 //! | `degraded`, frame not believed | the last believed one while `publish.when_distrusted` allows, then the neutral one | as the action | as the action | as the action, then zeros |
@@ -172,7 +172,8 @@ impl ZmqSink {
         let action = self.neutral.action();
         let model = ModelHeader::of(&self.model);
         let reason = Some(reason);
-        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty: None };
+        let stamped =
+            Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, outputs: &[], novelty: None };
         let header = DecodeHeader::neutral(self.source, self.model.embedding, self.last, stamped);
         self.out.send(Kind::Decode, &self.source, &header, Some(&self.zeros))?;
         self.show_witness(Kind::Decode, now_ns, None);
@@ -209,6 +210,7 @@ impl ZmqSink {
             model: ModelHeader::of(&self.model),
             trained: self.model.trained,
             labels: &self.model.labels,
+            outputs: &self.model.outputs,
             quality: self.quality(),
             frame_rate_hz: self.frame_rate_hz,
         };
@@ -247,8 +249,9 @@ impl Sink for ZmqSink {
         let reason = stale.map_or_else(|| reason_of(decode), |reason| Some(reason.name()));
         let trusted = matches!(quality, Quality::Ok | Quality::Degraded) && !held_too_long;
         let novelty = decode.embedding.novelty.filter(|_| trusted && self.model.trained);
+        let outputs = if trusted && self.model.trained { &decode.embedding.outputs[..] } else { &[] };
         let model = ModelHeader::of(&self.model);
-        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
+        let stamped = Stamped { seq: self.seq, t_pub_ns: now_ns, model, quality, reason, action, outputs, novelty };
         let header = DecodeHeader::of(decode, stamped);
         self.out.send(Kind::Decode, &self.source, &header, Some(values))?;
         self.seq += 1;
