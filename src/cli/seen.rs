@@ -18,6 +18,7 @@ pub(super) fn seen_in(record: &DecodeRecord) -> Option<Seen<'_>> {
         distrust: decoded.distrust,
         action: decoded.action_id,
         probabilities: &decoded.probs,
+        outputs: &decoded.outputs,
         novelty: decoded.novelty,
         embedding: &decoded.embedding,
         shift_px: record.shift_px,

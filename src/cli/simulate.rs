@@ -32,8 +32,8 @@ gait and habits, which is what a decoder must generalise across; each difference
 recipe.
 
 Each trial is a folder in MC2P layout, OUT/fly_01/001: green.mm and red.mm (float32 counts), 2p_dff.mm, \
-pose_3d.mm, indices.npy, rest.npy, and the ground truth: labels.csv by behaviour frame, truth.csv by \
-two-photon frame. The same seed, recipe and numbers give the same bytes. To play a fly you need not write \
+pose_3d.mm, targets.csv (walking speed and turning), indices.npy, rest.npy, and the ground truth: labels.csv by \
+behaviour frame, truth.csv by two-photon frame. The same seed, recipe and numbers give the same bytes. To play a fly you need not write \
 it: `haltere play sim:seed=1,animal=1,trial=1` sends exactly the frames of fly_01/001, and `haltere watch \
 --truth sim:seed=1,animal=1,trial=1` knows what that fly does.")]
 pub struct SimulateArgs {

@@ -49,8 +49,7 @@ pub fn embed(
     let handles = Handles::default();
     signals::stop_on_signals(&handles.stop)?;
     let manifest = decoder.model().manifest.clone();
-    let (labels, trained) = (&manifest.labels, manifest.provenance.trained);
-    let sink = NpySink::create(out, table, manifest.embedding, labels, trained)?;
+    let sink = NpySink::create(out, table, decoder.tag())?;
     let summary = through(config, decoder, recording, Box::new(sink), &handles, progress)?;
     expect_warm(&handles, &manifest)?;
     Ok(summary)

@@ -829,7 +829,7 @@ KERNEL(finish)(const Plan plan) {
 struct Exchange {
     const float *tensor;
     float *frames; // the last `window` frames, oldest first
-    const float *outputs[3]; // embedding, probabilities, novelty
+    const float *outputs[4]; // embedding, probabilities, continuous outputs, novelty
     const float *state_after;
     float *state_before;
     u32 *verdict;      // non-finite values of each output and of the state
@@ -837,14 +837,14 @@ struct Exchange {
     u32 *host_verdict;
     u64 *runs;      // how often outputs were delivered
     u64 *host_runs; // the same, in memory that both see: what the host waits for
-    int pixels, window, lengths[3], state;
+    int pixels, window, lengths[4], state, padding;
 };
 
 // One thread a pixel: the window moves on by one frame, and the new one enters.
 KERNEL(accept)(const Exchange exchange) {
     EACH_THREAD(t) {
         const int pixel = BLOCK * THREADS + t;
-        if (pixel < 4) exchange.verdict[pixel] = 0;
+        if (pixel < 5) exchange.verdict[pixel] = 0;
         if (pixel >= exchange.pixels) continue;
         float *at = exchange.frames + pixel;
         for (int frame = 1; frame < exchange.window; frame++, at += exchange.pixels) *at = at[exchange.pixels];
@@ -856,14 +856,14 @@ KERNEL(accept)(const Exchange exchange) {
 KERNEL(judge)(const Exchange exchange) {
     EACH_THREAD(t) {
         int at = BLOCK * THREADS + t;
-        for (int output = 0; output < 3; output++) {
+        for (int output = 0; output < 4; output++) {
             if (at >= 0 && at < exchange.lengths[output]) {
                 const float value = exchange.outputs[output][at];
                 if (!is_finite(value)) COUNT(&exchange.verdict[output], 1u);
             }
             at -= exchange.lengths[output];
         }
-        if (at >= 0 && at < exchange.state && !is_finite(exchange.state_after[at])) COUNT(&exchange.verdict[3], 1u);
+        if (at >= 0 && at < exchange.state && !is_finite(exchange.state_after[at])) COUNT(&exchange.verdict[4], 1u);
     }
 }
 
@@ -872,9 +872,9 @@ KERNEL(deliver)(const Exchange exchange) {
     const u32 *verdict = exchange.verdict;
     EACH_THREAD(t) {
         int at = BLOCK * THREADS + t, place = at;
-        if (at < 4) exchange.host_verdict[at] = verdict[at];
-        const bool good = (verdict[0] | verdict[1] | verdict[2] | verdict[3]) == 0;
-        for (int output = 0; output < 3; output++) {
+        if (at < 5) exchange.host_verdict[at] = verdict[at];
+        const bool good = (verdict[0] | verdict[1] | verdict[2] | verdict[3] | verdict[4]) == 0;
+        for (int output = 0; output < 4; output++) {
             if (at >= 0 && at < exchange.lengths[output]) exchange.answer[place] = exchange.outputs[output][at];
             at -= exchange.lengths[output];
         }

@@ -14,10 +14,10 @@ use super::labels;
 use super::missing_frames::MissingFrames;
 use super::own_times;
 use super::prepare::{Prepared, Recipe};
-use super::row_clock;
-use super::spec::{DataSpec, Neural, Per, Synchrony, TrialSpec};
-use super::synchrony::{Axis, Synchronised, synchronise};
+use super::spec::{DataSpec, Neural, Per, TrialSpec};
+use super::synchrony::{Axis, Synchronised, place_rows, synchronise};
 use super::table::Table;
+use super::target_rows;
 use super::trials::{Dataset, NO_BEHAVIOUR, Origin, Trial};
 use super::warning::DataWarning;
 use crate::sys::files::hex;
@@ -35,6 +35,8 @@ pub(super) struct Read {
     pub newest: Vec<u32>,
     /// For each two-photon frame, its label.
     pub label: Vec<Option<u8>>,
+    /// The targets, `[two-photon frames, targets]`; NaN where they are not known.
+    pub targets: Array2<f32>,
     /// Two-photon frames to leave out: masked, or their behaviour was not finite.
     pub left_out: Vec<bool>,
     /// For a session, the frames missing before each two-photon frame, `None` where a series begins. Empty for other recordings.
@@ -45,15 +47,15 @@ pub(super) struct Read {
 pub(super) fn read(
     trial: &TrialSpec,
     probe: &Probe,
-    [frame_rate_hz, behaviour_rate_hz]: [f64; 2],
-    list: Option<&[String]>,
+    (spec, frame_rate_hz): (&DataSpec, f64),
     names: &[String],
     warnings: &mut Vec<DataWarning>,
 ) -> Result<Read, DatasetError> {
+    let behaviour_rate_hz = spec.behaviour_rate_hz;
     let mut table = arrays::table(&trial.behaviour, &trial.columns, &trial.pick)?;
     // Where each row has a time of its own, the file's own numbers do not place it.
     if trial.synchrony.takes_rows_as_regular() {
-        let missing = place_rows(trial, &mut table, behaviour_rate_hz)?;
+        let missing = place_rows(trial, &trial.behaviour, &mut table, behaviour_rate_hz)?;
         if missing > 0 {
             let (trial, file, of) = (trial.name.clone(), file_name(&trial.behaviour), table.values.nrows());
             warnings.push(DataWarning::RowsMissing { trial, file, missing, of });
@@ -74,13 +76,14 @@ pub(super) fn read(
     let of_recording = probe.about.warnings.iter();
     warnings.extend(of_recording.map(|what| DataWarning::Recording { trial: trial.name.clone(), what: what.clone() }));
     let Synchronised { frame_of, times_s } = synchronise(trial, axis, warnings)?;
+    let newest = newest(&frame_of, axis);
+    let targets = target_rows::of_frames(trial, spec, (&values, &columns), &newest)?;
     let damaged = checks::behaviour(trial, &values, warnings)?;
     hold_last(&mut values, &damaged);
-    let newest = newest(&frame_of, axis);
     let mut left_out = mask(trial, axis, &newest)?;
     let label = match &trial.labels {
         Some(file) => {
-            let read = labels::read(trial, file, axis, &times_s, list)?;
+            let read = labels::read(trial, file, axis, &times_s, spec.labels.as_deref())?;
             if read.not_seen > 0 {
                 let (trial, count) = (trial.name.clone(), read.not_seen);
                 warnings.push(DataWarning::LabelsNotSeen { trial, count });
@@ -99,14 +102,7 @@ pub(super) fn read(
         warnings.push(DataWarning::FramesWithoutBehaviour { trial, count, of });
     }
     let missing = session.map(|session| session.missing()).unwrap_or_default();
-    Ok(Read { frames, columns, behaviour: values, newest, label, left_out, missing })
-}
-
-/// Places rows that count as regular by the numbers that the file gives them. Returns how many were missing.
-fn place_rows(trial: &TrialSpec, table: &mut Table, behaviour_rate_hz: f64) -> Result<usize, DatasetError> {
-    let known = !matches!(trial.synchrony, Synchrony::Offset { stated: false, .. });
-    let clock = std::mem::take(&mut table.clock);
-    row_clock::place(&trial.behaviour, clock, &mut table.values, behaviour_rate_hz, known)
+    Ok(Read { frames, columns, behaviour: values, newest, label, targets, left_out, missing })
 }
 
 /// Replaces rows that are not finite by the last finite one (at the start, by the first), so that windows across them stay
@@ -213,6 +209,7 @@ pub(super) fn assemble(
     let data = Dataset {
         animals,
         labels,
+        targets: spec.targets.clone(),
         behaviour_columns,
         input: recipe.input,
         frame_rate_hz: recipe.model_rate_hz(),
@@ -294,6 +291,7 @@ fn join(trial: &TrialSpec, animal: usize, read: Read, prepared: Prepared, discon
         usable: usable.collect(),
         behaviour_at: last.iter().map(|&f| read.newest[f as usize]).collect(),
         label: last.iter().map(|&f| read.label[f as usize]).collect(),
+        targets: read.targets.select(Along(0), &last.iter().map(|&f| f as usize).collect::<Vec<_>>()),
         frames: prepared.store,
         behaviour: read.behaviour,
     }
@@ -312,4 +310,5 @@ fn digest(hash: &mut Sha256, animal: &str, key: &str, trial: &Trial) {
         hash.update(row.to_le_bytes());
         hash.update([label.map_or(255, |l| l), u8::from(label.is_some()), u8::from(usable)]);
     }
+    trial.targets.iter().for_each(|value| hash.update(value.to_le_bytes()));
 }

@@ -3,6 +3,7 @@
 //! Why it exists: a wrong column, rate or label is seen at once when it is printed with its range and its time axis. What it must never
 //! do: read differently from training.
 
+use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 
 use super::assemble::Read;
@@ -49,6 +50,8 @@ pub struct TrialFacts {
     pub behaviour_s: f64,
     /// Columns of behaviour.
     pub columns: Vec<ColumnFacts>,
+    /// The targets, over two-photon frames.
+    pub targets: Vec<ColumnFacts>,
     /// Two-photon frames that have behaviour, and the first and last of them.
     pub with_behaviour: usize,
     /// The first of them.
@@ -83,6 +86,7 @@ pub(super) fn facts(
     labels: &[String],
     read: &[Read],
 ) -> Vec<TrialFacts> {
+    let targets: Vec<String> = spec.targets.iter().map(|target| target.name.clone()).collect();
     let one = |((trial, probe), read): ((&&TrialSpec, &Probe), &Read)| {
         let with: Vec<usize> = (0..read.frames).filter(|frame| read.newest[*frame] != NO_BEHAVIOUR).collect();
         let of = |label: usize| read.label.iter().filter(|own| **own == Some(label as u8)).count();
@@ -96,7 +100,8 @@ pub(super) fn facts(
             imaging_s: read.frames as f64 / recipe.frame_rate_hz,
             rows: read.behaviour.nrows(),
             behaviour_s: read.behaviour.nrows() as f64 / spec.behaviour_rate_hz,
-            columns: columns(read),
+            columns: columns(&read.columns, &read.behaviour),
+            targets: columns(&targets, &read.targets),
             with_behaviour: with.len(),
             first_with_behaviour: with.first().copied(),
             last_with_behaviour: with.last().copied(),
@@ -107,11 +112,12 @@ pub(super) fn facts(
     trials.iter().zip(probes).zip(read).map(one).collect()
 }
 
-fn columns(read: &Read) -> Vec<ColumnFacts> {
-    let column = |(at, name): (usize, &String)| {
-        let finite = || read.behaviour.column(at).into_iter().copied().filter(|value| value.is_finite());
+/// Names and ranges of the columns of `values`.
+fn columns(names: &[String], values: &Array2<f32>) -> Vec<ColumnFacts> {
+    let column = |(name, column): (&String, ArrayView1<f32>)| {
+        let finite = || column.iter().copied().filter(|value| value.is_finite());
         let (least, most) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
         ColumnFacts { name: name.clone(), least, most }
     };
-    read.columns.iter().enumerate().map(column).collect()
+    names.iter().zip(values.columns()).map(column).collect()
 }

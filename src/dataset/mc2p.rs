@@ -10,7 +10,8 @@
 //! - **Frames**: raw channels (a `.mm` with `green` and one with `red` in its name, without `dff`) are preferred to ready-made ΔF/F (`*dff*.mm`).
 //!   Green is channel 0, red channel 1. They are float32 (N, S, S); S is the side for which N fits the index best.
 //! - **Behaviour**: `*pose*` or `*angles*`; 3D before angles before 2D. Its rows are the entries of the index.
-//! - **Labels**: `labels*.csv` or `labels*.npy`. **Mask**: `rest.npy`, only when asked for.
+//! - **Labels**: `labels*.csv` or `labels*.npy`. **Targets**: `targets*.csv` or `targets*.npy`, only when asked for. **Mask**: `rest.npy`,
+//!   only when asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use super::arrays;
 use super::error::DatasetError;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec, Who};
 use super::table::{Columns, Pick};
+use super::targets::{self, Target};
 use super::warning::DataWarning;
 use crate::sys::statistics::median;
 
@@ -38,6 +40,8 @@ pub struct Mc2pOptions {
     pub behaviour: Option<String>,
     /// Order of the labels.
     pub labels: Option<Vec<String>>,
+    /// Numbers to decode: columns of `targets.csv` or `targets.npy` where the folders have one, else of the behaviour.
+    pub targets: Vec<Target>,
 }
 
 impl Default for Mc2pOptions {
@@ -50,6 +54,7 @@ impl Default for Mc2pOptions {
             prefer_dff: false,
             behaviour: None,
             labels: None,
+            targets: Vec::new(),
         }
     }
 }
@@ -73,6 +78,7 @@ impl DataSpec {
         if let Some(rate_hz) = options.behaviour_rate_hz {
             super::checks::rate(folder, "behaviour_rate_hz", rate_hz)?;
         }
+        targets::check(folder, &options.targets)?;
         let mut found = Vec::new();
         walk(folder, 0, &mut found)?;
         if found.is_empty() {
@@ -96,6 +102,7 @@ impl DataSpec {
             path: folder.into(),
             home: folder.into(),
             labels: options.labels.clone(),
+            targets: options.targets.clone(),
             parameters: None,
             frame_rate_hz: Some(options.frame_rate_hz),
             behaviour_rate_hz,
@@ -241,9 +248,12 @@ fn trial_spec(
     let rank = |n: &str| behaviour_rank(n, wanted.as_deref());
     let behaviour = folder.choose("behaviour", &folder.fitting(rank), warnings);
     let behaviour = behaviour.ok_or_else(|| folder.lacks("behaviour (*pose*, *angles*)"))?;
-    let rank =
-        |n: &str| n.starts_with("labels").then(|| [".csv", ".npy"].iter().position(|e| n.ends_with(e))).flatten();
-    let labels = folder.choose("labels", &folder.fitting(rank), warnings);
+    let table = |begins: &'static str| {
+        move |n: &str| n.starts_with(begins).then(|| [".csv", ".npy"].iter().position(|e| n.ends_with(e))).flatten()
+    };
+    let labels = folder.choose("labels", &folder.fitting(table("labels")), warnings);
+    let of_targets = if options.targets.is_empty() { Vec::new() } else { folder.fitting(table("targets")) };
+    let targets = folder.choose("targets", &of_targets, warnings);
     let mask = path.join("rest.npy");
     let spec = TrialSpec {
         animal,
@@ -253,6 +263,7 @@ fn trial_spec(
         pick: Pick::default(),
         synchrony: Synchrony::Index(index),
         labels: labels.map(|path| LabelFile { path, per: Per::Behaviour, who: Who::default() }),
+        targets,
         mask: (options.mask_rest && mask.is_file()).then_some(mask),
         name: folder.trial,
     };

@@ -34,6 +34,8 @@ mod sheet;
 mod spec;
 mod synchrony;
 mod table;
+mod target_rows;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod thorsync;
@@ -61,6 +63,7 @@ pub use self::inspect::{ColumnFacts, TrialFacts, inspect};
 pub use self::mc2p::Mc2pOptions;
 pub use self::recipe::training_parameters;
 pub use self::spec::DataSpec;
+pub use self::targets::{TARGETS_MAX, Target};
 pub use self::toml_spec::schema;
 pub use self::warning::DataWarning;
 
@@ -159,8 +162,7 @@ fn read_all(
 ) -> Result<Vec<Read>, DatasetError> {
     let (mut all, mut errors) = (Vec::new(), Vec::new());
     for (trial, probe) in trials.iter().zip(probes) {
-        let rates = [recipe.frame_rate_hz, spec.behaviour_rate_hz];
-        match assemble::read(trial, probe, rates, spec.labels.as_deref(), labels, warnings) {
+        match assemble::read(trial, probe, (spec, recipe.frame_rate_hz), labels, warnings) {
             Ok(read) => all.push(read),
             Err(error) => errors.push(error),
         }

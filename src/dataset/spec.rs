@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::table::{Columns, Pick};
+use super::targets::Target;
 use super::warning::DataWarning;
 use crate::model::parameters::Parameters;
 use crate::source::raw::RawLayout;
@@ -19,6 +20,8 @@ pub struct DataSpec {
     pub(super) home: PathBuf,
     /// Order of the labels; without it they are sorted by name.
     pub(super) labels: Option<Vec<String>>,
+    /// Numbers to decode beside or instead of actions, or none.
+    pub(super) targets: Vec<Target>,
     /// Preprocessing, where the description names it.
     pub parameters: Option<Parameters>,
     /// Two-photon frames per second, before averaging; `None` = by the recordings' own metadata.
@@ -42,6 +45,8 @@ pub(super) struct TrialSpec {
     pub pick: Pick,
     pub synchrony: Synchrony,
     pub labels: Option<LabelFile>,
+    /// The file with the columns of the targets; `None` = that of the behaviour.
+    pub targets: Option<PathBuf>,
     /// True = leave out.
     pub mask: Option<PathBuf>,
 }

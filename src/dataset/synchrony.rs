@@ -9,7 +9,9 @@ use std::path::Path;
 
 use super::arrays;
 use super::error::DatasetError;
+use super::row_clock;
 use super::spec::{Neural, Synchrony, TrialSpec};
+use super::table::Table;
 use super::warning::DataWarning;
 use super::{thorsync, voltage};
 use crate::source::{FrameClock, FrameIndex, SessionIndex, voltage_begins_s};
@@ -48,6 +50,18 @@ pub(super) struct Axis<'a> {
     pub begins_s: Option<&'a [f64]>,
     /// When the first of them began on the recording's own clock, s, where that is known.
     pub first_s: Option<f64>,
+}
+
+/// Places rows that count as regular by the numbers that their file gives them. Returns how many were missing.
+pub(super) fn place_rows(
+    trial: &TrialSpec,
+    path: &Path,
+    table: &mut Table,
+    behaviour_rate_hz: f64,
+) -> Result<usize, DatasetError> {
+    let known = !matches!(trial.synchrony, Synchrony::Offset { stated: false, .. });
+    let clock = std::mem::take(&mut table.clock);
+    row_clock::place(path, clock, &mut table.values, behaviour_rate_hz, known)
 }
 
 /// Synchronises a trial.

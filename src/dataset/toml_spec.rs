@@ -12,6 +12,7 @@ use super::frames::RIG;
 use super::npy::Header;
 use super::spec::{DataSpec, LabelFile, Neural, Per, Synchrony, TrialSpec, Who};
 use super::table::{Columns, Pick};
+use super::targets::{self, Target};
 use crate::model::parameters::Parameters;
 use crate::source::raw::RawLayout;
 use crate::source::{FrameClock, Orientation, RecordingSpec, session_of};
@@ -32,6 +33,9 @@ struct Written {
     behaviour_rate_hz: f64,
     /// Preprocessing, as it will stand in the model's manifest; absent = its defaults.
     preprocess: Option<Parameters>,
+    /// Numbers that a model shall decode beside or instead of actions.
+    #[serde(rename = "target", default)]
+    targets: Vec<Target>,
     /// The recordings.
     #[serde(rename = "trial", default)]
     trials: Vec<WrittenTrial>,
@@ -88,6 +92,8 @@ struct WrittenTrial {
     label_subject: Option<String>,
     /// BORIS: which observation.
     label_observation: Option<String>,
+    /// The columns that `[[target]]` names, one row per behaviour frame; absent = in `behaviour`.
+    targets: Option<PathBuf>,
     /// True = leave out; one flag per behaviour frame or per two-photon frame.
     mask: Option<PathBuf>,
 }
@@ -144,6 +150,7 @@ impl DataSpec {
         if let Some(parameters) = &written.preprocess {
             parameters.check().map_err(|e| reader.value(&format!("preprocess.{}", e.key), e.value, &e.bound))?;
         }
+        targets::check(path, &written.targets)?;
         let trials = written.trials.into_iter().enumerate().map(|(at, trial)| reader.trial(at, trial));
         let mut trials = trials.collect::<Result<Vec<_>, _>>()?;
         reader.names_differ(&trials)?;
@@ -153,6 +160,7 @@ impl DataSpec {
         Ok(Self {
             path: path.into(),
             labels: written.labels,
+            targets: written.targets,
             parameters: written.preprocess,
             frame_rate_hz: written.frame_rate_hz,
             behaviour_rate_hz: written.behaviour_rate_hz,
@@ -220,6 +228,7 @@ impl Reader<'_> {
             pick: Pick { track: written.track, points: written.points },
             synchrony,
             labels,
+            targets: written.targets.map(|path| self.at(path)),
             mask: written.mask.map(|path| self.at(path)),
         })
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
-use super::TrialFacts;
+use super::{Target, TrialFacts};
 use crate::frame::Shape;
 use crate::model::parameters::Parameters;
 use crate::sys::exit::{ExitCode, HasExitCode};
@@ -22,6 +22,8 @@ pub struct Dataset {
     pub animals: Vec<String>,
     /// Names of the actions; [`Trial::label`] counts in this order.
     pub labels: Vec<String>,
+    /// Numbers to decode; the columns of [`Trial::targets`] are in this order.
+    pub targets: Vec<Target>,
     /// Names of the behaviour's columns, the same in every trial (`"0"`, `"1"`, … when the files have none).
     pub behaviour_columns: Vec<String>,
     /// One model frame.
@@ -71,6 +73,8 @@ pub struct Trial {
     pub behaviour_at: Vec<u32>,
     /// For each model frame, its action: index into [`Dataset::labels`]; `None` = unlabelled.
     pub label: Vec<Option<u8>>,
+    /// What the targets were, `[model frames, targets]`; NaN where it is not known.
+    pub targets: Array2<f32>,
 }
 
 /// The model frames of a trial in a memory-mapped file of little-endian f32, so that data may be larger than memory.
@@ -174,6 +178,10 @@ pub struct Representation {
     pub trial: Vec<usize>,
     /// Action of each sample: index into `labels`; `None` = unlabelled.
     pub label: Vec<Option<u8>>,
+    /// Names of the targets.
+    pub targets: Vec<String>,
+    /// What the targets were, `[samples, targets]`; NaN where it is not known.
+    pub target: Array2<f32>,
 }
 
 impl Representation {
@@ -187,11 +195,21 @@ impl Representation {
             animal: samples.iter().map(|m| data.trials[m.trial].animal).collect(),
             trial: samples.iter().map(|m| m.trial).collect(),
             label: samples.iter().map(|m| data.trials[m.trial].label[m.frame]).collect(),
+            targets: data.targets.iter().map(|target| target.name.clone()).collect(),
+            target: data.targets_at(samples),
         }
     }
 }
 
 impl Dataset {
+    /// The targets of samples, `[samples, targets]`.
+    fn targets_at(&self, samples: &[Sample]) -> Array2<f32> {
+        let mut all = Array2::zeros((samples.len(), self.targets.len()));
+        let rows = all.rows_mut().into_iter().zip(samples);
+        rows.for_each(|(mut row, m)| row.assign(&self.trials[m.trial].targets.row(m.frame)));
+        all
+    }
+
     /// Every sample that has behaviour and whose window of `window` frames, `look_ahead` of them after the current one, lies in
     /// one trial and is usable throughout.
     pub fn samples(&self, window: usize, look_ahead: usize) -> Vec<Sample> {

@@ -17,6 +17,7 @@ enum From {
     Novelty,
     Distance(usize),
     Light,
+    Output(usize),
     Shift,
     ShiftPeak,
     Action,
@@ -91,6 +92,7 @@ impl Names<'_> {
             Quantity::Confidence => From::Confidence,
             Quantity::Novelty => From::Novelty,
             Quantity::Distance(point) => From::Distance(self.point(point)?),
+            Quantity::Output(name) => From::Output(self.output(name)?),
             Quantity::Light => From::Light,
             Quantity::Shift => From::Shift,
             Quantity::ShiftPeak => From::ShiftPeak,
@@ -130,6 +132,20 @@ impl Names<'_> {
         })
     }
 
+    fn output(self, name: &str) -> Result<usize, RuleError> {
+        let model = self.model;
+        let place = model.outputs.iter().position(|known| known == name).filter(|_| model.trained);
+        place.ok_or_else(|| {
+            let known = if model.outputs.is_empty() || !model.trained {
+                "it has no continuous outputs".to_owned()
+            } else {
+                format!("its outputs are {}", model.outputs.join(", "))
+            };
+            let (rule, output) = (self.rule.to_owned(), name.to_owned());
+            RuleError::Output { rule, key: self.key, output, model: model.name.clone(), known }
+        })
+    }
+
     fn point(self, name: &str) -> Result<usize, RuleError> {
         let place = self.points.iter().position(|point| point.name.as_str() == name);
         place.ok_or_else(|| {
@@ -153,6 +169,7 @@ impl From {
             Self::Confidence => seen.probabilities.iter().copied().filter(|p| p.is_finite()).reduce(f32::max),
             Self::Novelty => seen.novelty,
             Self::Distance(point) => Some(distance(seen.embedding, &points[point].values)),
+            Self::Output(output) => seen.outputs.get(output).copied(),
             Self::Light => seen.light,
             Self::Shift => seen.shift_px.map(|[dy, dx]| dy.hypot(dx)),
             Self::ShiftPeak => seen.shift_px.and(Some(seen.shift_peak)),

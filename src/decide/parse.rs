@@ -20,8 +20,18 @@ const TEXT_BYTES_MAX: usize = 512;
 /// Deepest nesting of parentheses and `not`.
 const DEPTH_MAX: usize = 16;
 /// What can be compared, for messages.
-const VALUES: [&str; 9] =
-    ["p(ACTION)", "action", "confidence", "novelty", "quality", "distance(POINT)", "light", "shift", "shift_peak"];
+const VALUES: [&str; 10] = [
+    "p(ACTION)",
+    "action",
+    "confidence",
+    "novelty",
+    "quality",
+    "output(NAME)",
+    "distance(POINT)",
+    "light",
+    "shift",
+    "shift_peak",
+];
 
 /// What is wrong, and at which byte.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,6 +123,7 @@ impl<'t> Parser<'t> {
             "p" if self.of_action => Ok(Quantity::OwnProbability),
             "p" => Ok(Quantity::Probability(self.in_parentheses("p(grooming)")?)),
             "distance" => Ok(Quantity::Distance(self.in_parentheses("distance(home)")?)),
+            "output" => Ok(Quantity::Output(self.in_parentheses("output(speed)")?)),
             "confidence" => Ok(Quantity::Confidence),
             "novelty" => Ok(Quantity::Novelty),
             "light" => Ok(Quantity::Light),
@@ -159,7 +170,8 @@ impl<'t> Parser<'t> {
             return Err(self.fault(format!("expected a number, found {}", self.found())));
         };
         let most = if quantity.is_share() { 1.0 } else { f32::MAX };
-        if !(0.0..=most).contains(&number) {
+        let least = if matches!(quantity, Quantity::Output(_)) { f32::MIN } else { 0.0 };
+        if !(least..=most).contains(&number) {
             let range = if quantity.is_share() { "lies between 0 and 1" } else { "is never negative" };
             return Err(Fault { at: begin, what: format!("`{quantity}` {range}; it is compared with {number}") });
         }

@@ -284,6 +284,20 @@ pub enum RuleError {
         /// What it decodes, or that it decodes none.
         known: String,
     },
+    /// It names a continuous output that the model does not have.
+    #[error("`decision.{rule}.{key}` names the output {output:?}, which the model {model} does not have: {known}")]
+    Output {
+        /// Name of the rule.
+        rule: String,
+        /// Which condition.
+        key: &'static str,
+        /// The output.
+        output: String,
+        /// The model.
+        model: String,
+        /// What it has, or that it has none.
+        known: String,
+    },
     /// It names a point that is not there.
     #[error("`decision.{rule}.{key}` names the point {point:?}: there is no [point.{point}]; {known}")]
     NoPoint {

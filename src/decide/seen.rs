@@ -16,6 +16,8 @@ pub struct Seen<'a> {
     pub action: Option<usize>,
     /// Of every action.
     pub probabilities: &'a [f32],
+    /// Continuous outputs of the model.
+    pub outputs: &'a [f32],
     /// 0 to 1.
     pub novelty: Option<f32>,
     /// The embedding.
@@ -44,6 +46,7 @@ impl<'a> Seen<'a> {
             distrust: seen.distrust,
             action: decode.action,
             probabilities: &decode.embedding.probabilities,
+            outputs: &decode.embedding.outputs,
             novelty: decode.embedding.novelty,
             embedding: &decode.embedding.values,
             shift_px: seen.shift_px,

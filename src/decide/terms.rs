@@ -15,6 +15,8 @@ pub enum Quantity {
     Novelty,
     /// Euclidean distance of the embedding to a named point.
     Distance(String),
+    /// A continuous output of the model, in its unit.
+    Output(String),
     /// Mean light of the registered channel, counts above the dark level.
     Light,
     /// Length of the registration shift, px.
@@ -47,6 +49,7 @@ impl fmt::Display for Quantity {
             Self::Confidence => f.write_str("confidence"),
             Self::Novelty => f.write_str("novelty"),
             Self::Distance(point) => write!(f, "distance({point})"),
+            Self::Output(name) => write!(f, "output({name})"),
             Self::Light => f.write_str("light"),
             Self::Shift => f.write_str("shift"),
             Self::ShiftPeak => f.write_str("shift_peak"),

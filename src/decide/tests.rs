@@ -9,7 +9,15 @@ const MINUTE_US: u64 = 60_000_000;
 
 fn model() -> ModelTag {
     let labels = ["resting", "walking", "grooming"].map(str::to_owned).to_vec();
-    ModelTag { name: "fly".into(), labels, embedding: 2, trained: true, generation: 1, sha256: String::new() }
+    ModelTag {
+        name: "fly".into(),
+        labels,
+        outputs: vec!["speed".into()],
+        embedding: 2,
+        trained: true,
+        generation: 1,
+        sha256: String::new(),
+    }
 }
 
 fn rule(when: &str) -> Rule {
@@ -30,6 +38,7 @@ fn seen(ms: u64, probabilities: &[f32; 3]) -> Seen<'_> {
         distrust: None,
         action: probabilities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at),
         probabilities,
+        outputs: &[1.5],
         novelty: None,
         embedding: &[0.0, 0.0],
         shift_px: Some([3.0, 4.0]),

@@ -23,6 +23,7 @@ impl Believed {
     pub(super) fn keep(&mut self, decode: &Decode) {
         self.embedding.values.copy_from_slice(&decode.embedding.values);
         self.embedding.probabilities.copy_from_slice(&decode.embedding.probabilities);
+        self.embedding.outputs.copy_from_slice(&decode.embedding.outputs);
         self.embedding.novelty = decode.embedding.novelty;
         (self.action, self.time) = (decode.action, Some(FrameTime::of(&decode.frame)));
     }
@@ -39,12 +40,14 @@ impl Believed {
         let Some(age_ns) = age_ns else {
             embedding.values.fill(0.0);
             embedding.probabilities.fill(0.0);
+            embedding.outputs.fill(0.0);
             embedding.novelty = None;
             (into.action, into.shown) = (None, Shown::Nothing);
             return;
         };
         embedding.values.copy_from_slice(&self.embedding.values);
         embedding.probabilities.copy_from_slice(&self.embedding.probabilities);
+        embedding.outputs.copy_from_slice(&self.embedding.outputs);
         embedding.novelty = self.embedding.novelty;
         (into.action, into.shown) = (self.action, Shown::Held { age_ns });
     }

@@ -12,7 +12,7 @@ use crate::cuda::{Answer, DeviceMemory, Fault, HostMemory, Launch, Machine, Prog
 use crate::frame::{Embedding, Tensor};
 
 /// What can be not a number, in the order of the kernels' verdict.
-const JUDGED: [&str; 4] = ["the embedding", "the probabilities", "the novelty", "the state"];
+const JUDGED: [&str; 5] = ["the embedding", "the probabilities", "the outputs", "the novelty", "the state"];
 
 /// Argument of the kernels `accept`, `judge`, `deliver` and `tell`.
 #[repr(C)]
@@ -20,7 +20,7 @@ const JUDGED: [&str; 4] = ["the embedding", "the probabilities", "the novelty", 
 struct Exchange {
     tensor: u64,
     frames: u64,
-    outputs: [u64; 3],
+    outputs: [u64; 4],
     state_after: u64,
     state_before: u64,
     verdict: u64,
@@ -30,8 +30,10 @@ struct Exchange {
     host_runs: u64,
     pixels: i32,
     window: i32,
-    lengths: [i32; 3],
+    lengths: [i32; 4],
     state: i32,
+    /// No byte is left to chance.
+    padding: i32,
 }
 
 /// The programs around the session, and the memory that is not the session's own.
@@ -62,7 +64,8 @@ impl From<Fault> for EncodeError {
 impl DeviceSide {
     /// Around the bound tensors of a session; `pixels` are those of one model frame.
     pub(super) fn new(machine: &Arc<dyn Machine>, tensors: &Tensors, pixels: usize) -> Result<Self, Fault> {
-        let outputs = [Some(&tensors.embedding), tensors.probabilities.as_ref(), tensors.novelty.as_ref()];
+        let Tensors { embedding, probabilities, outputs, novelty, .. } = tensors;
+        let outputs = [Some(embedding), probabilities.as_ref(), outputs.as_ref(), novelty.as_ref()];
         let addresses = outputs.map(|output| output.map_or(0, |value| value.data_ptr() as u64));
         let lengths = outputs.map(|output| output.map_or(0, super::values));
         let (before, after, state) = match &tensors.state {
@@ -91,6 +94,7 @@ impl DeviceSide {
             window: (frames / pixels.max(1)) as i32,
             lengths: lengths.map(|length| length as i32),
             state: state as i32,
+            padding: 0,
         };
         let items = (lengths.iter().sum::<usize>() + state).max(JUDGED.len());
         let launches = [Launch::over("judge", items, 0), Launch::over("deliver", items, 0), Launch::new("tell", 1, 0)];
@@ -142,17 +146,21 @@ impl DeviceSide {
         self.deliver.launch()?;
         self.runs += 1;
         self.machine.wait_for(Answer { address: self.host_runs.address(), value: self.runs })?;
-        let verdict: [u32; 4] = self.host_verdict.get(0);
+        let verdict: [u32; JUDGED.len()] = self.host_verdict.get(0);
         if let Some((what, _)) = JUDGED.iter().zip(verdict).find(|(_, bad)| *bad > 0) {
             return Err(EncodeError::NonFinite { what });
         }
-        let [embedding, probabilities, novelty] = self.exchange.lengths.map(|length| length as usize);
+        let [embedding, probabilities, outputs, novelty] = self.exchange.lengths.map(|length| length as usize);
         // No allocation: an embedding of `new_embedding` has the room.
-        into.values.resize(embedding, 0.0);
-        into.probabilities.resize(probabilities, 0.0);
-        self.answer.copy_to(0, &mut into.values);
-        self.answer.copy_to(embedding * size_of::<f32>(), &mut into.probabilities);
-        into.novelty = (novelty > 0).then(|| self.answer.get((embedding + probabilities) * size_of::<f32>()));
+        let mut place = 0;
+        let room =
+            [(&mut into.values, embedding), (&mut into.probabilities, probabilities), (&mut into.outputs, outputs)];
+        for (values, length) in room {
+            values.resize(length, 0.0);
+            self.answer.copy_to(place * size_of::<f32>(), values);
+            place += length;
+        }
+        into.novelty = (novelty > 0).then(|| self.answer.get(place * size_of::<f32>()));
         Ok(())
     }
 

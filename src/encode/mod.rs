@@ -130,7 +130,7 @@ pub enum EncodeError {
     /// corridor counts it and continues, but this frame has no decode.
     #[error("{what} contains NaN or infinity: this frame has no embedding")]
     NonFinite {
-        /// `the frame`, `the embedding`, `the probabilities`, `the novelty` or `the state`.
+        /// `the frame`, `the embedding`, `the probabilities`, `the outputs`, `the novelty` or `the state`.
         what: &'static str,
     },
     /// The device failed, or something that it needs is missing.

@@ -7,7 +7,7 @@ use ort::session::Session;
 use ort::value::{Outlet, TensorElementType};
 
 use super::EncodeError;
-use crate::model::names::{EMBEDDING, NEXT_STATE, NOVELTY, PROBABILITIES};
+use crate::model::names::{EMBEDDING, NEXT_STATE, NOVELTY, OUTPUTS, PROBABILITIES};
 use crate::model::{Kind, Manifest};
 
 /// Name, type and shape of one input or output of an ONNX file.
@@ -74,6 +74,7 @@ pub(super) struct Plan {
     pub(super) frames: Bound,
     pub(super) embedding: Bound,
     pub(super) probabilities: Option<Bound>,
+    pub(super) outputs: Option<Bound>,
     pub(super) novelty: Option<Bound>,
     /// `state` and `next_state`.
     pub(super) state: Option<(Bound, Bound)>,
@@ -108,10 +109,12 @@ impl Plan {
         let labels = manifest.labels.len();
         let probabilities =
             (labels > 0).then(|| side.named("output", &file.outputs, PROBABILITIES, &[1, labels])).transpose()?;
+        let count = manifest.outputs.len();
+        let outputs = (count > 0).then(|| side.named("output", &file.outputs, OUTPUTS, &[1, count])).transpose()?;
         // The novelty of a file that has it is read even if a hand-written manifest does not mention it.
         let tells = manifest.novelty.is_some() || file.outputs.iter().any(|tensor| tensor.name == NOVELTY);
         let novelty = tells.then(|| side.named("output", &file.outputs, NOVELTY, &[1, 1])).transpose()?;
-        Ok(Self { frames, embedding, probabilities, novelty, state })
+        Ok(Self { frames, embedding, probabilities, outputs, novelty, state })
     }
 }
 
@@ -168,6 +171,7 @@ mod tests {
             embedding: 7,
             state: None,
             labels: Vec::new(),
+            outputs: Vec::new(),
             provenance: Provenance::default(),
             parity: None,
             input_origin: InputOrigin::Live,

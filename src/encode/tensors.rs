@@ -16,6 +16,7 @@ pub(super) struct Tensors {
     pub frames: Value<f32>,
     pub embedding: Value<f32>,
     pub probabilities: Option<Value<f32>>,
+    pub outputs: Option<Value<f32>>,
     pub novelty: Option<Value<f32>>,
     /// What the session reads, what it wrote.
     pub state: Option<(Value<f32>, Value<f32>)>,
@@ -39,6 +40,10 @@ impl Tensors {
         if let (Some(tensor), Some(bound)) = (&mut probabilities, &plan.probabilities) {
             binding.bind_output(bound.name.as_str(), tensor)?;
         }
+        let mut outputs = plan.outputs.as_ref().map(make).transpose()?;
+        if let (Some(tensor), Some(bound)) = (&mut outputs, &plan.outputs) {
+            binding.bind_output(bound.name.as_str(), tensor)?;
+        }
         let mut novelty = plan.novelty.as_ref().map(make).transpose()?;
         if let (Some(tensor), Some(bound)) = (&mut novelty, &plan.novelty) {
             binding.bind_output(bound.name.as_str(), tensor)?;
@@ -50,7 +55,7 @@ impl Tensors {
             binding.bind_output(written.name.as_str(), &mut after)?;
             state = Some((before, after));
         }
-        Ok((binding, Self { frames, embedding, probabilities, novelty, state }))
+        Ok((binding, Self { frames, embedding, probabilities, outputs, novelty, state }))
     }
 
     /// An embedding of the right sizes.
@@ -58,14 +63,16 @@ impl Tensors {
         Embedding {
             values: vec![0.0; values(&self.embedding)],
             probabilities: vec![0.0; self.probabilities.as_ref().map_or(0, values)],
+            outputs: vec![0.0; self.outputs.as_ref().map_or(0, values)],
             novelty: self.novelty.as_ref().map(|_| 0.0),
         }
     }
 
     /// In host memory: sets everything to 0.
     pub(super) fn clear(&mut self) {
-        let outputs = [Some(&mut self.embedding), self.probabilities.as_mut(), self.novelty.as_mut()];
-        outputs.into_iter().flatten().for_each(|tensor| tensor.extract_tensor_mut().1.fill(0.0));
+        let written =
+            [Some(&mut self.embedding), self.probabilities.as_mut(), self.outputs.as_mut(), self.novelty.as_mut()];
+        written.into_iter().flatten().for_each(|tensor| tensor.extract_tensor_mut().1.fill(0.0));
         if let Some((_, after)) = &mut self.state {
             after.extract_tensor_mut().1.fill(0.0);
         }
@@ -101,6 +108,8 @@ impl Tensors {
         finite(embedding, "the embedding")?;
         let probabilities = self.probabilities.as_ref().map_or(&[][..], |p| p.extract_tensor().1);
         finite(probabilities, "the probabilities")?;
+        let outputs = self.outputs.as_ref().map_or(&[][..], |o| o.extract_tensor().1);
+        finite(outputs, "the outputs")?;
         let novelty = self.novelty.as_ref().map_or(&[][..], |n| n.extract_tensor().1);
         finite(novelty, "the novelty")?;
         if let Some((before, after)) = &mut self.state {
@@ -113,6 +122,8 @@ impl Tensors {
         into.values.extend_from_slice(embedding);
         into.probabilities.clear();
         into.probabilities.extend_from_slice(probabilities);
+        into.outputs.clear();
+        into.outputs.extend_from_slice(outputs);
         into.novelty = novelty.first().copied();
         Ok(())
     }

@@ -14,10 +14,12 @@ pub mod lbfgs;
 pub mod lda;
 pub mod metrics;
 pub mod novelty;
+pub mod output_table;
 pub mod pixels;
 pub mod probe;
 pub mod readout;
 pub mod reference_losses;
+pub mod ridge;
 pub mod rivals;
 mod rows;
 pub mod summary;
@@ -27,8 +29,11 @@ pub use calibration::{Calibration, fit_temperature};
 pub use domain_gap::{DomainGap, GapOptions, domain_gap};
 pub use metrics::{Confusion, Reliability};
 pub use novelty::{fit_novelty, novelty_of};
+pub use output_table::{OutputRun, output_table, outputs_to_csv};
 pub use probe::{ClassWeight, Probe, ProbeError, ProbeOptions};
-pub use questions::{Evaluation, Options, Question, Score, evaluate};
+pub use questions::{
+    Evaluation, Options, OutputScore, Question, Score, evaluate, evaluate_outputs, evaluate_published,
+};
 pub use readout::{Readout, Rows, Strengths};
 pub use summary::{Metric, Run, Summary, summarise};
 pub use table::Table;

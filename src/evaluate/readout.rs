@@ -121,7 +121,7 @@ impl Readout {
 }
 
 /// Fold of each row.
-fn folds(group: &[usize]) -> Vec<usize> {
+pub(super) fn folds(group: &[usize]) -> Vec<usize> {
     let mut groups = group.to_vec();
     groups.sort_unstable();
     groups.dedup();

@@ -11,6 +11,8 @@ pub struct ModelTag {
     pub generation: u64,
     /// Action labels, in the order of the probabilities.
     pub labels: Vec<String>,
+    /// Names of the continuous outputs, in their order.
+    pub outputs: Vec<String>,
     /// Dimensions of the embedding.
     pub embedding: usize,
     /// False for random weights: no action is published but the neutral one in `stale` and `fail`.

@@ -2,9 +2,9 @@
 //!
 //! Why it exists: `calibrate` looks at them and exchanges them; their names in the file are in [`names`](super::names). What it must never do: change anything but the piece it was asked to change.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1, ArrayView2};
 
-use super::names::{ALIGNMENT_MEAN, ALIGNMENT_SD, EMBEDDING, LOGITS, NOVELTY, PROBABILITIES, RAW};
+use super::names::{ALIGNMENT_MEAN, ALIGNMENT_SD, EMBEDDING, LOGITS, NOVELTY, OUTPUTS, PROBABILITIES, RAW};
 use super::onnx::{OnnxFile, OnnxReadError};
 
 /// What makes an embedding strange: how far it lies from those of training, ranked among samples of held-out animals.
@@ -20,7 +20,7 @@ pub struct NoveltyReference {
 impl NoveltyReference {
     /// Distance of an embedding from the nearest prototype, 1 − max cosine: 0 = the same direction.
     pub fn distance(&self, embedding: &[f32]) -> f32 {
-        let cosine = |row: ndarray::ArrayView1<f32>| row.iter().zip(embedding).map(|(a, b)| a * b).sum::<f32>();
+        let cosine = |row: ArrayView1<f32>| row.iter().zip(embedding).map(|(a, b)| a * b).sum::<f32>();
         1.0 - self.prototypes.rows().into_iter().map(cosine).fold(f32::NEG_INFINITY, f32::max)
     }
 
@@ -56,6 +56,22 @@ impl Classifier {
     }
 }
 
+/// The linear layer that gives continuous outputs: embedding → one number for each, in its unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputLayer {
+    /// `[dimensions, outputs]`.
+    pub weight: Array2<f32>,
+    /// One for each output.
+    pub bias: Vec<f32>,
+}
+
+impl OutputLayer {
+    /// The outputs of embeddings `[samples, dimensions]`: `[samples, outputs]`.
+    pub fn read(&self, values: ArrayView2<f32>) -> Array2<f32> {
+        values.dot(&self.weight) + &ArrayView1::from(&self.bias)
+    }
+}
+
 /// How raw embeddings (before they are brought to length 1) lay in training: the unit for the shift of another animal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlignmentReference {
@@ -67,7 +83,7 @@ pub struct AlignmentReference {
 
 impl AlignmentReference {
     /// Of raw embeddings `[samples, dimensions]`; sums in f64 and in order.
-    pub fn of(raw: ndarray::ArrayView2<f32>) -> Self {
+    pub fn of(raw: ArrayView2<f32>) -> Self {
         let count = raw.nrows().max(1) as f64;
         let mean: Vec<f64> =
             raw.columns().into_iter().map(|c| c.iter().map(|&v| f64::from(v)).sum::<f64>() / count).collect();
@@ -83,6 +99,8 @@ impl AlignmentReference {
 pub struct Head {
     /// Its weights already hold the temperature.
     pub classifier: Option<Classifier>,
+    /// Continuous outputs.
+    pub outputs: Option<OutputLayer>,
     /// What the output `novelty` is measured against.
     pub novelty: Option<NoveltyReference>,
     /// How raw embeddings lay in training.
@@ -100,6 +118,10 @@ impl Head {
             let bias = needed(file, &format!("{LOGITS}.bias"))?;
             Ok(Classifier { weight, bias })
         });
+        let outputs = matrix(file, &format!("{OUTPUTS}.weight"))?.map(|weight| {
+            let bias = needed(file, &format!("{OUTPUTS}.bias"))?;
+            Ok(OutputLayer { weight, bias })
+        });
         let novelty = matrix(file, &format!("{NOVELTY}.prototypes"))?.map(|prototypes| {
             let thresholds = needed(file, &format!("{NOVELTY}.thresholds"))?;
             Ok(NoveltyReference { prototypes, thresholds })
@@ -110,6 +132,7 @@ impl Head {
         });
         Ok(Self {
             classifier: classifier.transpose()?,
+            outputs: outputs.transpose()?,
             novelty: novelty.transpose()?,
             alignment: alignment.transpose()?,
         })
@@ -124,7 +147,7 @@ impl Head {
 pub fn raw_only(file: &OnnxFile) -> Result<OnnxFile, OnnxReadError> {
     raw_bias(file)?;
     let mut raw = file.clone();
-    let behind = ["length", "divisor", EMBEDDING, LOGITS, PROBABILITIES, NOVELTY];
+    let behind = ["length", "divisor", EMBEDDING, LOGITS, PROBABILITIES, OUTPUTS, NOVELTY];
     let written = file.nodes().iter().flat_map(|node| &node.outputs).map(String::as_str);
     let of_novelty = written.filter(|name| name.starts_with("novelty."));
     let removed: Vec<&str> = behind.into_iter().chain(of_novelty).collect();
@@ -158,6 +181,16 @@ pub fn set_classifier(file: &mut OnnxFile, classifier: &Classifier) -> Result<()
     let weight: Vec<f32> = classifier.weight.iter().copied().collect();
     file.set_floats(&format!("{LOGITS}.weight"), &weight)?;
     file.set_floats(&format!("{LOGITS}.bias"), &classifier.bias)
+}
+
+/// Exchanges the layer of the continuous outputs.
+///
+/// # Errors
+/// [`OnnxReadError::Piece`] when there is none, or one of another size.
+pub fn set_outputs(file: &mut OnnxFile, layer: &OutputLayer) -> Result<(), OnnxReadError> {
+    let weight: Vec<f32> = layer.weight.iter().copied().collect();
+    file.set_floats(&format!("{OUTPUTS}.weight"), &weight)?;
+    file.set_floats(&format!("{OUTPUTS}.bias"), &layer.bias)
 }
 
 fn raw_bias(file: &OnnxFile) -> Result<Vec<f32>, OnnxReadError> {
@@ -204,6 +237,15 @@ mod tests {
         let classifier = Classifier { weight: ndarray::array![[1.0, 2.0], [3.0, -4.0]], bias: vec![0.5, 0.0] };
         assert_eq!(classifier.logits(&[2.0, 1.0]), [5.5, 0.0]);
         assert_eq!((classifier.strongest(&[2.0, 1.0]), classifier.strongest(&[0.0, -1.0])), (0, 1));
+    }
+
+    #[test]
+    fn outputs_are_the_products_of_hand() {
+        let layer = OutputLayer { weight: ndarray::array![[1.0, 2.0], [3.0, -4.0]], bias: vec![0.5, 0.0] };
+        assert_eq!(
+            layer.read(ndarray::array![[2.0, 1.0], [0.0, 1.0]].view()),
+            ndarray::array![[5.5, 0.0], [3.5, -4.0]]
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::check::Check;
 use super::error::{ModelError, describe};
 use super::external::stays_inside;
 use super::parameters::Parameters;
-use super::trained::{Adapted, Calibration, Drift, InputOrigin, Novelty};
+use super::trained::{Adapted, Calibration, Drift, InputOrigin, Novelty, OUTPUTS_MAX, Output};
 use crate::frame::{CHANNELS_MAX, FIRST_GENERATION, ModelTag, Name, SIDE_PX_MAX, Shape};
 use crate::sys::files::{Bound, read_text_bounded, write_whole};
 
@@ -64,6 +64,9 @@ pub struct Manifest {
     /// Action labels, in the order of the probabilities; empty = the model decodes no action.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// Continuous outputs, in their order; absent = none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Output>,
     /// Where it comes from.
     pub provenance: Provenance,
     /// How exactly the daemon's own encoder reproduced it when it was exported.
@@ -200,6 +203,7 @@ impl Manifest {
             sha256: self.sha256.clone(),
             generation: FIRST_GENERATION,
             labels: self.labels.clone(),
+            outputs: self.outputs.iter().map(|output| output.name.clone()).collect(),
             embedding: self.embedding,
             trained: self.provenance.trained,
         }
@@ -282,6 +286,14 @@ impl Manifest {
 
     /// What training and `calibrate` measured.
     fn check_measured(&self, check: &Check) -> Result<(), ModelError> {
+        let count = self.outputs.len();
+        check.that(count <= OUTPUTS_MAX, "outputs", &format!("{count} outputs"), &format!("at most {OUTPUTS_MAX}"))?;
+        for (index, output) in self.outputs.iter().enumerate() {
+            let key = format!("outputs[{index}]");
+            output.check(&key, check)?;
+            let new = self.outputs[..index].iter().all(|other| other.name != output.name);
+            check.that(new, &format!("{key}.name"), &output.name, "a name that was not there before")?;
+        }
         if let Some(calibration) = &self.calibration {
             calibration.check(self.labels.len(), check)?;
         }

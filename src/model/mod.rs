@@ -31,8 +31,8 @@ pub use manifest::{
     WINDOW_FRAMES_MAX, schema,
 };
 pub use trained::{
-    Adapted, Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, PROTOTYPES_MAX, TEMPERATURE,
-    THRESHOLDS_MAX,
+    Adapted, Calibration, DRIFT_S, Drift, InputOrigin, NOVELTY_EXPECTED, Novelty, OUTPUTS_MAX, Output, PROTOTYPES_MAX,
+    TEMPERATURE, THRESHOLDS_MAX,
 };
 
 /// The largest ONNX file that is run: so much fits into one attachment of a recorded session.

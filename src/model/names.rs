@@ -6,6 +6,8 @@ pub const EMBEDDING: &str = "embedding";
 pub const PROBABILITIES: &str = "probabilities";
 /// Output `[1, 1]`, 0 to 1.
 pub const NOVELTY: &str = "novelty";
+/// Output `[1, K]`: continuous outputs, in their units. Its constants are `outputs.weight` and `outputs.bias`.
+pub const OUTPUTS: &str = "outputs";
 /// Output `[1, R, D]` of a streaming model: what the next step takes as its state.
 pub const NEXT_STATE: &str = "next_state";
 /// Inside: the embedding before it is brought to length 1. Its last layer's bias is `embedding.raw.bias`.

@@ -28,6 +28,7 @@ fn sound(sha256: &str) -> Manifest {
         embedding: 128,
         state: Some([31, 128]),
         labels: vec!["rest".into(), "walk".into()],
+        outputs: Vec::new(),
         provenance: Provenance { trained: true, ..Provenance::default() },
         parity: Some(Parity { against: "burn".into(), frames: 3, max_abs_difference: 1e-6 }),
         input_origin: InputOrigin::ReadyMade,

@@ -13,6 +13,10 @@ use super::error::ModelError;
 pub const PROTOTYPES_MAX: usize = 4096;
 /// Most thresholds that a novelty is ranked by; fewest are 2.
 pub const THRESHOLDS_MAX: usize = 4096;
+/// Most continuous outputs of a model.
+pub const OUTPUTS_MAX: usize = 64;
+/// Longest name or unit of a continuous output, bytes.
+const OUTPUT_BYTES_MAX: usize = 64;
 /// Smallest and largest temperature.
 pub const TEMPERATURE: std::ops::RangeInclusive<f64> = 0.01..=100.0;
 /// Shortest and longest time constant of the drift, s.
@@ -59,6 +63,48 @@ pub struct Calibration {
     pub ece_before: f64,
     /// Expected calibration error with it, 0 to 1.
     pub ece_after: f64,
+}
+
+/// A continuous output: a number of the animal's behaviour, such as its speed, read from the embedding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Its name in decodes.
+    pub name: String,
+    /// Its unit, for people; absent = none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
+    /// Its mean over the samples of training.
+    pub mean: f64,
+    /// Its standard deviation over the samples of training, above 0.
+    pub sd: f64,
+    /// 1 − squared error / squared distance from the animal's own mean, mean over the animals of `measured_on`; below 0 = worse than that
+    /// mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r2: Option<f64>,
+    /// Correlation of truth and output, mean over the same animals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<f64>,
+    /// On which animals they were measured; absent = on none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub measured_on: String,
+}
+
+impl Output {
+    pub(super) fn check(&self, key: &str, check: &Check) -> Result<(), ModelError> {
+        let plain = |text: &str| text.len() <= OUTPUT_BYTES_MAX && !text.chars().any(char::is_control);
+        let bound = format!("1 to {OUTPUT_BYTES_MAX} bytes without control characters");
+        check.that(!self.name.is_empty() && plain(&self.name), &format!("{key}.name"), &self.name, &bound)?;
+        let bound = format!("at most {OUTPUT_BYTES_MAX} bytes without control characters");
+        check.that(plain(&self.unit), &format!("{key}.unit"), &self.unit, &bound)?;
+        check.that(self.mean.is_finite(), &format!("{key}.mean"), &self.mean, "finite")?;
+        check.that(self.sd.is_finite() && self.sd > 0.0, &format!("{key}.sd"), &self.sd, "above 0, finite")?;
+        let r2 = self.r2.unwrap_or(0.0);
+        check.that(r2.is_finite() && r2 <= 1.0, &format!("{key}.r2"), &r2, "at most 1, finite")?;
+        let correlation = self.correlation.unwrap_or(0.0);
+        let key = format!("{key}.correlation");
+        check.that((-1.0..=1.0).contains(&correlation), &key, &correlation, "-1 to 1")
+    }
 }
 
 /// What the output `novelty` is measured against.

@@ -116,7 +116,7 @@ pub(crate) mod testing {
         Decode {
             frame,
             observation: Observation::default(),
-            embedding: Embedding { values: values.to_vec(), probabilities: Vec::new(), novelty: None },
+            embedding: Embedding { values: values.to_vec(), probabilities: Vec::new(), ..Embedding::default() },
             quality: Quality::Ok,
             restart: None,
             skipped: 0,

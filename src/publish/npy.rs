@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{Sink, SinkError};
-use crate::frame::{Decode, Quality};
+use crate::frame::{Decode, ModelTag, Quality};
 use crate::sys::csv::csv_field;
 use crate::sys::files::FileError;
 use crate::sys::npy::header;
@@ -21,6 +21,11 @@ use crate::wire::decode::confidence;
 pub const ROWS_PER_PATCH: u64 = 256;
 /// Head of the table.
 const COLUMNS: &str = "frame,quality,shift_dy_px,shift_dx_px,shift_peak,action,confidence,novelty";
+
+/// Name of the column of a continuous output, in every table.
+pub fn of_output(name: &str) -> String {
+    format!("output_{name}")
+}
 
 impl From<FileError> for SinkError {
     fn from(error: FileError) -> Self {
@@ -86,6 +91,7 @@ pub struct NpySink {
     array: Rows,
     table: Option<PartialFile>,
     labels: Vec<String>,
+    outputs: usize,
     trained: bool,
     /// A decode after the warm-up is among the rows.
     warm: bool,
@@ -93,26 +99,23 @@ pub struct NpySink {
 }
 
 impl NpySink {
-    /// Opens `<path>.part`, and `<table>.part` when a table is asked for. `labels` are the model's, unquoted; only of a
-    /// trained model is the novelty written.
+    /// Opens `<path>.part`, and `<table>.part` when a table is asked for. `model` says what the table's columns mean; only of a
+    /// trained model are novelty and outputs written.
     ///
     /// # Errors
     /// When a file cannot be created; the message names it.
-    pub fn create(
-        path: &Path,
-        table: Option<&Path>,
-        embedding: usize,
-        labels: &[String],
-        trained: bool,
-    ) -> Result<Self, SinkError> {
-        let array = Rows::create(path, embedding)?;
+    pub fn create(path: &Path, table: Option<&Path>, model: &ModelTag) -> Result<Self, SinkError> {
+        let ModelTag { embedding, labels, outputs, trained, .. } = model;
+        let array = Rows::create(path, *embedding)?;
         let mut table = table.map(PartialFile::create).transpose()?;
         if let Some(table) = &mut table {
             table.append(COLUMNS.as_bytes())?;
+            let named = outputs.iter().map(|name| format!(",{}", csv_field(&of_output(name))));
+            table.append(named.collect::<String>().as_bytes())?;
             table.append(b"\n")?;
         }
         let labels = labels.iter().map(|label| csv_field(label).into_owned()).collect();
-        Ok(Self { array, table, labels, trained, warm: false, done: false })
+        Ok(Self { array, table, labels, outputs: outputs.len(), trained: *trained, warm: false, done: false })
     }
 
     /// Rows written so far.
@@ -123,7 +126,9 @@ impl NpySink {
     fn write_table(&mut self, decode: &Decode) -> Result<(), SinkError> {
         let Some(table) = &mut self.table else { return Ok(()) };
         let seen = &decode.observation;
-        let (labels, trained) = (&self.labels, self.trained);
+        // As published: during the warm-up neither novelty nor outputs say anything.
+        let tells = self.trained && decode.quality != Quality::Warmup;
+        let (labels, outputs) = (&self.labels, self.outputs);
         let line = |file: &mut PartialFile| -> std::io::Result<()> {
             write!(file, "{},{},", decode.frame.number, decode.quality.name())?;
             match seen.shift_px {
@@ -136,11 +141,16 @@ impl NpySink {
                 (Some(label), Some(confidence)) => write!(file, "{label},{confidence},")?,
                 (label, _) => write!(file, "{},,", label.map_or("", |l| l))?,
             }
-            // As published: during the warm-up a novelty says nothing.
-            match decode.embedding.novelty.filter(|_| trained && decode.quality != Quality::Warmup) {
-                Some(novelty) => writeln!(file, "{novelty}"),
-                None => writeln!(file),
+            if let Some(novelty) = decode.embedding.novelty.filter(|_| tells) {
+                write!(file, "{novelty}")?;
             }
+            for output in 0..outputs {
+                match decode.embedding.outputs.get(output).filter(|_| tells) {
+                    Some(value) => write!(file, ",{value}")?,
+                    None => write!(file, ",")?,
+                }
+            }
+            writeln!(file)
         };
         line(table).map_err(|e| table.error(e).into())
     }
@@ -173,6 +183,10 @@ impl Sink for NpySink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn model(embedding: usize, labels: &[String], trained: bool) -> ModelTag {
+        ModelTag { embedding, labels: labels.to_vec(), trained, ..ModelTag::default() }
+    }
     use crate::publish::testing::decode;
 
     fn rows(path: &Path) -> ndarray::Array2<f32> {
@@ -184,7 +198,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, table) = (folder.path().join("e.npy"), folder.path().join("e.csv"));
         let labels = ["rest".to_string(), "walk, fast".to_string()];
-        let mut sink = NpySink::create(&path, Some(&table), 3, &labels, true).unwrap();
+        let mut sink = NpySink::create(&path, Some(&table), &model(3, &labels, true)).unwrap();
         for number in 0..1000u32 {
             let mut decode = decode(u64::from(number), &[number as f32, 0.5, -1.0]);
             decode.action = (number > 0).then_some(1);
@@ -210,7 +224,7 @@ mod tests {
     fn a_killed_run_leaves_a_part_that_can_be_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.npy");
-        let mut sink = NpySink::create(&path, None, 2, &[], false).unwrap();
+        let mut sink = NpySink::create(&path, None, &model(2, &[], false)).unwrap();
         (0..ROWS_PER_PATCH + 50).for_each(|i| sink.publish(&decode(i, &[i as f32, 1.0])).unwrap());
         std::mem::forget(sink);
         let array = rows(&folder.path().join("e.npy.part"));
@@ -223,7 +237,7 @@ mod tests {
     fn a_fault_keeps_every_row_under_the_name_of_a_part() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.npy");
-        let mut sink = NpySink::create(&path, None, 1, &[], false).unwrap();
+        let mut sink = NpySink::create(&path, None, &model(1, &[], false)).unwrap();
         (0..3).for_each(|i| sink.publish(&decode(i, &[i as f32])).unwrap());
         sink.finish(Some("encode")).unwrap();
         assert_eq!(rows(&folder.path().join("e.npy.part")).dim(), (3, 1));
@@ -234,7 +248,7 @@ mod tests {
     fn rows_of_the_warm_up_alone_stay_a_part() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.npy");
-        let mut sink = NpySink::create(&path, None, 1, &[], false).unwrap();
+        let mut sink = NpySink::create(&path, None, &model(1, &[], false)).unwrap();
         sink.publish(&Decode { quality: Quality::Warmup, ..decode(0, &[1.0]) }).unwrap();
         sink.finish(None).unwrap();
         assert_eq!(rows(&folder.path().join("e.npy.part")).dim(), (1, 1));
@@ -243,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = NpySink::create(Path::new("/nowhere/at/all/e.npy"), None, 1, &[], false).err().unwrap().to_string();
+        let error =
+            NpySink::create(Path::new("/nowhere/at/all/e.npy"), None, &model(1, &[], false)).err().unwrap().to_string();
         assert!(error.contains("/nowhere/at/all/e.npy.part"), "{error}");
     }
 }

@@ -308,7 +308,15 @@ mod tests {
 
     fn model(trained: bool) -> ModelTag {
         let labels = ["resting", "walking"].map(str::to_owned).to_vec();
-        ModelTag { name: "m".into(), sha256: String::new(), generation: 1, labels, embedding: 2, trained }
+        ModelTag {
+            name: "m".into(),
+            sha256: String::new(),
+            generation: 1,
+            labels,
+            outputs: Vec::new(),
+            embedding: 2,
+            trained,
+        }
     }
 
     fn fallback(neutral_action: &str) -> Fallback<'_> {

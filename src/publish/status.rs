@@ -36,6 +36,7 @@ pub(super) struct Subject<'a> {
     pub(super) model: ModelHeader<'a>,
     pub(super) trained: bool,
     pub(super) labels: &'a [String],
+    pub(super) outputs: &'a [String],
     /// Of the last decode.
     pub(super) quality: Quality,
     /// Measured; 0 until it is known.
@@ -98,6 +99,7 @@ impl Reporter {
             model: subject.model,
             trained: subject.trained,
             labels: subject.labels,
+            outputs: subject.outputs,
             deadline_ms: self.deadline_ms(),
             age_us: summary(&publish.age),
             quality: subject.quality,
@@ -234,7 +236,7 @@ mod tests {
         let labels = ["rest".to_owned()];
         let source = "rig".parse().unwrap();
         let (quality, frame_rate_hz) = (Quality::Ok, 0.0);
-        let subject = Subject { source, model, trained: false, labels: &labels, quality, frame_rate_hz };
+        let subject = Subject { source, model, trained: false, labels: &labels, outputs: &[], quality, frame_rate_hz };
         let json = |r: &Reporter| serde_json::to_value(r.status(subject, 7_500_000_000)).unwrap();
         let first = json(&reporter);
         assert_eq!(first["htype"], "status-1.0");

@@ -112,6 +112,9 @@ pub struct Decoded {
     pub action_id: Option<usize>,
     /// Of every label.
     pub probs: Vec<f32>,
+    /// Continuous outputs of the model, bit for bit.
+    #[serde(default)]
+    pub outputs: Vec<f32>,
     /// 0 to 1.
     pub novelty: Option<f32>,
     /// The correlation peak is at the bound of the search.
@@ -145,6 +148,7 @@ impl From<&Decode> for Decoded {
             quality: decode.quality,
             action_id: decode.action,
             probs: decode.embedding.probabilities.clone(),
+            outputs: decode.embedding.outputs.clone(),
             novelty: decode.embedding.novelty,
             shift_at_bound: seen.shift_at_bound,
             shift_doubtful: seen.shift_doubtful,

@@ -42,6 +42,11 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// Names of the model's continuous outputs, as the session states them.
+    pub fn outputs(&self) -> Vec<String> {
+        self.outline.about.get("outputs").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
     /// Reads a session to its end, or to where it was truncated.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ const DECODE: &str = r#"{"type":"object","title":"A decode as published, and wha
 "shift_px":{"type":["array","null"],"items":{"type":"number"},"description":"dy, dx"},"shift_peak":{"type":"number"},
 "quality":{"type":"string"},"reason":{"type":"string"},"action":{"type":"string"},"confidence":{"type":"number"},
 "decoded":{"type":"object","description":"before its age was judged; not there for a neutral decode","properties":{
-"quality":{"type":"string"},"action_id":{"type":["integer","null"]},"probs":{"type":"array","items":{"type":"number"}},"novelty":{"type":["number","null"]},
+"quality":{"type":"string"},"action_id":{"type":["integer","null"]},"probs":{"type":"array","items":{"type":"number"}},"outputs":{"type":"array","items":{"type":"number"},"description":"continuous outputs of the model"},"novelty":{"type":["number","null"]},
 "shift_at_bound":{"type":"boolean"},"shift_doubtful":{"type":"boolean"},"line_phase_px":{"type":"number"},
 "non_finite_pixels":{"type":"integer"},"saturated_pixels":{"type":"integer"},"distrust":{"type":["string","null"],"description":"why its frame is not trusted; embedding and action are then those of the last trusted frame"},"frame_rate_hz":{"type":"number"},"series_began":{"type":"boolean"},
 "embedding":{"type":"array","items":{"type":"number"},"description":"float32, shortest digits that lead back to it"}}}}}"#;

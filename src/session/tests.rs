@@ -255,7 +255,8 @@ fn decoded_by(path: &Path, attached: &str, by: &[(&str, u64)]) -> Outline {
             "model": { "name": "fly", "sha256": sha256, "generation": generation },
         });
         let mut message = Vec::new();
-        let decode = Decode::with_embedding(Embedding { values: vec![0.5], probabilities: Vec::new(), novelty: None });
+        let decode =
+            Decode::with_embedding(Embedding { values: vec![0.5], probabilities: Vec::new(), ..Embedding::default() });
         messages::write_decode(header.to_string().as_bytes(), Some(&decode), &mut message);
         session.write_message(Topic::Decodes, 1, &message).unwrap();
         // A chunk for each.

@@ -26,7 +26,7 @@ const CHUNK_BYTES: u64 = 1 << 20;
 const SAME_SECOND_MAX: u32 = 100;
 
 /// Of the facts about a run, those that are another model's after a hot swap.
-const OF_A_MODEL: [&str; 3] = ["model", "model_sha256", "labels"];
+const OF_A_MODEL: [&str; 4] = ["model", "model_sha256", "labels", "outputs"];
 
 /// Bytes between two hints to the system.
 const STEP_BYTES: u64 = 1 << 20;

@@ -59,7 +59,7 @@ fn files_have_the_sizes_of_the_layout_and_agree_with_each_other() {
     }
     assert_eq!(floats(&folder.join("pose_3d.mm")).len(), m * limbs::CHANNELS);
     let lines = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap().lines().count();
-    assert_eq!((lines("labels.csv"), lines("truth.csv")), (m + 1, n + 1));
+    assert_eq!((lines("labels.csv"), lines("truth.csv"), lines("targets.csv")), (m + 1, n + 1, m + 1));
     let npy = |name: &str| std::fs::read(folder.join(name)).unwrap();
     assert_eq!((npy("rest.npy").len() % 64, npy("indices.npy").len() % 8), ((m % 64), 0));
     let trial = Trial::new(&Spec { seed: 5, seconds: SECONDS, recipe: order.recipe, ..Spec::default() });

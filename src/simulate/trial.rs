@@ -101,6 +101,11 @@ impl Trial {
         self.doings[..self.frame_at.len()].iter().map(|doing| doing.action).collect()
     }
 
+    /// Walking speed and turning of each behaviour frame.
+    pub fn locomotion(&self) -> impl Iterator<Item = [f32; 2]> + '_ {
+        self.doings[..self.frame_at.len()].iter().map(|doing| [doing.speed, doing.turn])
+    }
+
     /// Number of the action of each two-photon frame: that of the newest behaviour frame of its scan.
     pub fn action_of_frame(&self) -> Vec<u8> {
         newest_of(&self.frame_at).map(|at| self.doings[at].action).collect()

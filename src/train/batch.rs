@@ -13,6 +13,7 @@ use super::behaviour::kinds;
 use super::behaviour::{self, Augmenting, Behaviour, StandInIndex};
 use super::loss::Partner;
 use super::settings::TrainSettings;
+use super::targets::Standardised;
 use crate::dataset::trials::{Dataset, Sample};
 
 /// Segments of recordings with their behaviour and labels.
@@ -32,6 +33,8 @@ pub struct Batch {
     pub labels: Vec<Option<u8>>,
     /// 1 / how frequent the action is; 0 without an action.
     pub label_weights: Vec<f32>,
+    /// Standardised targets, `[windows, targets]`; NaN where one is not known.
+    pub targets: Vec<f32>,
     /// `[windows, columns, frames]`.
     pub behaviour: Vec<f32>,
     /// Behaviour frames of a window.
@@ -64,6 +67,7 @@ pub struct Sampler<'a> {
     stand_ins: Option<StandInIndex>,
     noise: NoiseTable,
     label_weights: Vec<f32>,
+    targets: Standardised,
     training: Vec<Ends>,
     held_out: Vec<Ends>,
 }
@@ -129,6 +133,7 @@ impl<'a> Sampler<'a> {
             stand_ins,
             noise,
             label_weights: label_weights(data, &early, settings.batch.by_action),
+            targets: Standardised::of(data, &early),
             training,
             held_out,
         };
@@ -207,6 +212,7 @@ impl<'a> Sampler<'a> {
         let labels: Vec<Option<u8>> = samples.iter().map(|m| self.data.trials[m.trial].label[m.frame]).collect();
         let weight = |label: &Option<u8>| label.map_or(0.0, |l| self.label_weights[usize::from(l)]);
         let label_weights = labels.iter().map(weight).collect();
+        let targets = self.targets.rows(self.data, &samples);
         let needed = augment.neural_mix.probability > 0.0 || augment.neural_swap.probability > 0.0;
         let nearest = (settings.method.contrasts() && needed).then(|| self.nearest(&samples, &animals));
         let partners = nearest.as_ref().map(|nearest| draw_partners(nearest, augment, random));
@@ -225,6 +231,7 @@ impl<'a> Sampler<'a> {
             animals,
             labels,
             label_weights,
+            targets,
             behaviour,
             behaviour_frames: settings.behaviour.frames,
             behaviour_columns: self.behaviour.columns,

@@ -195,6 +195,7 @@ impl<'a> Fit<'a> {
         let own_kernels = *device == Device::flex();
         let device = device.clone().autodiff();
         let mut learner = Learner::new(&spec, settings, data.animals.len(), behaviour.columns, &device)?;
+        learner = learner.with_targets(data.targets.len(), &spec, &device);
         if settings.linear_start && settings.learns_from_labels() {
             begin_linear(&mut learner.network, &spec, data, settings)?;
         }

@@ -4,8 +4,8 @@
 //! read data, or change the definition of the network.
 
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::nn::gru::{Gru, GruConfig};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use ndarray::Array2;
 
@@ -16,6 +16,7 @@ use super::network::{Network, unit_length};
 use super::seeded::Maker;
 use super::settings::{Method, TrainSettings};
 use super::spec::{NetworkSpec, SpecError};
+use super::target_loss;
 use super::time_filters::Dropout;
 use crate::evaluate::probe::Probe;
 use crate::sys::random::SplitMix;
@@ -42,6 +43,8 @@ pub struct Learner {
     pub recurrent: Option<Gru>,
     /// Embedding → behaviour window.
     pub pose: Option<Linear>,
+    /// Embedding → standardised targets.
+    pub targets: Option<Linear>,
 }
 
 /// The metrics of one step.
@@ -115,7 +118,15 @@ impl Learner {
             behaviour_domain: domain(5),
             recurrent,
             pose: regresses.then(|| make.linear(embedding, columns * settings.behaviour.frames)),
+            targets: None,
         })
+    }
+
+    /// The same, learning `count` targets as well. The layer begins with zeros, so that it does not disturb what the network begins with.
+    #[must_use]
+    pub fn with_targets(self, count: usize, spec: &NetworkSpec, device: &Device) -> Self {
+        let layer = || LinearConfig::new(spec.embedding, count).with_initializer(Initializer::Zeros).init(device);
+        Self { targets: (count > 0).then(layer), ..self }
     }
 
     /// Features of a batch's frames `[frames, D]` → its loss. `alignment` is the current weight of the terms between animals.
@@ -129,7 +140,10 @@ impl Learner {
             }
             None => self.embed_windows(windows),
         };
-        match settings.method {
+        let read = self.targets.as_ref().filter(|_| settings.target_weight > 0.0);
+        let targets =
+            read.map(|layer| target_loss::squared_error(layer, embedding.clone(), batch) * settings.target_weight);
+        let mut loss = match settings.method {
             Method::Linear | Method::Lda | Method::LdaAtlas => Loss::plain(embedding.sum() * 0.0),
             Method::Supervised => Loss::plain(self.supervised(embedding, batch)),
             Method::Regression | Method::RegressionRecurrent => Loss::plain(self.regression(embedding, batch)),
@@ -141,7 +155,11 @@ impl Learner {
                 }
                 loss
             }
+        };
+        if let Some(targets) = targets {
+            loss.total = loss.total + targets;
         }
+        loss
     }
 
     /// The read-out that was trained with the embedding, if there is one.

@@ -244,6 +244,7 @@ mod tests {
             behaviour: Array2::zeros((FRAMES, 1)),
             behaviour_at: (0..FRAMES as u32).collect(),
             label: (0..FRAMES).map(|frame| Some(doing(frame) as u8)).collect(),
+            targets: Array2::zeros((FRAMES, 0)),
         }
     }
 
@@ -252,6 +253,7 @@ mod tests {
             animals: vec!["a".into(), "b".into()],
             labels: ["left", "right", "never"][..labels].iter().map(|&label| label.to_owned()).collect(),
             trials: (0..2).map(|animal| trial(folder, animal)).collect(),
+            targets: Vec::new(),
             behaviour_columns: vec!["0".into()],
             input: Shape::new(1, SIDE, SIDE),
             frame_rate_hz: 10.0,

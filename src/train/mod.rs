@@ -31,6 +31,8 @@ pub mod settings;
 pub mod spec;
 mod statistics;
 pub mod sweep;
+mod target_loss;
+mod targets;
 pub mod time_filters;
 
 pub use network::Network;

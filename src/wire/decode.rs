@@ -164,6 +164,8 @@ pub struct DecodeHeader<'a> {
     action_id: Option<usize>,
     #[serde(skip_serializing_if = "<[f32]>::is_empty")]
     probs: &'a [f32],
+    #[serde(skip_serializing_if = "<[f32]>::is_empty")]
+    outputs: &'a [f32],
     #[serde(skip_serializing_if = "Option::is_none")]
     confidence: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,6 +189,8 @@ pub struct Stamped<'a> {
     pub reason: Option<&'a str>,
     /// The action, decoded or neutral.
     pub action: Action<'a>,
+    /// Continuous outputs, in the model's order; empty = left out.
+    pub outputs: &'a [f32],
     /// Novelty of the embedding, 0 to 1; `None` is left out.
     pub novelty: Option<f32>,
 }
@@ -246,7 +250,7 @@ impl<'a> DecodeHeader<'a> {
     }
 
     fn bare(source: Name, embedding: usize, stamped: Stamped<'a>) -> Self {
-        let Stamped { seq, t_pub_ns, model, quality, reason, action, novelty } = stamped;
+        let Stamped { seq, t_pub_ns, model, quality, reason, action, outputs, novelty } = stamped;
         Self {
             htype: "decode-1.0",
             dtype: "float32",
@@ -277,6 +281,7 @@ impl<'a> DecodeHeader<'a> {
             action: action.label,
             action_id: action.id,
             probs: action.probabilities,
+            outputs,
             confidence: confidence(action.probabilities, action.id),
             novelty,
             warmup_frames_left: None,

@@ -518,6 +518,9 @@ pub struct StatusHeader<'a> {
     pub trained: bool,
     /// The model's action labels, in the order of `probs`.
     pub labels: &'a [String],
+    /// Names of the model's continuous outputs, in the order of `outputs` in a decode; left out where there are none.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub outputs: &'a [String],
     /// Age at which a decode is stale, ms.
     pub deadline_ms: u64,
     /// Of the last decode; before the first `warmup`, or `stale` while whatever comes is refused.

@@ -100,6 +100,9 @@ pub struct DecodeMessage {
     /// Of all labels; empty when no action was decoded. A value that was not finite is `None`.
     #[serde(default)]
     pub probs: Vec<Option<f32>>,
+    /// Continuous outputs, in the order of the status' `outputs`; empty where there are none or they are not to be trusted.
+    #[serde(default)]
+    pub outputs: Vec<Option<f32>>,
     /// Its probability, when it was decoded.
     pub confidence: Option<f32>,
     /// Novelty of the embedding, 0 to 1, if the model provides it.

@@ -380,6 +380,7 @@ impl Daemon {
             sha256: "ab".into(),
             generation: 1,
             trained: !labels.is_empty(),
+            outputs: labels.first().map(|_| "speed".to_owned()).into_iter().collect(),
             labels,
             embedding: 2,
         };
@@ -610,7 +611,8 @@ fn decode(number: u64, quality: Quality) -> Decode {
         light: Some(7.0),
         ..Observation::default()
     };
-    let embedding = Embedding { values: vec![0.5, -2.0], probabilities: vec![0.1, 0.9], novelty: Some(0.25) };
+    let embedding =
+        Embedding { values: vec![0.5, -2.0], probabilities: vec![0.1, 0.9], outputs: vec![1.5], novelty: Some(0.25) };
     let times = StageTimes { queue_ns: 1_000, preprocess_ns: 20_000, encode_ns: 300_000 };
     let made = Decode::with_embedding(embedding);
     Decode {

@@ -222,6 +222,7 @@ fn manifest() -> Manifest {
         embedding: 128,
         state: Some([31, 128]),
         labels: vec!["rest".into(), "walk".into()],
+        outputs: Vec::new(),
         provenance: Provenance::default(),
         parity: None,
         input_origin: InputOrigin::Live,

@@ -10,6 +10,7 @@ mod evaluate_against_sklearn;
 mod export;
 mod model_command;
 mod onnx_model;
+mod outputs;
 mod pixels;
 mod poses;
 mod resume;

@@ -16,14 +16,14 @@ use burn::module::{Param, RunningState};
 use burn::tensor::{Device, Tensor, TensorData};
 use haltere::encode::{EncodeError, Encoder};
 use haltere::frame::{Shape, Tensor as Input};
-use haltere::model::head::{AlignmentReference, Classifier, NoveltyReference};
+use haltere::model::head::{AlignmentReference, Classifier, NoveltyReference, OutputLayer};
 use haltere::model::head::{Head, raw_only, set_classifier, shift_raw};
 use haltere::model::onnx::{Graph, OnnxFile, OnnxReadError};
 use haltere::model::parameters::Parameters;
-use haltere::model::{Calibration, InputOrigin, Kind, Manifest, Model, ModelError, Provenance};
+use haltere::model::{Calibration, InputOrigin, Kind, Manifest, Model, ModelError, Output, Provenance};
 use haltere::sys::denormals::flushed;
 use haltere::sys::files::sha256_of;
-use haltere::train::export::head::{FittedHead, FittedNovelty};
+use haltere::train::export::head::{FittedHead, FittedNovelty, FittedOutputs};
 use haltere::train::export::{Details, ExportError, measure_parity, seeded_frames, to_onnx, write, write_with_head};
 use haltere::train::{Network, NetworkKind, NetworkSpec};
 
@@ -101,12 +101,28 @@ fn learnt(network: &Network, spec: &NetworkSpec, frames: &[f32]) -> FittedHead {
             ece_before: 0.2,
             ece_after: 0.05,
         }),
+        outputs: Some(outputs(columns)),
         novelty: Some(FittedNovelty { reference, measured_on: "fly7".into() }),
         drift: None,
         alignment: Some(AlignmentReference { mean: vec![0.1; columns], sd: vec![1.0 / 3.0; columns] }),
         input_origin: InputOrigin::ReadyMade,
         data_sha256: "ab".repeat(32),
     }
+}
+
+/// Two continuous outputs.
+fn outputs(columns: usize) -> FittedOutputs {
+    let described = ["speed", "turning"].map(|name| Output {
+        name: name.into(),
+        unit: String::new(),
+        mean: 1.0,
+        sd: 2.0,
+        r2: None,
+        correlation: None,
+        measured_on: String::new(),
+    });
+    let weight = ndarray::Array2::from_shape_fn((columns, 2), |(i, j)| ((i * 2 + j) as f32).cos());
+    FittedOutputs { layer: OutputLayer { weight, bias: vec![3.0, -1.0] }, described: described.into() }
 }
 
 /// A small streaming model and its folder.
@@ -312,11 +328,12 @@ fn a_frame_of_another_size_is_an_error_that_says_both_sizes() {
 #[test]
 fn a_file_that_differs_from_its_manifest_is_refused_by_the_tensor_that_differs() {
     type Edit = fn(&mut Manifest);
-    let cases: [(&str, Edit); 7] = [
+    let cases: [(&str, Edit); 8] = [
         ("output `embedding`", |m| m.embedding = 127),
         ("input `frame`", |m| m.input.width = 36),
         ("input `frame`", |m| m.input.channels = 2),
         ("input `state`", |m| m.state = Some([6, 128])),
+        ("output `outputs`", |m| m.outputs.push(outputs(1).described[0].clone())),
         ("output `probabilities`", |m| m.labels.push("fly".into())),
         ("the number of inputs", |m| (m.kind, m.state) = (Kind::Windowed, None)),
         ("the number of inputs", |m| m.kind = Kind::Windowed),
@@ -359,7 +376,7 @@ fn a_file_that_is_no_onnx_and_a_truncated_one_are_refused_by_name() {
 }
 
 #[test]
-fn novelty_and_tempered_probabilities_come_out_of_the_file_as_plain_arithmetic_says() {
+fn novelty_outputs_and_tempered_probabilities_come_out_of_the_file_as_plain_arithmetic_says() {
     let spec = NetworkSpec { window_frames: 8, ..spec(32) };
     let (network, frames) = (network(&spec), fly::frames(1, 32, 24));
     let learnt = learnt(&network, &spec, &frames);
@@ -375,6 +392,9 @@ fn novelty_and_tempered_probabilities_come_out_of_the_file_as_plain_arithmetic_s
             let logits: Vec<f32> = classifier.logits(&embedding.values).iter().map(|l| (l / 2.5).exp()).collect();
             let probabilities: Vec<f32> = logits.iter().map(|l| l / logits.iter().sum::<f32>()).collect();
             assert!(worst(&probabilities, &embedding.probabilities) <= SUMMATION_ORDER);
+            let row = ndarray::ArrayView2::from_shape((1, spec.embedding), &embedding.values).unwrap();
+            let read = learnt.outputs.as_ref().unwrap().layer.read(row);
+            assert!(worst(read.as_slice().unwrap(), &embedding.outputs) <= SUMMATION_ORDER, "{:?}", embedding.outputs);
             let rank = novelty.rank(novelty.distance(&embedding.values));
             assert!((embedding.novelty.unwrap() - rank).abs() < 1e-6, "{:?} for {rank}", embedding.novelty);
             ranks.insert((rank * novelty.thresholds.len() as f32).round() as usize);
@@ -386,9 +406,10 @@ fn novelty_and_tempered_probabilities_come_out_of_the_file_as_plain_arithmetic_s
 #[test]
 fn pieces_that_do_not_fit_the_network_are_refused_by_name_before_anything_is_written() {
     type Edit = fn(&mut FittedHead);
-    let cases: [(&str, Edit); 8] = [
+    let cases: [(&str, Edit); 9] = [
         ("classifier", |l| l.classifier.as_mut().unwrap().bias.push(0.0)),
         ("classifier", |l| l.classifier.as_mut().unwrap().weight = ndarray::Array2::zeros((127, 3))),
+        ("outputs' layer", |l| l.outputs.as_mut().unwrap().layer.bias.push(0.0)),
         ("prototypes", |l| novelty(l).prototypes = ndarray::Array2::zeros((0, 128))),
         ("prototypes", |l| novelty(l).prototypes = ndarray::Array2::ones((2, 127))),
         ("length of a prototype", |l| novelty(l).prototypes[[0, 0]] += 0.5),
@@ -440,6 +461,7 @@ fn an_exported_file_is_taken_apart_put_together_to_the_same_bytes_and_runs_with_
 
     // Raw embeddings, shifted and brought to length 1 by hand, are what the shifted file gives.
     let before = run(&mut open(&model), &frames, 1024);
+    assert_eq!(head.outputs, learnt.outputs.map(|outputs| outputs.layer));
     let raw = rewritten(&model, &raw_only(&file).unwrap(), true);
     let raw = run(&mut open(&raw), &frames, 1024);
     let size = raw[20].0.iter().map(|v| v.abs()).sum::<f32>() / spec.embedding as f32;
@@ -475,6 +497,7 @@ fn rewritten(model: &Model, file: &OnnxFile, raw: bool) -> Model {
     std::fs::write(&model.onnx_path, file.bytes()).unwrap();
     if raw {
         (model.manifest.labels, model.manifest.novelty, model.manifest.calibration) = (Vec::new(), None, None);
+        model.manifest.outputs.clear();
     }
     model
 }

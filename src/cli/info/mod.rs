@@ -145,6 +145,9 @@ fn print_trial(trial: &TrialFacts, out: &mut dyn Write) -> std::io::Result<()> {
     for column in &trial.columns {
         writeln!(out, "    {:<24} {} to {}", column.name, column.least, column.most)?;
     }
+    for target in &trial.targets {
+        writeln!(out, "  target          {:<24} {} to {}", target.name, target.least, target.most)?;
+    }
     if let Some((first, last)) = trial.first_with_behaviour.zip(trial.last_with_behaviour) {
         let second = |frame: usize| frame as f64 / trial.frame_rate_hz;
         writeln!(

@@ -10,7 +10,7 @@ use crate::cli::parse::rate;
 use crate::cli::progress::Progress;
 use crate::dataset;
 use crate::dataset::trials::Dataset;
-use crate::dataset::{DataSpec, LoadOptions, Mc2pOptions};
+use crate::dataset::{DataSpec, LoadOptions, Mc2pOptions, Target};
 use crate::frame::{CHANNELS_MAX, SIDE_PX_MAX, Shape};
 use crate::model::parameters::Parameters;
 use crate::sys::progress::progress_bar;
@@ -49,6 +49,10 @@ pub struct DataArgs {
     /// it, and the daemon lays the next animal on it, without labels [default: on for the methods `supervised` and `lda-atlas`].
     #[arg(long, value_enum, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub atlas: Option<AtlasArg>,
+    /// Decode these numbers beside or instead of actions: columns of each trial's targets.csv or targets.npy in MC2P folders, where there is
+    /// one, else of its behaviour. A dataset.toml names them itself, in [[target]].
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', conflicts_with = "data")]
+    pub targets: Vec<String>,
     /// Leave out the frames that rest.npy marks.
     #[arg(long)]
     pub mask_rest: bool,
@@ -264,6 +268,7 @@ fn mc2p_options(args: &DataArgs) -> Mc2pOptions {
         behaviour_rate_hz: args.behaviour_rate,
         mask_rest: args.mask_rest,
         prefer_dff: args.ready_made,
+        targets: args.targets.iter().map(|name| Target { name: name.clone(), ..Target::default() }).collect(),
         ..Mc2pOptions::default()
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Compute, Config, Device};
 use clap::Args;
+use ndarray::Array2;
 
 use super::data::{DataArgs, Loader};
 use super::{embeddings, prepare_folder, show, usage};
@@ -16,7 +17,10 @@ use crate::dataset::trials::{Dataset, Representation, Sample};
 use crate::decoder::Decoder;
 use crate::evaluate::rivals::Rival;
 use crate::evaluate::table::to_csv;
-use crate::evaluate::{Evaluation, Options, Question, Run, Summary, Table, evaluate, summarise};
+use crate::evaluate::{
+    Evaluation, Options, OutputRun, OutputScore, Question, Run, Summary, Table, evaluate, evaluate_outputs,
+    evaluate_published, outputs_to_csv, summarise,
+};
 use crate::frame::{Request, Tensor};
 use crate::model::{Manifest, Model};
 use crate::preprocess::Chosen;
@@ -79,13 +83,16 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         prepare_folder(folder)?;
     }
     let samples = data.samples(manifest.window_frames, manifest.look_ahead_frames);
-    let representation = embedded(&model, &data, &samples, args.progress.is_shown())?;
+    let (representation, read) = embedded(&model, &data, &samples, args.progress.is_shown())?;
     let unseen: Vec<usize> = (0..data.animals.len()).filter(|&a| args.unseen.contains(&data.animals[a])).collect();
     if let Some(folder) = args.out.as_deref().filter(|_| args.embeddings) {
         embeddings::write(folder, &data, &samples, &representation, &unseen)?;
     }
     let options = Options { seed: args.seed, ..Options::default() };
-    let evaluation = evaluate(&representation, &unseen, &options)?;
+    let evaluation = Evaluation {
+        outputs: output_scores(manifest, &representation, &unseen, &read, &options),
+        ..evaluate(&representation, &unseen, &options)?
+    };
     evaluation.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut runs = vec![Run { method: manifest.name.clone(), seed: args.seed, scores: evaluation.scores.clone() }];
     for (method, rival) in rivals {
@@ -95,7 +102,8 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         runs.push(Run { method: method.name().to_owned(), seed: args.seed, scores });
     }
     let summaries = summarise(&runs);
-    let table = show::tables(&summaries, Table::to_text);
+    let outputs = [OutputRun { method: manifest.name.clone(), scores: evaluation.outputs.clone() }];
+    let table = show::with_outputs(show::tables(&summaries, Table::to_text), &outputs, Table::to_text);
     let Some(folder) = &args.out else { return Ok(writeln!(out, "{table}")?) };
     let report = report(args, manifest, &data, &evaluation, &summaries);
     let report = ReportData { embedding: Some(EmbeddingView::of(&show::plain(&representation), POINTS_MAX)), ..report };
@@ -104,8 +112,9 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let files = [
         ("evaluation.json", text),
         ("table.txt", table.clone()),
-        ("table.md", show::tables(&summaries, Table::to_markdown)),
+        ("table.md", show::with_outputs(show::tables(&summaries, Table::to_markdown), &outputs, Table::to_markdown)),
         ("table.csv", csv),
+        ("outputs.csv", outputs_to_csv(&outputs)),
         ("report.json", report.to_json()?),
         ("report.html", html::render(&report)),
     ];
@@ -199,14 +208,45 @@ pub(super) fn write_all(
     Ok(())
 }
 
-/// Every trial through the daemon's decoder, frame by frame; the samples that `run` would call ok.
-fn embedded(model: &Model, data: &Dataset, samples: &[Sample], progress: bool) -> anyhow::Result<Representation> {
+/// The scores of the continuous outputs. Unseen animals are judged by what the model itself says, if it has these outputs; everything else
+/// by read-outs that are fitted here.
+fn output_scores(
+    manifest: &Manifest,
+    representation: &Representation,
+    unseen: &[usize],
+    read: &Array2<f32>,
+    options: &Options,
+) -> Vec<OutputScore> {
+    let mut scores = evaluate_outputs(representation, unseen, options);
+    if !manifest.outputs.iter().map(|output| &output.name).eq(&representation.targets) {
+        return scores;
+    }
+    for own in evaluate_published(representation, unseen, read) {
+        let same =
+            |s: &&mut OutputScore| (s.question, &s.output, &s.animal) == (own.question, &own.output, &own.animal);
+        match scores.iter_mut().find(same) {
+            // The chance is that of a read-out fitted in the same way.
+            Some(score) => *score = OutputScore { chance: score.chance, ..own },
+            None => scores.push(own),
+        }
+    }
+    scores
+}
+
+/// Every trial through the daemon's decoder, frame by frame; the samples that `run` would call ok. Also what the model's continuous outputs
+/// are of each, `[samples, outputs]`.
+fn embedded(
+    model: &Model,
+    data: &Dataset,
+    samples: &[Sample],
+    progress: bool,
+) -> anyhow::Result<(Representation, Array2<f32>)> {
     let manifest = &model.manifest;
     let compute = Compute { device: Device::Cpu, threads: 1, ..Config::default().compute };
     let mut decoder = Decoder::open_on(model, &compute, &Chosen::cpu(""))?;
     let mut decode = decoder.new_decode();
     let mut wanted = samples.iter().peekable();
-    let mut values = Vec::with_capacity(samples.len() * manifest.embedding);
+    let (mut values, mut read) = (Vec::with_capacity(samples.len() * manifest.embedding), Vec::new());
     let bar = progress_bar(None, progress, "{prefix:>12} {bar:40} {pos}/{len} frames, {eta} left");
     bar.set_prefix("encode");
     bar.set_length(data.trials.iter().map(|t| t.frames.len() as u64).sum());
@@ -218,10 +258,12 @@ fn embedded(model: &Model, data: &Dataset, samples: &[Sample], progress: bool) -
             let due = wanted.next_if(|m| m.trial == index && m.frame + manifest.look_ahead_frames == frame);
             if due.is_some() {
                 values.extend_from_slice(&decode.embedding.values);
+                read.extend_from_slice(&decode.embedding.outputs);
             }
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    Ok(Representation::of(data, samples, values))
+    let read = Array2::from_shape_vec((samples.len(), manifest.outputs.len()), read)?;
+    Ok((Representation::of(data, samples, values), read))
 }

@@ -10,7 +10,7 @@ use ndarray::{Axis, concatenate};
 use crate::dataset::trials::{Dataset, Origin, Representation};
 use crate::evaluate as scores;
 use crate::evaluate::table::label_shares;
-use crate::evaluate::{Evaluation, Metric, Question, Run, Summary, Table, summarise};
+use crate::evaluate::{Evaluation, Metric, OutputRun, Question, Run, Summary, Table, output_table, summarise};
 use crate::report::data as shown;
 use crate::report::model_card::ModelCard;
 use crate::report::pca::{EmbeddingView, Embeddings};
@@ -117,6 +117,9 @@ pub fn append(all: &mut Representation, other: Representation) {
     all.animal.extend(other.animal.iter().map(|animal| animal + animals));
     all.trial.extend(other.trial.iter().map(|trial| trial + trials));
     all.label.extend(other.label);
+    if let Ok(target) = concatenate(Axis(0), &[all.target.view(), other.target.view()]) {
+        all.target = target;
+    }
     if let Ok(values) = concatenate(Axis(0), &[all.values.view(), other.values.view()]) {
         all.values = values;
     }
@@ -137,7 +140,17 @@ pub fn data_in_words(data: &Dataset) -> String {
 /// The table of one run, in three measures.
 pub fn table(method: &str, seed: u64, evaluation: &Evaluation) -> String {
     let runs = [Run { method: method.into(), seed, scores: evaluation.scores.clone() }];
-    tables(&summarise(&runs), Table::to_text)
+    let outputs = [OutputRun { method: method.into(), scores: evaluation.outputs.clone() }];
+    with_outputs(tables(&summarise(&runs), Table::to_text), &outputs, Table::to_text)
+}
+
+/// The tables of actions, and that of the continuous outputs behind them.
+pub fn with_outputs(tables: String, outputs: &[OutputRun], write: fn(&Table) -> String) -> String {
+    match output_table(outputs) {
+        Some(table) if tables.is_empty() => write(&table),
+        Some(table) => format!("{tables}\n{}", write(&table)),
+        None => tables,
+    }
 }
 
 /// Balanced accuracy, accuracy and macro-F1, one table each.

@@ -17,9 +17,9 @@ use super::data::{DataArgs, Loader};
 use super::learn::{LearnArgs, device, settings};
 use super::show::{self, Curves};
 use super::{prepare_folder, usage};
-use crate::dataset::trials::{Dataset, Origin};
+use crate::dataset::trials::{Dataset, Origin, Representation};
 use crate::encode::Encoder;
-use crate::evaluate::{Evaluation, Options, Question, evaluate};
+use crate::evaluate::{Evaluation, Options, OutputScore, Question, evaluate, evaluate_outputs};
 use crate::frame::Name;
 use crate::model::{Kind, Model, Provenance as ModelProvenance};
 use crate::report::provenance::Provenance;
@@ -367,8 +367,9 @@ impl Run<'_> {
             show::append(&mut all, of(held_out));
         }
         let unseen: Vec<usize> = (seen..all.animals.len()).collect();
+        let outputs = self.output_scores(&all, &unseen);
         if !all.label.iter().any(Option::is_some) {
-            return Ok(Evaluation::default());
+            return Ok(Evaluation { outputs, ..Evaluation::default() });
         }
         let labels = self.settings.learns_from_labels();
         let own = labels.then(|| learner.own_classifier()).flatten();
@@ -377,7 +378,16 @@ impl Run<'_> {
             // It learnt from the labels of these animals: such scores would flatter it.
             evaluation.scores.retain(|s| matches!(s.question, Question::Identity | Question::Unseen));
         }
-        Ok(evaluation)
+        Ok(Evaluation { outputs, ..evaluation })
+    }
+
+    /// The scores of the continuous outputs; of animals whose labels or targets the encoder learnt, none: they would flatter it.
+    fn output_scores(&self, all: &Representation, unseen: &[usize]) -> Vec<OutputScore> {
+        let mut scores = evaluate_outputs(all, unseen, &Options::default());
+        if self.settings.target_weight > 0.0 || self.settings.learns_from_labels() {
+            scores.retain(|score| score.question == Question::Unseen);
+        }
+        scores
     }
 
     fn details(&self) -> Details {

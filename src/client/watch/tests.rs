@@ -171,8 +171,15 @@ fn a_real_sink_is_watched_to_the_last_table() {
         neutral_action: "resting".into(),
         when_distrusted: crate::config::WhenDistrusted::Hold,
     };
-    let model =
-        ModelTag { name: "m".into(), sha256: "ab".into(), generation: 1, labels: vec![], embedding: 3, trained: false };
+    let model = ModelTag {
+        name: "m".into(),
+        sha256: "ab".into(),
+        generation: 1,
+        labels: vec![],
+        outputs: vec![],
+        embedding: 3,
+        trained: false,
+    };
     let mut sink = ZmqSink::bind(&config, "rig1".parse().unwrap(), model, Arc::default(), vec![]).unwrap();
     let options = WatchOptions { endpoint: sink.endpoint(), frames: Some(50), ..options(false) };
     let (stop, mut out) = (AtomicBool::new(false), Vec::new());

@@ -27,6 +27,7 @@ impl About {
             ("model", manifest.name.clone()),
             ("model_sha256", manifest.sha256.clone()),
             ("labels", serde_json::to_string(&manifest.labels)?),
+            ("outputs", serde_json::to_string(&decoder.tag().outputs)?),
             ("deadline_ms", config.publish.deadline.as_millis().to_string()),
             ("frame_bytes_max", config.source.frame_bytes_max.to_string()),
             ("device", decoder.device().to_owned()),

@@ -136,6 +136,8 @@ fn must_equal(new: &Manifest, old: &Manifest) -> Result<(), SwapError> {
     let differs =
         |what, new: String, old: String| if new == old { Ok(()) } else { Err(SwapError::Differs { what, new, old }) };
     differs("labels", new.labels.join(", "), old.labels.join(", "))?;
+    let outputs = |m: &Manifest| m.outputs.iter().map(|output| output.name.clone()).collect::<Vec<_>>().join(", ");
+    differs("outputs", outputs(new), outputs(old))?;
     differs("embedding", new.embedding.to_string(), old.embedding.to_string())?;
     differs("input", new.input.to_string(), old.input.to_string())?;
     differs("frame rate", format!("{} Hz", new.stream_rate_hz()), format!("{} Hz", old.stream_rate_hz()))?;

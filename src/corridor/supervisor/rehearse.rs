@@ -197,7 +197,7 @@ impl Stage<'_> {
             *value = 1.0;
         }
         let novelty = Some(if scene == Scene::Novel { Scene::STRANGE } else { 0.5 });
-        Embedding { values, probabilities, novelty }
+        Embedding { values, probabilities, outputs: vec![0.0; self.model.outputs.len()], novelty }
     }
 
     fn decision(&self, rule: usize) -> Decision {

@@ -6,10 +6,10 @@ use super::*;
 use crate::dataset::trials::NO_BEHAVIOUR;
 
 /// The head of a description, with short warm-up.
-const HEAD: &str = "frame_rate_hz = 16\nbehaviour_rate_hz = 100\n[preprocess]\nregistration.template_frames = 10\n\
+pub(super) const HEAD: &str = "frame_rate_hz = 16\nbehaviour_rate_hz = 100\n[preprocess]\nregistration.template_frames = 10\n\
     registration.reach_px = 4\nregistration.channel = 1\nbaseline.average_frames = 3\nnormalise.warmup_frames = 8\n";
 /// Frames and behaviour of one trial of [`Lab`].
-const FILES: &str = "animal = \"a\"\nframes = { channels = [\"fly_01/001/green.mm\", \"fly_01/001/red.mm\"], \
+pub(super) const FILES: &str = "animal = \"a\"\nframes = { channels = [\"fly_01/001/green.mm\", \"fly_01/001/red.mm\"], \
     raw = \"float32:32x32\" }\nbehaviour = \"fly_01/001/pose_3d.mm\"\ncolumns = 5\n";
 
 fn one(keys: &str) -> String {
@@ -262,7 +262,7 @@ fn the_example_names_every_key_and_parses() {
     let lines = structs.flat_map(str::lines).map(str::trim).filter(|line| !line.starts_with("///"));
     let fields = lines.filter_map(|line| line.split_once(": ")).map(|(key, _)| key);
     let keys: Vec<&str> = fields.filter(|key| !["trials"].contains(key)).collect();
-    assert_eq!(keys.len(), 4 + 24 + 10, "{keys:?}");
+    assert_eq!(keys.len(), 5 + 25 + 10, "{keys:?}");
     for key in keys {
         assert!(text.contains(key), "{key} is not explained in the example");
     }

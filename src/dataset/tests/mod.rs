@@ -3,6 +3,7 @@
 
 mod described;
 mod faults;
+mod targets;
 
 use std::path::PathBuf;
 use std::sync::Mutex;

@@ -37,13 +37,12 @@ fn bouts<'a>(samples: &Samples, train: &'a [usize]) -> Vec<&'a [usize]> {
     train.chunk_by(|&a, &b| b == a + 1 && key(a) == key(b)).collect()
 }
 
-/// Targets of `train`, rotated within each trial by a random tenth to nine tenths of its length: they keep their counts and
+/// The targets of `train`, rotated within each trial by a random tenth to nine tenths of its length: they keep their counts and
 /// their persistence, and lose their meaning.
-pub(super) fn rotated(samples: &Samples, train: &[usize], seed: u64) -> Vec<usize> {
+pub(super) fn rotated<T: Copy>(samples: &Samples, train: &[usize], mut targets: Vec<T>, seed: u64) -> Vec<T> {
     let mut rng = generator(seed, 3);
-    let mut targets: Vec<usize> = train.iter().map(|&at| samples.target[at]).collect();
     for places in by_trial(samples, train).into_values() {
-        let mut own: Vec<usize> = places.iter().map(|&place| targets[place]).collect();
+        let mut own: Vec<T> = places.iter().map(|&place| targets[place]).collect();
         let turn = rng.random_range(0.1..0.9) * own.len() as f64;
         let turn = (turn as usize).min(own.len() - 1);
         own.rotate_left(turn);

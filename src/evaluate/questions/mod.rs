@@ -8,6 +8,7 @@
 //! first), so that a class missing from one trial does not count as a failure.
 
 mod labels;
+mod outputs;
 mod split;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use super::probe::{Probe, ProbeError, ProbeOptions};
 use super::readout::{Readout, Rows, Strengths};
 use crate::dataset::trials::Representation;
 use crate::sys::exit::{ExitCode, HasExitCode};
+pub use outputs::{OutputScore, evaluate_outputs, evaluate_published};
 use split::{Samples, Split};
 
 /// A question about a representation.
@@ -150,6 +152,9 @@ pub struct Score {
 pub struct Evaluation {
     /// Ordered by question, label share, animal.
     pub scores: Vec<Score>,
+    /// Continuous outputs, ordered by question, output, animal; [`evaluate_outputs`] makes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputScore>,
     /// Classes that training lacked, animals that could not be tested.
     pub warnings: Vec<String>,
 }
@@ -251,7 +256,7 @@ pub fn evaluate_question(
     warnings.extend(splits.iter().filter_map(|split| bench.missing_classes(split)));
     warnings.dedup();
     let scores = bench.scores(&splits)?;
-    Ok(Evaluation { scores, warnings })
+    Ok(Evaluation { scores, warnings, ..Evaluation::default() })
 }
 
 /// One read-out to be fitted.
@@ -318,7 +323,10 @@ impl Bench<'_> {
                 let seed = self.seed(number, 1 + run as u64);
                 let (targets, truth) = match self.question {
                     Question::Identity => labels::names_permuted(self.samples, split, seed),
-                    _ => (labels::rotated(self.samples, &split.train, seed), split.test_targets(self.samples)),
+                    _ => {
+                        let own = split.train.iter().map(|&at| self.samples.target[at]).collect();
+                        (labels::rotated(self.samples, &split.train, own, seed), split.test_targets(self.samples))
+                    }
                 };
                 let (strength, rows_max) = (strengths[number], self.options.chance_rows_max);
                 self.test(split, &Fit { train: &split.train, targets: &targets, strength, rows_max }, &truth)
@@ -454,7 +462,9 @@ fn in_parallel<T: Send>(
 fn check(representation: &Representation, unseen: &[usize], options: &Options) -> Result<(), EvaluateError> {
     let r = representation;
     let rows = r.values.nrows();
-    for (what, found) in [("animal", r.animal.len()), ("trial", r.trial.len()), ("label", r.label.len())] {
+    let lists =
+        [("animal", r.animal.len()), ("trial", r.trial.len()), ("label", r.label.len()), ("target", r.target.nrows())];
+    for (what, found) in lists {
         if found != rows {
             return Err(EvaluateError::Length { what, rows, found });
         }

@@ -36,8 +36,36 @@ fn made(trials: usize, samples: usize, own_mark: f32, place: impl Fn(usize, usiz
         values: Array2::from_shape_vec((animal.len(), 8), rows).unwrap(),
         animal,
         trial,
+        targets: Vec::new(),
+        target: Array2::zeros((label.len(), 0)),
         label,
     }
+}
+
+#[test]
+fn a_number_that_all_animals_share_is_read_from_each_and_chance_is_none() {
+    let mut r = made(2, 300, 0.0, |_, action| action);
+    let speed = |row: usize| 3.0 * r.values[[row, 1]] - r.values[[row, 7]] + 5.0;
+    let of = |row: usize| [if row.is_multiple_of(50) { f32::NAN } else { speed(row) }, (row / 7 % 5) as f32];
+    let target: Vec<f32> = (0..r.label.len()).flat_map(of).collect();
+    r.target = Array2::from_shape_vec((r.label.len(), 2), target).unwrap();
+    r.targets = vec!["speed".into(), "clock".into()];
+    r.label.fill(None);
+    let scores = evaluate_outputs(&r, &[3], &Options { permutations: 30, ..Options::default() });
+    assert_eq!(scores.len(), (3 + 3 + 1) * 2, "three animals in two questions, one unseen, two outputs");
+    for score in &scores {
+        // Few bouts, turned round, still resemble each other now and then: each run is far from chance, their mean is not.
+        let [r2, correlation] = score.chance.unwrap();
+        assert!(r2 < 0.1 && correlation.abs() < 0.4, "{score:?}");
+        assert_eq!(score.samples, if score.output == "speed" { 588 } else { 600 });
+        if score.output == "speed" {
+            assert!(score.r2 > 0.999 && score.correlation > 0.999, "{score:?}");
+        } else {
+            assert!(score.r2 < 0.1, "{score:?}");
+        }
+    }
+    let published = evaluate_published(&r, &[3], &r.target);
+    assert_eq!(published.iter().map(|s| (s.r2, s.samples)).collect::<Vec<_>>(), [(1.0, 588), (1.0, 600)]);
 }
 
 fn mean(evaluation: &Evaluation, question: Question, share: f64, of: impl Fn(&Score) -> f64) -> f64 {
@@ -148,7 +176,7 @@ fn permuted_labels_keep_their_counts_within_each_trial_and_their_bouts() {
     let representation = made(2, 100, 0.0, |_, action| action);
     let samples = Samples::new(&representation, Question::AcrossAnimal, 1);
     let all: Vec<usize> = (0..samples.row.len()).collect();
-    let turned = labels::rotated(&samples, &all, 3);
+    let turned = labels::rotated(&samples, &all, samples.target.clone(), 3);
     let count = |t: &[usize], from: usize, action| t[from..from + 100].iter().filter(|&&a| a == action).count();
     for (trial, action) in (0..8).flat_map(|t| (0..ACTIONS).map(move |a| (t, a))) {
         assert_eq!(count(&turned, trial * 100, action), count(&samples.target, trial * 100, action));

@@ -6,7 +6,7 @@
 //!
 //! What a decode contains, by quality:
 //!
-//! | quality | action | probs | novelty | embedding |
+//! | quality | action | probs, outputs | novelty | embedding |
 //! |---|---|---|---|---|
 //! | `ok`, `degraded` | the decoded one, if the model decodes actions | yes | if the model is trained and provides it | yes |
 //! | `degraded`, frame not believed | the last believed one while `publish.when_distrusted` allows, then the neutral one | as the action | as the action | as the action, then zeros |
@@ -176,7 +176,7 @@ impl ZmqSink {
         let (action, reason) = (neutral.action(), Some(reason));
         let embedding = model.embedding;
         let model = model_header(model, self.act);
-        let stamped = Stamped { seq, t_pub_ns: now_ns, model, quality, reason, action, novelty: None };
+        let stamped = Stamped { seq, t_pub_ns: now_ns, model, quality, reason, action, outputs: &[], novelty: None };
         let header = DecodeHeader::neutral(self.source, embedding, self.last, stamped);
         self.out.send(Kind::Decode, &self.source, &header, Some(zeros))?;
         self.show_witness(Kind::Decode, now_ns, None);
@@ -213,6 +213,7 @@ impl ZmqSink {
             model: model_header(&self.voice.model, self.act),
             trained: self.voice.model.trained,
             labels: &self.voice.model.labels,
+            outputs: &self.voice.model.outputs,
             quality: self.quality(),
             frame_rate_hz: self.frame_rate_hz,
         };
@@ -373,8 +374,9 @@ impl Voice {
         };
         let trusted = matches!(quality, Quality::Ok | Quality::Degraded) && !held_too_long;
         let novelty = decode.embedding.novelty.filter(|_| trusted && self.model.trained);
+        let outputs = if trusted && self.model.trained { &decode.embedding.outputs[..] } else { &[] };
         let model = ModelHeader::of(&self.model);
-        let stamped = Stamped { seq, t_pub_ns: now_ns, model, quality, reason, action, novelty };
+        let stamped = Stamped { seq, t_pub_ns: now_ns, model, quality, reason, action, outputs, novelty };
         (DecodeHeader::of(decode, stamped), values)
     }
 }

@@ -28,7 +28,15 @@ fn config(endpoint: &str, hwm: i32) -> config::Publish {
 
 fn model(trained: bool) -> ModelTag {
     let labels = LABELS.map(String::from).to_vec();
-    ModelTag { name: "m".into(), sha256: "ab".into(), generation: 1, labels, embedding: 2, trained }
+    ModelTag {
+        name: "m".into(),
+        sha256: "ab".into(),
+        generation: 1,
+        labels,
+        outputs: Vec::new(),
+        embedding: 2,
+        trained,
+    }
 }
 
 struct Rig {

@@ -159,7 +159,7 @@ fn embedding(recorded: &Recorded, summary: &Summary) -> EmbeddingView {
 
 fn facts(recorded: &Recorded) -> String {
     let outline = &recorded.outline;
-    let hidden = ["labels", "form", "monotonic_to_unix_ns", "frame_bytes_max"];
+    let hidden = ["labels", "outputs", "form", "monotonic_to_unix_ns", "frame_bytes_max"];
     let about = outline.about.iter().filter(|(key, _)| !hidden.contains(&key.as_str()));
     let counts = [
         ("frames recorded".to_owned(), recorded.frames.to_string()),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::publish::npy::of_output;
 use crate::session::messages::DecodeRecord;
 
 /// Type of a column.
@@ -83,9 +84,41 @@ pub(super) const COLUMNS: [Column; 23] = [
     maybe("decisions", Kind::Text, |d| d.decisions.as_deref().map(Cell::Text)),
 ];
 
-/// Name of a dimension's column.
-pub(super) fn of_dimension(index: usize) -> String {
-    format!("e{index}")
+/// The columns behind [`COLUMNS`]: the continuous outputs, then the dimensions of the embedding.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Numbers {
+    pub(super) outputs: Vec<String>,
+    pub(super) dimensions: usize,
+}
+
+impl Numbers {
+    /// Those of a session whose first decode this is. `outputs` are the names that the session states.
+    pub(super) fn of(decode: &DecodeRecord, outputs: Vec<String>) -> Self {
+        let decoded = decode.decoded.as_ref();
+        let (count, dimensions) = decoded.map_or((0, 0), |decoded| (decoded.outputs.len(), decoded.embedding.len()));
+        let named = outputs.into_iter().chain(std::iter::repeat("(not named)".to_owned()));
+        Self { outputs: named.take(count).collect(), dimensions }
+    }
+
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        self.outputs.iter().map(|name| of_output(name)).chain((0..self.dimensions).map(|index| format!("e{index}")))
+    }
+
+    /// Their values in a row. A session holds one model; a decode of another size would shift every column behind it.
+    ///
+    /// # Errors
+    /// When it has another size.
+    pub(super) fn values<'a>(&self, decode: &'a DecodeRecord) -> Result<impl Iterator<Item = f32> + use<'a>, String> {
+        let decoded = decode.decoded.as_ref();
+        let (outputs, embedding) = decoded.map_or((&[][..], &[][..]), |own| (&own.outputs[..], &own.embedding[..]));
+        let sizes = [(embedding.len(), self.dimensions, "dimensions"), (outputs.len(), self.outputs.len(), "outputs")];
+        if let Some((own, first, what)) = sizes.into_iter().find(|(own, first, _)| own != first) {
+            let seq = decode.seq;
+            return Err(format!("decode {seq} has {own} {what}, the first one {first}: the session is damaged"));
+        }
+        Ok(outputs.iter().chain(embedding).copied())
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +133,7 @@ pub(super) mod tests {
             "latency_us": { "queue": 0.1, "preprocess": 2.0, "encode": 3.0, "total": 5.1 },
         });
         let decoded = serde_json::json!({
-            "quality": "ok", "action_id": 1, "probs": [0.5], "novelty": seq.is_multiple_of(2).then_some(0.75),
+            "quality": "ok", "action_id": 1, "probs": [0.5], "outputs": [1.25, seq as f32 - 2.0], "novelty": seq.is_multiple_of(2).then_some(0.75),
             "shift_at_bound": false, "shift_doubtful": false, "line_phase_px": 0.0, "non_finite_pixels": 0,
             "saturated_pixels": 0, "frame_rate_hz": 16.0, "series_began": false, "embedding": [seq as f32, 0.1_f32],
         });
@@ -113,6 +146,11 @@ pub(super) mod tests {
         let mut record: DecodeRecord = serde_json::from_value(record).unwrap();
         record.decisions = seq.is_multiple_of(2).then(|| "walk:output;rest:sham".to_owned());
         record
+    }
+
+    /// The columns of these decodes.
+    pub(in super::super) fn numbers() -> Numbers {
+        Numbers::of(&decode(0), vec!["speed".into(), "turning".into()])
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::columns::{COLUMNS, Cell, of_dimension};
-use super::{Table, fitting};
+use super::Table;
+use super::columns::{COLUMNS, Cell, Numbers};
 use crate::publish::SinkError;
 use crate::session::messages::DecodeRecord;
 use crate::sys::csv::csv_field;
@@ -12,7 +12,7 @@ use crate::sys::partial_file::PartialFile;
 
 pub(super) struct Csv {
     file: PartialFile,
-    dimensions: usize,
+    numbers: Numbers,
     line: Vec<u8>,
 }
 
@@ -21,18 +21,19 @@ impl Csv {
     ///
     /// # Errors
     /// A file that cannot be created.
-    pub(super) fn create(path: &Path, dimensions: usize) -> Result<Self, SinkError> {
+    pub(super) fn create(path: &Path, numbers: Numbers) -> Result<Self, SinkError> {
         let mut file = PartialFile::create(path)?;
-        let names = COLUMNS.iter().map(|column| column.name.to_owned()).chain((0..dimensions).map(of_dimension));
+        let names = COLUMNS.iter().map(|column| column.name.to_owned());
+        let names = names.chain(numbers.names().map(|name| csv_field(&name).into_owned()));
         file.append((names.collect::<Vec<_>>().join(",") + "\n").as_bytes())?;
-        Ok(Self { file, dimensions, line: Vec::new() })
+        Ok(Self { file, numbers, line: Vec::new() })
     }
 }
 
 impl Table for Csv {
     fn row(&mut self, decode: &DecodeRecord) -> Result<(), SinkError> {
         let fail = |cause| SinkError { sink: self.file.path().display().to_string(), cause };
-        let values = fitting(decode, self.dimensions).map_err(fail)?;
+        let values = self.numbers.values(decode).map_err(fail)?;
         self.line.clear();
         for column in &COLUMNS {
             // Writing to memory cannot fail, here and below.
@@ -58,14 +59,14 @@ impl Table for Csv {
 
 #[cfg(test)]
 mod tests {
-    use super::super::columns::tests::decode;
+    use super::super::columns::tests::{decode, numbers};
     use super::*;
 
     #[test]
     fn a_row_is_what_was_recorded_with_every_digit_and_nothing_where_nothing_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("d.csv");
-        let mut csv = Csv::create(&path, 2).unwrap();
+        let mut csv = Csv::create(&path, numbers()).unwrap();
         [0, 1].iter().for_each(|seq| csv.row(&decode(*seq)).unwrap());
         csv.finish().unwrap();
         let text = std::fs::read_to_string(path).unwrap();
@@ -74,11 +75,17 @@ mod tests {
             lines,
             [
                 "seq,frame,frame_gap,skipped,series,t_device_ns,t_recv_ns,t_pub_ns,quality,reason,action,confidence,novelty,\
-                 shift_dy_px,shift_dx_px,shift_peak,queue_us,preprocess_us,encode_us,total_us,age_us,caught_up,decisions,e0,e1",
-                "0,7,2,,s1,-5,18446744073709551615,9,degraded,,\"walk, \"\"fast\"\"\",0.1,0.75,0.25,-1.5,0.5,0.1,2,3,5.1,6.5,3,walk:output;rest:sham,0,0.1",
-                "1,8,,,,,,9,degraded,,,,,,,,,,,,,,,1,0.1",
+                 shift_dy_px,shift_dx_px,shift_peak,queue_us,preprocess_us,encode_us,total_us,age_us,caught_up,decisions,\
+                 output_speed,output_turning,e0,e1",
+                "0,7,2,,s1,-5,18446744073709551615,9,degraded,,\"walk, \"\"fast\"\"\",0.1,0.75,0.25,-1.5,0.5,0.1,2,3,5.1,6.5,3,walk:output;rest:sham,1.25,-2,0,0.1",
+                "1,8,,,,,,9,degraded,,,,,,,,,,,,,,,1.25,-1,1,0.1",
             ]
         );
-        assert!(Csv::create(&folder.path().join("x.csv"), 3).unwrap().row(&decode(0)).is_err());
+        assert!(
+            Csv::create(&folder.path().join("x.csv"), Numbers { dimensions: 3, ..numbers() })
+                .unwrap()
+                .row(&decode(0))
+                .is_err()
+        );
     }
 }

@@ -23,6 +23,7 @@ use crate::publish::SinkError;
 use crate::session::messages::DecodeRecord;
 use crate::sys::exit::{ExitCode, Failure};
 
+use columns::Numbers;
 use decodes::Decodes;
 
 /// A file that is being made of decodes.
@@ -74,12 +75,13 @@ pub fn export(session: &Path, form: Form, out: &Path, metadata: Option<&Path>) -
         let what = format!("{}: contains no decoded frame", session.display());
         bail!(Failure { code: ExitCode::Source, what });
     };
-    let dimensions = embedding(&decode).len();
+    let outputs = decodes.about().get("outputs").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let numbers = Numbers::of(&decode, outputs);
     let mut table: Box<dyn Table> = match form {
-        Form::Csv => Box::new(csv::Csv::create(out, dimensions)?),
+        Form::Csv => Box::new(csv::Csv::create(out, numbers)?),
         // What is neither of the others; NWB went its own way above.
-        Form::Npy | Form::Nwb => Box::new(npy::Npy::create(out, dimensions)?),
-        Form::Parquet => parquet::table(out, dimensions, decodes.about())?,
+        Form::Npy | Form::Nwb => Box::new(npy::Npy::create(out, numbers.dimensions)?),
+        Form::Parquet => parquet::table(out, numbers, decodes.about())?,
     };
     let mut rows = 0_u64;
     loop {
@@ -103,20 +105,4 @@ pub fn export(session: &Path, form: Form, out: &Path, metadata: Option<&Path>) -
 /// Of the decode of a frame, what the network said.
 fn embedding(decode: &DecodeRecord) -> &[f32] {
     decode.decoded.as_ref().map_or(&[], |decoded| &decoded.embedding)
-}
-
-/// A session holds one model; a decode of another size would shift every column behind it.
-///
-/// # Errors
-/// When it has another size.
-fn fitting(decode: &DecodeRecord, dimensions: usize) -> Result<&[f32], String> {
-    let values = embedding(decode);
-    if values.len() == dimensions {
-        return Ok(values);
-    }
-    Err(format!(
-        "decode {} has {} dimensions, the first one {dimensions}: the session is damaged",
-        decode.seq,
-        values.len()
-    ))
 }

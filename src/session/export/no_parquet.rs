@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::Table;
+use super::columns::Numbers;
 use crate::sys::exit::{ExitCode, Failure};
 
 /// Refuses: this build cannot write the file.
@@ -14,7 +15,7 @@ use crate::sys::exit::{ExitCode, Failure};
 /// Always; names the file and what to do.
 pub(super) fn table(
     path: &Path,
-    _dimensions: usize,
+    _numbers: Numbers,
     _about: &BTreeMap<String, String>,
 ) -> anyhow::Result<Box<dyn Table>> {
     let what = format!(

@@ -16,8 +16,8 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type, TypePtr};
 
-use super::columns::{COLUMNS, Cell, Column, Kind, of_dimension};
-use super::{Table, fitting};
+use super::Table;
+use super::columns::{COLUMNS, Cell, Column, Kind, Numbers};
 use crate::publish::SinkError;
 use crate::session::messages::DecodeRecord;
 use crate::sys::partial_file::PartialFile;
@@ -29,12 +29,8 @@ const ROWS_PER_GROUP: usize = 32_768;
 ///
 /// # Errors
 /// A file that cannot be made.
-pub(super) fn table(
-    path: &Path,
-    dimensions: usize,
-    about: &BTreeMap<String, String>,
-) -> anyhow::Result<Box<dyn Table>> {
-    Ok(Box::new(Parquet::create(path, dimensions, about, ROWS_PER_GROUP)?))
+pub(super) fn table(path: &Path, numbers: Numbers, about: &BTreeMap<String, String>) -> anyhow::Result<Box<dyn Table>> {
+    Ok(Box::new(Parquet::create(path, numbers, about, ROWS_PER_GROUP)?))
 }
 
 struct Parquet {
@@ -42,8 +38,9 @@ struct Parquet {
     /// `None` after the end.
     writer: Option<SerializedFileWriter<PartialFile>>,
     columns: Vec<Buffer>,
-    /// One for each dimension.
-    embedding: Vec<Vec<f32>>,
+    /// Behind them, one for each of these.
+    numbers: Numbers,
+    values: Vec<Vec<f32>>,
     rows: usize,
     rows_per_group: usize,
 }
@@ -70,20 +67,21 @@ impl Parquet {
     /// A file that cannot be created.
     fn create(
         path: &Path,
-        dimensions: usize,
+        numbers: Numbers,
         about: &BTreeMap<String, String>,
         rows_per_group: usize,
     ) -> Result<Self, SinkError> {
         let shown = path.display().to_string();
         let fail = |cause| failed(&shown, &cause);
         let part = PartialFile::create(path)?;
-        let schema = schema(dimensions).map_err(fail)?;
+        let schema = schema(&numbers).map_err(fail)?;
         let writer = SerializedFileWriter::new(part, schema, Arc::new(properties(about))).map_err(fail)?;
         Ok(Self {
             path: shown,
             writer: Some(writer),
             columns: COLUMNS.iter().map(Buffer::new).collect(),
-            embedding: vec![Vec::new(); dimensions],
+            values: vec![Vec::new(); numbers.names().count()],
+            numbers,
             rows: 0,
             rows_per_group,
         })
@@ -98,7 +96,7 @@ impl Parquet {
             buffer.write(&mut column)?;
             column.close()?;
         }
-        for values in &mut self.embedding {
+        for values in &mut self.values {
             let Some(mut column) = group.next_column()? else { break };
             column.typed::<FloatType>().write_batch(values, None, None)?;
             column.close()?;
@@ -113,8 +111,8 @@ impl Parquet {
 impl Table for Parquet {
     fn row(&mut self, decode: &DecodeRecord) -> Result<(), SinkError> {
         let fail = |cause| SinkError { sink: self.path.clone(), cause };
-        let values = fitting(decode, self.embedding.len()).map_err(fail)?;
-        self.embedding.iter_mut().zip(values).for_each(|(column, value)| column.push(*value));
+        let values = self.numbers.values(decode).map_err(fail)?;
+        self.values.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
         self.columns.iter_mut().zip(&COLUMNS).for_each(|(buffer, column)| buffer.push((column.of)(decode)));
         self.rows += 1;
         if self.rows < self.rows_per_group {
@@ -196,7 +194,7 @@ impl Buffer {
     }
 }
 
-fn schema(dimensions: usize) -> Result<TypePtr, ParquetError> {
+fn schema(numbers: &Numbers) -> Result<TypePtr, ParquetError> {
     let column = |column: &Column| -> Result<TypePtr, ParquetError> {
         let (physical, logical) = match column.kind {
             Kind::Unsigned => (Physical::INT64, Some(LogicalType::integer(64, false))),
@@ -209,12 +207,11 @@ fn schema(dimensions: usize) -> Result<TypePtr, ParquetError> {
         let builder = Type::primitive_type_builder(column.name, physical).with_repetition(repetition);
         builder.with_logical_type(logical).build().map(Arc::new)
     };
-    let dimension = |index| -> Result<TypePtr, ParquetError> {
-        let name = of_dimension(index);
+    let number = |name: String| -> Result<TypePtr, ParquetError> {
         let builder = Type::primitive_type_builder(&name, Physical::FLOAT).with_repetition(Repetition::REQUIRED);
         builder.build().map(Arc::new)
     };
-    let fields: Result<Vec<_>, _> = COLUMNS.iter().map(column).chain((0..dimensions).map(dimension)).collect();
+    let fields: Result<Vec<_>, _> = COLUMNS.iter().map(column).chain(numbers.names().map(number)).collect();
     Type::group_type_builder("decodes").with_fields(fields?).build().map(Arc::new)
 }
 
@@ -243,7 +240,7 @@ mod tests {
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::Field;
 
-    use super::super::columns::tests::decode;
+    use super::super::columns::tests::{decode, numbers};
     use super::*;
 
     #[test]
@@ -251,10 +248,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("d.parquet");
         let about = BTreeMap::from([("model_sha256".to_owned(), "ab".to_owned())]);
-        let mut table = Parquet::create(&path, 2, &about, 4).unwrap();
+        let mut table = Parquet::create(&path, numbers(), &about, 4).unwrap();
         (0..10).for_each(|seq| table.row(&decode(seq)).unwrap());
         assert!(!path.exists(), "half a file has not yet the name of a whole one");
-        assert!(table.embedding[0].len() < 4 && table.columns[0].levels.len() < 4, "one group is held at most");
+        assert!(table.values[0].len() < 4 && table.columns[0].levels.len() < 4, "one group is held at most");
         table.finish().unwrap();
         let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
         let groups: Vec<i64> = reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
@@ -265,6 +262,7 @@ mod tests {
             let row: BTreeMap<String, Field> = row.unwrap().into_columns().into_iter().collect();
             let full = seq % 2 == 0;
             assert_eq!((&row["seq"], &row["e0"]), (&Field::ULong(seq as u64), &Field::Float(seq as f32)));
+            assert_eq!(row["output_turning"], Field::Float(seq as f32 - 2.0));
             assert_eq!(row["t_recv_ns"], if full { Field::ULong(u64::MAX) } else { Field::Null });
             assert_eq!(row["action"], if full { Field::Str("walk, \"fast\"".to_owned()) } else { Field::Null });
             assert_eq!(row["shift_dx_px"], if full { Field::Float(-1.5) } else { Field::Null });

@@ -269,6 +269,8 @@ fn copy(decode: &Decode, into: &mut Decode) {
     embedding.values.extend_from_slice(&decode.embedding.values);
     embedding.probabilities.clear();
     embedding.probabilities.extend_from_slice(&decode.embedding.probabilities);
+    embedding.outputs.clear();
+    embedding.outputs.extend_from_slice(&decode.embedding.outputs);
     embedding.novelty = decode.embedding.novelty;
     (into.frame, into.observation, into.quality) = (decode.frame, decode.observation, decode.quality);
     (into.skipped, into.action, into.times) = (decode.skipped, decode.action, decode.times);

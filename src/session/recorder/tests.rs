@@ -12,7 +12,7 @@ fn config(folder: Option<PathBuf>, queue_frames: usize) -> config::Record {
 }
 
 fn decode() -> Decode {
-    Decode::with_embedding(Embedding { values: vec![0.0; 4], probabilities: vec![0.0; 2], novelty: None })
+    Decode::with_embedding(Embedding { values: vec![0.0; 4], probabilities: vec![0.0; 2], ..Embedding::default() })
 }
 
 fn recorder(config: &config::Record) -> (Arc<Recorder>, Worker, Arc<Stats>) {

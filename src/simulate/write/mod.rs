@@ -256,7 +256,19 @@ fn write_behaviour(trial: &Trial, folder: &Path) -> Result<(), WriteError> {
     npy_i64(&folder.join("indices.npy"), trial.indices().iter().map(|&frame| frame as i64))?;
     npy_bool(&folder.join("rest.npy"), actions.iter().map(|&action| action == RESTING))?;
     write_labels(&folder.join("labels.csv"), &actions)?;
-    write_labels(&folder.join("truth.csv"), &trial.action_of_frame())
+    write_labels(&folder.join("truth.csv"), &trial.action_of_frame())?;
+    write_targets(&folder.join("targets.csv"), trial)
+}
+
+/// What a treadmill would measure, a row for each behaviour frame: walking speed, of which 1 is usual, and turning, of which the standard
+/// deviation while walking is 1 and + is left; both 0 while the animal does not walk, though its speed takes a tenth of a second to fall.
+fn write_targets(path: &Path, trial: &Trial) -> Result<(), WriteError> {
+    let mut table = Output::create(path)?;
+    table.write(b"speed,turning\n")?;
+    for [speed, turning] in trial.locomotion() {
+        table.write(format!("{speed},{turning}\n").as_bytes())?;
+    }
+    table.finish()
 }
 
 fn write_labels(path: &Path, actions: &[u8]) -> Result<(), WriteError> {

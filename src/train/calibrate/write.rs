@@ -61,6 +61,7 @@ impl Scratch {
         let mut model = self.model(like, file, "raw")?;
         let m = &mut model.manifest;
         (m.labels, m.calibration, m.novelty, m.drift) = (Vec::new(), None, None, None);
+        m.outputs.clear();
         Ok(model)
     }
 

@@ -10,6 +10,7 @@ use burn::tensor::Device;
 use ndarray::{Array1, Array2, Axis};
 
 use super::head::{FittedHead, FittedNovelty};
+use super::outputs::{NothingToLearn, fit_outputs};
 use super::{Details, ExportError, measure_parity, write_with_head};
 use crate::dataset::trials::{Dataset, Origin, Representation, Sample};
 use crate::encode::Encoder;
@@ -53,6 +54,9 @@ pub enum AcceptError {
     /// The novelty.
     #[error(transparent)]
     Novelty(#[from] NoveltyError),
+    /// A continuous output.
+    #[error(transparent)]
+    Output(#[from] NothingToLearn),
     /// The files.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -74,7 +78,7 @@ impl HasExitCode for AcceptError {
         match self {
             Self::Export(error) => error.exit_code(),
             Self::Parity { .. } => ExitCode::Model,
-            Self::Probe(_) | Self::Calibration(_) | Self::Novelty(_) => ExitCode::Other,
+            Self::Probe(_) | Self::Calibration(_) | Self::Novelty(_) | Self::Output(_) => ExitCode::Other,
         }
     }
 }
@@ -147,6 +151,7 @@ pub fn fit_head(
     let highest = highest_mean_novelty(judged, |row| reference.rank(reference.distance(row)), step_s);
     let limit = (highest + DRIFT_MARGIN).clamp(0.7, 0.98);
     let fitted = FittedHead {
+        outputs: fit_outputs(&training.targets, &own, others.as_ref())?,
         classifier: probe.as_ref().map(|p| Classifier { weight: p.weights.clone(), bias: p.intercept.to_vec() }),
         calibration: calibration.as_ref().map(|c| Calibration {
             temperature: c.temperature,

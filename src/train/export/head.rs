@@ -4,9 +4,9 @@
 
 use super::details::Details;
 use super::error::ExportError;
-use crate::model::head::{AlignmentReference, Classifier, NoveltyReference};
+use crate::model::head::{AlignmentReference, Classifier, NoveltyReference, OutputLayer};
 use crate::model::names::{ALIGNMENT_MEAN, ALIGNMENT_SD};
-use crate::model::{Calibration, Drift, InputOrigin, Kind, Novelty, PROTOTYPES_MAX, THRESHOLDS_MAX};
+use crate::model::{Calibration, Drift, InputOrigin, Kind, Novelty, Output, PROTOTYPES_MAX, THRESHOLDS_MAX};
 use crate::train::spec::NetworkSpec;
 
 /// Maximum deviation of a prototype's length from 1.
@@ -19,6 +19,8 @@ pub struct FittedHead {
     pub classifier: Option<Classifier>,
     /// Its temperature is folded into the classifier that is written.
     pub calibration: Option<Calibration>,
+    /// Adds the output `outputs` to the file.
+    pub outputs: Option<FittedOutputs>,
     /// Adds the output `novelty` to the file.
     pub novelty: Option<FittedNovelty>,
     /// When a high mean novelty is reported as an event.
@@ -29,6 +31,15 @@ pub struct FittedHead {
     pub input_origin: InputOrigin,
     /// SHA-256 of the data set; empty = unknown.
     pub data_sha256: String,
+}
+
+/// The layer of the continuous outputs, and what the manifest says of each.
+#[derive(Clone, Debug)]
+pub struct FittedOutputs {
+    /// Embedding → outputs.
+    pub layer: OutputLayer,
+    /// In the order of the layer.
+    pub described: Vec<Output>,
 }
 
 /// A novelty reference and where it was measured.
@@ -66,6 +77,19 @@ impl FittedHead {
             fits(good, "the classifier", format!("{found:?} with {biases} biases"), || {
                 format!("[{embedding}, {labels}] with {labels} biases, for the network's embedding and labels")
             })?;
+        }
+        if let Some(FittedOutputs { layer, described }) = &self.outputs {
+            let (found, biases, named) = (layer.weight.dim(), layer.bias.len(), described.len());
+            fits(
+                found == (embedding, named) && biases == named,
+                "the outputs' layer",
+                format!("{found:?} with {biases} biases"),
+                || {
+                    format!(
+                        "[{embedding}, {named}] with {named} biases, for the network's embedding and the outputs that are named"
+                    )
+                },
+            )?;
         }
         if let Some(novelty) = &self.novelty {
             check_novelty(&novelty.reference, embedding)?;

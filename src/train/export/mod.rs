@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod head;
+pub mod outputs;
 
 mod details;
 mod error;
@@ -15,14 +16,14 @@ use std::path::{Path, PathBuf};
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use self::head::{FittedHead, FittedNovelty, form_and_labels};
+use self::head::{FittedHead, FittedNovelty, FittedOutputs, form_and_labels};
 use super::network::{Head, NORM_MIN, Network, StreamingHead};
 use super::spec::{NetworkSpec, PATCH_PX, frames_read, short_frames, short_starts};
 use super::time_filters::TimeFilters;
 use crate::encode::Encoder;
 use crate::evaluate::pixels::recent_bins;
 use crate::frame::{Shape, Tensor as Input};
-use crate::model::names::{EMBEDDING, LOGITS, NEXT_STATE, NOVELTY, PROBABILITIES, RAW};
+use crate::model::names::{EMBEDDING, LOGITS, NEXT_STATE, NOVELTY, OUTPUTS, PROBABILITIES, RAW};
 use crate::model::onnx::{Attribute, FLOAT, Graph};
 use crate::model::{FORMAT, Kind, Manifest, ModelError, Parity};
 use crate::sys::files::{sha256_of, write_whole};
@@ -66,6 +67,7 @@ pub fn write_with_head(
         embedding: spec.embedding,
         state: (details.kind == Kind::Streaming).then_some([spec.window_frames - 1, spec.features]),
         labels: spec.labels.clone(),
+        outputs: head.outputs.as_ref().map_or_else(Vec::new, |outputs| outputs.described.clone()),
         provenance: details.provenance.clone(),
         parity: None,
         input_origin: head.input_origin,
@@ -135,6 +137,7 @@ fn graph_of(network: &Network, spec: &NetworkSpec, kind: Kind, head: &FittedHead
     };
     writer.head(network, spec, rows)?;
     writer.classifier(network, spec, head)?;
+    writer.outputs(spec, head)?;
     writer.novelty(head)?;
     if kind == Kind::Streaming {
         writer.graph.output(NEXT_STATE, &[1, window - 1, features]);
@@ -291,6 +294,16 @@ impl Writer {
         self.gemm(EMBEDDING, LOGITS, [spec.embedding, labels], &weight, &bias)?;
         self.graph.node("Softmax", &[LOGITS], PROBABILITIES, &[("axis", Attribute::Int(1))]);
         self.graph.output(PROBABILITIES, &[1, labels]);
+        Ok(())
+    }
+
+    /// `embedding` → `outputs` `[1,K]`, in their units.
+    fn outputs(&mut self, spec: &NetworkSpec, head: &FittedHead) -> Result<(), ExportError> {
+        let Some(FittedOutputs { layer, .. }) = &head.outputs else { return Ok(()) };
+        let count = layer.bias.len();
+        let weight: Vec<f32> = layer.weight.iter().copied().collect();
+        self.gemm(EMBEDDING, OUTPUTS, [spec.embedding, count], &weight, &layer.bias)?;
+        self.graph.output(OUTPUTS, &[1, count]);
         Ok(())
     }
 

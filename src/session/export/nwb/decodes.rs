@@ -33,7 +33,8 @@ pub(super) fn write(nwb: &Nwb, module: &H5Group, recorded: &Recorded, timeline: 
     for (index, run) in runs.iter().enumerate() {
         let suffix = if index == 0 { String::new() } else { (index + 1).to_string() };
         let own = runs.len() > 1;
-        by_model(nwb, module, run, &suffix, &labels(recorded, run), if own { None } else { Some(&at) })?;
+        let named = (&labels(recorded, run)[..], &recorded.outputs()[..]);
+        by_model(nwb, module, run, &suffix, named, if own { None } else { Some(&at) })?;
     }
     Ok(rows.len())
 }
@@ -44,7 +45,7 @@ fn row(decode: &DecodeRecord, timeline: Timeline) -> Option<Row<'_>> {
 
 /// Decodes of one model, of one size.
 fn same_outputs(a: &Row, b: &Row) -> bool {
-    let sizes = |row: &Row| (row.decoded.embedding.len(), row.decoded.probs.len());
+    let sizes = |row: &Row| (row.decoded.embedding.len(), row.decoded.probs.len(), row.decoded.outputs.len());
     a.decode.model == b.decode.model && sizes(a) == sizes(b)
 }
 
@@ -113,7 +114,7 @@ fn by_model(
     module: &H5Group,
     rows: &[Row],
     suffix: &str,
-    labels: &[String],
+    (labels, outputs): (&[String], &[String]),
     at: Option<&str>,
 ) -> Result<()> {
     let Some(first) = rows.first() else { return Ok(()) };
@@ -135,6 +136,9 @@ fn by_model(
     let values = rows.iter().flat_map(|row| row.decoded.probs.iter().copied()).collect();
     let text = format!("Probability of each action by {model}: {named}.");
     write("ActionProbabilities", text, "n.a.", values, first.decoded.probs.len())?;
+    let values = rows.iter().flat_map(|row| row.decoded.outputs.iter().copied()).collect();
+    let text = format!("Continuous outputs of {model}, as decoded, each in its own unit: {}.", outputs.join(", "));
+    write("Outputs", text, "a.u.", values, first.decoded.outputs.len())?;
     let actions: Vec<i16> =
         rows.iter().map(|row| row.decoded.action_id.and_then(|id| i16::try_from(id).ok()).unwrap_or(-1)).collect();
     if actions.iter().all(|action| *action < 0) {
