@@ -68,7 +68,7 @@ pub struct OutputLayer {
 impl OutputLayer {
     /// The outputs of embeddings `[samples, dimensions]`: `[samples, outputs]`.
     pub fn read(&self, values: ArrayView2<f32>) -> Array2<f32> {
-        values.dot(&self.weight) + &ArrayView1::from(&self.bias)
+        values.dot(&self.weight) + ArrayView1::from(&self.bias)
     }
 }
 

@@ -29,7 +29,7 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 fn run(folder: &Path, line: &str) -> Finished {
-    Process::start("haltere", &mut in_folder(folder, &line.split(' ').collect::<Vec<_>>())).finish().code(0)
+    Process::start("haltere", &mut in_folder(folder, line.split(' ').collect::<Vec<_>>())).finish().code(0)
 }
 
 fn table(path: &str) -> (csv::StringRecord, Vec<csv::StringRecord>) {
