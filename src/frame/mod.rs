@@ -12,6 +12,7 @@ pub mod slot;
 
 mod decision;
 mod distrust;
+mod embedding;
 mod geometry;
 mod model_tag;
 mod observation;
@@ -29,6 +30,7 @@ use std::str::FromStr;
 pub use animal::{AnimalState, Mismatch, SavedAnimal, TakenUp};
 pub use decision::{Decision, RULES_MAX, Switch, Switches, TERMS_MAX, Withheld};
 pub use distrust::{Distrust, FrameTime, Marks, Relearn, Shown};
+pub use embedding::Embedding;
 pub use geometry::Geometry;
 pub use model_tag::ModelTag;
 pub use observation::Observation;
@@ -467,19 +469,6 @@ pub trait DeviceTensor: fmt::Debug {
     /// # Errors
     /// The device's words.
     fn copy_to(&self, into: &mut [f32]) -> Result<(), String>;
-}
-
-/// The encoder's output for one frame. Allocated once per model and written in place.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Embedding {
-    /// The action embedding, one value per dimension.
-    pub values: Vec<f32>,
-    /// Probability of each label of the model; empty for a model without labels.
-    pub probabilities: Vec<f32>,
-    /// Continuous outputs of the model, in its order; empty for a model without any.
-    pub outputs: Vec<f32>,
-    /// Novelty, 0 to 1: its rank among held-out samples of training; `None` if the model does not provide it.
-    pub novelty: Option<f32>,
 }
 
 /// How far to trust a decode.

@@ -57,7 +57,8 @@ fn hold(decode: &Message, table: &BTreeMap<String, Vec<String>>) {
             | "if the sender gives one"
             | "if the sender gives them" => there,
             "neutral, if the model decodes actions" => there,
-            "no" => found.is_none(),
+            // The model here has none.
+            "no" | "if the model has continuous outputs" => found.is_none(),
             "null" => found.is_some_and(serde_json::Value::is_null),
             // `rest` is the neutral action here, and one of the labels.
             "if the neutral action is a label" | "with `action`" => there,
