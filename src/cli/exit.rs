@@ -92,6 +92,7 @@ mod tests {
         ("MessageError", "a viewer counts it"),
         ("NameError", "clap shows it, or a ConfigError holds it"),
         ("ParameterError", "a ModelError or a BuildError holds it"),
+        ("NothingToLearn", "an AcceptError holds it"),
         ("PassError", "a FitError holds it"),
         ("Problem", "a ConfigError holds it"),
         ("SwapError", "the daemon answers with it"),
