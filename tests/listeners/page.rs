@@ -25,8 +25,8 @@ const THEMES: [&str; 3] = ["", "day", "night"];
 const CONTRAST_MIN: f64 = 4.5;
 /// Share of a core at 30 decodes per second.
 const CORE_SHARE_MAX: f64 = 0.05;
-/// Beside other tests, on cores whose caches it shares, the same work takes the page's thread longer: 4.4 % of a core alone and 5.5 % beside
-/// them were measured in one hour.
+/// Beside other tests, on cores whose caches it shares, the same work takes the page's thread longer: 4.4 % of a core alone and 5.3 % beside
+/// them were measured within minutes.
 const BESIDE_OTHERS: f64 = 1.5;
 const FIRST_PAINT_MS_MAX: f64 = 1000.0;
 /// Every text that is shown, and every colour of text on a canvas, with its contrast to what is behind it.
